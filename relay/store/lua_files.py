@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 KEYS: Final = "KEY"
 _FOLDER: Final = resources.files("relay.store") / "lua"
 _NEEDS: Final = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
-_RECORDS: Final = re.compile(r"^-- record (\w+): (.+(?:\n--   .+)*)", re.MULTILINE)
+_READERS: Final = re.compile(r"^-- (record|values) (\w+): (.+(?:\n--   .+)*)", re.MULTILINE)
 _NAME: Final = re.compile(r"(?<![\w:])(?<!(?<!\.)\.)(?:KEY\.\w+|[A-Za-z_]\w*)")
 _STRING: Final = re.compile(r"'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"")
 _COMMENT: Final = re.compile(r"--.*")
@@ -112,7 +112,7 @@ def needed(names: Iterable[str]) -> list[LuaFile]:
 
 def _file_from(name: str, text: str, make_part: Callable[[str], LuaPart]) -> LuaFile:
     needs = _NEEDS.search(text)
-    readers = [_shared(name, _reader(reader, fields)) for reader, fields in _RECORDS.findall(text)]
+    readers = [_shared(name, _READER[kind](reader, fields)) for kind, reader, fields in _READERS.findall(text)]
     parts = [*readers, *(make_part(part) for part in _split(text))]
     placed = tuple(replace(part, place=(name, number)) for number, part in enumerate(parts))
     return LuaFile(name, tuple(needs.group(1).split(", ")) if needs else (), placed)
@@ -165,13 +165,13 @@ def _declaration(found: re.Match[str], text: str, *, is_statement: bool) -> LuaP
     return LuaPart(names, "", value, _uses(text))
 
 
-def _reader(name: str, listed: str) -> str:
+def _record_reader(name: str, listed: str) -> str:
     """Return the source of a Lua function that reads the fields that a line ``-- record NAME: field ...`` lists.
 
     The first field has to be ``state``, which every record has; without it the function returns nil. In Lua, building a
     table from a literal costs a fraction of filling it field by field.
     """
-    fields = listed.replace("--", " ").split()
+    fields = _fields(listed)
     asked = ", ".join(f"'{field}'" for field in fields)
     members = ", ".join(f"{field} = f[{number}] or ''" for number, field in enumerate(fields, 1))
     return (
@@ -181,3 +181,26 @@ def _reader(name: str, listed: str) -> str:
         f"  return {{ ref = ref, {members} }}\n"
         f"end"
     )
+
+
+def _values_reader(name: str, listed: str) -> str:
+    """Return the source of a Lua function that returns the fields that a line ``-- values NAME: field ...`` lists.
+
+    A field that the record lacks is false. ``*`` stands for the list of all fields and their values.
+    """
+    fields = _fields(listed)
+    asked = "".join(f", '{field}'" for field in fields)
+    if fields == ["*"]:
+        read = "redis.call('HGETALL', KEY.record(ref))"
+    elif len(fields) == 1:
+        read = f"redis.call('HGET', KEY.record(ref){asked})"
+    else:
+        read = f"unpack(redis.call('HMGET', KEY.record(ref){asked}))"
+    return f"local function {name}(ref)\n  return {read}\nend"
+
+
+def _fields(listed: str) -> list[str]:
+    return listed.replace("--", " ").split()
+
+
+_READER: Final = {"record": _record_reader, "values": _values_reader}

@@ -112,6 +112,19 @@ def test_an_undeclared_name_would_be_found():
     assert (read, written) == ({"missing"}, {"g"})
 
 
+def test_a_record_is_read_by_the_functions_that_headers_declare_and_in_no_other_way():
+    """A field list has one name, and a name has one field list."""
+    read = re.compile(r"'H(?:M?GET|GETALL|VALS|RANDFIELD|SCAN)', (?:KEY\.record\(|record\b)")
+    assert [name for name, _ in FILES if read.search((LUA / name).read_text("utf-8"))] == []
+    assert re.search(read, "redis.call('HGET', KEY.record(ref), 'state')")
+    declared = [
+        (reader, tuple(fields.replace("--", " ").split()))
+        for name, _ in FILES
+        for _, reader, fields in lua_files._READERS.findall((LUA / name).read_text("utf-8"))
+    ]
+    assert len({reader for reader, _ in declared}) == len({fields for _, fields in declared}) == len(declared)
+
+
 def test_every_function_of_a_script_is_used():
     declared = [(name, each) for name in scripts() for each in source(name).names]
     assert [(name, each) for name, each in declared if len(re.findall(rf"\b{each}\b", block_of(name))) < 2] == []

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from relay.store.acceptance import NewInvocation
+from relay.store.library import library
 from tests.contract import clocked
 from tests.contract.clocked import PLUGIN, START_MS, Clocked
 from tests.contract.ledger import LIMITS
@@ -16,7 +17,7 @@ from tests.contract.store_and_model import reference_id
 from tests.store_keys import KEYS
 
 SHORT = ("local verdict, state, more = claim_plain(ref, wanted, was_full)", "local verdict, state, more")
-LONG = ("local r = read_call(ref)\n", "do return 'skipped', 'gone' end\n  local r = nil\n")
+LONG = ("local r = read_claimable(ref)\n", "do return 'skipped', 'gone' end\n  local r = nil\n")
 NOTHING = ("", "")
 EARLIER, LATER = START_MS - 1, START_MS + 1
 RUNNING, OVER, JOB, PAUSED_JOB, TOKEN = *(reference_id(number) for number in range(4)), "token"
@@ -103,6 +104,7 @@ class Site:
         client.function_load = lambda text: load(text.replace(*self.lacking))
 
     def prepare(self, cases, lacking):
+        assert lacking[0] in library().text
         self.client.flushall()
         self.client.function_flush()
         self.ledger.set_ms(START_MS)

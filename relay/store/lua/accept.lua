@@ -55,21 +55,21 @@ local function who(new)
   return ARGV[12] == '' and new.caller or ARGV[12]
 end
 
-local told_before = {} -- plugin -> whether this group was already refused, and the reply was lost
+local refused_before = {} -- plugin -> whether this group was already refused, and the reply was lost
 
 -- Counts a refusal for lack of room, once. Such triggers leave no record: a repeated call is recognised by the id of
 -- the group's first refused trigger.
 local function count_over_capacity(new)
   local told = KEY.told_full(new.plugin)
-  if told_before[new.plugin] == nil then
-    told_before[new.plugin] = redis.call('LPOS', told, new.ref) and true or false
-    if not told_before[new.plugin] then
+  if refused_before[new.plugin] == nil then
+    refused_before[new.plugin] = redis.call('LPOS', told, new.ref) and true or false
+    if not refused_before[new.plugin] then
       redis.call('LPUSH', told, new.ref)
       redis.call('LTRIM', told, 0, 63)
       redis.call('EXPIRE', told, 600)
     end
   end
-  if not told_before[new.plugin] then
+  if not refused_before[new.plugin] then
     sum_count(sums_of(new.plugin), 'over_capacity', 1)
     audit_trigger(who(new), new, 'over_capacity', new.ref)
   end
@@ -106,12 +106,12 @@ end
 local created = 0 -- how many records this run has created as queued
 
 local function accept(new)
-  local state = redis.call('HGET', KEY.record(new.ref), 'state')
+  local state = read_state(new.ref)
   if state then return 'accepted', new.ref, state end
   local verdict, ref = used_before(new)
   if new.refusal and verdict ~= 'known' then return refuse(new) end
   if verdict == 'known' then audit_trigger(who(new), new, verdict, ref) end
-  if verdict then return verdict, ref, redis.call('HGET', KEY.record(ref), 'state') or 'expired' end
+  if verdict then return verdict, ref, read_state(ref) or 'expired' end
   if current_revision(new.plugin, new.webhook) ~= new.revision then return 'stale', new.ref, '' end
   if over_capacity(new.plugin, tonumber(new.requestBytes)) then
     count_over_capacity(new)

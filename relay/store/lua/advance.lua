@@ -11,8 +11,9 @@
 --
 -- Idempotent: a step that exists is not created again. A parent whose step exists and has ended is made ready.
 -- needs: alarms, clock, effects, finish, places, record, rows, steps
--- record read_parent: state callback token lastToken plugin webhook requestBytes waiters parked parent chain lane caller
---   traceparent step open root deadline createdAt replay
+-- record read_parent: state callback token lastToken plugin webhook requestBytes waiters parked parent chain lane
+--   caller traceparent step open root deadline createdAt replay
+-- values read_made: made
 
 local HEAD, WIDTH = 5, 11
 grace_from(1)
@@ -22,7 +23,7 @@ local most = tonumber(ARGV[6])
 -- For a repeated call: returns the step's calls that no worker has claimed yet as ready again.
 local function ready_again(parent_ref)
   for _, ref in ipairs(redis.call('LRANGE', KEY.steps(parent_ref), 0, -1)) do
-    local r = read_lane(ref)
+    local r = read_queued(ref)
     if r and r.state == 'queued' then
       add_ready(ref, r.lane)
     end
@@ -47,7 +48,7 @@ end
 -- Creates a step's calls, whose arguments begin at `at`, unless the outermost chain would make too many; returns whether
 -- it did.
 local function make_step(p, step, secrets, count, at)
-  if number(redis.call('HGET', KEY.record(p.root), 'made')) + count > most then return false end
+  if number(read_made(p.root)) + count > most then return false end
   redis.call('HINCRBY', KEY.record(p.root), 'made', count)
   redis.call('SET', KEY.secrets(p.ref), secrets, 'PX', CHAIN_KEPT_MS)
   local made = {}

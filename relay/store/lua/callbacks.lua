@@ -4,12 +4,12 @@
 -- ARGV  1 hold_ms: how long no other worker gets these  2 limit
 -- Returns n times {ref, plugin, callback, state, status, error, finishedAt, webhook, revision}
 -- needs: clock, record
--- record read_told: plugin callback state status error finishedAt webhook revision
+-- record read_end: state plugin callback status error finishedAt webhook revision
 
 local hold, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 local rows = {}
 for _, ref in ipairs(redis.call('ZRANGEBYSCORE', KEY.callbacks(), '-inf', int(now), 'LIMIT', 0, limit)) do
-  local r = read_told(ref)
+  local r = read_end(ref)
   if r and r.callback ~= '' and FINAL[r.state] then
     redis.call('ZADD', KEY.callbacks(), int(now + hold), ref)
     rows[#rows + 1] = { ref, r.plugin, r.callback, r.state, r.status, r.error, r.finishedAt, r.webhook, r.revision }

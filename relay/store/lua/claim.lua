@@ -15,8 +15,9 @@
 -- not become lastToken, so that its answer, should it still come, is late. A call that was parked although it might go
 -- records the claim that parked it (parker): if that claim is repeated, it returns the call as ready again.
 -- needs: alarms, clock, conclude, finish, places, record
--- record read_call: state callback token leaseEnd notBefore plugin webhook timeout repeatable losses attempts requestBytes
---   waiters lastToken parked parker createdAt lane chain deadline parent replay step endBy root
+-- record read_claimable: state callback token leaseEnd notBefore plugin webhook timeout repeatable losses attempts
+--   requestBytes waiters lastToken parked parker createdAt lane chain deadline parent replay step endBy root
+-- values read_plain: state plugin webhook timeout lane createdAt attempts parked replay endBy notBefore root
 
 local token, count, full = ARGV[1], tonumber(ARGV[8]), tonumber(ARGV[9])
 conclude_from(1, 2)
@@ -164,9 +165,8 @@ end
 -- Claims or parks a call that is tried for the first time: nearly every call is one, and few fields of its record are
 -- needed. Returns nothing if more of the record matters.
 local function claim_plain(ref, wanted, was_full)
-  local state, plugin, webhook, timeout, lane, created, attempts, parked, replay, end_by, not_before, root = unpack(
-    redis.call('HMGET', KEY.record(ref), 'state', 'plugin', 'webhook', 'timeout', 'lane', 'createdAt', 'attempts', 'parked',
-      'replay', 'endBy', 'notBefore', 'root'))
+  local state, plugin, webhook, timeout, lane, created, attempts, parked, replay, end_by, not_before, root =
+    read_plain(ref)
   if state ~= 'queued' or (attempts or '') ~= '' or parked == 'job' or replay then return nil end
   if (end_by and tonumber(end_by) <= now) or number(not_before) > now then return nil end
   local position = chain_position(ref, root)
@@ -189,7 +189,7 @@ local function claim_plain(ref, wanted, was_full)
 end
 
 local function claim_any(ref, wanted, was_full)
-  local r = read_call(ref)
+  local r = read_claimable(ref)
   if not r then return 'skipped', 'gone' end
   if FINAL[r.state] then return over(r) end
   if r.state == 'sending' and r.token == token then return granted_before(r) end

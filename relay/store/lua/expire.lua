@@ -8,8 +8,8 @@
 --
 -- Each webhook gets an equal part of the limit. A repeated call continues with the next calls.
 -- needs: clock, conclude, finish, places, record, tallies
--- record read_call: state callback token leaseEnd plugin webhook timeout repeatable losses attempts requestBytes waiters parked
---   createdAt lane chain deadline parent replay step endBy
+-- record read_open: state callback token leaseEnd plugin webhook timeout repeatable losses attempts requestBytes
+--   waiters parked createdAt lane chain deadline parent replay step endBy
 
 local most_calls, most_webhooks = tonumber(ARGV[8]), tonumber(ARGV[9])
 local ended = 0
@@ -28,7 +28,7 @@ local function end_sent(r, by)
 end
 
 local function look(ref, plugin, webhook)
-  local r = read_call(ref)
+  local r = read_open(ref)
   if not r or FINAL[r.state] then return tally_close(tally_of(plugin, webhook), ref) end
   local by
   if is_out_of_time(r) then

@@ -7,11 +7,11 @@
 --
 -- Idempotent except for the audit entry: a forgotten invocation keeps the time at which it was first forgotten.
 -- needs: audit, clock, effects, record
--- record read_state: state plugin keptBytes webhook
+-- record read_contents: state plugin keptBytes webhook
 
 -- Returns the ids of an invocation, its steps and their steps; nothing if one of them is not final.
 local function family_of(ref, refs)
-  local r = read_state(ref)
+  local r = read_contents(ref)
   if r and not FINAL[r.state] then return nil end
   table.insert(refs, ref)
   for _, step in ipairs(redis.call('LRANGE', KEY.steps(ref), 0, -1)) do
@@ -20,14 +20,14 @@ local function family_of(ref, refs)
   return refs
 end
 
-local asked = read_state(ARGV[1])
+local asked = read_contents(ARGV[1])
 if not asked then return 'unknown' end
 local refs = family_of(ARGV[1], {})
 audit('forget', ARGV[2], asked.plugin, asked.webhook, '', refs and 'forgotten' or 'conflict', '', '', ARGV[1])
 if not refs then return 'unfinished' end
 for _, ref in ipairs(refs) do
   redis.call('DEL', KEY.payload(ref), KEY.result(ref), KEY.raw(ref), KEY.secrets(ref))
-  local r = read_state(ref)
+  local r = read_contents(ref)
   if r then
     redis.call('HSETNX', KEY.record(ref), 'forgottenAt', int(now))
     if r.keptBytes ~= '' then

@@ -6,14 +6,16 @@
 --
 -- Changes only the audit trail.
 -- needs: audit, clock
+-- values read_summary: plugin webhook revision state
+-- values read_all: *
 
 local ref, plugin = ARGV[1], ARGV[2]
-local f = redis.call('HMGET', KEY.record(ref), 'plugin', 'webhook', 'revision', 'state')
+local owner, webhook, revision, state = read_summary(ref)
 local fields, steps = {}, {}
-if f[1] and (plugin == '' or f[1] == plugin) then
-  fields, steps = redis.call('HGETALL', KEY.record(ref)), redis.call('LRANGE', KEY.steps(ref), 0, -1)
+if owner and (plugin == '' or owner == plugin) then
+  fields, steps = read_all(ref), redis.call('LRANGE', KEY.steps(ref), 0, -1)
   local result = redis.call('STRLEN', KEY.result(ref))
-  audit('look_up', ARGV[3], f[1], f[2], f[3], f[4], '', result > 0 and result or '', ref)
+  audit('look_up', ARGV[3], owner, webhook, revision, state, '', result > 0 and result or '', ref)
 else
   audit('look_up', ARGV[3], plugin, '', '', 'not_found', '', '', ref)
 end

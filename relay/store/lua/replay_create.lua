@@ -22,7 +22,7 @@ if not job then return { 'late', -1, 0, ready } end
 local place = redis.call('LLEN', KEY.replay_decided(id))
 if place ~= tonumber(ARGV[5]) then
   for _, ref in ipairs(redis.call('LRANGE', KEY.replay_decided(id), ARGV[5], place - 1)) do
-    if redis.call('HGET', KEY.record(ref), 'state') == 'queued' then make_ready(ref, JOB_LANE) end
+    if read_state(ref) == 'queued' then make_ready(ref, JOB_LANE) end
   end
   return { 'again', place, 0, ready }
 end

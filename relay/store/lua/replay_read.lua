@@ -4,6 +4,7 @@
 -- ARGV  1 replay id  2 how many at most  3 bytes of payloads at most (but at least one original)
 -- Returns {the job's place, {reference id, why it would be skipped or '', webhook, payload, revision, pins}, ...}
 -- needs: originals
+-- values read_source: revision pins
 
 local id, most, bytes_left = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local f = redis.call('HMGET', KEY.replay(id), 'plugin', 'endedBy', 'uncertain')
@@ -16,7 +17,7 @@ for index = #refs, 1, -1 do
   local payload = why and '' or redis.call('GET', KEY.payload(ref))
   bytes_left = bytes_left - #payload
   if #reply > 1 and (bytes_left < 0 or looked_at > MOST_LOOKED_AT) then break end
-  local more = redis.call('HMGET', KEY.record(ref), 'revision', 'pins')
-  reply[#reply + 1] = { ref, why or '', r and r.webhook or '', payload, more[1] or '', more[2] or '' }
+  local revision, pins = read_source(ref)
+  reply[#reply + 1] = { ref, why or '', r and r.webhook or '', payload, revision or '', pins or '' }
 end
 return reply

@@ -8,7 +8,8 @@
 -- Idempotent except for the audit entry: a job that is already in that state stays in it, and is answered as the first
 -- time.
 -- needs: audit, clock, finish, jobs, places, record, steps, tallies
--- record read_kept: state chain timeout lane plugin webhook endBy
+-- record read_held: state chain timeout lane plugin webhook endBy
+-- values read_step: step
 
 grace_from(1)
 retention_from(2)
@@ -26,7 +27,7 @@ end
 
 -- Makes a held call ready. A chain gets its full time again, counted from now.
 local function let_go(ref)
-  local r = read_kept(ref)
+  local r = read_held(ref)
   if not r or FINAL[r.state] then return end
   if r.chain == '1' then
     r.deadline = int(now + tonumber(r.timeout))
@@ -48,7 +49,7 @@ end
 local function cancel_call(ref)
   local r = read_unsent(ref)
   if not r or (r.state ~= 'queued' and r.state ~= 'retrying') then return end
-  if r.chain == '1' and redis.call('HGET', KEY.record(ref), 'step') ~= '-1' then return end
+  if r.chain == '1' and read_step(ref) ~= '-1' then return end
   finish(r, { state = 'cancelled', outcome = '', status = '', error = '', result = '', token = '' })
 end
 

@@ -10,8 +10,8 @@
 -- A repeated call skips what was done, and goes on. If a caller stops before the last piece, the next sweep starts
 -- again.
 -- needs: clock, conclude, finish, places
--- record read_call: state callback token leaseEnd plugin webhook timeout repeatable losses attempts requestBytes waiters parked
---   createdAt lane chain deadline parent replay step endBy held
+-- record read_revisited: state callback token leaseEnd plugin webhook timeout repeatable losses attempts requestBytes
+--   waiters parked createdAt lane chain deadline parent replay step endBy held
 
 conclude_from(1, 2)
 grace_from(3)
@@ -20,7 +20,7 @@ local plugin, webhook = ARGV[8], ARGV[9]
 local w = webhook_of(plugin, webhook)
 
 local function look(ref)
-  local r = read_call(ref)
+  local r = read_revisited(ref)
   if not r or (r.state ~= 'queued' and r.state ~= 'retrying') then return end
   if is_removed(r, w) then
     conclude(r, 'rejected', 'webhook_not_registered')

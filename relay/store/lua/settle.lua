@@ -13,7 +13,11 @@
 --
 -- Idempotent: a call that has left `sending` with this token is recognised, and answered as the first time.
 -- needs: alarms, clock, conclude, effects, finish, places, record, rows
--- record read_call: state callback token plugin webhook requestBytes waiters attempts parent chain lane createdAt replay
+-- record read_settled: state callback token plugin webhook requestBytes waiters attempts parent chain lane createdAt
+--   replay
+-- values read_late_answer: lateAnswer
+-- values read_end_by: endBy
+-- values read_last_token: lastToken
 
 local WIDTH = 15
 grace_from(1)
@@ -22,7 +26,7 @@ retention_from(2)
 -- Keeps a late answer in the record, and counts it once: it is no result, but it is evidence.
 local function late(r, token, outcome, status)
   local note = string.format('%s %s %s', token, outcome, status)
-  if redis.call('HGET', KEY.record(r.ref), 'lateAnswer') ~= note then
+  if read_late_answer(r.ref) ~= note then
     redis.call('HSET', KEY.record(r.ref), 'lateAnswer', note)
     sum_count(sums_of(r.plugin), 'late', 1)
   end
@@ -60,7 +64,7 @@ local function try_again(r, delay, fields)
       fields = fields,
     })
   end
-  r.endBy = redis.call('HGET', KEY.record(r.ref), 'endBy') or ''
+  r.endBy = read_end_by(r.ref) or ''
   if not is_aged(r) then return retry(r, w, delay, fields) end
   note_age(r)
   set_field(fields, 'attempts', r.attempts)
@@ -72,12 +76,12 @@ end
 -- Settles one call; the arguments are listed in the header.
 local function settle(ref, token, state, outcome, status, error, attempt, response_bytes, masked, result, delay,
   contacted, raw, reason, room_there)
-  local r = read_call(ref)
+  local r = read_settled(ref)
   if not r then return 'late' end
   local w = webhook_of(r.plugin, r.webhook)
   if room_there ~= '' then offer_room(w, r.lane, room_there) end
   if r.state ~= 'sending' or r.token ~= token then
-    r.lastToken = redis.call('HGET', KEY.record(ref), 'lastToken')
+    r.lastToken = read_last_token(ref)
     if not ended_with(r, token) then return late(r, token, outcome, status) end
     end_again(r)
     return 'settled'

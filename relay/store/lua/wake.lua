@@ -6,6 +6,7 @@
 --
 -- Calls that were made ready a moment ago are not woken again. A webhook without parked calls is removed from the list.
 -- needs: clock, places
+-- values read_ready_at: readyAt
 
 local RECENT = 500 -- ms
 grace_from(1)
@@ -15,7 +16,7 @@ local key = KEY.parked(w.plugin, w.webhook)
 local count = math.min(room(w), tonumber(ARGV[4]))
 
 local function is_under_way(ref)
-  return (tonumber(redis.call('HGET', KEY.record(ref), 'readyAt')) or 0) > now - RECENT
+  return (tonumber(read_ready_at(ref)) or 0) > now - RECENT
 end
 
 local idle = {}

@@ -2,6 +2,7 @@
 --
 -- r: the fields that finish needs, and attempts, losses, repeatable, timeout, leaseEnd, endBy, deadline, step.
 -- needs: clock, finish, jobs
+-- values read_revision: revision
 
 local LOSSES = 3 -- after this many lost leases since the last progress even a repeatable call ends
 local concluder = '' -- the token of the script's caller, written to calls that it ends
@@ -39,7 +40,7 @@ end
 
 -- Returns whether a call's revision was removed; only for webhooks that have a removed revision.
 local function is_older(ref, w)
-  return number(redis.call('HGET', KEY.record(ref), 'revision')) <= w.removed
+  return number(read_revision(ref)) <= w.removed
 end
 
 -- Returns whether a call's webhook was removed after the call was accepted. Chains that have begun, and steps, go on.

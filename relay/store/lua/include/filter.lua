@@ -6,6 +6,7 @@
 -- step of a chain, and not replayed yet. A missing member selects everything.
 -- needs: clock, ends, record
 -- record read_listed: state plugin webhook outcome status error caller createdAt finishedAt parent replayedBy replay
+-- values read_replay: state error replayedBy
 
 local UNFINISHED = { queued = true, sending = true, retrying = true, waiting = true }
 
@@ -32,7 +33,7 @@ local function is_made_good(r)
   local ref = r.replayedBy
   for _ = 1, MOST_HOPS do
     if ref == '' then return false end
-    local state, error, again = unpack(redis.call('HMGET', KEY.record(ref), 'state', 'error', 'replayedBy'))
+    local state, error, again = read_replay(ref)
     if is_delivered(state, error) then return true end
     ref = again or ''
   end

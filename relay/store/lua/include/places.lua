@@ -5,6 +5,7 @@
 -- tests whether the endpoint is back) and probe (until when it does); removed: the last revision that was removed.
 -- A parked call is in the webhook's parked set by age and keeps its state; its alarm is only a far backstop.
 -- needs: alarms, clock, effects, rates
+-- values read_lane: lane
 
 local PARKED_ALARM = 15 * 60000
 local BREAKER_FAILURES = 20 -- this many attempts in a row without contact open the breaker
@@ -190,7 +191,7 @@ end
 local function make_all_ready(refs, own)
   local alarms, woken = {}, {}
   for _, ref in ipairs(refs) do
-    local lane = redis.call('HGET', KEY.record(ref), 'lane')
+    local lane = read_lane(ref)
     if not own or own[lane] then
       note_ready(ref, lane)
       local of_lane = alarms[lane] or {}
@@ -212,7 +213,7 @@ local function wake(w, limit, own)
     make_all_ready(redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), 0, count - 1), own)
   elseif w.every and not w.paused then
     local oldest = redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), 0, 0)[1]
-    if oldest then set_parked_alarm(w, oldest, redis.call('HGET', KEY.record(oldest), 'lane')) end
+    if oldest then set_parked_alarm(w, oldest, read_lane(oldest)) end
   end
 end
 

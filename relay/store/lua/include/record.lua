@@ -1,6 +1,7 @@
 -- record: reads and writes an invocation's hash.
 -- needs: clock, tallies
 -- record read_chain_position: state chain parent parentStep pins
+-- values read_state: state
 
 local FINAL = { delivered = true, unreachable = true, interrupted = true, rejected = true, cancelled = true }
 
@@ -24,7 +25,7 @@ local overs = {} -- by parent's reference id: whether it is over, as read by thi
 local function is_over(parent_ref)
   if parent_ref == '' then return false end
   if overs[parent_ref] == nil then
-    local state = redis.call('HGET', KEY.record(parent_ref), 'state')
+    local state = read_state(parent_ref)
     overs[parent_ref] = not state or FINAL[state] or false
   end
   return overs[parent_ref]

@@ -5,13 +5,12 @@
 -- one), parent, parentStep and pins ('' for none). The second is the payload; '' if full, except for a chain, whose
 -- steps need it. Both are '' for an unknown id.
 -- needs: clock, places, record, revisions
+-- values read_for_row: state plugin webhook revision traceparent timeout lane attempts losses root
 
 local MOST_ROWS, MOST_ROW_BYTES = 32, 262144 -- of what may be run now
 
 local function row_of(ref)
-  local state, plugin, webhook, revision, traceparent, timeout, lane, attempts, losses, root = unpack(
-    redis.call('HMGET', KEY.record(ref), 'state', 'plugin', 'webhook', 'revision', 'traceparent', 'timeout', 'lane',
-      'attempts', 'losses', 'root'))
+  local state, plugin, webhook, revision, traceparent, timeout, lane, attempts, losses, root = read_for_row(ref)
   if not state then return '', '' end
   local tries = attempts and select(2, string.gsub(attempts, '%]', '')) or 0
   plugin, webhook = plugin or '', webhook or ''
