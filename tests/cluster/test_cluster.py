@@ -17,6 +17,7 @@ from relay.store.api_keys import ApiKeys
 from relay.store.backlog import Backlog
 from relay.store.connection import client_of
 from relay.store.invocations import InvocationStore
+from relay.store.key_names import key_in
 from relay.store.keyspace import Keyspace
 from relay.store.listing import Filter, Listing
 from relay.store.measures import Measures
@@ -110,12 +111,12 @@ def test_age_and_retention_end_what_is_old_in_every_partition(store, client):
     for new in news:
         client.hset(KEYS.record(new.reference_id), "endBy", 1)
         client.zadd(KEYS.open_calls(new.plugin, "hook"), {new.reference_id: 1})
-        client.zadd(KEYS.ages(KEYS.partition_of(new.plugin)), {f"{new.plugin}/hook": 1})
+        client.zadd(key_in(KEYS.root(new.plugin), "ages"), {f"{new.plugin}/hook": 1})
     ended, _, _ = store.expire(limit=100)
     assert ended == len(news)
     for new in news:
         assert store.find(new.reference_id).outcome is Outcome.EXPIRED
-        client.zadd(KEYS.expiry(KEYS.partition_of(new.plugin)), {new.reference_id: 1})
+        client.zadd(key_in(KEYS.root(new.plugin), "expiry"), {new.reference_id: 1})
     assert store.prune(limit=100) == len(news)
     assert client.exists(*(KEYS.record(news[0].reference_id),)) == 0
 
