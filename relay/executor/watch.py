@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from relay.executor.preparation import Prepared
 from relay.invocation import State
-from relay.metrics.gathering import ATTEMPT_DURATION, QUEUE_DELAY
+from relay.metrics.gathering import ATTEMPT, WAITED
 from relay.metrics.shown_calls import ShownCall, state_of
 from relay.telemetry.spans import end_of
 
@@ -30,7 +30,7 @@ class CallWatch:
     def claimed(self, active: ActiveCall) -> None:
         """Note that a call was claimed."""
         if active.waited_ms is not None:
-            self._gathering.add(QUEUE_DELAY, active.webhook, active.waited_ms)
+            self._gathering.add(WAITED, active.webhook, active.waited_ms)
 
     def sending(self, active: ActiveCall) -> None:
         """Note that a request is about to be sent; if it is traced, pass the attempt's span on to the endpoint."""
@@ -63,7 +63,7 @@ class CallWatch:
         attempt = settlement.attempt
         runtime_ms = 0 if attempt is None else attempt.duration_ms
         if isinstance(active.call, Prepared):
-            self._gathering.add(ATTEMPT_DURATION, active.webhook, runtime_ms)
+            self._gathering.add(ATTEMPT, active.webhook, runtime_ms)
         if active.span is not None:
             active.span.end(end_of(settlement, active.webhook, active.call.record.lane))
         if self._shown:

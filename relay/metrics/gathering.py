@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import uuid4
 
 from relay.store.notes import add_durations
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from relay.store.measures import Measures
 
 #: Names of the histograms in a plugin's totals.
-QUEUE_DELAY = "queue"
-ATTEMPT_DURATION = "attempt"
+WAITED: Final = "queue"
+ATTEMPT: Final = "attempt"
 #: How often each duration occurred, by webhook and histogram.
 _Histograms: TypeAlias = "defaultdict[tuple[str, str], defaultdict[int, int]]"
 

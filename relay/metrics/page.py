@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from relay.metrics import catalogue
 from relay.metrics.catalogue import DURATION_LIMITS_MS, OTHER
-from relay.metrics.gathering import ATTEMPT_DURATION, QUEUE_DELAY
+from relay.metrics.gathering import ATTEMPT, WAITED
 from relay.queue import LANES
 from relay.store.workers import workers_by_lane
 
@@ -33,8 +33,8 @@ MEDIA_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 _FAMILIES: Final = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
 #: Histograms by their names in a plugin's totals.
 _HISTOGRAMS: Final = {
-    QUEUE_DELAY: catalogue.QUEUE_DELAY,
-    ATTEMPT_DURATION: catalogue.ATTEMPT_DURATION,
+    WAITED: catalogue.QUEUE_DELAY,
+    ATTEMPT: catalogue.ATTEMPT_DURATION,
     "duration": catalogue.DURATION,
 }
 #: Counters of a plugin by their names in its counts.

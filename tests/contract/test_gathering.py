@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay.errors import Unavailable
-from relay.metrics.gathering import ATTEMPT_DURATION, Gathering
+from relay.metrics.gathering import ATTEMPT, Gathering
 from relay.store.measures import Measures
 
 HOOK = ("acme", "hook")
@@ -31,13 +31,13 @@ def test_what_was_gathered_is_added_once(redis_client, losses):
     measures.losses = losses
     gathering = Gathering(measures, "w1")
     for duration_ms in (3, 5, 6, 4_000_000):
-        gathering.add(ATTEMPT_DURATION, HOOK, duration_ms)
-    gathering.add(ATTEMPT_DURATION, ("other", "hook"), 7)
+        gathering.add(ATTEMPT, HOOK, duration_ms)
+    gathering.add(ATTEMPT, ("other", "hook"), 7)
     for _ in range(len(losses) + 1):
         try:
             gathering.add_to_store()
         except Unavailable:
-            gathering.add(ATTEMPT_DURATION, HOOK, 1)
+            gathering.add(ATTEMPT, HOOK, 1)
     gathering.add_to_store()
     totals = measures.totals("acme")
     assert totals["hook", "attempt:0"] == 2 + len(losses)
