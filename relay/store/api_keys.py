@@ -24,6 +24,7 @@ from relay.store.api_key_rules import key_faults
 from relay.store.key_names import SHARED_ROOT
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.revocations import Revocations
+from relay.store.server_clock import time_ms_of
 from relay.store.server_errors import adding_sentence, is_answer, store_errors
 from relay.telemetry.log import Event, event
 
@@ -81,7 +82,7 @@ class ApiKeys:
         if faults:
             raise BadParameter(faults=faults)
         with store_errors():
-            now_ms = self._now_ms()
+            now_ms = time_ms_of(self._client)
             self._client.sadd(self._keys.plugins(self._keys.partition_of(plugin)), plugin)
         expires_at_ms = None if lifetime_s is None else now_ms + int(lifetime_s * 1000)
         text, record = _new(plugin, frozenset(scopes), frozenset(origins), name, now_ms, expires_at_ms)
@@ -100,7 +101,7 @@ class ApiKeys:
         """
         old = self._verified(key_id)
         with store_errors():
-            now_ms = self._now_ms()
+            now_ms = time_ms_of(self._client)
         if old is None or old.key.revoked or _expired(old.key, now_ms):
             raise NotFound("There is no such key, or it has ended.")
         key, end_ms = old.key, now_ms + int(overlap_s * 1000)
@@ -127,7 +128,7 @@ class ApiKeys:
         if record is None:
             raise NotFound("There is no such key.")
         with store_errors():
-            now_ms = self._now_ms()
+            now_ms = time_ms_of(self._client)
         self._revocations.add(key_id, now_ms, _entry(now_ms, Act.KEY_REVOKE, record.key, "revoked"))
         self._remembered.pop(key_id, None)
         return replace(record.key, revoked=True)
@@ -258,11 +259,7 @@ class ApiKeys:
             self._used_at_s.clear()
         self._used_at_s[key_id] = now_s
         with suppress(Unavailable), store_errors():
-            self._client.hset(keyspace.api_key_uses(), key_id, self._now_ms())
-
-    def _now_ms(self) -> int:
-        seconds, micros = self._client.time()
-        return int(seconds) * 1000 + int(micros) // 1000
+            self._client.hset(keyspace.api_key_uses(), key_id, time_ms_of(self._client))
 
 
 def _new(

@@ -10,6 +10,7 @@ from relay.reference_id import REPLAY_PREFIX, reference_time_ms
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.measures import minutes_to
 from relay.store.notes import MINUTE_MS
+from relay.store.server_clock import time_ms_of
 from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ class Backlog:
     def minutes(self, lanes: Collection[str], since_ms: int) -> list[BacklogMinute]:
         """Return every minute from ``since_ms`` to the current one, at most a day's."""
         with store_errors():
-            seconds, micros = self._client.time()
-        now_ms = int(seconds) * 1000 + int(micros) // 1000
+            now_ms = time_ms_of(self._client)
         numbers = minutes_to(now_ms, since_ms)
         pipeline = self._client.pipeline(transaction=False)
         for number in numbers:
@@ -78,11 +78,10 @@ class Backlog:
             pipeline.zrange(key, 0, _FIRST - 1)
             pipeline.zrandmember(key, _ANY)
         with store_errors():
-            seconds, micros = self._client.time()
+            now_ms = time_ms_of(self._client)
             found = pipeline.execute()
         pending, firsts, somes = sum(found[::3]), found[1::3], found[2::3]
         since_ms = self._since_ms({ref.decode() for refs in (*firsts, *somes) for ref in refs or ()})
-        now_ms = int(seconds) * 1000 + int(micros) // 1000
         return LaneBacklog(lane, int(pending), None if since_ms is None else max(0, now_ms - since_ms))
 
     def _since_ms(self, reference_ids: set[str]) -> int | None:

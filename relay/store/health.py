@@ -18,9 +18,9 @@ from relay.store.key_names import SHARED_ROOT
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.plugin_names import plugins_of
 from relay.store.replicas import primaries_of, primary_of
-from relay.store.server_clock import ClockJump
+from relay.store.server_clock import ClockJump, time_ms_of
 from relay.store.server_errors import store_errors
-from relay.store.server_health import ServerHealth, failed_writes, read_server, time_ms_of
+from relay.store.server_health import ServerHealth, failed_writes, read_server
 from relay.store.workers import LiveWorker, live_workers
 from relay.text.server_addresses import is_cluster, places_in, read_address
 

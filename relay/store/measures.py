@@ -16,6 +16,7 @@ from relay.store.notes import HOUR_MS, MINUTE_MS, STEPS_A_DOUBLING, UNREGISTERED
 from relay.store.plugin_names import plugins_in
 from relay.store.reachable import in_each
 from relay.store.scripts import Scripts
+from relay.store.server_clock import time_ms_of
 from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
@@ -226,8 +227,7 @@ class Measures:
 
     def _now_ms(self) -> int:
         with store_errors():
-            seconds, micros = self._client.time()
-        return int(seconds) * 1000 + int(micros) // 1000
+            return time_ms_of(self._client)
 
 
 def _minute(start_ms: int, fields: Mapping[bytes, bytes]) -> Minute:

@@ -1,10 +1,10 @@
-"""Detects jumps of the server's clock: after a failover, leases are counted by another machine's clock."""
+"""Reads the server's clock, and notices its jumps: after a failover, leases are counted by another machine's clock."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Self
+from typing import Any, Final, Self
 
 #: How much, in milliseconds, the clocks of two machines may differ if both keep time.
 MOST_OFF_MS: Final = 2_000
@@ -12,6 +12,17 @@ MOST_OFF_MS: Final = 2_000
 MOST_UNDER_WAY_S: Final = 0.5
 #: How long, in milliseconds, warnings mention a jump.
 TOLD_MS: Final = 3_600_000
+
+
+def time_ms_of(client: Any) -> int:
+    """Return the time of a server's clock, in milliseconds since the epoch."""
+    return time_ms_from(client.time())
+
+
+def time_ms_from(reply: tuple[int, int]) -> int:
+    """Return the milliseconds since the epoch of a reply to `TIME`, which gives seconds and microseconds."""
+    seconds, micros = reply
+    return int(seconds) * 1000 + int(micros) // 1000
 
 
 @dataclass(frozen=True, slots=True)

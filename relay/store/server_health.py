@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import redis
 
+from relay.store.server_clock import time_ms_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -60,12 +62,6 @@ def read_server(name: str, client: redis.Redis, administrator: redis.Redis) -> S
         replicas=int(info.get("connected_slaves", 0)) if info.get("role", "master") == "master" else None,
         failed_writes=tuple(failed_writes(info)),
     )
-
-
-def time_ms_of(client: redis.Redis) -> float:
-    """Return the time of a server's clock, in milliseconds since the epoch."""
-    seconds, micros = client.time()
-    return float(seconds * 1000 + micros / 1000)
 
 
 #: Fields of INFO that tell how a server's other writes of its data went the last time, and what these writes are.

@@ -13,6 +13,7 @@ from relay.store import keyspace
 from relay.store.key_names import PREFIX, ROOT, SHARED_ROOT, partition_root
 from relay.store.replicas import on_primary
 from relay.store.scripts import Scripts
+from relay.store.server_clock import time_ms_from
 from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
@@ -65,10 +66,11 @@ class Trail:
             return pipeline.execute()
 
         with store_errors():
-            segments, last, head, beginning, entries, (seconds, micros) = on_primary(self._client, self._root, read)
+            segments, last, head, beginning, entries, time = on_primary(self._client, self._root, read)
         more = bool(most) and len(entries) > most
-        now_ms = seconds * 1000 + micros // 1000
-        return TrailEnd(segments, last or b"", head or b"", beginning or b"", entries[: most or None], more, now_ms)
+        return TrailEnd(
+            segments, last or b"", head or b"", beginning or b"", entries[: most or None], more, time_ms_from(time)
+        )
 
     def beginning(self) -> Signed | None:
         """Read where the trail begins; None if with its first entry. An unreadable value counts as unsigned."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.store import keyspace
 from relay.store.scripts import Scripts
-from relay.store.server_clock import TOLD_MS
+from relay.store.server_clock import TOLD_MS, time_ms_from
 from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
@@ -71,9 +71,8 @@ class Workers:
         pipeline.hgetall(keyspace.worker_lanes())
         pipeline.execute_command("TIME")
         with store_errors():
-            beats, lanes, (seconds, micros) = pipeline.execute()
-        now_ms = seconds * 1000 + micros // 1000
-        return sorted(live_workers(beats, lanes, now_ms), key=lambda worker: worker.name)
+            beats, lanes, time = pipeline.execute()
+        return sorted(live_workers(beats, lanes, time_ms_from(time)), key=lambda worker: worker.name)
 
 
 def live_workers(
