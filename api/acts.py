@@ -19,7 +19,7 @@ from relay.process.loops import Loop
 if TYPE_CHECKING:
     import falcon
 
-    from relay.store.act_notes import ActNotes
+    from relay.store.audit_writer import AuditWriter
 
 PERIOD_S: Final = 1.0
 _UNKEYED_S: Final = 60.0
@@ -41,8 +41,8 @@ class AlikeRequests(NamedTuple):
 class ActCounts:
     """Counts of alike requests since the last write."""
 
-    def __init__(self, notes: ActNotes) -> None:
-        self._notes = notes
+    def __init__(self, writer: AuditWriter) -> None:
+        self._writer = writer
         self._lock = threading.Lock()
         self._counts: Counter[AlikeRequests] = Counter()
         self._unkeyed: Counter[str] = Counter()
@@ -86,7 +86,7 @@ class ActCounts:
         while left:
             piece, left = left[:_PIECE], left[_PIECE:]
             try:
-                self._notes.add([_entry(alike, count) for alike, count in piece])
+                self._writer.write_all([_entry(alike, count) for alike, count in piece])
             except Unavailable:
                 self._keep(piece + left)
                 return

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from relay.metrics.page import MetricsPage
     from relay.replay.planning import Replays
     from relay.settings import Settings
-    from relay.store.act_notes import ActNotes
     from relay.store.api_keys import ApiKeys
+    from relay.store.audit_writer import AuditWriter
     from relay.store.backlog import Backlog
     from relay.store.health import ServerWarnings
     from relay.store.invocations import InvocationStore
@@ -85,7 +85,7 @@ class Parts:
     bodies: Bodies
     addresses: SourceAddresses
     refusals: UnkeyedRefusals
-    act_notes: ActNotes
+    audit_writer: AuditWriter
     act_counts: ActCounts
 
 
@@ -146,7 +146,7 @@ def _route_calls(app: _App, settings: Settings, parts: Parts) -> None:
 
 def _route_replays(app: _App, parts: Parts) -> None:
     """Add the routes of replay jobs."""
-    app.add_route("/v1/replays", ReplaysResource(parts.replays, parts.bodies, parts.act_notes))
+    app.add_route("/v1/replays", ReplaysResource(parts.replays, parts.bodies, parts.audit_writer))
     app.add_route("/v1/replays/{replay_id}", ReplayResource(parts.replays))
     for action in ReplaySteeringResource.ACTIONS:
         app.add_route(f"/v1/replays/{{replay_id}}/{action}", ReplaySteeringResource(parts.replays, action))

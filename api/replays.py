@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from api.bodies import Bodies
     from relay.replay.planning import Replays
-    from relay.store.act_notes import ActNotes
+    from relay.store.audit_writer import AuditWriter
 
 
 @contextmanager
@@ -41,9 +41,9 @@ class ReplaysResource:
 
     scopes = OPERATE
 
-    def __init__(self, replays: Replays, bodies: Bodies, notes: ActNotes) -> None:
+    def __init__(self, replays: Replays, bodies: Bodies, writer: AuditWriter) -> None:
         self._replays = replays
-        self._notes = notes
+        self._writer = writer
         self._bodies = bodies
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -55,7 +55,7 @@ class ReplaysResource:
         with _rejecting():
             if wanted.dry_run:
                 plan = plan_of(self._replays.plan(key.plugin, wanted.request))
-                self._notes.note(Act.REPLAY_PLAN, plugin=key.plugin)
+                self._writer.write(Act.REPLAY_PLAN, plugin=key.plugin)
                 req.context.is_audited = True
                 answer_with(resp, dump_json(plan))
                 return

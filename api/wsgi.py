@@ -30,7 +30,7 @@ if _settings.api_cpu is not None:
 _runtime = api_runtime(_settings)
 _waiters = Waiters(_runtime.subscribe(str(uuid.uuid4())), _settings.max_waiters)
 _waiters.start()
-_act_counts = ActCounts(_runtime.act_notes)
+_act_counts = ActCounts(_runtime.audit_writer)
 _act_counts.start()
 on_stop(_waiters.release, _act_counts.stop)
 _reads, _refusals = BodyReads(_settings.body_timeout_s), UnkeyedRefusals()
@@ -70,7 +70,7 @@ app = create_app(
         ),
         addresses=SourceAddresses(_settings.trusted_proxies),
         refusals=_refusals,
-        act_notes=_runtime.act_notes,
+        audit_writer=_runtime.audit_writer,
         act_counts=_act_counts,
     ),
 )

@@ -9,8 +9,8 @@ from relay.audit.actor import act_as_operator
 from relay.registration.endpoint import EndpointRules
 from relay.replay.planning import Replays
 from relay.shared_runtime import SharedRuntime
-from relay.store.act_notes import ActNotes
 from relay.store.api_keys import ApiKeys
+from relay.store.audit_writer import AuditWriter
 from relay.store.connection import connect
 from relay.store.listing import Listing
 from relay.store.notices import Subscription
@@ -36,9 +36,9 @@ class Runtime(SharedRuntime):
         return ApiKeys(self.client, self.data_vault, self.keyspace)
 
     @cached_property
-    def act_notes(self) -> ActNotes:
+    def audit_writer(self) -> AuditWriter:
         """Writes audit entries about acts that no script does."""
-        return ActNotes(self.client, self.keyspace)
+        return AuditWriter(self.client, self.keyspace)
 
     @cached_property
     def listing(self) -> Listing:

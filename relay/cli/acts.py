@@ -53,7 +53,7 @@ def refusals(
     except RelayError as error:
         if not isinstance(error, (*noted, Unavailable)):
             with suppress(RelayError):  # the command's own error is reported
-                notes = command_runtime(Settings.for_command(data_dir)).act_notes
+                writer = command_runtime(Settings.for_command(data_dir)).audit_writer
                 written = quote(subject[:_MAX_SUBJECT_CHARS], safe="@+:")
-                notes.note(act, plugin=plugin, subject=written, outcome=error.code)
+                writer.write(act, plugin=plugin, subject=written, outcome=error.code)
         raise

@@ -58,7 +58,7 @@ def export(screen: Screen, data_dir: Path, path: str | None) -> None:
     """
     runtime = command_runtime(Settings.for_command(data_dir))
     count = 0
-    with runtime.act_notes.noting(Act.AUDIT_EXPORT), opened_file(path) as file:
+    with runtime.audit_writer.writing(Act.AUDIT_EXPORT), opened_file(path) as file:
         for trail in trails(runtime.client, runtime.keyspace):
             for line in lines_of(trail.name, trail.beginning(), trail.blocks()):
                 file.write(_json(line) + "\n")
@@ -86,7 +86,7 @@ def verify(screen: Screen, data_dir: Path, file: IO[str] | None, key_file: Path 
     if file is None:
         runtime = command_runtime(Settings.for_command(data_dir))
         keys = _keys(key_file, runtime)
-        with runtime.act_notes.noting(Act.AUDIT_VERIFY):
+        with runtime.audit_writer.writing(Act.AUDIT_VERIFY):
             found = {trail.name: _check(trail, keys, known) for trail in trails(runtime.client, runtime.keyspace)}
     else:
         keys = _keys(key_file, None if key_file else command_runtime(Settings.for_command(data_dir)))
@@ -122,7 +122,7 @@ def tail(screen: Screen, data_dir: Path, *, lines: int, begins: tuple[tuple[str,
     runtime = command_runtime(Settings.for_command(data_dir))
     every = trails(runtime.client, runtime.keyspace)
     _check_trails([name for name, _ in begins], [trail.name for trail in every])
-    runtime.act_notes.note(Act.AUDIT_TAIL)
+    runtime.audit_writer.write(Act.AUDIT_TAIL)
     places = {trail: trail.number_before(lines) for trail in every}
     places |= {trail: seq - 1 for trail in every for name, seq in begins if trail.name == name}
     try:

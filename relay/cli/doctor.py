@@ -27,7 +27,7 @@ def doctor(screen: Screen, data_dir: Path) -> None:
     settings = Settings.for_command(data_dir)
     runtime = command_runtime(settings)
     with suppress(RelayError):  # the examination reports it
-        runtime.act_notes.note(Act.DOCTOR)
+        runtime.audit_writer.write(Act.DOCTOR)
     findings = list(examine(data_dir, settings, runtime))
     value = [
         {"check": each.check, "level": each.level.value, "found": each.found, "advice": each.advice or None}

@@ -66,7 +66,7 @@ def explain(
     number, shape = current_webhook(registry, plugin, webhook_id)
     target = registry.open_target(plugin, webhook_id, number)
     trigger = check(shape, Trigger.from_value(value))
-    runtime.act_notes.note(Act.WEBHOOK_SHOW, plugin=plugin, subject=webhook_id)
+    runtime.audit_writer.write(Act.WEBHOOK_SHOW, plugin=plugin, subject=webhook_id)
     about = {"plugin": plugin, "webhookId": webhook_id, "revision": number}
     if isinstance(target, ChainTarget):
         plan = about | plan_of(registry, plugin, shape, target)

@@ -64,7 +64,7 @@ def export(
         check_filter(runtime, plugin, wanted)
     found = runtime.listing.every(plugin, wanted)
     rows = (row_of(each) | (contents.of(each) if contents else {}) for each in found)
-    with runtime.act_notes.noting(Act.EXPORT, plugin=plugin, subject=about), opened_file(path) as file:
+    with runtime.audit_writer.writing(Act.EXPORT, plugin=plugin, subject=about), opened_file(path) as file:
         count = (_write_csv if kind == "csv" else _write_lines)(file, rows, with_payload)
     if contents and contents.closed:
         screen.note(

@@ -66,7 +66,7 @@ def list_invocations(screen: Screen, data_dir: Path, *, plugin: str, limit: int,
     runtime = command_runtime(Settings.for_command(data_dir))
     listing, wanted = runtime.listing, take_filter(options)
     check_filter(runtime, plugin, wanted)
-    runtime.act_notes.note(Act.LIST, plugin=plugin)
+    runtime.audit_writer.write(Act.LIST, plugin=plugin)
     if grouped:
         groups = [group_of(group) for group in listing.groups(plugin, wanted)]
         screen.show(groups, lambda: groups_picture(groups))

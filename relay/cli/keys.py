@@ -125,7 +125,7 @@ def list_keys(screen: Screen, data_dir: Path, plugin: str | None) -> None:
     runtime = command_runtime(Settings.for_command(data_dir))
     if plugin is not None:
         check_plugin(runtime, plugin)
-    runtime.act_notes.note(Act.KEY_LIST, plugin=plugin or "")
+    runtime.audit_writer.write(Act.KEY_LIST, plugin=plugin or "")
     found = runtime.api_keys.list(plugin)
     rows = [_row(key) for key in found]
     screen.show(rows, lambda: table_of(_COLUMNS, (_line(row) for row in rows)))

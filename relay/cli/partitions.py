@@ -45,7 +45,7 @@ def show(screen: Screen, data_dir: Path) -> None:
     """Show each partition: its server, its plugins, their calls that are not final, and their records."""
     runtime = command_runtime(Settings.for_command(data_dir))
     with suppress(Unavailable):  # the command shows which servers are away
-        runtime.act_notes.note(Act.PARTITION_SHOW)
+        runtime.audit_writer.write(Act.PARTITION_SHOW)
     try:
         client = runtime.client
     except Unavailable:  # the server of shared keys is away; those of partitions may not be
@@ -78,11 +78,11 @@ def move(screen: Screen, data_dir: Path, plugin: str, target: int | None) -> Non
     moves = PluginMoves(runtime.client, runtime.keyspace.partitions, runtime.settings.store_replicas)
     if not moves.knows(plugin):
         check_plugin(runtime, plugin)
-    runtime.act_notes.note(Act.PARTITION_MOVE, subject=plugin, outcome="begun")
+    runtime.audit_writer.write(Act.PARTITION_MOVE, subject=plugin, outcome="begun")
     moved = moves.move(plugin, target)
     for ready in moves.queued(plugin, moved.target):
         runtime.publisher.publish_ready(ready)
-    runtime.act_notes.note(Act.PARTITION_MOVE, subject=plugin)
+    runtime.audit_writer.write(Act.PARTITION_MOVE, subject=plugin)
     screen.show(asdict(moved), lambda: Text(_sentence(moved)))
 
 
@@ -97,7 +97,7 @@ def adopt(screen: Screen, data_dir: Path) -> None:
     settings = Settings.for_command(data_dir)
     with closing(connect(settings)) as client, store_errors():
         renamed = adopt_old_keys(client)
-    command_runtime(settings).act_notes.note(Act.PARTITION_ADOPT)
+    command_runtime(settings).audit_writer.write(Act.PARTITION_ADOPT)
     screen.show({"keys": renamed}, lambda: Text(f"{renamed} keys were renamed."))
 
 

@@ -56,7 +56,7 @@ def plan(screen: Screen, data_dir: Path, *, plugin: str, **options: Any) -> None
     """
     runtime, request = _runtime(data_dir), take_request(options)
     check_filter(runtime, plugin, request.filter or Filter())
-    runtime.act_notes.note(Act.REPLAY_PLAN, plugin=plugin)
+    runtime.audit_writer.write(Act.REPLAY_PLAN, plugin=plugin)
     made = runtime.replays.plan(plugin, request)
     value = {
         "planId": made.plan_id,
@@ -103,7 +103,7 @@ def status(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None
     """Show how far a replay is; on a terminal with a progress bar until it has ended. Ctrl-C leaves it running."""
     runtime = _runtime(data_dir)
     job = find_replay(runtime, plugin, replay_id)
-    runtime.act_notes.note(Act.LIST, plugin=job.plugin, subject=replay_id)
+    runtime.audit_writer.write(Act.LIST, plugin=job.plugin, subject=replay_id)
     on_terminal = not screen.is_json and sys.stdout.isatty() and sys.stderr.isatty()
     if (followed or on_terminal) and not once and not job.over:
         _follow(screen, runtime.replays, job)
@@ -122,7 +122,7 @@ def list_replays(screen: Screen, data_dir: Path, *, plugin: str, limit: int) -> 
     """List a plugin's replays, newest first."""
     runtime = _runtime(data_dir)
     check_plugin(runtime, plugin)
-    runtime.act_notes.note(Act.LIST, plugin=plugin, subject="replays")
+    runtime.audit_writer.write(Act.LIST, plugin=plugin, subject="replays")
     jobs = [job_of(job) for job in runtime.replays.list(plugin, limit=limit)]
     screen.show(jobs, lambda: jobs_picture(jobs))
 

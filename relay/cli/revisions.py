@@ -140,7 +140,7 @@ def _shown(data_dir: Path, plugin: str, webhook_id: str, *numbers: int | None) -
     last = _last(runtime.registry, plugin, webhook_id)
     for number in numbers:
         _check_number(webhook_id, number, last)
-    runtime.act_notes.note(Act.WEBHOOK_SHOW, plugin=plugin, subject=webhook_id)
+    runtime.audit_writer.write(Act.WEBHOOK_SHOW, plugin=plugin, subject=webhook_id)
     return runtime.registry, last
 
 

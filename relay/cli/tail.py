@@ -120,7 +120,7 @@ def tail(screen: Screen, data_dir: Path, *, plugin: str, lines: int, **options: 
     """
     runtime, wanted = command_runtime(Settings.for_command(data_dir)), take_filter(options)
     check_filter(runtime, plugin, wanted)
-    runtime.act_notes.note(Act.LIST, plugin=plugin)
+    runtime.audit_writer.write(Act.LIST, plugin=plugin)
     watch = Watch(runtime, plugin, wanted)
     try:
         for invocation in _follow(watch, lines, screen):

@@ -63,7 +63,7 @@ def vault() -> None:
 def status(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
     """Show the keys of each ring, which one seals, and how much is sealed under each."""
     runtime, rings = _opened(data_dir, names, Act.VAULT_STATUS)
-    runtime.act_notes.note(Act.VAULT_STATUS)
+    runtime.audit_writer.write(Act.VAULT_STATUS)
     uses = _resealing(runtime, rings).uses()
     rows = [row for ring in rings for row in ring_rows(ring, uses)]
     screen.show(rows, lambda: table_of(_COLUMNS, (ring_line(row) for row in rows)))
@@ -137,7 +137,7 @@ def _add(data_dir: Path, names: tuple[str, ...]) -> dict[str, str]:
     runtime, rings = _opened(data_dir, names, Act.VAULT_ADD)
     added: dict[str, str] = {}
     for ring in rings:
-        with runtime.act_notes.noting(Act.VAULT_ADD, subject=ring.name), _in_step(data_dir, ring):
+        with runtime.audit_writer.writing(Act.VAULT_ADD, subject=ring.name), _in_step(data_dir, ring):
             added[ring.name] = ring.add()
     return added
 
@@ -153,7 +153,7 @@ def _promote(data_dir: Path, names: tuple[str, ...]) -> tuple[dict[str, str], bo
         if newest != ring.key_ids()[0]:
             is_new = True
             subject = f"{ring.name}:{newest}"
-            with runtime.act_notes.noting(Act.VAULT_PROMOTE, subject=subject), _in_step(data_dir, ring):
+            with runtime.audit_writer.writing(Act.VAULT_PROMOTE, subject=subject), _in_step(data_dir, ring):
                 ring.promote(newest)
                 VaultLog(runtime.client).promoted(ring.name, newest)
         promoted[ring.name] = newest
@@ -170,7 +170,7 @@ def _reseal(data_dir: Path, names: tuple[str, ...]) -> tuple[dict[str, int], Dam
     columns = (TextColumn("resealing"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("", total=SealedValues(runtime.client, runtime.keyspace).count())
-        with runtime.act_notes.noting(Act.VAULT_RESEAL, subject="+".join(ring.name for ring in rings)):
+        with runtime.audit_writer.writing(Act.VAULT_RESEAL, subject="+".join(ring.name for ring in rings)):
             found = resealing.run(lambda: progress.advance(bar))
     unreadable = found.damaged.counts.total()
     return {"resealed": found.resealed, "current": found.current, "unreadable": unreadable}, found.damaged
@@ -194,7 +194,7 @@ def _retire(
         _forget_old_macs(ring, log)
         for old in (each for each in ring.key_ids()[1:] if key_id in (None, each)):
             try:
-                noting = runtime.act_notes.noting(Act.VAULT_RETIRE, subject=f"{ring.name}:{old}")
+                noting = runtime.audit_writer.writing(Act.VAULT_RETIRE, subject=f"{ring.name}:{old}")
                 with noting, _in_step(data_dir, ring):
                     _refuse_needed(ring, old, uses, give_up=give_up)
                     ring.retire(old, keep_mac=ring.name == "data")

@@ -74,7 +74,7 @@ def apply(
     is_new = check_new_plugin(runtime.registry, named, meant=create_plugin)
     differences = differing(runtime.registry, named, registrations) if dry_run else {}
     if dry_run:
-        runtime.act_notes.note(Act.WEBHOOK_APPLY, plugin=named, outcome="dry_run", count=len(registrations))
+        runtime.audit_writer.write(Act.WEBHOOK_APPLY, plugin=named, outcome="dry_run", count=len(registrations))
     applied = runtime.registry.apply(named, registrations, dry_run=dry_run)
     warnings = [
         f"{registration.shape.webhook_id}: {warning}"
@@ -100,7 +100,7 @@ def list_webhooks(screen: Screen, data_dir: Path, plugin: str) -> None:
     """List a plugin's webhooks and what their callers may send."""
     runtime = command_runtime(Settings.for_command(data_dir))
     check_plugin(runtime, plugin)
-    runtime.act_notes.note(Act.WEBHOOK_SHOW, plugin=plugin)
+    runtime.audit_writer.write(Act.WEBHOOK_SHOW, plugin=plugin)
     found = runtime.registry.shapes(plugin)
     now = runtime.policies.traffics(plugin, [each.webhook_id for each in found])
     rows = [_row(each, traffic) for each, traffic in zip(found, now, strict=True)]
@@ -117,7 +117,7 @@ def show(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
     runtime = command_runtime(Settings.for_command(data_dir))
     registry = runtime.registry
     number, shape = current_webhook(registry, plugin, webhook_id)
-    runtime.act_notes.note(Act.WEBHOOK_SHOW, plugin=plugin, subject=webhook_id)
+    runtime.audit_writer.write(Act.WEBHOOK_SHOW, plugin=plugin, subject=webhook_id)
     created_at_ms = registry.revision(plugin, webhook_id, number).created_at_ms
     target = registry.open_target(plugin, webhook_id, number)
     value = {

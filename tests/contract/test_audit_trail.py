@@ -13,7 +13,7 @@ from relay.audit.lines import heads_in, lines_of, trail_files
 from relay.audit.signing_keys import AuditSigner, new_private_text
 from relay.audit.verifying import TrailCheck
 from relay.store import keyspace
-from relay.store.act_notes import ActNotes
+from relay.store.audit_writer import AuditWriter
 from relay.store.trail import Trail, block_from, segment_of
 from relay.upkeep import checkpointing
 from relay.upkeep.checkpointing import Checkpointing
@@ -43,8 +43,8 @@ def signing(trail, process="w1", retention_ms=400 * DAY_MS, signer=SIGNER):
 
 
 def add(trail, count, first=0):
-    notes = ActNotes(trail._client)
-    notes.add([AuditEntry(0, Act.FORGET, "k1", "acme", f"s{first + each}") for each in range(count)])
+    writer = AuditWriter(trail._client)
+    writer.write_all([AuditEntry(0, Act.FORGET, "k1", "acme", f"s{first + each}") for each in range(count)])
 
 
 def check(trail, known=None, keys=SIGNER.public):
@@ -399,7 +399,7 @@ def test_entries_that_are_added_while_workers_sign_are_all_there_once_in_order(v
 
         def write(writer):
             for number in range(200):
-                ActNotes(client).add([AuditEntry(0, Act.FORGET, f"k{writer}", "acme", f"s{number}")])
+                AuditWriter(client).write_all([AuditEntry(0, Act.FORGET, f"k{writer}", "acme", f"s{number}")])
 
         def work(name):
             worker = signing(Trail(client), name)

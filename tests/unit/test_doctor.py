@@ -22,7 +22,7 @@ from relay.registration.document import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store import keyspace
-from relay.store.act_notes import ActNotes
+from relay.store.audit_writer import AuditWriter
 from relay.store.health import ServerWarnings, failed_writes
 from relay.store.server_clock import ClockJump
 from relay.store.trail import Trail
@@ -296,7 +296,7 @@ def test_a_trail_that_nobody_signs_is_named_and_so_is_one_that_was_changed(given
         signer = AuditSigner(given["RELAY_AUDIT_KEY"])
         monitor = Checkpointing(Trail(client), signer, "w1", retention_ms=10**13)
         client.delete(entries)
-        ActNotes(client).add([AuditEntry(0, "forget", "k1", "acme", "a")] * 2)
+        AuditWriter(client).write_all([AuditEntry(0, "forget", "k1", "acme", "a")] * 2)
         monitor.iterate()
         assert findings(given, tmp_path)["audit trail"].level is Level.OK
         client.lset(entries, 0, "1 forget k1 acme b     ")

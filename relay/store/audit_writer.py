@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from relay.audit.entry import Act
 
 
-class ActNotes:
-    """Adds entries: those about a plugin to the trail of its partition, others to the shared trail.
+class AuditWriter:
+    """Writes entries: those about a plugin to the trail of its partition, others to the shared trail.
 
     Methods raise `Unavailable` while the server is away.
     """
@@ -30,13 +30,13 @@ class ActNotes:
         self._keys = keys
         self._scripts = Scripts(client)
 
-    def note(
+    def write(
         self, act: Act, *, plugin: str = "", subject: str = "", outcome: str = "done", count: int | None = None
     ) -> None:
         """Add an entry for an act that no script performs, in the name of the current actor."""
-        self.add([AuditEntry(0, act, actor(), plugin, subject, outcome=outcome, count=count)])
+        self.write_all([AuditEntry(0, act, actor(), plugin, subject, outcome=outcome, count=count)])
 
-    def add(self, entries: Sequence[AuditEntry]) -> None:
+    def write_all(self, entries: Sequence[AuditEntry]) -> None:
         """Add entries, dated by the server's clock."""
         by_root: dict[str, list[Any]] = {}
         for entry in entries:
@@ -46,12 +46,12 @@ class ActNotes:
             self._scripts.run("audit_add", words, root)
 
     @contextmanager
-    def noting(self, act: Act, *, plugin: str = "", subject: str = "") -> Iterator[None]:
+    def writing(self, act: Act, *, plugin: str = "", subject: str = "") -> Iterator[None]:
         """Add one entry before the body runs, and one afterwards that tells how it ended."""
-        self.note(act, plugin=plugin, subject=subject, outcome="begun")
+        self.write(act, plugin=plugin, subject=subject, outcome="begun")
         try:
             yield
         except RelayError as error:
-            self.note(act, plugin=plugin, subject=subject, outcome=error.code)
+            self.write(act, plugin=plugin, subject=subject, outcome=error.code)
             raise
-        self.note(act, plugin=plugin, subject=subject)
+        self.write(act, plugin=plugin, subject=subject)
