@@ -89,7 +89,7 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
             runtime.publisher,
             executor.run_here,
             tell=callbacks.tell,
-            company=lambda: runtime.workers.company,
+            workers_alive=lambda: runtime.workers.number_alive,
         ),
         runtime.workers,
         Reporter(gathering, runtime.measures, shown),

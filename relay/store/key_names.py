@@ -52,7 +52,7 @@ PARTITIONED: Final = {
     "totals": "p:{plugin}:totals",  # hash: counts and histograms by webhook
     "minute": "p:{plugin}:minute:{minute}:{webhook}",  # hash: one minute's counts of a webhook, or of all ('')
     "hour": "p:{plugin}:hour:{hour}",  # hash: counts of one hour by webhook
-    "told_full": "p:{plugin}:told:full",  # list: the first id of each group lately refused as over capacity
+    "lately_refused": "p:{plugin}:told:full",  # list: the first id of each group lately refused as over capacity
     "gathered": "p:{plugin}:gathered:{process}",  # string: the last batch of histograms that a worker added
     "plugin_rate": "p:{plugin}:rate",  # us: when the plugin's rate will be unused again
     "plugin_rate_taken": "p:{plugin}:rate:{request}",  # string: it was counted in the rate; kept for a minute

@@ -143,7 +143,7 @@ class Advanced:
     found: tuple[CallRecord, ...] = ()
 
 
-def published_from(reference_id: str, text: bytes, payload: bytes) -> CallRecord:
+def call_record_from(reference_id: str, text: bytes, payload: bytes) -> CallRecord:
     """Read one call's row, as ``lua/include/rows.lua`` writes it."""
     values = text.decode().split(" ", 14)
     state, plugin, webhook, revision, current, traceparent, timeout, lane, tries, losses, full, *of_chain = values
@@ -221,9 +221,9 @@ def ready_from(flat: Sequence[bytes]) -> Ready:
 def found_from(reference_ids: Iterable[str], rows: Sequence[bytes]) -> Iterator[CallRecord]:
     """Yield the calls among these ids that are not final; the rows may cover only the first of the ids."""
     for reference_id, text, payload in zip(reference_ids, rows[::2], rows[1::2], strict=False):
-        published = published_from(reference_id, text, payload) if text else None
-        if published is not None and published.state not in FINAL:
-            yield published
+        record = call_record_from(reference_id, text, payload) if text else None
+        if record is not None and record.state not in FINAL:
+            yield record
 
 
 def settled_from(reply: list[Any]) -> Settled:

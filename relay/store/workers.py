@@ -38,11 +38,11 @@ class Workers:
     def __init__(self, client: redis.Redis) -> None:
         self._client: Any = client
         self._scripts = Scripts(client)
-        self.company = 1  # how many workers are alive, as of the last beat of this process
+        self.number_alive = 1  # how many workers are alive, as of the last beat of this process
 
     def beat(self, worker: str, lanes: Collection[str]) -> int:
         """Send the heartbeat of a worker that serves these lanes; return the server's time, in milliseconds."""
-        now_ms, self.company = self._scripts.run("beat", [worker, ",".join(sorted(lanes)), FORGET_MS, SILENCE_MS])
+        now_ms, self.number_alive = self._scripts.run("beat", [worker, ",".join(sorted(lanes)), FORGET_MS, SILENCE_MS])
         return int(now_ms)
 
     def note_jump(self, jump: ClockJump) -> None:

@@ -45,8 +45,8 @@ class Sweeper:
     """Sweeps for one worker process.
 
     ``run_here`` gets the calls that the broker does not take, because it is away or full, and runs those that this
-    process can. ``tell`` tells callbacks of ended calls, and returns of how many. ``company`` returns how many workers
-    are alive, ``chance`` a random number from 0 to 1.
+    process can. ``tell`` tells callbacks of ended calls, and returns of how many. ``workers_alive`` returns how many
+    workers are alive, ``chance`` a random number from 0 to 1.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class Sweeper:
         run_here: Callable[[Ready], object],
         *,
         tell: Callable[[], int],
-        company: Callable[[], int],
+        workers_alive: Callable[[], int],
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
         self._publisher = publisher
         self._run_here = run_here
         self._tell = tell
-        self._company = company
+        self._workers_alive = workers_alive
         self._chance = chance
         self._is_behind = False  # the last sweep left something undone
         self.moves = 0  # sweeps that have finished
@@ -113,7 +113,7 @@ class Sweeper:
         """
         if self.broker_away or self._is_behind:
             return False
-        return self._chance() * self._company() >= SWEEPS
+        return self._chance() * self._workers_alive() >= SWEEPS
 
     def _prune(self) -> int:
         """Delete old records in bounded pieces, so that other requests wait for one piece at most; return how many."""

@@ -57,7 +57,7 @@ def test_an_id_has_at_most_three_messages_though_workers_are_away_for_five_minut
     with valkey.client() as client:
         ledger, lane, now_ms = Clocked(client), Lane(), START_MS
         ledger.register("hook")
-        sweeper = Sweeper(ledger.store, lane, run_here=pytest.fail, tell=int, company=lambda: 1)
+        sweeper = Sweeper(ledger.store, lane, run_here=pytest.fail, tell=int, workers_alive=lambda: 1)
         accept_many(ledger, lane)
         for second in range(AWAY_S + QUEUED // MESSAGE_IDS):  # a worker of another lane keeps sweeping
             now_ms += 1_000

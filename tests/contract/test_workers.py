@@ -32,12 +32,12 @@ def test_a_worker_whose_last_beat_is_older_counts_as_gone(workers, redis_client)
 
 
 def test_a_beat_tells_how_many_live(workers, redis_client):
-    assert workers.company == 1
+    assert workers.number_alive == 1
     for name in ("w1", "w2", "gone"):
         workers.beat(name, ["bulk"])
     redis_client.zincrby(keyspace.workers(), -SILENCE_MS - 500, "gone")
     workers.beat("w1", ["bulk"])
-    assert workers.company == 2
+    assert workers.number_alive == 2
 
 
 def test_a_worker_that_was_silent_for_an_hour_is_forgotten_with_its_lanes(workers, redis_client):

@@ -58,7 +58,7 @@ class Stopped:
         self.harness = harness
         self.client = harness.runtime.client
         self.sweeper = Sweeper(
-            harness.store, harness.runtime.publisher, lambda ready: ready, tell=int, company=lambda: 1
+            harness.store, harness.runtime.publisher, lambda ready: ready, tell=int, workers_alive=lambda: 1
         )
 
     def pass_time(self, seconds):

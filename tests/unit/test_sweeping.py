@@ -45,7 +45,7 @@ class Site:
             self,
             self.run_here.append,
             tell=lambda: self.told,
-            company=lambda: 1_000,
+            workers_alive=lambda: 1_000,
             chance=lambda: self.chance,
         )
         self.chance = 0.0

@@ -48,29 +48,34 @@ class Broker:
         return ()
 
 
-def sweeper_of(store, company, *, depths=None, chance=None):
+def sweeper_of(store, workers_alive, *, depths=None, chance=None):
     broker = Broker({"bulk": 0} if depths is None else depths)
     return Sweeper(
-        store, broker, lambda ready: ready, tell=int, company=lambda: company, chance=chance or random.Random(7).random
+        store,
+        broker,
+        lambda ready: ready,
+        tell=int,
+        workers_alive=lambda: workers_alive,
+        chance=chance or random.Random(7).random,
     )
 
 
-@pytest.mark.parametrize("company", [1, 2, SWEEPS])
-def test_few_workers_sweep_each_time(company):
+@pytest.mark.parametrize("workers_alive", [1, 2, SWEEPS])
+def test_few_workers_sweep_each_time(workers_alive):
     store = Store()
-    sweeper = sweeper_of(store, company)
+    sweeper = sweeper_of(store, workers_alive)
     for _ in range(PERIODS):
         sweeper.sweep()
     assert store.sweeps == sweeper.moves == PERIODS
 
 
-@pytest.mark.parametrize("company", [100, 1_000])
-def test_many_workers_sweep_sixteen_times_a_period_in_all_and_each_goes_on_moving(company):
+@pytest.mark.parametrize("workers_alive", [100, 1_000])
+def test_many_workers_sweep_sixteen_times_a_period_in_all_and_each_goes_on_moving(workers_alive):
     store = Store()
-    sweeper = sweeper_of(store, company)
+    sweeper = sweeper_of(store, workers_alive)
     for _ in range(PERIODS):
         sweeper.sweep()
-    assert 0.7 < store.sweeps * company / PERIODS / SWEEPS < 1.3
+    assert 0.7 < store.sweeps * workers_alive / PERIODS / SWEEPS < 1.3
     assert sweeper.moves == PERIODS
 
 

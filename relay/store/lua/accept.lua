@@ -60,13 +60,13 @@ local refused_before = {} -- plugin -> whether this group was already refused, a
 -- Counts a refusal for lack of room, once. Such triggers leave no record: a repeated call is recognised by the id of
 -- the group's first refused trigger.
 local function count_over_capacity(new)
-  local told = KEY.told_full(new.plugin)
+  local refused = KEY.lately_refused(new.plugin)
   if refused_before[new.plugin] == nil then
-    refused_before[new.plugin] = redis.call('LPOS', told, new.ref) and true or false
+    refused_before[new.plugin] = redis.call('LPOS', refused, new.ref) and true or false
     if not refused_before[new.plugin] then
-      redis.call('LPUSH', told, new.ref)
-      redis.call('LTRIM', told, 0, 63)
-      redis.call('EXPIRE', told, 600)
+      redis.call('LPUSH', refused, new.ref)
+      redis.call('LTRIM', refused, 0, 63)
+      redis.call('EXPIRE', refused, 600)
     end
   end
   if not refused_before[new.plugin] then
