@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: Failures and refusals are counted for a minute, and this many addresses told apart in it.
 PERIOD_S: Final = 60
-MAX_ADDRESSES: Final = 10_000
+MAX_SOURCE_ADDRESSES: Final = 10_000
 _IPV6_PREFIX: Final = 64  # the size of one household's network
 _UNKNOWN: Final = "unknown"
 
@@ -81,7 +81,7 @@ class FailedAuthentications:
             self._minute = int(now_s // PERIOD_S)
             self._counts.clear()
         address = self._addresses.of(environ)
-        full = address not in self._counts and len(self._counts) >= MAX_ADDRESSES
+        full = address not in self._counts and len(self._counts) >= MAX_SOURCE_ADDRESSES
         return _UNKNOWN if full else address  # beyond this many addresses, all others share one count
 
     def _limit(self, count: int, now_s: float) -> None:

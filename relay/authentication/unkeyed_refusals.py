@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 
-from relay.authentication.source_address import MAX_ADDRESSES, PERIOD_S
+from relay.authentication.source_address import MAX_SOURCE_ADDRESSES, PERIOD_S
 from relay.telemetry.log import Event, event
 
 
@@ -26,7 +26,7 @@ class UnkeyedRefusals:
         """Count one refusal, by its error code and source address."""
         with self._lock:
             self._codes[code] += 1
-            if len(self._addresses) < MAX_ADDRESSES:
+            if len(self._addresses) < MAX_SOURCE_ADDRESSES:
                 self._addresses.add(address)
 
     def write_if_due(self) -> None:

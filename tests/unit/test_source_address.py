@@ -51,7 +51,7 @@ def test_failures_are_limited_by_address_and_only_for_the_minute(monkeypatch):
 
 
 def test_addresses_beyond_number_are_limited_together(monkeypatch):
-    monkeypatch.setattr(source_address, "MAX_ADDRESSES", 10)
+    monkeypatch.setattr(source_address, "MAX_SOURCE_ADDRESSES", 10)
     failures = FailedAuthentications(SourceAddresses(), 5)
     for number in range(10):
         failures.add(a_request(f"198.51.100.{number}"))
