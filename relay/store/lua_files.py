@@ -3,6 +3,9 @@
 A file of ``lua/`` is a script; a file of ``lua/include/`` holds what several scripts share. ``-- needs: ...`` in a
 file's header names the includes that it uses directly. A declaration starts at the beginning of a line. Functions and
 ``CONSTANTS`` are made once, when the server loads the library; every other local is made anew in each run that uses it.
+
+Records are read only by functions that are generated from headers: ``-- record NAME: state field ...`` returns a table
+of the fields, ``-- values NAME: field ...`` the values themselves.
 """
 
 from __future__ import annotations
