@@ -143,12 +143,12 @@ def test_every_caller_gets_the_documented_result(harness, plugin, name, caller):
 
 @pytest.mark.parametrize("name", ["time-out", "slow-drip", "connection-that-hangs"])
 def test_an_attempt_ends_within_250_ms_of_its_deadline(plugin, name):
-    def lasted_ms():
+    def differs_by_ms():
         answered = plugin.by_client(name, {}, {}, {})
         (attempt,) = plugin.record(answered["referenceId"])["attempts"]
-        return attempt["durationMs"]
+        return abs(attempt["durationMs"] - WAIT_MS)  # 0 ms if a busy machine began it when its time was over
 
-    assert WAIT_MS - LATE_MS < least(lasted_ms, wanted=WAIT_MS + LATE_MS) <= WAIT_MS + LATE_MS
+    assert least(differs_by_ms, wanted=LATE_MS) <= LATE_MS
 
 
 def test_a_caller_of_a_slow_drip_is_answered_within_250_ms_of_the_deadline(plugin):

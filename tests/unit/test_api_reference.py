@@ -10,6 +10,7 @@ from api.reference.document import make_document
 from api.reference.page import PAGE_FILES, PAGE_HEADERS, make_page
 from relay.replay.planning import Replays
 from relay.settings import Settings
+from relay.traffic import TrafficControl
 from tests.architecture.sources import ROOT
 
 DOCUMENT = make_document()
@@ -21,7 +22,8 @@ SILENT = {"HEAD", "OPTIONS"}  # every GET has a HEAD, every route OPTIONS
 
 def routes():
     settings = Settings.from_environ({"RELAY_REDIS_URL": "redis://127.0.0.1:1/0"})
-    parts = Parts(**dict.fromkeys(Parts.__slots__) | {"replays": Replays.__new__(Replays)})
+    own = {"replays": Replays.__new__(Replays), "traffic": TrafficControl.__new__(TrafficControl)}
+    parts = Parts(**dict.fromkeys(Parts.__slots__) | own)
     for route in falcon.inspect.inspect_routes(create_app(settings, parts)):
         path = re.sub(r"_([a-z])", lambda found: found[1].upper(), route.path)
         if path.startswith(("/console/", "/docs/")):
