@@ -15,6 +15,7 @@ from bench.children import ROOT, BenchError, clean_environment
 from bench.contenders.contender import DATA, SCHEMA, SECRET, START_S, Front, Stage, Variant, post_request
 from bench.ports import free_port
 from bench.rounds import RELAY
+from relay.settings.names import API_CPU
 from relay.store.key_names import key_in, partition_root
 from relay.store.keyspace import SINGLE
 from relay.up import processes
@@ -32,7 +33,6 @@ BATCH: Final = 1_000  # the most that POST /v1/triggers takes
 KEYS_CREATE: Final = f"keys create --plugin {PLUGIN} --scope trigger --scope operate --output json".split()
 COMMAND_S: Final = 60.0
 API_LOOKS_S: Final = 0.05
-API_CPU: Final = "RELAY_API_CPU"
 WORKER_COUNTS: Final = {1: "1 worker", 2: "2 workers"}
 
 

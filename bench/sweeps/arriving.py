@@ -17,6 +17,7 @@ from bench.plan import QUICK, Sizes
 from bench.rounds import BULLMQ, BULLMQ_DUTIES, RELAY, standings
 from bench.sweeps.sweep import Sweep
 from bench.tournament import Tournament
+from relay.settings.names import API_CPU
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +42,7 @@ class RoomyRelay(Relay):
     """The relay with room for all callers of the sweep, its API on one processor."""
 
     def variants(self, workload: Workload) -> Sequence[Variant]:  # noqa: ARG002 - plays one
-        return [Variant("1 worker, API on 1 CPU", 1, {"RELAY_API_CPU": "0", "RELAY_MAX_WAITERS": "2048"})]
+        return [Variant("1 worker, API on 1 CPU", 1, {API_CPU: "0", "RELAY_MAX_WAITERS": "2048"})]
 
 
 def bulk_accept(scenes: Scenes, pending: int) -> Sweep:

@@ -194,8 +194,8 @@ def _retire(
         _forget_old_macs(ring, log)
         for old in (each for each in ring.key_ids()[1:] if key_id in (None, each)):
             try:
-                noting = runtime.audit_writer.writing(Act.VAULT_RETIRE, subject=f"{ring.name}:{old}")
-                with noting, _in_step(data_dir, ring):
+                writing = runtime.audit_writer.writing(Act.VAULT_RETIRE, subject=f"{ring.name}:{old}")
+                with writing, _in_step(data_dir, ring):
                     _refuse_needed(ring, old, uses, give_up=give_up)
                     ring.retire(old, keep_mac=ring.name == "data")
                     log.retired(ring.name, old)

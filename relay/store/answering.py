@@ -37,6 +37,7 @@ class WaitingConnections:
     def __init__(self) -> None:
         self._waiting: dict[object, float] = {}  # since when each waits, the longest first
         self._failed = False  # the last connection that waited got no answer
+        self._answered_s = 0.0  # when the server last answered any connection
         self._paused_until_s = 0.0
 
     def begin_wait(self, connection: object) -> None:
@@ -65,12 +66,17 @@ class WaitingConnections:
     def answered(self, connection: object) -> None:
         """Note an answer: the server is well."""
         self._failed = False
+        self._answered_s = time.monotonic()
         self._paused_until_s = 0.0
         self._waiting.pop(connection, None)
 
     def timed_out(self, connection: object) -> None:
-        """Note that a connection waited until the time limit: for a moment nobody asks the server."""
-        self._paused_until_s = time.monotonic() + PAUSE_S
+        """Note that a connection waited until the time limit: for a moment nobody asks the server.
+
+        If it has answered others meanwhile, only this connection was lost, and the server is asked as before.
+        """
+        if self._answered_s < self._waiting.get(connection, 0.0):
+            self._paused_until_s = time.monotonic() + PAUSE_S
         self.gave_up(connection)
 
     def gave_up(self, connection: object) -> None:

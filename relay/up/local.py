@@ -205,6 +205,8 @@ class LocalRelay:
 
 def _with_ports(plan: LaunchPlan, ports: FreePorts) -> LaunchPlan:
     """Take the ports that are given, and choose the others; raise ``SettingsError`` for one that is taken."""
+    if plan.port and plan.port == plan.flower_port:
+        raise SettingsError(f"--port and --flower-port are both {plan.port}: give two different ones.")
     for number, option in ((plan.port, "--port"), (plan.flower_port, "--flower-port")):
         if number and not ports.take(number):
             raise SettingsError(f"Port {number} is taken: give another one with {option} (0: any that is free).")

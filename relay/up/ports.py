@@ -9,6 +9,7 @@ from collections import deque
 from pathlib import Path
 from typing import Final
 
+from relay.errors import SettingsError
 from relay.text.hosts import LOOPBACK
 
 #: Whether several processes can listen on one port, each with its own socket, and share its connections: Granian sets
@@ -28,7 +29,7 @@ class FreePorts:
     """Chooses loopback ports for processes that are yet to start, none of them twice.
 
     On Linux the latest ones are held: a socket is bound to each and does not listen, so that other processes, which
-    choose in the same way, find it taken, while a server that sets `SO_REUSEADDR`, as all do, can listen on it.
+    choose in the same way, find it taken, while a server can listen on it if it sets `SO_REUSEADDR`, as usual.
     Avoids the ports that the system gives to outgoing connections, if it tells which these are and leaves others: a
     server that is restarted could find its port taken by such a connection.
     """
@@ -42,14 +43,19 @@ class FreePorts:
         return self._bind(port, beside_others=True) == port
 
     def choose(self) -> int:
-        """Return a port that nobody listens on, holds or has taken before; take it."""
+        """Return a port that nobody listens on, holds or has taken before; take it.
+
+        Raises:
+            SettingsError: there is none.
+        """
         below = _first_of_clients() - _FIRST
         for _ in range(_TRIES if below > 0 else 0):
             if port := self._bind(_FIRST + secrets.randbelow(below)):
                 return port
-        while not (port := self._bind(0)):
-            pass
-        return port
+        for _ in range(_TRIES):
+            if port := self._bind(0):
+                return port
+        raise SettingsError(f"No port of {LOOPBACK} can be listened on: is this machine's loopback interface up?")
 
     def _bind(self, port: int, *, beside_others: bool = False) -> int:
         """Bind a socket to a port, or to any if it is 0, and hold it; return the port, or 0 if that cannot be taken.
@@ -58,9 +64,9 @@ class FreePorts:
         """
         holder = socket.socket()
         try:
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, beside_others)
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, beside_others)  # without, holders are in its way
             holder.bind((LOOPBACK, port))
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # lets the server bind beside this holder
             bound = int(holder.getsockname()[1])
         except (OSError, OverflowError):
             bound = 0

@@ -44,6 +44,16 @@ _PYTHON = {
     "relay/upkeep/alerts.py": ("tests/unit/test_alerting.py",),
     "relay/upkeep/callbacks.py": ("tests/unit/test_telling.py",),
 }
-_LUA = ("claim", "settle", "advance", "release", "include/originals", "include/places", "include/conclude")
+_LUA = (
+    "claim",
+    "settle",
+    "advance",
+    "release",
+    "include/originals",
+    "include/places",
+    "include/conclude",
+    "include/record",
+    "include/ends",
+)
 #: Maps a file to the arguments of pytest, the quickest tests first.
 TARGETS = {**_PYTHON, **{f"relay/store/lua/{name}.lua": _SCRIPTS for name in _LUA}}

@@ -69,6 +69,16 @@ def test_after_a_time_out_nobody_asks_for_a_moment_not_even_who_waited(clock, wa
         waiting.begin_wait("a")
 
 
+def test_a_server_that_answered_others_meanwhile_is_asked_on(clock, waiting):
+    waiting.begin_wait("lost")
+    clock(1.0)
+    waiting.begin_wait("well")
+    waiting.answered("well")
+    clock(4.0)
+    waiting.timed_out("lost")
+    waiting.begin_wait("well")
+
+
 def test_an_answer_ends_the_pause_after_a_time_out(clock, waiting):
     waiting.begin_wait("a")
     waiting.begin_wait("b")

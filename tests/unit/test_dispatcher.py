@@ -271,25 +271,58 @@ def test_many_triggers_have_each_its_own_outcome_in_order(harness):
     assert outcomes[4].reference_id == outcomes[2].reference_id == calls[2].reference_id
 
 
+def damage_record(harness, call):
+    """Make the script fail when it comes to this call."""
+    harness.client.set(KEYS.record(call.reference_id), "not what belongs here")
+
+
+def damage_index(harness, call):
+    """Make the script fail after the records of its whole group are written."""
+    harness.client.set(KEYS.webhook_index("acme", call.webhook_id), "not what belongs here")
+
+
+def submit_together(harness, calls):
+    replies = SimpleQueue()
+    commits = harness.dispatcher._commits_of("acme")
+    with commits._changed:  # so that they become one group
+        for number, call in enumerate(calls):
+            harness.dispatcher.submit(call, lambda reply, number=number: replies.put((number, reply)))
+    return [reply for _, reply in sorted((replies.get() for _ in calls), key=itemgetter(0))]
+
+
+def submit_as_list(harness, calls):
+    return harness.dispatcher.trigger_many(calls)
+
+
+def alarms(harness):
+    names = (KEYS.due_running(), KEYS.due_queued("bulk"))
+    return sorted(ref.decode() for name in names for ref in harness.client.zrange(name, 0, -1))
+
+
+@pytest.mark.parametrize("value", [{"data": {"a": 1}}, {"data": {"a": 1}, "delay": 60}])
 @pytest.mark.parametrize("place", range(3))
-@pytest.mark.parametrize("in_a_list", [True, False])
-def test_a_trigger_that_the_store_cannot_take_costs_no_other_of_its_group_anything(harness, place, in_a_list):
-    calls = [a_call() for _ in range(3)]
-    harness.client.set(KEYS.record(calls[place].reference_id), "not what belongs here")
-    if in_a_list:
-        outcomes = harness.dispatcher.trigger_many(calls)
-    else:
-        replies = SimpleQueue()
-        commits = harness.dispatcher._commits_of("acme")
-        with commits._changed:  # so that they become one group
-            for number, call in enumerate(calls):
-                harness.dispatcher.submit(call, lambda reply, number=number: replies.put((number, reply)))
-        outcomes = [reply for _, reply in sorted((replies.get() for _ in calls), key=itemgetter(0))]
+@pytest.mark.parametrize("damage", [damage_record, damage_index])
+@pytest.mark.parametrize("submit", [submit_as_list, submit_together])
+def test_a_trigger_that_the_store_cannot_take_costs_no_other_of_its_group_anything(
+    harness, submit, damage, place, value
+):
+    harness.register(HOOKS + '{id: "other", url: "https://hook.example.com/other", method: "POST"}')
+    calls = [
+        a_call(webhook_id="other" if number == place else "order", value=value, idempotency_key=f"k{number}")
+        for number in range(3)
+    ]
+    good = [call.reference_id for number, call in enumerate(calls) if number != place]
+    damage(harness, calls[place])
+    outcomes = submit(harness, calls)
     assert [getattr(each, "verdict", None) or type(each) for each in outcomes] == [
         StoreFault if number == place else AcceptVerdict.ACCEPTED for number in range(3)
     ]
     published = [reference_id for message in harness.lanes.messages for reference_id, _ in message]
-    assert published == [call.reference_id for number, call in enumerate(calls) if number != place]
+    assert published == ([] if "delay" in value else good)
+    assert alarms(harness) == sorted(good)
+    assert {ref.decode() for ref in harness.client.zrange(KEYS.webhook_index("acme", "order"), 0, -1)} == set(good)
+    assert harness.client.hget(KEYS.pending(), "count") == b"2"
+    assert all(harness.client.ttl(KEYS.record(ref)) == -1 for ref in good)
 
 
 def test_a_long_list_is_accepted_in_messages_of_bounded_length(harness):

@@ -100,9 +100,15 @@ def test_the_processes_of_a_start_have_a_port_each(tmp_path, favourites, saved, 
     assert [DataDir.make(tmp_path / "d").port(name) for name in SERVERS] == found[2:]
 
 
+def test_where_no_port_can_be_listened_on_that_is_said(monkeypatch):
+    monkeypatch.setattr(ports, "LOOPBACK", "192.0.2.1")  # not an address of this machine (RFC 5737)
+    with pytest.raises(SettingsError, match="loopback interface"):
+        FreePorts().choose()
+
+
 def test_one_port_for_two_processes_is_refused(tmp_path):
     port = free_port()
-    with pytest.raises(SettingsError, match=f"Port {port} is taken: give another one with --flower-port"):
+    with pytest.raises(SettingsError, match=f"--port and --flower-port are both {port}"):
         LocalRelay.prepare(tmp_path / "d", LaunchPlan(port=port, flower_port=port))
 
 

@@ -13,7 +13,8 @@
 -- Returns {published ('1' or ''), {n times: verdict, ref, state}}; verdict: accepted known key_reused stale
 --         over_capacity unrecorded
 --
--- Idempotent: a known reference id changes nothing and is answered as the first time. The messages are put into their
+-- Idempotent: a known reference id changes nothing and is answered as the first time, unless the first time failed
+-- half-way: then it is written anew. The messages are put into their
 -- lanes only if every trigger became a queued record in this run; otherwise the caller publishes those that did.
 -- needs: alarms, audit, clock, effects, finish, places, record, revisions
 
@@ -79,7 +80,7 @@ end
 local function used_before(new)
   for index = 1, new.macs and #new.macs or 0, 2 do
     local used = redis.call('HMGET', KEY.idempotency(new.plugin, new.webhook, new.macs[index]), 'ref', 'fingerprint')
-    if used[1] then
+    if used[1] and used[1] ~= new.ref then -- its own if a run that failed half-way has written it
       if used[2] == new.macs[index + 1] then return 'known', used[1] end
       return 'key_reused', used[1]
     end
@@ -104,10 +105,17 @@ local function refuse(new)
 end
 
 local created = 0 -- how many records this run has created as queued
+local is_new = {} -- ref -> true: its record was written by this run
+
+-- Returns whether a run that failed half-way has left nothing of a trigger but its record: alarms are written later.
+local function is_half_written(new, state)
+  return state == 'queued' and not is_new[new.ref] and not redis.call('ZSCORE', KEY.due_queued(new.lane), new.ref)
+    and not redis.call('ZSCORE', KEY.due_running(), new.ref)
+end
 
 local function accept(new)
   local state = read_state(new.ref)
-  if state then return 'accepted', new.ref, state end
+  if state and not is_half_written(new, state) then return 'accepted', new.ref, state end
   local verdict, ref = used_before(new)
   if new.refusal and verdict ~= 'known' then return refuse(new) end
   if verdict == 'known' then audit_trigger(who(new), new, verdict, ref) end
@@ -123,6 +131,7 @@ local function accept(new)
     redis.call('PEXPIRE', key, idempotency_ms)
   end
   write_record(new, 'queued')
+  is_new[new.ref] = true
   if new.delay then
     alarm_running_at_end(new.ref, now + new.delay)
   else

@@ -23,7 +23,7 @@ local most = tonumber(ARGV[6])
 -- For a repeated call: returns the step's calls that no worker has claimed yet as ready again.
 local function ready_again(parent_ref)
   for _, ref in ipairs(redis.call('LRANGE', KEY.steps(parent_ref), 0, -1)) do
-    local r = read_queued(ref)
+    local r = read_state_and_lane(ref)
     if r and r.state == 'queued' then
       add_ready(ref, r.lane)
     end

@@ -1,12 +1,12 @@
 -- steps: makes a chain's parent ready when its steps have ended, and deletes what only the chain needed.
 -- needs: places
--- record read_queued: state lane
+-- record read_state_and_lane: state lane
 -- record read_unsent: state callback plugin webhook requestBytes waiters parked parent chain lane createdAt replay
 
 -- Counts an ended step; the last one of its parent's current step makes the parent ready.
 -- A parent whose record is gone is left alone: counting would create its key again, and nothing would ever delete it.
 local function step_ended(parent_ref)
-  local parent = read_queued(parent_ref)
+  local parent = read_state_and_lane(parent_ref)
   if not parent then return end
   local open = redis.call('HINCRBY', KEY.record(parent_ref), 'open', -1)
   if open > 0 then return end
@@ -18,7 +18,7 @@ end
 
 -- For a repeated call: returns a parent as ready again if its step has ended and no worker has claimed it since.
 local function parent_again(parent_ref)
-  local parent = parent_ref ~= '' and read_queued(parent_ref)
+  local parent = parent_ref ~= '' and read_state_and_lane(parent_ref)
   if parent and parent.state == 'queued' then
     add_ready(parent_ref, parent.lane)
   end
