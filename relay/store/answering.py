@@ -70,12 +70,13 @@ class WaitingConnections:
         self._paused_until_s = 0.0
         self._waiting.pop(connection, None)
 
-    def timed_out(self, connection: object) -> None:
-        """Note that a connection waited until the time limit: for a moment nobody asks the server.
+    def timed_out(self, connection: object, since_s: float) -> None:
+        """Note that a connection has waited in vain: for a moment nobody asks the server.
 
-        If it has answered others meanwhile, only this connection was lost, and the server is asked as before.
+        ``since_s`` is when it began to wait, on the monotonic clock. If the server has answered
+        others meanwhile, only this connection was lost, and the server is asked as before.
         """
-        if self._answered_s < self._waiting.get(connection, 0.0):
+        if self._answered_s <= since_s:
             self._paused_until_s = time.monotonic() + PAUSE_S
         self.gave_up(connection)
 
@@ -101,12 +102,13 @@ class _Patient:
         if self.is_connected:  # type: ignore[attr-defined]
             return
         self._waiting.begin_wait(self)
+        since_s = time.monotonic()
         try:
             super().connect_check_health(*args, **options)  # type: ignore[misc]
         except NotAskedError:
             raise
         except ServerSilent:
-            self._waiting.timed_out(self)
+            self._waiting.timed_out(self, since_s)
             raise
         finally:
             self._waiting.pause_wait(self)
@@ -127,6 +129,7 @@ class _Patient:
     def read_response(self, *args: Any, **options: Any) -> Any:
         if not self._listens:
             self._waiting.resume_wait(self)
+        since_s = time.monotonic()
         try:
             reply = super().read_response(*args, **options)  # type: ignore[misc]
         except ResponseError:  # an error is an answer, too
@@ -134,7 +137,7 @@ class _Patient:
             raise
         except ServerSilent:
             if not self._listens:
-                self._waiting.timed_out(self)
+                self._waiting.timed_out(self, since_s)
             raise
         self._waiting.answered(self)
         return reply

@@ -58,7 +58,7 @@ def test_after_one_has_waited_in_vain_one_asks_at_a_time(clock, waiting):
 
 def test_after_a_time_out_nobody_asks_for_a_moment_not_even_who_waited(clock, waiting):
     waiting.begin_wait("a")
-    waiting.timed_out("a")
+    waiting.timed_out("a", 100.0)
     clock(PAUSE_S - 0.1)
     for each in ("a", "b"):
         with pytest.raises(NotAskedError):
@@ -75,14 +75,14 @@ def test_a_server_that_answered_others_meanwhile_is_asked_on(clock, waiting):
     waiting.begin_wait("well")
     waiting.answered("well")
     clock(4.0)
-    waiting.timed_out("lost")
+    waiting.timed_out("lost", 100.0)
     waiting.begin_wait("well")
 
 
 def test_an_answer_ends_the_pause_after_a_time_out(clock, waiting):
     waiting.begin_wait("a")
     waiting.begin_wait("b")
-    waiting.timed_out("a")
+    waiting.timed_out("a", 100.0)
     waiting.answered("b")
     waiting.begin_wait("c")
     waiting.begin_wait("d")
