@@ -12,7 +12,6 @@ from gevent.event import Event
 from relay.answer.masking import Mask
 from relay.chains import Create
 from relay.errors import Unavailable
-from relay.executor import attempts as attempts_module
 from relay.executor import claiming
 from relay.executor.active_calls import ActiveCall
 from relay.executor.attempts import Attempts
@@ -27,7 +26,7 @@ from relay.process.clock import boot_time_s
 from relay.reference_id import new_reference_id
 from relay.registration import Shape
 from relay.store.transitions import Advance, Advanced, CallRecord, Claimed, Settled, Settlement
-from tests.timing import BUSY_S
+from tests.timing import BUSY_S, stop_clock
 
 TIMEOUT_MS = 20_250
 SLOTS = 3
@@ -205,10 +204,10 @@ def test_a_chain_that_may_make_no_more_steps_ends_and_any_other_waits_for_its_st
 
 @pytest.mark.parametrize("after_s", [0.0, 1.5, 59.0])
 def test_an_attempt_begins_on_the_server_s_clock_so_long_after_its_claim_as_has_passed_here(monkeypatch, after_s):
-    now_s = boot_time_s()
-    monkeypatch.setattr(attempts_module, "boot_time_s", lambda: now_s + after_s)
+    move_on, now_s = stop_clock(monkeypatch), boot_time_s()
     gate = Gate(now_s + 20)
     active = ActiveCall(prepared(), ("acme", "hook"), "token", gate, claimed_at_ms=1_234_567, claimed_at_s=now_s)
+    move_on(after_s)
     assert Attempts._sent_at_ms(active) == pytest.approx(1_234_567 + after_s * 1000, abs=1)
 
 

@@ -9,7 +9,7 @@ import pytest
 from gevent.event import Event
 
 from relay.errors import Unavailable
-from relay.executor import message, pipeline
+from relay.executor import pipeline
 from relay.executor.message import HOLD_S, LEFT_OUT, Message
 from relay.executor.pipeline import CLAIM_ITEMS, MAX_TOKENS_WANTED, Executor
 from relay.executor.preparation import TokenWanted, Unsendable
@@ -17,9 +17,10 @@ from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
 from relay.shares import room_left
 from relay.store.transitions import CallRecord, Claimed, Settled
+from tests.timing import BUSY_S, stop_clock, wait_until
 
 SLOTS = 10
-AT_ONCE_S = 0.15
+A_WHILE_S = 0.15
 
 
 class Store:
@@ -131,10 +132,9 @@ def test_only_what_may_go_is_prepared_and_that_once(store, executor):
     executor.run([store.call("busy") for _ in range(SLOTS - 2)])
     few, many = [store.call(f"hook-{number}") for number in range(4)], [store.call("busy") for _ in range(40)]
     running = gevent.spawn(executor.run, [store.call("capped", full=True), *many, *few])
-    gevent.sleep(2 * HOLD_S)
-    assert store.granted[-2:] == few[:2]  # the other two have no slots yet
+    soon(lambda: store.granted[-2:] == few[:2])  # the other two have no slots yet
     store.may_settle.set()
-    running.join(5)
+    running.get(timeout=BUSY_S)
     assert sorted(store.prepared) == sorted(store.granted)
     assert set(many) & set(store.parked)  # beyond their webhook's share
 
@@ -155,14 +155,13 @@ def test_what_the_settle_of_another_call_has_brought_is_not_read_again(store, ex
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Stops the clock by which messages hold calls back; the test moves it on."""
-    now_s = [100.0]
-    monkeypatch.setattr(message, "boot_time_s", lambda: now_s[0])
+    """Stops the clock by which messages hold calls back and webhooks are slow; the test moves it on."""
+    return stop_clock(monkeypatch)
 
-    def move_on(by_s):
-        now_s[0] += by_s
 
-    return move_on
+def soon(check):
+    """Wait until a check is true, while greenlets go on."""
+    wait_until(check, every_s=0.001, sleep=gevent.sleep)
 
 
 def test_nothing_is_claimed_for_a_webhook_that_has_enough_until_a_call_of_it_has_ended(
@@ -173,11 +172,11 @@ def test_nothing_is_claimed_for_a_webhook_that_has_enough_until_a_call_of_it_has
     monkeypatch.setattr(executor._slots, "has_enough", lambda _name: has_enough[0])
     late = store.call()
     running = gevent.spawn(executor.run, [late])
-    gevent.sleep(AT_ONCE_S)
+    gevent.sleep(A_WHILE_S)
     assert late not in store.granted
     has_enough[0] = False
     store.may_settle.set()
-    running.join(5)
+    running.get(timeout=BUSY_S)
     assert late in store.granted
 
 
@@ -203,11 +202,11 @@ def test_a_call_of_another_webhook_does_not_wait_behind_many_that_are_kept_in_ha
     executor.run([store.call("busy") for _ in range(SLOTS)])
     busy, other = [store.call("busy") for _ in range(40)], store.call("other")
     running = gevent.spawn(executor.run, [*busy, other])
-    gevent.sleep(AT_ONCE_S)
-    assert other in store.granted
+    soon(lambda: other in store.granted)
+    gevent.sleep(A_WHILE_S)
     assert not set(busy) & {*store.granted, *store.parked}
     clock(HOLD_S)
-    running.join(5)
+    running.get(timeout=BUSY_S)
     assert set(busy) <= set(store.parked)
 
 
@@ -229,7 +228,7 @@ def test_a_process_whose_slots_are_all_taken_wakes_nobody(store, executor):
 def test_a_settle_says_how_much_room_there_is_when_its_calls_have_left(store, executor):
     executor.run([store.call("busy") for _ in range(6)])
     store.may_settle.set()
-    gevent.sleep(AT_ONCE_S)
+    soon(lambda: len(store.rooms) == 6)
     assert store.rooms[0] in range(4, SLOTS + 1)  # as many as had ended by then
     assert store.rooms[-1] == room_left(0, SLOTS)
 
@@ -240,14 +239,14 @@ def test_one_script_claims_so_many_and_no_more(store):
     assert store.claimed_at_once == [CLAIM_ITEMS, 1]
 
 
-def test_one_script_claims_so_many_also_where_all_are_looked_at(store):
+def test_one_script_claims_so_many_also_where_all_are_looked_at(store, clock):
     executor = make_executor(store, 10 * CLAIM_ITEMS)
     executor.run([store.call("busy") for _ in range(8 * CLAIM_ITEMS)])  # its share
     others = [store.call(f"hook-{number}") for number in range(CLAIM_ITEMS + 8)]
     running = gevent.spawn(executor.run, [*(store.call("busy") for _ in range(CLAIM_ITEMS)), *others])
-    gevent.sleep(AT_ONCE_S)
-    assert set(others) <= set(store.granted)
-    running.join(5)
+    soon(lambda: set(others) <= set(store.granted))
+    clock(HOLD_S)
+    running.get(timeout=BUSY_S)
     assert max(store.claimed_at_once) == CLAIM_ITEMS
 
 
@@ -266,16 +265,15 @@ def test_calls_whose_tokens_hang_hold_no_task_and_hold_up_no_others(store, execu
     assert executor.run([store.call()])["started"] == 1
     assert executor.run(hanging)["started"] == 0  # they are already in progress
     store.may_settle.set()
-    gevent.sleep(AT_ONCE_S)
-    assert set(hanging) <= set(store.granted)
-    assert (executor._tokens_wanted, executor._in_progress._held, executor._slots.free) == (0, set(), SLOTS)
+    soon(lambda: set(hanging) <= set(store.granted))
+    soon(lambda: (executor._tokens_wanted, executor._in_progress._held, executor._slots.free) == (0, set(), SLOTS))
 
 
 def test_a_call_whose_token_is_not_had_is_logged_as_skipped(store, executor, monkeypatch):
     logged = []
     monkeypatch.setattr(pipeline, "event", lambda _name, **fields: logged.append(fields))
     executor.run([store.call("tokenless"), store.call()])
-    gevent.sleep(AT_ONCE_S)
+    soon(lambda: len(logged) == 2)
     assert logged == [{"started": 1, "skipped": 1, "parked": 0}, {"started": 0, "skipped": 1, "parked": 0}]
 
 
@@ -285,5 +283,5 @@ def test_so_many_calls_wait_for_tokens_and_more_come_again(store, executor, held
     executor.run([store.call("hanging"), store.call("hanging")])
     assert len(executor._in_progress._held) == started
     store.may_settle.set()
-    gevent.sleep(AT_ONCE_S)
+    soon(lambda: executor._tokens_wanted == held)
     assert len(store.granted) == started

@@ -13,6 +13,7 @@ from relay.process import loops
 from relay.process.loops import Failures, Loop, repeat_until_done
 from relay.telemetry import log
 from tests.executor.server_faults import Unheard
+from tests.timing import stop_clock
 
 
 @pytest.fixture
@@ -71,20 +72,16 @@ def test_a_step_with_a_fault_of_ours_is_tried_a_few_times(said, error):
 
 
 def test_a_step_is_given_up_when_its_time_is_over(said, monkeypatch):
-    now_s = [0.0]
-    monkeypatch.setattr(loops, "boot_time_s", lambda: now_s[0])
-    tries = []
+    pause, waited_s = stop_clock(monkeypatch), []
 
     def step():
-        tries.append(now_s[0])
+        waited_s.append(loops.boot_time_s() - begun_s)
         raise Unavailable
 
-    def pause(wait_s):
-        now_s[0] += wait_s
-
+    begun_s = loops.boot_time_s()
     with pytest.raises(Unavailable):
-        repeat_until_done(step, "some", pause, until_s=2.0)
-    assert tries == [0.0, 0.5, 1.0, 1.5, 2.0]
+        repeat_until_done(step, "some", pause, until_s=begun_s + 2.0)
+    assert waited_s == pytest.approx([0.0, 0.5, 1.0, 1.5, 2.0])
 
 
 def test_an_answer_of_the_relay_s_own_is_not_asked_for_again(said):

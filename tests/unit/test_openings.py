@@ -11,7 +11,7 @@ from relay.invocation import Outcome
 from relay.outbound import openings as module
 from relay.outbound.openings import FEW, IDLE_S, Openings
 from relay.process.clock import boot_time_s
-from tests.timing import BUSY_S
+from tests.timing import BUSY_S, stop_clock
 
 ORIGIN = "https://hooks.example.com"
 
@@ -107,26 +107,24 @@ def test_as_many_start_at_once_as_connections_are_idle_and_young(openings, monke
     assert is_at_rest(openings)
     for opening in busy(openings):
         opening.end(is_kept=True)
-    later = boot_time_s() + IDLE_S
-    monkeypatch.setattr(module, "boot_time_s", lambda: later)
-    assert openings._origins[ORIGIN]._free(later) == 0
+    stop_clock(monkeypatch)(IDLE_S)
+    assert openings._origins[ORIGIN]._free(boot_time_s()) == 0
 
 
 def test_a_call_waits_as_long_as_a_handshake_takes_and_then_as_many_start_as_have_connections(openings, monkeypatch):
-    now_s = [boot_time_s()]
-    monkeypatch.setattr(module, "boot_time_s", lambda: now_s[0])
+    move_on = stop_clock(monkeypatch)
     first = [begin(openings) for _ in range(FEW)]
-    now_s[0] += 0.5
+    move_on(0.5)
     for number, opening in enumerate(first):
         connected(opening, number, is_new=True)
     calls = waiting(openings, 400)
     origin = openings._origins[ORIGIN]
     found = []
     for _ in range(4):
-        now_s[0] += 0.49
+        move_on(0.49)
         origin.look()
         found.append(sum(started(calls)))
-        now_s[0] += 0.02
+        move_on(0.02)
         origin.look()
         origin.look()
         found.append(sum(started(calls)))
@@ -221,11 +219,11 @@ ACTS = st.lists(
 
 
 class Calls:
-    """Simulated calls of one origin, with a simulated clock."""
+    """Simulated calls of one origin; ``move_on`` moves their clock."""
 
-    def __init__(self):
+    def __init__(self, move_on):
         self.openings = Openings()
-        self.now_s = boot_time_s()
+        self.move_on = move_on
         self.all = []
 
     def act(self, act, which):
@@ -234,7 +232,7 @@ class Calls:
         if act == "begin":
             self.all.append(gevent.spawn(begin, self.openings, for_s=10 * BUSY_S))
         elif act == "later":
-            self.now_s += which / 50
+            self.move_on(which / 50)
         elif call and opening is None:
             self.kill(call, as_it_goes=act == "kill as it goes")
         elif opening and act == "connect" and opening._local_end is None:
@@ -261,9 +259,8 @@ class Calls:
 
 @given(ACTS)
 def test_whatever_happens_to_calls_nobody_waits_in_vain_and_nothing_stays_behind(acts):
-    calls = Calls()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "boot_time_s", lambda: calls.now_s)
+        calls = Calls(stop_clock(patch))
         patch.setattr(module, "FEW", 3)
         for act, which in acts:
             calls.act(act, which)
@@ -271,6 +268,6 @@ def test_whatever_happens_to_calls_nobody_waits_in_vain_and_nothing_stays_behind
             origin = calls.openings._origins.get(ORIGIN)
             if origin is not None and origin._waiting:
                 assert origin.starting + len(origin.busy) >= 3
-                assert origin.starting >= origin._free(calls.now_s)
+                assert origin.starting >= origin._free(boot_time_s())
         calls.end()
         assert ORIGIN not in calls.openings._origins or is_at_rest(calls.openings)

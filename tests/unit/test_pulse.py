@@ -5,6 +5,7 @@ import pytest
 from relay.errors import Unavailable
 from relay.process.clock import boot_time_s
 from relay.process.pulse import STILL_LOOKS, STUCK_LOOKS, Part, Pulse
+from tests.timing import stop_clock
 from workers.heartbeat import Heart
 
 
@@ -96,10 +97,11 @@ def test_nothing_is_held_against_the_parts_while_the_store_is_away():
     assert heart.beat() == []
 
 
-def test_a_heart_notes_a_server_whose_clock_does_not_go_on_as_it_did(capsys):
-    store = Store()
+def test_a_heart_notes_a_server_whose_clock_does_not_go_on_as_it_did(monkeypatch, capsys):
+    move_on, store = stop_clock(monkeypatch), Store()
     heart = Heart(Pulse([]), store, "w1", ["bulk"])
     for ahead_ms in (0, 0, 60_000, 60_000, -5_000):
         store.ahead_ms = ahead_ms
         heart.beat()
+        move_on(1.0)
     assert [round(jump.by_ms, -2) for jump in store.jumps] == [60_000, -65_000]

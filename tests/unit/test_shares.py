@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from types import SimpleNamespace
 
 import hypothesis.strategies as st
@@ -14,6 +13,7 @@ from relay.executor.slots import BRIEF_S, FEW, WOKEN, Slots
 from relay.queue import MESSAGE_IDS
 from relay.shares import ALWAYS, may_hold_more, room_left
 from relay.store.lua_files import include
+from tests.timing import stop_clock
 
 SLOW, QUICK = ("acme", "slow"), ("acme", "quick")
 
@@ -28,6 +28,12 @@ def held_by_the_slow(count, most):
     for _ in range(count):
         slots.hold(SLOW)
     return slots
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    """Stops the clock by which endpoints are slow; a test moves it on."""
+    return stop_clock(monkeypatch)
 
 
 @pytest.fixture
@@ -117,21 +123,19 @@ def test_a_message_never_waits_for_a_slow_endpoint_however_many_of_its_calls_are
     assert not slots.soon_free([SLOW] * 1, 0.1)
 
 
-def test_a_message_does_not_wait_for_an_endpoint_that_has_not_answered_yet():
+def test_a_message_does_not_wait_for_an_endpoint_that_has_not_answered_yet(clock):
     slots = held_by_the_slow(1, 10)
-    time.sleep(BRIEF_S + 0.05)
+    clock(BRIEF_S + 0.05)
     assert not slots.soon_free([SLOW] * 1, 10)
 
 
-def test_an_endpoint_has_not_answered_since_the_first_of_its_calls_that_are_running(monkeypatch):
-    now_s = [1_000.0]
-    monkeypatch.setattr("relay.executor.slots.boot_time_s", lambda: now_s[0])
+def test_an_endpoint_has_not_answered_since_the_first_of_its_calls_that_are_running(clock):
     slots = held_by_the_slow(1, 10)
-    now_s[0] += BRIEF_S - 0.01
+    clock(BRIEF_S - 0.01)
     assert slots.soon_free([SLOW], 10)
     slots.take(1)
     slots.hold(SLOW)
-    now_s[0] += 0.02
+    clock(0.02)
     assert not slots.soon_free([SLOW], 10)
 
 
