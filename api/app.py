@@ -148,8 +148,8 @@ def _route_replays(app: _App, parts: Parts) -> None:
     """Add the routes of replay jobs."""
     app.add_route("/v1/replays", ReplaysResource(parts.replays, parts.bodies, parts.audit_writer))
     app.add_route("/v1/replays/{replay_id}", ReplayResource(parts.replays))
-    for action in ReplaySteeringResource.ACTIONS:
-        app.add_route(f"/v1/replays/{{replay_id}}/{action}", ReplaySteeringResource(parts.replays, action))
+    for action, resource in ReplaySteeringResource.by_action(parts.replays).items():
+        app.add_route(f"/v1/replays/{{replay_id}}/{action}", resource)
 
 
 def _route_overview(app: _App, parts: Parts) -> None:
@@ -158,8 +158,8 @@ def _route_overview(app: _App, parts: Parts) -> None:
     app.add_route("/v1/lanes", LanesResource(parts.backlog, parts.workers))
     app.add_route("/v1/groups", GroupsResource(parts.listing))
     app.add_route("/v1/traffic", TrafficResource(parts.traffic))
-    for action in WebhookSteeringResource.ACTIONS:
-        app.add_route(f"/v1/webhooks/{{webhook_id}}/{action}", WebhookSteeringResource(parts.traffic, action))
+    for action, resource in WebhookSteeringResource.by_action(parts.traffic).items():
+        app.add_route(f"/v1/webhooks/{{webhook_id}}/{action}", resource)
 
 
 def _publish(app: _App) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from api.auth import OPERATE
 from api.bodies import media_type
@@ -18,13 +18,14 @@ from relay.text.strict_json import dump_json, read_json
 from relay.views import job_of, plan_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import falcon
 
     from api.bodies import Bodies
     from relay.replay.planning import Replays
     from relay.store.audit_writer import AuditWriter
+    from relay.store.replays import ReplayJob
 
 
 @contextmanager
@@ -93,10 +94,14 @@ class ReplaySteeringResource:
     """`POST /v1/replays/{replayId}/pause`, `resume`, `cancel`: one action, without a body."""
 
     scopes = OPERATE
-    ACTIONS: Final = ("pause", "resume", "cancel")
 
-    def __init__(self, replays: Replays, action: str) -> None:
-        self._steer = {"pause": replays.pause, "resume": replays.resume, "cancel": replays.cancel}[action]
+    def __init__(self, steer: Callable[[str, str], ReplayJob]) -> None:
+        self._steer = steer
+
+    @classmethod
+    def by_action(cls, replays: Replays) -> dict[str, ReplaySteeringResource]:
+        """Return a resource for each action, by the action's name in the path."""
+        return {"pause": cls(replays.pause), "resume": cls(replays.resume), "cancel": cls(replays.cancel)}
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, replay_id: str) -> None:
         """Take the action, and answer with the job as it stands afterwards."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -14,9 +14,11 @@ from relay.text.moments import rfc3339
 from relay.views import traffic_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import falcon
 
-    from relay.traffic import TrafficControl
+    from relay.traffic import TrafficControl, WebhookTraffic
 
 
 class TrafficResource:
@@ -40,10 +42,18 @@ class WebhookSteeringResource:
     """`POST /v1/webhooks/{webhookId}/pause`, `resume`, `close-breaker`: one action, without a body."""
 
     scopes = OPERATE
-    ACTIONS: Final = ("pause", "resume", "close-breaker")
 
-    def __init__(self, traffic: TrafficControl, action: str) -> None:
-        self._steer = {"pause": traffic.pause, "resume": traffic.resume, "close-breaker": traffic.close_breaker}[action]
+    def __init__(self, steer: Callable[[str, str], WebhookTraffic]) -> None:
+        self._steer = steer
+
+    @classmethod
+    def by_action(cls, traffic: TrafficControl) -> dict[str, WebhookSteeringResource]:
+        """Return a resource for each action, by the action's name in the path."""
+        return {
+            "pause": cls(traffic.pause),
+            "resume": cls(traffic.resume),
+            "close-breaker": cls(traffic.close_breaker),
+        }
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, webhook_id: str) -> None:
         """Take the action, and answer with how the webhook's calls flow afterwards."""
