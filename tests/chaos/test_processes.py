@@ -144,7 +144,7 @@ def test_no_worker_is_idle_after_the_server_was_restarted_under_load(relay, numb
         for other in others:
             other.signal(signal.SIGSTOP)
         try:
-            assert set(relay.await_end(relay.bulk("post", 20), within_s=30)) == {"delivered"}, worker
+            assert set(relay.await_end(relay.bulk("patient", 20), within_s=30)) == {"delivered"}, worker
         finally:
             for other in others:
                 other.signal(signal.SIGCONT)

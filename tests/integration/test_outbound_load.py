@@ -95,18 +95,17 @@ def test_a_slow_endpoint_does_not_hold_up_a_quick_one(caller):
 
 
 def test_other_greenlets_run_while_a_call_waits(caller):
-    ticks = []
+    go_on = threading.Event()
 
     def tick():
-        while True:
-            ticks.append(1)
+        for _ in range(10):
             gevent.sleep(0.01)
+        go_on.set()
 
-    ticking = gevent.spawn(tick)
-    with receiver(slow(0.3, answer())) as r:
-        caller.call(r.url)
-    ticking.kill()
-    assert len(ticks) > 10
+    with receiver(once_set(go_on, answer())) as r:
+        ticking = gevent.spawn(tick)
+        assert caller.call(r.url, timeout_s=BUSY_S).outcome is Outcome.ANSWERED
+    assert ticking.ready()
 
 
 def test_thousands_of_calls_leave_no_sockets_and_no_handles(caller):
