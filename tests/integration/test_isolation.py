@@ -127,7 +127,7 @@ def test_messages_behind_those_of_a_slow_webhook_do_not_wait_for_it(harness, nev
     with receiver(OK) as quick:
         harness.register(hook(never.url, timeout=60), hook(quick.url) | {"id": "quick"})
         harness.trigger_many(60)  # more than its share of 64 slots
-        wait_until(lambda: harness.runtime.policies.traffic("acme", "hook").parked > 0, 10)
+        wait_until(lambda: harness.runtime.policies.traffic("acme", "hook").parked > 0)
         for _ in range(300):
             harness.trigger()  # each call is a message of its own
         began = time.monotonic()
@@ -214,9 +214,9 @@ def test_a_webhook_that_was_squeezed_by_a_neighbour_grows_back_within_a_second(h
     def grown_back_s():
         may_end.clear()
         held_calls = harness.trigger_many(100, "neighbour")
-        wait_until(lambda: running("neighbour") > 40, 10)  # of 64 slots
+        wait_until(lambda: running("neighbour") > 40)  # of 64 slots
         waiting = harness.trigger_many(400, "squeezed")
-        wait_until(lambda: harness.runtime.policies.traffic("acme", "squeezed").parked > 300, 10)
+        wait_until(lambda: harness.runtime.policies.traffic("acme", "squeezed").parked > 300)
         assert running("squeezed") < 20
         may_end.set()
         began = time.monotonic()
