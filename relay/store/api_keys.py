@@ -24,7 +24,7 @@ from relay.store.api_key_rules import key_faults
 from relay.store.key_names import SHARED_ROOT
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.revocations import Revocations
-from relay.store.server_clock import time_ms_of
+from relay.store.server_clock import time_ms_at
 from relay.store.server_errors import adding_sentence, is_answer, store_errors
 from relay.telemetry.log import Event, event
 
@@ -82,7 +82,7 @@ class ApiKeys:
         if faults:
             raise BadParameter(faults=faults)
         with store_errors():
-            now_ms = time_ms_of(self._client)
+            now_ms = time_ms_at(self._client, SHARED_ROOT)
             self._client.sadd(self._keys.plugins(self._keys.partition_of(plugin)), plugin)
         expires_at_ms = None if lifetime_s is None else now_ms + int(lifetime_s * 1000)
         text, record = _new(plugin, frozenset(scopes), frozenset(origins), name, now_ms, expires_at_ms)
@@ -101,7 +101,7 @@ class ApiKeys:
         """
         old = self._verified(key_id)
         with store_errors():
-            now_ms = time_ms_of(self._client)
+            now_ms = time_ms_at(self._client, SHARED_ROOT)
         if old is None or old.key.revoked or _expired(old.key, now_ms):
             raise NotFound("There is no such key, or it has ended.")
         key, end_ms = old.key, now_ms + int(overlap_s * 1000)
@@ -128,7 +128,7 @@ class ApiKeys:
         if record is None:
             raise NotFound("There is no such key.")
         with store_errors():
-            now_ms = time_ms_of(self._client)
+            now_ms = time_ms_at(self._client, SHARED_ROOT)
         self._revocations.add(key_id, now_ms, _entry(now_ms, Act.KEY_REVOKE, record.key, "revoked"))
         self._remembered.pop(key_id, None)
         return replace(record.key, revoked=True)
@@ -259,7 +259,7 @@ class ApiKeys:
             self._used_at_s.clear()
         self._used_at_s[key_id] = now_s
         with suppress(Unavailable), store_errors():
-            self._client.hset(keyspace.api_key_uses(), key_id, time_ms_of(self._client))
+            self._client.hset(keyspace.api_key_uses(), key_id, time_ms_at(self._client, SHARED_ROOT))
 
 
 def _new(

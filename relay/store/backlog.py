@@ -7,10 +7,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.reference_id import REPLAY_PREFIX, reference_time_ms
+from relay.store.key_names import SHARED_ROOT
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.measures import minutes_to
 from relay.store.notes import MINUTE_MS
-from relay.store.server_clock import time_ms_of
+from relay.store.server_clock import time_ms_at
 from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Backlog:
     def minutes(self, lanes: Collection[str], since_ms: int) -> list[BacklogMinute]:
         """Return every minute from ``since_ms`` to the current one, at most a day's."""
         with store_errors():
-            now_ms = time_ms_of(self._client)
+            now_ms = time_ms_at(self._client, SHARED_ROOT)
         numbers = minutes_to(now_ms, since_ms)
         pipeline = self._client.pipeline(transaction=False)
         for number in numbers:
@@ -78,7 +79,7 @@ class Backlog:
             pipeline.zrange(key, 0, _FIRST - 1)
             pipeline.zrandmember(key, _ANY)
         with store_errors():
-            now_ms = time_ms_of(self._client)
+            now_ms = time_ms_at(self._client, SHARED_ROOT)
             found = pipeline.execute()
         pending, firsts, somes = sum(found[::3]), found[1::3], found[2::3]
         since_ms = self._since_ms({ref.decode() for refs in (*firsts, *somes) for ref in refs or ()})

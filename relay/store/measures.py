@@ -16,7 +16,7 @@ from relay.store.notes import HOUR_MS, MINUTE_MS, STEPS_A_DOUBLING, UNREGISTERED
 from relay.store.plugin_names import plugins_in
 from relay.store.reachable import in_each
 from relay.store.scripts import Scripts
-from relay.store.server_clock import time_ms_of
+from relay.store.server_clock import time_ms_at
 from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Measures:
         Counts one webhook, or all of them if ``webhook_id`` is empty.
         """
         self.count(plugin)
-        now_ms = self._now_ms()
+        now_ms = self._now_ms(plugin)
         numbers = minutes_to(now_ms, now_ms - HOUR_MS if since_ms is None else since_ms)
         pipeline = self._client.pipeline(transaction=False)
         for number in numbers:
@@ -150,7 +150,7 @@ class Measures:
     def recent(self, plugin: str, minutes: int) -> dict[str, Counts]:
         """Return the counts of the last minutes for each webhook that had an error in this hour or the one before."""
         self.count(plugin)
-        now_ms = self._now_ms()
+        now_ms = self._now_ms(plugin)
         pipeline = self._client.pipeline(transaction=False)
         for hour in (now_ms // HOUR_MS - 1, now_ms // HOUR_MS):
             pipeline.hkeys(self._keys.hour(plugin, hour))
@@ -174,7 +174,7 @@ class Measures:
     def day(self, plugin: str) -> Day:
         """Return the counts of each webhook in the current hour and the 24 hours before it."""
         self.count(plugin)
-        last = self._now_ms() // HOUR_MS
+        last = self._now_ms(plugin) // HOUR_MS
         hours = range(last - 24, last + 1)
         pipeline = self._client.pipeline(transaction=False)
         for hour in hours:
@@ -225,9 +225,9 @@ class Measures:
             found = pipeline.execute()
         return Sweeps(sum(int(sweeps or 0) for sweeps, _ in found), sum(int(published or 0) for _, published in found))
 
-    def _now_ms(self) -> int:
+    def _now_ms(self, plugin: str) -> int:
         with store_errors():
-            return time_ms_of(self._client)
+            return time_ms_at(self._client, self._keys.root(plugin))
 
 
 def _minute(start_ms: int, fields: Mapping[bytes, bytes]) -> Minute:

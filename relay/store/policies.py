@@ -9,7 +9,7 @@ from relay.audit.actor import actor
 from relay.store.invocations import GRACE_MS
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.scripts import Scripts
-from relay.store.server_clock import time_ms_of
+from relay.store.server_clock import time_ms_at
 from relay.store.server_errors import store_errors
 from relay.store.transitions import ready_from
 
@@ -76,7 +76,7 @@ class Policies:
     def traffics(self, plugin: str, webhook_ids: Sequence[str]) -> list[Traffic]:
         """Read the state of several webhooks' calls, in the order of the ids."""
         with store_errors():
-            now_ms = time_ms_of(self._client)
+            now_ms = time_ms_at(self._client, self._keys.root(plugin))
             pipeline = self._client.pipeline(transaction=False)
             for webhook_id in webhook_ids:
                 pipeline.hmget(self._keys.policy(plugin, webhook_id), "paused", "failures", "openUntil")

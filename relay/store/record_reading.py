@@ -8,6 +8,7 @@ from relay.audit.actor import actor
 from relay.errors import Expired, NotFound
 from relay.reference_id import reference_time_ms
 from relay.store.records import invocation_from
+from relay.store.server_clock import add_time
 from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class RecordReader:
             pipeline = self._client.pipeline(transaction=False)
             pipeline.hgetall(self._keys.record(reference_id))
             pipeline.lrange(self._keys.steps(reference_id), 0, -1)
-            pipeline.execute_command("TIME")
+            add_time(pipeline, self._client, self._keys.root_of_ref(reference_id))
             fields, steps, (seconds, _) = pipeline.execute()
         return self._found(reference_id, fields, steps, seconds * 1000)
 

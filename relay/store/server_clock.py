@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+from redis.cluster import RedisCluster
+
+from relay.store.replicas import on_primary
+
+if TYPE_CHECKING:
+    import redis
 
 #: How much, in milliseconds, the clocks of two machines may differ if both keep time.
 MOST_OFF_MS: Final = 2_000
@@ -14,9 +21,23 @@ MOST_UNDER_WAY_S: Final = 0.5
 TOLD_MS: Final = 3_600_000
 
 
-def time_ms_of(client: Any) -> int:
+def time_ms_of(server: redis.Redis) -> int:
     """Return the time of a server's clock, in milliseconds since the epoch."""
-    return time_ms_from(client.time())
+    return time_ms_from(server.time())
+
+
+def time_ms_at(client: Any, root: str) -> int:
+    """Return the time of the clock of the server that has a root, in milliseconds since the epoch.
+
+    `TIME` names no key, so a cluster's client would ask any server, also one that does not answer.
+    """
+    return cast("int", on_primary(client, root, time_ms_of))
+
+
+def add_time(pipeline: Any, client: Any, root: str) -> None:
+    """Add `TIME` to a pipeline of ``client``, asked of the server that has a root, as by `time_ms_at`."""
+    target = {"target_nodes": cast("Any", client).get_node_from_key(root)} if isinstance(client, RedisCluster) else {}
+    pipeline.execute_command("TIME", **target)
 
 
 def time_ms_from(reply: tuple[int, int]) -> int:

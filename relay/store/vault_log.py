@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from relay.store import keyspace
-from relay.store.server_clock import time_ms_of
+from relay.store.key_names import SHARED_ROOT
+from relay.store.server_clock import time_ms_at
 from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
@@ -21,15 +22,18 @@ class VaultLog:
     def promoted(self, ring: str, key_id: str) -> None:
         """Record that a key of a ring seals from now on."""
         with store_errors():
-            self._client.hset(keyspace.promotions(), mapping={ring: time_ms_of(self._client), f"{ring}:key": key_id})
+            self._client.hset(keyspace.promotions(), mapping={ring: self._now_ms(), f"{ring}:key": key_id})
 
     def retired(self, ring: str, key_id: str) -> None:
         """Record that a key of a ring is retired now."""
         with store_errors():
-            self._client.hset(keyspace.promotions(), f"{ring}:retired:{key_id}", time_ms_of(self._client))
+            self._client.hset(keyspace.promotions(), f"{ring}:retired:{key_id}", self._now_ms())
 
     def retired_ms_ago(self, ring: str, key_id: str) -> int:
         """Return how long ago a key was retired, in milliseconds; 0 if that was not recorded."""
         with store_errors():
             at_ms = self._client.hget(keyspace.promotions(), f"{ring}:retired:{key_id}")
-            return 0 if at_ms is None else time_ms_of(self._client) - int(at_ms)
+            return 0 if at_ms is None else self._now_ms() - int(at_ms)
+
+    def _now_ms(self) -> int:
+        return time_ms_at(self._client, SHARED_ROOT)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.store import keyspace
+from relay.store.key_names import SHARED_ROOT
 from relay.store.scripts import Scripts
-from relay.store.server_clock import TOLD_MS, time_ms_from
+from relay.store.server_clock import TOLD_MS, add_time, time_ms_from
 from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ class Workers:
         pipeline = self._client.pipeline(transaction=False)
         pipeline.zrange(keyspace.workers(), 0, -1, withscores=True)
         pipeline.hgetall(keyspace.worker_lanes())
-        pipeline.execute_command("TIME")
         with store_errors():
+            add_time(pipeline, self._client, SHARED_ROOT)
             beats, lanes, time = pipeline.execute()
         return sorted(live_workers(beats, lanes, time_ms_from(time)), key=lambda worker: worker.name)
 

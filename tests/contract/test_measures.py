@@ -11,6 +11,7 @@ from relay.invocation import Outcome, State
 from relay.store.acceptance import AcceptVerdict
 from relay.store.measures import DAY_MS, ENDS, Measures, percentile_ms
 from relay.store.notes import MINUTE_MS
+from relay.store.server_clock import time_ms_of
 from tests.contract.clocked import START_MS, Clocked
 from tests.contract.ledger import Ledger
 from tests.store_keys import KEYS
@@ -122,11 +123,11 @@ def test_counts_of_minutes_and_hours_go_after_a_day_and_totals_stay(ledger):
     assert kept[KEYS.totals("acme").encode()] == -1
 
 
-def test_every_minute_of_the_time_asked_for_is_there(redis_client):
+def test_every_minute_of_the_time_asked_for_is_there(redis_client, monkeypatch):
     clocked = Clocked(redis_client)
     clocked.register("hook")
-    measures = Measures(redis_client)
-    now = measures._now_ms()
+    measures, now = Measures(redis_client), time_ms_of(redis_client)
+    monkeypatch.setattr("relay.store.measures.time_ms_at", lambda *_: now)  # no minute begins meanwhile
     minutes = measures.minutes("acme", now - 10 * MINUTE_MS)
     assert [each.start_ms for each in minutes] == [(now // MINUTE_MS - back) * MINUTE_MS for back in range(10, -1, -1)]
     assert all(each.p50_ms is None and set(each.counts.final) == set(ENDS) for each in minutes)
