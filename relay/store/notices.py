@@ -10,12 +10,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 from relay.errors import Unavailable
 from relay.invocation import Outcome, State
 from relay.process.loops import Failures
 from relay.store import keyspace
 from relay.store.keyspace import SINGLE, Keyspace
+from relay.store.replicas import primaries_of, refresh_primaries
 from relay.store.server_errors import is_ours
 
 if TYPE_CHECKING:
@@ -80,6 +82,7 @@ class Subscription:
         self._keys = keys
         self.process = process
         self._channel = keyspace.notice(process)
+        self._number = crc32(process.encode())  # processes spread over the servers of a cluster
 
     def run(self, deliver: Callable[[Notice], None], renew: Callable[[], None], stop: threading.Event) -> None:
         """Pass every notice to ``deliver`` until ``stop`` is set; continue after restarts of the server.
@@ -114,8 +117,15 @@ class Subscription:
             final = self._replicas.have_field(group.root, records, "finishedAt") if self._replicas else ()
             yield [notice for notice, is_final in zip(group.items, final, strict=True) if is_final]
 
+    def _next_server(self) -> Any:
+        """Return a client of the next server of a cluster: each has every notice, and the last one may be silent."""
+        self._number += 1
+        refresh_primaries(self._client, at_most_once_in_s=_PAUSE_MAXIMUM_S)
+        servers = primaries_of(self._client)
+        return servers[self._number % len(servers)]
+
     def _listen(self, renew: Callable[[], None], stop: threading.Event) -> Iterator[Notice]:
-        with self._client.pubsub(push_handler_func=_unchanged) as pubsub:
+        with self._next_server().pubsub(push_handler_func=_unchanged) as pubsub:
             pubsub.subscribe(self._channel)
             heard_at_s, asked = time.monotonic(), False
             while not stop.is_set():

@@ -99,16 +99,16 @@ def on_primary(client: Any, root: str, act: Callable[[Any], Any]) -> Any:
         try:
             return act(primary)
         except ServerSilent as error:
-            _refresh_primaries(client, at_most_once_in_s=_ASK_AGAIN_S if isinstance(error, NotAskedError) else 0.0)
+            refresh_primaries(client, at_most_once_in_s=_ASK_AGAIN_S if isinstance(error, NotAskedError) else 0.0)
             if primary_of(client, root) is primary and isinstance(client, RedisCluster):
                 raise  # it would keep us waiting for as long again
         except (MovedError, ClusterDownError, ServerGone):
             time.sleep(_PAUSE_S)
-            _refresh_primaries(client, at_most_once_in_s=0.0)
+            refresh_primaries(client, at_most_once_in_s=0.0)
     return act(primary_of(client, root))
 
 
-def _refresh_primaries(client: Any, *, at_most_once_in_s: float) -> None:
+def refresh_primaries(client: Any, *, at_most_once_in_s: float) -> None:
     """Ask a cluster for its primaries, unless that was done within ``at_most_once_in_s``."""
     now_s = time.monotonic()
     if isinstance(client, RedisCluster) and now_s - _ASKED.get(client, 0.0) >= at_most_once_in_s:

@@ -17,11 +17,13 @@ from relay.reference_id import new_reference_id
 from relay.store.answering import PATIENCE_S
 from relay.store.connection import client_of
 from relay.store.key_names import SHARED_ROOT, partition_root
+from relay.store.keyspace import notice
+from relay.store.notices import Subscription
 from tests.cluster.load import PLUGINS
 from tests.cluster.servers import cluster
 from tests.integration.worker_harness import worker_harness
 from tests.receivers import json_answer, receiver, slow
-from tests.timing import wait_until
+from tests.timing import BUSY_S, START_S, wait_until
 
 CALLS = 40  # of each unaffected plugin, while the primary hangs
 WITHIN_S = 60  # when all calls waited for the silent server, a single one took longer
@@ -136,6 +138,33 @@ def test_calls_of_plugins_in_other_partitions_go_on(servers, harness, callers, h
         wait_until(none_is_left, 2 * FINAL_S, every_s=1)
     except AssertionError:
         raise AssertionError(f"not final: {counts}") from None
+
+
+def test_notices_come_by_another_server_when_the_one_that_sends_them_is_silent(servers):
+    """Every server of a cluster has every notice."""
+    told, subscribed, stop, client = [], threading.Event(), threading.Event(), client_of(servers.url)
+    thread = threading.Thread(target=Subscription(client, "api1").run, args=(told.append, subscribed.set, stop))
+    thread.start()
+    try:
+        assert subscribed.wait(START_S)
+        sending = next(number for number in range(3) if has_subscriber(servers, number))
+        servers.freeze(sending)
+        try:
+            wait_until(lambda: has_subscriber(servers, (sending + 1) % 3) or has_subscriber(servers, (sending + 2) % 3))
+            with servers.node((sending + 1) % 3) as node:
+                node.publish(notice("api1"), f"{new_reference_id('acme')} delivered answered 200 0 -1\n")
+            wait_until(lambda: told, BUSY_S)
+        finally:
+            servers.thaw(sending)
+    finally:
+        stop.set()
+        thread.join()
+        client.close()
+
+
+def has_subscriber(servers, number):
+    with servers.node(number) as node:
+        return bool(node.pubsub_channels(notice("api1")))
 
 
 def asks_alone(client, root):
