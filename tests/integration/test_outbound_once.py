@@ -7,6 +7,7 @@ import gevent
 import pytest
 
 from relay.invocation import Outcome, Sent
+from relay.outbound import exchange
 from relay.outbound.exchange import UNREPEATABLE_IDLE_S
 from relay.outbound.gate import Gate
 from relay.process.clock import boot_time_s
@@ -23,6 +24,13 @@ from tests.receivers import (
     receiver,
     slow,
 )
+from tests.timing import BUSY_S, wait_until
+
+
+@pytest.fixture(autouse=True)
+def ageless(monkeypatch):
+    """Makes no connection too old to be used again, however long a busy machine takes between two calls."""
+    monkeypatch.setattr(exchange, "UNREPEATABLE_IDLE_S", int(BUSY_S))
 
 
 @pytest.fixture
@@ -129,13 +137,15 @@ def test_all_connections_of_an_endpoint_that_went_away_are_passed_over(caller):
         calls = [gevent.spawn(caller.call, r.url, reference_id=f"ref-{index}") for index in range(30)]
         gevent.joinall(calls, raise_error=True)
         assert r.connections == 30
+        wait_until(lambda: len(gone) == 30)
         for connection in gone:
             connection.close()
         assert caller.call(r.url, reference_id="next").outcome is Outcome.ANSWERED
         assert (r.connections, r.receipts["next"]) == (31, 1)
 
 
-def test_a_connection_idle_for_longer_is_not_used_for_an_unrepeatable_request(caller):
+def test_a_connection_idle_for_longer_is_not_used_for_an_unrepeatable_request(caller, monkeypatch):
+    monkeypatch.setattr(exchange, "UNREPEATABLE_IDLE_S", UNREPEATABLE_IDLE_S)
     with receiver(answer()) as r:
         caller.call(r.url)
         time.sleep(UNREPEATABLE_IDLE_S + 0.3)
