@@ -31,6 +31,8 @@ def time_ms_at(client: Any, root: str) -> int:
 
     `TIME` names no key, so a cluster's client would ask any server, also one that does not answer.
     """
+    if not isinstance(client, RedisCluster):
+        return time_ms_of(client)  # repeated by redis-py already
     return cast("int", on_primary(client, root, time_ms_of))
 
 

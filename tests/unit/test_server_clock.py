@@ -1,8 +1,12 @@
 """A jump of the server's clock in either direction is noticed; a slow answer about the time is not taken for one."""
 
-import pytest
+from types import SimpleNamespace
 
-from relay.store.server_clock import MOST_OFF_MS, MOST_UNDER_WAY_S, ClockJump, ServerClock
+import pytest
+import redis
+
+from relay.store.key_names import SHARED_ROOT
+from relay.store.server_clock import MOST_OFF_MS, MOST_UNDER_WAY_S, ClockJump, ServerClock, time_ms_at
 
 
 @pytest.mark.parametrize("direction", [1, -1])
@@ -30,3 +34,16 @@ def test_a_jump_is_kept_as_text_and_said_in_a_sentence():
     jump = ClockJump(1_795_000_000_000, -5_250)
     assert ClockJump.from_text(jump.to_text()) == jump
     assert jump.sentence == "the server's clock jumped by -5.2 s at 11:06:40 UTC"
+
+
+def test_a_single_server_is_asked_for_its_time_once():
+    """redis-py repeats the request already; where nobody answers, each repetition waits for seconds."""
+    asked = []
+
+    def time():
+        asked.append(1)
+        raise redis.exceptions.TimeoutError
+
+    with pytest.raises(redis.exceptions.TimeoutError):
+        time_ms_at(SimpleNamespace(time=time), SHARED_ROOT)
+    assert len(asked) == 1

@@ -14,8 +14,8 @@
 --         over_capacity unrecorded
 --
 -- Idempotent: a known reference id changes nothing and is answered as the first time, unless the first time failed
--- half-way: then it is written anew. The messages are put into their
--- lanes only if every trigger became a queued record in this run; otherwise the caller publishes those that did.
+-- half-way: then it is written anew. The messages are put into their lanes only if every trigger became a queued record
+-- in this run; otherwise the caller publishes those that did.
 -- needs: alarms, audit, clock, effects, finish, places, record, revisions
 
 grace_from(1)
