@@ -218,6 +218,16 @@ VIEWS = {
 }
 
 
+def test_an_answer_that_breaks_off_breaks_no_view(console, clinic):
+    console.page.route("**/v1/**", lambda route: route.fulfill(status=200, body='{"webhooks": ['))
+    for route in VIEWS:
+        with console.page.expect_response("**/v1/**"):
+            console.page.evaluate("hash => { location.hash = hash }", f"#/{route.format(clinic=clinic)}")
+        console.page.get_by_role("heading", level=1).wait_for()
+    console.page.wait_for_load_state("networkidle")
+    assert console.said == []
+
+
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)
 def test_every_view_is_accessible_and_fits(browser, clinic, width, scheme):
     with opened(browser, clinic.url, width=width, scheme=scheme) as console:

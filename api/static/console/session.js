@@ -72,16 +72,15 @@ async function send(text, method, path, { query = {}, body, signal, accept = [] 
   if (text !== null) headers.Authorization = `Bearer ${text}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const how = { credentials: "omit", cache: "no-store", redirect: "error", referrerPolicy: "no-referrer" };
-  let response;
-  try {
-    response = await fetch(url, { method, headers, signal, body: body && JSON.stringify(body), ...how });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Problem(0, "no_answer", "The relay does not answer. The page keeps trying.");
-  }
-  const value = await response.json().catch(() => null);
-  if (response.ok || accept.includes(response.status)) return value;
-  throw problemOf(response, value);
+  const response = await fetch(url, { method, headers, signal, body: body && JSON.stringify(body), ...how }).catch(unanswered);
+  if (response.ok || accept.includes(response.status)) return response.json().catch(unanswered);
+  throw problemOf(response, await response.json().catch(() => null));
+}
+
+/** Throws what a request, or reading its answer, failed with: an answer that breaks off is none. */
+function unanswered(error) {
+  if (error.name === "AbortError") throw error;
+  throw new Problem(0, "no_answer", "The relay does not answer. The page keeps trying.");
 }
 
 function problemOf(response, value) {
