@@ -65,7 +65,7 @@ def make(store: InvocationStore, plugins: Sequence[str], calls: int, group: int)
     for start in range(0, calls, group):
         news = [new_call(plugins[number % len(plugins)]) for number in range(start, start + group)]
         refs, token = [new.reference_id for new in news], uuid4().hex
-        store.accept_and_publish(news, ())
+        store.accept(news, ())
         store.read(refs)
         store.claim(refs, token)
         store.settle(

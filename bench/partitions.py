@@ -171,7 +171,7 @@ def accepted_ms(server: redis.Redis, confirmation: tuple[object, ...]) -> float:
     """Time an accept, a small write and the wait for it, in one round trip, as `relay.store.replicas` does."""
     store = InvocationStore(server, LIMITS, lease_margin_ms=10_000)
     began_s = time.perf_counter()
-    store.accept_and_publish([new_call("p")], ())
+    store.accept([new_call("p")], ())
     if confirmation:
         pipeline = server.pipeline(transaction=False)
         pipeline.set("relay:{0}:confirmed", 1, px=60_000)

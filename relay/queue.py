@@ -1,31 +1,37 @@
-"""The Celery side of the queue: lanes, the task's name, the app's settings, and the publisher of reference ids.
+"""The Celery side of the queue: lanes, the task's name, the app's settings, and the publisher.
 
-A message is a hint: it carries only reference ids, and may be lost or doubled. The sweeper makes up for a lost message,
-and the claim for a doubled one.
+The ids of calls that wait for a worker are in lists of the store (`relay.store.waiting`). A message is a hint, that a
+list has some: it names a lane and a partition, and may be lost or doubled. Workers also look at the lists by
+themselves once a second.
 """
 
 from __future__ import annotations
 
 import logging
 import ssl
+import threading
 from base64 import b64encode
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
 
 import orjson
 
-from relay.errors import Unavailable
+from relay.errors import StoreFault, Unavailable
+from relay.process.loops import Failures
 from relay.settings.urls import broker_url
 from relay.telemetry.log import Event, event
 from relay.text.server_addresses import BROKER_SENTINEL, SENTINEL, is_cluster, read_address, scheme_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from celery import Celery
 
     from relay.settings import Settings
+    from relay.store.transitions import Ready
+    from relay.store.waiting import WaitingCalls
     from relay.text.server_addresses import ServerAddress
 
 #: Celery queues, most urgent first.
@@ -34,14 +40,18 @@ LANES: Final = ("interactive", "bulk", "replay")
 URGENT: Final = LANES[0]
 #: The lane of replay jobs and their calls.
 REPLAYS: Final = LANES[2]
-#: The one task: run the invocations with these reference ids.
+#: The one task: run the calls that wait in a lane of a partition.
 RUN: Final = "relay.run"
-#: The most ids in one message; the cost of a message hardly depends on how many it carries.
-MESSAGE_IDS: Final = 128
+#: How many calls a worker takes at once, and how many one message stands for.
+GROUP_IDS: Final = 128
 
 _AMQP: Final = ("amqp", "amqps")
 #: A broker that has not confirmed a message after this many seconds counts as away.
 _CONFIRM_TIMEOUT_S: Final = 5
+#: The most messages that are published together for one lane and partition; more would not make workers faster.
+_MOST_AT_ONCE: Final = 64
+#: How many seconds the end of a process waits for messages that are not published yet.
+_CLOSE_S: Final = 1.0
 _REDIS_TRANSPORT: Final = {
     "ack_emulation": False,  # not needed, as the record decides; without it, 2.3 times as many messages a second
     "socket_timeout": 10,
@@ -134,24 +144,29 @@ def is_one_database(settings: Settings) -> bool:
     return not is_cluster(store_url) and settings.broker_url == broker_url(store_url)
 
 
-class _Envelope:
-    """Wraps the ids of a message as Celery and kombu do (task protocol 2; kombu's virtual transports).
+def task_message(app: Celery) -> Any:
+    """Make a message of the task, as Celery does, with neither id nor arguments."""
+    return app.amqp.create_task_message("", RUN, ((),), {}, argsrepr="", kwargsrepr="{}", ignore_result=True)
 
-    Celery makes the wrapping once; messages differ only in the ids that they carry and in their own ids. Making each
-    with the libraries' `Producer` took an API process more time than the triggers themselves (docs/performance.md).
+
+class _Envelope:
+    """Wraps a lane and a partition as Celery and kombu do (task protocol 2; kombu's virtual transports).
+
+    Celery makes the wrapping once; messages differ only in what they name and in their own ids. Making each with the
+    libraries' `Producer` took an API process more time than the triggers themselves (docs/performance.md).
     """
 
     def __init__(self, app: Celery) -> None:
-        task = app.amqp.create_task_message("", RUN, ((),), {}, argsrepr="", kwargsrepr="{}", ignore_result=True)
+        task = task_message(app)
         self._headers: dict[str, Any] = task.headers
         self._embed = task.body[2]
         self._delivery: dict[str, Any] = {"delivery_mode": 2, "priority": 0, "body_encoding": "base64"}
 
-    def around(self, lane: str, reference_ids: Sequence[str]) -> bytes:
-        """Wrap ids in a message, in the form that it has in the lane's list."""
+    def around(self, lane: str, partition: int) -> bytes:
+        """Return a message in the form that it has in the lane's list."""
         task_id = str(uuid4())
-        body = orjson.dumps([[reference_ids], {}, self._embed])
-        own = {"id": task_id, "root_id": task_id, "argsrepr": f"({len(reference_ids)} ids)"}
+        body = orjson.dumps([[lane, partition], {}, self._embed])
+        own = {"id": task_id, "root_id": task_id, "argsrepr": shown(lane, partition)}
         return orjson.dumps(
             {
                 "body": b64encode(body).decode("ascii"),
@@ -169,6 +184,11 @@ class _Envelope:
         )
 
 
+def shown(lane: str, partition: int) -> str:
+    """Return what Celery's tools show of a message's arguments."""
+    return f"({lane!r}, {partition})"
+
+
 class _RedisLanes:
     """Lanes as lists of a Redis server, which is at the broker's address or named by its Sentinels."""
 
@@ -177,17 +197,17 @@ class _RedisLanes:
         self._envelope = _Envelope(app)
         self._client: Any = None  # kombu's, with connections for as many threads as want one
 
-    def put(self, lane: str, messages: Sequence[Sequence[str]]) -> None:
-        """Put a message on the lane for each of these lists of ids."""
-        self._lists().lpush(lane, *(self.message(lane, ids) for ids in messages))
+    def put(self, lane: str, partition: int, count: int) -> None:
+        """Put ``count`` messages on the lane."""
+        self._lists().lpush(lane, *(self.message(lane, partition) for _ in range(count)))
 
     def depth(self, lane: str) -> int:
         """Count the messages that the lane holds."""
         return int(self._lists().llen(lane))
 
-    def message(self, lane: str, ids: Sequence[str]) -> bytes:
+    def message(self, lane: str, partition: int) -> bytes:
         """Make a message, in the form that it has in the lane's list."""
-        return self._envelope.around(lane, ids)
+        return self._envelope.around(lane, partition)
 
     def _lists(self) -> Any:
         if self._client is None:
@@ -207,16 +227,16 @@ class _AmqpLanes:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def put(self, lane: str, messages: Sequence[Sequence[str]]) -> None:
-        """Put a message on the lane for each of these lists of ids, and wait until the broker has them."""
+    def put(self, lane: str, partition: int, count: int) -> None:
+        """Put ``count`` messages on the lane, and wait until the broker has them."""
         with self._app.producer_or_acquire() as producer:
-            for ids in messages:
+            for _ in range(count):
                 self._app.send_task(
                     RUN,
-                    (ids,),
+                    (lane, partition),
                     queue=lane,
                     producer=producer,
-                    argsrepr=f"({len(ids)} ids)",
+                    argsrepr=shown(lane, partition),
                     kwargsrepr="{}",
                     ignore_result=True,
                     retry=False,
@@ -232,45 +252,82 @@ class _AmqpLanes:
         """Close nothing: its connections are the app's."""
 
 
-class Publisher:
-    """Publishes reference ids to lanes, from any thread or greenlet.
+class _Announcing:
+    """Publishes messages in a thread of its own, so that no caller waits for the broker.
 
-    ``in_store``: the broker is the store's own database, so that a script may put messages into their lanes.
+    What it holds is bounded by the number of lanes and partitions. Messages that the broker does not take are dropped:
+    the calls are in the store, where workers find them.
     """
 
-    def __init__(self, app: Celery, *, in_store: bool = False) -> None:
+    def __init__(self, lanes: _RedisLanes | _AmqpLanes) -> None:
+        self._lanes = lanes
+        self._wanted: Counter[tuple[str, int]] = Counter()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None  # started by the first message, so after any fork
+        self._closed = False
+
+    def publish(self, messages: Iterable[tuple[str, int]]) -> None:
+        """Publish a message for each lane and partition, soon."""
+        with self._changed:
+            self._wanted.update(messages)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="announcing", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def close(self, timeout_s: float) -> None:
+        """Publish what is left, for at most ``timeout_s`` seconds, and end the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._wanted or self._closed)
+                wanted, self._wanted = self._wanted, Counter()
+            if not wanted:
+                return
+            for (lane, partition), count in wanted.items():
+                try:
+                    self._lanes.put(lane, partition, min(count, _MOST_AT_ONCE))
+                except Exception:  # noqa: BLE001 - whatever the broker's client raises: workers find the calls anyway
+                    event(Event.PUBLISH_FAILED, level=logging.WARNING, lane=lane, messages=count)
+
+
+class Publisher:
+    """Lets ready calls wait for a worker, and tells workers so, from any thread or greenlet.
+
+    ``in_store``: the broker is the store's own database, so that scripts put messages into the lanes.
+    """
+
+    def __init__(self, app: Celery, waiting: WaitingCalls, *, in_store: bool = False) -> None:
+        self._waiting = waiting
         self._in_store = in_store
         scheme = str(app.conf.broker_url).partition(":")[0]
         self._lanes: _RedisLanes | _AmqpLanes = _AmqpLanes(app) if scheme in _AMQP else _RedisLanes(app)
+        self._announcing = _Announcing(self._lanes)
 
-    def publish(self, lane: str, reference_ids: Sequence[str]) -> None:
-        """Put ids on a lane, up to `MESSAGE_IDS` in a message.
-
-        Raises:
-            Unavailable: the broker cannot be reached. Nothing is lost: the sweeper publishes these ids again.
-        """
-        try:
-            self._lanes.put(lane, _in_messages(reference_ids))
-        except Exception as error:
-            raise Unavailable from error
-
-    def messages_for_script(self, ready: Iterable[tuple[str, str]]) -> list[tuple[str, bytes]]:
-        """Return ``(lane, message)`` for ``(id, lane)`` pairs, for a script to put into the lanes; none if none can."""
+    def messages(self, lanes: Iterable[str], partition: int) -> list[tuple[str, bytes]]:
+        """Return each lane with the message that a script is to put into it; b"" if no script can reach the broker."""
         if not (self._in_store and isinstance(self._lanes, _RedisLanes)):
-            return []
-        lanes = _by_lane(ready).items()
-        return [(lane, self._lanes.message(lane, part)) for lane, ids in lanes for part in _in_messages(ids)]
+            return [(lane, b"") for lane in lanes]
+        return [(lane, self._lanes.message(lane, partition)) for lane in lanes]
 
-    def publish_ready(self, ready: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-        """Publish ``(id, lane)`` pairs; return those that could not be published, which the sweeper publishes later."""
-        left: list[tuple[str, str]] = []
-        for lane, reference_ids in _by_lane(ready).items():
-            try:
-                self.publish(lane, reference_ids)
-            except Unavailable:
-                event(Event.PUBLISH_FAILED, level=logging.WARNING, lane=lane, ids=len(reference_ids))
-                left += ((reference_id, lane) for reference_id in reference_ids)
-        return tuple(left)
+    def announce(self, messages: Iterable[tuple[str, int]]) -> None:
+        """Publish messages, each given as its lane and partition, without waiting for the broker."""
+        messages = list(messages)
+        if messages:
+            self._announcing.publish(messages)
+
+    def publish_ready(self, ready: Ready) -> None:
+        """Let calls wait for a worker. If the store cannot be reached, a sweep does it later."""
+        try:
+            self.announce(self._waiting.queue(ready, self.messages))
+        except (Unavailable, StoreFault) as error:
+            Failures("publish", calls=len(ready)).note(error)
 
     def depths(self, lanes: Iterable[str] = LANES) -> dict[str, int]:
         """Count the messages that each lane holds; return no counts while the broker is away."""
@@ -280,17 +337,6 @@ class Publisher:
             return {}
 
     def close(self) -> None:
-        """Close the connections that it made."""
+        """Publish what is left, for a moment, and close the connections that it made."""
+        self._announcing.close(_CLOSE_S)
         self._lanes.close()
-
-
-def _in_messages(reference_ids: Sequence[str]) -> list[Sequence[str]]:
-    starts = range(0, len(reference_ids), MESSAGE_IDS)
-    return [reference_ids[start : start + MESSAGE_IDS] for start in starts]
-
-
-def _by_lane(ready: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    lanes: dict[str, list[str]] = {}
-    for reference_id, lane in ready:
-        lanes.setdefault(lane, []).append(reference_id)
-    return lanes

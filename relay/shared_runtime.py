@@ -148,9 +148,9 @@ class SharedRuntime:
 
     @cached_property
     def publisher(self) -> Publisher:
-        """Publishes reference ids."""
+        """Lets ready calls wait for workers."""
         settings = self.settings
-        return Publisher(self._app or make_app(settings), in_store=is_one_database(settings))
+        return Publisher(self._app or make_app(settings), self.store.waiting, in_store=is_one_database(settings))
 
     @cached_property
     def dispatcher(self) -> Dispatcher:

@@ -87,7 +87,6 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
         Sweeper(
             runtime.store,
             runtime.publisher,
-            executor.run_here,
             tell=callbacks.tell,
             workers_alive=lambda: runtime.workers.number_alive,
         ),

@@ -159,6 +159,7 @@ class Sweeping(bootsteps.StartStopStep):
     @staticmethod
     def _iterate(parts: WorkerParts) -> None:
         parts.sweeper.sweep()
+        parts.executor.look()
         save_dropped_counts(parts.workers)
         gevent.sleep(PERIOD_S)
 

@@ -16,6 +16,7 @@ from relay.errors import Unavailable
 from relay.process.clock import boot_time_s
 from relay.process.loops import Loop
 from relay.process.pulse import LOOK_S, STUCK_LOOKS, Part, Pulse
+from relay.queue import URGENT
 from relay.store.server_clock import ServerClock
 from relay.telemetry import log
 from workers.bootsteps import Sweeping
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
 
     from celery.worker import WorkController
 
+    from relay.queue import Publisher
     from relay.store.workers import Workers
 
 #: The exit status of a worker in which a part is stuck.
 STUCK: Final = 71
+#: After how many seconds without an answer the broker counts as away.
+AWAY_S: Final = 3.0
 _sleep: Final = monkey.get_original("time", "sleep")
 
 
@@ -51,6 +55,25 @@ class Consumer:
     def _answer(self) -> None:
         self._rounds += 1
         self._asked = False
+
+
+class BrokerWatch:
+    """Tells whether the broker answers: a consumer that waits for one that does not is not stuck."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self._answered_s = boot_time_s()
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the broker has not answered for some seconds."""
+        return boot_time_s() - self._answered_s > AWAY_S
+
+    def iterate(self) -> None:
+        """Ask the broker, for as long as it takes; then wait until it is time to ask again."""
+        if self._publisher.depths((URGENT,)):
+            self._answered_s = boot_time_s()
+        gevent.sleep(LOOK_S)
 
 
 class Heart:
@@ -92,18 +115,21 @@ class Beating(bootsteps.StartStopStep):
 
     def __init__(self, _worker: WorkController, **_: Any) -> None:
         self._greenlet: gevent.Greenlet | None = None
+        self._asking: gevent.Greenlet | None = None
         self._thread: ThreadPool | None = None
 
     def start(self, worker: WorkController) -> None:
         """Start the heartbeat and the thread."""
         executor, sweeper, consumer = worker.parts.executor, worker.parts.sweeper, Consumer(worker)
+        broker = BrokerWatch(worker.parts.runtime.publisher)
+        self._asking = gevent.spawn(Loop("broker", broker.iterate, gevent.sleep).run)
         parts = (
             *executor.parts(),
             Part("sweeper", lambda: sweeper.moves),
             Part(
                 "consumer",
                 lambda: None if executor.is_full else consumer.moves(),
-                excused=lambda: sweeper.broker_away,
+                excused=lambda: broker.is_away,
             ),
         )
         lanes = list(worker.app.amqp.queues.consume_from)
@@ -114,8 +140,7 @@ class Beating(bootsteps.StartStopStep):
 
     def stop(self, _worker: WorkController) -> None:
         """Stop the heartbeat, and with it the thread."""
-        if self._greenlet is not None:
-            self._greenlet.kill()
+        gevent.killall([each for each in (self._greenlet, self._asking) if each is not None])
 
     @staticmethod
     def _iterate(heart: Heart) -> None:

@@ -8,19 +8,23 @@ from __future__ import annotations
 import logging
 from base64 import b64decode
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
+from celery import Celery
 from gevent.monkey import is_module_patched
 from kombu.transport import TRANSPORT_ALIASES, redis
 
-from relay.queue import LANES, MESSAGE_IDS, RUN
+from relay.queue import LANES, task_message
 from relay.telemetry import log
 from workers.lane_poller import LanePoller
 
 if TYPE_CHECKING:
     from relay.store.workers import Workers
 
+#: The headers that differ from message to message.
+_OWN: Final = frozenset({"id", "root_id", "argsrepr", "origin"})
 _dropped: Final[Counter[str]] = Counter()  # by lane, since the counts were last written
 
 
@@ -34,21 +38,38 @@ def use_checked_transports() -> None:
 
 
 def is_message(raw: Any) -> bool:
-    """Return whether ``raw`` is a message as `relay.queue` writes it: the one task, and at most `MESSAGE_IDS` ids."""
+    """Return whether ``raw`` is a message exactly as `relay.queue` writes it: the one task, a lane and a partition.
+
+    Celery would act for the writer of any other, with this worker's rights: publish links and chords, wait, reply.
+    """
     try:
         headers, properties = raw["headers"], raw["properties"]
-        if headers["task"] != RUN or raw["content-type"] != "application/json":
+        if _plain(headers) != _form().headers or not all(isinstance(headers[name], str) for name in _OWN):
             return False
-        if not isinstance(headers["id"], str) or not isinstance(properties["delivery_tag"], str):
+        if properties["reply_to"] or not isinstance(properties["delivery_tag"], str):
             return False
-        (named,), others, _ = orjson.loads(b64decode(raw["body"], validate=True))
+        if raw["content-type"] != "application/json" or properties["body_encoding"] != "base64":
+            return False
+        (lane, partition), others, embed = orjson.loads(b64decode(raw["body"], validate=True))
     except (LookupError, TypeError, ValueError):
         return False
-    return properties.get("body_encoding") == "base64" and others == {} and _are_ids(named)
+    return lane in LANES and type(partition) is int and others == {} and embed == _form().embed
 
 
-def _are_ids(named: Any) -> bool:
-    return isinstance(named, list) and len(named) <= MESSAGE_IDS and all(isinstance(name, str) for name in named)
+def _plain(headers: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in headers.items() if name not in _OWN}
+
+
+class _Form(NamedTuple):
+    headers: dict[str, Any]
+    embed: dict[str, None]
+
+
+@cache
+def _form() -> _Form:
+    """Return what is the same in all messages."""
+    task = task_message(Celery("relay", set_as_current=False))
+    return _Form(_plain(task.headers), task.body[2])
 
 
 def save_dropped_counts(workers: Workers) -> None:

@@ -18,7 +18,7 @@ def register(app: Celery) -> None:
     """
 
     @app.task(name=RUN, ignore_result=True, backend=app.backend)
-    def run(reference_ids: list[str]) -> dict[str, int]:
-        """Run the invocations with these ids; return three counts as soon as their calls have started."""
-        counts: dict[str, int] = app.executor.run(reference_ids)
+    def run(lane: str, partition: int) -> dict[str, int]:
+        """Run the calls that wait in a lane; return three counts as soon as they have started."""
+        counts: dict[str, int] = app.executor.run_waiting((lane,), partition)
         return counts

@@ -1,7 +1,7 @@
 """Accepts triggers: looks up, checks and seals each one, and commits concurrent ones in groups, one script per group.
 
-Once the accept script has answered, the record exists and the call is safe: if publishing its id fails, the sweeper
-publishes it later. The same script records a refused trigger, so that every invocation can be audited.
+Once the accept script has answered, the record exists, the call is safe, and it waits for a worker in the store. The
+same script records a refused trigger, so that every invocation can be audited.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 from relay.accept.groupcommit import GroupCommit
 from relay.accept.intake import CheckedTrigger, Intake, TriggerRequest
 from relay.errors import Expired, IdempotencyKeyReused, OverCapacity, RelayError, StoreFault, Unavailable
-from relay.invocation import State
-from relay.queue import MESSAGE_IDS
+from relay.queue import GROUP_IDS
 from relay.store.acceptance import Accepted, AcceptVerdict, NewInvocation
 from relay.store.answering import PATIENCE_S
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from relay.store.registry import Registry
     from relay.vault import Vault
 
-GROUP_ITEMS: Final = MESSAGE_IDS  # triggers in one accept script, so that their ids fill one message of a lane
+GROUP_ITEMS: Final = GROUP_IDS  # triggers in one accept script
 GROUP_BYTES: Final = 1024 * 1024  # sealed bytes in one accept script; a larger single trigger is committed alone
 _TRIES: Final = 4  # to commit one trigger; after them its caller is asked to send it again
 _CAPACITY_RETRY_S: Final = 5
@@ -37,13 +36,13 @@ _AGAIN_THREADS: Final = 4
 
 
 class LanePublisher(Protocol):
-    """Publishes the ids of accepted triggers (`relay.queue.Publisher`)."""
+    """Tells workers that calls wait (`relay.queue.Publisher`)."""
 
-    def messages_for_script(self, ready: Iterable[tuple[str, str]]) -> Sequence[LaneMessage]:
-        """Return the messages that the accept script is to put into their lanes; none if it cannot reach the lanes."""
+    def messages(self, lanes: Iterable[str], partition: int) -> Sequence[LaneMessage]:
+        """Return the lanes whose lists accepted triggers join, each with the message that says so."""
 
-    def publish_ready(self, ready: Iterable[tuple[str, str]]) -> object:
-        """Publish ``(id, lane)`` pairs in messages of one lane; if the broker is away, the sweeper publishes later."""
+    def announce(self, messages: Iterable[tuple[str, int]]) -> None:
+        """Publish the messages that the accept script has left, without waiting for the broker."""
 
 
 #: Called once, from any thread, with the invocation of a trigger or the error that refused it; must not block.
@@ -200,7 +199,9 @@ class Dispatcher:
             elif isinstance(reply, RelayError):
                 yield from ((each, reply) for each in group)
             else:
-                yield from zip(group, self._published([each.checked.new for each in group], *reply), strict=True)
+                accepted, left = reply
+                self._publisher.announce(left)
+                yield from zip(group, accepted, strict=True)
 
     def _committed_alone(self, each: _Listed) -> Accepted | RelayError:
         try:
@@ -209,20 +210,12 @@ class Dispatcher:
             return error
 
     def _commit(self, news: Sequence[NewInvocation]) -> list[Accepted]:
-        return self._published(news, *self._ledger.accept_and_publish(news, self._messages(news)))
+        accepted, left = self._ledger.accept(news, self._messages(news))
+        self._publisher.announce(left)
+        return accepted
 
     def _messages(self, news: Sequence[NewInvocation]) -> Sequence[LaneMessage]:
-        return self._publisher.messages_for_script((new.reference_id, new.lane) for new in news if not new.delay_ms)
-
-    def _published(self, news: Sequence[NewInvocation], accepted: list[Accepted], published: bool) -> list[Accepted]:
-        """Publish the accepted ids, unless the script has done so; return the replies."""
-        if not published:
-            self._publisher.publish_ready(
-                (reply.reference_id, new.lane)
-                for new, reply in zip(news, accepted, strict=True)
-                if reply.verdict is AcceptVerdict.ACCEPTED and reply.state is State.QUEUED and not new.delay_ms
-            )
-        return accepted
+        return self._publisher.messages({new.lane for new in news}, self._ledger.partition_of_plugin(news[0].plugin))
 
 
 def accepted_or_raise(reply: Accepted | Exception) -> Accepted:

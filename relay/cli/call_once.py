@@ -54,16 +54,16 @@ _WORDS: Final = {
 
 
 class NoLane:
-    """A publisher that publishes nothing, so that no worker takes the call that this process makes."""
+    """A publisher for which no call waits, so that no worker takes the one that this process makes."""
 
-    def messages_for_script(self, ready: Iterable[tuple[str, str]]) -> Sequence[tuple[str, bytes]]:
-        """Return no messages."""
-        del ready
+    def messages(self, lanes: Iterable[str], partition: int) -> Sequence[tuple[str, bytes]]:
+        """Return no lanes."""
+        del lanes, partition
         return ()
 
-    def publish_ready(self, ready: Iterable[tuple[str, str]]) -> None:
+    def announce(self, messages: Iterable[tuple[str, int]]) -> None:
         """Do nothing, because this process makes the call."""
-        del ready
+        del messages
 
 
 @click.command()

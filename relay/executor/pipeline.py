@@ -1,21 +1,23 @@
-"""Runs the calls of messages up to their claim. The task of a message ends when its calls have started."""
+"""Takes waiting calls and runs them up to their claim. A task ends when the calls that it took have started."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import gevent
 
 from relay.executor.active_calls import webhook_of
 from relay.executor.attempts import Attempts
+from relay.executor.batch import Batch
 from relay.executor.claiming import Claimer
 from relay.executor.in_progress import InProgress
-from relay.executor.message import Message
 from relay.executor.slots import Slots
 from relay.executor.waking import Waking
 from relay.process.clock import boot_time_s
 from relay.process.loops import Failures
 from relay.process.pulse import Part
+from relay.queue import GROUP_IDS, LANES
 from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ APART_S: Final = 1.0
 SETTLE_S: Final = 5.0
 #: While every slot is taken, a call must end within this many looks (`LOOK_S`): the longest timeout and a settle.
 FULL_LOOKS: Final = 180
-#: How many calls of one process may wait for access tokens at a time. Another message brings any others.
+#: How many calls of one process may wait for access tokens at a time. A sweep brings any others again.
 MAX_TOKENS_WANTED: Final = 4_096
 
 
@@ -62,7 +64,8 @@ class Executor:
         self._store = store
         self._preparation = preparation
         self._replaying = replaying
-        self._lanes = frozenset(lanes)
+        self._lanes = tuple(lane for lane in LANES if lane in lanes)  # most urgent first
+        self._waiting = store.waiting
         self._hand_over = publish
         self._slots = Slots(max_in_flight)
         self._claimer = Claimer(store, self._publish)
@@ -73,39 +76,70 @@ class Executor:
         self._watch = watch
         self._in_progress = InProgress()
         self._tokens_wanted = 0
+        self._looking: set[int] = set()  # partitions
         self._draining = False
 
-    def run(self, reference_ids: Sequence[object], found: Sequence[CallRecord] = ()) -> dict[str, int]:
-        """Start the calls of one message; return counts, which are all that a task's result may show.
+    def run_waiting(self, lanes: Sequence[str], partition: int) -> dict[str, int]:
+        """Start the calls that wait in these lanes of a partition; return counts, all that a task's result may show.
 
-        Records that are in ``found`` are not read again.
+        A task does not wait long for one of several partitions, whose server may be silent.
         """
+        if not self._store.is_divided:
+            return self._run_waiting(lanes, partition)
+        running = gevent.spawn(self._run_waiting, lanes, partition)
+        running.join(APART_S)
+        return running.value or _no_counts()
+
+    def look(self) -> None:
+        """Start calls that wait in any lane of this process, as far as it has room: messages may be lost, or late."""
+        for partition in range(self._waiting.partitions):
+            if self._slots.free and not self._draining and partition not in self._looking:
+                self._looking.add(partition)
+                gevent.spawn(self._look, partition)
+
+    def _look(self, partition: int) -> None:
+        try:
+            self._run_waiting(self._lanes, partition)
+        finally:
+            self._looking.remove(partition)
+
+    def _run_waiting(self, lanes: Sequence[str], partition: int) -> dict[str, int]:
+        total, more = Counter(_no_counts()), True
+        while more and not self._draining:
+            self._slots.wait_for_free()
+            try:
+                taken = self._waiting.take(partition, lanes, most=GROUP_IDS)
+            except Exception as error:  # noqa: BLE001 - they are still in their list, or a sweep puts them there again
+                Failures("take").note(error)
+                break
+            if taken.reference_ids:
+                self._run_jobs(taken.reference_ids)
+                calls = self._in_progress.take([record.reference_id for record in taken.records])
+                total.update(_noted(len(taken.reference_ids), self._run(calls, taken.records, waits=False)))
+            more = taken.more
+        return dict(total)
+
+    def run(self, reference_ids: Sequence[str], found: Sequence[CallRecord] = ()) -> dict[str, int]:
+        """Start these calls, and return counts. Records that are in ``found`` are not read again."""
+        self._run_jobs(reference_ids)
+        return _noted(len(reference_ids), self._run(self._in_progress.take(reference_ids), found, waits=False))
+
+    def _run_jobs(self, reference_ids: Sequence[str]) -> None:
         for replay_id in self._replaying.named_by(reference_ids):
             gevent.spawn(self._replaying.run, replay_id)
-        return _noted(len(reference_ids), self._run_apart(self._in_progress.take(reference_ids), found))
-
-    def _run_apart(self, taken: Sequence[str], found: Sequence[CallRecord]) -> dict[str, int]:
-        """Start each partition's calls in a greenlet: a silent server delays neither other partitions nor the task."""
-        if not self._store.is_divided:
-            return self._run(taken, found, waits=False)
-        parts = self._store.by_partition(taken)
-        started = [gevent.spawn(self._run, part, _those_in(part, found), waits=False) for part in parts]
-        gevent.joinall(started, timeout=APART_S)
-        done = [each.value for each in started if each.value is not None]
-        return {name: sum(counts[name] for counts in done) for name in ("started", "parked")}
 
     def _run(self, taken: Sequence[str], found: Sequence[CallRecord], *, waits: bool) -> dict[str, int]:
         """Start calls that this process has in progress; ``waits`` says whether they wait for access tokens."""
-        message, apart = Message(set(taken), waits), False
+        batch, apart = Batch(set(taken), waits), False
         try:
-            self._start_all(self._read(taken, found), message)
-        except Exception as error:  # noqa: BLE001 - another message brings the calls that were not claimed
-            apart = Failures("claim", calls=len(message.left)).note(error) and len(message.left) > 1
+            self._start_all(self._read(taken, found), batch)
+        except Exception as error:  # noqa: BLE001 - a sweep lets the calls wait again that were not claimed
+            apart = Failures("claim", calls=len(batch.left)).note(error) and len(batch.left) > 1
         finally:
-            self._let_go(message.left)
-        for reference_id in message.left if apart and not self._draining else ():
+            self._let_go(batch.left)
+        for reference_id in batch.left if apart and not self._draining else ():
             gevent.spawn(self.run, [reference_id])  # one of them may make the others fail
-        return message.counts
+        return batch.counts
 
     @property
     def is_full(self) -> bool:
@@ -160,56 +194,56 @@ class Executor:
         finally:
             self._tokens_wanted -= len(reference_ids)
 
-    def _start_all(self, waiting: Sequence[CallRecord], message: Message) -> None:
+    def _start_all(self, waiting: Sequence[CallRecord], batch: Batch) -> None:
         while waiting and not self._draining:
-            while message.hold_s and self._slots.has_enough(webhook_of(waiting[0])):
-                self._slots.wait_for_leave(message.hold_s)
-            waiting = self._start_some(waiting, message)
+            while batch.hold_s and self._slots.has_enough(webhook_of(waiting[0])):
+                self._slots.wait_for_leave(batch.hold_s)
+            waiting = self._start_some(waiting, batch)
         if waiting:
             self._publish(tuple((record.reference_id, record.lane) for record in waiting))
 
     def _start_some(
-        self, waiting: Sequence[CallRecord], message: Message, look_at: int = CLAIM_ITEMS
+        self, waiting: Sequence[CallRecord], batch: Batch, look_at: int = CLAIM_ITEMS
     ) -> Sequence[CallRecord]:
         """Claim and send as many calls as there are slots, park those beyond their webhook's share; return the others.
 
-        Calls for which a slot is soon free are kept until the message's hold ends. Only the first ``look_at`` calls are
+        Calls for which a slot is soon free are kept until the batch's hold ends. Only the first ``look_at`` calls are
         sorted, or all if none of these can be sent or parked now. Only calls that may be sent now are prepared.
         """
         first, rest = waiting[:look_at], waiting[look_at:]
         full = [record for record in first if record.full]
         others = [record for record in first if not record.full]
-        within, kept, parked = self._slots.sort(others, webhook_of, message.hold_s)
+        within, kept, parked = self._slots.sort(others, webhook_of, batch.hold_s)
         if kept and len(kept) == len(first):
             if rest:
-                return self._start_some(waiting, message, len(waiting))
-            self._slots.wait_for_leave(message.hold_s)
+                return self._start_some(waiting, batch, len(waiting))
+            self._slots.wait_for_leave(batch.hold_s)
             return kept
-        calls, wanting = message.prepare(self._preparation, within[:CLAIM_ITEMS])
-        message.left -= self._await_tokens(wanting)
+        calls, wanting = batch.prepare(self._preparation, within[:CLAIM_ITEMS])
+        batch.left -= self._await_tokens(wanting)
         count = self._slots.take(len(calls)) if calls else 0
         if self._draining:
             self._slots.give(count)
             return waiting
-        message.keep(calls[count:])
+        batch.keep(calls[count:])
         if calls or full or parked:
-            self._start(calls[:count], full, parked, message)
+            self._start(calls[:count], full, parked, batch)
         return [*(call.record for call in calls[count:]), *within[CLAIM_ITEMS:], *kept, *rest]
 
     def _start(
-        self, batch: Sequence[Call], full: Sequence[CallRecord], parked: Sequence[CallRecord], message: Message
+        self, calls: Sequence[Call], full: Sequence[CallRecord], parked: Sequence[CallRecord], batch: Batch
     ) -> None:
-        unused = len(batch)
+        unused = len(calls)
         try:
-            records = [call.record for call in batch]
+            records = [call.record for call in calls]
             grant = self._claimer.claim(_ids_of(records), _ids_of(full), _ids_of(parked))
-            for call in batch:
+            for call in calls:
                 if call.record.reference_id in grant.claimed.granted:
                     unused -= 1
                     self._attempts.launch(grant.active_call(call))
         finally:
             self._slots.give(unused)
-        message.claimed(grant.claimed)
+        batch.claimed(grant.claimed)
         self._follow(grant.claimed, (*records, *full, *parked))
 
     def _follow(self, claimed: Claimed, records: Iterable[CallRecord]) -> None:
@@ -241,7 +275,7 @@ class Executor:
             self._publish(others)
 
     def _publish(self, ready: Ready) -> None:
-        """Publish calls. A message is a hint: if it fails, the sweeper publishes them again."""
+        """Let calls wait for any worker. If that fails, a sweep does it later."""
         try:
             self._hand_over(ready)
         except Exception as error:  # noqa: BLE001
@@ -254,8 +288,8 @@ class Executor:
 
     def _let_go(self, reference_ids: Collection[str]) -> None:
         again = self._in_progress.let_go(reference_ids)
-        if again and not self._draining:
-            gevent.spawn(self.run, again)
+        for part in self._store.by_partition(again) if again and not self._draining else ():
+            gevent.spawn(self.run, part)
 
 
 def _noted(asked: int, counts: dict[str, int]) -> dict[str, int]:
@@ -264,6 +298,10 @@ def _noted(asked: int, counts: dict[str, int]) -> dict[str, int]:
     counts = {"started": started, "skipped": asked - started - parked, "parked": parked}
     event(Event.CALLS_STARTED, **counts)
     return counts
+
+
+def _no_counts() -> dict[str, int]:
+    return {"started": 0, "skipped": 0, "parked": 0}
 
 
 def _those_in(part: Collection[str], found: Sequence[CallRecord]) -> Sequence[CallRecord]:

@@ -2,14 +2,14 @@ r"""Limits how many calls one process has in flight, and how many slots one webh
 
 A call is claimed only when a slot is free for it, so that a claimed call is sent at once and no lease runs out while it
 waits. A webhook may hold at most four times as many slots as are free (`relay.shares`): alone it gets four fifths, and
-some slots are always left for other webhooks. The calls of a message fall into three groups:
+some slots are always left for other webhooks. The calls of a batch fall into three groups:
 
 * within: they are sent now.
 * kept: their webhook has its share, but its endpoint answers so fast that a slot is about to be free. They wait for a
   quarter of a second at most, because parking and waking a call costs as much as sending it.
 * parked: the claim parks them in the server, where the next call of their webhook that ends wakes them.
 
-A message waits, unsorted, while the webhook of its first call holds more slots than keep its endpoint busy.
+A batch waits, unsorted, while the webhook of its first call holds more slots than keep its endpoint busy.
 
                        ids of a message, read
                                    |
@@ -40,7 +40,7 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 from relay.process.clock import boot_time_s
-from relay.queue import MESSAGE_IDS
+from relay.queue import GROUP_IDS
 from relay.shares import may_hold_more, room_left
 
 if TYPE_CHECKING:
@@ -145,11 +145,15 @@ class Slots:
             taken += 1
         return taken
 
+    def wait_for_free(self) -> None:
+        """Wait until a slot is free; it may be taken by others meanwhile."""
+        self._free.wait()
+
     def soon_free(self, names: Iterable[Hashable], within_s: float) -> set[Hashable]:
         """Return the webhooks that will probably free a slot for each of their calls within ``within_s`` seconds.
 
         ``names`` has the webhook of each call. A webhook whose endpoint takes longer than `BRIEF_S` to answer is left
-        out: while a message waits for a slow endpoint, the messages behind it, of other webhooks, wait too.
+        out: while a batch waits for a slow endpoint, calls of other webhooks may wait for its task.
         """
         return {
             name
@@ -162,13 +166,13 @@ class Slots:
         """Return whether this webhook holds enough slots to keep its endpoint busy, so that more would only wait here.
 
         By Little's law the number of calls at the endpoint is the number of held slots times the share of their time
-        that calls wait for the endpoint. Twice that number and the calls of one more message always leave the endpoint
+        that calls wait for the endpoint. Twice that number and the calls of one more batch always leave the endpoint
         a next call.
         """
         held, held_s = self._held[name], self._leaves.mean_s(name)
-        if held < MESSAGE_IDS or not held_s:
+        if held < GROUP_IDS or not held_s:
             return False
-        return held >= MESSAGE_IDS + 2 * held * self._answers.mean_s(name) / held_s
+        return held >= GROUP_IDS + 2 * held * self._answers.mean_s(name) / held_s
 
     def wait_for_leave(self, timeout_s: float) -> None:
         """Wait until a call frees its slot, for at most ``timeout_s`` seconds."""

@@ -27,7 +27,7 @@ def _never() -> bool:
 class Part:
     """A part that has to make progress: ``moves`` returns how often it has, or None while it has nothing to do.
 
-    While ``excused`` returns true, the part does not count as stuck.
+    While ``excused`` returns true, the part counts as neither still nor stuck.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Part:
     @property
     def is_still(self) -> bool:
         """Whether the part has made no progress for ``still_looks``."""
-        return self._missed >= self.still_looks
+        return self._missed >= self.still_looks and not self.excused()
 
     @property
     def is_stuck(self) -> bool:

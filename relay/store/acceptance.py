@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from relay.invocation import Outcome, State
 
 
-#: A lane's name, and the message to put into it.
+#: A lane's name, and the message to put into it; b"" if the caller publishes it.
 LaneMessage: TypeAlias = tuple[str, bytes]
 
 
 class AcceptVerdict(StrEnum):
-    """What `InvocationStore.accept_and_publish` did with a trigger."""
+    """What `InvocationStore.accept` did with a trigger."""
 
     ACCEPTED = "accepted"
     KNOWN = "known"  # the Idempotency-Key was used for the same trigger: the answer is that invocation
@@ -72,14 +72,13 @@ class Accepted(NamedTuple):
 
 
 def group_args(news: Sequence[NewInvocation], messages: Sequence[LaneMessage], *, max_age_ms: int) -> list[Any]:
-    """Return the arguments of ``lua/accept.lua`` that describe a group: its triggers, and the messages that carry them.
+    """Return the arguments of ``lua/accept.lua`` that describe a group: its triggers, and the lanes that they join.
 
     ``max_age_ms`` applies to triggers that have no age of their own.
     """
     args: list[Any] = [len(news)]
     for new in news:
         args.extend(_trigger_args(new, max_age_ms))
-    args.append(len(messages))
     for message in messages:
         args.extend(message)
     return args
@@ -111,11 +110,10 @@ def _trigger_args(new: NewInvocation, max_age_ms: int) -> list[Any]:
     ]
 
 
-def group_from(reply: list[Any]) -> tuple[list[Accepted], bool]:
-    """Read the reply of ``lua/accept.lua``: the answer to each trigger, and whether the script published them."""
-    published, replies = reply
+def accepted_from(replies: list[Any]) -> list[Accepted]:
+    """Read what ``lua/accept.lua`` answers to each trigger."""
     each = zip(replies[::3], replies[1::3], replies[2::3], strict=True)
-    return [_accepted_from(*said) for said in each], bool(published)
+    return [_accepted_from(*said) for said in each]
 
 
 def _accepted_from(verdict: bytes, reference_id: bytes, state: bytes) -> Accepted:

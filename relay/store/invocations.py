@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -12,8 +13,8 @@ from relay.store.acceptance import (
     Accepted,
     LaneMessage,
     NewInvocation,
+    accepted_from,
     group_args,
-    group_from,
 )
 from relay.store.key_names import partition_root
 from relay.store.keyspace import SINGLE, Keyspace
@@ -42,19 +43,18 @@ from relay.store.transitions import (
     settled_from,
     settled_together,
 )
+from relay.store.waiting import WaitingCalls, to_publish
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import redis
 
     from relay.invocation import Invocation
     from relay.store.limits import Limits
 
-#: How long, in milliseconds, a message may be under way before a sweep checks whether it was lost.
+#: How long, in milliseconds, a worker may have had a call in hand before a sweep checks whether it was lost.
 GRACE_MS: Final = 5_000
-#: After this many milliseconds a queued id is published again even if its lane is long.
-PATIENCE_MS: Final = 15 * 60_000
 #: How many `rejected` records are written per plugin and minute; more refusals are only counted.
 REFUSALS_A_MINUTE: Final = 600
 #: How many calls one run of a script goes through: the server does nothing else meanwhile.
@@ -78,53 +78,64 @@ class InvocationStore(RecordReader):
     ) -> None:
         super().__init__(client, Scripts(client, replicas), keys, limits)
         self.parked_calls = ParkedCalls(client, self._scripts, GRACE_MS, keys)
+        self.waiting = WaitingCalls(self._scripts, keys)
         self._lease_margin_ms = lease_margin_ms
         self._operator = operator
 
     # -- transitions --------------------------------------------------------------------------------------------
 
-    def accept_and_publish(
-        self, news: Sequence[NewInvocation], messages: Sequence[LaneMessage]
-    ) -> tuple[list[Accepted], bool]:
+    def accept(
+        self, news: Sequence[NewInvocation], lanes: Sequence[LaneMessage]
+    ) -> tuple[list[Accepted], list[tuple[str, int]]]:
         """Write a group of triggers to the store; once this returns, each accepted one is safe.
 
         If the triggers belong to several partitions, all of them wait for all of these partitions.
 
-        Where the broker is this database, also put ``messages``, which carry the ids of all triggers, into their lanes
-        if every trigger is accepted; the second value returned says whether that was done.
+        Those of the named ``lanes`` then wait for a worker. Returns the answer to each trigger, and the lane and
+        partition of each message that remains to be published.
         """
         groups = self._keys.spread(news, lambda new: self._keys.root(new.plugin))
-        if len(groups) == 1:
-            return self._accept(groups[0].root, news, messages)
         replies: dict[int, Accepted] = {}
+        left = []
         for group in groups:
-            replies |= zip(group.places, self._accept(group.root, group.items, ())[0], strict=True)
-        return [replies[place] for place in range(len(news))], False
+            reply = self._scripts.run("accept", self._accept_args(group.items, lanes), group.root)
+            accepted, messages = self._accepted(group.items, reply)
+            replies |= zip(group.places, accepted, strict=True)
+            left += messages
+        return [replies[place] for place in range(len(news))], left
 
     def accept_in_turn(
         self, groups: Iterable[tuple[Sequence[NewInvocation], Sequence[LaneMessage]]]
-    ) -> Iterator[tuple[list[Accepted], bool] | RelayError]:
-        """Accept groups in order, each of one partition; yield for each what `accept_and_publish` returns or raises.
+    ) -> Iterator[tuple[list[Accepted], list[tuple[str, int]]] | RelayError]:
+        """Accept groups in order, each of one partition; yield for each what `accept` returns or raises.
 
         The next group is taken from ``groups`` while the server works on the one before.
         """
-        runs = ((self._keys.root(news[0].plugin), self._accept_args(news, messages)) for news, messages in groups)
-        for reply in self._scripts.run_in_turn("accept", runs):
-            yield reply if isinstance(reply, RelayError) else group_from(reply)
+        sent: deque[Sequence[NewInvocation]] = deque()
 
-    def _accept(
-        self, root: str, news: Sequence[NewInvocation], messages: Sequence[LaneMessage]
-    ) -> tuple[list[Accepted], bool]:
-        return group_from(self._scripts.run("accept", self._accept_args(news, messages), root))
+        def runs() -> Iterator[tuple[str, list[Any]]]:
+            for news, lanes in groups:
+                sent.append(news)
+                yield self._keys.root(news[0].plugin), self._accept_args(news, lanes)
 
-    def _accept_args(self, news: Sequence[NewInvocation], messages: Sequence[LaneMessage]) -> list[Any]:
+        for reply in self._scripts.run_in_turn("accept", runs()):
+            news = sent.popleft()
+            yield reply if isinstance(reply, RelayError) else self._accepted(news, reply)
+
+    def _accepted(
+        self, news: Sequence[NewInvocation], reply: list[Any]
+    ) -> tuple[list[Accepted], list[tuple[str, int]]]:
+        replies, messages = reply
+        return accepted_from(replies), to_publish(messages, self._keys.partition_of(news[0].plugin))
+
+    def _accept_args(self, news: Sequence[NewInvocation], lanes: Sequence[LaneMessage]) -> list[Any]:
         limits = self._limits
         args: list[Any] = [GRACE_MS, limits.max_pending, limits.max_pending_per_plugin, limits.max_pending_bytes]
         args += [REFUSALS_A_MINUTE, *limits.retention_args, IDEMPOTENCY_MS]
         # A group may hold triggers of several API keys, each named by its trigger; those of a command name its
         # operator.
         args += [limits.max_pending_bytes_per_plugin, self._operator]
-        return args + group_args(news, messages, max_age_ms=limits.max_age_ms)
+        return args + group_args(news, lanes, max_age_ms=limits.max_age_ms)
 
     @property
     def is_divided(self) -> bool:
@@ -221,14 +232,9 @@ class InvocationStore(RecordReader):
             raise Conflict(f"The invocation is {state.decode()}: it cannot be cancelled.", reference_id=reference_id)
         return ready_from(ready)
 
-    def sweep(self, empty: Collection[str], short: Iterable[str] = (), *, limit: int, lane_limit: int = 0) -> Ready:
-        """Take up to ``limit`` due alarms per partition; return the ids to publish.
-
-        ``empty`` and ``short`` name lanes by how many messages they hold; any other lane is long. From a lane that is
-        not empty at most ``lane_limit`` alarms are taken, if that is given.
-        """
-        args = [GRACE_MS, PATIENCE_MS, limit, lane_limit or limit, len(empty), *empty, *short]
-        return sum((ready_from(reply) for reply in self._in_each("sweep", args)), ())
+    def sweep(self, *, limit: int) -> Ready:
+        """Take up to ``limit`` due alarms per partition; return the calls that may be run."""
+        return sum((ready_from(reply) for reply in self._in_each("sweep", [GRACE_MS, limit])), ())
 
     def expire(self, *, limit: int, webhooks: int = 64) -> tuple[int, bool, Ready]:
         """End up to ``limit`` calls per partition past their age or deadline, shared among ``webhooks`` webhooks.

@@ -32,6 +32,7 @@ PARTITIONED: Final = {
     # alarms and ends
     "due_running": "due:running",  # zset referenceId -> ms: leases, retries, deadlines
     "due_queued": "due:queued:{lane}",  # zset referenceId -> ms: queued ids of a lane
+    "waiting": "waiting:{lane}",  # list: ids of the lane that no worker has taken yet, oldest first
     "ages": "ages",  # zset plugin/webhook -> ms: none of its open calls has to end earlier
     "parked_webhooks": "parked",  # set of plugin/webhook: those with parked calls, and some that had some
     "revisits": "revisits",  # set of plugin/webhook: those whose calls have to be gone through (lua/revisit.lua)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from relay.queue import LANES, REPLAYS
+from relay.queue import GROUP_IDS, LANES, REPLAYS
 from relay.registration.steps import MAX_CHAIN_TIMEOUT_S
 
 #: How many replays of replays are followed.
@@ -20,6 +20,7 @@ def lua_constants() -> str:
         (
             f"local LANES = {{ {lanes} }}",
             f"local JOB_LANE = '{REPLAYS}'",
+            f"local GROUP_IDS = {GROUP_IDS}",
             f"local MOST_HOPS = {MOST_HOPS}",
             f"local CHAIN_KEPT_MS = {_CHAIN_KEPT_MS}",
         )

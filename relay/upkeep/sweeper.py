@@ -1,6 +1,6 @@
-"""Publishes due calls again and deletes old records. Every worker sweeps, a bounded piece at a time.
+"""Makes due calls wait for a worker again and deletes old records. Every worker sweeps, a bounded piece at a time.
 
-Lost messages, lost workers, failed publishes and due retries all take this one path. A sweep goes through all
+Calls that were lost with their worker, and due retries, all take this one path. A sweep goes through all
 partitions, even if there is nothing to do; so if there are many workers they take turns, to spare the servers.
 """
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from relay.queue import Publisher
     from relay.store.invocations import InvocationStore
-    from relay.store.transitions import Ready
 
 PERIOD_S: Final = 1.0
 #: How many sweeps per period are enough: with more workers, each skips some of its sweeps.
@@ -34,26 +33,19 @@ REVISITING_S: Final = 0.4
 CALLS: Final = 64  # past their age or deadline, ended by one script
 #: How long, in seconds, one sweep goes on ending them.
 EXPIRING_S: Final = 0.4
-#: A lane with fewer messages is short: a message without effect after the grace was very likely taken or lost.
-SHORT_LANE_MESSAGES: Final = 128
-#: How many alarms one sweep takes from a lane that is short but not empty: lost ids are older than those that still
-#: wait in it, so that few are enough, and the others need no second message.
-CROWDED_LANE_ALARMS: Final = 100
 
 
 class Sweeper:
     """Sweeps for one worker process.
 
-    ``run_here`` gets the calls that the broker does not take, because it is away or full, and runs those that this
-    process can. ``tell`` tells callbacks of ended calls, and returns of how many. ``workers_alive`` returns how many
-    workers are alive, ``chance`` a random number from 0 to 1.
+    ``tell`` tells callbacks of ended calls, and returns of how many. ``workers_alive`` returns how many workers are
+    alive, ``chance`` a random number from 0 to 1.
     """
 
     def __init__(
         self,
         store: InvocationStore,
         publisher: Publisher,
-        run_here: Callable[[Ready], object],
         *,
         tell: Callable[[], int],
         workers_alive: Callable[[], int],
@@ -61,13 +53,11 @@ class Sweeper:
     ) -> None:
         self._store = store
         self._publisher = publisher
-        self._run_here = run_here
         self._tell = tell
         self._workers_alive = workers_alive
         self._chance = chance
         self._is_behind = False  # the last sweep left something undone
         self.moves = 0  # sweeps that have finished
-        self.broker_away = False  # as the last one found it
         self._failures = Failures("sweep")
 
     def sweep(self) -> None:
@@ -81,15 +71,11 @@ class Sweeper:
         self.moves += 1
 
     def _sweep(self) -> None:
-        depths = self._publisher.depths()
-        self.broker_away = not depths
         if self._is_left_to_others():
             return
-        empty = [lane for lane, depth in depths.items() if not depth]
-        short = [lane for lane, depth in depths.items() if 0 < depth < SHORT_LANE_MESSAGES]
-        ready = self._store.sweep(empty, short, limit=ALARMS, lane_limit=CROWDED_LANE_ALARMS)
+        ready = self._store.sweep(limit=ALARMS)
         if ready:
-            self._publish(ready)
+            self._publisher.publish_ready(ready)
             event(Event.SWEPT, published=len(ready))
         dropped = self._store.drop_contents(limit=RECORDS)
         if dropped:
@@ -107,13 +93,8 @@ class Sweeper:
         self._is_behind = len(ready) >= ALARMS or max(expired, told) >= CALLS or forgotten >= RECORDS
 
     def _is_left_to_others(self) -> bool:
-        """Return whether this sweep can be left to other workers.
-
-        While the broker is away, every worker has to run the calls that it can.
-        """
-        if self.broker_away or self._is_behind:
-            return False
-        return self._chance() * self._workers_alive() >= SWEEPS
+        """Return whether this sweep can be left to other workers."""
+        return not self._is_behind and self._chance() * self._workers_alive() >= SWEEPS
 
     def _prune(self) -> int:
         """Delete old records in bounded pieces, so that other requests wait for one piece at most; return how many."""
@@ -130,7 +111,7 @@ class Sweeper:
         until_s = time.monotonic() + REVISITING_S
         for plugin, webhook_id in self._store.revisits(limit=WEBHOOKS):
             for ready in self._store.revisit(plugin, webhook_id):
-                self._publish(ready)
+                self._publisher.publish_ready(ready)
                 if time.monotonic() > until_s:
                     return
 
@@ -141,10 +122,5 @@ class Sweeper:
         while more and time.monotonic() < until_s:
             count, more, ready = self._store.expire(limit=CALLS)
             ended += count
-            self._publish(ready)
+            self._publisher.publish_ready(ready)
         return ended
-
-    def _publish(self, ready: Ready) -> None:
-        unpublished = self._publisher.publish_ready(ready) if ready else ()
-        if unpublished:
-            self._run_here(unpublished)

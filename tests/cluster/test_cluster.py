@@ -80,7 +80,7 @@ def test_an_id_tells_the_partition_of_its_plugin():
 
 def test_a_group_of_many_plugins_is_accepted_claimed_and_settled_as_one(store):
     news = [new_call(PLUGINS[number % 12]) for number in range(36)]
-    accepted, published = store.accept_and_publish(news, [])
+    accepted, published = store.accept(news, [])
     assert [each.reference_id for each in accepted] == [new.reference_id for new in news]
     assert {each.verdict for each in accepted} == {AcceptVerdict.ACCEPTED}
     assert not published
@@ -98,7 +98,7 @@ def test_a_group_of_many_plugins_is_accepted_claimed_and_settled_as_one(store):
 
 def test_a_lost_message_of_any_partition_is_found_by_one_sweep(store, client):
     news = [new_call(plugin) for plugin in PLUGINS]
-    store.accept_and_publish(news, [])
+    store.accept(news, [])
     for new in news:
         client.zadd(KEYS.due_queued("bulk", KEYS.partition_of(new.plugin)), {new.reference_id: 1})
     ready = store.sweep(["bulk"], limit=100)
@@ -107,7 +107,7 @@ def test_a_lost_message_of_any_partition_is_found_by_one_sweep(store, client):
 
 def test_age_and_retention_end_what_is_old_in_every_partition(store, client):
     news = [new_call(plugin) for plugin in PLUGINS]
-    store.accept_and_publish(news, [])
+    store.accept(news, [])
     for new in news:
         client.hset(KEYS.record(new.reference_id), "endBy", 1)
         client.zadd(KEYS.open_calls(new.plugin, "hook"), {new.reference_id: 1})
@@ -123,7 +123,7 @@ def test_age_and_retention_end_what_is_old_in_every_partition(store, client):
 
 def test_listings_counts_and_backlog_are_of_all_partitions(store, client):
     news = [new_call(plugin) for plugin in PLUGINS]
-    store.accept_and_publish(news, [])
+    store.accept(news, [])
     assert Backlog(client, KEYS).of(["bulk"])[0].pending == len(news)
     for new in news[:3]:
         rows = Listing(client, KEYS).page(new.plugin, Filter()).rows
@@ -163,7 +163,7 @@ def test_keys_are_made_revoked_and_known_to_everybody(client):
 
 
 def test_the_trail_of_every_root_is_signed(client, store):
-    store.accept_and_publish([new_call(plugin) for plugin in PLUGINS], [])
+    store.accept([new_call(plugin) for plugin in PLUGINS], [])
     signer = AuditSigner(new_private_text())
     for trail in trails(client, KEYS):
         Checkpointing(trail, signer, "w1", retention_ms=1_000_000).iterate()
@@ -186,7 +186,7 @@ def test_a_notice_reaches_a_subscriber_whatever_primary_the_call_ended_on(store,
         assert subscribed.wait(20)
         news = [new_call(plugin, waiter="api1") for plugin in PLUGINS]
         refs = [new.reference_id for new in news]
-        store.accept_and_publish(news, [])
+        store.accept(news, [])
         store.claim(refs, "t")
         store.settle([settlement(ref, "t") for ref in refs])
         wait_until(lambda: len(told) == len(refs), 20)
@@ -208,19 +208,19 @@ def test_no_script_runs_while_a_slot_is_moved_key_by_key_and_all_do_as_soon_as_i
     plugin = PLUGINS[0]
     slot = slot_of(KEYS.root(plugin))
     target = (three_nodes.owner(slot) + 1) % 3
-    store.accept_and_publish([new_call(plugin)], [])
+    store.accept([new_call(plugin)], [])
     with halfway(three_nodes, slot, target) as (giver, taker):
         before = giver.execute_command("CLUSTER COUNTKEYSINSLOT", slot)
         for replicas in (0, 1):
             with pytest.raises(Unavailable):
                 InvocationStore(
                     client, LIMITS, lease_margin_ms=10_000, keys=KEYS, replicas=replicas
-                ).accept_and_publish([new_call(plugin)], [])
+                ).accept([new_call(plugin)], [])
         counts = [server.execute_command("CLUSTER COUNTKEYSINSLOT", slot) for server in (giver, taker)]
         assert counts == [before, 0]
         for server in (taker, giver):
             server.execute_command("CLUSTER SETSLOT", slot, "STABLE")
-    store.accept_and_publish([new_call(plugin)], [])
+    store.accept([new_call(plugin)], [])
     assert Backlog(client, KEYS).of(["bulk"])[0].pending == 2
 
 
@@ -235,7 +235,7 @@ def test_another_number_of_partitions_is_refused(client):
 def test_too_few_replicas_are_not_now(client):
     store = InvocationStore(client, LIMITS, lease_margin_ms=10_000, keys=KEYS, replicas=1)
     with pytest.raises(Unavailable, match="replicas"):
-        store.accept_and_publish([new_call(PLUGINS[0])], [])
+        store.accept([new_call(PLUGINS[0])], [])
     notice = f"{new_reference_id(PLUGINS[0])} delivered answered 200 0 -1\n".encode()
     with pytest.raises(Unavailable, match="replicas"):
         Subscription(client, "api1", Replicas(client, 1), KEYS)._confirmed(list(read_notices(notice)))

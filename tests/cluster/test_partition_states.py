@@ -48,7 +48,7 @@ def called(servers):
         )
         for plugin in PLUGINS
     ]
-    InvocationStore(client, LIMITS, lease_margin_ms=10_000, keys=KEYS).accept_and_publish(news, [])
+    InvocationStore(client, LIMITS, lease_margin_ms=10_000, keys=KEYS).accept(news, [])
     return client
 
 

@@ -50,7 +50,7 @@ def accept(server, replicas):
     with redis.Redis(port=server.port, socket_timeout=10) as client:
         store = InvocationStore(client, LIMITS, lease_margin_ms=10_000, replicas=replicas)
         new = new_call(PLUGIN)
-        store.accept_and_publish([new], [])
+        store.accept([new], [])
         return new.reference_id
 
 

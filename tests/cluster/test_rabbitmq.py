@@ -23,14 +23,14 @@ def broker():
         yield broker
 
 
-def test_ids_are_published_in_messages_and_counted(broker):
+def test_messages_are_published_and_counted(broker):
     url = "redis://127.0.0.1:1/0"
     app = make_app(Settings.from_environ({"RELAY_REDIS_URL": url, "RELAY_BROKER_URL": broker.url}))
-    publisher = Publisher(app)
+    publisher = Publisher(app, waiting=None)
     assert publisher.depths() == {"interactive": 0, "bulk": 0, "replay": 0}
-    publisher.publish("replay", [str(number) for number in range(300)])
+    publisher.announce([("replay", 0)] * 3)
     wait_until(lambda: publisher.depths()["replay"] == 3, DEPTH_S)
-    assert publisher.messages_for_script([("a", "bulk")]) == []
+    assert publisher.messages(["bulk"], 0) == [("bulk", b"")]
     with app.connection() as connection:
         app.amqp.queues["replay"](connection.channel()).purge()
 

@@ -53,7 +53,7 @@ def test_a_user_moves_calls_of_every_primary_and_waits_for_replicas(servers, nam
         for plugin in PLUGINS
     ]
     refs = [new.reference_id for new in news]
-    accepted, _ = store.accept_and_publish(news, [])
+    accepted, _ = store.accept(news, [])
     assert {each.verdict for each in accepted} == {AcceptVerdict.ACCEPTED}
     token = uuid.uuid4().hex
     assert store.claim(refs, token, park=[]).granted == set(refs)

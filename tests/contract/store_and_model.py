@@ -93,7 +93,7 @@ class StoreAndModel:
             max_age_ms=HOOKS[hook].max_age,
             delay_ms=delay_ms,
         )
-        (answer,) = self._said(repeat, lambda: self.store.accept_and_publish([new], ())[0])
+        (answer,) = self._said(repeat, lambda: self.store.accept([new], ())[0])
         expected = self.model.accept(ref, Call(hook, TIMEOUT_MS, 100, not_before=delay_ms), key)
         assert (answer.verdict, answer.reference_id, answer.state) == expected
         if published and answer.verdict == "accepted" and not delay_ms:
@@ -151,7 +151,7 @@ class StoreAndModel:
             self.publish(ready)
 
     def sweep(self, lanes=LANES, *, limit=1000, published=True):
-        ready = self.store.sweep(sorted(lanes), limit=limit)
+        ready = self.store.sweep(limit=limit)
         self.check_ready(ready)
         if published:
             self.publish(ready)

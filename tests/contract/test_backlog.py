@@ -18,7 +18,7 @@ def test_the_most_calls_that_waited_in_a_minute_are_kept(ledger, backlog, redis_
     for waiting in (3, 1):
         redis_client.delete(lane)
         redis_client.zadd(lane, {f"id{number}": 1e15 for number in range(waiting)})
-        ledger.store.sweep(["bulk"], limit=10)
+        ledger.store.sweep(limit=10)
     now_ms = backlog.minutes(["bulk"], 0)[-1].start_ms
     minutes = backlog.minutes(["bulk", "replay"], now_ms - 180_000)
     seen = [dict(each.pending) for each in minutes if each.pending["bulk"] is not None]

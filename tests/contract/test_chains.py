@@ -277,10 +277,10 @@ def test_what_only_the_chain_needed_of_an_answer_goes_when_it_ends(chain, ledger
 def test_a_waiting_chains_alarm_rings_at_its_deadline(chain, ledger):
     chain.begun()
     ledger.client.zadd(KEYS.due_running(), {chain.ref: 1})
-    assert ledger.store.sweep(["bulk"], limit=10) == ()
+    assert ledger.store.sweep(limit=10) == ()
     chain.past_deadline()
     ledger.client.zadd(KEYS.due_running(), {chain.ref: 1})
-    assert ledger.store.sweep([], limit=10) == ((chain.ref, "bulk"),)
+    assert ledger.store.sweep(limit=10) == ((chain.ref, "bulk"),)
 
 
 def test_records_of_chains_and_steps_name_each_other(chain, ledger):

@@ -33,7 +33,7 @@ def test_nobody_sends_it_before_whatever_message_comes(ledger):
     claimed = ledger.store.claim([ref], ledger.token())
     assert (claimed.granted, claimed.parked) == (set(), set())
     assert ledger.store.claim([], ledger.token(), park=[ref]).parked == set()
-    assert ledger.store.sweep(["bulk"], limit=10) == ()
+    assert ledger.store.sweep(limit=10) == ()
     after = ledger.everything()
     noted = keyspace.workers().encode(), b"relay:{0}:sweeps", b"relay:{0}:due:backlog:"  # what a sweep notes
     assert not [key for key in after if after[key] != before.get(key) and not key.startswith(noted)]
@@ -42,7 +42,7 @@ def test_nobody_sends_it_before_whatever_message_comes(ledger):
 def test_when_its_time_comes_it_is_published_at_once_whatever_its_lane_holds(ledger):
     ref = ledger.accepted(delay_ms=MINUTE_MS)
     past_delay(ledger, ref)
-    assert ledger.store.sweep([], limit=10) == ((ref, "bulk"),)
+    assert ledger.store.sweep(limit=10) == ((ref, "bulk"),)
     assert ledger.alarms(ref) == {"queued"}
     token = ledger.token()
     assert ledger.store.claim([ref], token).granted == {ref}
@@ -70,7 +70,6 @@ def test_a_delayed_chain_has_its_whole_time_when_it_begins(ledger):
 
 def test_a_group_with_a_delayed_call_leaves_no_other_one_waiting(ledger):
     delayed, plain = ledger.new(delay_ms=MINUTE_MS), ledger.new()
-    _, published = ledger.store.accept_and_publish([delayed, plain], [("{0}bulk", plain.reference_id.encode())])
-    assert published
-    assert ledger.client.lrange("{0}bulk", 0, -1) == [plain.reference_id.encode()]
+    ledger.store.accept([delayed, plain], [("bulk", b"")])
+    assert ledger.store.waiting.take(0, ["bulk"], most=10).reference_ids == [plain.reference_id]
     assert ledger.client.zscore(KEYS.due_running(), delayed.reference_id) / 1000 - time.time() > 50

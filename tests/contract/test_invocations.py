@@ -40,33 +40,6 @@ def test_accepting_a_known_reference_id_changes_nothing(ledger):
     assert ledger.everything() == before
 
 
-def test_a_group_that_is_accepted_whole_is_published_by_its_script(ledger):
-    news = [ledger.new(), ledger.new()]
-    accepted, published = ledger.store.accept_and_publish(news, [("{0}bulk", b"one"), ("{0}interactive", b"two")])
-    assert published
-    assert [answer.verdict for answer in accepted] == [AcceptVerdict.ACCEPTED] * 2
-    assert ledger.client.lrange("{0}bulk", 0, -1) == [b"one"]
-    assert ledger.client.lrange("{0}interactive", 0, -1) == [b"two"]
-
-
-def test_what_was_accepted_before_is_left_to_whoever_asks_again(ledger):
-    new = ledger.new()
-    ledger.accept([new])
-    accepted, published = ledger.store.accept_and_publish([new, ledger.new()], [("bulk", b"ids")])
-    assert not published
-    assert [answer.verdict for answer in accepted] == [AcceptVerdict.ACCEPTED] * 2
-    assert not ledger.client.exists("bulk")
-
-
-@pytest.mark.parametrize(
-    "changes", [{"revision": 2}, {"refusal": Outcome.REQUEST_REJECTED, "payload": b""}, {"request_bytes": 1 << 21}]
-)
-def test_a_group_of_which_something_was_not_queued_is_not_published_by_its_script(ledger, changes):
-    _, published = ledger.store.accept_and_publish([ledger.new(), ledger.new(**changes)], [("bulk", b"ids")])
-    assert not published
-    assert not ledger.client.exists("bulk")
-
-
 def test_a_changed_or_removed_webhook_is_stale(ledger):
     (changed,) = ledger.accept([ledger.new(revision=2)])
     ledger.client.hdel(KEYS.webhooks("acme"), "hook")
@@ -318,37 +291,19 @@ def test_another_plugin_can_neither_read_join_nor_cancel(ledger):
             attempt()
 
 
-def test_a_lost_message_is_published_again_while_the_lane_is_short(ledger):
-    ref = ledger.accepted()
-    assert ledger.store.sweep(["bulk"], limit=10) == ()  # not before the grace
-    ledger.ring(ref)
-    assert ledger.store.sweep(["bulk"], limit=10) == ((ref, "bulk"),)
-    assert ledger.store.sweep(["bulk"], limit=10) == ()
-    assert ledger.alarms(ref) == {"queued"}
-
-
-def test_a_long_lane_is_not_filled_further_until_patience_ends(ledger):
-    ref = ledger.accepted()
-    ledger.ring(ref)
-    assert ledger.store.sweep(["interactive"], limit=10) == ()
-    ledger.client.hset(KEYS.record(ref), "readyAt", int(time.time() * 1000) - 16 * 60_000)
-    ledger.ring(ref)
-    assert ledger.store.sweep(["interactive"], limit=10) == ((ref, "bulk"),)
-
-
-def test_an_expired_lease_is_published_at_once_whatever_its_lane_holds(ledger):
+def test_a_call_whose_lease_has_ended_waits_again_at_once(ledger):
     ref, _ = ledger.claimed()
-    assert ledger.store.sweep([], limit=10) == ()
+    assert ledger.store.sweep(limit=10) == ()
     ledger.lose_lease(ref)
-    assert ledger.store.sweep([], limit=10) == ((ref, "bulk"),)
-    assert ledger.store.sweep([], limit=10) == ()
+    assert ledger.store.sweep(limit=10) == ((ref, "bulk"),)
+    assert ledger.store.sweep(limit=10) == ()
     assert ledger.alarms(ref) == {"queued"}
 
 
 def test_an_alarm_that_rings_early_is_set_back_to_the_lease_end(ledger):
     ref, _ = ledger.claimed()
     ledger.client.zadd(KEYS.due_running(), {ref: 1})
-    assert ledger.store.sweep(["bulk"], limit=10) == ()
+    assert ledger.store.sweep(limit=10) == ()
     assert ledger.client.zscore(KEYS.due_running(), ref) == ledger.time_ms(ref, "leaseEnd")
 
 
@@ -356,7 +311,7 @@ def test_alarms_of_final_records_are_cleared(ledger):
     ref, token = ledger.claimed()
     ledger.store.settle([ledger.settlement(ref, token)])
     ledger.ring(ref)
-    assert ledger.store.sweep(["bulk"], limit=10) == ()
+    assert ledger.store.sweep(limit=10) == ()
     assert ledger.alarms(ref) == set()
 
 

@@ -212,7 +212,7 @@ def acts():
     yield "cancel", cancel
     yield "replay_create", replay
     yield "replay_steer", cancel_replay
-    yield "sweep", lambda ledger, ref, _: (ledger.ring(ref), ledger.store.sweep(["bulk"], limit=10))
+    yield "sweep", lambda ledger, ref, _: (ledger.ring(ref), ledger.store.sweep(limit=10))
     yield (
         "join",
         lambda ledger, ref, _: ledger.client.exists(KEYS.record(ref)) and ledger.store.join("acme", ref, "p"),

@@ -52,7 +52,7 @@ def test_what_is_woken_and_not_run_is_published_after_the_grace(ledger):
     ledger.store.claim(refs, "t1")
     ledger.store.settle([ledger.settlement(refs[0], "t1")])
     ledger.ring(refs[1])
-    assert ids(ledger.store.sweep([], limit=10)) == [refs[1]]
+    assert ids(ledger.store.sweep(limit=10)) == [refs[1]]
 
 
 def test_places_of_a_lost_worker_free_themselves(ledger):
@@ -106,7 +106,7 @@ def test_the_sweeper_leaves_a_parked_call_of_a_full_webhook_alone(ledger):
     refs = ledger.accepted_many(2)
     ledger.store.claim(refs, "t1")
     ledger.ring(refs[1])
-    assert ledger.store.sweep(["bulk"], limit=10) == ()
+    assert ledger.store.sweep(limit=10) == ()
     assert ledger.client.zscore(KEYS.due_queued("bulk"), refs[1]) / 1000 - time.time() > 800
 
 
@@ -183,7 +183,7 @@ def test_a_rate_lets_a_seconds_worth_go_and_wakes_the_oldest_when_it_may(clock, 
     assert ledger.client.zscore(KEYS.due_running(), refs[5]) - START_MS == 200
     assert ledger.client.zscore(KEYS.due_queued("bulk"), refs[6]) - START_MS > 800_000
     clock.set_ms(START_MS + 450)  # two more fifths of a second
-    assert ids(ledger.store.sweep([], limit=10)) == refs[5:7]
+    assert ids(ledger.store.sweep(limit=10)) == refs[5:7]
 
 
 def test_a_slow_rate_never_lets_two_go_together(ledger):
@@ -232,7 +232,7 @@ def test_a_retry_that_has_come_due_is_published_at_once(ledger):
     ref, token = ledger.claimed()
     ledger.store.settle([ledger.failure(ref, token, state=State.RETRYING, delay_ms=0)])
     time.sleep(0.005)
-    assert ids(ledger.store.sweep([], limit=10)) == [ref]
+    assert ids(ledger.store.sweep(limit=10)) == [ref]
 
 
 def test_a_retrying_call_can_be_cancelled(ledger):

@@ -280,10 +280,10 @@ def test_a_lost_holders_job_is_found_by_the_sweep(harness):
     name = (f"replay-{job.replay_id}", "replay")
     assert name in harness.published
     harness.take(job)
-    assert name not in harness.ledger.store.sweep([], limit=10)
+    assert name not in harness.ledger.store.sweep(limit=10)
     harness.lose_holder(job)
-    assert name in harness.ledger.store.sweep([], limit=10)
-    assert name not in harness.ledger.store.sweep([], limit=10)
+    assert name in harness.ledger.store.sweep(limit=10)
+    assert name not in harness.ledger.store.sweep(limit=10)
 
 
 def test_a_job_keeps_at_most_1000_of_its_own_unfinished_and_is_woken_when_half_have_ended(harness):
@@ -489,7 +489,7 @@ def test_while_a_job_is_paused_claims_of_its_calls_put_them_back(harness):
     harness.settle(one, "t-one", status=200)
     assert harness.ledger.store.claim([live], "t-live").granted == {live}
     harness.settle(live, "t-live", status=200)
-    assert two not in {ref for ref, _ in harness.ledger.store.sweep(["replay"], limit=10)}
+    assert two not in {ref for ref, _ in harness.ledger.store.sweep(limit=10)}
     assert harness.replays.pause("acme", job.replay_id).state is ReplayState.PAUSED
 
     harness.published.clear()

@@ -81,4 +81,4 @@ def test_a_webhook_is_looked_at_until_none_of_its_calls_is_parked(ledger, parked
 def test_who_is_woken_and_not_run_is_looked_at_after_the_grace(ledger, parked):
     ledger.store.parked_calls.wake(*HOOK, 1, ["bulk"])
     ledger.ring(parked[2])
-    assert parked[2] in ids(ledger.store.sweep([], limit=10))
+    assert parked[2] in ids(ledger.store.sweep(limit=10))

@@ -111,7 +111,7 @@ class Site:
         self.lacking, self.refs = lacking, {case: reference_id(10 + number) for number, case in enumerate(cases)}
         hooks = {case: f"hook{number}" for number, case in enumerate(cases)}
         self.client.hset(KEYS.webhooks(PLUGIN), mapping=dict.fromkeys(hooks.values(), 1))
-        accepted, _ = self.ledger.store.accept_and_publish(
+        accepted, _ = self.ledger.store.accept(
             [
                 NewInvocation(ref, PLUGIN, hooks[case], 1, "bulk", 20_000, payload=b"sealed", request_bytes=6)
                 for case, ref in self.refs.items()

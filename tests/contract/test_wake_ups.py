@@ -115,6 +115,6 @@ def test_all_that_one_sweep_wakes_are_looked_at_again_soon_should_its_messages_b
         assert ids(ready) == woken
     for ref in refs:
         ledger.ring(ref)
-    assert ids(ledger.store.sweep(["bulk"], limit=10)) == woken
+    assert ids(ledger.store.sweep(limit=10)) == woken
     soon = [ref for ref in refs if alarm_in_s(ledger, ref) < 60]
     assert soon == woken

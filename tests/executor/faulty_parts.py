@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import redis
 from redis.client import Pipeline
 
-from relay.queue import LANES
+from relay.queue import Publisher
 
 BEFORE, AFTER = "before", "after"  # the server has run the command; then a failure means that its answer is lost
 STORE, BROKER, LOG = "store", "broker", "log"
@@ -87,24 +87,27 @@ class FaultyRedis(SteppedRedis):
         return _FaultyPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
 
-class FaultyLanes:
-    """Stands in for the broker's lanes, and can fail."""
+class FaultyLanes(Publisher):
+    """A publisher whose broker is a list of messages, and can fail: then the message is dropped."""
 
     def __init__(self, faults):
         self._faults = faults
-        self.messages: deque[list[str]] = deque()
+        self.published: deque[tuple[str, int]] = deque()
 
-    def publish_ready(self, ready):
-        with self._faults.around(BROKER, "publish"):
-            if ready:
-                self.messages.append([ref for ref, _ in ready])
-        return ()
+    def of(self, waiting):
+        self._waiting = waiting
+        return self
 
-    def messages_for_script(self, _ready):
-        return []
+    def messages(self, lanes, _partition):
+        return [(lane, b"") for lane in lanes]
 
-    def depths(self):
-        return dict.fromkeys(LANES, 0)
+    def announce(self, messages):
+        for message in messages:
+            with suppress(Exception), self._faults.around(BROKER, "publish"):
+                self.published.append(message)
+
+    def close(self):
+        pass
 
 
 class FaultyLog:

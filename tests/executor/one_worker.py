@@ -56,7 +56,7 @@ class OneWorker:
         self.step(0)
         self._clients = []
         monkeypatch.setattr(partitions, "connect", lambda _settings: self._connect(server.url))
-        monkeypatch.setattr(shared_runtime, "Publisher", lambda _app, **_: self.lanes)
+        monkeypatch.setattr(shared_runtime, "Publisher", lambda _app, waiting, **_: self.lanes.of(waiting))
         monkeypatch.setattr(loops, "RETRY_S", RETRY_S)
         for name, short_s in (("FRESH_S", 0.0), ("LOOK_S", 0.001), ("FETCH_LOCK_S", 0.1), ("FIRST_PAUSE_S", 0.01)):
             monkeypatch.setattr(access_tokens, name, short_s)
@@ -122,7 +122,7 @@ class OneWorker:
 
     def run(self):
         """Give the worker every message, until nothing more happens."""
-        while self.lanes.messages or self._busy:
+        while self.lanes.published or self._busy:
             self.bring_messages()
             self.wait()
 
@@ -134,8 +134,9 @@ class OneWorker:
             gevent.sleep(0.0005)
 
     def bring_messages(self):
-        while self.lanes.messages:
-            gevent.spawn(self.executor.run, self.lanes.messages.popleft())
+        while self.lanes.published:
+            lane, partition = self.lanes.published.popleft()
+            gevent.spawn(self.executor.run_waiting, (lane,), partition)
 
     def run_to_the_end(self, refs):
         """Run, let time pass, and sweep, until these calls and those that they make have ended."""
@@ -149,7 +150,8 @@ class OneWorker:
             self.run()
 
     def _sweep(self):
-        for name, look in (("sweep", self.parts.sweeper.sweep), ("wake", self.executor.waking.look)):
+        looks = {"sweep": self.parts.sweeper.sweep, "look": self.executor.look, "wake": self.executor.waking.look}
+        for name, look in looks.items():
             try:
                 look()
             except Exception as error:  # noqa: BLE001 - as `Loop` does around it

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import threading
 import time
-from collections import Counter
 
 import pytest
 
 from relay.invocation import State
-from relay.queue import MESSAGE_IDS
-from relay.store.invocations import GRACE_MS
-from relay.upkeep.sweeper import SHORT_LANE_MESSAGES, Sweeper
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, receiver
-from tests.store_keys import KEYS
 from tests.timing import wait_until
 
 OK = json_answer({"ok": True})
@@ -32,12 +25,6 @@ def harness(tmp_path_factory):
 
 
 @pytest.fixture
-def idle_harness(tmp_path_factory):
-    with worker_harness(tmp_path_factory) as harness:
-        yield harness
-
-
-@pytest.fixture
 def never():
     """An endpoint that answers when the test is over."""
     over = threading.Event()
@@ -49,39 +36,6 @@ def never():
     with receiver(script) as endpoint:
         yield endpoint
         over.set()
-
-
-class Stopped:
-    """A harness without workers, in which a sweeper still runs; it shows what is on the lanes, and lets time pass."""
-
-    def __init__(self, harness):
-        self.harness = harness
-        self.client = harness.runtime.client
-        self.sweeper = Sweeper(
-            harness.store, harness.runtime.publisher, lambda ready: ready, tell=int, workers_alive=lambda: 1
-        )
-
-    def pass_time(self, seconds):
-        """Move every alarm earlier, as if this much time had passed."""
-        for key in (KEYS.due_running(), *(KEYS.due_queued(lane) for lane in ("interactive", "bulk"))):
-            self.client.eval(
-                "for _, ref in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do"
-                " redis.call('ZINCRBY', KEYS[1], ARGV[1], ref) end",
-                1,
-                key,
-                -1000 * seconds,
-            )
-
-    def copies(self, lane, refs):
-        """Return how many messages of a lane contain each of these ids."""
-        found = Counter()
-        for message in self.client.lrange(lane, 0, -1):
-            found.update(ref for ref in ids_of(message) if ref in refs)
-        return found
-
-
-def ids_of(message):
-    return json.loads(base64.b64decode(json.loads(message)["body"]))[0][0]
 
 
 def test_a_webhook_at_its_cap_is_busy_while_calls_wait(harness):
@@ -123,7 +77,7 @@ def test_calls_parked_at_a_cap_cost_a_second_webhook_little(harness, never):
     assert after_s < 5 * alone_s + 2
 
 
-def test_messages_behind_those_of_a_slow_webhook_do_not_wait_for_it(harness, never):
+def test_calls_behind_those_of_a_slow_webhook_do_not_wait_for_it(harness, never):
     with receiver(OK) as quick:
         # New names: calls left by earlier tests may open the breakers of the old ones.
         slow, other = {"id": "unanswered"}, {"id": "answered"}
@@ -131,71 +85,12 @@ def test_messages_behind_those_of_a_slow_webhook_do_not_wait_for_it(harness, nev
         harness.trigger_many(60, "unanswered")  # more than its share of 64 slots
         wait_until(lambda: harness.runtime.policies.traffic("acme", "unanswered").parked > 0)
         for _ in range(300):
-            harness.trigger("unanswered")  # each call is a message of its own
+            harness.trigger("unanswered")
         began = time.monotonic()
         record = harness.final(harness.trigger("answered"))
         took_s = time.monotonic() - began
     assert record.state is State.DELIVERED
     assert took_s < 9  # at a quarter of a second for every four messages it would be 18
-
-
-def test_a_lane_that_is_long_gets_no_second_copies_in_five_minutes(idle_harness):
-    idle_harness.register(hook("http://127.0.0.1:9/"))
-    refs = set(idle_harness.trigger_many((SHORT_LANE_MESSAGES + 8) * MESSAGE_IDS))
-    stopped = Stopped(idle_harness)
-    for _ in range(FIVE_MINUTES_S * 1000 // GRACE_MS):
-        stopped.pass_time(GRACE_MS / 1000)
-        stopped.sweeper.sweep()
-    assert max(stopped.copies("bulk", refs).values()) == 1
-
-
-@pytest.mark.parametrize("queued", [1, 300, 3_000])
-def test_copies_of_an_id_stay_few_while_the_workers_of_its_lane_are_stopped(idle_harness, queued):
-    idle_harness.register(hook("http://127.0.0.1:9/"))
-    refs = set(idle_harness.trigger_many(queued))
-    stopped = Stopped(idle_harness)
-    for _ in range(FIVE_MINUTES_S):
-        stopped.pass_time(1)
-        stopped.sweeper.sweep()
-    copies = stopped.copies("bulk", refs)
-    assert len(copies) == queued
-    assert max(copies.values()) <= 3
-
-
-def test_a_lost_publish_is_noticed_while_another_lane_is_long(idle_harness):
-    idle_harness.register(hook("http://127.0.0.1:9/"))
-    idle_harness.trigger_many((SHORT_LANE_MESSAGES + 8) * MESSAGE_IDS)
-    stopped = Stopped(idle_harness)
-    ref = idle_harness.trigger(awaited=True)
-    stopped.client.delete("interactive")
-    stopped.sweeper.sweep()
-    assert not stopped.copies("interactive", {ref})  # within the grace its message may still be on the way
-    stopped.pass_time(GRACE_MS / 1000)
-    stopped.sweeper.sweep()
-    assert stopped.copies("interactive", {ref}) == {ref: 1}
-
-
-def test_a_lost_publish_is_noticed_in_a_lane_that_is_short_and_busy(idle_harness):
-    idle_harness.register(hook("http://127.0.0.1:9/"))
-    lost = idle_harness.trigger(awaited=True)
-    stopped = Stopped(idle_harness)
-    stopped.client.delete("interactive")
-    for _ in range(20):
-        idle_harness.trigger(awaited=True)
-    stopped.pass_time(GRACE_MS / 1000)
-    stopped.sweeper.sweep()
-    assert stopped.copies("interactive", {lost}) == {lost: 1}
-
-
-def test_a_message_lost_twice_is_noticed_twice_when_its_lane_is_empty(idle_harness):
-    idle_harness.register(hook("http://127.0.0.1:9/"))
-    ref = idle_harness.trigger(awaited=True)
-    stopped = Stopped(idle_harness)
-    for _ in range(4):
-        stopped.client.delete("interactive")
-        stopped.pass_time(GRACE_MS / 1000)
-        stopped.sweeper.sweep()
-        assert stopped.copies("interactive", {ref}) == {ref: 1}
 
 
 def test_a_webhook_that_was_squeezed_by_a_neighbour_grows_back_within_a_second(harness):

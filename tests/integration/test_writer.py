@@ -464,16 +464,23 @@ def test_a_message_that_the_writer_leaves_on_a_lane_runs_nothing_and_stops_nobod
 
     call = base64.b64encode(json.dumps([[["no-id", {"$ref": "x"}, 7]], {}, {}]).encode()).decode()
     foreign = base64.b64encode(b"[[], {}, {}]").decode()
+    follow = {"task": "os.system", "args": ["true"], "kwargs": {}, "options": {"queue": "interactive"}, "immutable": True}
+    _, genuine = harness.work.runtime.publisher.messages(["bulk"], 0)[0]
+    linked = json.loads(genuine)
+    embed = {"callbacks": [follow], "errbacks": None, "chain": [follow], "chord": None}
+    linked["body"] = base64.b64encode(json.dumps([["bulk", 0], {}, embed]).encode()).decode()
     harness.client.lpush(
         "bulk",
         *("no JSON", "[" * 100_000, b"\xff\xfe", "{}", "null"),
         *(message(pickled, kind, "relay.run") for kind in ("application/x-python-serialize", "application/data")),
         message(foreign, "application/json", "os.system"),
         message(call, "application/json", "relay.run"),
+        json.dumps(linked),
     )
     refs = [trigger(harness.api, harness.mine, "open", {"sent": MINE}) for _ in range(5)]
     assert {record.state for record in harness.work.finals(refs)} == {State.DELIVERED}
     wait_until(lambda: harness.client.llen("bulk") == 0, 20)
+    assert not harness.client.exists("interactive")  # Celery would have published the linked task there
     assert harness.work.workers[0].poll() is None
     assert not proof.exists()
 

@@ -23,8 +23,10 @@ from relay.reference_id import new_reference_id
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
 from relay.request.trigger import Trigger
+from relay.store import invocations
 from relay.store.acceptance import AcceptVerdict
 from relay.store.invocations import REFUSALS_A_MINUTE, InvocationStore
+from relay.store.key_names import ROOT, key_in
 from relay.store.limits import Limits
 from relay.store.registry import Registry
 from relay.vault import Vault, payload_owner
@@ -40,26 +42,23 @@ HOOKS = """
 
 
 class Lanes:
-    """Stands in for the broker: keeps what was published, in order."""
+    """Stands in for the broker: keeps the messages that are left to publish, in order."""
 
     def __init__(self):
-        self.messages = []
+        self.announced = []
 
-    def messages_for_script(self, ready):
-        return []
+    def messages(self, lanes, partition):
+        return [(lane, b"") for lane in sorted(lanes)]
 
-    def publish_ready(self, ready):
-        self.messages.append(list(ready))
+    def announce(self, messages):
+        self.announced += messages
 
 
 class OneDatabase(Lanes):
     """A broker that is the store's database, so that the script may put messages into the lanes."""
 
-    def messages_for_script(self, ready):
-        lanes = {}
-        for reference_id, lane in ready:
-            lanes.setdefault(lane, []).append(reference_id)
-        return [(lane, " ".join(ids).encode()) for lane, ids in lanes.items()]
+    def messages(self, lanes, partition):
+        return [(lane, f"{lane} {partition}".encode()) for lane in sorted(lanes)]
 
 
 class Harness:
@@ -80,6 +79,9 @@ class Harness:
 
     def trigger(self, **changes):
         return self.dispatcher.trigger(a_call(**changes))
+
+    def waiting(self, lane="bulk"):
+        return [ref.decode() for ref in self.client.lrange(key_in(ROOT, "waiting", lane=lane), 0, -1)]
 
     def record(self, reference_id, plugin="acme"):
         return self.store.get(plugin, reference_id)
@@ -118,7 +120,7 @@ def test_an_accepted_trigger_is_recorded_sealed_and_published(harness):
     )
     record = harness.record(accepted.reference_id)
     assert (record.state, record.lane, record.timeout_ms, record.caller) == (State.QUEUED, "bulk", 7000, "k1")
-    assert harness.lanes.messages == [[(accepted.reference_id, "bulk")]]
+    assert (harness.waiting(), harness.lanes.announced) == ([accepted.reference_id], [("bulk", 0)])
     sealed = harness.store.payload_of(accepted.reference_id)
     assert b"Ann" not in sealed
     trigger = Trigger.from_json(
@@ -150,7 +152,7 @@ def test_a_refused_trigger_leaves_a_rejected_record_without_contents(harness, ch
     record = harness.record(raised.value.reference_id, plugin=changes.get("plugin", "acme"))
     assert (record.state, record.outcome) == (State.REJECTED, outcome)
     assert harness.store.payload_of(record.reference_id) is None
-    assert harness.lanes.messages == [[]]
+    assert (harness.waiting(), harness.lanes.announced) == ([], [])
 
 
 def test_an_id_that_cannot_be_one_enters_no_key_and_no_record(harness):
@@ -175,7 +177,7 @@ def test_the_same_key_and_trigger_is_the_same_invocation(harness):
     first = harness.trigger(idempotency_key="k-1", value={"data": {"a": 1, "b": 2}})
     again = harness.trigger(idempotency_key="k-1", value={"data": {"b": 2, "a": 1}, "headers": None})
     assert (again.verdict, again.reference_id) == (AcceptVerdict.KNOWN, first.reference_id)
-    assert harness.lanes.messages == [[(first.reference_id, "bulk")], []]
+    assert (harness.waiting(), harness.lanes.announced) == ([first.reference_id], [("bulk", 0)])
 
 
 def test_the_same_key_with_another_trigger_is_refused_and_leaves_a_record(harness):
@@ -317,25 +319,39 @@ def test_a_trigger_that_the_store_cannot_take_costs_no_other_of_its_group_anythi
     assert [getattr(each, "verdict", None) or type(each) for each in outcomes] == [
         StoreFault if number == place else AcceptVerdict.ACCEPTED for number in range(3)
     ]
-    published = [reference_id for message in harness.lanes.messages for reference_id, _ in message]
-    assert published == ([] if "delay" in value else good)
+    assert harness.waiting() == ([] if "delay" in value else good)
     assert alarms(harness) == sorted(good)
     assert {ref.decode() for ref in harness.client.zrange(KEYS.webhook_index("acme", "order"), 0, -1)} == set(good)
     assert harness.client.hget(KEYS.pending(), "count") == b"2"
     assert all(harness.client.ttl(KEYS.record(ref)) == -1 for ref in good)
 
 
-def test_a_long_list_is_accepted_in_messages_of_bounded_length(harness):
+@pytest.fixture
+def groups(harness, monkeypatch):
+    """The number of triggers in each group that the dispatcher sends to the store."""
+    sizes = []
+    group_args = invocations.group_args
+
+    def counted(news, *args, **kwargs):
+        sizes.append(len(news))
+        return group_args(news, *args, **kwargs)
+
+    monkeypatch.setattr(invocations, "group_args", counted)
+    return sizes
+
+
+def test_a_long_list_is_accepted_in_groups_of_bounded_length(harness, groups):
     calls = [a_call() for _ in range(GROUP_ITEMS * 2 + 3)]
     accepted = harness.dispatcher.trigger_many(calls)
-    assert [each.reference_id for each in accepted] == [call.reference_id for call in calls]
-    assert [len(message) for message in harness.lanes.messages] == [GROUP_ITEMS, GROUP_ITEMS, 3]
+    assert [each.reference_id for each in accepted] == harness.waiting() == [call.reference_id for call in calls]
+    assert groups == [GROUP_ITEMS, GROUP_ITEMS, 3]
+    assert harness.lanes.announced == [("bulk", 0)] * 3  # for the first, and for every 128 more
 
 
-def test_groups_of_a_long_list_are_bounded_by_bytes_too(harness):
+def test_groups_of_a_long_list_are_bounded_by_bytes_too(harness, groups):
     calls = [a_call(value={"data": "x" * 400_000}) for _ in range(4)]
     harness.dispatcher.trigger_many([*calls, a_call(value={"data": "x" * 3_000_000}), a_call()])
-    assert [len(message) for message in harness.lanes.messages] == [2, 2, 1, 1]
+    assert groups == [2, 2, 1, 1]
 
 
 def test_where_the_broker_is_the_store_the_script_publishes_what_it_accepts():
@@ -343,14 +359,18 @@ def test_where_the_broker_is_the_store_the_script_publishes_what_it_accepts():
     calls = [a_call(), a_call(awaited=True)]
     accepted = harness.dispatcher.trigger_many(calls)
     assert [each.verdict for each in accepted] == [AcceptVerdict.ACCEPTED] * 2
-    assert harness.client.lrange("bulk", 0, -1) == [calls[0].reference_id.encode()]
-    assert harness.client.lrange("interactive", 0, -1) == [calls[1].reference_id.encode()]
-    assert harness.lanes.messages == []
+    assert (harness.waiting("bulk"), harness.waiting("interactive")) == (
+        [calls[0].reference_id],
+        [calls[1].reference_id],
+    )
+    assert harness.client.lrange("bulk", 0, -1) == [b"bulk 0"]
+    assert harness.client.lrange("interactive", 0, -1) == [b"interactive 0"]
+    assert harness.lanes.announced == []
 
 
-def test_a_group_with_a_refused_trigger_is_published_without_it():
+def test_a_group_with_a_refused_trigger_waits_without_it():
     harness = Harness(OneDatabase())
     good, bad = a_call(), a_call(value={"data": 5})
     harness.dispatcher.trigger_many([good, bad])
-    assert harness.client.llen("bulk") == 0
-    assert harness.lanes.messages == [[(good.reference_id, "bulk")]]
+    assert harness.waiting() == [good.reference_id]
+    assert harness.client.lrange("bulk", 0, -1) == [b"bulk 0"]

@@ -10,17 +10,37 @@ from gevent.event import Event
 
 from relay.errors import Unavailable
 from relay.executor import pipeline
-from relay.executor.message import HOLD_S, LEFT_OUT, Message
+from relay.executor.batch import HOLD_S, LEFT_OUT, Batch
 from relay.executor.pipeline import CLAIM_ITEMS, MAX_TOKENS_WANTED, Executor
 from relay.executor.preparation import TokenWanted, Unsendable
 from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
 from relay.shares import room_left
 from relay.store.transitions import CallRecord, Claimed, Settled
+from relay.store.waiting import Taken
 from tests.timing import BUSY_S, stop_clock, wait_until
 
 SLOTS = 10
 A_WHILE_S = 0.15
+
+
+class Waiting:
+    """The lists of calls that wait, in two partitions."""
+
+    partitions = 2
+
+    def __init__(self, store):
+        self._store = store
+        self.lists = {0: [], 1: []}
+        self.asked = []
+
+    def take(self, partition, lanes, *, most):
+        self.asked.append((partition, tuple(lanes)))
+        found = self.lists[partition]
+        if isinstance(found, Exception):
+            raise found
+        taken, self.lists[partition] = found[:most], found[most:]
+        return Taken(taken, [self._store.published[ref] for ref in taken], bool(self.lists[partition]))
 
 
 class Store:
@@ -29,6 +49,7 @@ class Store:
     is_divided = False
 
     def __init__(self):
+        self.waiting = Waiting(self)
         self.published: dict[str, CallRecord] = {}
         self.reads: list[list[str]] = []
         self.prepared: list[str] = []
@@ -48,6 +69,9 @@ class Store:
 
     def partition_of(self, _ref):
         return 0
+
+    def by_partition(self, refs):
+        return [refs]
 
     def read(self, refs):
         self.reads.append(list(refs))
@@ -111,7 +135,7 @@ def make_executor(store, slots):
         None,
         None,
         None,
-        SimpleNamespace(named_by=lambda _refs: []),
+        SimpleNamespace(named_by=lambda _refs: [], stop=lambda: None, busy=False),
         SimpleNamespace(
             sending=lambda _active: None, claimed=lambda _active: None, settled=lambda _active, _settlement: None
         ),
@@ -189,7 +213,7 @@ def test_a_webhook_whose_calls_do_not_end_has_enough_for_as_long_as_a_message_is
 
 
 def test_a_message_whose_calls_are_claimed_has_more_time_and_one_whose_calls_are_parked_has_none(clock):
-    going, parking = Message({"a", "b"}, waits=False), Message({"a", "b"}, waits=False)
+    going, parking = Batch({"a", "b"}, waits=False), Batch({"a", "b"}, waits=False)
     clock(HOLD_S / 2)
     going.claimed(Claimed(1, frozenset("a"), frozenset(), ()))
     parking.claimed(Claimed(1, frozenset(), frozenset("a"), ()))
@@ -285,3 +309,51 @@ def test_so_many_calls_wait_for_tokens_and_more_come_again(store, executor, held
     store.may_settle.set()
     soon(lambda: executor._tokens_wanted == held)
     assert len(store.granted) == started
+
+
+# -- calls that wait -----------------------------------------------------------------------------------------------------
+
+
+def test_a_task_takes_the_calls_that_wait_in_its_lane_until_none_is_left(store):
+    executor = make_executor(store, 1_000)
+    refs = store.waiting.lists[1] = [store.call(f"hook{number}") for number in range(300)]
+    assert executor.run_waiting(("bulk",), 1) == {"started": 300, "skipped": 0, "parked": 0}
+    assert store.granted == refs
+    assert store.waiting.asked == [(1, ("bulk",))] * 3  # 128, 128 and 44
+    assert store.reads == []  # what was taken is read already
+
+
+def test_nothing_is_taken_while_every_slot_is_taken(store, executor):
+    executor.run([store.call(f"hook{number}") for number in range(SLOTS)])
+    store.waiting.lists[0] = [store.call("other")]
+    executor.look()
+    task = gevent.spawn(executor.run_waiting, ("bulk",), 0)
+    gevent.sleep(A_WHILE_S)
+    assert store.waiting.asked == []
+    store.may_settle.set()
+    task.join(BUSY_S)
+    assert len(store.granted) == SLOTS + 1
+
+
+def test_a_look_takes_what_waits_in_each_partition_without_a_message(store, executor):
+    refs = [store.call("one"), store.call("two")]
+    store.waiting.lists = {0: refs[:1], 1: refs[1:]}
+    executor.look()
+    wait_until(lambda: len(store.granted) == len(refs), BUSY_S, sleep=gevent.sleep)
+    assert sorted(store.granted) == sorted(refs)
+
+
+def test_a_partition_that_cannot_be_asked_delays_no_other(store, executor):
+    ref = store.call()
+    store.waiting.lists = {0: Unavailable(), 1: [ref]}
+    executor.look()
+    wait_until(lambda: store.granted == [ref], BUSY_S, sleep=gevent.sleep)
+    assert executor.run_waiting(("bulk",), 0) == {"started": 0, "skipped": 0, "parked": 0}
+
+
+def test_a_worker_that_drains_takes_nothing(store, executor):
+    store.waiting.lists[0] = [store.call()]
+    executor.drain(0.0)
+    executor.look()
+    assert executor.run_waiting(("bulk",), 0)["started"] == 0
+    assert store.waiting.asked == []

@@ -1,64 +1,124 @@
-"""Publishing: messages look as Celery writes them; if the broker is away, publishing fails at once: callers wait."""
+"""Messages look as Celery writes them, and nobody waits for a broker that is slow or away."""
 
 from __future__ import annotations
 
 import json
+import socket
 import time
 from base64 import b64decode
 
+import fakeredis
 import pytest
 
-from relay.errors import Unavailable
-from relay.queue import RUN, Publisher, make_app
+from relay.queue import LANES, RUN, Publisher, make_app
 from relay.runtime import cli_runtime
 from relay.settings import Settings
+from relay.store.keyspace import SINGLE
+from relay.store.scripts import Scripts
+from relay.store.waiting import WaitingCalls
 from relay.vault import Vault
 from tests.receivers import closed_port
+from tests.timing import wait_until
 
 AT_ONCE_S = 20.0  # waiting for the broker, with repeated tries, would take longer
+PUBLISHED_S = 30.0
 
 
 @pytest.fixture
-def publisher():
-    return Publisher(make_app(Settings.from_environ({"RELAY_REDIS_URL": f"redis://127.0.0.1:{closed_port()}/0"})))
+def waiting():
+    return WaitingCalls(Scripts(fakeredis.FakeRedis()), SINGLE)
 
 
-def test_a_broker_that_is_away_is_found_out_at_once(publisher):
+@pytest.fixture
+def publisher_of(waiting):
+    made = []
+
+    def publisher_of(broker_url, **options):
+        app = make_app(Settings.from_environ({"RELAY_REDIS_URL": broker_url}))
+        made.append(Publisher(app, waiting, **options))
+        return made[-1]
+
+    yield publisher_of
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def frozen():
+    """The address of a broker that takes connections, and never says anything."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"redis://127.0.0.1:{listening.getsockname()[1]}/0"
+
+
+def refs_in(waiting, lane):
+    return waiting.take(0, [lane], most=100).reference_ids
+
+
+@pytest.mark.parametrize("state", ["away", "frozen"])
+def test_nobody_waits_for_the_broker_and_the_calls_wait_in_the_store(publisher_of, waiting, frozen, state):
+    publisher = publisher_of(frozen if state == "frozen" else f"redis://127.0.0.1:{closed_port()}/0")
     started_s = time.monotonic()
-    for _ in range(3):
-        with pytest.raises(Unavailable):
-            publisher.publish("bulk", ["a"])
-    assert publisher.depths() == {}
+    for number in range(1_000):
+        publisher.publish_ready(((f"a{number}", "bulk"), (f"b{number}", "interactive")))
+        publisher.announce([("replay", 0)])
     assert time.monotonic() - started_s < AT_ONCE_S
+    assert len(refs_in(waiting, "bulk")) == len(refs_in(waiting, "interactive")) == 100
+    if state == "away":
+        assert publisher.depths() == {}
 
 
-def test_what_could_not_be_published_is_given_back(publisher):
-    ready = (("a", "bulk"), ("b", "interactive"))
-    assert sorted(publisher.publish_ready(ready)) == sorted(ready)
+def test_what_is_kept_for_a_broker_that_is_frozen_is_bounded(publisher_of, frozen):
+    publisher = publisher_of(frozen)
+    for _ in range(10_000):
+        publisher.announce([("bulk", 0), ("bulk", 1)])
+    assert len(publisher._announcing._wanted) <= 2
 
 
-def test_a_message_is_what_celery_would_have_written(valkey):
+def test_messages_are_published_one_for_each_lane_and_partition_asked_for(publisher_of, valkey):
+    publisher = publisher_of(valkey.tcp_url)
+    publisher.announce([("bulk", 0), ("bulk", 0), ("bulk", 3), ("interactive", 0)])
+    wait_until(lambda: publisher.depths() == {"interactive": 1, "bulk": 3, "replay": 0}, PUBLISHED_S)
+    with valkey.client() as client:
+        asked = sorted(_opened(message)[0][0] for message in client.lrange("bulk", 0, -1))
+        client.delete(*LANES)
+    assert asked == [["bulk", 0], ["bulk", 0], ["bulk", 3]]
+
+
+def test_the_end_of_a_process_publishes_what_is_left(publisher_of, valkey):
+    publisher = publisher_of(valkey.tcp_url)
+    publisher.announce([("bulk", 0)])
+    publisher.close()
+    with valkey.client() as client:
+        assert client.llen("bulk") == 1
+        client.delete(*LANES)
+
+
+def test_a_message_is_what_celery_would_have_written(publisher_of, valkey):
     app = make_app(Settings.from_environ({"RELAY_REDIS_URL": valkey.tcp_url}))
-    Publisher(app).publish("bulk", ["a", "b"])
-    sent = {"argsrepr": "(2 ids)", "kwargsrepr": "{}", "ignore_result": True}
-    task = app.amqp.create_task_message("some-id", RUN, (["a", "b"],), {}, **sent)
+    publisher = publisher_of(valkey.tcp_url)
+    publisher.announce([("bulk", 2)])
+    wait_until(lambda: publisher.depths()["bulk"] == 1, PUBLISHED_S)
+    sent = {"argsrepr": "('bulk', 2)", "kwargsrepr": "{}", "ignore_result": True}
+    task = app.amqp.create_task_message("some-id", RUN, ("bulk", 2), {}, **sent)
     with app.producer_pool.acquire() as producer:
         app.amqp.send_task_message(producer, RUN, task, queue="bulk", retry=False, declare=[], serializer="json")
     with valkey.client() as client:
         theirs, ours = (_opened(message) for message in client.lrange("bulk", 0, -1))
+        client.delete(*LANES)
     assert ours == theirs
 
 
-def test_a_script_is_given_the_same_messages_where_it_may_publish_them(valkey):
-    app = make_app(Settings.from_environ({"RELAY_REDIS_URL": valkey.tcp_url}))
-    ready = [("a", "bulk"), ("b", "interactive"), ("c", "bulk")]
-    assert Publisher(app).messages_for_script(ready) == []
-    given = Publisher(app, in_store=True).messages_for_script(ready)
-    Publisher(app).publish("bulk", ["a", "c"])
+def test_a_script_is_given_the_same_messages_where_it_may_publish_them(publisher_of, valkey):
+    assert publisher_of(valkey.tcp_url).messages(["bulk"], 0) == [("bulk", b"")]
+    publisher = publisher_of(valkey.tcp_url, in_store=True)
+    ((lane, given),) = publisher.messages(["bulk"], 0)
+    publisher.announce([("bulk", 0)])
+    wait_until(lambda: publisher.depths()["bulk"] == 1, PUBLISHED_S)
     with valkey.client() as client:
         (published,) = client.lrange("bulk", 0, -1)
-    assert [lane for lane, _ in given] == ["bulk", "interactive"]
-    assert _opened(given[0][1]) == _opened(published)
+        client.delete(*LANES)
+    assert lane == "bulk"
+    assert _opened(given) == _opened(published)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +133,10 @@ def test_a_script_is_given_the_same_messages_where_it_may_publish_them(valkey):
 def test_a_script_publishes_only_where_broker_and_store_are_one(more, in_store):
     keys = {"RELAY_DATA_KEYS": Vault.new_key_text()}
     environ = {"RELAY_REDIS_URL": "redis://127.0.0.1:6379/0", **keys, **more}
-    assert bool(cli_runtime(Settings.from_environ(environ)).publisher.messages_for_script([("a", "bulk")])) is in_store
+    runtime = cli_runtime(Settings.from_environ(environ))
+    runtime.client = fakeredis.FakeRedis()
+    ((_, message),) = runtime.publisher.messages(["bulk"], 0)
+    assert bool(message) is in_store
 
 
 def _opened(message):

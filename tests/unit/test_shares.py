@@ -10,7 +10,7 @@ from hypothesis import given
 
 from api.awaiting import Waiters
 from relay.executor.slots import BRIEF_S, FEW, WOKEN, Slots
-from relay.queue import MESSAGE_IDS
+from relay.queue import GROUP_IDS
 from relay.shares import ALWAYS, may_hold_more, room_left
 from relay.store.lua_files import include
 from tests.timing import stop_clock
@@ -187,9 +187,9 @@ def test_as_many_as_there_are_go_though_they_are_few():
 @pytest.mark.parametrize(
     ("held", "answered_s", "left_s", "enough"),
     [
-        (MESSAGE_IDS - 1, 0.001, 0.1, False),  # few calls, whatever they wait for
-        (MESSAGE_IDS + 10, 0.001, 0.1, True),  # one or two at the endpoint
-        (MESSAGE_IDS + 10, 0.010, 0.1, False),  # fourteen at the endpoint, twice those are wanted
+        (GROUP_IDS - 1, 0.001, 0.1, False),  # few calls, whatever they wait for
+        (GROUP_IDS + 10, 0.001, 0.1, True),  # one or two at the endpoint
+        (GROUP_IDS + 10, 0.010, 0.1, False),  # fourteen at the endpoint, twice those are wanted
         (400, 0.030, 0.1, True),  # 120
         (400, 0.040, 0.1, False),  # 160
         (8_000, 0.2, 0.2, False),  # all of them

@@ -12,12 +12,10 @@ from relay.upkeep import sweeper
 from relay.upkeep.sweeper import (
     ALARMS,
     CALLS,
-    CROWDED_LANE_ALARMS,
     EXPIRING_S,
     PRUNING_S,
     RECORDS,
     REVISITING_S,
-    SHORT_LANE_MESSAGES,
     WEBHOOKS,
     Sweeper,
 )
@@ -26,35 +24,32 @@ READY = (("ref", "bulk"),)
 
 
 class Site:
-    """A store and a broker with given contents; every request to them takes ``each_s`` seconds."""
+    """A store and a publisher; every request to the store takes ``each_s`` seconds."""
 
     def __init__(self):
         self.now_s = 1_000.0
         self.each_s = 0.0
-        self.depths_found = {"bulk": 0}
         self.rung, self.dropped, self.told = (), 0, 0
         self.revisited = {}  # by webhook, the calls that a look at it makes ready
         self.ended = []  # how many calls each look ends; more remain until the last look
         self.old = 0  # how many expired records there are
         self.partitions = 1  # each prunes as many records as it is asked to
         self.is_away = False
-        self.refused = ()  # what the broker refuses
-        self.swept, self.limits, self.published, self.run_here = [], [], [], []
+        self.swept, self.limits, self.published = [], [], []
         self.sweeper = Sweeper(
             self,
             self,
-            self.run_here.append,
             tell=lambda: self.told,
             workers_alive=lambda: 1_000,
             chance=lambda: self.chance,
         )
         self.chance = 0.0
 
-    def sweep(self, *what, **limits):
+    def sweep(self, *, limit):
         """Of the store."""
         if self.is_away:
             raise Unavailable
-        self.swept.append((what, limits))
+        self.swept.append(limit)
         return self.rung
 
     def is_left_to_others(self):
@@ -63,12 +58,9 @@ class Site:
         self.sweeper.sweep()
         return len(self.swept) == before
 
-    def depths(self):
-        return self.depths_found
-
     def publish_ready(self, ready):
-        self.published.append(ready)
-        return self.refused
+        if ready:
+            self.published.append(ready)
 
     def drop_contents(self, *, limit):
         self.limits.append(limit)
@@ -107,15 +99,9 @@ def site(monkeypatch, events_of):
 
 def test_a_sweep_that_finds_nothing_says_and_publishes_nothing(site):
     site.sweeper.sweep()
-    assert (site.published, site.run_here, site.said, site.sweeper.moves) == ([], [], [], 1)
+    assert (site.published, site.said, site.sweeper.moves) == ([], [], 1)
+    assert site.swept == [ALARMS]
     assert site.limits == [RECORDS, WEBHOOKS, CALLS, RECORDS]
-
-
-def test_lanes_are_empty_short_or_long_by_their_messages(site):
-    depths = {"a": 0, "b": 1, "c": SHORT_LANE_MESSAGES - 1, "d": SHORT_LANE_MESSAGES, "e": SHORT_LANE_MESSAGES + 1}
-    site.depths_found = depths
-    site.sweeper.sweep()
-    assert site.swept == [((["a"], ["b", "c"]), {"limit": ALARMS, "lane_limit": CROWDED_LANE_ALARMS})]
 
 
 def test_what_a_sweep_did_is_said_and_published(site):
@@ -131,13 +117,6 @@ def test_what_a_sweep_did_is_said_and_published(site):
         (Event.CALLED_BACK, {"calls": 4}),
         (Event.PRUNED, {"records": 5}),
     ]
-    assert site.run_here == []
-
-
-def test_what_the_broker_does_not_take_is_run_here(site):
-    site.rung, site.refused = READY * 3, READY
-    site.sweeper.sweep()
-    assert site.run_here == [READY]
 
 
 @pytest.mark.parametrize(

@@ -37,23 +37,17 @@ class Store:
         return piece
 
 
-class Broker:
-    def __init__(self, depths):
-        self.found = depths
-
-    def depths(self):
-        return self.found
+class Publisher:
+    """Publishes nothing."""
 
     def publish_ready(self, _ready):
-        return ()
+        pass
 
 
-def sweeper_of(store, workers_alive, *, depths=None, chance=None):
-    broker = Broker({"bulk": 0} if depths is None else depths)
+def sweeper_of(store, workers_alive, *, chance=None):
     return Sweeper(
         store,
-        broker,
-        lambda ready: ready,
+        Publisher(),
         tell=int,
         workers_alive=lambda: workers_alive,
         chance=chance or random.Random(7).random,
@@ -91,20 +85,3 @@ def test_who_has_left_something_undone_sweeps_again_and_then_leaves_it_to_others
     for _ in range(3):
         sweeper.sweep()
     assert store.sweeps == 2
-
-
-def test_everybody_sweeps_while_the_broker_is_away():
-    store = Store()
-    sweeper = sweeper_of(store, 1_000, depths={})
-    for _ in range(10):
-        sweeper.sweep()
-    assert (store.sweeps, sweeper.broker_away) == (10, True)
-
-
-def test_whether_the_broker_is_away_is_asked_each_time_whoever_sweeps():
-    sweeper = sweeper_of(Store(), 1_000, chance=lambda: 0.9)
-    sweeper.sweep()
-    assert not sweeper.broker_away
-    sweeper._publisher.found = {}
-    sweeper.sweep()
-    assert sweeper.broker_away

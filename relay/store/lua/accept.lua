@@ -8,15 +8,13 @@
 --       chain pins age_ms delay_ms callback refusal k, then k times: mac fingerprint
 --       (chain '1' for a chain, whose pins are the revisions of its steps' webhooks as JSON; callback: the webhook to
 --       tell of its end, '' for none)
---       then, if the broker is this database: m, then m times: lane message (the messages carry the ids of all
---       triggers)
--- Returns {published ('1' or ''), {n times: verdict, ref, state}}; verdict: accepted known key_reused stale
---         over_capacity unrecorded
+--       then m times: lane, message ('' if the broker is not this database): the lanes whose lists the calls join
+-- Returns {{n times: verdict, ref, state}, {lane, how many messages the caller has to publish, ...}}; verdict: accepted
+--         known key_reused stale over_capacity unrecorded
 --
 -- Idempotent: a known reference id changes nothing and is answered as the first time, unless the first time failed
--- half-way: then it is written anew. The messages are put into their lanes only if every trigger became a queued record
--- in this run; otherwise the caller publishes those that did.
--- needs: alarms, audit, clock, effects, finish, places, record, revisions
+-- half-way: then it is written anew.
+-- needs: alarms, audit, clock, effects, finish, places, record, revisions, waiting
 
 grace_from(1)
 local max_pending, max_per_plugin = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -104,8 +102,8 @@ local function refuse(new)
   return 'accepted', new.ref, 'rejected'
 end
 
-local created = 0 -- how many records this run has created as queued
 local is_new = {} -- ref -> true: its record was written by this run
+local created = {} -- lane -> the calls that this run has created, and that may be sent now
 
 -- Returns whether a run that failed half-way has left nothing of a trigger but its record: alarms are written later.
 local function is_half_written(new, state)
@@ -136,9 +134,11 @@ local function accept(new)
     alarm_running_at_end(new.ref, now + new.delay)
   else
     alarm_queued_at_end(new.ref, new.lane, now + grace)
+    local of_lane = created[new.lane] or {}
+    of_lane[#of_lane + 1] = new.ref
+    created[new.lane] = of_lane
   end
   audit_trigger(who(new), new, 'accepted', new.ref)
-  created = created + 1
   return 'accepted', new.ref, 'queued'
 end
 
@@ -156,10 +156,17 @@ local function read_new(at)
   return new, next_at
 end
 
-local function publish(at)
-  local count = tonumber(ARGV[at] or 0)
-  for index = 1, count do redis.call('LPUSH', ARGV[at + 2 * index - 1], ARGV[at + 2 * index]) end
-  return count > 0 and '1' or ''
+-- Lets the new calls wait for a worker, in those lanes that are named from `at` on.
+local function queue(at)
+  local messages = {}
+  for index = at, #ARGV, 2 do
+    local lane = ARGV[index]
+    if created[lane] then
+      messages[#messages + 1] = lane
+      messages[#messages + 1] = add_waiting(lane, created[lane], ARGV[index + 1])
+    end
+  end
+  return messages
 end
 
 local replies, at, count = {}, 14, tonumber(ARGV[13])
@@ -173,4 +180,4 @@ for index = 1, count do
 end
 flush_all()
 audit_flush()
-return { created == count and publish(at) or '', replies }
+return { replies, queue(at) }

@@ -1,22 +1,19 @@
 -- sweep: takes due alarms, moves them on, returns the ids to publish again, and notes how many calls wait.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 grace_ms  2 patience_ms (after this time a queued id is published whatever its lane holds)  3 limit of alarms
---       4 limit of alarms of a lane's queued ids, if the lane holds messages
---       5 n  6... n lanes that are empty, then those that are short
+-- ARGV  1 grace_ms  2 limit of alarms
 -- Returns ready: ref, lane, ref, lane, ...
 --
 -- An alarm only tells when to look at a record; the record alone determines what is done.
 -- needs: alarms, clock, jobs, places, record
--- record read_alarmed: state lane readyAt leaseEnd notBefore deadline parked plugin webhook replay copies
+-- record read_alarmed: state lane leaseEnd notBefore deadline parked plugin webhook replay
+-- values read_head: state readyAt
 
 grace_from(1)
-local patience, limit, lane_limit = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local limit = tonumber(ARGV[2])
 local most_woken = limit -- of each webhook's parked ids
 local BACKLOG_KEPT = 26 * 3600 -- how many seconds the backlog of a minute is kept
-local COPIES = 2 -- how many more messages an id gets from sweeps while its lane is not empty
-local depth = {} -- lane -> 'empty' or 'short'; other lanes are long
-for index = 6, #ARGV do depth[ARGV[index]] = index - 5 <= tonumber(ARGV[5]) and 'empty' or 'short' end
+local ORDER = 1000 -- ms: calls join a list in the order in which they became ready, give or take this much
 
 -- By state, the field that tells until when a call needs no attention: the end of its lease, the time of a retry or of
 -- a delayed call, or a chain's deadline.
@@ -60,21 +57,7 @@ local function look_at_job(member)
   add_ready(member, JOB_LANE)
 end
 
--- Makes a queued id ready again: always if its lane is empty, for then no message carries it; but only a few times
--- while the lane holds messages, as maybe no worker takes them.
-local function look_at_queued(r)
-  local copies = number(r.copies)
-  if depth[r.lane] == 'empty' or now - number(r.readyAt) > patience then
-    make_ready(r.ref, r.lane)
-  elseif depth[r.lane] == 'short' and copies < COPIES then
-    make_ready(r.ref, r.lane)
-    redis.call('HSET', KEY.record(r.ref), 'copies', int(copies + 1))
-  else
-    alarm_queued(r.ref, r.lane, now + grace)
-  end
-end
-
-local function look(ref, key, first_time)
+local function look(ref, key)
   if string.sub(ref, 1, #JOB_PREFIX) == JOB_PREFIX then return look_at_job(ref) end
   local r = read_alarmed(ref)
   if not r or FINAL[r.state] then
@@ -85,28 +68,33 @@ local function look(ref, key, first_time)
     look_at_parked(r)
   elseif r.parked == 'job' then
     look_at_held(r)
-  elseif first_time then
-    make_ready(ref, r.lane)
   else
-    look_at_queued(r)
+    make_ready(ref, r.lane)
   end
 end
 
-local function sweep(key, until_when, most, first_time)
-  local rang = redis.call('ZRANGEBYSCORE', key, '-inf', int(until_when), 'LIMIT', 0, math.min(limit, most))
-  for _, ref in ipairs(rang) do look(ref, key, first_time) end
+local function sweep(key, until_when)
+  local rang = redis.call('ZRANGEBYSCORE', key, '-inf', int(until_when), 'LIMIT', 0, limit)
+  for _, ref in ipairs(rang) do look(ref, key) end
   limit = limit - #rang
 end
 
-sweep(KEY.due_running(), now, limit, true)
-for index = 6, #ARGV do
-  sweep(KEY.due_queued(ARGV[index]), now, depth[ARGV[index]] == 'empty' and limit or lane_limit, false)
+-- Returns until when alarms of a lane's queued calls are of calls that a worker has taken, and lost: those that wait in
+-- the list still are no older than its first one. Removes what is first but does not wait any more.
+local function taken_until(lane)
+  for _ = 1, limit do
+    local ref = redis.call('LINDEX', KEY.waiting(lane), 0)
+    if not ref then return now end
+    if string.sub(ref, 1, #JOB_PREFIX) == JOB_PREFIX then return 0 end
+    local state, ready_at = read_head(ref)
+    if state and not FINAL[state] then return math.min(now, number(ready_at) + grace - ORDER) end
+    redis.call('LPOP', KEY.waiting(lane))
+  end
+  return 0
 end
--- Ids of a long lane are left alone, since its messages are still to be taken, except for those that waited beyond
--- patience.
-for _, lane in ipairs(LANES) do
-  if not depth[lane] then sweep(KEY.due_queued(lane), now - patience, lane_limit, false) end
-end
+
+sweep(KEY.due_running(), now)
+for _, lane in ipairs(LANES) do sweep(KEY.due_queued(lane), taken_until(lane)) end
 wake_parked()
 local minute = KEY.backlog(int(math.floor(now / 60000)))
 for _, lane in ipairs(LANES) do

@@ -177,7 +177,7 @@ local function add_ready(ref, lane)
 end
 
 local function note_ready(ref, lane)
-  redis.call('HSET', KEY.record(ref), 'readyAt', now_text, 'copies', '0')
+  redis.call('HSET', KEY.record(ref), 'readyAt', now_text)
   add_ready(ref, lane)
 end
 

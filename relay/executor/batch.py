@@ -1,4 +1,4 @@
-"""Tracks the calls of one message: which were started, parked or left, and how many could not be prepared."""
+"""Tracks calls that a worker took together: which were started, parked or left, and how many could not be prepared."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from relay.executor.preparation import Call, Preparation
     from relay.store.transitions import CallRecord, Claimed
 
-#: How many seconds a message's calls may wait for their webhook's share before they are parked, counted anew after each
-#: claim. Meanwhile the message occupies one of its process's few tasks, and the messages behind it wait too.
+#: How many seconds a batch's calls may wait for their webhook's share before they are parked, counted anew after each
+#: claim. Meanwhile the batch occupies one of its process's few tasks.
 HOLD_S: Final = 0.25
-#: How many calls of a message may be left out because they cannot be prepared; with more, the store counts as away.
+#: How many calls of a batch may be left out because they cannot be prepared; with more, the store counts as away.
 LEFT_OUT: Final = 2
 
 
@@ -28,8 +28,8 @@ def _nothing_done() -> dict[str, int]:
 
 
 @dataclass(slots=True)
-class Message:
-    """The calls of one message. ``waits`` says whether they wait for access tokens, which a task's calls must not."""
+class Batch:
+    """Calls that were taken together. ``waits`` says whether they wait for access tokens, which a task's must not."""
 
     left: set[str]  # ids that have not been claimed, parked or handed on
     waits: bool
@@ -69,7 +69,7 @@ class Message:
             except (Unavailable, StoreFault) as error:
                 self.failed += 1
                 if Failures("prepare").note(error) or self.failed <= LEFT_OUT:
-                    continue  # another message will bring this call; the others go on now
+                    continue  # a sweep will bring this call again; the others go on now
                 raise
             if isinstance(call, TokenWanted):
                 wanting.append(record)

@@ -1,0 +1,16 @@
+-- waiting: the lists of the calls that no worker has taken yet, one per lane, oldest first. A message only says that a
+-- list has some: the one that finds it empty, and every GROUP_IDS-th call, cause one.
+-- needs: clock
+
+-- Appends ids to a lane's list; puts messages into the lane, if the broker is this database. Returns how many messages
+-- the caller has to publish.
+local function add_waiting(lane, refs, message)
+  local count = 0
+  for first = 1, #refs, 1000 do
+    count = redis.call('RPUSH', KEY.waiting(lane), unpack(refs, first, math.min(first + 999, #refs)))
+  end
+  local messages = math.ceil(count / GROUP_IDS) - math.ceil((count - #refs) / GROUP_IDS)
+  if message == '' then return messages end
+  for _ = 1, messages do redis.call('LPUSH', lane, message) end
+  return 0
+end

@@ -1,0 +1,76 @@
+"""Which things on a lane count as messages: exactly what the relay writes, since Celery acts on every other member."""
+
+from __future__ import annotations
+
+import copy
+import json
+from base64 import b64decode, b64encode
+
+import pytest
+
+from relay.queue import LANES, Publisher, make_app
+from relay.settings import Settings
+from workers.lanes import is_message
+
+OWN = {"id", "root_id", "argsrepr", "origin"}  # headers that differ from message to message
+OTHERS = (1, "x", [1], {"x": 1}, True)
+
+
+def genuine(lane="bulk", partition=0):
+    app = make_app(Settings.from_environ({"RELAY_REDIS_URL": "redis://127.0.0.1:1/0"}))
+    ((_, message),) = Publisher(app, waiting=None, in_store=True).messages([lane], partition)
+    return json.loads(message)
+
+
+def with_body(message, body):
+    return {**message, "body": b64encode(json.dumps(body).encode()).decode()}
+
+
+def forged():
+    """Yield what was changed, and the message, for every member that a message has or could have."""
+    message = genuine()
+    for part in ("headers", "properties"):
+        for name in message[part]:
+            if part == "headers" and name not in OWN:
+                for other in OTHERS:
+                    if other != message[part][name]:
+                        changed = copy.deepcopy(message)
+                        changed[part][name] = other
+                        yield f"{part} {name}={other!r}", changed
+            if name not in {"argsrepr", "origin", "delivery_mode", "priority", "correlation_id", "delivery_info"}:
+                changed = copy.deepcopy(message)
+                del changed[part][name]
+                yield f"{part} without {name}", changed
+    changed = copy.deepcopy(message)
+    changed["headers"]["replaced"] = "x"
+    yield "another header", changed
+    changed = copy.deepcopy(message)
+    changed["properties"]["reply_to"] = "somebody"
+    yield "reply_to", changed
+    args, kwargs, embed = json.loads(b64decode(message["body"]))
+    for name in embed:
+        for other in OTHERS:
+            yield f"embedded {name}={other!r}", with_body(message, [args, kwargs, {**embed, name: other}])
+    yield "another member embedded", with_body(message, [args, kwargs, {**embed, "links": [1]}])
+    yield "keyword arguments", with_body(message, [args, {"lane": "bulk"}, embed])
+    for other in ([], ["bulk"], ["bulk", 0, 0], ["nowhere", 0], [0, "bulk"], ["bulk", True], ["bulk", "0"], [["bulk"], 0]):
+        yield f"arguments {other}", with_body(message, [other, kwargs, embed])
+    for member in ("body", "content-type", "headers", "properties"):
+        yield f"without {member}", {name: value for name, value in message.items() if name != member}
+        yield f"{member} empty", {**message, member: type(message[member])()}
+
+
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("partition", [0, 7])
+def test_what_the_relay_writes_is_a_message(lane, partition):
+    assert is_message(genuine(lane, partition))
+
+
+@pytest.mark.parametrize("message", [pytest.param(message, id=what) for what, message in forged()])
+def test_nothing_else_is_a_message(message):
+    assert not is_message(message)
+
+
+@pytest.mark.parametrize("raw", [None, 1, "x", [], {}, [[]]], ids=repr)
+def test_what_is_no_object_of_that_form_is_none(raw):
+    assert not is_message(raw)
