@@ -14,7 +14,6 @@ from relay.errors import SettingsError
 from relay.queue import Publisher, is_one_database, make_app
 from relay.settings.names import DATA_KEYS, TARGET_KEYS
 from relay.store.backlog import Backlog
-from relay.store.bucket_locations import BucketLocations
 from relay.store.invocations import InvocationStore
 from relay.store.keyspace import Keyspace
 from relay.store.limits import Limits
@@ -54,13 +53,12 @@ class SharedRuntime:
     @cached_property
     def client(self) -> Redis:
         """The client of the store. Raises `SettingsError` if the store has another number of partitions."""
-        return agreed_client(self.settings, divides=not self.operator)
+        return agreed_client(self.settings)
 
     @cached_property
     def keyspace(self) -> Keyspace:
         """The names of the store's keys."""
-        count = partitions_of(self.settings)
-        return Keyspace(count, BucketLocations(lambda: self.client, count) if count > 1 else None)
+        return Keyspace(partitions_of(self.settings))
 
     @cached_property
     def policy(self) -> AddressPolicy:

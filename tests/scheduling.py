@@ -41,7 +41,7 @@ LONGEST = (
     *("tests/cluster/test_slot_migration.py", "tests/integration/test_key_timing.py"),
     *("tests/contract/test_ledger_model.py", "tests/e2e/test_telehealth.py", "tests/chaos/test_refusals.py"),
     *("tests/cluster/test_silent_primary.py", "tests/integration/test_api_generated.py"),
-    *("tests/integration/test_api_siege.py", "tests/cluster/test_moves.py"),
+    "tests/integration/test_api_siege.py",
     *("tests/contract/test_replays.py", "tests/integration/test_bench_sweeps.py", "tests/e2e/test_load.py"),
     *("tests/integration/test_hostile_login.py", "tests/cluster/test_rabbitmq.py"),
     *("tests/cluster/test_failover.py", "tests/e2e/test_rotation.py"),

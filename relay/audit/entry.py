@@ -53,8 +53,6 @@ class Act(StrEnum):
     AUDIT_VERIFY = "audit_verify"
     AUDIT_TAIL = "audit_tail"
     PARTITION_SHOW = "partition_show"
-    PARTITION_MOVE = "partition_move"  # subject: the plugin
-    PARTITION_ADOPT = "partition_adopt"
     DOCTOR = "doctor"
 
 

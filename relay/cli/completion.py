@@ -44,7 +44,7 @@ def _plugins(runtime: Runtime, _plugin: str | None) -> list[CompletionItem]:
 
 
 def _webhooks(runtime: Runtime, plugin: str | None) -> list[CompletionItem]:
-    names = runtime.registry.plugins_at_rest() if plugin is None else [plugin]
+    names = runtime.registry.plugins() if plugin is None else [plugin]
     found = [each for name in names for each in runtime.registry.shapes(name)]
     return [CompletionItem(each.webhook_id, help=each.shape.description) for each in found]
 
@@ -57,13 +57,13 @@ def _keys(runtime: Runtime, _plugin: str | None) -> list[CompletionItem]:
 def _references(runtime: Runtime, plugin: str | None) -> Iterable[CompletionItem]:
     from relay.store.listing import Filter  # noqa: PLC0415
 
-    for name in runtime.registry.plugins_at_rest() if plugin is None else [plugin]:
+    for name in runtime.registry.plugins() if plugin is None else [plugin]:
         for each in islice(runtime.listing.every(name, Filter()), NEWEST):
             yield CompletionItem(each.reference_id, help=f"{each.webhook_id} {each.state}")
 
 
 def _replays(runtime: Runtime, plugin: str | None) -> list[CompletionItem]:
-    names = runtime.registry.plugins_at_rest() if plugin is None else [plugin]
+    names = runtime.registry.plugins() if plugin is None else [plugin]
     jobs = [job for name in names for job in runtime.replays.list(name, limit=NEWEST)]
     return [CompletionItem(job.replay_id, help=str(job.state)) for job in jobs]
 

@@ -44,7 +44,7 @@ def find_replay(runtime: Runtime, plugin: str | None, replay_id: str) -> ReplayJ
     """
     if plugin is not None:
         check_plugin(runtime, plugin)
-    names = runtime.registry.plugins_at_rest() if plugin is None else [plugin]
+    names = runtime.registry.plugins() if plugin is None else [plugin]
     for name in names:
         with suppress(NotFound):
             return runtime.replays.get(name, replay_id)

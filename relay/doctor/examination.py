@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from relay.doctor.api_keys import examine_api_keys
 from relay.doctor.audit_trail import examine_audit_trail
 from relay.doctor.egress import examine_egress
-from relay.doctor.finding import Finding, Level, judged, listed
+from relay.doctor.finding import Finding, Level, judged
 from relay.doctor.installation import examine_installation
 from relay.doctor.lanes import examine_lanes
 from relay.doctor.registrations import examine_alerts, examine_registrations, examine_waiting
@@ -67,13 +67,8 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
     yield from _contents(settings, runtime, health.plugins)
 
 
-def _contents(settings: Settings, runtime: Runtime, every: Sequence[str]) -> Iterator[Finding]:
+def _contents(settings: Settings, runtime: Runtime, plugins: Sequence[str]) -> Iterator[Finding]:
     """Yield the findings on what plugins have in the store, as far as the key rings at hand open it."""
-    moving = [plugin for plugin in every if runtime.keyspace.is_moving(plugin)]
-    if moving:
-        advice = "Their triggers get 503 until they have moved. If the command was interrupted, give it again."
-        yield Finding("moves", Level.NOTE, f"being moved to another partition: {listed(moving)}", advice)
-    plugins = [plugin for plugin in every if plugin not in moving]
     if settings.target_keys is not None:
         yield from examine_registrations(runtime, plugins)
     yield from examine_waiting(runtime, plugins)

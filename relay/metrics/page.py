@@ -79,7 +79,7 @@ class MetricsPage:
     def _families(self) -> Iterator[Family]:
         samples = _Samples()
         self._add_lanes(samples)
-        plugins = {plugin: self._measures.totals(plugin) for plugin in self._registry.plugins_at_rest()}
+        plugins = {plugin: self._measures.totals(plugin) for plugin in self._registry.plugins()}
         webhooks = {plugin: [each.webhook_id for each in self._registry.shapes(plugin)] for plugin in plugins}
         named = self._named(plugins, webhooks)
         for plugin, totals in plugins.items():

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from relay.errors import Conflict, VaultError
+from relay.errors import VaultError
 from relay.vault import Vault
 
 if TYPE_CHECKING:
@@ -69,29 +68,23 @@ class Resealing:
         self._registry = registry
 
     def run(self, on_step: Callable[[], object]) -> Resealed:
-        """Seal everything with the newest keys; call ``on_step`` for each key of the store that was examined.
-
-        Raises:
-            Conflict: a plugin is being moved to another partition, or was moved during the pass.
-        """
+        """Seal everything with the newest keys; call ``on_step`` for each key of the store that was examined."""
         found = Resealed()
-        with self._nothing_moved():
-            self._api_keys.reseal()
-            self._registry.reseal()
-            for value, opened in self._opened(found.damaged, on_step):
-                vault = self._vaults[value.ring]
-                if Vault.key_id_of(value.sealed) == vault.key_ids[0]:
-                    found.current += 1
-                elif self._values.replace(value, vault.seal(opened, value.owner)):
-                    found.resealed += 1
+        self._api_keys.reseal()
+        self._registry.reseal()
+        for value, opened in self._opened(found.damaged, on_step):
+            vault = self._vaults[value.ring]
+            if Vault.key_id_of(value.sealed) == vault.key_ids[0]:
+                found.current += 1
+            elif self._values.replace(value, vault.seal(opened, value.owner)):
+                found.resealed += 1
         return found
 
     def uses(self) -> KeyUses:
-        """Count the values that are sealed under each key, by ring and key id. Raises `Conflict` as `run`."""
+        """Count the values that are sealed under each key, by ring and key id."""
         found = KeyUses({name: Counter() for name in self._vaults})
-        with self._nothing_moved():
-            for value, _ in self._opened(found.damaged):
-                found.counts[value.ring][Vault.key_id_of(value.sealed)] += 1
+        for value, _ in self._opened(found.damaged):
+            found.counts[value.ring][Vault.key_id_of(value.sealed)] += 1
         return found
 
     def _opened(
@@ -108,11 +101,3 @@ class Resealing:
                 damaged.add(value)
             else:
                 yield value, opened
-
-    @contextmanager
-    def _nothing_moved(self) -> Iterator[None]:
-        """Raise `Conflict` if plugins were moved during the body: values that are being copied may be missed."""
-        before = self._values.locations()
-        yield
-        if self._values.locations() != before:
-            raise Conflict("A plugin was moved to another partition meanwhile: give the command again.")

@@ -76,7 +76,7 @@ class ApiKeys:
 
         Raises:
             BadParameter: plugin, a scope, an origin or the name is malformed; its faults say which.
-            Unavailable: also while the plugin is being moved. If the key may exist all the same, the message says so.
+            Unavailable: if the key may exist all the same, the message says so.
         """
         faults = tuple(key_faults(plugin, scopes, origins, name))
         if faults:

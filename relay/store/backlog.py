@@ -86,10 +86,9 @@ class Backlog:
         return LaneBacklog(lane, int(pending), None if since_ms is None else max(0, now_ms - since_ms))
 
     def _since_ms(self, reference_ids: set[str]) -> int | None:
-        """Return since when the longest-waiting of these calls has waited; calls that are being moved are left out."""
+        """Return since when the longest-waiting of these calls has waited."""
         calls = (ref for ref in reference_ids if not ref.startswith(REPLAY_PREFIX))
-        usable = filter(self._keys.is_usable_ref, calls)
-        oldest = sorted(usable, key=lambda ref: reference_time_ms(ref) or 0)[:_OLDEST]
+        oldest = sorted(calls, key=lambda ref: reference_time_ms(ref) or 0)[:_OLDEST]
         if not oldest:
             return None
         pipeline = self._client.pipeline(transaction=False)

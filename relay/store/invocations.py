@@ -143,12 +143,12 @@ class InvocationStore(RecordReader):
         return self._keys.partitions > 1
 
     def partition_of(self, reference_id: str) -> int:
-        """Return the partition of an invocation; while its plugin is moved, a negative number."""
-        return self._keys.last_partition_of_ref(reference_id)
+        """Return the partition of an invocation."""
+        return self._keys.partition_of_ref(reference_id)
 
     def partition_of_plugin(self, plugin: str) -> int:
-        """Return the partition of a plugin; while it is moved, a negative number."""
-        return self._keys.last_partition_of(plugin)
+        """Return the partition of a plugin."""
+        return self._keys.partition_of(plugin)
 
     def by_partition(self, reference_ids: Sequence[str]) -> list[Sequence[str]]:
         """Split the ids by partition."""

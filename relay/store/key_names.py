@@ -85,11 +85,6 @@ PARTITIONED: Final = {
     "backlog": "due:backlog:{minute}",  # hash lane -> the most calls that waited in it at once in this minute
     "sweeps": "sweeps",  # hash: how many sweeps there were, and how many ids they published
     "confirmed": "confirmed",  # string: written only so that WAIT has a write to wait for
-    # moved plugins
-    "moved": "moved",  # hash bucket -> its partition (relay/store/bucket_locations.py)
-    "moving": "moving:{bucket}:{what}",  # a bucket's entries, set aside while it is moved (relay/store/aside.py)
-    # Locks keep the keys that they have always had: during an upgrade old and new processes have to share them.
-    "move_lock": "moved:{bucket}:turn",  # string: a process is moving this bucket
     "counting_lock": "counting",  # string: a worker is counting notes
 }
 

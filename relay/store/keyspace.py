@@ -5,20 +5,46 @@ A key of a given partition, whichever plugins are in it, is named by `relay.stor
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
+from relay.reference_id import bucket_of, bucket_of_plugin
 from relay.store.key_names import CHANNELS, PREFIX, ROOT, SHARED, SHARED_ROOT, TRAIL, key_in, partition_root
-from relay.store.placement import Placement
+from relay.store.spreading import Spread, T, spread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 
 def _shared(kind: str, **parts: object) -> str:
     return SHARED_ROOT + SHARED[kind].format(**parts)
 
 
-class Keyspace(Placement):
-    """Names every key of a store; a plugin or an id determines the partition."""
+@dataclass(frozen=True, slots=True)
+class Keyspace:
+    """Names every key of a store; a plugin's name, or an id that was made for it, determines the partition."""
 
-    __slots__ = ()
+    partitions: int = 1
+
+    def partition_of(self, plugin: str) -> int:
+        """Return the partition of a plugin."""
+        return bucket_of_plugin(plugin) % self.partitions
+
+    def partition_of_ref(self, reference_id: str) -> int:
+        """Return the partition of an invocation or a replay job."""
+        return bucket_of(reference_id) % self.partitions if self.partitions > 1 else 0
+
+    def root(self, plugin: str) -> str:
+        """Return the root of a plugin's keys."""
+        return partition_root(self.partition_of(plugin)) if self.partitions > 1 else ROOT
+
+    def root_of_ref(self, reference_id: str) -> str:
+        """Return the root of the keys of an invocation or a replay job."""
+        return partition_root(self.partition_of_ref(reference_id)) if self.partitions > 1 else ROOT
+
+    def spread(self, items: Sequence[T], root_of: Callable[[T], str]) -> list[Spread[T]]:
+        """Split the items by partition; each part keeps their order."""
+        return spread(items, root_of) if self.partitions > 1 else [Spread(ROOT, items, range(len(items)))]
 
     def record(self, ref: str) -> str:
         """Hash: the record of an invocation."""

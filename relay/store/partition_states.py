@@ -9,7 +9,7 @@ from redis.sentinel import SentinelConnectionPool
 
 from relay.errors import Unavailable
 from relay.store.key_names import partition_root
-from relay.store.plugin_names import plugins_in, plugins_noted
+from relay.store.plugin_names import plugins_in
 from relay.store.replicas import primary_of
 from relay.store.server_errors import store_errors
 
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 class PartitionState:
     """A partition: the address of its server, its plugins, and how many of their invocations are pending and recorded.
 
-    ``server`` and the counts are None if the server cannot be reached. ``moving`` plugins are arriving or leaving, or
-    have left keys behind; their records are not counted.
+    ``server`` and the counts are None if the server cannot be reached.
     """
 
     number: int
@@ -33,7 +32,6 @@ class PartitionState:
     plugins: tuple[str, ...] = ()
     pending: int | None = None
     records: int | None = None
-    moving: tuple[str, ...] = ()
 
 
 def partition_states(client: redis.Redis, keys: Keyspace) -> list[PartitionState]:
@@ -53,7 +51,6 @@ def partition_states(client: redis.Redis, keys: Keyspace) -> list[PartitionState
 def _state_of(client: Any, keys: Keyspace, number: int) -> PartitionState:
     with store_errors():
         plugins = sorted(plugins_in(client, keys, number))
-        moving = tuple(sorted({*plugins_noted(client, keys, number)}.difference(plugins)))
         pipeline = client.pipeline(transaction=False)
         pipeline.hget(keys.pending(number), "count")
         for plugin in plugins:
@@ -62,7 +59,7 @@ def _state_of(client: Any, keys: Keyspace, number: int) -> PartitionState:
         root = partition_root(number)
         # The commands above have made a cluster's client learn the present primary of this root.
         server = _address_of(primary_of(client, root))
-    return PartitionState(number, root, server, tuple(plugins), int(pending or 0), sum(records), moving)
+    return PartitionState(number, root, server, tuple(plugins), int(pending or 0), sum(records))
 
 
 def _address_of(server: Any) -> str:

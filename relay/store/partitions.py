@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import SettingsError, Unavailable
 from relay.store import keyspace
-from relay.store.bucket_locations import OTHERS, BucketLocation, table_key
 from relay.store.connection import connect
 from relay.store.keyspace import Keyspace
-from relay.store.old_names import has_old_names
 from relay.store.server_errors import store_errors
 from relay.text.server_addresses import is_cluster
 
@@ -31,7 +29,7 @@ def partitions_of(settings: Settings) -> int:
     return settings.partitions or (CLUSTER_PARTITIONS if is_cluster(settings.store_url.reveal()) else 1)
 
 
-def agreed_client(settings: Settings, *, divides: bool) -> Redis:
+def agreed_client(settings: Settings) -> Redis:
     """Make a client of the store, once settings and store agree on the number of partitions.
 
     Raises as `agree_on_partitions`.
@@ -41,7 +39,7 @@ def agreed_client(settings: Settings, *, divides: bool) -> Redis:
     """
     client, count = connect(settings), partitions_of(settings)
     try:
-        return agree_on_partitions(client, count, divides=divides)
+        return agree_on_partitions(client, count)
     except Unavailable:
         if count > 1:
             raise
@@ -51,39 +49,22 @@ def agreed_client(settings: Settings, *, divides: bool) -> Redis:
     return client
 
 
-def agree_on_partitions(client: Redis, count: int, *, divides: bool = True) -> Redis:
+def agree_on_partitions(client: Redis, count: int) -> Redis:
     """Compare ``count`` with the number of partitions in the store, or write it there; return the client.
 
     Raises:
-        SettingsError: the store has another number of partitions, or keys of an earlier version that had no partitions;
-            or it has one partition, and the caller may not divide it.
+        SettingsError: the store has another number of partitions.
         Unavailable: the store is away.
     """
     any_client: Any = client
     with store_errors():
-        if has_old_names(client):
-            raise SettingsError(
-                "The store's keys have the names of an earlier version: stop all its processes, then rename the keys"
-                " with `relay partitions adopt`."
-            )
         found = any_client.get(keyspace.partitions())
-        if found is None and count > 1:
-            _begin(any_client, count, divides=divides)
+        if found is None and count > 1 and not _has_one_partition(any_client, count):
+            any_client.set(keyspace.partitions(), count, nx=True)
             found = any_client.get(keyspace.partitions())
     if int(found or 1) != count:
         raise SettingsError(_mismatch_text(count, int(found or 1)))
     return client
-
-
-def _begin(client: Any, count: int, *, divides: bool) -> None:
-    if _has_one_partition(client, count):
-        if not divides:
-            raise SettingsError(
-                f"RELAY_PARTITIONS is {count}, but the store has one partition: start an API process or a worker with"
-                " this number to divide it; a command does not."
-            )
-        _leave_all_in_the_first(client, count)
-    client.set(keyspace.partitions(), count, nx=True)
 
 
 def _mismatch_text(count: int, found: int) -> str:
@@ -104,9 +85,3 @@ def _has_one_partition(client: Any, count: int) -> bool:
     """Return whether the first partition has plugins and no other has."""
     keys = Keyspace(count)
     return bool(client.exists(keys.plugins(0))) and not any(client.exists(keys.plugins(n)) for n in range(1, count))
-
-
-def _leave_all_in_the_first(client: Any, count: int) -> None:
-    """Write in every table that all buckets are in the first partition; plugins are moved out one by one."""
-    for home in range(count):
-        client.hsetnx(table_key(home), OTHERS, BucketLocation(0).to_text())

@@ -104,10 +104,6 @@ class Registry:
         with store_errors():
             return plugins_of(self._client, self._keys)
 
-    def plugins_at_rest(self) -> list[str]:
-        """Return every plugin except those that are being moved, whose other data cannot be read."""
-        return [name for name in self.plugins() if not self._keys.is_moving(name)]
-
     def shapes(self, plugin: str) -> list[Registered]:
         """Return a plugin's webhooks in the order of their ids, including hidden ones."""
         with store_errors():

@@ -13,11 +13,9 @@ from relay.errors import RelayError
 from relay.store.connection import client_of
 from relay.store.key_names import ROOT, SHARED_ROOT
 from relay.store.library import PREFIX, library
-from relay.store.old_names import rename_old_keys
 from relay.store.replicas import Replicas, on_primary, primaries_of
 from relay.store.server_errors import store_errors
 from relay.store.unanswered import Unanswered
-from relay.text.server_addresses import is_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -138,10 +136,8 @@ def _load(server: Any) -> None:
 
 
 def renew(url: str) -> None:
-    """Bring a server that is not in use yet to this version: rename its keys, and replace its scripts."""
+    """Replace the scripts of a server that is not in use yet by those of this version."""
     with store_errors(), client_of(url) as client:
-        if not is_cluster(url):  # clusters came later than the roots of keys
-            rename_old_keys(client)
         runner = Scripts(client)
         runner.load()
         runner.drop_others()

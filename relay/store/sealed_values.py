@@ -9,7 +9,6 @@ from relay.errors import StoreFault
 from relay.invocation import Purpose
 from relay.store.key_names import key_in, partition_root, root_of_key
 from relay.store.keyspace import SINGLE, Keyspace
-from relay.store.plugin_names import locations_at_rest
 from relay.store.scripts import Scripts
 from relay.store.server_errors import store_errors
 from relay.vault import payload_owner, raw_owner, result_owner, secrets_owner, target_owner, token_owner
@@ -71,11 +70,6 @@ class SealedValues:
         self._keys = keys
         self._client: Any = client
         self._scripts = Scripts(client)
-
-    def locations(self) -> list[dict[bytes, bytes]]:
-        """Return `locations_at_rest`: `every` may miss values of a plugin that is being moved."""
-        with store_errors():
-            return locations_at_rest(self._client, self._keys)
 
     def count(self) -> int:
         """Return roughly how many keys `every` goes through."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from relay.store.key_names import PARTITIONED, PREFIX, SHARED, SHARED_ROOT, TRAIL
-from relay.store.old_names import OLD_MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,8 +27,6 @@ _ENTRIES: Final = TRAIL["audit_entries"]
 #: Allows adding entries to audit trails: no other command on the keys of entries, and none on those of checkpoints.
 _ADDING: Final = f"({' '.join(f'~{root}{_ENTRIES}' for root in _ROOTS)} +rpush)"
 _READING: Final = f"({' '.join(f'%R~{root}audit:*' for root in _ROOTS)} +get +lindex +llen +lrange)"
-#: Allows checking for keys of an earlier version, which had no roots.
-_LOOKING_BACK: Final = f"({' '.join(f'%R~{mark}' for mark in OLD_MARKS)} +exists)"
 _CONNECTION: Final = (
     *("auth", "hello", "ping", "select", "time", "info"),
     *("client|setinfo", "client|setname", "client|id"),
@@ -90,11 +87,11 @@ def users() -> tuple[User, ...]:
             (*store, *broker),
             (*_patterns_without(_TARGET_HEADS), *_BROKER_KEYS),
             channels,
-            (_ADDING, _LOOKING_BACK),
+            (_ADDING,),
         ),
         _user("worker", (*store, *broker), (f"{PREFIX}*", *_BROKER_KEYS), channels),
         _user("flower", broker, _BROKER_KEYS, _BROKER_CHANNELS),
-        _user(OPERATOR, (*store, *broker, *_INSPECTION), whole, channels, (_ADDING, _READING, _LOOKING_BACK)),
+        _user(OPERATOR, (*store, *broker, *_INSPECTION), whole, channels, (_ADDING, _READING)),
     )
 
 

@@ -132,7 +132,7 @@ class LocalRelay:
         """
         self.servers.start(supervisor, self._child)
         with suppress(Unavailable):  # the store is away, and the processes wait for it
-            agreed_client(self.settings, divides=True).close()
+            agreed_client(self.settings).close()
         for process in self.processes():
             supervisor.start(self._child(process))
 

@@ -114,7 +114,7 @@ class Alerting:
 
     def _of_webhooks(self, rules: AlertRules) -> Iterator[Condition]:
         holding = [name.split(" ", 1)[1].split("/") for name in self._alerts.holding() if "/" in name]
-        for plugin in self._watched.registry.plugins_at_rest():
+        for plugin in self._watched.registry.plugins():
             counted = self._watched.measures.recent(plugin, WINDOW_MINUTES)
             names = sorted({*counted, *(webhook for owner, webhook in holding if owner == plugin)})
             if plugin == rules.plugin:

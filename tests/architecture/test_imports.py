@@ -88,7 +88,6 @@ UNUSED = {
             "gevent": "runs workers' calls",
             "flower": "is a program of its own",
             "pycurl": "makes calls",
-            "relay.store.moving": "moves plugins, which a command does",
             **REGISTERS,
         },
     ),
@@ -97,7 +96,6 @@ UNUSED = {
         {
             "falcon": "answers HTTP requests",
             "relay.runtime": "wires the API and commands",
-            "relay.store.moving": "moves plugins, which a command does",
             **REGISTERS,
         },
     ),

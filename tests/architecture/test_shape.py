@@ -95,8 +95,8 @@ def test_only_the_server_clock_asks_for_a_server_s_time():
     """`TIME` names no key, so a cluster's client would ask any server, also one that does not answer."""
     asks = re.compile(r"""["']TIME["']|(?<!\btime)\.time\(\)""")
     asking = {path.relative_to(ROOT).as_posix() for path in modules() if asks.search(path.read_text("utf-8"))}
-    # Both ask one server: the primary of the trail, and a single server of an earlier version.
-    assert asking == {"relay/store/server_clock.py", "relay/store/trail.py", "relay/store/old_names.py"}
+    # The trail asks one server, its primary.
+    assert asking == {"relay/store/server_clock.py", "relay/store/trail.py"}
 
 
 def test_a_module_says_what_it_is():

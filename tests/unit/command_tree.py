@@ -105,8 +105,6 @@ GOOD: dict[tuple[str, ...], dict[str, str | tuple[str, ...]]] = {
     ("vault", "retire"): {"names": "data"},
     ("vault", "rotate"): {"names": "data"},
     ("partitions", "show"): {},
-    ("partitions", "move"): {"plugin": "acme"},
-    ("partitions", "adopt"): {},
     ("audit", "export"): {},
     ("audit", "verify"): {},
     ("audit", "tail"): {"follow": "--no-follow"},

@@ -61,7 +61,7 @@ class Site:
     def of(self, lanes):
         return [LaneBacklog(lane, 1, self.oldest_ms.get(lane)) for lane in lanes]
 
-    def plugins_at_rest(self):
+    def plugins(self):
         return ["acme", "ops"]
 
     def recent(self, plugin, minutes):

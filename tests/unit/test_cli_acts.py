@@ -53,8 +53,6 @@ ACTS = {
     ("vault", "retire"): Act.VAULT_RETIRE,
     ("vault", "rotate"): {Act.VAULT_ADD, Act.VAULT_PROMOTE, Act.VAULT_RESEAL, Act.VAULT_RETIRE},
     ("partitions", "show"): Act.PARTITION_SHOW,
-    ("partitions", "move"): Act.PARTITION_MOVE,
-    ("partitions", "adopt"): Act.PARTITION_ADOPT,
     ("audit", "export"): Act.AUDIT_EXPORT,
     ("audit", "verify"): Act.AUDIT_VERIFY,
     ("audit", "tail"): Act.AUDIT_TAIL,

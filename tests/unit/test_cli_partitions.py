@@ -1,4 +1,4 @@
-"""``relay partitions``: shows where partitions and plugins are, and moves a plugin."""
+"""``relay partitions``: shows where partitions and plugins are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 import pytest
 
 from relay.store.keyspace import Keyspace
-from relay.store.moving import PluginMoves
 from tests.receivers import closed_port
 from tests.store_keys import KEYS
 from tests.unit.cli import Cli, a_webhook
@@ -28,7 +27,6 @@ def test_one_partition_has_every_plugin_and_says_so(cli, valkey):
         "plugins": ["acme", "other"],
         "pending": 2,
         "records": 3,
-        "moving": [],
     }
     result = cli.run("partitions", "show")
     assert result.exit_code == 0
@@ -74,53 +72,3 @@ def test_a_server_that_is_away_is_an_error(cli, form):
     result = away.run("partitions", "show", "--output", form)
     assert result.exit_code == 1
     assert "Is it running?" in result.stderr
-
-
-@pytest.fixture
-def divided(cli, monkeypatch):
-    """Commands for a store of four partitions, with a plugin ``acme`` that has a call; moves do not wait."""
-    monkeypatch.setitem(PluginMoves.__init__.__kwdefaults__, "learnt_s", 0.0)
-    divided = Cli(cli.url, cli.directory, cli.keys | {"RELAY_PARTITIONS": "4"})
-    divided.apply(a_webhook())
-    return divided
-
-
-def partition_with(cli, plugin):
-    return next(row["number"] for row in cli.json("partitions", "show") if plugin in row["plugins"])
-
-
-def test_a_paused_plugin_is_moved_and_its_calls_are_found_by_their_old_ids(divided):
-    ref = trigger(divided, "--async")["referenceId"]
-    divided.json("webhooks", "pause", "ping", "--plugin", "acme")
-    source = partition_with(divided, "acme")
-    target = (source + 1) % 4
-    moved = divided.json("partitions", "move", "acme", "--to", str(target))
-    assert (moved["plugins"], moved["source"], moved["target"]) == (["acme"], source, target)
-    assert moved["keys"] > 5
-    assert partition_with(divided, "acme") == target
-    assert divided.json("invocations", "show", ref)["state"] == "queued"
-    again = divided.run("partitions", "move", "acme", "--to", str(target))
-    assert again.stdout == f"Already in partition {target}: acme.\n"
-    assert divided.json("partitions", "move", "acme")["target"] == source, "without --to it goes home"
-
-
-def test_a_plugin_that_is_not_paused_is_not_moved(divided):
-    target = (partition_with(divided, "acme") + 1) % 4
-    result = divided.run("partitions", "move", "acme", "--to", str(target))
-    assert result.exit_code == 1
-    assert "Not paused: acme/ping. Pause every webhook of the plugin (`relay webhooks pause`)" in result.stderr
-
-
-def test_a_plugin_that_there_is_not_is_not_moved(divided):
-    result = divided.run("partitions", "move", "acmee")
-    assert result.exit_code == 2
-    assert "acme" in result.stderr
-
-
-@pytest.mark.parametrize(("partitions", "words"), [("4", "partitions 0 to 3"), ("1", "one partition")])
-def test_a_partition_that_there_is_not_is_refused(cli, partitions, words):
-    some = Cli(cli.url, cli.directory, cli.keys | {"RELAY_PARTITIONS": partitions})
-    some.apply(a_webhook())
-    result = some.run("partitions", "move", "acme", "--to", "4")
-    assert result.exit_code == 2
-    assert words in " ".join(result.stderr.split())

@@ -9,9 +9,7 @@ import pytest
 from dotenv import dotenv_values
 from redis.backoff import NoBackoff
 
-from relay.reference_id import bucket_of_plugin
 from relay.store.api_keys import KEY_AGE_S
-from relay.store.bucket_locations import BucketLocation, MoveStep, table_key
 from relay.up import demo
 from relay.up.datadir import DataDir
 from tests.faulty_server import Fault, faulty_server
@@ -109,24 +107,6 @@ def test_whatever_request_fails_what_a_command_made_is_told_or_not_there(site, p
             left.append(everything_is_told(before, after, result, away=fault is Fault.LOST))
     if fault is Fault.LOST:
         assert any(left), "no reply was lost to what makes something"
-
-
-@pytest.mark.parametrize("path", MAKING, ids=" ".join)
-def test_of_a_plugin_that_is_moved_nothing_is_made_untold(site, path, empty_server):
-    bucket = bucket_of_plugin("acme")
-    home = bucket % 2
-    line = arguments(site, path, **ANEW.get(path, {}))
-    before = Made(site)
-    with empty_server.client() as client:
-        client.hset(table_key(home), str(bucket), BucketLocation(1 - home, MoveStep.COPYING, home).to_text())
-        result = site.cli.run(*line)
-        client.delete(table_key(home))
-    assert everything_is_told(before, Made(site), result) is (path == ("keys", "rotate")), (
-        "that needs nothing of the plugin's"
-    )
-    if path != ("keys", "rotate"):
-        assert result.exit_code == 1
-        assert "is being moved to another partition" in result.stderr
 
 
 @pytest.mark.parametrize("form", ["table", "json"])
