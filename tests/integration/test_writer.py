@@ -464,7 +464,13 @@ def test_a_message_that_the_writer_leaves_on_a_lane_runs_nothing_and_stops_nobod
 
     call = base64.b64encode(json.dumps([[["no-id", {"$ref": "x"}, 7]], {}, {}]).encode()).decode()
     foreign = base64.b64encode(b"[[], {}, {}]").decode()
-    follow = {"task": "os.system", "args": ["true"], "kwargs": {}, "options": {"queue": "interactive"}, "immutable": True}
+    follow = {
+        "task": "os.system",
+        "args": ["true"],
+        "kwargs": {},
+        "options": {"queue": "interactive"},
+        "immutable": True,
+    }
     _, genuine = harness.work.runtime.publisher.messages(["bulk"], 0)[0]
     linked = json.loads(genuine)
     embed = {"callbacks": [follow], "errbacks": None, "chain": [follow], "chord": None}

@@ -53,7 +53,16 @@ def forged():
             yield f"embedded {name}={other!r}", with_body(message, [args, kwargs, {**embed, name: other}])
     yield "another member embedded", with_body(message, [args, kwargs, {**embed, "links": [1]}])
     yield "keyword arguments", with_body(message, [args, {"lane": "bulk"}, embed])
-    for other in ([], ["bulk"], ["bulk", 0, 0], ["nowhere", 0], [0, "bulk"], ["bulk", True], ["bulk", "0"], [["bulk"], 0]):
+    for other in (
+        [],
+        ["bulk"],
+        ["bulk", 0, 0],
+        ["nowhere", 0],
+        [0, "bulk"],
+        ["bulk", True],
+        ["bulk", "0"],
+        [["bulk"], 0],
+    ):
         yield f"arguments {other}", with_body(message, [other, kwargs, embed])
     for member in ("body", "content-type", "headers", "properties"):
         yield f"without {member}", {name: value for name, value in message.items() if name != member}
