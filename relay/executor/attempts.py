@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from relay.executor.active_calls import ActiveCall
     from relay.executor.chain_evaluation import ChainEvaluator
+    from relay.executor.claiming import Claimer
     from relay.executor.conclusion import Conclusion
     from relay.executor.slots import Slots
     from relay.executor.watch import CallWatch
@@ -38,12 +39,13 @@ class Attempts:
     ``go_on`` gets the calls that may run because others have ended; ``let_go`` gets the ids of calls that have ended.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a process, wired in one place
         self,
         store: InvocationStore,
         sender: Sender,
         conclusion: Conclusion,
         evaluator: ChainEvaluator,
+        claimer: Claimer,
         slots: Slots,
         watch: CallWatch,
         *,
@@ -53,6 +55,7 @@ class Attempts:
         self._sender = sender
         self._conclusion = conclusion
         self._evaluator = evaluator
+        self._claimer = claimer
         self._slots = slots
         self._go_on = go_on
         self._let_go = let_go
@@ -114,6 +117,8 @@ class Attempts:
         """Send a call, or make its chain's next step; return None if it was given back, or waits for that step."""
         call, sent_at_ms = active.call, self._sent_at_ms(active)
         if isinstance(call, Prepared):
+            if self._is_late(active):
+                return None
             self._watch.sending(active)
             answer = active.answer = self._sender.send(
                 call.request, gate=active.gate, deadline_s=active.gate.deadline_s, repeatable=call.shape.repeatable
@@ -126,6 +131,15 @@ class Attempts:
         if isinstance(call, ChainEvaluation):
             return self._advance(active, call)
         return unsendable(call, active.claim_token, sent_at_ms)
+
+    def _is_late(self, active: ActiveCall) -> bool:
+        """Give a call back if most of its time is over before it was tried, since that says nothing of its endpoint."""
+        spare_s = active.gate.deadline_s - boot_time_s()
+        if spare_s >= active.call.record.timeout_ms / 2000 or active.released or not active.gate.shut():
+            return active.released
+        active.released = True
+        self._claimer.give_back_soon(active.claim_token, active.reference_id)
+        return True
 
     def _salvage(self, active: ActiveCall, error: Exception) -> Settlement | None:
         """Make the settlement of a call that a fault of the relay stopped; None if its lease is to end instead."""

@@ -33,10 +33,16 @@ class ClaimGrant:
     claimed: Claimed
     begun_s: float
     answered_s: float
+    margin_s: float
 
     def active_call(self, call: Call) -> ActiveCall:
-        """Make the `ActiveCall` of a granted call. Its deadline counts from before the claim was sent."""
-        gate = Gate(self.begun_s + call.record.timeout_ms / 1000)
+        """Make the `ActiveCall` of a granted call.
+
+        A reply that took long costs the call none of its time, as far as half the margin of its lease, which counts
+        from before the claim was sent, makes up for it. The other half is left for settling.
+        """
+        timeout_s = call.record.timeout_ms / 1000
+        gate = Gate(timeout_s + min(self.answered_s, self.begun_s + self.margin_s / 2))
         return ActiveCall(
             call,
             webhook_of(call.record),
@@ -55,11 +61,12 @@ class Claimer:
         self._store = store
         self._publish = publish
         self._under_way = 0  # claims without a reply yet
+        self._unsent: dict[str, list[str]] = {}  # by claim token: calls that are soon given back
 
     @property
     def busy(self) -> bool:
-        """Whether a claim has no reply yet."""
-        return self._under_way > 0
+        """Whether a claim has no reply yet, or a call is still to be given back."""
+        return self._under_way > 0 or bool(self._unsent)
 
     def claim(self, reference_ids: Sequence[str], full: Sequence[str], park: Sequence[str]) -> ClaimGrant:
         """Claim calls to send them; park those whose records were read as ``full``, and those in ``park``.
@@ -72,11 +79,12 @@ class Claimer:
         try:
             claimed = self._store.claim(reference_ids, claim_token, full=full, park=park)
         except BaseException:
-            gevent.spawn(self._give_back_surely, reference_ids, claim_token)
+            for reference_id in reference_ids:
+                self.give_back_soon(claim_token, reference_id)
             raise
         finally:
             self._under_way -= 1
-        return ClaimGrant(claim_token, claimed, begun_s, boot_time_s())
+        return ClaimGrant(claim_token, claimed, begun_s, boot_time_s(), self._store.lease_margin_s)
 
     def give_back(self, by_token: Mapping[str, Sequence[str]]) -> None:
         """Try once to give back calls that were not sent; if that fails, their leases end."""
@@ -86,9 +94,16 @@ class Claimer:
             except Exception as error:  # noqa: BLE001 - the calls of other claims are still to be given back
                 Failures("release", calls=len(reference_ids)).note(error)
 
-    def _give_back_surely(self, reference_ids: Sequence[str], claim_token: str) -> None:
+    def give_back_soon(self, claim_token: str, reference_id: str) -> None:
+        """Give back a call of which nothing was sent, as soon as the store can be reached."""
+        self._unsent.setdefault(claim_token, []).append(reference_id)
+        if len(self._unsent[claim_token]) == 1:
+            gevent.spawn(self._give_back_surely, claim_token)
+
+    def _give_back_surely(self, claim_token: str) -> None:
         end_s = boot_time_s() + GIVE_BACK_S
-        gevent.sleep(loops.RETRY_S)  # the claim itself may still be on its way
+        gevent.sleep(loops.RETRY_S)  # the claim itself may still be on its way, or the store slow
+        reference_ids = self._unsent[claim_token]
         try:
             ready = repeat_until_done(
                 lambda: self._store.release(reference_ids, claim_token),
@@ -99,4 +114,6 @@ class Claimer:
             )
         except Exception:  # noqa: BLE001 - it was logged; the leases end
             return
+        finally:
+            del self._unsent[claim_token]
         self._publish(ready)

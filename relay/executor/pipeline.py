@@ -70,7 +70,15 @@ class Executor:
         self._slots = Slots(max_in_flight)
         self._claimer = Claimer(store, self._publish)
         self._attempts = Attempts(
-            store, sender, conclusion, evaluator, self._slots, watch, go_on=self._go_on, let_go=self._let_go
+            store,
+            sender,
+            conclusion,
+            evaluator,
+            self._claimer,
+            self._slots,
+            watch,
+            go_on=self._go_on,
+            let_go=self._let_go,
         )
         self.waking = Waking(store.parked_calls, self._slots, self._lanes, self._go_on)
         self._watch = watch

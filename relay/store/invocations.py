@@ -138,6 +138,11 @@ class InvocationStore(RecordReader):
         return args + group_args(news, lanes, max_age_ms=limits.max_age_ms)
 
     @property
+    def lease_margin_s(self) -> float:
+        """How many seconds longer than its timeout a call is leased."""
+        return self._lease_margin_ms / 1000
+
+    @property
     def is_divided(self) -> bool:
         """Whether there are several partitions."""
         return self._keys.partitions > 1

@@ -6,6 +6,7 @@ import itertools
 from collections import deque
 from contextlib import contextmanager, suppress
 
+import gevent
 import redis
 from redis.client import Pipeline
 
@@ -26,6 +27,12 @@ class Faults:
         self._first = self._last = -1
         self._errors = None
         self._moment = BEFORE
+        self._slow = {}  # number of a point -> seconds by which the store's reply is late
+
+    def delay(self, numbers, seconds):
+        """Delay the replies of the store at these points, counted from now."""
+        self.passed.clear()
+        self._slow = dict.fromkeys(numbers, seconds)
 
     def arm(self, first, errors, moment=BEFORE, *, points=1):
         """Raise ``errors``, one after another, at this many ``points``, beginning with point number ``first``."""
@@ -36,6 +43,7 @@ class Faults:
 
     def disarm(self):
         self._first = self._last = -1
+        self._slow = {}
 
     @property
     def going_on(self):
@@ -49,6 +57,8 @@ class Faults:
         if self._moment == BEFORE:
             self._strike(number)
         yield
+        if kind == STORE:
+            gevent.sleep(self._slow.get(number, 0.0))
         if self._moment == AFTER:
             self._strike(number)
 

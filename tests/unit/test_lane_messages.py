@@ -41,6 +41,10 @@ def forged():
                 changed = copy.deepcopy(message)
                 del changed[part][name]
                 yield f"{part} without {name}", changed
+    yield from forged_bodies(message)
+
+
+def forged_bodies(message):
     changed = copy.deepcopy(message)
     changed["headers"]["replaced"] = "x"
     yield "another header", changed
