@@ -11,10 +11,12 @@ from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import gevent
 import orjson
 from celery import Celery
 from gevent.monkey import is_module_patched
 from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu.utils import functional
 
 from relay.queue import LANES, task_message
 from relay.telemetry import log
@@ -32,6 +34,8 @@ def use_checked_transports() -> None:
     """Make kombu's Redis transports check the messages of lanes; to be called before the first connection is made."""
     if is_module_patched("select"):  # in a worker, not in Flower beside it
         redis.poll = LanePoller
+        # Celery loads this module before it lets gevent patch `time`: waiting for the broker would stop the process.
+        functional.sleep = gevent.sleep
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
     TRANSPORT_ALIASES["sentinel"] = f"{__name__}:SentinelTransport"
