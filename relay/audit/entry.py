@@ -53,6 +53,7 @@ class Act(StrEnum):
     AUDIT_VERIFY = "audit_verify"
     AUDIT_TAIL = "audit_tail"
     PARTITION_SHOW = "partition_show"
+    PARTITION_DIVIDE = "partition_divide"  # subject: the number of partitions
     DOCTOR = "doctor"
 
 

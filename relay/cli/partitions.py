@@ -1,26 +1,42 @@
-"""``relay partitions``: shows the parts of the store."""
+"""``relay partitions``: shows the parts of the store, and divides a store that has one."""
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import asdict
+from contextlib import closing, nullcontext, suppress
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Final
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
 
+from relay.audit.actor import act_as_operator
 from relay.audit.entry import Act
 from relay.cli.command_runtime import command_runtime
 from relay.cli.output import bad, screened, table_of
 from relay.errors import Unavailable
-from relay.settings import Settings
+from relay.settings import ENV_FILE, Secret, Settings
+from relay.settings.env_file import read_env_file
+from relay.settings.kinds import MOST_PARTITIONS
+from relay.settings.names import PARTITIONS
+from relay.store.audit_writer import AuditWriter
 from relay.store.connection import connect
+from relay.store.dividing import Division
 from relay.store.partition_states import partition_states
+from relay.text.server_addresses import is_cluster
+from relay.up.alone import server_alone
+from relay.up.datadir import DataDir
+from relay.up.embedded import admin_url
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from redis import Redis
+
     from relay.cli.output import Screen
     from relay.store.partition_states import PartitionState
+    from relay.store.store_counts import StoreCounts
 
 _COLUMNS: Final = ("root", "server", "pending", "records", "plugins")
 
@@ -48,6 +64,52 @@ def show(screen: Screen, data_dir: Path) -> None:
         screen.note("The store has one partition: every plugin is in it.")
     if away := sum(state.server is None for state in found):
         screen.note(f"The servers of {away} of {len(found)} partitions cannot be reached: calls of their plugins wait.")
+
+
+@partitions.command()
+@click.argument("number", type=click.IntRange(2, MOST_PARTITIONS))
+@screened
+def divide(screen: Screen, data_dir: Path, number: int) -> None:
+    """Divide a store that has one partition into NUMBER, for good.
+
+    Every process of the relay has to be stopped, and the server's user must have all rights (that of `relay up` is
+    started for the command). It may be interrupted and given again: until it has ended, no process starts.
+    """
+    settings = Settings.for_command(data_dir)
+    act_as_operator(settings.operator)
+    url = settings.store_url.reveal()
+    is_embedded = admin_url(data_dir, url) is not None and not is_cluster(url)
+    with (
+        server_alone(data_dir) if is_embedded else nullcontext(url) as own,
+        closing(connect(replace(settings, store_url=Secret(own)))) as client,
+    ):
+        counts = _divide(client, number, settings.store_replicas)
+    saved = read_env_file(data_dir / ENV_FILE)
+    if saved:
+        DataDir(data_dir).write_environ({**saved, PARTITIONS: str(number)})
+    screen.show({"partitions": number, **asdict(counts)}, lambda: Text(_sentence(number, counts)))
+
+
+def _divide(client: Redis, number: int, replicas: int) -> StoreCounts:
+    division, console = Division(client, number, replicas), Console(stderr=True)
+    columns = (TextColumn("dividing"), BarColumn(), MofNCompleteColumn())
+    with AuditWriter(client).writing(Act.PARTITION_DIVIDE, subject=str(number)):
+        if division.begin():
+            with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+                bar = progress.add_task("", total=division.size())
+                for examined in division.steps():
+                    progress.advance(bar, examined)
+            division.finish()
+    return division.counts()
+
+
+def _sentence(number: int, counts: StoreCounts) -> str:
+    return (
+        f"The store has {number} partitions, and what it had before. Plugins: {counts.plugins}, records:"
+        f" {counts.records}, calls that are not final: {counts.pending}.\n"
+        f"Start every process with {PARTITIONS}={number}. To go on to a cluster, start the server as its first primary,"
+        " add others, and move slots to them: docs/scaling.md"
+    )
 
 
 def _line(state: PartitionState) -> list[object]:

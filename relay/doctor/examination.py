@@ -17,12 +17,10 @@ from relay.doctor.servers import examine_servers
 from relay.errors import SettingsError, Unavailable
 from relay.queue import LANES
 from relay.settings import ENV_FILE, Settings, unknown_names
-from relay.settings.private_file import read_private_file
 from relay.store.backlog import Backlog
 from relay.store.health import read_health
-from relay.text.server_addresses import places_in
 from relay.up.datadir import RING_FILES, SECRET_FILES
-from relay.up.embedded import ADMIN_URL_FILE, CONFIGURATION_FILE
+from relay.up.embedded import ADMIN_URL_FILE, CONFIGURATION_FILE, admin_url
 from relay.vault import Vault
 
 if TYPE_CHECKING:
@@ -51,7 +49,8 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
         yield from examine_installation(data_dir)
     yield examine_egress(settings)
     try:
-        health = read_health(settings.store_url.reveal(), _admin_url(data_dir, settings), runtime.keyspace)
+        url = settings.store_url.reveal()
+        health = read_health(url, admin_url(data_dir, url), runtime.keyspace)
     except Unavailable as error:
         yield Finding("redis", Level.PROBLEM, error.message, "Start it, or correct RELAY_REDIS_URL and its password.")
         yield from _key_rings(settings)
@@ -112,15 +111,6 @@ def _data_dir(data_dir: Path) -> Iterator[Finding]:
         f"the keys are in {' and '.join(RING_FILES.values())}",
         "Back them up apart from the data: without them registrations and contents are lost.",
     )
-
-
-def _admin_url(data_dir: Path, settings: Settings) -> str | None:
-    """Return the administrator's address that `relay up` wrote, if it is of the server that is checked."""
-    path = data_dir / ADMIN_URL_FILE
-    if not path.exists():
-        return None
-    url = read_private_file(path)
-    return url if places_in(settings.store_url.reveal()) == places_in(url) else None
 
 
 def _key_rings(settings: Settings) -> Iterator[Finding]:

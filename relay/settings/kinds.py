@@ -27,6 +27,7 @@ _FALSE: Final = ("", "0", "false", "no", "off")
 _MIN_RETENTION_S: Final = 86_400  # an Idempotency-Key is honoured for 24 h, and needs its record
 _MAX_RETENTION_S: Final = 10 * 366 * 86_400
 _MAX_NAME_CHARS: Final = 64
+MOST_PARTITIONS: Final = 100
 
 
 class Secret:
@@ -153,7 +154,7 @@ def number(least: int, most: int) -> Callable[[str], int]:
 
 def partitions(text: str) -> int | None:
     """Read a number of partitions; None if empty."""
-    return number(1, 100)(text) if text else None
+    return number(1, MOST_PARTITIONS)(text) if text else None
 
 
 def processor(text: str) -> int | None:

@@ -1,6 +1,7 @@
 """Makes every process use the number of partitions that the store's first process wrote down.
 
-A process with another number would look for keys in the wrong partitions.
+A process with another number would look for keys in the wrong partitions. While the store is being divided, a mark
+stands in place of the number, and no process starts.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 #: The number of partitions of a cluster, unless a setting gives another.
 CLUSTER_PARTITIONS: Final = 16
+#: What the key of the number begins with while the store is being divided (relay/store/dividing.py).
+#: The number that it will have, and counts, follow.
+DIVIDING: Final = b"dividing:"
 
 
 def partitions_of(settings: Settings) -> int:
@@ -53,32 +57,43 @@ def agree_on_partitions(client: Redis, count: int) -> Redis:
     """Compare ``count`` with the number of partitions in the store, or write it there; return the client.
 
     Raises:
-        SettingsError: the store has another number of partitions.
+        SettingsError: the store has another number of partitions, or is being divided.
         Unavailable: the store is away.
     """
     any_client: Any = client
     with store_errors():
         found = any_client.get(keyspace.partitions())
-        if found is None and count > 1 and not _has_one_partition(any_client, count):
+        one = found is None and count > 1 and _has_one_partition(any_client, count)
+        if found is None and count > 1 and not one:
             any_client.set(keyspace.partitions(), count, nx=True)
             found = any_client.get(keyspace.partitions())
-    if int(found or 1) != count:
-        raise SettingsError(_mismatch_text(count, int(found or 1)))
+    if refusal := _refusal(found, count):
+        more = f" To have {count}, stop every process, then: relay partitions divide {count}" if one else ""
+        raise SettingsError(refusal + more)
     return client
 
 
-def _mismatch_text(count: int, found: int) -> str:
-    return f"RELAY_PARTITIONS is {count}, but the store has {found}: use {found} for every process and command."
+def _refusal(found: bytes | None, count: int) -> str:
+    """Return why a process with ``count`` partitions may not use a store that has ``found``; empty if it may."""
+    if found is not None and found.startswith(DIVIDING):
+        target = int(found.removeprefix(DIVIDING).split()[0])
+        return (
+            f"The store is being divided into {target} partitions: wait until that is done; if it was interrupted, run"
+            f" again: relay partitions divide {target}"
+        )
+    has = int(found or 1)
+    if has == count:
+        return ""
+    return f"RELAY_PARTITIONS is {count}, but the store has {has}: use {has} for every process and command."
 
 
 def _check_on_connect(connection: Any) -> None:
     """Check the number of partitions on a new connection, before any other command."""
     connection.on_connect()
     connection.send_command("GET", keyspace.partitions())
-    found = int(connection.read_response() or 1)
-    if found != 1:
+    if refusal := _refusal(connection.read_response(), 1):
         connection.disconnect()
-        raise Unavailable(_mismatch_text(1, found))
+        raise Unavailable(refusal)
 
 
 def _has_one_partition(client: Any, count: int) -> bool:

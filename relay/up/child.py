@@ -18,6 +18,9 @@ from relay.up.log_file import open_log, put_aside
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+#: The environment variable by which a start finds processes that an earlier, killed one left running.
+MARK: Final = "WEBHOOK_RELAY_UP"
+_LEFTOVERS_S: Final = 5.0
 _IS_LINUX: Final = sys.platform == "linux"
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -92,6 +95,14 @@ class Child:
         if self.is_running() and self._process:
             self._process.terminate()
 
+    def stop(self, wait_s: float) -> None:
+        """Ask the process to stop, and kill its group if it takes longer than ``wait_s``."""
+        self.ask_to_stop()
+        if self._process:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(wait_s)
+        self.kill()
+
     def kill(self) -> None:
         """Send SIGKILL to the whole process group."""
         if self._process:
@@ -113,7 +124,18 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def leftovers(mark: str) -> list[int]:
+def end_leftovers(data_dir: Path) -> None:
+    """End the processes that an earlier start on this directory left running when it was killed."""
+    mark = f"{MARK}={data_dir}"
+    deadline_s = time.monotonic() + _LEFTOVERS_S
+    while pids := _leftovers(mark):
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM if time.monotonic() < deadline_s else signal.SIGKILL)
+        time.sleep(0.2)
+
+
+def _leftovers(mark: str) -> list[int]:
     """Return the ids of processes with ``mark`` (``NAME=value``) in their environment: an earlier start left them.
 
     Only on Linux, where a process shows its environment to its user; elsewhere none are found.

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from relay.errors import SettingsError, Unavailable
+from relay.settings.private_file import read_private_file
 from relay.store.health import answers
 from relay.text.hosts import LOOPBACK
+from relay.text.server_addresses import places_in
 from relay.up import access
 
 if TYPE_CHECKING:
@@ -92,6 +94,15 @@ class EmbeddedServer:
             if not is_wanted() or time.monotonic() > deadline_s:
                 raise Unavailable("The embedded server did not start: its log in the data directory says why.")
             time.sleep(_POLL_S)
+
+
+def admin_url(data_dir: Path, url: str) -> str | None:
+    """Return the administrator's address that `relay up` wrote, if it is of the server at ``url``."""
+    path = data_dir / ADMIN_URL_FILE
+    if not path.exists():
+        return None
+    own = read_private_file(path)
+    return own if places_in(url) == places_in(own) else None
 
 
 def made_passwords(directory: DataDir) -> dict[str, str]:

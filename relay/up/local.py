@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import secrets
-import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -31,7 +30,7 @@ from relay.store.health import read_workers
 from relay.store.partitions import agreed_client
 from relay.text.hosts import LOOPBACK
 from relay.up import processes
-from relay.up.child import Child, leftovers
+from relay.up.child import MARK, Child, end_leftovers
 from relay.up.datadir import AUDIT_PUBLIC_FILE, RING_FILES, SECRET_FILES, DataDir
 from relay.up.kept_settings import kept_settings
 from relay.up.ports import CAN_BE_SHARED, listeners_on
@@ -45,9 +44,6 @@ if TYPE_CHECKING:
     from relay.up.processes import Process
     from relay.up.supervisor import Supervisor
 
-#: The environment variable by which a start finds processes that an earlier, killed one left running.
-_MARK: Final = "WEBHOOK_RELAY_UP"
-_LEFTOVERS_S: Final = 5.0
 _READY_S: Final = 120.0
 _PROBE_S: Final = 2.0
 _HOPELESS_DEATHS: Final = 4
@@ -92,7 +88,7 @@ class LocalRelay:
             raise SettingsError("Several API processes share a port, which this system cannot do: leave --api out.")
         directory = DataDir.make(data_dir)
         lock = directory.lock()
-        _end_leftovers(directory)
+        end_leftovers(directory.path)
         plan = _with_ports(plan, directory.ports)
         given = child_environ({})
         kept = kept_settings(directory, given)
@@ -190,7 +186,7 @@ class LocalRelay:
             **self._settings_with_ring_files(),
             **self._address_for(process),
             **process.extra,
-            _MARK: str(self.directory.path),
+            MARK: str(self.directory.path),
             "PYTHONPATH": os.pathsep.join(filter(None, (root, child_environ({}).get("PYTHONPATH")))),
             "PYTHONUNBUFFERED": "1",
         }
@@ -251,17 +247,6 @@ def _refuse_new_keys() -> str:
 
 def _new_flower_auth() -> str:
     return f"relay:{secrets.token_urlsafe(24)}"
-
-
-def _end_leftovers(directory: DataDir) -> None:
-    """End the processes that an earlier start on this directory left running when it was killed."""
-    mark = f"{_MARK}={directory.path}"
-    deadline_s = time.monotonic() + _LEFTOVERS_S
-    while pids := leftovers(mark):
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM if time.monotonic() < deadline_s else signal.SIGKILL)
-        time.sleep(0.2)
 
 
 def _is_ok(url: str) -> bool:

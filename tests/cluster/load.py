@@ -56,6 +56,12 @@ class Load:
         self._stop.set()
         self._thread.join()
 
+    def go_on(self) -> None:
+        """Trigger again after ``stop``."""
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
     def wait_for(self, more: int) -> None:
         """Wait until this many more calls were accepted."""
         wanted = len(self.accepted) + more

@@ -19,7 +19,7 @@ from dotenv import dotenv_values
 
 from bench.ports import free_port
 from relay.client import Relay
-from tests.e2e.conftest import RunningRelay, start_relay, stop_relay
+from tests.e2e.conftest import RunningRelay, relay_command, start_relay, stop_relay
 from tests.processes import command_line, lives
 from tests.timing import BUSY_S, wait_until
 from tests.tools import require_curl
@@ -133,7 +133,7 @@ def test_the_demo_s_traffic_calls_its_webhooks_and_some_calls_fail(busy):
     wait_until(has_called, 120, otherwise="nothing was called, or nothing failed", every_s=0.2)
 
 
-def test_each_start_finds_everything_again_whether_the_one_before_ended_or_was_killed(busy, endpoint):
+def test_each_start_finds_everything_again_though_the_one_before_was_killed_or_the_store_divided(busy, endpoint):
     """A stop leaves nothing; processes that a kill leaves end, and do not hinder the next start."""
     process, relay = busy
     relay.apply("shop", [{"id": "echo", "url": f"{endpoint.base_url}/echo", "method": "POST"}])
@@ -153,6 +153,16 @@ def test_each_start_finds_everything_again_whether_the_one_before_ended_or_was_k
     try:
         survivors = [each for each in everything_of(again) if again.pid not in {each.pid, *map(pid_of, each.parents())}]
         assert survivors == []
+        assert_goes_on(again, key, reference_id)
+    finally:
+        assert stop_relay(process) == 0
+
+    divide = [relay_command(), "--data-dir", str(relay.data_dir), "partitions", "divide", "4"]
+    wait_until(lambda: subprocess.run(divide, capture_output=True, check=False).returncode == 0, every_s=1)
+    assert everything_of(relay) == []
+    process, again = start_relay(relay.data_dir, keeps_settings=True)
+    try:
+        assert "RELAY_PARTITIONS=4" in output_of(again)
         assert_goes_on(again, key, reference_id)
     finally:
         assert stop_relay(process) == 0

@@ -105,6 +105,7 @@ GOOD: dict[tuple[str, ...], dict[str, str | tuple[str, ...]]] = {
     ("vault", "retire"): {"names": "data"},
     ("vault", "rotate"): {"names": "data"},
     ("partitions", "show"): {},
+    ("partitions", "divide"): {"number": "2"},
     ("audit", "export"): {},
     ("audit", "verify"): {},
     ("audit", "tail"): {"follow": "--no-follow"},
@@ -140,7 +141,7 @@ VALUES = frozenset(
         *("data", "headers", "query_params", "scopes", "origins", "name", "lifetime_s", "overlap_s", "is_async"),
         *("wait_s", "delay_s", "states", "status", "outcome", "failed", "with_replayed", "since_ms", "until_ms"),
         *("limit", "grouped", "kind", "with_payload", "from_file", "include_uncertain", "most", "rate", "followed"),
-        *("once", "target", "give_up"),
+        *("once", "give_up", "number"),
     }
 )
 #: Parameters that mean something else in one command.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from relay.store import keyspace
+from relay.store.partitions import DIVIDING
 from tests.unit.cli import Cli, a_webhook
 from tests.unit.command_tree import LEAVES, arguments
 
-#: Commands that use no store. `vault promote`: nothing is left to promote.
-WITHOUT = {("up",), ("settings",), ("audit", "key"), ("vault", "promote")}
+#: Commands that use no store, and the one that changes the number. `vault promote`: nothing is left to promote.
+WITHOUT = {("up",), ("settings",), ("audit", "key"), ("partitions", "divide"), ("vault", "promote")}
 ASKING = [path for path in LEAVES if path not in WITHOUT]
 LIST = ("webhooks", "list", "--plugin", "acme")
 IDS = [" ".join(path) for path in ASKING]
@@ -32,6 +33,20 @@ def test_a_command_with_another_number_is_refused_and_changes_nothing(site, valk
     assert everything(valkey_server) == before
 
 
+@pytest.mark.parametrize("path", ASKING, ids=IDS)
+def test_while_the_store_is_divided_a_command_is_refused_and_changes_nothing(site, valkey_server, path):
+    with valkey_server.client() as client:
+        client.set(keyspace.partitions(), DIVIDING + b"2 1 1 1 1")
+        try:
+            before = everything(valkey_server)
+            result = site.cli.run(*arguments(site, path), text="a-new-secret")
+            assert result.exit_code == 1
+            assert "is being divided into 2 partitions" in " ".join(result.stderr.split())
+            assert everything(valkey_server) == before
+        finally:
+            client.set(keyspace.partitions(), 2)
+
+
 def test_the_error_has_a_code_for_programs(site):
     other = Cli(site.cli.url, site.cli.directory, site.cli.keys | {"RELAY_PARTITIONS": "4"})
     assert other.json("webhooks", "list", "--plugin", "acme", exit_code=1)["code"] == "bad_settings"
@@ -42,7 +57,9 @@ def test_a_store_with_one_partition_keeps_it(cli, valkey):
     divided = Cli(cli.url, cli.directory, cli.keys | {"RELAY_PARTITIONS": "4"})
     result = divided.run(*LIST)
     assert result.exit_code == 1
-    assert "RELAY_PARTITIONS is 4, but the store has 1: use 1" in result.stderr
+    said = " ".join(result.stderr.split())
+    assert "RELAY_PARTITIONS is 4, but the store has 1: use 1" in said
+    assert "stop every process, then: relay partitions divide 4" in said
     with valkey.client() as client:
         assert not client.exists(keyspace.partitions())
     assert [row["id"] for row in cli.json(*LIST)] == ["ping"]

@@ -1,4 +1,4 @@
-"""``relay partitions``: shows where partitions and plugins are."""
+"""``relay partitions``: shows where partitions and plugins are, and divides a store."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 import pytest
 
 from relay.store.keyspace import Keyspace
+from relay.store.store_counts import StoreCounts
+from relay.store.workers import Workers
 from tests.receivers import closed_port
 from tests.store_keys import KEYS
 from tests.unit.cli import Cli, a_webhook
@@ -72,3 +74,53 @@ def test_a_server_that_is_away_is_an_error(cli, form):
     result = away.run("partitions", "show", "--output", form)
     assert result.exit_code == 1
     assert "Is it running?" in result.stderr
+
+
+def test_a_store_is_divided_and_everything_is_found(cli, valkey):
+    for plugin in ("acme", "globex", "initech"):
+        cli.apply(a_webhook(), plugin=plugin)
+    made = [trigger(cli, "--async")["referenceId"] for _ in range(3)]
+    settle(cli, made[0])
+    result = cli.run("partitions", "divide", "4")
+    assert result.exit_code == 0
+    said = " ".join(result.stdout.split())
+    assert (
+        "The store has 4 partitions, and what it had before. Plugins: 3, records: 3, calls that are not final: 2."
+        in said
+    )
+    assert "Start every process with RELAY_PARTITIONS=4." in said
+    divided = Cli(cli.url, cli.directory, cli.keys | {"RELAY_PARTITIONS": "4"})
+    assert divided.json("invocations", "show", made[0])["state"] == "delivered"
+    rows = divided.json("partitions", "show")
+    assert [sorted(row["plugins"]) for row in rows] == [
+        sorted(each for each in ("acme", "globex", "initech") if Keyspace(4).partition_of(each) == number)
+        for number in range(4)
+    ]
+    assert divided.json("partitions", "divide", "4") == {
+        "partitions": 4,
+        "plugins": 3,
+        "records": 3,
+        "pending": 2,
+        "entries": divided_entries(valkey),
+    }
+    refused = divided.json("partitions", "divide", "8", exit_code=1)
+    assert (refused["code"], "permanent" in refused["message"]) == ("conflict", True)
+
+
+def divided_entries(valkey):
+    with valkey.client() as client:
+        return StoreCounts.read(client, Keyspace(4)).entries
+
+
+def test_a_store_that_is_used_is_not_divided_and_the_command_says_by_whom(cli, valkey):
+    cli.apply(a_webhook())
+    Workers(cli.runtime().client).beat("bulk1@here", ["bulk"])
+    result = cli.run("partitions", "divide", "4")
+    assert result.exit_code == 1
+    assert "Still running: worker bulk1@here. Stop every process" in " ".join(result.stderr.split())
+    assert [row["id"] for row in cli.json("webhooks", "list", "--plugin", "acme")] == ["ping"]
+
+
+@pytest.mark.parametrize("number", ["1", "101", "many"])
+def test_a_number_of_partitions_that_there_cannot_be_is_refused(cli, number):
+    assert cli.run("partitions", "divide", number).exit_code == 2
