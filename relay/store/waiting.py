@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TAKEN_BYTES: Final = 1024 * 1024
 
 
-class Taken(NamedTuple):
+class TakenCalls(NamedTuple):
     """What a worker took: the ids, the records of those that are not final, and whether calls are left."""
 
     reference_ids: list[str]
@@ -55,12 +55,12 @@ class WaitingCalls:
             left += to_publish(self._scripts.run("queue", args, group.root), partition)
         return left
 
-    def take(self, partition: int, lanes: Iterable[str], *, most: int) -> Taken:
+    def take(self, partition: int, lanes: Iterable[str], *, most: int) -> TakenCalls:
         """Take up to ``most`` calls of these lanes off their lists, those of the first lane first."""
         reply = self._scripts.run("take", [most, TAKEN_BYTES, *lanes], partition_root(partition))
         more, refs, rows = reply
         reference_ids = [ref.decode() for ref in refs]
-        return Taken(reference_ids, list(found_from(reference_ids, rows)), bool(more))
+        return TakenCalls(reference_ids, list(found_from(reference_ids, rows)), bool(more))
 
 
 def by_lane(ready: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

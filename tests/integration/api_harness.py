@@ -98,14 +98,20 @@ class ApiHarness:
         return answer
 
     def taken(self, lanes=LANES, wait_s=5.0):
-        """Take the next message of a lane; return its reference ids."""
+        """Take the next message of a lane; return the reference ids that wait there."""
         found = self.queue.brpop(lanes, timeout=wait_s)
         assert found, "no message came"
-        message = json.loads(found[1])
-        return json.loads(base64.b64decode(message["body"]))[0][0]
+        return self._waiting(found[1])
+
+    def _waiting(self, message):
+        (lane, partition), _, _ = json.loads(base64.b64decode(json.loads(message)["body"]))
+        return self.store.waiting.take(partition, [lane], most=1_000).reference_ids
 
     def drain(self):
+        """Forget the messages of all lanes, and the calls that wait there."""
         self.queue.delete(*EVERY_LANE)
+        while self.store.waiting.take(0, EVERY_LANE, most=1_000).reference_ids:
+            pass
 
     def settle(self, reference_ids, *, status=200, data=None, outcome=Outcome.ANSWERED, state=State.DELIVERED):
         """Claim and settle invocations, as a worker would."""
@@ -135,16 +141,15 @@ class ApiHarness:
 
     @contextmanager
     def hand_worker(self, *, delay_s=0.0, **ending):
-        """Settle every published call until the context ends; yield the messages taken."""
+        """Settle every call that waits until the context ends; yield the groups that were taken."""
         stop, messages = threading.Event(), []
 
         def work():
             while not stop.is_set():
                 self.beat("hand", *LANES)
                 found = self.queue.brpop(LANES, timeout=0.2)
-                if found:
-                    body = json.loads(found[1])["body"]
-                    ids = json.loads(base64.b64decode(body))[0][0]
+                ids = self._waiting(found[1]) if found else []
+                if ids:
                     messages.append(ids)
                     time.sleep(delay_s)
                     self.settle(ids, **ending)

@@ -9,7 +9,8 @@ def test_a_webhook_is_paused_and_resumed_and_its_parked_calls_are_published(cli)
     assert cli.json("webhooks", "pause", "ping", "--plugin", "acme")["paused"] is True
     runtime = cli.runtime()
     ref = runtime.dispatcher.trigger(TriggerRequest("acme", "ping", {}, new_reference_id(), "k")).reference_id
-    runtime.client.delete("bulk")  # the message that a worker would have taken
+    runtime.client.delete("bulk")
+    assert runtime.store.waiting.take(0, ["bulk"], most=10).reference_ids == [ref]
     runtime.store.claim([ref], "t1")
     assert cli.json("webhooks", "show", "ping", "--plugin", "acme")["traffic"]["parked"] == 1
     assert cli.json("webhooks", "resume", "ping", "--plugin", "acme")["paused"] is False

@@ -17,7 +17,7 @@ from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
 from relay.shares import room_left
 from relay.store.transitions import CallRecord, Claimed, Settled
-from relay.store.waiting import Taken
+from relay.store.waiting import TakenCalls
 from tests.timing import BUSY_S, stop_clock, wait_until
 
 SLOTS = 10
@@ -40,13 +40,14 @@ class Waiting:
         if isinstance(found, Exception):
             raise found
         taken, self.lists[partition] = found[:most], found[most:]
-        return Taken(taken, [self._store.published[ref] for ref in taken], bool(self.lists[partition]))
+        return TakenCalls(taken, [self._store.published[ref] for ref in taken], bool(self.lists[partition]))
 
 
 class Store:
     """Grants every claim, and settles calls once the test allows it."""
 
     is_divided = False
+    lease_margin_s = 10.0
 
     def __init__(self):
         self.waiting = Waiting(self)

@@ -85,5 +85,5 @@ def test_nothing_else_is_a_message(message):
 
 
 @pytest.mark.parametrize("raw", [None, 1, "x", [], {}, [[]]], ids=repr)
-def test_what_is_no_object_of_that_form_is_none(raw):
+def test_what_has_another_form_is_not_a_message(raw):
     assert not is_message(raw)

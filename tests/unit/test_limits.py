@@ -382,7 +382,8 @@ _OTHERS = {
     **dict.fromkeys(["MAX_REVISIONS", "MAX_TOKENS_WANTED", "MAX_KEPT_BODY_BYTES", "MAX_NEW_TOKENS"], "remembered"),
     # How much is done, read or said at once.
     **dict.fromkeys(
-        ["MAX_NEW", "MAX_ADDRESSES", "MOST_HOPS", "MAX_GROUPS", "MAX_GROUPED", "_MAX_CONNECTIONS"], "at once"
+        ["MAX_NEW", "MAX_ADDRESSES", "MOST_HOPS", "MAX_GROUPS", "MAX_GROUPED", "_MAX_CONNECTIONS", "_MOST_AT_ONCE"],
+        "at once",
     ),
     **dict.fromkeys(["_MAX_DELAY_S", "_MAX_WAITING", "MAX_SKEW_MS", "_MAX_CHARS", "MAX_LAYERS", "MAX_HITS"], "at once"),
     **dict.fromkeys(
@@ -407,6 +408,7 @@ _OTHERS = {
     "MAX_PEM_LENGTH": "tests/unit/test_credential_registration.py",
     "MAX_TOKEN_LENGTH": "tests/unit/test_oauth.py",
     "MAX_WORDS": "of one parameter: above",
+    "MOST_PARTITIONS": "of relay partitions divide: tests/unit/test_cli_partitions.py",
     "_MOST_HELD": "of ports: tests/unit/test_ports.py",
 }
 

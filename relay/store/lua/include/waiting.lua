@@ -1,6 +1,5 @@
 -- waiting: the lists of the calls that no worker has taken yet, one per lane, oldest first. A message only says that a
 -- list has some: the one that finds it empty, and every GROUP_IDS-th call, cause one.
--- needs: clock
 
 -- Appends ids to a lane's list; puts messages into the lane, if the broker is this database. Returns how many messages
 -- the caller has to publish.
