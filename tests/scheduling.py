@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 #: Maps a session fixture, or "commands", to the files that share it, in order.
 SHARING = {
     "harness": ("answers", "contract", "hiding", "plugins", "sent_once"),
-    "running_relay": ("browser_client", "console", "docs_page", "flower_pages", "javascript_client", "python_client"),
+    "running_relay": (
+        *("browser_client", "console", "docs_page", "events", "flower_pages", "javascript_client", "python_client"),
+    ),
     "running": (
         *("accept_path", "api_acts", "api_audit", "api_bulk", "api_delay", "api_document", "api_door", "api_faults"),
         *("api_hostile_cases", "api_invocations", "api_listing", "api_overview", "api_replays", "api_triggers"),

@@ -1,8 +1,9 @@
 """Runs Flower for the relay: ``python -m workers.flower`` takes the options of ``celery flower``.
 
 Flower itself lists only the queues that live workers serve, so a lane would vanish from its broker page when its worker
-dies, just when an operator needs to see it. Here every lane is always listed. Flower does not start without a password,
-and failed logins are limited and counted as those of the API are.
+dies, just when an operator needs to see it. Here every lane is always listed. Flower would also switch on Celery's own
+task events; here it shows those that workers make of calls. It does not start without a password, and failed logins are
+limited and counted as those of the API are.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def run() -> None:
     logins = Logins(settings.auth_failures, settings.trusted_proxies)
     BaseHandler.get_active_queue_names = _with_every_lane(BaseHandler.get_active_queue_names)
     BaseHandler.get_current_user = logins.limited(BaseHandler.get_current_user)
-    sys.argv[1:1] = ["-A", "workers.lane_app", "flower"]
+    sys.argv[1:1] = ["-A", "workers.lane_app", "flower", "--enable-events=False"]
     sys.exit(main())
 
 

@@ -13,7 +13,7 @@ from .sources import ROOT, modules, name_of, nodes_of, text_of, tree_of
 CALLED_FROM_OUTSIDE = {
     *("emit", "log_message", "Meta"),  # logging, http.server, marshmallow
     *("_validate", "_get_value", "list_commands", "get_command"),  # marshmallow, environs, click
-    *("_log_as_json",),  # a Celery signal
+    *("_log_as_json", "_enable_no_events"),  # a Celery signal, a command of its remote control
     *("process_resource", "process_request", "process_response", "on_post"),  # falcon
     *("available", "describe", "AsyncRelay"),  # relay.client
 }

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from base64 import b64decode
 from contextlib import contextmanager
 
 import pytest
@@ -14,7 +15,8 @@ import requests
 
 from bench.ports import free_port
 from relay.invocation import State
-from relay.queue import LANES
+from relay.queue import LANES, make_app
+from relay.settings import Settings
 from relay.up.processes import flower
 from tests.forked_processes import ROOT
 from tests.integration.worker_harness import hook, worker_harness
@@ -50,9 +52,7 @@ class Flower:
         return any(worker["status"] for worker in self.get("/workers", json=1).json()["data"])
 
     def tasks(self, **query):
-        """Return the tasks that represent invocations."""
-        found = self.get("/api/tasks", limit=5000, **query).json()
-        return {uuid: task for uuid, task in found.items() if task["name"] != "relay.run"}
+        return self.get("/api/tasks", limit=5000, **query).json()
 
 
 @contextmanager
@@ -158,15 +158,33 @@ def test_searching_a_reference_id_or_a_webhook_finds_it(harness):
     assert ref in harness.flower.get(f"/task/{ref}").text
 
 
-def test_a_message_is_still_a_task_of_its_own(harness):
-    with receiver(OK) as endpoint:
+def test_nobody_switches_on_celery_s_own_events(harness):
+    """Nor do workers that are asked as Flower asks them by default, or as `celery control enable_events` does."""
+    control = make_app(Settings.from_environ(harness.environ)).control
+    with receiver(OK) as endpoint, harness.runtime.client.pubsub() as events:
         harness.register(hook(endpoint.url))
+        events.psubscribe("*celeryev*")
+        (replies,) = wait_until(lambda: control.enable_events(reply=True))
+        assert list(replies.values()) == [
+            {"error": "Not enabled: the relay sends the events of its calls itself, several in a message."}
+        ]
+        refs = harness.trigger_many(20)
+        harness.finals(refs)
+        shown(harness, refs)
+        sent = published(events)
+    assert set(sent) <= {"task.multi", "worker.heartbeat"}
+    assert set(refs) <= {event["uuid"] for message in sent["task.multi"] for event in message}
+    assert "relay.run" not in {task["name"] for task in harness.flower.tasks().values()}
 
-        def is_shown():
-            harness.final(harness.trigger())  # Flower asks for these events every five seconds
-            return "relay.run" in {task["name"] for task in harness.flower.get("/api/tasks").json().values()}
 
-        wait_until(is_shown, 30, every_s=0.5)
+def published(events):
+    """Return the content of the messages with events that were published, by routing key."""
+    found = {}
+    while message := events.get_message(timeout=0.2):
+        if message["type"] == "pmessage":
+            content = json.loads(b64decode(json.loads(message["data"])["body"]))
+            found.setdefault(message["channel"].decode().rpartition("/")[2], []).append(content)
+    return found
 
 
 def test_a_call_whose_worker_was_lost_is_a_failure(harness):
