@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
+# An environment that can run a relay, but neither tests nor linters.
+DEMO_STAMP := $(VENV)/.made-for-demo
 # Tools that inspect the packages, in a separate environment so that they are not among them.
 TOOLS := .venv-tools
 TOOLS_STAMP := $(TOOLS)/.made
@@ -34,14 +36,16 @@ help:  ## what can be done here
 
 env: $(STAMP)  ## the environment in .venv, with the relay command
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): EXTRAS := server,embedded,test,lint
+$(DEMO_STAMP): EXTRAS := server,embedded
+$(STAMP) $(DEMO_STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' || \
 		{ echo "Python 3.11 to 3.14 is needed: make PYTHON=python3.13 $(MAKECMDGOALS)" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install --constraint constraints.txt --editable '.[server,embedded,test,lint]' | $(PROGRESS)
-	@touch $@
+	@$(PIP) install --constraint constraints.txt --editable '.[$(EXTRAS)]' | $(PROGRESS)
+	@touch $(DEMO_STAMP) $@
 
-demo: env  ## a running relay with a sample webhook, triggered for real; Ctrl-C ends it (DEMO_ARGS=--traffic: some calls too)
+demo: $(DEMO_STAMP)  ## a running relay with a sample webhook, triggered for real; Ctrl-C ends it (DEMO_ARGS=--traffic: some calls too)
 	$(BIN)/relay --data-dir $(DATA_DIR) up --demo $(DEMO_ARGS)
 
 test: env  ## the whole test suite (TESTS=path for a part of it)

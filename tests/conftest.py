@@ -27,7 +27,7 @@ from tests.depth import examples
 from tests.javascript import Node
 from tests.scheduling import UnitScheduling, end_shared, place_of, strangers
 from tests.timing import START_S, wait_until
-from tests.tools import require_node
+from tests.tools import require
 
 # No deadline: on a busy machine an example may be slow without being wrong.
 hypothesis.settings.register_profile("relay", deadline=None, max_examples=examples(100))
@@ -170,7 +170,7 @@ def events_of(monkeypatch):
 @pytest.fixture(scope="session")
 def node():
     """A Node process that runs calls of the JavaScript client."""
-    with Node(require_node()) as running:
+    with Node(require("node")) as running:
         yield running
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.tools import require_ip
+from tests.tools import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ class Host:
         """Start a process on this host, in its own session; its output is appended to ``log``."""
         with log.open("ab") as out:
             return subprocess.Popen(
-                [require_ip(), "netns", "exec", self.namespace, *command],
+                [require("ip"), "netns", "exec", self.namespace, *command],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, **options,
             )  # fmt: skip
 
@@ -53,7 +53,7 @@ class Network:
 @contextmanager
 def network(count: int) -> Iterator[Network]:
     """Make a network of ``count`` hosts; skip the test, with a reason, if this user may not make network namespaces."""
-    require_ip()
+    require("ip")
     pid = os.getpid()
     net, bridge = f"10.{64 + pid % 128}.{pid // 128 % 256}", f"rlb{pid}"
     hosts = [Host(f"rln{pid}-{number}", f"{net}.{number + 1}", f"{net}.0/25") for number in range(count)]
@@ -90,4 +90,4 @@ def _undo(*words: str) -> None:
 
 
 def _ip(*words: str) -> None:
-    subprocess.run([require_ip(), *words], check=True, capture_output=True)
+    subprocess.run([require("ip"), *words], check=True, capture_output=True)

@@ -16,7 +16,7 @@ from bench.ports import free_port
 from tests.processes import signal_group
 from tests.receivers import make_authority
 from tests.timing import START_S, wait_until
-from tests.tools import require_rabbitmq
+from tests.tools import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +26,7 @@ class RabbitMQ:
     """A broker that can be killed and started again."""
 
     def __init__(self, directory: Path) -> None:
-        require_rabbitmq()
-        found = shutil.which("rabbitmq-server", path="/usr/lib/rabbitmq/bin") or require_rabbitmq()
-        self._program = found
+        self._program = require("rabbitmq-server")
         self._directory = directory
         self.port, self.tls_port = free_port(), free_port()
         self.authority = make_authority(directory)

@@ -24,7 +24,7 @@ from tests.e2e.endpoint import Endpoint
 from tests.receivers import closed_port
 from tests.scheduling import shared
 from tests.timing import START_S
-from tests.tools import require_chromium
+from tests.tools import require
 
 STOP_S = 40
 PLUGIN = "shop"
@@ -158,7 +158,7 @@ def browser():
     """A Chromium shared by several files; each test opens its pages in a new profile."""
     from tests.e2e.console_browser import chromium
 
-    return shared.enter_context(chromium(require_chromium()))
+    return shared.enter_context(chromium(require("chromium")))
 
 
 @pytest.fixture(scope="session")

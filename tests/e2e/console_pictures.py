@@ -11,7 +11,7 @@ from pathlib import Path
 import requests
 
 from tests.e2e.console_browser import Console, chromium
-from tests.tools import chromium_path
+from tests.tools import find
 
 SIZE = {"width": 1280, "height": 800}
 LARGEST_BYTES = 300_000
@@ -48,7 +48,7 @@ def take(console: Console, key: str, into: Path) -> None:
 
 def main(url: str, key_file: str, into: str) -> None:
     key = Path(key_file).read_text(encoding="utf-8").strip()
-    with chromium(chromium_path()) as browser:
+    with chromium(find("chromium")) as browser:
         page = browser.new_page(viewport=SIZE, color_scheme="light", reduced_motion="reduce")
         take(Console(page, url).signed_in(key), key, Path(into))
 

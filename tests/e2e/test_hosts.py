@@ -22,6 +22,7 @@ from tests.hosts import network
 from tests.processes import signal_group
 from tests.receivers import json_answer, receiver
 from tests.timing import wait_until
+from tests.tools import require
 
 API_PORT = 8000
 READY_S = 90
@@ -119,6 +120,9 @@ def test_api_processes_behind_one_address_and_workers_elsewhere_need_addresses_a
 def listening(host):
     """Return how many sockets accept connections on the API's port."""
     out = subprocess.run(
-        ["ip", "netns", "exec", host.namespace, "cat", "/proc/net/tcp"], check=True, capture_output=True, text=True
+        [require("ip"), "netns", "exec", host.namespace, "cat", "/proc/net/tcp"],
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout
     return sum(f":{API_PORT:04X} 00000000:0000 0A" in line for line in out.splitlines())

@@ -12,7 +12,7 @@ import pytest
 
 from bench.ports import free_port
 from tests.e2e.conftest import start_relay, stop_relay
-from tests.tools import require_curl, require_node
+from tests.tools import require
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh ?(\w*)\n(.*?)^```$", README.split("## A ten-minute tour")[1], re.MULTILINE | re.DOTALL)
@@ -43,7 +43,8 @@ def blocks(kind=""):
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory):
     """Runs shell text as a reader of the README would, with the tour's endpoint and relay running."""
-    require_curl()
+    require("curl")
+    bash = require("bash")
     assert blocks("background") == [ECHO, UP]
     directory, endpoint_port = tmp_path_factory.mktemp("tour"), free_port()
     endpoint = subprocess.Popen([sys.executable, *ECHO.split()[1:-1], str(endpoint_port)])
@@ -55,7 +56,7 @@ def tour(tmp_path_factory):
         )
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
-        command = ["bash", "-euo", "pipefail", "-c", here]
+        command = [bash, "-euo", "pipefail", "-c", here]
         done = subprocess.run(
             command, cwd=directory, env={**kept, "PATH": path, **environ}, capture_output=True, text=True, check=False
         )
@@ -75,7 +76,7 @@ def test_every_command_of_the_tour_works_and_shows_what_it_says(tour):
 
 
 def test_the_javascript_of_the_tour_works(tour):
-    require_node()
+    require("node")
     make_key = next(text for text in blocks() if text.startswith("KEY="))
     register = next(text for text in blocks() if "tour.txt" in text)
     (javascript,) = blocks("node")

@@ -22,7 +22,7 @@ from relay.client import Relay
 from tests.e2e.conftest import RunningRelay, relay_command, start_relay, stop_relay
 from tests.processes import command_line, lives
 from tests.timing import BUSY_S, wait_until
-from tests.tools import require_curl
+from tests.tools import require
 
 PROCESSES = ("valkey-server", "granian", "-Q interactive", "-Q bulk,replay", "flower", "relay.echo")
 KILLABLE = ("granian", "-Q interactive", "-Q bulk,replay", "flower")
@@ -98,7 +98,7 @@ def test_the_demo_triggers_for_real_and_shows_answer_record_and_addresses(demo):
 
 
 def test_the_curl_line_of_the_demo_works_as_printed(demo):
-    require_curl()
+    require("curl")
     line = next(line for line in output_of(demo).splitlines() if line.startswith("curl "))
     done = subprocess.run(f"{line} --silent --max-time 30", shell=True, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["status"] == 200

@@ -14,7 +14,7 @@ import requests
 from relay.invocation import Outcome, State
 from relay.store import keyspace
 from tests.integration.test_api_listing import accepted
-from tests.tools import require_node
+from tests.tools import require
 
 ROOT = Path(__file__).parents[2]
 
@@ -130,7 +130,9 @@ _RUNNERS = {
 def runner(language, environ):
     """Run examples as printed, one after another in one process, because starting a process takes far longer."""
     program, *arguments = _RUNNERS[language]
-    command = [require_node() if program == "node" else program, *arguments]
+    command = [require("node") if program == "node" else program, *arguments]
+    if language == "sh":
+        require("curl")  # the shell's examples call it
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, env=environ, cwd=environ["PWD"], text=True, **pipes) as process:
 

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from relay.metrics.catalogue import METRICS, Metric
 from tests.architecture.sources import ROOT
-from tests.tools import require_promtool
+from tests.tools import require
 
 GRAFANA = ROOT / "deploy" / "grafana" / "relay.json"
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -127,6 +127,6 @@ def test_every_alert_is_tried():
 
 @pytest.mark.parametrize("command", [("check", "rules", "alerts.yml"), ("test", "rules", "alerts.test.yml")])
 def test_promtool_takes_the_rules_and_their_tests(command):
-    promtool = require_promtool()
+    promtool = require("promtool")
     done = subprocess.run([promtool, *command], cwd=PROMETHEUS, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

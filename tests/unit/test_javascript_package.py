@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.javascript import MODULE
-from tests.tools import require_node, require_typescript
+from tests.tools import require
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "clients" / "javascript"
@@ -17,7 +17,7 @@ DESCRIPTION = json.loads((PACKAGE / "package.json").read_text())
 
 
 def compiled(folder):
-    command = [require_typescript(), "--project", "."]
+    command = [require("tsc"), "--project", "."]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=110, check=False)
 
 
@@ -55,7 +55,7 @@ def test_typescript_accepts_the_declared_types_and_notices_those_that_do_not_agr
 
 
 def test_the_package_ships_the_module_that_the_relay_serves(copy):
-    subprocess.run([require_node(), str(copy / "prepare.mjs")], check=True, timeout=30)
+    subprocess.run([require("node"), str(copy / "prepare.mjs")], check=True, timeout=30)
     assert (copy / "webhooks.js").read_bytes() == MODULE.read_bytes()
     assert all((copy / name).is_file() for name in DESCRIPTION["files"])
     assert {path for paths in [DESCRIPTION["exports"]["."]] for path in paths.values()} <= {

@@ -18,7 +18,7 @@ from relay.doctor.examination import VERSION_FLOORS
 from relay.settings import Settings
 from relay.up import processes
 from tests.procfile import default_processes
-from tests.tools import require_nft
+from tests.tools import require
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text())
@@ -201,7 +201,7 @@ def test_the_licence_is_the_one_that_is_declared():
 
 def test_the_rules_for_the_kernel_are_rules():
     def check(rules):
-        command = [require_nft(), "--check", "--file", "-"]
+        command = [require("nft"), "--check", "--file", "-"]
         return subprocess.run(command, input=rules, capture_output=True, text=True, check=False)
 
     # No package grants that right or changes the kernel, so the test is skipped under CI, too.

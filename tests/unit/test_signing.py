@@ -18,7 +18,7 @@ from relay.registration.endpoint import Endpoint
 from relay.registration.signing import secret_bytes, signature_headers
 from relay.request.rendering import render
 from relay.request.trigger import Trigger
-from tests.tools import require_node
+from tests.tools import require
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLwSw"
 OLDER = "whsec_" + b64encode(bytes(range(32))).decode()
@@ -32,7 +32,7 @@ def signed(*secrets, body=BODY, now_s=None, reference_id="0198c0de-0000-7000-800
 
 
 def verify_in_node(*calls):
-    node = require_node()
+    node = require("node")
     task = [{"secret": secret, "headers": headers, "body": b64encode(body).decode()} for secret, headers, body in calls]
     done = subprocess.run(
         [node, str(TESTS / "e2e" / "javascript" / "verify.cjs")],
