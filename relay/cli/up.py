@@ -11,7 +11,7 @@ from rich.text import Text
 from relay.cli.output import Screen, as_json, safe, screened
 from relay.errors import BadParameter, Unavailable
 from relay.text.hosts import LOOPBACK
-from relay.up import processes
+from relay.up import processes, processors
 from relay.up.embedded import FSYNC
 from relay.up.kept_settings import settings_in_words
 from relay.up.local import LaunchPlan, LocalRelay
@@ -47,15 +47,15 @@ _STOP_MARGIN_S: Final = 10.0
 @click.option(
     "--workers",
     type=click.IntRange(1, _MAX_PROCESSES),
-    default=1,
-    show_default=True,
+    default=processors.workers_of_a_group,
+    show_default="one for every two processors, at most 4",
     help="Worker processes for each lane group.",
 )
 @click.option(
     "--api",
     type=click.IntRange(1, _MAX_PROCESSES),
-    default=1,
-    show_default=True,
+    default=processors.api_processes,
+    show_default="one for every two processors, at most 4",
     help="API processes, all on the one port (Linux only).",
 )
 @click.option(

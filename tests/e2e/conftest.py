@@ -27,6 +27,7 @@ from tests.timing import START_S
 from tests.tools import require
 
 STOP_S = 40
+ONE_OF_EACH = ("--api", "1", "--workers", "1")  # however many processors this machine has
 PLUGIN = "shop"
 SECRET = "Bearer s3cr3t-of-the-endpoint"  # pre-filled: the endpoint gets it, callers never see it
 
@@ -86,7 +87,7 @@ def start_relay(
     ports = ("--port", str(port), "--flower-port", str(flower_port))
     environ = _environ(**settings) if keeps_settings else _environ(**{"RELAY_EGRESS_ALLOW": "127.0.0.1", **settings})
     with (data_dir.parent / f"{data_dir.name}.out").open("wb") as output:
-        command = [relay_command(), "--data-dir", str(data_dir), "up", *ports, *arguments]
+        command = [relay_command(), "--data-dir", str(data_dir), "up", *ports, *ONE_OF_EACH, *arguments]
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environ)
     relay = RunningRelay(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{flower_port}", data_dir, process.pid)
     try:
