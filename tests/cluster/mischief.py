@@ -33,6 +33,7 @@ KINDS = {
     "primary frozen": 3,
     "primary hands over": 2,
     "slot moved": 3,
+    "replica behind": 2,
 }
 
 
@@ -110,6 +111,19 @@ class ClusterMischief(Mischief):
             self._wait_until_taken_over(pair, primary)
         finally:
             self.servers.thaw(primary)
+        self._wait_until_whole()
+
+    def _replica_behind(self, _part):
+        """Restart a replica without its last writes, and kill its primary before it has caught up."""
+        pair, primary = self._any_primary()
+        replica = 2 * pair + self.servers.primaries - primary
+        self.servers.kill(replica)
+        self.servers.lose_tail(replica)
+        self.servers.kill(primary)
+        self.servers.restart(replica)
+        looking = self.servers.primary_of((pair + 1) % self.servers.primaries)
+        wait_for_servers(lambda: self.servers.marks_failed(looking, primary))
+        self.servers.restart(primary)
         self._wait_until_whole()
 
     def _primary_hands_over(self, _part):

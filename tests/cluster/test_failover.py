@@ -49,6 +49,27 @@ def test_killed_and_frozen_primaries_lose_nothing_and_double_nothing(servers, ha
     assert ends["delivered"] > 0.8 * sum(ends.values())
 
 
+def test_a_replica_that_restarts_without_its_tail_does_not_take_over(servers, harness):
+    """It lacks what it had confirmed, until it has caught up with a primary that dies just then."""
+    with Load(harness) as load:
+        load.wait_for(CALLS)
+        for pair in range(servers.primaries):
+            primary = servers.primary_of(pair)
+            replica = 2 * pair + servers.primaries - primary
+            load.wait_for_each(5)
+            servers.kill(replica)
+            servers.lose_tail(replica)
+            servers.kill(primary)
+            servers.restart(replica)
+            wait_for_servers(lambda replica=replica: servers.is_primary(replica) or servers.holds_back(replica))
+            assert not servers.is_primary(replica)
+            servers.restart(primary)
+            wait_for_servers(servers.is_whole)
+        load.wait_for_each(5)
+        ends = load.check()
+    assert ends["delivered"] > 0.8 * sum(ends.values())
+
+
 def test_servers_that_are_killed_at_the_same_time_lose_nothing_and_double_nothing(servers, harness):
     """Confirmed writes are in the files of both servers, so the first to come back has them."""
     with Load(harness) as load:

@@ -13,6 +13,7 @@ from bench.ports import free_port
 from relay.errors import Conflict
 from relay.store.forming import ClusterSeat, Forming
 from relay.up import members
+from relay.up.server_options import CLUSTER
 from tests.cluster.servers import ClusterServers
 from tests.conftest import start_valkey
 
@@ -31,11 +32,10 @@ def servers():
         found = ClusterServers(PRIMARIES, Path(directory))
         try:
             for number in range(COUNT):
-                settings = {"cluster-enabled": "yes", "cluster-node-timeout": "1500", "repl-diskless-sync-delay": "0"}
                 home = found.directory / str(number)
                 home.mkdir()
                 bus = {"cluster-port": str(free_port()), "user": "admin on >secret ~* &* +@all"}
-                found.servers.append(start_valkey(home, **settings, **bus))
+                found.servers.append(start_valkey(home, **CLUSTER, **bus))
             yield found
         finally:
             found.stop()

@@ -7,7 +7,9 @@ sed -e "s/@admin@/$ADMIN_PASSWORD/" -e "s/@api@/$API_PASSWORD/" -e "s/@worker@/$
     -e "s/@flower@/$FLOWER_PASSWORD/" -e "s/@operator@/$OPERATOR_PASSWORD/" /etc/valkey/users.acl > "$RUN/users.acl"
 printf 'masteruser admin\nmasterauth %s\n' "$ADMIN_PASSWORD" > "$RUN/valkey.conf"
 exec valkey-server "$RUN/valkey.conf" --aclfile "$RUN/users.acl" --port "$PORT" --dir "$DATA" \
-    --cluster-enabled yes --cluster-config-file "$DATA/nodes.conf" --cluster-node-timeout 5000 \
-    --cluster-require-full-coverage no \
-    --appendonly yes --appendfsync always --save "" --maxmemory "$MAXMEMORY" --maxmemory-policy noeviction \
-    --hash-max-listpack-entries 64 --hash-max-listpack-value 512 --zset-max-listpack-entries 16
+    --maxmemory "$MAXMEMORY" --cluster-config-file "$DATA/nodes.conf" --appendfsync always \
+    --save "" --appendonly yes --auto-aof-rewrite-min-size 1gb --rdbcompression no --maxmemory-policy noeviction \
+    --hash-max-listpack-entries 64 --hash-max-listpack-value 512 --zset-max-listpack-entries 16 \
+    --client-output-buffer-limit pubsub 256mb 128mb 60 --tcp-keepalive 60 \
+    --cluster-enabled yes --cluster-node-timeout 2000 --cluster-require-full-coverage no \
+    --cluster-replica-validity-factor 10 --repl-diskless-sync-delay 0
