@@ -14,6 +14,8 @@ from redis.connection import Connection, SSLConnection
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as ServerSilent
 
+from relay.store.packing import SCRIPT_PACKER
+
 #: How long a server may take before others stop asking it; longer than the second that `WAIT` may take.
 PATIENCE_S: Final = 2.0
 #: How long after a time-out nobody asks the server: redis-py repeats a request at once, and would wait as long again.
@@ -96,7 +98,7 @@ class _Patient:
     def __init__(self, **options: Any) -> None:
         self._waiting = _BY_SERVER.setdefault((options["host"], int(options["port"])), WaitingConnections())
         self._listens = False
-        super().__init__(**options)
+        super().__init__(**{"command_packer": SCRIPT_PACKER, **options})
 
     def connect_check_health(self, *args: Any, **options: Any) -> None:
         if self.is_connected:  # type: ignore[attr-defined]

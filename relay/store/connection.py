@@ -12,6 +12,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from relay.store.answering import PatientConnection, PatientSslConnection
+from relay.store.packing import SCRIPT_PACKER
 from relay.store.server_errors import store_errors
 from relay.text.server_addresses import CLUSTER, SENTINEL, ServerAddress, read_address, scheme_of
 
@@ -51,7 +52,8 @@ def client_of(url: str, **options: Any) -> redis.Redis:
     options = {"driver_info": _DRIVER, **options}
     scheme = scheme_of(url)
     if scheme in CLUSTER:
-        return _cluster(read_address(url), options)
+        return _cluster(read_address(url), options)  # its connections choose their packer themselves
+    options = {"command_packer": SCRIPT_PACKER, **options}
     if scheme in SENTINEL:
         return _sentinel(read_address(url), options)
     return redis.Redis.from_url(url, **options)

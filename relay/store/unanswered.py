@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hiredis import pack_command
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import ResponseError
 
@@ -29,7 +28,7 @@ class Unanswered:
             return
         try:
             self._client = self._client or self._connect()
-            self._client.connection.send_packed_command([pack_command(command)], check_health=not self._count)
+            self._client.connection.send_command(*command, check_health=not self._count)
             self._count += 1
         except Exception:  # noqa: BLE001 - treated like a lost reply
             self._lose()
