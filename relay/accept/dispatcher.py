@@ -131,8 +131,12 @@ class Dispatcher:
         except RelayError as error:
             on_reply(error)
         else:
-            self._commits_of(submission.call.plugin).submit(
-                checked.new, checked.size_bytes, partial(self._replied, submission, checked, on_reply)
+            call = submission.call
+            self._commits_of(call.plugin).submit(
+                checked.new,
+                checked.size_bytes,
+                partial(self._replied, submission, checked, on_reply),
+                may_wait=call.awaited,
             )
 
     def _commits_of(self, plugin: str) -> GroupCommit[NewInvocation, Accepted]:

@@ -1,8 +1,8 @@
 """Group commit: one thread commits the items of concurrent threads together.
 
 A lone item is committed at once. Under load, a group is what arrived while the previous one was being committed. After
-a group of several items the thread collects for a moment longer, so that a burst becomes a few large groups. Replies go
-to callbacks, so that a caller who waits for a later event anyway is not woken twice.
+a group of several items some of which may wait, the thread collects for a moment longer, so that a burst becomes a few
+large groups. Replies go to callbacks, so that a caller who waits for a later event anyway is not woken twice.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class _Pending(Generic[T, R]):
     item: T
     size_bytes: int
     deliver: Callable[[R | Exception], None]
+    may_wait: bool
 
 
 class GroupCommit(Generic[T, R]):
@@ -38,8 +39,9 @@ class GroupCommit(Generic[T, R]):
 
     ``commit`` gets the items of a group in order and returns one reply for each. If it raises `StoreFault` or an
     unexpected exception, the items are committed one by one; any other error goes to every caller of the group. After a
-    group of several items the next is collected for up to ``window_s`` seconds. While a commit has been running for
-    longer than ``patience_s`` seconds, further items get `Unavailable` at once; with None they wait.
+    group of several items, one of which may wait, the next is collected for up to ``window_s`` seconds. While a commit
+    has been running for longer than ``patience_s`` seconds, further items get `Unavailable` at once; with None they
+    wait.
     """
 
     def __init__(
@@ -64,16 +66,21 @@ class GroupCommit(Generic[T, R]):
         self._closed = False
         self._loop = Loop("commit", self._iterate, time.sleep)
         self._committer: threading.Thread | None = None  # started by the first item, so after any fork
-        self._busy = False  # the last group had several items
+        self._busy = False  # the last group had several items, and one of them could wait
 
-    def submit(self, item: T, size_bytes: int, deliver: Callable[[R | Exception], None]) -> None:
-        """Add one item; ``deliver`` later gets its reply or error (at once, in this thread, while a commit stalls)."""
+    def submit(
+        self, item: T, size_bytes: int, deliver: Callable[[R | Exception], None], *, may_wait: bool = True
+    ) -> None:
+        """Add one item; ``deliver`` later gets its reply or error (at once, in this thread, while a commit stalls).
+
+        ``may_wait`` says whether the caller waits for a later event anyway, so that a larger group costs it little.
+        """
         begun_s = self._begun_s
         if self._patience_s is not None and begun_s is not None and time.monotonic() - begun_s > self._patience_s:
             deliver(Unavailable())
             return
         with self._changed:
-            self._waiting.append(_Pending(item, size_bytes, deliver))
+            self._waiting.append(_Pending(item, size_bytes, deliver, may_wait))
             self._waiting_bytes += size_bytes
             if self._committer is None:
                 self._committer = threading.Thread(target=self._loop.run, name="group-commit", daemon=True)
@@ -89,7 +96,7 @@ class GroupCommit(Generic[T, R]):
 
     def _iterate(self) -> None:
         group = self._take(pause=self._busy)
-        self._busy = len(group) > 1
+        self._busy = len(group) > 1 and any(each.may_wait for each in group)
         self._begun_s = time.monotonic()
         replies = self._replies(group)
         self._begun_s = None

@@ -30,10 +30,10 @@ def commits(recorder, *, max_items=128, max_bytes=1_000_000, window_s=0.0):
     return GroupCommit(recorder, max_items=max_items, max_bytes=max_bytes, window_s=window_s)
 
 
-def submit(commit, item, size_bytes):
+def submit(commit, item, size_bytes, *, may_wait=True):
     """Submit one item and wait for its reply."""
     told = SimpleQueue()
-    commit.submit(item, size_bytes, told.put)
+    commit.submit(item, size_bytes, told.put, may_wait=may_wait)
     reply = told.get(timeout=60)
     if isinstance(reply, Exception):
         raise copy.copy(reply)
@@ -45,12 +45,12 @@ def brought(commit):
     return len(commit._waiting) + sum(map(len, commit._commit.groups))
 
 
-def submit_all(commit, items, pool, size_bytes=1):
+def submit_all(commit, items, pool, size_bytes=1, *, may_wait=True):
     """Submit items in order: each is queued or taken before the next is submitted."""
     futures = []
     for item in items:
         before = brought(commit)
-        futures.append(pool.submit(submit, commit, item, size_bytes))
+        futures.append(pool.submit(submit, commit, item, size_bytes, may_wait=may_wait))
         deadline = time.monotonic() + 5
         while brought(commit) == before and time.monotonic() < deadline:
             time.sleep(0.0005)
@@ -121,6 +121,22 @@ def test_after_a_group_of_several_the_next_is_collected_a_moment_more():
         assert futures[2].result(5) == 20  # a group that begins with 3 is being collected
         assert pool.submit(submit, commit, 4, 1).result(5) == 40
     assert recorder.groups == [[0], [1, 2], [3, 4]]
+
+
+def test_nobody_who_only_waits_for_the_reply_is_collected():
+    recorder = Recorder()
+    commit = commits(recorder, window_s=120.0)
+    with ThreadPoolExecutor(8) as pool:
+        first = held_up(commit, recorder, pool)
+        several = submit_all(commit, [1, 2], pool, may_wait=False)
+        recorder.go_on.set()
+        assert [future.result(50) for future in (first, *several)] == [0, 10, 20]
+        recorder.go_on.clear()
+        held = submit_all(commit, [3, 4], pool, may_wait=False)
+        recorder.go_on.set()
+        began_s = time.monotonic()
+        assert [future.result(50) for future in held] == [30, 40]
+    assert time.monotonic() - began_s < 20  # less than a look of the window
 
 
 def test_a_full_group_waits_for_nobody():
