@@ -60,15 +60,27 @@ class ActCounts:
         self._unkeyed_s = -_UNKEYED_S
         self.write()
 
-    def add(self, alike: AlikeRequests, count: int = 1) -> None:
-        """Count a request, or ``count`` items of one."""
+    def add_request(self, req: falcon.Request, status: int, act: Act) -> None:
+        """Count a request for which no script writes an entry, and the refused items of a list."""
+        context = req.context
+        key, code = context.key, context.code
+        if key is None:
+            if status in {401, 429} and code is not None:
+                self._add_unkeyed(code)
+            return
+        for item_code, count in context.refused_items.items():
+            self._add(AlikeRequests(act, key.id, key.plugin, "", item_code), count)
+        if not context.is_audited:
+            subject = "" if act is not Act.REQUEST else f"{req.method}:{req.uri_template}"
+            self._add(AlikeRequests(act, key.id, key.plugin, subject, code or "done"))
+
+    def _add(self, alike: AlikeRequests, count: int = 1) -> None:
         with self._lock:
             if alike not in self._counts and len(self._counts) >= _MOST:
                 alike = AlikeRequests(alike.act, "", "", "", alike.outcome)
             self._counts[alike] += count
 
-    def add_unkeyed(self, code: str) -> None:
-        """Count a request without a valid key, by the code of its refusal."""
+    def _add_unkeyed(self, code: str) -> None:
         with self._lock:
             self._unkeyed[code] += 1
 
@@ -99,35 +111,6 @@ class ActCounts:
         if self._stopped.wait(PERIOD_S):
             time.sleep(PERIOD_S)
         self.write()
-
-
-class Acts:
-    """Middleware: counts every request for which no script has written an audit entry."""
-
-    def __init__(self, counts: ActCounts) -> None:
-        self._counts = counts
-
-    def process_response(
-        self,
-        req: falcon.Request,
-        resp: falcon.Response,
-        resource: object,
-        req_succeeded: bool,  # noqa: ARG002 - Falcon's signature
-    ) -> None:
-        """Count the request, and the refused items of a list."""
-        context = req.context
-        key, code = getattr(context, "key", None), getattr(context, "code", None)
-        if key is None:
-            if resp.status_code in {401, 429} and code is not None:
-                self._counts.add_unkeyed(code)
-            return
-        act = getattr(resource, "act", Act.REQUEST)
-        for item_code, count in getattr(context, "refused_items", {}).items():
-            self._counts.add(AlikeRequests(act, key.id, key.plugin, "", item_code), count)
-        if getattr(context, "is_audited", False):
-            return
-        subject = "" if act is not Act.REQUEST else f"{req.method}:{req.uri_template}"
-        self._counts.add(AlikeRequests(act, key.id, key.plugin, subject, code or "done"))
 
 
 def _entry(alike: AlikeRequests, count: int) -> AuditEntry:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import falcon
 
-from api.acts import Acts
 from api.auth import Authentication, CrossOrigin
-from api.bodies import UnreadBodies
 from api.console import console_resources
+from api.door import ApiRequest, Door
 from api.endings import Endings
 from api.health import HealthResource, ReadyResource
 from api.invocations import InvocationResource
@@ -24,7 +23,6 @@ from api.reference.page import PAGE_FILES, PAGE_HEADERS, make_page
 from api.replays import ReplayResource, ReplaysResource, ReplaySteeringResource
 from api.request_log import RequestLog
 from api.stats import GroupsResource, StatsResource
-from api.tracing import Tracing
 from api.traffic import TrafficResource, WebhookSteeringResource
 from api.triggers import TriggerResource, TriggersResource
 from api.webhooks import WebhookResource, WebhooksResource
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
     from api.acts import ActCounts
     from api.awaiting import Waiters
     from api.bodies import Bodies
+    from api.request_log import AcceptedCalls
     from relay.accept.dispatcher import Dispatcher
     from relay.authentication.source_address import SourceAddresses
     from relay.authentication.unkeyed_refusals import UnkeyedRefusals
@@ -58,7 +57,7 @@ if TYPE_CHECKING:
     from relay.traffic import TrafficControl
     from relay.vault import Vault
 
-_App: TypeAlias = "falcon.App[falcon.Request, falcon.Response]"
+_App: TypeAlias = "falcon.App[ApiRequest, falcon.Response]"
 _COUNTED: Final = frozenset({400, 408, 413, 415})  # malformed requests leave a counter instead of a record
 
 
@@ -87,12 +86,12 @@ class Parts:
     refusals: UnkeyedRefusals
     audit_writer: AuditWriter
     act_counts: ActCounts
+    accepted_calls: AcceptedCalls
 
 
 def create_app(settings: Settings, parts: Parts) -> _App:
     """Make the application from the given parts."""
-    app = falcon.App()
-    _add_middleware(app, settings, parts)
+    app = falcon.App(request_type=ApiRequest, middleware=_door(settings, parts))
     _add_error_handlers(app, ErrorHandlers(parts.store))
     _route_calls(app, settings, parts)
     _route_replays(app, parts)
@@ -104,15 +103,16 @@ def create_app(settings: Settings, parts: Parts) -> _App:
     return app
 
 
-def _add_middleware(app: _App, settings: Settings, parts: Parts) -> None:
-    """Add the middleware, outermost first: the log is the first to see a request, and the last to see its answer."""
-    app.add_middleware(RequestLog(parts.refusals, parts.addresses))
-    app.add_middleware(UnreadBodies())
-    app.add_middleware(Acts(parts.act_counts))
-    app.add_middleware(CrossOrigin(parts.api_keys))
+def _door(settings: Settings, parts: Parts) -> Door:
+    """Make the middleware."""
     failures = FailedAuthentications(parts.addresses, settings.auth_failures)
-    app.add_middleware(Authentication(parts.api_keys, failures))
-    app.add_middleware(Tracing(parts.spans))
+    return Door(
+        Authentication(parts.api_keys, failures),
+        CrossOrigin(parts.api_keys),
+        parts.spans,
+        parts.act_counts,
+        RequestLog(parts.refusals, parts.addresses, parts.accepted_calls),
+    )
 
 
 def _add_error_handlers(app: _App, handlers: ErrorHandlers) -> None:
@@ -206,12 +206,12 @@ class ErrorHandlers:
     def unexpected(self, req: falcon.Request, resp: falcon.Response, error: Exception, _params: dict[str, Any]) -> None:
         """Answer an unforeseen error with `internal`; log its kind and line, which the caller does not see."""
         fault(error, "api")
-        problem = problem_of(Internal(reference_id=getattr(req.context, "reference_id", None)))
+        problem = problem_of(Internal(reference_id=req.context.reference_id))
         req.context.code = problem.document["code"]
         problem.write(resp)
 
     def _count(self, req: falcon.Request, code: str) -> None:
-        key = getattr(req.context, "key", None)
+        key = req.context.key
         if key is None:
             return
         try:

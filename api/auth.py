@@ -15,8 +15,6 @@ from relay.errors import Forbidden, Unauthenticated, Unavailable
 from relay.store.api_key_rules import origin_fault
 
 if TYPE_CHECKING:
-    from typing import Any
-
     import falcon
 
     from relay.authentication.source_address import FailedAuthentications
@@ -36,36 +34,24 @@ _PREFLIGHT_AGE_S: Final = 600
 
 
 class Authentication:
-    """Middleware: authenticates requests to resources that name ``scopes``, and sets ``req.context.key``.
-
-    Any one of the scopes is enough; a resource without scopes is open to all.
-    """
+    """Authenticates requests, and sets ``req.context.key``."""
 
     def __init__(self, keys: ApiKeys, failures: FailedAuthentications) -> None:
         self._keys = keys
         self._failures = failures
 
-    def process_resource(
-        self,
-        req: falcon.Request,
-        resp: falcon.Response,  # noqa: ARG002 - Falcon's signature
-        resource: object,
-        params: dict[str, Any],  # noqa: ARG002 - Falcon's signature
-    ) -> None:
-        """Check the key, its scopes and its origin.
+    def check(self, req: falcon.Request, scopes: frozenset[str]) -> None:
+        """Check the key, its scopes, of which one is enough, and its origin.
 
         Raises ``Unauthenticated``, ``RateLimited`` (too many failures from this address) or ``Forbidden``.
         """
-        scopes: frozenset[str] = getattr(resource, "scopes", frozenset())
-        if not scopes or req.method == "OPTIONS":
-            return
         key = req.context.key = self._authenticate(req)
         act_as_key(key.id)
         if not scopes & key.scopes:
             lacked = " or ".join(sorted(scopes))
             create = f"relay keys create --scope {max(scopes)} --plugin {key.plugin}"
             raise Forbidden(f"This key lacks the scope {lacked}: make one that has it with `{create}`.")
-        origin = req.get_header("Origin")
+        origin = req.env.get("HTTP_ORIGIN")
         if origin is not None and origin not in key.origins and not _is_own(req, origin):
             # Only a valid origin is repeated, since people copy the command.
             shown = "ORIGIN" if origin_fault(origin) else origin
@@ -73,7 +59,7 @@ class Authentication:
             raise Forbidden(f"This key may not be used from this origin: make one for it with `{create}`.")
 
     def _authenticate(self, req: falcon.Request) -> ApiKey:
-        match = _BEARER.match(req.get_header("Authorization") or "")
+        match = _BEARER.match(req.env.get("HTTP_AUTHORIZATION", ""))
         try:
             return self._keys.authenticate(match[1] if match else "")
         except Unauthenticated:
@@ -91,23 +77,15 @@ def _is_own(req: falcon.Request, origin: str) -> bool:
 
 
 class CrossOrigin:
-    """Middleware: sets the CORS headers of every answer below /v1, problems too; never credentials, never ``*``."""
+    """Sets the CORS headers of answers, problems too; never credentials, never ``*``."""
 
     def __init__(self, keys: ApiKeys) -> None:
         self._keys = keys
 
-    def process_response(
-        self,
-        req: falcon.Request,
-        resp: falcon.Response,
-        resource: object,  # noqa: ARG002 - Falcon's signature
-        req_succeeded: bool,  # noqa: ARG002 - Falcon's signature
-    ) -> None:
+    def set_headers(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Set the headers that tell a browser whether its page may read the answer."""
-        if not req.path.startswith("/v1/"):
-            return
         resp.append_header("Vary", "Origin")
-        origin = req.get_header("Origin")
+        origin = req.env.get("HTTP_ORIGIN")
         if origin is None or not self._allows(req, origin):
             return
         resp.set_header("Access-Control-Allow-Origin", origin)
@@ -119,7 +97,7 @@ class CrossOrigin:
             resp.set_header("Access-Control-Expose-Headers", _EXPOSED_HEADERS)
 
     def _allows(self, req: falcon.Request, origin: str) -> bool:
-        key = getattr(req.context, "key", None)
+        key = req.context.key
         if key is not None and origin in key.origins:
             return True
         try:

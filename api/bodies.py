@@ -6,7 +6,9 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
+from api.parsing_budget import SMALL_BYTES
 from relay.errors import BadParameter, TooLarge, UnsupportedMediaType
+from relay.text.strict_json import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -46,24 +48,15 @@ def has_body(req: falcon.Request) -> bool:
     return "HTTP_TRANSFER_ENCODING" in req.env or bool(_content_length(req))
 
 
-class UnreadBodies:
-    """Middleware: announces the end of the connection if a request's body was not read (RFC 9112, 9.3).
+def has_unread_body(req: falcon.Request) -> bool:
+    """Return whether the request announced a body that was not read to its end; its answer must end the connection.
 
-    The server closes such a connection, unless the whole body has arrived already. It may find that out only after it
-    has sent the head of the answer; a client that was not told would then lose its next request.
+    The server closes such a connection, unless the whole body has arrived already (RFC 9112, 9.3). It may find that out
+    only after it has sent the head of the answer; a client that was not told would then lose its next request.
     """
-
-    def process_response(
-        self,
-        req: falcon.Request,
-        resp: falcon.Response,
-        resource: object,  # noqa: ARG002 - Falcon's signature
-        req_succeeded: bool,  # noqa: ARG002 - Falcon's signature
-    ) -> None:
-        """Set ``Connection: close`` if the request announced a body that was not read to its end."""
-        announced = req.env.get("CONTENT_LENGTH", "") not in {"", "0"} or "HTTP_TRANSFER_ENCODING" in req.env
-        if announced and not getattr(req.context, "is_body_read", False):
-            resp.set_header("Connection", "close")
+    if req.context.is_body_read:
+        return False
+    return req.env.get("CONTENT_LENGTH", "") not in {"", "0"} or "HTTP_TRANSFER_ENCODING" in req.env
 
 
 class Body:
@@ -81,6 +74,13 @@ class Body:
 
     def __exit__(self, *_: object) -> None:
         self._budget.give_back(self._taken_bytes)
+
+    def json(self) -> Any:
+        """Return the parsed content; raise `MalformedJson` if it is not JSON."""
+        if len(self.content) <= SMALL_BYTES:
+            return read_json(self.content)
+        with self.parsing:
+            return read_json(self.content)
 
     @property
     def parsing(self) -> AbstractContextManager[object]:

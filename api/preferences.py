@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -37,14 +38,7 @@ class Preferences:
     @classmethod
     def read(cls, header: str | None) -> Preferences:
         """Read the header's value (several lines joined by commas); the first preference of a name counts."""
-        found: dict[str, str] = {}
-        for name, value in _preferences(header or ""):
-            found.setdefault(name, value)
-        wait = found.get("wait", "")
-        return cls(
-            respond_async=_RESPOND_ASYNC in found and not found[_RESPOND_ASYNC],
-            wait_s=min(int(wait), MAX_WAIT_S) if _DIGITS.match(wait) else None,
-        )
+        return _NONE if header is None or len(header) > _MAX_CHARS else _read(header)
 
     def wait_or(self, default_s: float) -> float:
         """Return how many seconds to wait: those asked for, 0 for ``respond-async`` alone, otherwise the default."""
@@ -62,9 +56,22 @@ class Preferences:
         return ", ".join(done) or None
 
 
+_NONE: Final = Preferences()
+
+
+@lru_cache(maxsize=64)  # callers send few different ones
+def _read(header: str) -> Preferences:
+    found: dict[str, str] = {}
+    for name, value in _preferences(header):
+        found.setdefault(name, value)
+    wait = found.get("wait", "")
+    return Preferences(
+        respond_async=_RESPOND_ASYNC in found and not found[_RESPOND_ASYNC],
+        wait_s=min(int(wait), MAX_WAIT_S) if _DIGITS.match(wait) else None,
+    )
+
+
 def _preferences(header: str) -> Iterator[tuple[str, str]]:
-    if len(header) > _MAX_CHARS:
-        return
     for piece in _PIECES.findall(header):
         match = _PREFERENCE.match(piece)
         if match:

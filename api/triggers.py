@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from api.awaiting import Waiters
     from api.bodies import Bodies
-    from api.endings import Ending, Endings
+    from api.endings import Endings
     from relay.accept.dispatcher import Dispatcher
     from relay.invocation import Invocation
     from relay.store.acceptance import Accepted
@@ -75,22 +75,36 @@ class TriggerResource:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, webhook_id: str) -> None:
         """Accept the trigger, and wait for its result if and as long as the caller prefers."""
-        self._rates.take(req.context.key.plugin)
+        plugin = req.context.key.plugin
+        self._rates.take(plugin)
         if has_body(req):
             media_type(req, (JSON_TYPE,))
-        preferences = Preferences.read(req.get_header("Prefer"))
+        preferences = Preferences.read(req.env.get("HTTP_PREFER"))
         wait_s = preferences.wait_or(self._default_wait_s)
-        end: Notice | Invocation | None
+        end: Notice | Invocation | None = None
         with ExitStack() as waiting:
             submitted = self._submit(req, webhook_id, waiting, awaited=wait_s > 0)
+            waited = isinstance(submitted, Expectation)
             if isinstance(submitted, Expectation):
-                end = self._wait(req.context.key.plugin, submitted, time.monotonic() + wait_s)
+                end = self._wait(plugin, submitted, time.monotonic() + wait_s)
                 accepted = submitted.accepted
             else:
                 accepted, end = submitted
         req.context.reference_id = accepted.reference_id
-        waited = isinstance(submitted, Expectation)
-        self._answer(req, resp, preferences, accepted, end, waited=waited)
+        finished = end is not None and end.state.final
+        headers = {"Cache-Control": "no-store", "Content-Type": JSON_TYPE}
+        applied = preferences.applied(waited=waited or finished, responded_async=not finished)
+        if applied:
+            headers["Preference-Applied"] = applied
+        if end is None or not finished:
+            resp.status = 202
+            headers |= {"Location": f"/v1/invocations/{accepted.reference_id}", "Retry-After": _RETRY_AFTER_S}
+        resp.set_headers(headers)
+        if end is not None and finished:
+            resp.data = self._endings.of(plugin, end).to_json()
+        else:
+            state = accepted.state if end is None else end.state
+            resp.data = orjson.dumps({"referenceId": accepted.reference_id, "state": state})
 
     def _submit(
         self, req: falcon.Request, webhook_id: str, waiting: ExitStack, *, awaited: bool
@@ -99,65 +113,37 @@ class TriggerResource:
 
         The body is released before this returns, because a caller may wait long.
         """
-        plugin, key = req.context.key.plugin, req.get_header("Idempotency-Key")
+        context = req.context
+        plugin, idempotency_key = context.key.plugin, req.env.get("HTTP_IDEMPOTENCY_KEY")
         reference_id = new_reference_id(plugin)
         with self._bodies.read(req) as body:
-            with body.parsing:
-                value = read_json(body.content) if body.content else {}
+            value = body.json() if body.content else {}
             awaited = awaited and not has_delay(value)
-            idempotency_key = None if key is None else check_idempotency_key(key)
+            if idempotency_key is not None:
+                check_idempotency_key(idempotency_key)
             expectation = self._waiters.expect(reference_id, (plugin, webhook_id)) if awaited else None
             call = TriggerRequest(
                 plugin=plugin,
                 webhook_id=webhook_id,
                 value=value,
                 reference_id=reference_id,
-                caller=req.context.key.id,
+                caller=context.key.id,
                 awaited=awaited,
                 waiter=None if expectation is None else self._waiters.process,
                 idempotency_key=idempotency_key,
-                traceparent=req.context.traceparent,
+                traceparent=context.traceparent,
             )
-            req.context.is_audited = True  # the script that accepts or refuses the trigger writes an entry
+            context.is_audited = True  # the script that accepts or refuses the trigger writes an entry
             if expectation is not None:
                 self._dispatcher.submit(call, waiting.enter_context(expectation).reply)
                 return expectation
             accepted = self._dispatcher.trigger(call)
-        return accepted, self._end_at_once(call, accepted)
+        known = awaited and accepted.verdict is AcceptVerdict.KNOWN  # the end of an earlier invocation may be known
+        return accepted, self._store.get(plugin, accepted.reference_id) if known else None
 
     def _wait(self, plugin: str, expectation: Expectation, deadline_s: float) -> Notice | Invocation | None:
         look = partial(self._store.get, plugin)
         return expectation.wait(deadline_s, look, partial(self._store.join, plugin, process=self._waiters.process))
-
-    def _end_at_once(self, call: TriggerRequest, accepted: Accepted) -> Invocation | None:
-        """Return the record of the earlier invocation that an awaited trigger repeats; None if there is none."""
-        known = call.awaited and accepted.verdict is AcceptVerdict.KNOWN
-        return self._store.get(call.plugin, accepted.reference_id) if known else None
-
-    def _answer(
-        self,
-        req: falcon.Request,
-        resp: falcon.Response,
-        preferences: Preferences,
-        accepted: Accepted,
-        end: Notice | Invocation | None,
-        *,
-        waited: bool,
-    ) -> None:
-        finished = end is not None and end.state.final
-        applied = preferences.applied(waited=waited or finished, responded_async=not finished)
-        if applied:
-            resp.set_header("Preference-Applied", applied)
-        resp.set_header("Cache-Control", "no-store")
-        if end is not None and finished:
-            ending: Ending = self._endings.of(req.context.key.plugin, end)
-            resp.content_type, resp.data = JSON_TYPE, ending.to_json()
-            return
-        resp.status = 202
-        resp.set_header("Location", f"/v1/invocations/{accepted.reference_id}")
-        resp.set_header("Retry-After", _RETRY_AFTER_S)
-        state = accepted.state if end is None else end.state
-        resp.content_type, resp.data = JSON_TYPE, orjson.dumps({"referenceId": accepted.reference_id, "state": state})
 
 
 class TriggersResource:
@@ -192,7 +178,7 @@ class TriggersResource:
         entries = [_entry(result) for result in results]
         accepted = sum("referenceId" in entry for entry in entries)
         req.context.item_count = len(entries)
-        applied = Preferences.read(req.get_header("Prefer")).applied(waited=False, responded_async=True)
+        applied = Preferences.read(req.env.get("HTTP_PREFER")).applied(waited=False, responded_async=True)
         if applied:
             resp.set_header("Preference-Applied", applied)
         resp.set_header("Cache-Control", "no-store")

@@ -13,6 +13,7 @@ from api.body_reads import BodyReads
 from api.connections import allow_descriptors
 from api.doorkeeper import Doorkeeper
 from api.parsing_budget import ParsingBudget
+from api.request_log import AcceptedCalls
 from api.stopping import on_stop
 from relay.authentication.source_address import SourceAddresses
 from relay.authentication.unkeyed_refusals import UnkeyedRefusals
@@ -32,13 +33,14 @@ _waiters = Waiters(_runtime.subscribe(str(uuid.uuid4())), _settings.max_waiters)
 _waiters.start()
 _act_counts = ActCounts(_runtime.audit_writer)
 _act_counts.start()
-on_stop(_waiters.release, _act_counts.stop)
+_accepted_calls = AcceptedCalls()
+on_stop(_accepted_calls.stop, _waiters.release, _act_counts.stop)
 _reads, _refusals = BodyReads(_settings.body_timeout_s), UnkeyedRefusals()
 _doorkeeper = Doorkeeper(
     _reads,
     max_connections=_settings.max_connections,
     max_body_bytes=_settings.max_body_bytes,
-    chores=[_refusals.write_if_due],
+    chores=[_accepted_calls.write, _refusals.write_if_due],
 )
 allow_descriptors(2 * _settings.max_connections)
 _doorkeeper.start()
@@ -72,6 +74,7 @@ app = create_app(
         refusals=_refusals,
         audit_writer=_runtime.audit_writer,
         act_counts=_act_counts,
+        accepted_calls=_accepted_calls,
     ),
 )
 garbage.set_for_serving()

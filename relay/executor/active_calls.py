@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from relay.answer.endpoint_answer import EndpointAnswer
     from relay.executor.preparation import Call
     from relay.outbound.gate import Gate
-    from relay.telemetry.spans import Span
+    from relay.telemetry.otlp import OtlpSpan
 
 
 #: Plugin and webhook of a record.
@@ -32,7 +32,7 @@ class ActiveCall:
     waited_ms: int | None = None  # how long it had been ready to be sent; for a first attempt only
     released: bool = False
     answer: EndpointAnswer | None = None  # once the attempt has ended
-    span: Span | None = None  # of the attempt, if it is traced
+    span: OtlpSpan | None = None  # of the attempt, if it is traced
 
     @property
     def reference_id(self) -> str:

@@ -23,7 +23,8 @@ from relay.telemetry.sink import LogSink
 class Event(StrEnum):
     """Every event that the relay logs, and the hop that logs it."""
 
-    REQUEST = "request"  # api: one HTTP request answered
+    REQUEST = "request"  # api: one HTTP request answered that is not in `calls_accepted`
+    CALLS_ACCEPTED = "calls_accepted"  # api: calls accepted in a moment: id, status, milliseconds, plugin, key of each
     REFUSED_WITHOUT_KEY = "refused_without_key"  # api, flower: requests of a minute that were refused for lack of a key
     INTERNAL_ERROR = "internal_error"  # any: a fault of the relay; the exception's type and where it was raised
     PUBLISH_FAILED = "publish_failed"  # any: the broker was away; the sweeper will publish again

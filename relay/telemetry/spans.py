@@ -6,46 +6,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from relay.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from relay.store.transitions import Settlement
-
-
-class Span(Protocol):
-    """A span that has begun."""
-
-    @property
-    def traceparent(self) -> str | None:
-        """The header to pass on, which places its receiver's spans below this one."""
-
-    def end(self, attributes: Mapping[str, str | int | bool]) -> None:
-        """End the span."""
-
-
-@dataclass(frozen=True, slots=True)
-class Carried:
-    """Stands in for a span: it passes on the ``traceparent`` that came."""
-
-    traceparent: str | None
-
-    def end(self, attributes: Mapping[str, str | int | bool]) -> None:
-        """End the span, which is not exported."""
+    from relay.telemetry.otlp import OtlpSpan
 
 
 class Spans:
     """Makes no spans."""
 
-    def door(self, traceparent: str | None) -> Span:
-        """Begin the span of a request that the door let in."""
-        return Carried(traceparent)
+    def door(self, traceparent: str | None) -> OtlpSpan | None:  # noqa: ARG002
+        """Begin the span of a request that the door let in; return None if none is made."""
+        return None
 
-    def attempt(self, traceparent: str | None, *, claimed_at_ms: int, waited_ms: int | None) -> Span | None:  # noqa: ARG002
+    def attempt(self, traceparent: str | None, *, claimed_at_ms: int, waited_ms: int | None) -> OtlpSpan | None:  # noqa: ARG002
         """Begin the span of an outbound request; return None if none is made."""
         return None
 

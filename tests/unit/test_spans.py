@@ -6,10 +6,9 @@ from relay.errors import SettingsError
 from relay.telemetry.spans import Spans, make_spans
 
 
-def test_without_a_collector_what_a_caller_sent_is_carried_on():
+def test_without_a_collector_no_spans_are_made():
     spans = make_spans(None, process="api", percent=100)
-    assert spans.door("00-a-b-01").traceparent == "00-a-b-01"
-    assert spans.door(None).traceparent is None
+    assert spans.door("00-a-b-01") is None
     assert spans.attempt("00-a-b-01", claimed_at_ms=1, waited_ms=1) is None
     assert type(spans) is Spans
 

@@ -1,0 +1,116 @@
+"""The one middleware: checks every request before its resource gets it, and reports every answer.
+
+What becomes known about a request meanwhile is in its context.
+"""
+
+from __future__ import annotations
+
+import time
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import falcon
+
+from api.bodies import has_unread_body
+from api.tracing import begin_span, end_span
+from relay.audit.entry import Act
+from relay.errors import BadParameter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from api.acts import ActCounts
+    from api.auth import Authentication, CrossOrigin
+    from api.request_log import RequestLog
+    from relay.store.api_key_records import ApiKey
+    from relay.telemetry.otlp import OtlpSpan
+    from relay.telemetry.spans import Spans
+
+_METHODS: Final = ("GET", "HEAD", "POST", "OPTIONS")
+
+
+class RequestContext(falcon.Context):
+    """What is known about a request: set by the middleware, its resource and the error handlers."""
+
+    started_s: float = 0.0
+    key: ApiKey | None = None
+    code: str | None = None  # of the problem with which it is answered
+    reference_id: str | None = None
+    webhook_id: str = ""
+    item_count: int | None = None  # of a list of triggers
+    refused_items: Mapping[str, int] = MappingProxyType({})  # of a list of triggers: how many, by code
+    is_audited: bool = False  # a script writes the audit entry
+    is_body_read: bool = False
+    traceparent: str | None = None
+    span: OtlpSpan | None = None
+
+
+class ApiRequest(falcon.Request):
+    """A request with the context of this API."""
+
+    context_type = RequestContext
+
+
+class Door:
+    """Middleware: lets a request in, or not, and reports its answer to audit, log and traces.
+
+    A resource with ``scopes`` requires a key with one of them, one without is open to all. Requests to a resource with
+    ``is_traced`` get a span. Its ``act`` is the name of what is done, in the audit trail.
+    """
+
+    def __init__(
+        self,
+        authentication: Authentication,
+        cross_origin: CrossOrigin,
+        spans: Spans,
+        act_counts: ActCounts,
+        log: RequestLog,
+    ) -> None:
+        self._authentication = authentication
+        self._cross_origin = cross_origin
+        self._spans = spans
+        self._act_counts = act_counts
+        self._log = log
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:  # noqa: ARG002 - Falcon's signature
+        """Note the time; refuse unknown methods, several Host headers, and HTTP/1.1 without a Host header."""
+        req.context.started_s = time.monotonic()
+        if req.method not in falcon.HTTP_METHODS:
+            raise falcon.HTTPMethodNotAllowed(_METHODS)
+        host = req.env.get("HTTP_HOST", "")  # several are joined by commas, which a host cannot have
+        if "," in host or (not host and req.env.get("SERVER_PROTOCOL") == "HTTP/1.1"):
+            raise BadParameter("The request must have exactly one Host header.")
+
+    def process_resource(
+        self,
+        req: falcon.Request,
+        resp: falcon.Response,  # noqa: ARG002 - Falcon's signature
+        resource: object,
+        params: dict[str, Any],
+    ) -> None:
+        """Check the key, its scopes and its origin, and begin the span; raise as `Authentication.check`."""
+        scopes = getattr(resource, "scopes", None)
+        if scopes and req.method != "OPTIONS":
+            self._authentication.check(req, scopes)
+        if getattr(resource, "is_traced", False) and req.method == "POST":
+            begin_span(self._spans, req, params.get("webhook_id", ""))
+
+    def process_response(
+        self,
+        req: falcon.Request,
+        resp: falcon.Response,
+        resource: object,
+        req_succeeded: bool,  # noqa: ARG002 - Falcon's signature
+    ) -> None:
+        """Set the headers that every answer may need, and report the answer."""
+        context, status = req.context, resp.status_code
+        if context.span is not None:
+            end_span(req, status)
+        if req.path.startswith("/v1/"):
+            self._cross_origin.set_headers(req, resp)
+        if has_unread_body(req):
+            resp.set_header("Connection", "close")
+        act = getattr(resource, "act", Act.REQUEST)
+        if not context.is_audited or context.refused_items:
+            self._act_counts.add_request(req, status, act)
+        self._log.add(req, status, act)

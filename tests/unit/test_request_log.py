@@ -1,0 +1,70 @@
+"""How accepted calls are gathered for the log."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+import api.request_log as module
+from api.request_log import MOST_CALLS, AcceptedCalls
+
+THREADS = 8
+CALLS = 1_000
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """The calls of each event."""
+    events = []
+    monkeypatch.setattr(module, "event", lambda _name, *, calls: events.append(calls))
+    return events
+
+
+def add(gathered, name):
+    gathered.add(name, 202, 1.5, "acme", "k1")
+
+
+def test_calls_are_written_together_once(written):
+    gathered = AcceptedCalls()
+    add(gathered, "a")
+    add(gathered, "b")
+    assert written == []
+    gathered.write()
+    gathered.write()
+    assert written == [[("a", 202, 1.5, "acme", "k1"), ("b", 202, 1.5, "acme", "k1")]]
+
+
+@pytest.mark.parametrize(("count", "events"), [(MOST_CALLS - 1, 0), (MOST_CALLS, 1), (2 * MOST_CALLS, 2)])
+def test_an_event_has_a_limited_number_of_calls(written, count, events):
+    gathered = AcceptedCalls()
+    for number in range(count):
+        add(gathered, str(number))
+    assert [len(calls) for calls in written] == [MOST_CALLS] * events
+
+
+def test_from_a_stop_on_each_call_is_written_at_once(written):
+    gathered = AcceptedCalls()
+    add(gathered, "a")
+    gathered.stop()
+    add(gathered, "b")
+    assert [[call[0] for call in calls] for calls in written] == [["a"], ["b"]]
+
+
+def test_threads_that_add_and_write_at_the_same_time_lose_nothing(written):
+    gathered = AcceptedCalls()
+
+    def work(number):
+        for each in range(CALLS):
+            add(gathered, f"{number}-{each}")
+            if each % 7 == 0:
+                gathered.write()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    gathered.write()
+    names = [call[0] for calls in written for call in calls]
+    assert sorted(names) == sorted(f"{number}-{each}" for number in range(THREADS) for each in range(CALLS))
