@@ -38,6 +38,11 @@ def container(it):
     return only
 
 
+def containers(it):
+    """Return the container of a pod and its sidecars."""
+    return [container(it), *pod(it).get("initContainers", [])]
+
+
 def labels(it):
     return it["spec"]["template"]["metadata"]["labels"]
 

@@ -15,7 +15,19 @@ from relay.settings import Settings
 from relay.up import processes
 from relay.vault import Vault
 from tests.architecture.sources import ROOT
-from tests.unit.manifests import BUILDS, FOLDER, PODS, cases, container, labels, matches, named, of_kind, pod
+from tests.unit.manifests import (
+    BUILDS,
+    FOLDER,
+    PODS,
+    cases,
+    container,
+    containers,
+    labels,
+    matches,
+    named,
+    of_kind,
+    pod,
+)
 
 SCHEMAS = json.loads((ROOT / "tests" / "vendor" / "kubernetes" / "v1.34.json").read_text("utf-8"))["definitions"]
 GROUPS = {
@@ -84,7 +96,7 @@ def test_every_file_is_used_and_the_documented_commands_name_files_that_there_ar
     for path in FOLDER.rglob("kustomization.yaml"):
         used |= set(re.findall(r"[\w-]+\.(?:yaml|sh)\b", path.read_text("utf-8")))
     assert {path.name for path in FOLDER.rglob("*.*") if not path.name.endswith(".example")} <= used
-    for path in re.findall(r"deploy/kubernetes/[\w./-]+|deploy/users\.acl", SCALING):
+    for path in re.findall(r"deploy/kubernetes/[\w./-]+|deploy/users\.acl|deploy/proxy/[\w.]+", SCALING):
         assert (ROOT / path).exists(), path
     assert set(re.findall(r"create secret generic (\S+)", SCALING)) == SECRETS.keys()
 
@@ -100,36 +112,50 @@ def test_what_is_selected_is_what_is_made(build, it):
 @cases("Service")
 def test_a_service_leads_to_a_port_of_a_pod(build, it):
     (target,) = [each for each in of_kind(build, *PODS) if it["spec"]["selector"].items() <= labels(each).items()]
-    ports = {each["name"]: each["containerPort"] for each in container(target)["ports"]}
-    assert {each["targetPort"]: each["port"] for each in it["spec"]["ports"]} == ports
+    ports = [port["name"] for each in containers(target) for port in each.get("ports", [])]
+    assert [each["targetPort"] for each in it["spec"]["ports"]] == ports
 
 
 @cases(*PODS)
 def test_every_pod_is_as_hard_as_the_compose_file_s_containers(build, it):
-    security, user = container(it)["securityContext"], pod(it)["securityContext"]
-    assert security == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
+    user = pod(it)["securityContext"]
+    for each in containers(it):
+        security = each["securityContext"]
+        assert security.get("runAsUser", 1) > 0
+        assert {name: value for name, value in security.items() if name not in {"runAsUser", "runAsGroup"}} == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert {"cpu", "memory"} <= each["resources"]["requests"].keys()
+        assert "memory" in each["resources"]["limits"]
     assert user["runAsNonRoot"] is True
     assert user["runAsUser"] > 0
     assert user["seccompProfile"] == {"type": "RuntimeDefault"}
     assert pod(it)["automountServiceAccountToken"] is False
     assert pod(it)["enableServiceLinks"] is False
     assert not {"hostNetwork", "hostPID", "hostIPC"} & pod(it).keys()
-    assert {"cpu", "memory"} <= container(it)["resources"]["requests"].keys()
-    assert "memory" in container(it)["resources"]["limits"]
 
 
 @cases(*PODS)
 def test_what_a_pod_mounts_exists(build, it):
     claims = {each["metadata"]["name"] for each in it["spec"].get("volumeClaimTemplates", [])}
     volumes = {each["name"]: each for each in pod(it).get("volumes", [])}
-    assert {each["name"] for each in container(it).get("volumeMounts", [])} == volumes.keys() | claims
+    mounted = {mount["name"] for each in containers(it) for mount in each.get("volumeMounts", [])}
+    assert mounted == volumes.keys() | claims
     for volume in volumes.values():
         assert "configMap" not in volume or volume["configMap"]["name"] in config_maps(build)
         assert not {"hostPath"} & volume.keys()
+
+
+def test_the_service_of_the_api_leads_to_a_proxy_of_its_network():
+    (api,) = [each for each in of_kind("base", "Deployment") if named(each) == "Deployment/api"]
+    (proxy,) = pod(api)["initContainers"]
+    assert proxy["restartPolicy"] == "Always"  # a sidecar
+    text = (ROOT / "deploy" / "proxy" / "nginx.conf").read_text("utf-8")
+    assert f"listen {proxy['ports'][0]['containerPort']} " in text
+    host, port = (container(api)["command"][container(api)["command"].index(name) + 1] for name in ("--host", "--port"))
+    assert f"server {host}:{port};" in text
 
 
 @cases("Deployment", "StatefulSet")
@@ -137,7 +163,9 @@ def test_every_process_says_whether_it_is_ready_at_a_port_that_it_has(build, it)
     only = container(it)
     probes = {name: only[name] for name in ("startupProbe", "livenessProbe", "readinessProbe") if name in only}
     assert "readinessProbe" in probes
-    ports = {each["name"] for each in only.get("ports", [])}
+    ports = {
+        port[name] for each in containers(it) for port in each.get("ports", []) for name in port.keys() - {"protocol"}
+    }
     paths = {name: probe["httpGet"]["path"] for name, probe in probes.items() if "httpGet" in probe}
     assert all(probe["httpGet"]["port"] in ports for probe in probes.values() if "httpGet" in probe)
     if named(it) == "Deployment/api":
@@ -151,7 +179,7 @@ def test_every_process_says_whether_it_is_ready_at_a_port_that_it_has(build, it)
 def test_the_processes_have_the_command_lines_of_the_other_ways_to_run_them(build):
     everywhere = "0.0.0.0"
     expected = {
-        "api": processes.api(host=everywhere),
+        "api": processes.api(),  # on loopback, which its proxy shares
         "worker-interactive": processes.worker("interactive"),
         "worker-bulk": processes.worker("bulk"),
         "flower": processes.flower(host=everywhere),

@@ -48,9 +48,18 @@ def test_the_procfile_is_the_list_of_processes():
     assert [line for line in lines if not line.startswith("#")] == expected
 
 
+def test_the_proxy_of_compose_shares_the_api_s_network_and_is_what_callers_reach():
+    assert SERVICES["proxy"]["network_mode"] == "service:api"
+    assert "ports" not in SERVICES["proxy"]
+    assert SERVICES["proxy"]["healthcheck"]["test"]
+    assert SERVICES["api"]["ports"] == ["127.0.0.1:8000:8080"]
+    (volume,) = SERVICES["proxy"]["volumes"]
+    assert (ROOT / volume.split(":")[0]).is_file()
+
+
 def test_compose_runs_the_same_command_lines_on_its_own_network():
     inside = [
-        processes.api(host=EVERYWHERE),
+        processes.api(),  # on loopback, which its proxy shares
         processes.worker("interactive"),
         processes.worker("bulk"),
         processes.flower(host=EVERYWHERE),
@@ -88,7 +97,8 @@ def test_every_service_has_no_privileges_bounds_and_is_published_on_loopback_onl
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["read_only"] is True
     assert "/tmp" in service["tmpfs"]
-    assert not {"privileged", "cap_add", "devices", "network_mode", "pid", "ipc", "userns_mode"} & service.keys()
+    assert not {"privileged", "cap_add", "devices", "pid", "ipc", "userns_mode"} & service.keys()
+    assert service.get("network_mode") in {None, "service:api"}
     assert service["pids_limit"] >= 64
     assert in_bytes(service["mem_limit"]) >= in_bytes("256m")
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
@@ -99,7 +109,7 @@ def test_every_service_has_no_privileges_bounds_and_is_published_on_loopback_onl
 def test_no_service_runs_as_root():
     """Our image does not by its USER, which another test checks; other images by a user number."""
     foreign = {name: service for name, service in SERVICES.items() if service["image"] != "webhook-relay"}
-    assert foreign.keys() == {"valkey"}
+    assert foreign.keys() == {"valkey", "proxy"}
     assert all(service["user"].split(":")[0] not in {"", "0", "root"} for service in foreign.values())
     assert "user" not in COMPOSE["x-image"]
 
