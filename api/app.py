@@ -21,7 +21,6 @@ from api.publication import STATIC, FrontResource, PublicationResource
 from api.reference.document import make_document
 from api.reference.page import PAGE_FILES, PAGE_HEADERS, make_page
 from api.replays import ReplayResource, ReplaysResource, ReplaySteeringResource
-from api.request_log import RequestLog
 from api.stats import GroupsResource, StatsResource
 from api.traffic import TrafficResource, WebhookSteeringResource
 from api.triggers import TriggerResource, TriggersResource
@@ -36,10 +35,9 @@ if TYPE_CHECKING:
     from api.acts import ActCounts
     from api.awaiting import Waiters
     from api.bodies import Bodies
-    from api.request_log import AcceptedCalls
+    from api.request_log import RequestLog
     from relay.accept.dispatcher import Dispatcher
     from relay.authentication.source_address import SourceAddresses
-    from relay.authentication.unkeyed_refusals import UnkeyedRefusals
     from relay.metrics.page import MetricsPage
     from relay.replay.planning import Replays
     from relay.settings import Settings
@@ -58,7 +56,7 @@ if TYPE_CHECKING:
     from relay.vault import Vault
 
 _App: TypeAlias = "falcon.App[ApiRequest, falcon.Response]"
-_COUNTED: Final = frozenset({400, 408, 413, 415})  # malformed requests leave a counter instead of a record
+_COUNTED: Final = frozenset({400, 413, 415})  # malformed requests leave a counter instead of a record
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +81,9 @@ class Parts:
     registry: Registry
     bodies: Bodies
     addresses: SourceAddresses
-    refusals: UnkeyedRefusals
     audit_writer: AuditWriter
     act_counts: ActCounts
-    accepted_calls: AcceptedCalls
+    request_log: RequestLog
 
 
 def create_app(settings: Settings, parts: Parts) -> _App:
@@ -111,7 +108,7 @@ def _door(settings: Settings, parts: Parts) -> Door:
         CrossOrigin(parts.api_keys),
         parts.spans,
         parts.act_counts,
-        RequestLog(parts.refusals, parts.addresses, parts.accepted_calls),
+        parts.request_log,
     )
 
 

@@ -1,10 +1,9 @@
-"""Reads request bodies; checks media type, encoding, size and share before and while it reads."""
+"""Reads request bodies; checks media type, encoding and size before and while it reads."""
 
 from __future__ import annotations
 
 import re
-import time
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from api.parsing_budget import SMALL_BYTES
 from relay.errors import BadParameter, TooLarge, UnsupportedMediaType
@@ -16,15 +15,12 @@ if TYPE_CHECKING:
 
     import falcon
 
-    from api.body_reads import BodyRead, BodyReads
     from api.parsing_budget import ParsingBudget
 
 NDJSON: Final = "application/x-ndjson"
 _PIECE_BYTES: Final = 65_536
 _LENGTH: Final = re.compile(r"[0-9]{1,15}\Z", re.ASCII)
 _UTF8: Final = re.compile(r'\s*charset\s*=\s*"?utf-8"?\s*\Z', re.ASCII | re.IGNORECASE)
-#: A chunked read that comes back empty at most this long after a connection was cut for its size was too large.
-_CUT_S: Final = 1.0
 
 
 def media_type(req: falcon.Request, accepted: Collection[str]) -> str:
@@ -88,19 +84,11 @@ class Body:
         return self._budget.parsing(len(self.content))
 
 
-class ConnectionCutter(Protocol):
-    """The object that cuts connections that bring too much (`api.doorkeeper.Doorkeeper`)."""
-
-    cut_s: float
-
-
 class Bodies:
-    """Reads bodies of at most ``max_bytes``, within the key's share of threads and the budget of bytes in memory."""
+    """Reads bodies of at most ``max_bytes``, within the budget of bytes in memory."""
 
-    def __init__(self, reads: BodyReads, budget: ParsingBudget, cutter: ConnectionCutter, *, max_bytes: int) -> None:
-        self._reads = reads
+    def __init__(self, budget: ParsingBudget, *, max_bytes: int) -> None:
         self._budget = budget
-        self._cutter = cutter
         self._max_bytes = max_bytes
 
     def read(self, req: falcon.Request) -> Body:
@@ -112,8 +100,7 @@ class Bodies:
         Raises:
             TooLarge: the body is too large; if its Content-Length says so, nothing of it is read.
             BadParameter: Content-Length is malformed or comes with Transfer-Encoding, or the body ended too early.
-            RequestTimeout, OverCapacity, Unavailable: it is too slow, too many bodies of its key are slow, or too many
-                bytes are in memory already.
+            Unavailable: too many bytes are in memory already.
         """
         length, chunked = _content_length(req), "HTTP_TRANSFER_ENCODING" in req.env
         if length is not None and chunked:
@@ -124,34 +111,25 @@ class Bodies:
             raise self._too_large()
         taken_bytes = self._budget.take(self._max_bytes if length is None else length)
         try:
-            return Body(self._read(req, length), self._budget, taken_bytes)
+            stream = req.env["wsgi.input"]
+            content = self._chunked(stream) if length is None else _read(stream, length)
         except BaseException:
             self._budget.give_back(taken_bytes)
             raise
+        req.context.is_body_read = True
+        return Body(content, self._budget, taken_bytes)
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"The body is larger than {self._max_bytes} bytes.")
-
-    def _read(self, req: falcon.Request, length: int | None) -> bytes:
-        stream = req.env["wsgi.input"]
-        read = self._reads.begin(req.context.key.id, chunked=length is None)
-        try:
-            content = self._chunked(stream) if length is None else _read(stream, length, read)
-        finally:
-            self._reads.end(read)
-        req.context.is_body_read = True
-        return content
 
     def _chunked(self, stream: Any) -> bytes:
         """Read a chunked body in one call.
 
         Read piece by piece, a body with a malformed or truncated chunk just seems to end there: Granian reports no
-        error. Read as a whole, such a body comes back empty. The doorkeeper bounds how much a connection may bring
-        meanwhile.
+        error. Read as a whole, such a body comes back empty. A proxy bounds how much may come meanwhile.
         """
-        started_s = time.monotonic()
         body: bytes = stream.read()
-        if len(body) > self._max_bytes or (not body and self._cutter.cut_s > max(started_s, time.monotonic() - _CUT_S)):
+        if len(body) > self._max_bytes:
             raise self._too_large()
         if not body:
             raise BadParameter("The chunked body is empty, malformed, or ended before its last chunk.")
@@ -167,12 +145,11 @@ def _content_length(req: falcon.Request) -> int | None:
     return int(text)
 
 
-def _read(stream: Any, length: int, read: BodyRead) -> bytes:
+def _read(stream: Any, length: int) -> bytes:
     """Read a body of ``length`` bytes."""
     pieces, left_bytes = [], length
     while left_bytes:
         piece = stream.read(min(_PIECE_BYTES, left_bytes))
-        read.go_on()
         if not piece:
             raise BadParameter("The body ended before its Content-Length.")
         pieces.append(piece)

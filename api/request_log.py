@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Final
 import falcon
 
 from relay.audit.entry import Act
+from relay.authentication.unkeyed_refusals import UnkeyedRefusals
+from relay.process.loops import Loop
 from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
     from relay.authentication.source_address import SourceAddresses
-    from relay.authentication.unkeyed_refusals import UnkeyedRefusals
 
+PERIOD_S: Final = 0.25
 #: Calls in one event, so that its line stays shorter than the 16 KiB at which Docker and Kubernetes cut lines.
 MOST_CALLS: Final = 100
 
 
 class AcceptedCalls:
-    """The accepted calls that no event has reported yet. The caller has to call ``write`` now and then."""
+    """The accepted calls that no event has reported yet."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -55,10 +57,21 @@ class AcceptedCalls:
 class RequestLog:
     """Reports each request once it is answered."""
 
-    def __init__(self, refusals: UnkeyedRefusals, addresses: SourceAddresses, accepted: AcceptedCalls) -> None:
-        self._refusals = refusals
+    def __init__(self, addresses: SourceAddresses) -> None:
+        self._refusals = UnkeyedRefusals()
         self._addresses = addresses
-        self._accepted = accepted
+        self._accepted = AcceptedCalls()
+        self.stop = self._accepted.stop
+
+    def start(self) -> None:
+        """Start a thread that writes what was gathered, four times a second."""
+        loop = Loop("log", self._iterate, time.sleep)
+        threading.Thread(target=loop.run, name="log", daemon=True).start()
+
+    def _iterate(self) -> None:
+        time.sleep(PERIOD_S)
+        self._accepted.write()
+        self._refusals.write_if_due()
 
     def add(self, req: falcon.Request, status: int, act: Act) -> None:
         """Report a request: count it if it was refused for lack of a key, gather it if it is an accepted call."""

@@ -9,14 +9,11 @@ from api.acts import ActCounts
 from api.app import Parts, create_app
 from api.awaiting import Waiters
 from api.bodies import Bodies
-from api.body_reads import BodyReads
-from api.connections import allow_descriptors
-from api.doorkeeper import Doorkeeper
+from api.descriptors import allow_descriptors
 from api.parsing_budget import ParsingBudget
-from api.request_log import AcceptedCalls
+from api.request_log import RequestLog
 from api.stopping import on_stop
 from relay.authentication.source_address import SourceAddresses
-from relay.authentication.unkeyed_refusals import UnkeyedRefusals
 from relay.process import garbage
 from relay.runtime import api_runtime
 from relay.settings import Settings
@@ -33,17 +30,11 @@ _waiters = Waiters(_runtime.subscribe(str(uuid.uuid4())), _settings.max_waiters)
 _waiters.start()
 _act_counts = ActCounts(_runtime.audit_writer)
 _act_counts.start()
-_accepted_calls = AcceptedCalls()
-on_stop(_accepted_calls.stop, _waiters.release, _act_counts.stop)
-_reads, _refusals = BodyReads(_settings.body_timeout_s), UnkeyedRefusals()
-_doorkeeper = Doorkeeper(
-    _reads,
-    max_connections=_settings.max_connections,
-    max_body_bytes=_settings.max_body_bytes,
-    chores=[_accepted_calls.write, _refusals.write_if_due],
-)
-allow_descriptors(2 * _settings.max_connections)
-_doorkeeper.start()
+_addresses = SourceAddresses(_settings.trusted_proxies)
+_request_log = RequestLog(_addresses)
+_request_log.start()
+on_stop(_request_log.stop, _waiters.release, _act_counts.stop)
+allow_descriptors(_settings.max_connections)
 
 app = create_app(
     _settings,
@@ -64,17 +55,11 @@ app = create_app(
         metrics_page=_runtime.metrics_page,
         spans=_runtime.spans("api"),
         registry=_runtime.registry,
-        bodies=Bodies(
-            _reads,
-            ParsingBudget(_settings.max_parsing_bytes),
-            _doorkeeper,
-            max_bytes=_settings.max_body_bytes,
-        ),
-        addresses=SourceAddresses(_settings.trusted_proxies),
-        refusals=_refusals,
+        bodies=Bodies(ParsingBudget(_settings.max_parsing_bytes), max_bytes=_settings.max_body_bytes),
+        addresses=_addresses,
+        request_log=_request_log,
         audit_writer=_runtime.audit_writer,
         act_counts=_act_counts,
-        accepted_calls=_accepted_calls,
     ),
 )
 garbage.set_for_serving()

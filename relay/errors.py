@@ -159,7 +159,7 @@ class Expired(Refused):
 
 
 class RequestTimeout(Refused):
-    """The body did not arrive within RELAY_BODY_TIMEOUT."""
+    """The body did not arrive in time; a proxy before the API answers so."""
 
     code = "request_timeout"
     sentence = "The body took too long to arrive."

@@ -38,7 +38,7 @@ _IMPORTED = {
         "celery.loaders.app",
         "celery.fixups.django",
     ),
-    "granian": ("granian.cli", "granian.server", "granian.wsgi", "granian._loops", "api.app", "api.doorkeeper"),
+    "granian": ("granian.cli", "granian.server", "granian.wsgi", "granian._loops", "api.app"),
 }
 #: The originals, kept before gevent replaces them: gevent's versions start a hub, which only forked processes may have.
 _poll, _waitpid, _recv_fds, _close = select.poll, os.waitpid, socket.recv_fds, os.close

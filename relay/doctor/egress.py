@@ -1,8 +1,9 @@
-"""Checks whether calls go through an egress proxy, and whether that proxy can be reached."""
+"""Checks the ways in and out: whether there is a proxy before the API, and one for calls, which can be reached."""
 
 from __future__ import annotations
 
 import socket
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 _CHECK: Final = "way out"
 _CONNECT_S: Final = 2.0
+_CHECK_IN: Final = "way in"
 
 
 def examine_egress(settings: Settings) -> Finding:
@@ -29,3 +31,22 @@ def examine_egress(settings: Settings) -> Finding:
         found = f"every call goes through the proxy {proxy}, which cannot be reached from here"
         advice = "If workers cannot reach it, all calls end as unreachable: start it, or correct RELAY_EGRESS_PROXY."
         return Finding(_CHECK, Level.NOTE, found, advice)
+
+
+def examine_ingress(settings: Settings) -> Finding:
+    """Return whether a proxy keeps slow clients away from an API that other machines reach."""
+    host = urlsplit(settings.api_url).hostname or ""
+    if settings.behind_proxy:
+        return Finding(_CHECK_IN, Level.OK, "a proxy stands before the API (RELAY_BEHIND_PROXY)")
+    if _is_loopback(host):
+        return Finding(_CHECK_IN, Level.OK, "only this machine reaches the API (RELAY_API_URL)")
+    found = f"the API is reached at {host} (RELAY_API_URL), and no proxy stands before it"
+    advice = "Slow clients can hold its threads: put a proxy of deploy/proxy before it, set RELAY_BEHIND_PROXY=true."
+    return Finding(_CHECK_IN, Level.NOTE, found, advice)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from relay.doctor.api_keys import examine_api_keys
 from relay.doctor.audit_trail import examine_audit_trail
-from relay.doctor.egress import examine_egress
+from relay.doctor.egress import examine_egress, examine_ingress
 from relay.doctor.finding import Finding, Level, judged
 from relay.doctor.installation import examine_installation
 from relay.doctor.lanes import examine_lanes
@@ -47,6 +47,7 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
     if (data_dir / ENV_FILE).exists():  # otherwise no `relay up` runs here, and the settings come from the environment
         yield from _data_dir(data_dir)
         yield from examine_installation(data_dir)
+    yield examine_ingress(settings)
     yield examine_egress(settings)
     try:
         url = settings.store_url.reveal()

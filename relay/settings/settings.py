@@ -104,9 +104,6 @@ class Settings:
     max_body_bytes: int = _setting(
         "MAX_BODY_BYTES", "8MiB", kinds.size("1KiB", "64MiB"), "The largest request body the API reads."
     )
-    body_timeout_s: float = _setting(
-        "BODY_TIMEOUT", "10", kinds.seconds(1, 300), "How long 64 KiB of a body, or a shorter body, may take to arrive."
-    )
     max_parsing_bytes: int = _setting(
         "MAX_PARSING_BYTES", "64MiB", kinds.size("1MiB", "16GiB"), "Bytes of large bodies read in one API process."
     )
@@ -114,10 +111,13 @@ class Settings:
         "MAX_CONNECTIONS",
         "1024",
         kinds.number(64, 60_000),
-        "Connections of one API process; from 3/4 of them on, idle ones are closed.",
+        "Connections of one API process; further ones wait.",
     )
     trusted_proxies: tuple[kinds.Network, ...] = _setting(
         "TRUSTED_PROXIES", "", kinds.networks, "Networks of proxies whose X-Forwarded-For names the caller."
+    )
+    behind_proxy: bool = _setting(
+        "BEHIND_PROXY", "false", kinds.flag, "Callers reach the API through a proxy, as in deploy/proxy."
     )
     auth_failures: int = _setting(
         "AUTH_FAILURES", "120", kinds.number(1, 1_000_000), "Failed authentications a minute allowed from one address."

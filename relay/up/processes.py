@@ -55,12 +55,11 @@ def api(
 ) -> Process:
     """Describe Granian with the WSGI app: one process, with a thread for every waiting caller and some spare ones.
 
-    It takes twice ``max_connections``, because the application closes idle ones before there are as many. With ``cpu``,
-    the first of several processes on one port is kept on that processor, and each other on the next one.
+    With ``cpu``, the first of several processes on one port is kept on that processor, and each other on the next one.
     """
     command = (
         *("granian", "--interface", "wsgi", "--host", host, "--port", str(port), "--workers", "1"),
-        *("--blocking-threads", str(max_waiters + SPARE_THREADS), "--backpressure", str(2 * max_connections)),
+        *("--blocking-threads", str(max_waiters + SPARE_THREADS), "--backpressure", str(max_connections)),
         *("--http1-header-read-timeout", str(HEAD_TIMEOUT_MS), "--http", "1", "--no-ws", "api.wsgi:app"),
     )
     return Process(

@@ -67,7 +67,7 @@ OPERATIONS = [
 def api():
     directory = Path(tempfile.mkdtemp(prefix="rly"))
     server = start_valkey(directory)
-    settings = {"RELAY_BODY_TIMEOUT": "2", "RELAY_AUTH_FAILURES": "1000000", "RELAY_DEFAULT_WAIT": "0"}
+    settings = {"RELAY_AUTH_FAILURES": "1000000", "RELAY_DEFAULT_WAIT": "0"}
     with running_api(environ_for(f"redis://127.0.0.1:{server.port}/0", **settings)) as harness:
         harness.both, _ = harness.runtime.api_keys.create("acme", ["trigger", "operate", "metrics"])
         with a_live_worker(harness):

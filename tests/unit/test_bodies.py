@@ -6,14 +6,9 @@ import pytest
 from falcon.testing import create_environ
 
 from api.bodies import Bodies, has_body, media_type
-from api.body_reads import BodyReads
 from api.parsing_budget import SMALL_BYTES, ParsingBudget
 from relay.errors import BadParameter, TooLarge, Unavailable, UnsupportedMediaType
 from relay.text.media_types import JSON_TYPE
-
-
-class ConnectionCutter:
-    cut_s = -1.0
 
 
 class Key:
@@ -42,8 +37,8 @@ def a_request(content=b"{}", **headers):
     return request
 
 
-def bodies(max_bytes, *, budget=None, reads=None):
-    return Bodies(reads or BodyReads(10), budget or ParsingBudget(2**30), ConnectionCutter, max_bytes=max_bytes)
+def bodies(max_bytes, *, budget=None):
+    return Bodies(budget or ParsingBudget(2**30), max_bytes=max_bytes)
 
 
 def read_body(request, max_bytes):

@@ -15,6 +15,7 @@ from relay.accept.intake import TriggerRequest
 from relay.audit.entry import AuditEntry
 from relay.audit.signing_keys import AuditSigner, new_private_text
 from relay.doctor import Level, examination, examine
+from relay.doctor.egress import examine_ingress
 from relay.doctor.installation import OFTEN
 from relay.queue import LANES
 from relay.reference_id import new_reference_id
@@ -314,6 +315,25 @@ def test_alerts_that_go_to_no_webhook_are_a_problem(cli):
     assert (found("alerts")["level"], found("alerts")["found"]) == ("problem", "ops/on-alert is not registered")
     cli.apply({"id": "on-alert", "url": "https://a.example.com/", "method": "POST"}, plugin="ops")
     assert (found("alerts")["level"], found("alerts")["found"]) == ("ok", "go to ops/on-alert")
+
+
+@pytest.mark.parametrize(
+    ("api_url", "behind", "level"),
+    [
+        (None, "false", Level.OK),
+        ("http://localhost:8000", "false", Level.OK),
+        ("http://[::1]:8000", "false", Level.OK),
+        ("https://relay.example.com", "false", Level.NOTE),
+        ("http://10.0.0.5:8000", "false", Level.NOTE),
+        ("http://10.0.0.5:8000", "true", Level.OK),
+    ],
+)
+def test_it_names_an_api_that_others_reach_without_a_proxy(given, api_url, behind, level):
+    named = {"RELAY_API_URL": api_url} if api_url else {}
+    settings = Settings.from_environ({**given, "RELAY_BEHIND_PROXY": behind, **named})
+    found = examine_ingress(settings)
+    assert found.level is level
+    assert ("deploy/proxy" in found.advice) is (level is Level.NOTE)
 
 
 def test_it_says_whether_calls_go_through_a_proxy_and_whether_that_answers(given, tmp_path):
