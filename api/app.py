@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from relay.store.api_keys import ApiKeys
     from relay.store.audit_writer import AuditWriter
     from relay.store.backlog import Backlog
+    from relay.store.functions import Functions
     from relay.store.health import ServerWarnings
     from relay.store.invocations import InvocationStore
     from relay.store.listing import Listing
@@ -69,6 +70,7 @@ class Parts:
     dispatcher: Dispatcher
     waiters: Waiters
     rates: PluginRates
+    functions: Functions
     warnings: ServerWarnings
     workers: Workers
     listing: Listing
@@ -95,7 +97,7 @@ def create_app(settings: Settings, parts: Parts) -> _App:
     _route_overview(app, parts)
     app.add_route("/metrics", MetricsResource(parts.metrics_page, is_open=settings.metrics_open))
     app.add_route("/healthz", HealthResource())
-    app.add_route("/readyz", ReadyResource(parts.workers, parts.warnings))
+    app.add_route("/readyz", ReadyResource(parts.functions, parts.workers, parts.warnings))
     _publish(app)
     return app
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import falcon
 
+    from relay.store.functions import Functions
     from relay.store.health import ServerWarnings
     from relay.store.workers import LiveWorker, Workers
 
@@ -32,9 +33,10 @@ class HealthResource:
 
 
 class ReadyResource:
-    """`GET /readyz`: the store can be reached and workers are alive."""
+    """`GET /readyz`: the store can be reached and has the relay's functions, and workers are alive."""
 
-    def __init__(self, workers: Workers, warnings: ServerWarnings) -> None:
+    def __init__(self, functions: Functions, workers: Workers, warnings: ServerWarnings) -> None:
+        self._functions = functions
         self._workers = workers
         self._warnings = warnings
 
@@ -44,6 +46,7 @@ class ReadyResource:
             alive, server_warnings = self._workers.alive(), self._warnings.now()
         except Unavailable:
             raise Unavailable("Redis cannot be reached.") from None
+        self._functions.check()
         lanes = workers_by_lane(alive, LANES)
         found = {"workers": len(alive), "lanes": lanes, "warnings": [*_lane_warnings(lanes), *server_warnings]}
         missing = _missing(alive, lanes)

@@ -23,11 +23,11 @@ from bench.nodes import Nodes, cpu_us
 from bench.report import machine
 from bench.rounds import percentile
 from relay.store.backlog import Backlog
+from relay.store.functions import Functions
 from relay.store.invocations import InvocationStore
 from relay.store.keyspace import Keyspace
 from relay.store.listing import Filter, Listing
 from relay.store.measures import Measures
-from relay.store.scripts import Scripts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,7 +152,7 @@ def waiting_costs(folder: Path, rounds: int) -> Rows:
         with Children(stage) as children:
             nodes = Nodes(children, stage, primaries=1, replicas=2, fsync=fsync)
             register(nodes.client, Keyspace(), "p")
-            Scripts(nodes.client).load()
+            Functions(nodes.client).check()
             server = nodes.primaries[0]
             confirmations: dict[str, tuple[object, ...]] = {"nothing": ()}
             confirmations |= {f"WAIT {count}": ("WAIT", count, CONFIRM_MS) for count in (1, 2)}

@@ -14,6 +14,7 @@ from relay.errors import SettingsError
 from relay.queue import Publisher, is_one_database, make_app
 from relay.settings.names import DATA_KEYS, TARGET_KEYS
 from relay.store.backlog import Backlog
+from relay.store.functions import Functions
 from relay.store.invocations import InvocationStore
 from relay.store.keyspace import Keyspace
 from relay.store.limits import Limits
@@ -107,6 +108,11 @@ class SharedRuntime:
             keys=self.keyspace,
             replicas=self.settings.store_replicas,
         )
+
+    @cached_property
+    def functions(self) -> Functions:
+        """The relay's functions on the servers of the store."""
+        return Functions(self.client)
 
     @cached_property
     def workers(self) -> Workers:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import gevent
 from celery import bootsteps
+from celery.exceptions import WorkerShutdown
 from celery.signals import worker_shutting_down
 from gevent.hub import Hub
 
 from relay.metrics.reporting import PERIOD_S as REPORT_S
 from relay.process import garbage
-from relay.process.loops import Loop
+from relay.process.loops import Loop, repeat_until_done
 from relay.queue import URGENT
 from relay.settings import Settings
 from relay.telemetry import log
@@ -60,13 +61,17 @@ class Executing(bootsteps.StartStopStep):
         worker_shutting_down.connect(self._on_signal, weak=False)
 
     def start(self, worker: WorkController) -> None:
-        """Make the worker's parts, in the started process, after gevent has patched it."""
+        """Make the worker's parts, in the started process, after gevent has patched it.
+
+        Wait until the store has the functions that they call: a worker without them would only lose messages.
+        """
         lanes = worker.app.amqp.queues.consume_from
         if URGENT not in lanes:
             os.nice(BACKGROUND)
         parts = worker_parts(self._settings, worker.app, worker.hostname, lanes=lanes)
         worker.app.executor = parts.executor
         worker.parts = parts
+        repeat_until_done(parts.runtime.functions.check, "start", self._pause)
         gevent.get_hub().handle_error = _note_failed_greenlet
         garbage.set_for_serving()
 
@@ -80,6 +85,11 @@ class Executing(bootsteps.StartStopStep):
             worker.parts.reporter.report(TaskEvents(worker.app, worker.hostname).send)
             worker.parts.spans.flush()
         gevent.spawn_later(GOODBYE_S, os._exit, worker.exitcode or 0)
+
+    def _pause(self, wait_s: float) -> None:
+        gevent.sleep(wait_s)
+        if self._told_to_stop:
+            raise WorkerShutdown(0)
 
     def _on_signal(self, **_: Any) -> None:
         """Begin to stop; at a second signal, end the process at once. No call is lost, as each in flight has a lease.

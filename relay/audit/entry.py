@@ -54,6 +54,7 @@ class Act(StrEnum):
     AUDIT_TAIL = "audit_tail"
     PARTITION_SHOW = "partition_show"
     PARTITION_DIVIDE = "partition_divide"  # subject: the number of partitions
+    FUNCTIONS_LOAD = "functions_load"
     DOCTOR = "doctor"
 
 

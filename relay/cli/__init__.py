@@ -25,6 +25,7 @@ COMMANDS: Final = (
     "explain",
     "vault",
     "partitions",
+    "functions",
     "audit",
 )
 DEFAULT_DATA_DIR: Final = Path(".relay")

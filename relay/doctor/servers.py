@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from relay.doctor.finding import Finding, Level, judged, listed
+from relay.store.library import library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,6 +69,12 @@ def _server(health: ServerHealth) -> Iterator[Finding]:
     )
     yield _append_only(health)
     yield _rights(health)
+    yield judged(
+        "functions",
+        health.has_functions,
+        library().name if health.has_functions else f"it lacks {library().name}",
+        "Load them with `relay functions load`: until then no process of this version is ready.",
+    )
     yield judged(
         "eviction",
         health.eviction in ("noeviction", None),

@@ -80,7 +80,8 @@ class Failures:
         """Note a failure, and log the first of its kind; return whether it is a fault of our own."""
         if isinstance(error, Unavailable):
             if not self._away:
-                fields = {"doing": self._doing, **self._fields}
+                why = {} if error.message == Unavailable.sentence else {"why": error.message}
+                fields = {"doing": self._doing, **why, **self._fields}
                 log.event(log.Event.STORE_AWAY, level=logging.WARNING, **fields)
             self._away = True
             return False

@@ -1,4 +1,4 @@
-"""Runs the Lua scripts as functions of the server, and loads them if the server lacks them."""
+"""Runs the Lua scripts as functions of the server."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ from redis.cluster import RedisCluster
 from redis.exceptions import ResponseError
 
 from relay.errors import RelayError
-from relay.store.connection import client_of
+from relay.store.functions import are_unknown, load_into
 from relay.store.key_names import ROOT, SHARED_ROOT
-from relay.store.library import PREFIX, library
-from relay.store.replicas import Replicas, on_primary, primaries_of
+from relay.store.library import library
+from relay.store.replicas import Replicas, on_primary
 from relay.store.server_errors import store_errors
 from relay.store.unanswered import Unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-_UNKNOWN: Final = "Function not found"  # the server's message; it has no error code for this
-_KNOWN: Final = "already exists"
 #: Scripts whose writes have to be on replicas, if any are required, before the caller gets the reply.
 _CONFIRMED: Final = frozenset({"accept", "claim", "settle", "advance", "replay_create"})
 #: How many runs of one caller are at the server, the present one and the next; other callers wait for no more of them.
@@ -40,11 +38,11 @@ class Scripts:
         self._is_cluster = isinstance(client, RedisCluster)
 
     def run(self, name: str, args: Sequence[Any] = (), root: str | None = None) -> Any:
-        """Run ``lua/<name>.lua`` with ``args``; load all scripts first if the server lacks it.
+        """Run ``lua/<name>.lua`` with ``args``.
 
         ``root`` is the root of the script's keys; by default the shared one for scripts with shared keys, else the
-        first partition's. All scripts are loaded, because a full server loads no more, and then needs those that free
-        memory.
+        first partition's. If the server lacks the scripts, all of them are loaded if the client's user may do that,
+        because a full server loads no more, and then needs those that free memory. Otherwise `Unavailable` says so.
         """
         function = library().functions[name]
         root = root or (SHARED_ROOT if function.is_shared else ROOT)
@@ -53,9 +51,9 @@ class Scripts:
             try:
                 return call(function.name, root, args)
             except ResponseError as error:
-                if str(error).rpartition(": ")[2] != _UNKNOWN:
+                if not are_unknown(error):
                     raise
-            on_primary(self._client, root, _load)
+            on_primary(self._client, root, load_into)
             return call(function.name, root, args)
 
     def run_in_turn(self, name: str, runs: Iterable[tuple[str, Sequence[Any]]]) -> Iterator[Any]:
@@ -91,20 +89,6 @@ class Scripts:
             except RelayError as error:
                 return error
 
-    def load(self) -> None:
-        """Load the scripts into the server, or into every primary of a cluster, unless it has them."""
-        for server in primaries_of(self._client):
-            _load(server)
-
-    def drop_others(self) -> None:
-        """Delete the libraries of other versions; a process that still runs such a version loads its library again."""
-        for server in primaries_of(self._client):
-            for listed in server.function_list(library=f"{PREFIX}*"):
-                fields = dict(zip(listed[::2], listed[1::2], strict=True)) if isinstance(listed, list) else listed
-                name = fields[b"library_name"].decode()
-                if name != library().name:
-                    server.function_delete(name)
-
     def _call(self, function: str, root: str, args: Sequence[Any]) -> Any:
         """Call a function on a connection that is kept for the next call.
 
@@ -125,19 +109,3 @@ class Scripts:
             return self._kept.pop()
         except IndexError:
             return self._client.client()
-
-
-def _load(server: Any) -> None:
-    try:
-        server.function_load(library().text)
-    except ResponseError as error:
-        if _KNOWN not in str(error):
-            raise
-
-
-def renew(url: str) -> None:
-    """Replace the scripts of a server that is not in use yet by those of this version."""
-    with store_errors(), client_of(url) as client:
-        runner = Scripts(client)
-        runner.load()
-        runner.drop_others()

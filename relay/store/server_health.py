@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import redis
 
+from relay.store.functions import has_functions
 from relay.store.server_clock import time_ms_of
 
 if TYPE_CHECKING:
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 
 _SKEW_SAMPLES: Final = 3
 #: Rights in an ACL rule that no process of the relay needs.
-_EXCESS: Final = frozenset({"+@all", "+@admin", "+@dangerous", "+config", "+debug", "+flushall", "+flushdb", "+keys"})
+_EXCESS: Final = frozenset(
+    {
+        *("+@all", "+@admin", "+@dangerous", "+config", "+debug", "+flushall", "+flushdb", "+keys"),
+        *("+@scripting", "+function", "+function|load", "+function|restore", "+function|delete", "+function|flush"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,7 @@ class ServerHealth:
     unrestricted: tuple[str, ...]  # users of the relay's processes that may configure or empty the server
     replicas: int | None = None  # how many follow it; None: it is a replica itself
     failed_writes: tuple[str, ...] = ()  # snapshots and rewrites that failed the last time
+    has_functions: bool = True  # those of this version
 
     @property
     def version_text(self) -> str:
@@ -61,6 +68,7 @@ def read_server(name: str, client: redis.Redis, administrator: redis.Redis) -> S
         unrestricted=_unrestricted(client, administrator),
         replicas=int(info.get("connected_slaves", 0)) if info.get("role", "master") == "master" else None,
         failed_writes=tuple(failed_writes(info)),
+        has_functions=has_functions(client),
     )
 
 

@@ -32,7 +32,7 @@ _CONNECTION: Final = (
     *("client|setinfo", "client|setname", "client|id"),
 )
 _TRANSACTION: Final = ("multi", "exec", "discard", "watch", "unwatch")
-_SCRIPTS: Final = ("fcall", "function|load")
+_SCRIPTS: Final = ("fcall",)
 #: Commands with which a client of a cluster finds and follows slots, and waits for replicas.
 _MANY_SERVERS: Final = ("cluster|slots", "command", "asking", "wait")
 _BROKER_SCRIPTS: Final = ("evalsha", "script|load", "script|exists")  # those of Celery's transport

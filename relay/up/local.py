@@ -26,6 +26,7 @@ from relay.settings.names import (
     OPERATOR,
     TARGET_KEYS,
 )
+from relay.store.functions import load_functions
 from relay.store.health import read_workers
 from relay.store.partitions import agreed_client
 from relay.text.hosts import LOOPBACK
@@ -124,11 +125,13 @@ class LocalRelay:
     def start(self, supervisor: Supervisor) -> None:
         """Start the embedded servers first, and all other processes once those answer.
 
-        Raises ``SettingsError`` if the store's partitions are not those of the settings.
+        Raises ``SettingsError`` if the store's partitions are not those of the settings, or if it lacks the relay's
+        functions and its user may not load them.
         """
         self.servers.start(supervisor, self._child)
         with suppress(Unavailable):  # the store is away, and the processes wait for it
             agreed_client(self.settings).close()
+            load_functions(self.settings.store_url.reveal())
         for process in self.processes():
             supervisor.start(self._child(process))
 
@@ -160,8 +163,10 @@ class LocalRelay:
             missing.append("api")
         if not _is_ok(self.settings.flower_url + "/healthcheck"):
             missing.append("flower")
+        url = self.settings.store_url.reveal()
         with suppress(Unavailable):
-            workers = read_workers(self.settings.store_url.reveal())
+            load_functions(url)  # the store may have been away when the processes were started
+            workers = read_workers(url)
             if sum(worker.silent_ms < age_s * 1000 for worker in workers) >= self.plan.workers * len(_WORKER_GROUPS):
                 return missing
         return [*missing, "workers"]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 import redis
 
-from relay.errors import StoreFault, Unavailable
-from relay.store import scripts as module
+from relay.errors import SettingsError, StoreFault, Unavailable
+from relay.store import functions, scripts
+from relay.store.functions import Functions, load_functions, load_into, renew
 from relay.store.key_names import ROOT
 from relay.store.library import Library, ScriptFunction, library
-from relay.store.scripts import AHEAD, Scripts, renew
+from relay.store.replicas import primaries_of
+from relay.store.scripts import AHEAD, Scripts
+from relay.up import access
 
 FOREIGN = "#!lua name={name}\nredis.register_function('{name}', function() return 1 end)"
 
@@ -35,22 +38,28 @@ def test_a_server_that_forgot_its_functions_gets_them_again(redis_client, runner
     assert runner.run("read", []) == []
 
 
+def load(client):
+    for server in primaries_of(client):
+        load_into(server)
+
+
 def test_what_another_process_has_loaded_meanwhile_is_left_alone(redis_client, runner):
-    runner.load()
-    runner.load()
+    load(redis_client)
+    load(redis_client)
     assert runner.run("read", []) == []
 
 
 def test_a_text_that_the_server_refuses_is_a_fault_of_ours(runner, monkeypatch):
-    functions = {"read": ScriptFunction("relay_read_0", is_shared=False)}
-    wrong = Library("relay_0", "#!lua name=relay_0\nnot lua", functions)
-    monkeypatch.setattr(module, "library", lambda: wrong)
+    named = {"read": ScriptFunction("relay_read_0", is_shared=False)}
+    wrong = Library("relay_0", "#!lua name=relay_0\nnot lua", named)
+    for module in (functions, scripts):
+        monkeypatch.setattr(module, "library", lambda: wrong)
     with pytest.raises(StoreFault):
         runner.run("read", [])
 
 
 def test_a_script_s_error_is_not_taken_for_a_missing_one(redis_client, runner):
-    runner.load()
+    load(redis_client)
     redis_client.set("relay:{0}:inv:x", "no hash")
     with pytest.raises(StoreFault):
         runner.run("read", ["x"])
@@ -160,12 +169,12 @@ def test_runs_in_turn_on_a_server_that_is_away_are_each_unavailable():
 def test_a_full_server_runs_what_it_knows_and_is_unavailable_for_what_it_does_not(valkey):
     with valkey.client() as client:
         runner = Scripts(client)
-        runner.load()
+        load(client)
         client.config_set("maxmemory", "1mb")
         try:
             assert runner.run("read", []) == []
             client.function_flush()
-            with pytest.raises(Unavailable):
+            with pytest.raises(Unavailable, match="no room"):
                 runner.run("read", [])
         finally:
             client.config_set("maxmemory", "0")
@@ -177,3 +186,59 @@ def test_a_start_on_a_server_of_its_own_takes_the_scripts_of_other_versions_away
             client.function_load(FOREIGN.format(name=name))
         renew(valkey.url)
         assert libraries(client) == {"somebody_s", library().name}
+
+
+PROCESSES = [user.name for user in access.users()]
+
+
+@pytest.fixture
+def address_of(valkey):
+    """Return a user's address of a server with the users of `deploy/users.acl`."""
+    with valkey.client() as client:
+        for user in access.users():
+            _, name, *rules = user.rule("secret").split()
+            client.execute_command("ACL", "SETUSER", name, *rules)
+        yield lambda name: valkey.tcp_url.replace("://", f"://{name}:secret@")
+        client.execute_command("ACL", "DELUSER", *PROCESSES)
+
+
+@pytest.mark.parametrize("user", ["api", "worker", "operator"])
+def test_a_process_that_may_not_load_scripts_names_what_is_missing_until_somebody_else_has_loaded_it(
+    valkey, address_of, user
+):
+    with redis.Redis.from_url(address_of(user)) as client:
+        runner, functions = Scripts(client), Functions(client)
+        for act in (lambda: runner.run("read", []), functions.check):
+            with pytest.raises(Unavailable, match=library().name) as raised:
+                act()
+            assert "`relay functions load`" in raised.value.message
+        assert load_functions(valkey.url) == 1
+        functions.check()
+        assert runner.run("read", []) == []
+        assert load_functions(valkey.url) == 0
+
+
+@pytest.mark.parametrize("user", PROCESSES)
+def test_no_process_may_add_replace_or_take_away_a_script(valkey, address_of, user):
+    load_functions(valkey.url)
+    with redis.Redis.from_url(address_of(user)) as client:
+        mine = FOREIGN.format(name="mine")
+        theirs = f"#!lua name={library().name}\nredis.register_function('f', function() return 1 end)"
+        for command in (
+            ("FUNCTION", "LOAD", mine),
+            ("FUNCTION", "LOAD", "REPLACE", theirs),
+            ("FUNCTION", "DELETE", library().name),
+            ("FUNCTION", "FLUSH"),
+            ("FUNCTION", "RESTORE", b"x"),
+            ("FUNCTION", "KILL"),
+        ):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.execute_command(*command)
+        with pytest.raises(SettingsError, match="administrator"):
+            load_functions_after_a_flush(valkey, address_of(user))
+
+
+def load_functions_after_a_flush(valkey, url):
+    with valkey.client() as client:
+        client.function_flush()
+    return load_functions(url)

@@ -172,15 +172,15 @@ def _complete(answer):
 
 
 @contextmanager
-def running_api(environ, *, threads=96, log=None):
-    """Run the API as in production, until the context ends."""
+def running_api(environ, *, threads=96, log=None, **own):
+    """Run the API as in production, until the context ends; ``own`` are settings that only its process has."""
     port = free_port()
     command = [
         *("granian", "--interface", "wsgi", "--port", str(port), "--workers", "1"),
         *("--blocking-threads", str(threads), "--http", "1", "--no-ws", "api.wsgi:app"),
     ]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
-    ours = {name: value for name, value in environ.items() if name != "RELAY_TARGET_KEYS"}
+    ours = {name: value for name, value in environ.items() if name != "RELAY_TARGET_KEYS"} | own
     with nullcontext(log) if log else Path(os.devnull).open("wb") as output:
         process = start_forked(command, inherited | ours, [output.fileno(), output.fileno()])
     try:

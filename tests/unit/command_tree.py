@@ -106,6 +106,7 @@ GOOD: dict[tuple[str, ...], dict[str, str | tuple[str, ...]]] = {
     ("vault", "rotate"): {"names": "data"},
     ("partitions", "show"): {},
     ("partitions", "divide"): {"number": "2"},
+    ("functions", "load"): {},
     ("audit", "export"): {},
     ("audit", "verify"): {},
     ("audit", "tail"): {"follow": "--no-follow"},

@@ -54,6 +54,7 @@ ACTS = {
     ("vault", "rotate"): {Act.VAULT_ADD, Act.VAULT_PROMOTE, Act.VAULT_RESEAL, Act.VAULT_RETIRE},
     ("partitions", "show"): Act.PARTITION_SHOW,
     ("partitions", "divide"): Act.PARTITION_DIVIDE,
+    ("functions", "load"): Act.FUNCTIONS_LOAD,
     ("audit", "export"): Act.AUDIT_EXPORT,
     ("audit", "verify"): Act.AUDIT_VERIFY,
     ("audit", "tail"): Act.AUDIT_TAIL,

@@ -16,7 +16,8 @@ from tests.architecture.sources import ROOT
 OVERLAY = YAML(typ="safe").load((ROOT / "docker-compose.cluster.yml").read_text("utf-8"))
 BASE = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text("utf-8"))
 STORES = ("store1", "store2", "store3")
-OURS = ("api", "worker_interactive", "worker_bulk", "relay")
+PROCESSES = ("api", "worker_interactive", "worker_bulk", "relay")
+OURS = (*PROCESSES, "functions")
 
 
 def servers():
@@ -73,7 +74,15 @@ def test_each_server_has_data_of_its_own_and_they_are_what_the_cluster_is_made_o
     assert form["depends_on"] == {name: {"condition": "service_healthy"} for name in STORES}
 
 
-@pytest.mark.parametrize("name", OURS)
+def test_the_functions_are_loaded_into_the_cluster_once_it_is_formed():
+    service = OVERLAY["services"]["functions"]
+    url = f"redis+cluster://admin:${{ADMIN_PASSWORD:?give --env-file valkey.env}}@{','.join(servers())}"
+    assert service["environment"] == {"RELAY_STORE_URL": url, "RELAY_PARTITIONS": "16"}
+    assert service["depends_on"] == {"store_form": {"condition": "service_completed_successfully"}}
+    assert BASE["services"]["functions"]["command"][2].endswith("exec relay functions load")
+
+
+@pytest.mark.parametrize("name", PROCESSES)
 def test_every_process_has_its_records_on_the_cluster_and_its_queues_where_they_were(name):
     service, user = OVERLAY["services"][name], "api" if name == "api" else "worker"
     passwords = example("valkey")

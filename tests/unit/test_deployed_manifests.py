@@ -209,6 +209,11 @@ def test_a_process_is_given_settings_that_there_are_and_no_key_that_it_does_not_
 @cases("StatefulSet", "Job")
 def test_servers_have_their_users_and_refuse_writes_before_the_kernel_ends_them(build, it):
     given = environment(build, it)
+    if named(it) == "Job/functions":
+        settings = Settings.from_environ({name: text for name, text in given.items() if name.startswith("RELAY_")})
+        assert settings.redis_url.reveal() == "redis://admin:change-me@valkey:6379/0"
+        assert settings.store_url.reveal().startswith("redis+cluster://admin:") is (build != "base")
+        return
     if it["kind"] == "Job":
         assert given["SERVERS"] == environment(build, *of_kind_store(build))["SERVERS"]
         return

@@ -30,6 +30,7 @@ def test_each_pod_reaches_what_it_needs_and_nothing_else(build):
         "api": {"valkey", *stores},
         "worker": {"valkey", *stores, *world},
         "flower": {"valkey"},
+        "functions": {"valkey", *stores},
         "valkey": set(),
     }
     expected |= {name: {"store"} for name in ("store", "store-form") if stores}

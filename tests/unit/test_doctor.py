@@ -24,7 +24,9 @@ from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store import keyspace
 from relay.store.audit_writer import AuditWriter
+from relay.store.functions import load_functions
 from relay.store.health import ServerWarnings, failed_writes
+from relay.store.library import library
 from relay.store.server_clock import ClockJump
 from relay.store.trail import Trail
 from relay.store.workers import Workers
@@ -48,6 +50,7 @@ def given(valkey, monkeypatch):
         client.config_set("appendonly", "yes")
         client.config_set("appendfsync", "always")
         client.config_set("maxmemory-policy", "noeviction")
+    load_functions(valkey.url)
     yield {
         "RELAY_REDIS_URL": valkey.url,
         "RELAY_TARGET_KEYS": Vault.new_key_text(),
@@ -349,3 +352,13 @@ def test_it_says_whether_calls_go_through_a_proxy_and_whether_that_answers(given
         assert "planted" not in each.found + each.advice
     assert "cannot be reached" in closed.found
     assert "RELAY_EGRESS_PROXY" in closed.advice
+
+
+def test_a_server_without_this_version_s_functions_is_a_problem_that_one_command_solves(given, tmp_path, valkey):
+    with valkey.client() as client:
+        client.function_flush()
+    found = findings(given, tmp_path)["functions"]
+    assert (found.level, found.found) == (Level.PROBLEM, f"it lacks {library().name}")
+    assert "`relay functions load`" in found.advice
+    assert load_functions(valkey.url) == 1
+    assert findings(given, tmp_path)["functions"].level is Level.OK
