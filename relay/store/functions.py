@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-from redis.exceptions import NoPermissionError, OutOfMemoryError, ResponseError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from relay.errors import SettingsError, Unavailable
 from relay.store.connection import client_of
@@ -38,6 +38,8 @@ def has_functions(server: Any) -> bool:
     """Return whether one server has the functions of this version."""
     try:
         server.fcall(library().functions[_PROBE].name, 0)
+    except ReadOnlyError:  # a replica looks for the function before it refuses to run it
+        return True
     except ResponseError as error:
         if are_unknown(error):
             return False

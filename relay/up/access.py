@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from relay.store.key_names import PARTITIONED, PREFIX, SHARED, SHARED_ROOT, TRAIL
+from relay.queue import LANES
+from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, SHARED, SHARED_ROOT, TRAIL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 ADMINISTRATOR: Final = "admin"
 OPERATOR: Final = "operator"
+#: The user of a worker's connection to the lanes, over which it takes messages that others wrote: without the records.
+CONSUMER: Final = "consumer"
 
 _TARGET_HEADS: Final = frozenset({"target", "token"})
 #: The server compares a key with one pattern after another, so the keys that scripts use most come first.
@@ -32,22 +35,51 @@ _CONNECTION: Final = (
     *("client|setinfo", "client|setname", "client|id"),
 )
 _TRANSACTION: Final = ("multi", "exec", "discard", "watch", "unwatch")
-_SCRIPTS: Final = ("fcall",)
 #: Commands with which a client of a cluster finds and follows slots, and waits for replicas.
 _MANY_SERVERS: Final = ("cluster|slots", "command", "asking", "wait")
-_BROKER_SCRIPTS: Final = ("evalsha", "script|load", "script|exists")  # those of Celery's transport
-_SUBSCRIPTION: Final = ("subscribe", "unsubscribe", "psubscribe", "punsubscribe", "publish")
+_NOTICES: Final = ("subscribe", "unsubscribe", "publish")
 #: Commands on one key of one type: a user may use them on its own keys only.
 _DATA: Final = ("@string", "@hash", "@list", "@set", "@sortedset")
 _KEYS: Final = ("del", "unlink", "exists", "expire", "pexpire", "pexpireat", "persist", "pttl", "ttl", "type")
-#: Commands of Celery's queues, remote control and events (kombu/transport/redis.py).
-_BROKER: Final = (
-    *("lpush", "rpush", "brpop", "blpop", "rpop", "llen", "lrange", "sadd", "srem", "smembers", "exists", "del", "get"),
-    *("set", "expire", "pexpire", "type", "zadd", "zrem", "zrange", "zrangebyscore", "scard", "sismember"),
-)
+#: All that processes do with the records: scripts, which may do what their caller may do, and commands.
+_STORE: Final = (*_CONNECTION, *_TRANSACTION, *_MANY_SERVERS, *_NOTICES, "fcall", *_DATA, *_KEYS)
 _INSPECTION: Final = ("scan", "dbsize", "memory|usage", "acl|whoami")
-_BROKER_KEYS: Final = ("interactive*", "bulk*", "replay*", "_kombu.*", "*celeryev*", "*.pidbox*")
-_BROKER_CHANNELS: Final = ("/0.celeryev/*", "/0.celery.pidbox")  # a subscription to a pattern needs exactly that one
+#: Allows reading the depth of lanes, and nothing else.
+_DEPTHS: Final = f"({' '.join(f'%R~{lane}' for lane in LANES)} +llen)"
+#: Allows putting messages into lanes: neither to take any nor to look at them.
+_PUBLISHING: Final = f"({' '.join(f'~{lane}' for lane in LANES)} +lpush +llen)"
+_CONSUMING: Final = f"({' '.join(f'~{lane}' for lane in LANES)} +brpop +rpop)"
+
+#: What kombu keeps for queues that expire is written by scripts of its own, with the rights of whoever runs them.
+_BROKER: Final = (*_CONNECTION, "multi", "exec", "script|load", "script|exists", "punsubscribe")
+_EVENTS: Final = "celeryev"
+_CONTROL: Final = "celery.pidbox"
+_ANSWERS: Final = "reply.celery.pidbox"
+#: A random id, as in the names of queues that Celery makes for a while; no key of the store begins like this.
+_UUID: Final = "[0-9a-f]???????-????-????-????-????????????"
+#: kombu's list of the queues that an exchange fills, one key for each exchange; and when those lists expire.
+_BINDINGS: Final = tuple(
+    f"_kombu.{table}.{exchange}"
+    for table in ("binding", "binding_permanent")
+    for exchange in ("relay", _EVENTS, _CONTROL, _ANSWERS)
+)
+_DEADLINES: Final = "_kombu.binding_deadlines"
+#: Allows what kombu does with the bindings of all exchanges and with the queues of answers and events.
+_BINDING: Final = (
+    f"({' '.join(f'~{key}' for key in (*_BINDINGS, _DEADLINES))}"
+    " +evalsha +sadd +srem +smembers +exists +del +zadd +zrem +zrangebyscore)"
+)
+_ASKING: Final = f"(~{_UUID}.{_ANSWERS} ~{_EVENTS}.{_UUID} +brpop +rpop +llen +exists +del +pexpire)"
+#: Allows answering those who ask.
+_ANSWERING: Final = f"(~{_UUID}.{_ANSWERS} +lpush +pexpire)"
+#: Allows looking for, and giving up, what belongs to the name of a worker, which begins with a lane.
+_MAILBOXES: Final = f"({' '.join(f'~{lane}*@*.{_CONTROL}' for lane in LANES)} +exists +llen +del)"
+#: Events go to a channel for each kind of event. Who subscribes to a pattern needs a right to exactly that one.
+_HEARING_EVENTS: Final = f"(&/0.{_EVENTS}/* +psubscribe)"
+_SENDING_EVENTS: Final = f"(&/0.{_EVENTS}/* +publish)"
+_HEARING_QUESTIONS: Final = f"(&/0.{_CONTROL} +psubscribe)"
+_SENDING_QUESTIONS: Final = f"(&/0.{_CONTROL} +publish)"
+_NOTICE_CHANNELS: Final = tuple(PREFIX + template.split("{", 1)[0] + "*" for template in CHANNELS.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +108,33 @@ class User:
 
 def users() -> tuple[User, ...]:
     """Return all users except the administrator."""
-    store = (*_CONNECTION, *_TRANSACTION, *_MANY_SERVERS, *_SCRIPTS, *_SUBSCRIPTION, *_DATA, *_KEYS)
-    broker = (*_CONNECTION, *_TRANSACTION, *_BROKER_SCRIPTS, *_SUBSCRIPTION, *_BROKER)
-    notices = f"{PREFIX}*"
-    channels = (notices, *_BROKER_CHANNELS)
-    whole = (*_patterns_without(frozenset()), *_BROKER_KEYS)
     return (
         _user(
             "api",
-            (*store, *broker),
-            (*_patterns_without(_TARGET_HEADS), *_BROKER_KEYS),
-            channels,
-            (_ADDING,),
+            _STORE,
+            _patterns_without(_TARGET_HEADS),
+            _NOTICE_CHANNELS,
+            (_PUBLISHING, _ADDING),
         ),
-        _user("worker", (*store, *broker), (f"{PREFIX}*", *_BROKER_KEYS), channels),
-        _user("flower", broker, _BROKER_KEYS, _BROKER_CHANNELS),
-        _user(OPERATOR, (*store, *broker, *_INSPECTION), whole, channels, (_ADDING, _READING)),
+        _user("worker", _STORE, (f"{PREFIX}*",), _NOTICE_CHANNELS),
+        _user(
+            CONSUMER,
+            _BROKER,
+            (),
+            (),
+            (
+                *(_PUBLISHING, _CONSUMING, _BINDING, _MAILBOXES, _HEARING_QUESTIONS, _ANSWERING, _SENDING_EVENTS),
+                *(_SENDING_QUESTIONS, _ASKING),  # a probe of the worker's container asks whether it answers
+            ),
+        ),
+        _user("flower", _BROKER, (), (), (_DEPTHS, _BINDING, _ASKING, _SENDING_QUESTIONS, _HEARING_EVENTS)),
+        _user(
+            OPERATOR,
+            (*_STORE, *_INSPECTION),
+            _patterns_without(frozenset()),
+            _NOTICE_CHANNELS,
+            (_PUBLISHING, _ADDING, _READING),
+        ),
     )
 
 

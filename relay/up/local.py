@@ -171,10 +171,6 @@ class LocalRelay:
                 return missing
         return [*missing, "workers"]
 
-    def _address_for(self, process: Process) -> dict[str, str]:
-        """Return the embedded servers' addresses for the ACL user of a process."""
-        return {} if process.user is None else self.servers.addresses_for(process.user, self.settings.to_environ())
-
     def _settings_with_ring_files(self) -> dict[str, str]:
         """Return the settings, with key files instead of keys, so that processes follow changes of the key rings."""
         variables = self.settings.to_environ()
@@ -189,7 +185,7 @@ class LocalRelay:
         root = str(Path(__file__).parents[2])  # where relay, workers and api are
         extra = {
             **self._settings_with_ring_files(),
-            **self._address_for(process),
+            **self.servers.addresses_for(process, self.settings.to_environ()),
             **process.extra,
             MARK: str(self.directory.path),
             "PYTHONPATH": os.pathsep.join(filter(None, (root, child_environ({}).get("PYTHONPATH")))),

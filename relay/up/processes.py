@@ -42,6 +42,7 @@ class Process:
     without: tuple[str, ...] = (FLOWER_AUTH,)
     extra: Mapping[str, str] = field(default_factory=dict)
     user: str | None = None  # of the embedded servers; None: it does not use them
+    broker_user: str | None = None  # of its connection to the lanes, if another one
 
 
 def api(
@@ -78,7 +79,7 @@ def worker(group: str, number: int = 1) -> Process:
         *("celery", "-A", "workers.app", "worker", "-P", "gevent", "-c", str(WORKER_CONCURRENCY)),
         *("--without-gossip", "--without-mingle", "-Q", lanes, "-n", f"{group}{number}@%h"),
     )
-    return Process(_numbered(f"worker_{group}", number), command, user="worker")
+    return Process(_numbered(f"worker_{group}", number), command, user="worker", broker_user="consumer")
 
 
 def flower(*, host: str = LOOPBACK, port: int = FLOWER_PORT, auth: str | None = None) -> Process:

@@ -75,10 +75,17 @@ class EmbeddedServers:
         elif self.single:
             renew(self.single.url(ADMINISTRATOR))
 
-    def addresses_for(self, user: str, written: Mapping[str, str]) -> dict[str, str]:
-        """Return the settings in ``written`` that are an operator's address of a server here, made out for ``user``."""
-        own = {each.url(OPERATOR): each.url(user) for each in (self.single, self.cluster) if each is not None}
-        return {name: own[written[name]] for name in ADDRESSES if written.get(name) in own}
+    def addresses_for(self, process: Process, written: Mapping[str, str]) -> dict[str, str]:
+        """Return the settings in ``written`` that are an operator's address of a server here, for a process' users."""
+        if process.user is None:
+            return {}
+        own = {each.url(OPERATOR): each for each in (self.single, self.cluster) if each is not None}
+        users = {BROKER_URL: process.broker_user or process.user}
+        return {
+            name: own[written[name]].url(users.get(name, process.user))
+            for name in ADDRESSES
+            if written.get(name) in own
+        }
 
 
 def _refuse_the_other_kind(directory: DataDir, *, cluster: bool) -> None:

@@ -10,6 +10,7 @@ from relay.invocation import Attempt, Outcome, Sent, State
 from relay.reference_id import new_reference_id
 from relay.store.acceptance import AcceptVerdict, NewInvocation
 from relay.store.connection import client_of
+from relay.store.functions import load_functions
 from relay.store.invocations import InvocationStore
 from relay.store.keyspace import Keyspace
 from relay.store.partition_states import partition_states
@@ -32,6 +33,7 @@ def servers():
                 for user in access.users():
                     _, name, *rules = user.rule(PASSWORD).split()
                     node.execute_command("ACL", "SETUSER", name, *rules)
+        assert load_functions(servers.url) == 3
         client = client_of(servers.url)
         for plugin in PLUGINS:
             client.hset(KEYS.webhooks(plugin), "hook", 1)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
 import pytest
 import requests
+from click.testing import CliRunner
 
+from relay.cli import main
 from relay.invocation import State
+from relay.queue import LANES
 from relay.store.functions import load_functions
 from relay.store.library import library
 from relay.up import access
+from tests.forked_processes import ROOT
 from tests.integration.api_harness import running_api
+from tests.integration.test_flower import running_flower
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, receiver
 from tests.timing import START_S, wait_until
@@ -31,14 +43,22 @@ def address(harness, user):
     return harness.environ["RELAY_REDIS_URL"].replace("://", f"://{user}:secret@")
 
 
-def start_worker(harness, group, number=1):
-    """Start a worker as its own server user; the harness itself stays the administrator."""
+@contextmanager
+def as_user(harness, user, broker_user=None):
+    """Start what is started meanwhile as these server users; the harness itself stays the administrator."""
     whole = dict(harness.environ)
-    harness.environ["RELAY_REDIS_URL"] = address(harness, "worker")
+    own = {"RELAY_REDIS_URL": address(harness, user), "RELAY_BROKER_URL": address(harness, broker_user or user)}
+    harness.environ.update(own)
     try:
-        return harness.start_worker(group, number, waits=False)
+        yield
     finally:
+        harness.environ.clear()
         harness.environ.update(whole)
+
+
+def start_worker(harness, group, number=1, *, waits=False):
+    with as_user(harness, "worker", access.CONSUMER):
+        return harness.start_worker(group, number, waits=waits)
 
 
 def alive(harness):
@@ -88,3 +108,55 @@ def test_an_api_without_functions_is_not_ready_and_names_them(harness):
         assert load_functions(harness.environ["RELAY_REDIS_URL"]) == 1
         api.beat("interactive1@here", "interactive")
         assert readiness().status_code == 200
+
+
+def refused(harness):
+    """Return what the server has refused to its users since it was asked last."""
+    with harness.server.client() as client:
+        found = {(each["username"], each["reason"], each["object"]) for each in client.acl_log()}
+        client.execute_command("ACL", "LOG", "RESET")
+    return found
+
+
+def test_whatever_processes_and_pages_do_none_asks_for_a_right_that_it_lacks(harness):
+    refused(harness)
+    load_functions(harness.environ["RELAY_REDIS_URL"])
+    interactive = start_worker(harness, "interactive", 3, waits=True)
+    start_worker(harness, "bulk", 3, waits=True)
+    with receiver(OK) as endpoint, running_api(harness.environ, RELAY_REDIS_URL=address(harness, "api")) as api:
+        harness.register(hook(endpoint.url), plugin="acme")
+        assert api.trigger("hook").json()["data"] == {"done": True}
+        with as_user(harness, "flower"), running_flower(harness) as shown:
+            wait_until(shown.hears_workers)
+            ref = api.trigger("hook", prefer="respond-async").json()["referenceId"]
+            harness.final(ref)
+            wait_until(lambda: ref in shown.tasks(), 20, every_s=0.3)
+            shown.get("/api/workers", refresh=1)
+            for path in ("/", "/workers", "/broker", "/tasks", f"/worker/bulk3@{socket.gethostname()}", "/metrics"):
+                shown.get(path)
+            assert {each["name"] for each in shown.get("/api/queues/length").json()["active_queues"]} >= set(LANES)
+        for command in (["webhooks", "pause", "hook"], ["webhooks", "resume", "hook"], ["invocations", "list"]):
+            assert run_as_operator(harness, *command, "--plugin", "acme") == 0
+    assert probe(harness, "bulk3") == 0
+    interactive.terminate()
+    assert interactive.wait(30) == 0
+    assert refused(harness) == set()
+
+
+def run_as_operator(harness, *command):
+    with as_user(harness, "operator"):
+        return CliRunner().invoke(main, command, env={**harness.environ}).exit_code
+
+
+def probe(harness, worker):
+    """Ask a worker whether it answers, as its container does; return the exit status."""
+    with as_user(harness, "worker", access.CONSUMER):
+        command = ["-A", "workers.lane_app", "inspect", "ping", "--timeout", "5", "--destination"]
+        return subprocess.run(
+            [Path(sys.executable).with_name("celery"), *command, f"{worker}@{socket.gethostname()}"],
+            cwd=ROOT,
+            env={**os.environ, **harness.environ},
+            capture_output=True,
+            timeout=START_S,
+            check=False,
+        ).returncode

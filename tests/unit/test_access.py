@@ -96,17 +96,6 @@ def test_flower_reaches_nothing_of_the_store(server, name):
             assert not allows(server, "flower", f"{command} {key}")
 
 
-def test_flower_hears_no_notice(server):
-    for channel in CHANNELS.values():
-        assert not allows(server, "flower", f"SUBSCRIBE {PREFIX}{filled_in(channel)}")
-
-
-@pytest.mark.parametrize("queue", ["interactive", "bulk", "replay", "_kombu.binding.relay", "x.reply.celery.pidbox"])
-def test_flower_and_workers_reach_celery_s_queues(server, queue):
-    for user in ("flower", "worker"):
-        assert allows(server, user, f"LLEN {queue}")
-
-
 def test_every_command_of_a_script_is_allowed_to_those_who_run_it(server):
     folder = FOLDER / "relay" / "store" / "lua"
     called = {name for path in folder.rglob("*.lua") for name in re.findall(r"'([A-Z]{3,})'", path.read_text())}

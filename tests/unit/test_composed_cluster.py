@@ -92,7 +92,8 @@ def test_every_process_has_its_records_on_the_cluster_and_its_queues_where_they_
     }
     settings = Settings.from_environ({key: text for key, text in {**example(user), **given}.items() if key != "NODE"})
     assert settings.store_url.reveal() == f"redis+cluster://{user}:change-me@{','.join(servers())}"
-    assert settings.broker_url.reveal() == f"redis://{user}:change-me@valkey:6379/0"
+    of_broker = "consumer" if user == "worker" else user
+    assert settings.broker_url.reveal() == f"redis://{of_broker}:change-me@valkey:6379/0"
     assert service["depends_on"] == {"store_form": {"condition": "service_completed_successfully"}}
     if name != "relay":
         node = BASE["services"][name].get("environment", {}).get("NODE")

@@ -200,7 +200,8 @@ def test_a_process_is_given_settings_that_there_are_and_no_key_that_it_does_not_
     assert rings == {"api": {"RELAY_DATA_KEYS"}, "flower": set()}.get(component, set(SECRETS["relay-keys"]))
     on_cluster = settings.store_url.reveal().startswith(f"redis+cluster://{component}:change-me@store-0.store:6379,")
     assert on_cluster is (build != "base" and component != "flower")
-    assert settings.broker_url.reveal() == f"redis://{component}:change-me@valkey:6379/0"
+    of_broker = "consumer" if component == "worker" else component
+    assert settings.broker_url.reveal() == f"redis://{of_broker}:change-me@valkey:6379/0"
     assert (settings.partitions, settings.store_replicas) == ((None, 0) if build == "base" else (16, 1))
     if component == "worker":
         assert pod(it)["terminationGracePeriodSeconds"] >= settings.stop_timeout_s + AFTER_STOPPING_S

@@ -6,7 +6,9 @@ import pytest
 
 from relay.errors import SettingsError
 from relay.store.partitions import partitions_of
+from relay.up import processes
 from relay.up.local import LaunchPlan, LocalRelay
+from tests.procfile import default_processes
 
 OTHER = "redis://:other-password@127.0.0.1:7777/0"
 AMQP = "amqp://user:password@127.0.0.1:5672/"
@@ -49,10 +51,14 @@ def test_records_are_on_a_cluster_whose_replicas_count_and_lanes_on_a_server_bes
 
 def test_every_process_has_addresses_of_its_own_user(start):
     relay = start()
-    for user in ("api", "worker", "flower"):
-        given = relay.servers.addresses_for(user, relay.settings.to_environ())
-        assert set(given) == {"RELAY_REDIS_URL", "RELAY_STORE_URL", "RELAY_BROKER_URL"}
-        assert all(f"://{user}:" in url for url in given.values())
+    written = relay.settings.to_environ()
+    for process in default_processes():
+        given = relay.servers.addresses_for(process, written)
+        assert given.keys() == {"RELAY_REDIS_URL", "RELAY_STORE_URL", "RELAY_BROKER_URL"}
+        of_broker = "consumer" if process.name.startswith("worker") else process.user
+        assert f"://{of_broker}:" in given.pop("RELAY_BROKER_URL")
+        assert all(f"://{process.user}:" in url for url in given.values())
+    assert relay.servers.addresses_for(processes.demo_endpoint(1), written) == {}
 
 
 def test_the_next_start_takes_nothing_over_and_has_the_same_ports_and_passwords(start):

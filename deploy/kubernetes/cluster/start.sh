@@ -4,6 +4,7 @@
 set -eu
 umask 077
 sed -e "s/@admin@/$ADMIN_PASSWORD/" -e "s/@api@/$API_PASSWORD/" -e "s/@worker@/$WORKER_PASSWORD/" \
+    -e "s/@consumer@/$CONSUMER_PASSWORD/" \
     -e "s/@flower@/$FLOWER_PASSWORD/" -e "s/@operator@/$OPERATOR_PASSWORD/" /etc/valkey/users.acl > "$RUN/users.acl"
 printf 'masteruser admin\nmasterauth %s\n' "$ADMIN_PASSWORD" > "$RUN/valkey.conf"
 exec valkey-server "$RUN/valkey.conf" --aclfile "$RUN/users.acl" --port "$PORT" --dir "$DATA" \
