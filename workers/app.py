@@ -7,6 +7,7 @@ import workers.clean_start  # noqa: F401 - it may start the process anew, so not
 # isort: split
 from gevent import config as gevent_config
 
+from workers import broadcasts
 from workers.bootsteps import Executing, Refilling, Reporting, Signing, Sweeping
 from workers.heartbeat import Beating
 from workers.lane_app import app
@@ -15,3 +16,4 @@ from workers.lane_app import app
 gevent_config.track_greenlet_tree = False
 
 app.steps["worker"].update((Executing, Sweeping, Refilling, Beating, Reporting, Signing))
+broadcasts.take_questions_alone()
