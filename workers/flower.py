@@ -2,8 +2,9 @@
 
 Flower itself lists only the queues that live workers serve, so a lane would vanish from its broker page when its worker
 dies, just when an operator needs to see it. Here every lane is always listed. Flower would also switch on Celery's own
-task events; here it shows those that workers make of calls. It does not start without a password, and failed logins are
-limited and counted as those of the API are.
+task events; here it shows those that workers make of calls, and drops any of another form. It does not start without a
+password, and failed logins are limited and counted as those of the API are. It changes no worker, and sends a policy
+with its pages.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import workers.clean_start  # noqa: F401 - it may start the process anew, so not
 import sys
 from typing import TYPE_CHECKING
 
+import flower.events
 from celery.bin.celery import main
 from flower.views import BaseHandler
 
 from relay.queue import LANES
 from relay.settings import Settings
 from workers.logins import Logins, has_password
+from workers.page_policy import send_policy
+from workers.shown_events import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +44,9 @@ def run() -> None:
     logins = Logins(settings.auth_failures, settings.trusted_proxies)
     BaseHandler.get_active_queue_names = _with_every_lane(BaseHandler.get_active_queue_names)
     BaseHandler.get_current_user = logins.limited(BaseHandler.get_current_user)
-    sys.argv[1:1] = ["-A", "workers.lane_app", "flower", "--enable-events=False"]
+    flower.events.EventReceiver = Receiver
+    send_policy()
+    sys.argv[1:1] = ["-A", "workers.lane_app", "flower", "--enable-events=False", "--read-only=True"]
     sys.exit(main())
 
 
