@@ -12,6 +12,7 @@ from api.console import console_resources
 from api.door import ApiRequest, Door
 from api.endings import Endings
 from api.health import HealthResource, ReadyResource
+from api.hosts import Hosts
 from api.invocations import InvocationResource
 from api.lanes import LanesResource
 from api.listing import ListingResource
@@ -104,9 +105,11 @@ def create_app(settings: Settings, parts: Parts) -> _App:
 
 def _door(settings: Settings, parts: Parts) -> Door:
     """Make the middleware."""
+    hosts = Hosts(settings.public_hosts, settings.api_url)
     failures = FailedAuthentications(parts.addresses, settings.auth_failures)
     return Door(
-        Authentication(parts.api_keys, failures),
+        hosts,
+        Authentication(parts.api_keys, failures, hosts),
         CrossOrigin(parts.api_keys),
         parts.spans,
         parts.act_counts,

@@ -17,6 +17,7 @@ from relay.store.api_key_rules import origin_fault
 if TYPE_CHECKING:
     import falcon
 
+    from api.hosts import Hosts
     from relay.authentication.source_address import FailedAuthentications
     from relay.store.api_key_records import ApiKey
     from relay.store.api_keys import ApiKeys
@@ -36,9 +37,10 @@ _PREFLIGHT_AGE_S: Final = 600
 class Authentication:
     """Authenticates requests, and sets ``req.context.key``."""
 
-    def __init__(self, keys: ApiKeys, failures: FailedAuthentications) -> None:
+    def __init__(self, keys: ApiKeys, failures: FailedAuthentications, hosts: Hosts) -> None:
         self._keys = keys
         self._failures = failures
+        self._hosts = hosts
 
     def check(self, req: falcon.Request, scopes: frozenset[str]) -> None:
         """Check the key, its scopes, of which one is enough, and its origin.
@@ -52,7 +54,7 @@ class Authentication:
             create = f"relay keys create --scope {max(scopes)} --plugin {key.plugin}"
             raise Forbidden(f"This key lacks the scope {lacked}: make one that has it with `{create}`.")
         origin = req.env.get("HTTP_ORIGIN")
-        if origin is not None and origin not in key.origins and not _is_own(req, origin):
+        if origin is not None and origin not in key.origins and not self._hosts.is_own(req, origin):
             # Only a valid origin is repeated, since people copy the command.
             shown = "ORIGIN" if origin_fault(origin) else origin
             create = f"relay keys create --origin {shown} --scope {max(scopes)} --plugin {key.plugin}"
@@ -65,15 +67,6 @@ class Authentication:
         except Unauthenticated:
             self._failures.add(req.env)
             raise
-
-
-def _is_own(req: falcon.Request, origin: str) -> bool:
-    """Return whether the origin is this relay's own, as it is for the pages that it serves.
-
-    Compares hosts only: behind a proxy that ends TLS, the scheme seen here is not the browser's.
-    """
-    scheme, _, host = origin.partition("://")
-    return scheme in {"http", "https"} and host.lower() == req.netloc.lower()
 
 
 class CrossOrigin:

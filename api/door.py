@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from api.acts import ActCounts
     from api.auth import Authentication, CrossOrigin
+    from api.hosts import Hosts
     from api.request_log import RequestLog
     from relay.store.api_key_records import ApiKey
     from relay.telemetry.otlp import OtlpSpan
@@ -60,12 +61,14 @@ class Door:
 
     def __init__(
         self,
+        hosts: Hosts,
         authentication: Authentication,
         cross_origin: CrossOrigin,
         spans: Spans,
         act_counts: ActCounts,
         log: RequestLog,
     ) -> None:
+        self._hosts = hosts
         self._authentication = authentication
         self._cross_origin = cross_origin
         self._spans = spans
@@ -73,13 +76,14 @@ class Door:
         self._log = log
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:  # noqa: ARG002 - Falcon's signature
-        """Note the time; refuse unknown methods, several Host headers, and HTTP/1.1 without a Host header."""
+        """Note the time; refuse unknown methods and hosts, several Host headers, and HTTP/1.1 without a Host header."""
         req.context.started_s = time.monotonic()
         if req.method not in falcon.HTTP_METHODS:
             raise falcon.HTTPMethodNotAllowed(_METHODS)
         host = req.env.get("HTTP_HOST", "")  # several are joined by commas, which a host cannot have
         if "," in host or (not host and req.env.get("SERVER_PROTOCOL") == "HTTP/1.1"):
             raise BadParameter("The request must have exactly one Host header.")
+        self._hosts.check(req)
 
     def process_resource(
         self,
@@ -106,6 +110,7 @@ class Door:
         context, status = req.context, resp.status_code
         if context.span is not None:
             end_span(req, status)
+        resp.set_header("X-Content-Type-Options", "nosniff")  # browsers must take no answer for another type
         if req.path.startswith("/v1/"):
             self._cross_origin.set_headers(req, resp)
         if has_unread_body(req):

@@ -35,6 +35,7 @@ _TABLE: Final[Mapping[type[RelayError], tuple[int, str]]] = MappingProxyType(
         errors.Expired: (410, "Expired"),
         errors.TooLarge: (413, "Too large"),
         errors.UnsupportedMediaType: (415, "Unsupported media type"),
+        errors.MisdirectedRequest: (421, "Misdirected request"),
         errors.RequestRejected: (422, "Request rejected"),
         errors.IdempotencyKeyReused: (422, "Idempotency key reused"),
         errors.RateLimited: (429, "Rate limited"),

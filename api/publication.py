@@ -35,7 +35,6 @@ class PublicationResource:
             "Cache-Control": f"public, max-age={_AGE_S}",
             "ETag": self._etag,
             "Vary": "Accept-Encoding",
-            "X-Content-Type-Options": "nosniff",
         }
         self._headers = {name: value for name, value in (usual | dict(headers or {})).items() if value is not None}
 

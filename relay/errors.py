@@ -9,6 +9,7 @@
     |   |-- WebhookNotRegistered    webhook_not_registered
     |   |-- NotFound                not_found
     |   |-- MethodNotAllowed        method_not_allowed
+    |   |-- MisdirectedRequest      misdirected_request
     |   |-- Conflict                conflict
     |   |   `-- Cancelled           cancelled
     |   |-- RequestTimeout          request_timeout
@@ -135,6 +136,13 @@ class MethodNotAllowed(Refused):
 
     code = "method_not_allowed"
     sentence = "This method is not allowed here."
+
+
+class MisdirectedRequest(Refused):
+    """The request names a host by which this relay is not reached (RELAY_PUBLIC_HOSTS)."""
+
+    code = "misdirected_request"
+    sentence = "This relay is not reached by that host name: its operator lists the names in RELAY_PUBLIC_HOSTS."
 
 
 class Conflict(Refused):

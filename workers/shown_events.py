@@ -13,9 +13,9 @@ from relay.telemetry import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_MAX_EVENTS: Final = 1_000  # in one message
 _MAX_CHARS: Final = 1_024
-_MAX_NUMBER: Final = 2**53
+#: Greater numbers lose digits in a browser.
+_EXACT: Final = 2**53
 #: Moments that every page can show as a date, in seconds: the years 2020 to 2100.
 _FIRST_S: Final = 1_577_836_800
 _LAST_S: Final = 4_102_444_800
@@ -34,11 +34,11 @@ def _is_name(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < _MAX_NUMBER
+    return type(value) is int and 0 <= value < _EXACT
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and -_MAX_NUMBER < value < _MAX_NUMBER
+    return type(value) in (int, float) and math.isfinite(value) and -_EXACT < value < _EXACT
 
 
 def _is_duration(value: Any) -> bool:
@@ -105,7 +105,7 @@ class Receiver(EventReceiver):
 
     def _receive(self, body: Any, message: Any, **options: Any) -> None:
         events = body if isinstance(body, list) else [body]
-        good = [event for event in events[:_MAX_EVENTS] if is_event(event)]
+        good = [event for event in events if is_event(event)]
         if len(good) < len(events):
             log.event(log.Event.MESSAGE_DROPPED, level=logging.WARNING, lane="events")
         if good:

@@ -6,12 +6,12 @@ All functions raise ``ValueError`` with a sentence that does not quote the text,
 from __future__ import annotations
 
 from functools import partial
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from relay.text.hosts import MAX_PORT, is_label
+from relay.text.hosts import MAX_PORT, is_host_name, is_label
 from relay.text.ids import ID_PATTERN
 from relay.text.quantities import read_bytes, read_rate, read_seconds
 
@@ -104,6 +104,22 @@ def labels(text: str) -> tuple[str, ...]:
     if not all(is_label(part) for part in parts):
         raise ValueError("must be names without dots, separated by commas")
     return parts
+
+
+def hosts(text: str) -> tuple[str, ...]:
+    """Read comma-separated host names and addresses, without ports; return them in lower case."""
+    parts = tuple(part.lower().removesuffix(".").strip("[]") for part in entries(text))
+    if not all(is_host_name(part) or _is_address(part) for part in parts):
+        raise ValueError("must be host names or addresses without ports (relay.example.com), separated by commas")
+    return parts
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def file(text: str) -> str | None:

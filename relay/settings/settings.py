@@ -119,6 +119,9 @@ class Settings:
     behind_proxy: bool = _setting(
         "BEHIND_PROXY", "false", kinds.flag, "Callers reach the API through a proxy, as in deploy/proxy."
     )
+    public_hosts: tuple[str, ...] = _setting(
+        "PUBLIC_HOSTS", "", kinds.hosts, "Names by which the API is reached; requests to others get 421."
+    )
     auth_failures: int = _setting(
         "AUTH_FAILURES", "120", kinds.number(1, 1_000_000), "Failed authentications a minute allowed from one address."
     )

@@ -22,6 +22,7 @@ CONTRACT = {
     "expired": 410,
     "too_large": 413,
     "unsupported_media_type": 415,
+    "misdirected_request": 421,
     "request_rejected": 422,
     "idempotency_key_reused": 422,
     "rate_limited": 429,
