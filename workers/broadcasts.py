@@ -7,7 +7,6 @@ commands that change them, a broadcast in any other form is dropped, and none en
 from __future__ import annotations
 
 import logging
-import re
 from base64 import b64decode
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from celery.worker import control, pidbox
 from kombu.transport import TRANSPORT_ALIASES
 
 from relay.queue import LANES
+from relay.reference_id import UUID_PATTERN
 from relay.telemetry import log
 from workers import lanes
 
@@ -33,8 +33,7 @@ QUESTIONS: Final = {
     "conf": ("with_defaults",),
 }
 #: Where answers go: no message may name another place, since a worker's rights reach further than the writer's.
-_ANSWERS: Final = "reply.celery.pidbox"
-_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+_ANSWER_EXCHANGE: Final = "reply.celery.pidbox"
 _FORM: Final = ("application/json", "utf-8", "base64")
 _MEMBERS: Final = frozenset({"method", "arguments", "destination", "pattern", "matcher", "ticket", "reply_to"})
 #: The longest broadcast, in characters; a hundred events of calls take a fifth of it.
@@ -78,11 +77,15 @@ def is_question(body: Any) -> bool:
 def _is_answerable(reply_to: Any) -> bool:
     if reply_to is None:
         return True
-    return isinstance(reply_to, dict) and reply_to.get("exchange") == _ANSWERS and _is_uuid(reply_to.get("routing_key"))
+    return (
+        isinstance(reply_to, dict)
+        and reply_to.get("exchange") == _ANSWER_EXCHANGE
+        and _is_uuid(reply_to.get("routing_key"))
+    )
 
 
 def _is_uuid(text: Any) -> bool:
-    return isinstance(text, str) and _UUID.match(text) is not None
+    return isinstance(text, str) and UUID_PATTERN.match(text) is not None
 
 
 def _drop() -> None:
@@ -129,11 +132,11 @@ class _Delivering:
             _drop()
 
 
-class Transport(_Delivering, lanes.Transport):
+class CheckedTransport(_Delivering, lanes.Transport):
     """A transport for a broker that is a single server."""
 
 
-class SentinelTransport(_Delivering, lanes.SentinelTransport):
+class CheckedSentinelTransport(_Delivering, lanes.SentinelTransport):
     """A transport for a broker that sentinels name."""
 
 
@@ -141,8 +144,8 @@ def use_checked_transports() -> None:
     """Make kombu's Redis transports check lanes and broadcasts; to be called before the first connection is made."""
     lanes.use_checked_transports()
     for scheme in ("redis", "rediss"):
-        TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
-    TRANSPORT_ALIASES["sentinel"] = f"{__name__}:SentinelTransport"
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:CheckedTransport"
+    TRANSPORT_ALIASES["sentinel"] = f"{__name__}:CheckedSentinelTransport"
 
 
 def take_questions_alone() -> None:
