@@ -144,8 +144,8 @@ def use_checked_transports() -> None:
     """Make kombu's Redis transports check lanes and broadcasts; to be called before the first connection is made."""
     lanes.use_checked_transports()
     for scheme in ("redis", "rediss"):
-        TRANSPORT_ALIASES[scheme] = f"{__name__}:CheckedTransport"
-    TRANSPORT_ALIASES["sentinel"] = f"{__name__}:CheckedSentinelTransport"
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:{CheckedTransport.__name__}"
+    TRANSPORT_ALIASES["sentinel"] = f"{__name__}:{CheckedSentinelTransport.__name__}"
 
 
 def take_questions_alone() -> None:

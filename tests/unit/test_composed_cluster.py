@@ -21,7 +21,7 @@ OURS = (*PROCESSES, "functions")
 
 
 def servers():
-    return [f"{OVERLAY['services'][name]['networks']['default']['ipv4_address']}:6379" for name in STORES]
+    return [f"{OVERLAY['services'][name]['networks']['inside']['ipv4_address']}:6379" for name in STORES]
 
 
 def example(name):

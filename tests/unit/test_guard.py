@@ -159,3 +159,14 @@ def test_judging_never_raises(address, port, host):
 def test_an_ipv4_address_and_its_mapped_form_are_judged_alike(address):
     policy = AddressPolicy()
     assert policy.allows(str(address), 443) == policy.allows(f"::ffff:{address}", 443)
+
+
+def test_a_site_s_own_prefix_of_nat64_is_refused_once_it_is_denied():
+    """Its gateway turns the last four bytes into an IPv4 address; the guard cannot know the prefix."""
+    inside = "2a00:1:64::a9fe:a9fe"  # 169.254.169.254
+    assert AddressPolicy().allows(inside, 443)
+    policy = AddressPolicy(deny=["2a00:1:64::/96"])
+    assert not policy.allows(inside, 443)
+    assert policy.allows("2a00:1:65::1", 443)
+    for known in ("64:ff9b::a9fe:a9fe", "64:ff9b:1::a9fe:a9fe"):
+        assert not AddressPolicy().allows(known, 443)

@@ -106,6 +106,24 @@ def test_every_service_has_no_privileges_bounds_and_is_published_on_loopback_onl
     assert all(source == "valkey-data" or rights == ["ro"] for source, _, *rights in mounted)
 
 
+def test_only_workers_and_commands_have_a_way_out():
+    networks = COMPOSE["networks"]
+    ways_out = {name for name, about in networks.items() if not about.get("internal") and not is_one_way(about)}
+    assert ways_out == {"outside"}
+    out = {name for name, service in SERVICES.items() if "outside" in service["networks"]}
+    assert out == {"worker_interactive", "worker_bulk", "relay"}
+    assert all("inside" in service["networks"] for service in SERVICES.values())
+    published = {name for name, service in SERVICES.items() if service.get("ports")}
+    assert {name for name, service in SERVICES.items() if "published" in service["networks"]} == published
+    bridge = networks["outside"]["driver_opts"]["com.docker.network.bridge.name"]
+    assert f'iifname != "{bridge}" accept' in (ROOT / "deploy" / "egress" / "docker.nft").read_text()
+
+
+def is_one_way(network):
+    """Return whether what is on a network is reached from the host's ports and reaches nothing outside itself."""
+    return network["driver_opts"].get("com.docker.network.bridge.enable_ip_masquerade") == "false"
+
+
 def test_no_service_runs_as_root():
     """Our image does not by its USER, which another test checks; other images by a user number."""
     foreign = {name: service for name, service in SERVICES.items() if service["image"] != "webhook-relay"}
@@ -218,11 +236,12 @@ def test_the_rules_for_the_kernel_are_rules():
     # No package grants that right or changes the kernel, so the test is skipped under CI, too.
     if check("table inet filter {}\n").returncode != 0:
         pytest.skip("this user or this kernel cannot check rules (nft --check, as root)")
-    checked = check((ROOT / "deploy" / "egress" / "relay.nft").read_text())
-    assert checked.returncode == 0, checked.stderr
+    for name in ("relay.nft", "docker.nft"):
+        checked = check((ROOT / "deploy" / "egress" / name).read_text())
+        assert checked.returncode == 0, checked.stderr
 
 
-@pytest.mark.parametrize("name", ["relay.nft", "networkpolicy.yaml", "squid.conf"])
+@pytest.mark.parametrize("name", ["relay.nft", "docker.nft", "networkpolicy.yaml", "squid.conf"])
 def test_every_second_layer_refuses_the_private_networks(name):
     text = (ROOT / "deploy" / "egress" / name).read_text()
     networks = {IPv4Network(found) for found in re.findall(r"\b(?:\d+\.){3}\d+/\d+", text)}
