@@ -158,35 +158,6 @@ def test_searching_a_reference_id_or_a_webhook_finds_it(harness):
     assert ref in harness.flower.get(f"/task/{ref}").text
 
 
-def test_nobody_switches_on_celery_s_own_events(harness):
-    """Nor do workers that are asked as Flower asks them by default, or as `celery control enable_events` does."""
-    control = make_app(Settings.from_environ(harness.environ)).control
-    with receiver(OK) as endpoint, harness.runtime.client.pubsub() as events:
-        harness.register(hook(endpoint.url))
-        events.psubscribe("*celeryev*")
-        (replies,) = wait_until(lambda: control.enable_events(reply=True))
-        assert list(replies.values()) == [
-            {"error": "Not enabled: the relay sends the events of its calls itself, several in a message."}
-        ]
-        refs = harness.trigger_many(20)
-        harness.finals(refs)
-        shown(harness, refs)
-        sent = published(events)
-    assert set(sent) <= {"task.multi", "worker.heartbeat"}
-    assert set(refs) <= {event["uuid"] for message in sent["task.multi"] for event in message}
-    assert "relay.run" not in {task["name"] for task in harness.flower.tasks().values()}
-
-
-def published(events):
-    """Return the content of the messages with events that were published, by routing key."""
-    found = {}
-    while message := events.get_message(timeout=0.2):
-        if message["type"] == "pmessage":
-            content = json.loads(b64decode(json.loads(message["data"])["body"]))
-            found.setdefault(message["channel"].decode().rpartition("/")[2], []).append(content)
-    return found
-
-
 def test_a_call_whose_worker_was_lost_is_a_failure(harness):
     with receiver(slow_start) as endpoint:
         harness.register({**hook(endpoint.url, timeout=2), "id": "lost"})
