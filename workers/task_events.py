@@ -1,6 +1,7 @@
 """Shows calls in Flower as Celery tasks: one event a call, many events a message.
 
-Celery's own task events, three messages for each message of a lane, stay off, whoever asks a worker for them.
+Celery's own task events, three messages for each message of a lane, stay off: Flower asks for none, and a worker has no
+command that switches them on (`workers.broadcasts`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from celery.events.event import get_exchange
 from celery.utils.time import utcoffset
-from celery.worker.control import control_command
 from kombu.exceptions import KombuError
 
 if TYPE_CHECKING:
@@ -26,12 +26,6 @@ _TYPES: Final = {"SUCCESS": "task-succeeded", "FAILURE": "task-failed", "RETRY":
 _SEVERAL: Final = "task.multi"
 #: The most events in one message.
 _GROUP: Final = 100
-
-
-@control_command(name="enable_events")
-def _enable_no_events(_state: object) -> dict[str, str]:
-    """Enable nothing, in place of Celery's command of this name: its events took a third of a busy worker's time."""
-    return {"error": "Not enabled: the relay sends the events of its calls itself, several in a message."}
 
 
 class TaskEvents:
