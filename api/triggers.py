@@ -241,9 +241,10 @@ def _call(item: Any, key: ApiKey, traceparent: str | None) -> TriggerRequest | R
 
 
 def _raise_if_away(results: Sequence[Accepted | RelayError]) -> None:
-    """Raise `Unavailable` if the store took none of the items: the whole request may then be sent again."""
-    if results and all(isinstance(result, Unavailable) for result in results):
-        raise Unavailable
+    """Raise the error of the first item if the store took none of them: the whole request may then be sent again."""
+    away = [result for result in results if isinstance(result, Unavailable)]
+    if away and len(away) == len(results):
+        raise Unavailable(away[0].message)
 
 
 def _entry(result: Accepted | RelayError) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from relay.store.audit_writer import AuditWriter
 from relay.store.connection import connect
 from relay.store.listing import Listing
 from relay.store.notices import Subscription
-from relay.store.replicas import Replicas
 from relay.traffic import TrafficControl
 
 if TYPE_CHECKING:
@@ -72,8 +71,7 @@ class Runtime(SharedRuntime):
 
     def subscribe(self, process: str) -> Subscription:
         """Subscribe to the notices of one API process."""
-        client = connect(self.settings)
-        return Subscription(client, process, Replicas(client, self.settings.store_replicas), self.keyspace)
+        return Subscription(connect(self.settings), process, self.keyspace)
 
 
 def api_runtime(settings: Settings) -> Runtime:

@@ -106,7 +106,6 @@ class SharedRuntime:
             lease_margin_ms=int(self.settings.lease_margin_s * 1000),
             operator=self.operator,
             keys=self.keyspace,
-            replicas=self.settings.store_replicas,
         )
 
     @cached_property
@@ -132,7 +131,6 @@ class SharedRuntime:
             keep_ms=self.limits.failed_retention_ms,
             max_age_ms=self.limits.max_age_ms,
             keys=self.keyspace,
-            replicas=self.settings.store_replicas,
         )
 
     @cached_property

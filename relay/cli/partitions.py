@@ -83,15 +83,15 @@ def divide(screen: Screen, data_dir: Path, number: int) -> None:
         server_alone(data_dir) if is_embedded else nullcontext(url) as own,
         closing(connect(replace(settings, store_url=Secret(own)))) as client,
     ):
-        counts = _divide(client, number, settings.store_replicas)
+        counts = _divide(client, number)
     saved = read_env_file(data_dir / ENV_FILE)
     if saved:
         DataDir(data_dir).write_environ({**saved, PARTITIONS: str(number)})
     screen.show({"partitions": number, **asdict(counts)}, lambda: Text(_sentence(number, counts)))
 
 
-def _divide(client: Redis, number: int, replicas: int) -> StoreCounts:
-    division, console = Division(client, number, replicas), Console(stderr=True)
+def _divide(client: Redis, number: int) -> StoreCounts:
+    division, console = Division(client, number), Console(stderr=True)
     columns = (TextColumn("dividing"), BarColumn(), MofNCompleteColumn())
     with AuditWriter(client).writing(Act.PARTITION_DIVIDE, subject=str(number)):
         if division.begin():

@@ -154,8 +154,8 @@ def _promote(data_dir: Path, names: tuple[str, ...]) -> tuple[dict[str, str], bo
             is_new = True
             subject = f"{ring.name}:{newest}"
             with runtime.audit_writer.writing(Act.VAULT_PROMOTE, subject=subject), _in_step(data_dir, ring):
-                ring.promote(newest)
                 VaultLog(runtime.client).promoted(ring.name, newest)
+                ring.promote(newest)
         promoted[ring.name] = newest
     return promoted, is_new
 
@@ -197,8 +197,8 @@ def _retire(
                 writing = runtime.audit_writer.writing(Act.VAULT_RETIRE, subject=f"{ring.name}:{old}")
                 with writing, _in_step(data_dir, ring):
                     _refuse_needed(ring, old, uses, give_up=give_up)
+                    log.retired(ring.name, old)  # first: if the store is away, the command can be given again
                     ring.retire(old, keep_mac=ring.name == "data")
-                    log.retired(ring.name, old)
                 retired.append({"ring": ring.name, "key": old})
             except Conflict as error:
                 refused.append(error.message)

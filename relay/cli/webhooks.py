@@ -21,7 +21,7 @@ from relay.cli.parameters import IdType, create_plugin_option, plugin_option, re
 from relay.cli.revisions import change_row, diff, differences_pictures, differing, history, rollback, set_secret
 from relay.cli.traffic import close_breaker, pause, resume, traffic_of
 from relay.cli.webhook_words import webhook_facts
-from relay.errors import Conflict, DocumentError, Fault
+from relay.errors import Conflict, DocumentError, Fault, WebhookNotRegistered
 from relay.registration import ChainTarget
 from relay.registration.document import read_registrations
 from relay.settings import Settings, default_plugin, look_up_secret
@@ -141,7 +141,7 @@ def show(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
 @plugin_option()
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation, as is done on a terminal.")
 @screened
-@acting(Act.WEBHOOK_REMOVE, noted=(Conflict,))
+@acting(Act.WEBHOOK_REMOVE, noted=(Conflict, WebhookNotRegistered))
 def remove(screen: Screen, data_dir: Path, webhook_id: str, plugin: str, *, yes: bool) -> None:
     """End a webhook's registration. Its waiting invocations end as rejected."""
     runtime = command_runtime(Settings.for_command(data_dir))

@@ -75,7 +75,7 @@ def to_fields(record: KeyRecord, vault: Vault) -> dict[str, Any]:
         "expiresAt": "" if key.expires_at_ms is None else str(key.expires_at_ms),
         "name": key.name,
         "revocations": str(record.revocations),
-        **({} if record.rotated_lifetime_ms is None else {_LIFETIME: str(record.rotated_lifetime_ms)}),
+        _LIFETIME: "" if record.rotated_lifetime_ms is None else str(record.rotated_lifetime_ms),
     }
     return {**fields, "mac": _macs(key.id, {name: text.encode() for name, text in fields.items()}, vault)[0]}
 

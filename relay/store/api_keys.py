@@ -13,6 +13,7 @@ import string
 import time
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.audit.actor import actor
@@ -24,6 +25,7 @@ from relay.store.api_key_rules import key_faults
 from relay.store.key_names import SHARED_ROOT
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.revocations import Revocations
+from relay.store.scripts import Scripts
 from relay.store.server_clock import time_ms_at
 from relay.store.server_errors import adding_sentence, is_answer, store_errors
 from relay.telemetry.log import Event, event
@@ -58,6 +60,7 @@ class ApiKeys:
         self._keys = keys
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._vault = vault
+        self._scripts = Scripts(client)
         self._revocations = Revocations(client, vault)
         self._remembered: dict[str, tuple[KeyRecord | None, float]] = {}
         self._used_at_s: dict[str, float] = {}
@@ -83,7 +86,9 @@ class ApiKeys:
             raise BadParameter(faults=faults)
         with store_errors():
             now_ms = time_ms_at(self._client, SHARED_ROOT)
-            self._client.sadd(self._keys.plugins(self._keys.partition_of(plugin)), plugin)
+        self._scripts.write(
+            self._keys.root(plugin), "SADD", self._keys.plugins(self._keys.partition_of(plugin)), plugin
+        )
         expires_at_ms = None if lifetime_s is None else now_ms + int(lifetime_s * 1000)
         text, record = _new(plugin, frozenset(scopes), frozenset(origins), name, now_ms, expires_at_ms)
         self._write_new(record, _entry(now_ms, Act.KEY_CREATE, record.key, "created"))
@@ -226,27 +231,22 @@ class ApiKeys:
 
     def _take_back(self, new: KeyRecord, *before: KeyRecord) -> None:
         """Undo a write that the server refused, but may have done in part."""
-        with store_errors():
-            self._client.delete(keyspace.api_key(new.key.id))
-            self._client.srem(keyspace.api_keys(), new.key.id)
-        self._write(*before)
+        self._write(*before, deleted=(new.key.id,))
 
     def _bound(self, *records: KeyRecord) -> tuple[KeyRecord, ...]:
         """Return the records with the current number of revocations."""
         revocations = self._revocations.refresh()
         return tuple(replace(record, revocations=revocations) for record in records)
 
-    def _write(self, *records: KeyRecord, entry: AuditEntry | None = None) -> None:
-        """Write records in one transaction, together with the audit entry."""
-        with store_errors():
-            pipeline = self._client.pipeline(transaction=True)
-            for record in records:
-                pipeline.delete(keyspace.api_key(record.key.id))
-                pipeline.hset(keyspace.api_key(record.key.id), mapping=to_fields(record, self._vault))
-                pipeline.sadd(keyspace.api_keys(), record.key.id)
-            if entry is not None:
-                pipeline.rpush(keyspace.audit("entries", SHARED_ROOT), entry.text())
-            pipeline.execute()
+    def _write(self, *records: KeyRecord, entry: AuditEntry | None = None, deleted: Collection[str] = ()) -> None:
+        """Write and delete records in one step, together with the audit entry."""
+        args = ["" if entry is None else entry.text(), len(records) + len(deleted)]
+        for record in records:
+            fields = to_fields(record, self._vault)
+            args += [record.key.id, len(fields), *chain.from_iterable(fields.items())]
+        for key_id in deleted:
+            args += [key_id, 0]
+        self._scripts.run("write_keys", args)
         for record in records:
             self._remembered.pop(record.key.id, None)
 

@@ -13,6 +13,7 @@ from redis.sentinel import Sentinel
 
 from relay.store.answering import PatientConnection, PatientSslConnection
 from relay.store.packing import SCRIPT_PACKER
+from relay.store.replicas import require_replicas
 from relay.store.server_errors import store_errors
 from relay.text.server_addresses import CLUSTER, SENTINEL, ServerAddress, read_address, scheme_of
 
@@ -30,10 +31,13 @@ _DRIVER: Final = redis.DriverInfo()
 
 
 def connect(settings: Settings) -> redis.Redis:
-    """Make a client of the store; replies are bytes. It retries rarely: the API answers 503 rather than wait."""
+    """Make a client of the store, which requires the settings' replicas; replies are bytes.
+
+    It retries rarely: the API answers 503 rather than wait.
+    """
     url = settings.store_url.reveal()
     keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}  # redis-py refuses it for a unix socket
-    return client_of(
+    client = client_of(
         url,
         socket_timeout=_SOCKET_TIMEOUT_S,
         socket_connect_timeout=_CONNECT_TIMEOUT_S,
@@ -42,6 +46,8 @@ def connect(settings: Settings) -> redis.Redis:
         retry=Retry(ExponentialBackoff(cap=0.4, base=0.05), _RETRIES),
         **keepalive,
     )
+    require_replicas(client, settings.store_replicas)
+    return client
 
 
 def client_of(url: str, **options: Any) -> redis.Redis:

@@ -43,10 +43,10 @@ class Division:
     Methods raise `Unavailable` while the server is away, and `SettingsError` if its user may not do this.
     """
 
-    def __init__(self, client: redis.Redis, partitions: int, replicas: int = 0) -> None:
+    def __init__(self, client: redis.Redis, partitions: int) -> None:
         self._client: Any = client
         self._keys = Keyspace(partitions)
-        self._replicas = Replicas(client, replicas)
+        self._replicas = Replicas(client)
 
     def begin(self) -> bool:
         """Set the mark; return False if the store was divided into this many partitions before.

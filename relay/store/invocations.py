@@ -16,13 +16,14 @@ from relay.store.acceptance import (
     accepted_from,
     group_args,
 )
-from relay.store.key_names import partition_root
+from relay.store.key_names import key_in, partition_root
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.parked import ParkedCalls, some_webhooks
 from relay.store.plugin_names import plugins_in
 from relay.store.reachable import in_each
 from relay.store.record_reading import RecordReader
 from relay.store.scripts import Scripts
+from relay.store.server_clock import time_ms_at
 from relay.store.server_errors import store_errors
 from relay.store.transitions import (
     Advanced,
@@ -74,9 +75,8 @@ class InvocationStore(RecordReader):
         lease_margin_ms: int,
         operator: str = "",
         keys: Keyspace = SINGLE,
-        replicas: int = 0,
     ) -> None:
-        super().__init__(client, Scripts(client, replicas), keys, limits)
+        super().__init__(client, Scripts(client), keys, limits)
         self.parked_calls = ParkedCalls(client, self._scripts, GRACE_MS, keys)
         self.waiting = WaitingCalls(self._scripts, keys)
         self._lease_margin_ms = lease_margin_ms
@@ -247,9 +247,22 @@ class InvocationStore(RecordReader):
         Returns how many ended, whether more are waiting to be ended, and what may be run now.
         """
         args = [uuid4().hex, self._lease_margin_ms, GRACE_MS, *self._limits.retention_args, limit, webhooks]
-        replies = self._in_each("expire", args)
+
+        def end(number: int) -> Any:
+            if self._scripts.waits and not self._has_aged(number):
+                return 0, b"", ()  # the script would wait for replicas, also with nothing to do
+            return self._scripts.run("expire", args, partition_root(number))
+
+        replies = in_each(self._keys, end)
         ready: Ready = sum((ready_from(each[2]) for each in replies), ())
         return sum(int(each[0]) for each in replies), any(each[1] for each in replies), ready
+
+    def _has_aged(self, number: int) -> bool:
+        """Return whether a call of a partition may have to end now."""
+        root = partition_root(number)
+        with store_errors():
+            first = self._client.zrange(key_in(root, "ages"), 0, 0, withscores=True)
+            return bool(first) and first[0][1] <= time_ms_at(self._client, root)
 
     def revisits(self, *, limit: int) -> list[tuple[str, str]]:
         """Return some of the webhooks, as plugin and webhook id, whose waiting calls have to be gone through."""

@@ -19,6 +19,8 @@ from typing import Final, Literal
 PREFIX: Final = "relay:"
 #: The root of the keys that belong to no plugin.
 SHARED_ROOT: Final = f"{PREFIX}{{shared}}:"
+#: The rest of the key, below each root, that is written only so that WAIT has a write to wait for; a string.
+CONFIRMED: Final = "confirmed"
 
 #: The keys of a partition.
 PARTITIONED: Final = {
@@ -84,7 +86,7 @@ PARTITIONED: Final = {
     # sweeps
     "backlog": "due:backlog:{minute}",  # hash lane -> the most calls that waited in it at once in this minute
     "sweeps": "sweeps",  # hash: how many sweeps there were, and how many ids they published
-    "confirmed": "confirmed",  # string: written only so that WAIT has a write to wait for
+    "confirmed": CONFIRMED,
     "counting_lock": "counting",  # string: a worker is counting notes
 }
 
@@ -104,6 +106,7 @@ SHARED: Final = {
     "clock_jump": "clock:jump",  # string: when the server's clock last jumped and by how much, for an hour
     "dropped_messages": "lanes:dropped",  # hash lane -> how many things on it were not messages
     "worker_lanes": "workers:lanes",  # hash process -> the lanes that it serves, separated by commas
+    "shared_confirmed": CONFIRMED,
 }
 
 #: The audit trail of each root. The API's server user may append entries to it, and do nothing else.

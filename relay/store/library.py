@@ -13,7 +13,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from relay.store.key_names import CHANNELS, SHARED, TRAIL
-from relay.store.lua_files import KEYS, needed, scripts, source
+from relay.store.lua_files import KEYS, Kind, needed, scripts, source
+from relay.store.replicas import KEPT_MS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -34,6 +35,7 @@ class ScriptFunction:
 
     name: str
     is_shared: bool  # whether its keys belong to no partition
+    kind: Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def library() -> Library:
     text = _linked(reached)
     version = hashlib.sha256(text.encode()).hexdigest()[:16]
     functions = {
-        script: ScriptFunction(f"{PREFIX}{script}_{version}", _is_shared(script, parts))
+        script: ScriptFunction(f"{PREFIX}{script}_{version}", _is_shared(script, parts), source(script).kind)
         for script, parts in reached.items()
     }
     return Library(f"{PREFIX}{version}", f"#!lua name={PREFIX}{version}\n{text.replace(_VERSION, version)}", functions)
@@ -111,10 +113,13 @@ def _script_block(script: str, own: list[LuaPart], runs: list[str]) -> Iterator[
         yield f"local {', '.join(states)}"
     yield from (part.made for part in own if part.made)
     yield "redis.register_function{"
-    flags = "" if script in _REFUSABLE else "'allow-oom'"
+    kind = source(script).kind
+    flags = "'no-writes'" if kind is Kind.READS else "" if script in _REFUSABLE else "'allow-oom'"
     yield f"function_name = '{PREFIX}{script}_{_VERSION}', flags = {{ {flags} }},"
     yield "callback = function(keys, arguments)"
     yield "ROOT, ARGV = keys[1], arguments"
+    if kind is Kind.CONFIRMS:  # a write for `WAIT`, even if the script is a repeated one
+        yield f"if keys[2] then redis.call('SET', keys[2], 1, 'PX', {KEPT_MS}) end"
     yield from filter(None, runs)
     yield "end }"
     yield "end"

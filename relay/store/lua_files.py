@@ -1,8 +1,9 @@
 """Parses the files of ``lua/``: what each declares, what it runs, and which names it uses.
 
 A file of ``lua/`` is a script; a file of ``lua/include/`` holds what several scripts share. ``-- needs: ...`` in a
-file's header names the includes that it uses directly. A declaration starts at the beginning of a line. Functions and
-``CONSTANTS`` are made once, when the server loads the library; every other local is made anew in each run that uses it.
+file's header names the includes that it uses directly, and ``-- kind: ...`` in a script's what it does (`Kind`). A
+declaration starts at the beginning of a line. Functions and ``CONSTANTS`` are made once, when the server loads the
+library; every other local is made anew in each run that uses it.
 
 Records are read only by functions that are generated from headers: ``-- record NAME: state field ...`` returns a table
 of the fields, ``-- values NAME: field ...`` the values themselves.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Final
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 #: The table of the functions that build the names of keys.
 KEYS: Final = "KEY"
 _FOLDER: Final = resources.files("relay.store") / "lua"
+_KIND: Final = re.compile(r"^-- kind: (\w+)$", re.MULTILINE)
 _NEEDS: Final = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
 _READERS: Final = re.compile(r"^-- (record|values) (\w+): (.+(?:\n--   .+)*)", re.MULTILINE)
 _NAME: Final = re.compile(r"(?<![\w:])(?<!(?<!\.)\.)(?:KEY\.\w+|[A-Za-z_]\w*)")
@@ -34,6 +37,14 @@ _DECLARATION: Final = re.compile(
     r"function (?P<key>KEY\.\w+)|local function (?P<function>\w+)|local (?P<locals>\w+(?:, \w+)*)(?P<value> = )?"
 )
 _LATER: Final = re.compile(r"(?P<function>\w+) = function\b")
+
+
+class Kind(StrEnum):
+    """What a script does, and so whether its caller waits for replicas (`relay.store.replicas`)."""
+
+    READS = "reads"  # the server lets it write nothing
+    CONFIRMS = "confirms"  # somebody relies on its reply: a promoted replica has what it wrote
+    COUNTS = "counts"  # nobody relies on what it writes: if that is lost, it is done again, or missing in a statistic
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,15 @@ class LuaFile:
     name: str
     needs: tuple[str, ...]
     parts: tuple[LuaPart, ...]
+    declared: str = ""  # the kind, in a script's header
+
+    @property
+    def kind(self) -> Kind:
+        """What the script does. Raises ``ValueError`` if its header does not say."""
+        try:
+            return Kind(self.declared)
+        except ValueError:
+            raise ValueError(f"lua/{self.name}.lua needs a line `-- kind:` with one of {', '.join(Kind)}") from None
 
     @property
     def names(self) -> frozenset[str]:
@@ -114,11 +134,11 @@ def needed(names: Iterable[str]) -> list[LuaFile]:
 
 
 def _file_from(name: str, text: str, make_part: Callable[[str], LuaPart]) -> LuaFile:
-    needs = _NEEDS.search(text)
+    needs, kind = _NEEDS.search(text), _KIND.search(text)
     readers = [_shared(name, _READER[kind](reader, fields)) for kind, reader, fields in _READERS.findall(text)]
     parts = [*readers, *(make_part(part) for part in _split(text))]
     placed = tuple(replace(part, place=(name, number)) for number, part in enumerate(parts))
-    return LuaFile(name, tuple(needs.group(1).split(", ")) if needs else (), placed)
+    return LuaFile(name, tuple(needs.group(1).split(", ")) if needs else (), placed, kind.group(1) if kind else "")
 
 
 def _split(text: str) -> Iterator[str]:

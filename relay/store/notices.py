@@ -8,7 +8,7 @@ large for a notice and has to be read from the store.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
@@ -18,21 +18,23 @@ from relay.process.loops import Failures
 from relay.store import keyspace
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.replicas import primaries_of, refresh_primaries
+from relay.store.scripts import Scripts
 from relay.store.server_errors import is_ours
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import redis
-
-    from relay.store.replicas import Replicas
 
 _POLL_S: Final = 1.0  # how soon a stop is noticed
 _PING_AFTER_S: Final = 5.0  # after this much silence the connection is probed with a ping
 _SILENCE_S: Final = 10.0  # after this much silence the connection is given up
 _PAUSE_FIRST_S: Final = 0.05
 _PAUSE_MAXIMUM_S: Final = 1.0
+#: How soon a partition that does not confirm is asked again: each time may hold up the others' notices for a second.
+_CONFIRM_AGAIN_S: Final = 5.0
+_MOST_UNCONFIRMED: Final = 10_000  # of one partition; callers whose notice is gone find the end by themselves, later
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +76,12 @@ def _unchanged(message: Any) -> Any:
 class Subscription:
     """One API process's channel; ``run`` reads it for as long as the process lives."""
 
-    def __init__(
-        self, client: redis.Redis, process: str, replicas: Replicas | None = None, keys: Keyspace = SINGLE
-    ) -> None:
+    def __init__(self, client: redis.Redis, process: str, keys: Keyspace = SINGLE) -> None:
         self._client: Any = client
-        self._replicas = replicas
+        self._scripts = Scripts(client)
         self._keys = keys
+        self._unconfirmed: dict[str, list[Notice]] = {}  # by root
+        self._confirm_at_s = 0.0  # when to ask for these again
         self.process = process
         self._channel = keyspace.notice(process)
         self._number = crc32(process.encode())  # processes spread over the servers of a cluster
@@ -105,17 +107,42 @@ class Subscription:
                 pause_s = min(2 * pause_s, _PAUSE_MAXIMUM_S)
 
     def _confirmed(self, notices: list[Notice]) -> list[Notice]:
-        """Return the notices of ends that enough replicas have, so that a failover cannot undo them."""
-        if self._replicas is not None and self._replicas.count:
-            return [notice for group in self._groups(notices) for notice in group]
-        return notices
+        """Return the notices of ends that enough replicas have, so that a failover cannot undo them.
 
-    def _groups(self, notices: list[Notice]) -> Iterator[list[Notice]]:
-        """Yield, by partition, the notices whose end is on the present primary and on enough replicas."""
+        The others of a partition that does not confirm are kept, and are asked for again later: its callers wait
+        longer, those of other partitions hardly at all.
+        """
+        if not self._scripts.waits:
+            return notices
+        confirmed = []
         for group in self._keys.spread(notices, lambda notice: self._keys.root_of_ref(notice.reference_id)):
-            records = [self._keys.record(notice.reference_id) for notice in group.items]
-            final = self._replicas.have_field(group.root, records, "finishedAt") if self._replicas else ()
-            yield [notice for notice, is_final in zip(group.items, final, strict=True) if is_final]
+            if group.root in self._unconfirmed:
+                self._keep(group.root, group.items)
+            else:
+                confirmed += self._ended(group.root, group.items)
+        return confirmed
+
+    def _confirmed_since(self) -> Iterator[Notice]:
+        """Ask again, every few seconds, for the notices that were not confirmed; yield those that are now."""
+        if self._unconfirmed and time.monotonic() >= self._confirm_at_s:
+            kept, self._unconfirmed = self._unconfirmed, {}
+            for root, notices in kept.items():
+                yield from self._ended(root, notices)
+
+    def _ended(self, root: str, notices: Sequence[Notice]) -> list[Notice]:
+        """Return the notices whose end is on the present primary and on enough replicas; keep all if it is away."""
+        try:
+            ended = self._scripts.run("ended", [notice.reference_id for notice in notices], root)
+        except Unavailable:
+            self._keep(root, notices)
+            self._confirm_at_s = time.monotonic() + _CONFIRM_AGAIN_S
+            return []
+        return [notice for notice, is_final in zip(notices, ended, strict=True) if is_final]
+
+    def _keep(self, root: str, notices: Sequence[Notice]) -> None:
+        """Keep notices for later, without their results, which are in the store; the oldest give way to new ones."""
+        slim = [replace(each, sealed=None, in_store=each.in_store or each.sealed is not None) for each in notices]
+        self._unconfirmed[root] = [*self._unconfirmed.get(root, ()), *slim][-_MOST_UNCONFIRMED:]
 
     def _next_server(self) -> Any:
         """Return a client of the next server of a cluster: each has every notice, and the last one may be silent."""
@@ -131,6 +158,7 @@ class Subscription:
             while not stop.is_set():
                 message = pubsub.get_message(timeout=_POLL_S)
                 now_s = time.monotonic()
+                yield from self._confirmed_since()
                 if message is not None:
                     heard_at_s, asked = now_s, False
                     if message["type"] == "subscribe":  # the first one, or redis-py has reconnected by itself

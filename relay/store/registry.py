@@ -158,16 +158,15 @@ class Registry:
             Conflict: the webhook is a step of a chain, or the callback of another webhook; the message names these.
         """
         self._pointers.pop((plugin, webhook_id), None)
+        # The script's reply does not say whether it removed one: repeated after a lost reply it would say no.
         with store_errors():
-            if not self._client.hexists(self._keys.webhooks(plugin), webhook_id):
-                return False
-        # The reply does not say whether it removed one: a script repeated after a lost reply would say no.
+            is_registered = bool(self._client.hexists(self._keys.webhooks(plugin), webhook_id))
         users = self._scripts.run("remove_webhook", [plugin, webhook_id, actor()], self._keys.root(plugin))
         if users:
             names = ", ".join(f"`{user.decode()}`" for user in users[:_NAMED_USERS])
             more = f" and {len(users) - _NAMED_USERS} more" if len(users) > _NAMED_USERS else ""
             raise Conflict(f"The webhook is used by {names}{more}: change or remove that first.")
-        return True
+        return is_registered
 
     def _plan(self, plugin: str, registrations: Sequence[Registration]) -> list[PlannedRevision]:
         ids = [registration.shape.webhook_id for registration in registrations]

@@ -126,10 +126,9 @@ class ReplayRuns:
         keep_ms: int,
         max_age_ms: int,
         keys: Keyspace = SINGLE,
-        replicas: int = 0,
     ) -> None:
         self._keys = keys
-        self._scripts = Scripts(client, replicas)
+        self._scripts = Scripts(client)
         self._keep_ms = keep_ms
         self._max_age_ms = max_age_ms
 

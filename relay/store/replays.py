@@ -132,8 +132,7 @@ class ReplayStore:
 
     def save_plan(self, plugin: str, plan_id: str, text: bytes, *, keep_s: int) -> None:
         """Store a plan for ``keep_s``."""
-        with store_errors():
-            self._client.set(self._keys.replay_plan(plugin, plan_id), text, ex=keep_s)
+        self._scripts.write(self._keys.root(plugin), "SET", self._keys.replay_plan(plugin, plan_id), text, "EX", keep_s)
 
     def plan_of(self, plugin: str, plan_id: str) -> bytes:
         """Read a plan; raises `NotFound`."""

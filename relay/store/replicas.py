@@ -1,13 +1,15 @@
-"""Waits until replicas have what was written, so that a promoted replica lacks nothing that a caller was told.
+"""Waits until replicas have what was written, so that a promoted replica lacks nothing that anybody was told.
 
 A command and its `WAIT` go to one server on one connection, and are repeated together: a server that took over in
 between would confirm writes that it never received. `WAIT` covers only the last write of its own connection, and a
-repeated script writes nothing; so a small key is written between the two.
+repeated script writes nothing; so a small key is written with each: by the script itself, because a full server
+refuses the command. If that write is refused, nothing is confirmed.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
 
@@ -18,73 +20,94 @@ from redis.exceptions import TimeoutError as ServerSilent
 
 from relay.errors import Unavailable
 from relay.store.answering import NotAskedError
-from relay.store.key_names import key_in
+from relay.store.key_names import CONFIRMED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     import redis
 
 #: How long, in milliseconds, `WAIT` waits for enough replicas.
 WAIT_MS: Final = 1_000
-_KEPT_MS: Final = 60_000
+#: How long, in milliseconds, the small key is kept.
+KEPT_MS: Final = 60_000
 _TRIES: Final = 3
 _PAUSE_S: Final = 0.1
-#: How long, in seconds, a partition with too few replicas is not tried again: each try takes as long as `WAIT`.
+#: How long, in seconds, a server with too few replicas is not tried again: each try takes as long as `WAIT`.
 _TOO_FEW_S: Final = 1.0
 _ASK_AGAIN_S: Final = 1.0
 #: When each client of a cluster last asked for the primaries because one did not answer.
 _ASKED: Final[WeakKeyDictionary[Any, float]] = WeakKeyDictionary()
-_TOO_FEW: Final = "Too few replicas of the store have confirmed what was written."
+_TOO_FEW: Final = "Too few replicas of the store confirm writes: what was asked for may or may not have happened."
+
+
+@dataclass(slots=True)
+class _Required:
+    """How many replicas a client requires, and until when each of its servers counts as having too few."""
+
+    count: int
+    too_few_until_s: WeakKeyDictionary[Any, float] = field(default_factory=WeakKeyDictionary)
+
+
+_REQUIRED: Final[WeakKeyDictionary[Any, _Required]] = WeakKeyDictionary()
+
+
+def require_replicas(client: redis.Redis, count: int) -> None:
+    """Let whatever a client confirms be on ``count`` replicas first (`Replicas`)."""
+    _REQUIRED[client] = _Required(count)
 
 
 class Replicas:
-    """Runs commands, and waits until ``count`` replicas of the partition's server have the writes; 0: never waits."""
+    """Runs what is to be confirmed by as many replicas as the client requires; by default it requires none."""
 
-    def __init__(self, client: redis.Redis, count: int) -> None:
+    def __init__(self, client: redis.Redis) -> None:
         self._client: Any = client
-        self.count = count
-        self._too_few_until_s: dict[str, float] = {}  # by root
+        self._required = _REQUIRED.get(client) or _Required(0)
+
+    @property
+    def count(self) -> int:
+        """How many replicas have to confirm; 0: nothing waits."""
+        return self._required.count
 
     def run(self, function: str, root: str, args: Sequence[Any]) -> Any:
-        """Run a function of the server; return once enough replicas have what it wrote. Raises `Unavailable`."""
-        return self._confirmed(root, lambda pipeline: pipeline.fcall(function, 1, root, *args))[0]
+        """Run a function that confirms; return once enough replicas have what it wrote. Raises `Unavailable`.
+
+        The function writes the small key, because it is given its name.
+        """
+        return self._confirmed(root, lambda pipeline: pipeline.fcall(function, 2, root, root + CONFIRMED, *args))
+
+    def write(self, root: str, command: Sequence[Any]) -> Any:
+        """Run a writing command in the same way."""
+
+        def write(pipeline: Any) -> None:
+            pipeline.execute_command(*command)
+            pipeline.set(root + CONFIRMED, 1, px=KEPT_MS)
+
+        return self._confirmed(root, write)
 
     def confirm(self, root: str) -> None:
         """Return once enough replicas have all that the root's server has written. Raises `Unavailable`."""
-        self._confirmed(root, lambda _: None)
+        self._confirmed(root, lambda pipeline: pipeline.set(root + CONFIRMED, 1, px=KEPT_MS))
 
-    def have_field(self, root: str, records: Iterable[str], field: str) -> list[bool]:
-        """Return for each of these hashes below a root whether it has a field, also on enough replicas.
+    def _confirmed(self, root: str, command: Callable[[Any], object]) -> Any:
+        return on_primary(self._client, root, lambda server: self._run(server, command))
 
-        Raises `Unavailable`.
-        """
-
-        def ask(pipeline: Any) -> None:
-            for record in records:
-                pipeline.hexists(record, field)
-
-        return [bool(found) for found in self._confirmed(root, ask)]
-
-    def _confirmed(self, root: str, command: Callable[[Any], object]) -> list[Any]:
-        if time.monotonic() < self._too_few_until_s.get(root, 0.0):
+    def _run(self, server: Any, command: Callable[[Any], object]) -> Any:
+        """Run a command and `WAIT` on one connection; return the command's first reply."""
+        too_few_until_s = self._required.too_few_until_s
+        if time.monotonic() < too_few_until_s.get(server, 0.0):
             raise Unavailable(_TOO_FEW)
-        return cast("list[Any]", on_primary(self._client, root, lambda server: self._run(server, root, command)))
-
-    def _run(self, server: Any, root: str, command: Callable[[Any], object]) -> list[Any]:
         pipeline = server.pipeline(transaction=False)
         command(pipeline)
-        pipeline.set(key_in(root, "confirmed"), 1, px=_KEPT_MS)
         pipeline.execute_command("WAIT", self.count, WAIT_MS)
-        replies: list[Any]
-        *replies, _, confirmed = pipeline.execute(raise_on_error=False)
-        for reply in (*replies, confirmed):
+        replies = pipeline.execute(raise_on_error=False)
+        for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
-        if int(confirmed) < self.count:
-            self._too_few_until_s[root] = time.monotonic() + _TOO_FEW_S
+        if int(replies[-1]) < self.count:
+            too_few_until_s[server] = time.monotonic() + _TOO_FEW_S
             raise Unavailable(_TOO_FEW)
-        return replies
+        return replies[0]
 
 
 def on_primary(client: Any, root: str, act: Callable[[Any], Any]) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import Conflict
 from relay.store import keyspace
-from relay.store.key_names import SHARED_ROOT
+from relay.store.scripts import Scripts
 from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Revocations:
 
     def __init__(self, client: Redis, vault: Vault) -> None:
         self._client: Any = client
+        self._scripts = Scripts(client)
         self._vault = vault
         self._ids: set[str] = set()
         self._count = 0
@@ -61,11 +62,14 @@ class Revocations:
     def add(self, key_id: str, now_ms: int, entry: AuditEntry) -> None:
         """Revoke a key for good, and add ``entry`` to the audit trail; do nothing if the key is revoked already."""
         for _ in range(_TRIES):
-            count = self.refresh()
-            if key_id in self._ids:
-                return
-            mac = self._mac(self._last_mac, key_id, str(now_ms))[0]
-            if self._append(count, f"{key_id} {now_ms} {mac}", entry):
+            entries = self._every()
+            if any(_fields(each)[0] == key_id for each in entries):
+                if self._write(entries, ""):  # it may be this call that a lost reply belongs to: confirm it
+                    return
+                continue
+            before = _fields(entries[-1])[2] if entries else ""
+            mac = self._mac(before, key_id, str(now_ms))[0]
+            if self._write(entries, entry.text(), f"{key_id} {now_ms} {mac}"):
                 self.refresh()
                 return
         raise Conflict("Other keys were revoked at the same time. Run the command again.")
@@ -73,33 +77,31 @@ class Revocations:
     def reseal(self) -> None:
         """Rewrite every entry's MAC with the newest key of the ring."""
         self.refresh()
-
-        def write(pipeline: Any) -> None:
-            entries, before = pipeline.lrange(keyspace.revocations(), 0, -1), ""
-            pipeline.multi()
-            for index, entry in enumerate(entries):
+        for _ in range(_TRIES):
+            entries, resealed, before = self._every(), [], ""
+            for entry in entries:
                 key_id, at_ms, _ = _fields(entry)
                 before = self._mac(before, key_id, at_ms)[0]
-                pipeline.lset(keyspace.revocations(), index, f"{key_id} {at_ms} {before}")
+                resealed.append(f"{key_id} {at_ms} {before}")
+            if self._write(entries, "", *resealed):
+                return
+        raise Conflict("Other keys were revoked at the same time. Run the command again.")
 
+    def _every(self) -> list[bytes]:
         with store_errors():
-            self._client.transaction(write, keyspace.revocations())
+            entries: list[bytes] = self._client.lrange(keyspace.revocations(), 0, -1)
+        return entries
+
+    def _write(self, entries: list[bytes], audited: str, *written: str) -> bool:
+        """Confirm the list, with an entry more or with other MACs, unless it has changed since it was read.
+
+        Returns whether it is so now.
+        """
+        last = entries[-1] if entries else b""
+        return bool(self._scripts.run("revoke", [len(entries), last, audited, *written]))
 
     def _mac(self, before: str, key_id: str, at_ms: str) -> tuple[str, ...]:
         return self._vault.macs(_PURPOSE, before.encode(), key_id.encode(), at_ms.encode())
-
-    def _append(self, count: int, revoked: str, entry: AuditEntry) -> bool:
-        """Add an entry, unless the list no longer has ``count`` entries; return whether it was added."""
-
-        def write(pipeline: Any) -> None:
-            length = pipeline.llen(keyspace.revocations())
-            pipeline.multi()
-            if length == count:
-                pipeline.rpush(keyspace.revocations(), revoked)
-                pipeline.rpush(keyspace.audit("entries", SHARED_ROOT), entry.text())
-
-        with store_errors():
-            return bool(self._client.transaction(write, keyspace.revocations()))
 
     def _take(self, entry: bytes) -> None:
         """Accept an entry even if its MAC is wrong, and report that: too many revoked keys are safer than too few."""

@@ -13,6 +13,7 @@ from relay.errors import RelayError
 from relay.store.functions import are_unknown, load_into
 from relay.store.key_names import ROOT, SHARED_ROOT
 from relay.store.library import library
+from relay.store.lua_files import Kind
 from relay.store.replicas import Replicas, on_primary
 from relay.store.server_errors import store_errors
 from relay.store.unanswered import Unanswered
@@ -20,17 +21,19 @@ from relay.store.unanswered import Unanswered
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-#: Scripts whose writes have to be on replicas, if any are required, before the caller gets the reply.
-_CONFIRMED: Final = frozenset({"accept", "claim", "settle", "advance", "replay_create"})
 #: How many runs of one caller are at the server, the present one and the next; other callers wait for no more of them.
 AHEAD: Final = 2
 
 
 class Scripts:
-    """Runs scripts by name on one client. Raises as `store_errors`."""
+    """Runs scripts by name on one client. Raises as `store_errors`.
 
-    def __init__(self, client: redis.Redis, replicas: int = 0) -> None:
-        self._replicas = Replicas(client, replicas)
+    What confirms something returns once the replicas that the client requires have it, and raises `Unavailable` if too
+    few of them do: it may or may not have happened then.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._replicas = Replicas(client)
         self._client: Any = client  # redis-py's methods are half typed
         self._kept: list[Any] = []  # one per run that ever ran at the same time
         # fakeredis, which the unit tests use, has no connections; a cluster's client keeps its own per server.
@@ -47,7 +50,7 @@ class Scripts:
         function = library().functions[name]
         root = root or (SHARED_ROOT if function.is_shared else ROOT)
         with store_errors():
-            call = self._replicas.run if self._replicas.count and name in _CONFIRMED else self._call
+            call = self._replicas.run if self._waits(name) else self._call
             try:
                 return call(function.name, root, args)
             except ResponseError as error:
@@ -55,6 +58,16 @@ class Scripts:
                     raise
             on_primary(self._client, root, load_into)
             return call(function.name, root, args)
+
+    def write(self, root: str, *command: Any) -> Any:
+        """Run a command that writes one key below ``root``, and confirm it as a script that confirms."""
+        with store_errors():
+            return self._replicas.write(root, command) if self.waits else self._client.execute_command(*command)
+
+    @property
+    def waits(self) -> bool:
+        """Whether what is confirmed waits for replicas."""
+        return self._replicas.count > 0
 
     def run_in_turn(self, name: str, runs: Iterable[tuple[str, Sequence[Any]]]) -> Iterator[Any]:
         """Run a script several times, each time with a root and arguments; yield each reply, or a `RelayError`.
@@ -77,8 +90,11 @@ class Scripts:
             if client is not None:
                 self._kept.append(client)
 
+    def _waits(self, name: str) -> bool:
+        return self.waits and library().functions[name].kind is Kind.CONFIRMS
+
     def _may_send_ahead(self, name: str) -> bool:
-        return self._keeps_connections and not (self._replicas.count and name in _CONFIRMED)
+        return self._keeps_connections and not self._waits(name)
 
     def _answer(self, unanswered: Unanswered, name: str, root: str, args: Sequence[Any]) -> Any:
         try:

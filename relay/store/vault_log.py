@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay.store import keyspace
 from relay.store.key_names import SHARED_ROOT
+from relay.store.scripts import Scripts
 from relay.store.server_clock import time_ms_at
 from relay.store.server_errors import store_errors
 
@@ -18,16 +19,15 @@ class VaultLog:
 
     def __init__(self, client: Redis) -> None:
         self._client: Any = client
+        self._scripts = Scripts(client)
 
     def promoted(self, ring: str, key_id: str) -> None:
         """Record that a key of a ring seals from now on."""
-        with store_errors():
-            self._client.hset(keyspace.promotions(), mapping={ring: self._now_ms(), f"{ring}:key": key_id})
+        self._write(ring, self._now_ms(), f"{ring}:key", key_id)
 
     def retired(self, ring: str, key_id: str) -> None:
         """Record that a key of a ring is retired now."""
-        with store_errors():
-            self._client.hset(keyspace.promotions(), f"{ring}:retired:{key_id}", self._now_ms())
+        self._write(f"{ring}:retired:{key_id}", self._now_ms())
 
     def retired_ms_ago(self, ring: str, key_id: str) -> int:
         """Return how long ago a key was retired, in milliseconds; 0 if that was not recorded."""
@@ -35,5 +35,9 @@ class VaultLog:
             at_ms = self._client.hget(keyspace.promotions(), f"{ring}:retired:{key_id}")
             return 0 if at_ms is None else self._now_ms() - int(at_ms)
 
+    def _write(self, *fields: object) -> None:
+        self._scripts.write(SHARED_ROOT, "HSET", keyspace.promotions(), *fields)
+
     def _now_ms(self) -> int:
-        return time_ms_at(self._client, SHARED_ROOT)
+        with store_errors():
+            return time_ms_at(self._client, SHARED_ROOT)

@@ -162,7 +162,9 @@ def test_what_several_scripts_reach_stands_once_and_what_none_does_nowhere():
 
 def test_a_script_touches_keys_of_one_root():
     functions = library().functions
-    assert {name for name in scripts() if functions[name].is_shared} == {"alerts", "beat", "name_webhooks"}
+    assert {name for name in scripts() if functions[name].is_shared} == {
+        *("alerts", "beat", "name_webhooks", "revoke", "write_keys")
+    }
     made = [part for part in include("keyspace").parts if set(part.names) & {"KEY.workers", "KEY.record"}]
     with pytest.raises(ValueError, match="two roots"):
         linking._is_shared("mixed", made)
@@ -179,7 +181,7 @@ def test_each_run_of_a_script_begins_with_its_own_state():
 def test_the_names_tell_versions_apart(monkeypatch):
     before = library()
     changed = source("join").parts[0].__class__((), "", "return 2", frozenset())
-    files = {name: source(name) for name in scripts()} | {"join": lua_files.LuaFile("join", (), (changed,))}
+    files = {name: source(name) for name in scripts()} | {"join": lua_files.LuaFile("join", (), (changed,), "counts")}
     monkeypatch.setattr(linking, "source", files.__getitem__)
     after = library.__wrapped__()
     assert before.name != after.name

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from relay.errors import Unavailable
 from relay.store.connection import client_of
 from relay.store.keyspace import Keyspace
 from relay.store.records import invocation_from
-from relay.store.replicas import Replicas
+from relay.store.replicas import on_primary
 from tests.chaos.faults import Mischief
 from tests.chaos.harness import Harness, wait_for
 from tests.cluster.servers import wait_for_servers
@@ -54,7 +55,7 @@ class ClusterHarness(Harness):
         found = {}
         for root, ours in by_root.items():
             names = [self.keys.record(ref) for ref in ours]
-            fields = Replicas(self.client, 1)._confirmed(root, lambda pipeline, names=names: _ask(pipeline, names))
+            fields = on_primary(self.client, root, lambda server, root=root, names=names: _kept(server, root, names))
             found |= {ref: invocation_from(ref, each) for ref, each in zip(ours, fields, strict=True) if each}
         return found
 
@@ -63,9 +64,17 @@ class ClusterHarness(Harness):
         self.broker.close()
 
 
-def _ask(pipeline, names):
+def _kept(server, root, names):
+    """Return these hashes, once a replica has all that the server had written when it was asked."""
+    pipeline = server.pipeline(transaction=False)
     for name in names:
         pipeline.hgetall(name)
+    pipeline.set(f"{root}confirmed", 1)
+    pipeline.execute_command("WAIT", 1, 1_000)
+    *fields, _, confirmed = pipeline.execute()
+    if not confirmed:
+        raise Unavailable
+    return fields
 
 
 class ClusterMischief(Mischief):

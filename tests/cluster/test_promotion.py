@@ -11,6 +11,7 @@ import redis
 
 from relay.errors import Unavailable
 from relay.store.invocations import InvocationStore
+from relay.store.replicas import require_replicas
 from tests.cluster.test_cluster import new_call
 from tests.conftest import start_valkey
 from tests.contract.ledger import LIMITS
@@ -48,7 +49,8 @@ def online(primary):
 def accept(server, replicas):
     """Accept a call; return its reference id."""
     with redis.Redis(port=server.port, socket_timeout=10) as client:
-        store = InvocationStore(client, LIMITS, lease_margin_ms=10_000, replicas=replicas)
+        require_replicas(client, replicas)
+        store = InvocationStore(client, LIMITS, lease_margin_ms=10_000)
         new = new_call(PLUGIN)
         store.accept([new], [])
         return new.reference_id

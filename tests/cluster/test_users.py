@@ -15,6 +15,7 @@ from relay.store.invocations import InvocationStore
 from relay.store.keyspace import Keyspace
 from relay.store.partition_states import partition_states
 from relay.store.partitions import agree_on_partitions
+from relay.store.replicas import require_replicas
 from relay.store.transitions import Settlement
 from relay.up import access
 from tests.cluster.servers import cluster
@@ -46,7 +47,8 @@ def servers():
 def test_a_user_moves_calls_of_every_primary_and_waits_for_replicas(servers, name):
     client = client_of(servers.url.replace("://", f"://{name}:{PASSWORD}@"), socket_timeout=10)
     agree_on_partitions(client, 16)
-    store = InvocationStore(client, LIMITS, lease_margin_ms=10_000, keys=KEYS, replicas=1)
+    require_replicas(client, 1)
+    store = InvocationStore(client, LIMITS, lease_margin_ms=10_000, keys=KEYS)
     news = [
         NewInvocation(
             new_reference_id(plugin), plugin, "hook", 1, "bulk", timeout_ms=1_000, payload=b"sealed", request_bytes=6

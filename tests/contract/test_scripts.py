@@ -10,6 +10,7 @@ from relay.store import functions, scripts
 from relay.store.functions import Functions, load_functions, load_into, renew
 from relay.store.key_names import ROOT
 from relay.store.library import Library, ScriptFunction, library
+from relay.store.lua_files import Kind
 from relay.store.replicas import primaries_of
 from relay.store.scripts import AHEAD, Scripts
 from relay.up import access
@@ -50,7 +51,7 @@ def test_what_another_process_has_loaded_meanwhile_is_left_alone(redis_client, r
 
 
 def test_a_text_that_the_server_refuses_is_a_fault_of_ours(runner, monkeypatch):
-    named = {"read": ScriptFunction("relay_read_0", is_shared=False)}
+    named = {"read": ScriptFunction("relay_read_0", is_shared=False, kind=Kind.READS)}
     wrong = Library("relay_0", "#!lua name=relay_0\nnot lua", named)
     for module in (functions, scripts):
         monkeypatch.setattr(module, "library", lambda: wrong)

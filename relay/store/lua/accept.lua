@@ -1,5 +1,6 @@
 -- accept: writes the records of a group of triggers. Runs without allow-oom: a full server refuses new work.
 --
+-- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 grace_ms  2 max_pending  3 max_pending_per_plugin  4 max_pending_bytes  5 refusals per minute and plugin
 --       6-9 retention ms: ok, failed, rejected, contents (0: as records)  10 idempotency_ms

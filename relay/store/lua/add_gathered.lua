@@ -1,5 +1,6 @@
 -- add_gathered: adds the amounts that a worker has gathered for a plugin to the plugin's totals.
 --
+-- kind: counts
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 worker process  3 batch: the id of these amounts  4 seconds for which the batch is remembered
 --       5... field amount, field amount, ...

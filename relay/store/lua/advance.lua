@@ -1,5 +1,6 @@
 -- advance: creates the invocations of the next step of n chains, and lets their parents wait for them.
 --
+-- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 grace_ms  2-5 retention ms: ok, failed, rejected, contents (0: as records)
 --       6 how many step invocations one outermost chain may make  7 n, then n times:

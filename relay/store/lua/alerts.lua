@@ -1,5 +1,6 @@
 -- alerts: compares the conditions that hold now with those that held before, and notes each change once.
 --
+-- kind: counts
 -- KEYS  1 the root of the shared keys
 -- ARGV  1 n, then n times: name, '1' if it holds, hold_ms (how long it has to hold before it fires), detail (JSON)
 -- Returns the changes not told yet: id, JSON {name, state: firing or over, at, since, detail}, id, ...

@@ -1,5 +1,6 @@
 -- apply_webhooks: makes a registration document current, as a whole or not at all.
 --
+-- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 n  3 what the check of uses has read (JSON): {reads: {webhook: its current revision or ''},
 --       users: {webhook: those that use it}}  4 actor  5 name of the act, then n times:

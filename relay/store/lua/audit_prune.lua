@@ -1,5 +1,6 @@
 -- audit_prune: deletes the oldest segments of the audit trail, and writes the signed new beginning.
 --
+-- kind: counts
 -- KEYS  1 the root of the trail
 -- ARGV  1 the beginning as it was read ('' for none)  2 the new one  3 how many segments to delete
 -- Returns 1, or 0 if another worker has pruned meanwhile: nothing was done

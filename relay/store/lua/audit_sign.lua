@@ -1,5 +1,6 @@
 -- audit_sign: writes the checkpoint over the entries that are in no segment, or moves entries into a new segment.
 --
+-- kind: confirms
 -- KEYS  1 the root of the trail
 -- ARGV  1 how many segments there were when it was read  2 the checkpoint as it was read ('' for none)  3 the new one
 --       4 how many entries the segment takes (0: none)  5 the segment ('' for none)

@@ -1,5 +1,6 @@
 -- audit_trim: deletes the oldest entries of an audit trail that is not signed.
 --
+-- kind: counts
 -- KEYS  1 the root of the trail
 -- ARGV  1 the oldest entry as it was read  2 how many entries to delete
 -- Returns 1, or 0 if another worker has deleted entries since: nothing was done

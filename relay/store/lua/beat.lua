@@ -1,5 +1,6 @@
 -- beat: records a worker's heartbeat, and which lanes it serves.
 --
+-- kind: counts
 -- KEYS  1 the root of the shared keys
 -- ARGV  1 worker process  2 its lanes, separated by commas  3 forget_ms: a worker silent for so long is deleted
 --       4 silence_ms: a worker silent for so long counts as gone

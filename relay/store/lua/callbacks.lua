@@ -1,5 +1,6 @@
 -- callbacks: hands ends that callbacks are to be told of to a worker, which deletes them once it has told them.
 --
+-- kind: counts
 -- KEYS  1 the root of the partition
 -- ARGV  1 hold_ms: how long no other worker gets these  2 limit
 -- Returns n times {ref, plugin, callback, state, status, error, finishedAt, webhook, revision}

@@ -1,5 +1,6 @@
 -- cancel: cancels an invocation that no worker has claimed, and the unsent steps of a waiting chain.
 --
+-- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 grace_ms  2-5 retention ms: ok, failed, rejected, contents (0: as records)
 --       6 plugin ('' for any)  7 reference id  8 actor

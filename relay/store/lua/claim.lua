@@ -2,6 +2,7 @@
 -- worker has no room (the webhook has its share of the process), and those that were read as full. A chain's parent
 -- sends nothing itself: its lease is the margin.
 --
+-- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 token (new for each claim)  2 margin_ms  3 grace_ms  4-7 retention ms: ok, failed, rejected, contents
 --       (0: as records)  8 n  9 m

@@ -1,5 +1,6 @@
 -- close_breaker: closes a webhook's breaker, and notes that the calls that it held back have to be gone through.
 --
+-- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 webhook  3 actor
 -- Returns 1

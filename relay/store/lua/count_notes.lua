@@ -1,5 +1,6 @@
 -- count_notes: adds the amounts of a plugin's oldest notes to its counts, and deletes those notes.
 --
+-- kind: counts
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 how many notes had been counted before  3 how many notes these are
 --       4 seconds for which counts of a minute or an hour are kept

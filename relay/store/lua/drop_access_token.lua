@@ -1,5 +1,6 @@
 -- drop_access_token: deletes an access token, or the lock for fetching the next one, if it still has this value.
 --
+-- kind: counts
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 webhook  3 revision  4 what: access_token or access_token_fetcher  5 the value that it must have
 -- Returns 1 if it was deleted, 0 if it had another value or did not exist.

@@ -1,5 +1,6 @@
 -- drop_contents: deletes the contents of a plugin's oldest final records, if it keeps too many bytes; the records stay.
 --
+-- kind: counts
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 how many bytes it may keep  3 limit of records to examine
 -- Returns {how many records lost their contents, '1' if it still keeps too many bytes}

@@ -1,6 +1,7 @@
 -- expire: ends calls that have reached their maximum age, and chains past their deadline, whatever holds them back. A
 -- call that is being sent finishes its attempt first.
 --
+-- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 token  2 margin_ms  3 grace_ms  4-7 retention ms: ok, failed, rejected, contents (0: as records)
 --       8 limit of calls  9 limit of webhooks

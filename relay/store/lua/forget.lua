@@ -1,6 +1,7 @@
 -- forget: destroys the payload and result of an invocation, and those of a chain's steps; the rest of the records
 -- stays.
 --
+-- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 reference id  2 actor
 -- Returns forgotten, unknown, or unfinished (nothing was destroyed then)

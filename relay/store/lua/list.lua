@@ -1,5 +1,6 @@
 -- list: reads a piece of the list of a plugin's invocations, newest first. Changes nothing.
 --
+-- kind: reads
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 filter (JSON, see filter)  3 position ('' at the beginning)  4 rows wanted  5 records to examine
 --       6 a parent's reference id, to list its steps only, or ''

@@ -1,5 +1,6 @@
 -- list_replay: reads a piece of the list of invocations that a replay job made, newest first. Changes nothing.
 --
+-- kind: reads
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 filter (JSON, see filter)  3 position ('' at the beginning)  4 rows wanted  5 ids to examine
 --       6 replay id

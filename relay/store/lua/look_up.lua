@@ -1,5 +1,6 @@
 -- look_up: reads an invocation's record, and adds an audit entry that it was read.
 --
+-- kind: counts
 -- KEYS  1 the root of the partition
 -- ARGV  1 reference id  2 plugin ('' for any)  3 actor
 -- Returns {fields of the record: name, value, ... (none if that plugin has no such record), ids of its steps, now (ms)}

@@ -1,5 +1,6 @@
 -- pause: pauses a webhook, whose calls are then accepted and parked, but not sent.
 --
+-- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 webhook  3 actor
 -- Returns 1

@@ -1,6 +1,7 @@
 -- plugin_rate: counts n triggers in a plugin's rate if they may come now. The key holds when the rate will be unused
 -- again.
 --
+-- kind: counts
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 microseconds per trigger  3 burst: triggers that may come at once  4 n
 --       5 id of this request, which a repeated call has too

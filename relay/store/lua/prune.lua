@@ -1,5 +1,6 @@
 -- prune: deletes final records and ended replay jobs whose retention has passed, and their entries in indexes.
 --
+-- kind: counts
 -- KEYS  1 the root of the partition
 -- ARGV  1 limit of records and jobs
 -- Returns how many were deleted

@@ -1,5 +1,6 @@
 -- queue: appends ready calls to the lists of their lanes, for any worker to take.
 --
+-- kind: counts
 -- KEYS  1 the root of the partition
 -- ARGV  n times: lane, message ('' if the broker is not this database), k, k reference ids
 -- Returns n times: lane, how many messages the caller has to publish

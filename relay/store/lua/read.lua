@@ -1,5 +1,6 @@
 -- read: reads what a worker needs to prepare calls. Changes nothing.
 --
+-- kind: reads
 -- KEYS  1 the root of the partition
 -- ARGV  the reference ids
 -- Returns a row per id, as include/rows.lua describes it

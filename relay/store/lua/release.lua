@@ -1,5 +1,6 @@
 -- release: gives back claimed calls that were not sent because the worker drains; no attempt is counted.
 --
+-- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 token  2 grace_ms  3... the reference ids
 -- Returns ready: ref, lane, ...: the calls given back, and those that their freed places wake

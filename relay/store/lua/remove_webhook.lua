@@ -1,5 +1,6 @@
 -- remove_webhook: removes a webhook's registration, unless another webhook uses it (as a step or as its callback).
 --
+-- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 webhook  3 actor
 -- Returns the ids of those that use it; if empty, the webhook is not registered (any more).

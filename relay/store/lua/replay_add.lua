@@ -1,5 +1,6 @@
 -- replay_add: adds a piece of the originals that are given by hand; each id counts once.
 --
+-- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 replay id  2 token  3 lease_ms  4 number of the piece, from 0  5 last ('1': there are no more)  6... ids
 -- Returns {state of the job, or 'late', how many originals it has}

@@ -1,5 +1,6 @@
 -- replay_claim: takes a job, in order to plan it or to make its invocations.
 --
+-- kind: counts
 -- KEYS  1 the root of the partition
 -- ARGV  1 replay id  2 token  3 lease_ms
 -- Returns {state, plugin, by hand ('1': its originals are given by its maker), rate}; nothing if there is nothing to

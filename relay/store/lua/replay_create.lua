@@ -1,6 +1,7 @@
 -- replay_create: decides about a job's next originals, and makes their invocations. Runs without allow-oom: a full
 -- server refuses new work.
 --
+-- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 replay id  2 token  3 lease_ms  4 grace_ms  5 the job's place  6 n, then n times, for the originals from
 --       that place on: ref ('' if it would have been skipped), revision ('' if its webhook is not registered),

@@ -1,5 +1,6 @@
 -- replay_leave: lets the holder of a job give it up.
 --
+-- kind: counts
 -- KEYS  1 the root of the partition
 -- ARGV  1 replay id  2 token  3 grace_ms  4 after_ms: how long until it is looked at again; '0': at once
 -- Returns ready: the job and its lane, if after_ms is '0'

@@ -1,5 +1,6 @@
 -- replay_make: creates a job, held by its maker, who is going to plan it.
 --
+-- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 replay id  2 plugin  3 token  4 lease_ms  5 caller  6 filter (JSON, see include/filter.lua; '' if ids are
 --       given by hand)  7 uncertain ('1': replays uncertain ones too)  8 max ('' for no limit)

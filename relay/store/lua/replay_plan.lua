@@ -1,5 +1,6 @@
 -- replay_plan: searches a piece of the records for a job's originals.
 --
+-- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 replay id  2 token  3 lease_ms  4 records to examine
 -- Returns {state of the job, or 'late', how many originals it has}

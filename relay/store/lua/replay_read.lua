@@ -1,5 +1,6 @@
 -- replay_read: reads a job's next originals, with what is needed to make invocations from them. Changes nothing.
 --
+-- kind: reads
 -- KEYS  1 the root of the partition
 -- ARGV  1 replay id  2 how many at most  3 bytes of payloads at most (but at least one original)
 -- Returns {the job's place, {reference id, why it would be skipped or '', webhook, payload, revision, pins}, ...}

@@ -1,5 +1,6 @@
 -- replay_steer: pauses, resumes or cancels a job for an operator.
 --
+-- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 grace_ms  2-5 retention ms: ok, failed, rejected, contents (0: as records)
 --       6 plugin  7 replay id  8 pause, resume or cancel  9 actor

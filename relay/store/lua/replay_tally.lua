@@ -1,5 +1,6 @@
 -- replay_tally: counts what a job would do with a piece of its originals, newest first. Changes nothing.
 --
+-- kind: reads
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 filter (JSON, see include/filter.lua; '' if ids are given)  3 position ('' at the beginning)
 --       4 records to examine  5 ended_by (ms, '' for now): only calls final by then

@@ -1,5 +1,6 @@
 -- reseal: replaces a value by its newly sealed form; its time to live stays.
 --
+-- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 key  2 the value as it was read  3 the same, sealed with the newest key
 -- Returns 1 if the key holds the new value now; 0 if it was changed or deleted in the meantime

@@ -1,5 +1,6 @@
 -- resume: resumes a webhook, and makes its parked calls ready, a page at a time.
 --
+-- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 webhook  3 grace_ms  4 offset  5 limit  6 actor
 -- Returns ready: ref, lane, ...: no more calls than the webhook has room for

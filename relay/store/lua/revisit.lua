@@ -2,6 +2,7 @@
 -- the webhook was removed, waiting calls end as rejected; if its breaker was closed or its limits changed, calls that
 -- may be sent now are made ready.
 --
+-- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 token  2 margin_ms  3 grace_ms  4-7 retention ms: ok, failed, rejected, contents (0: as records)
 --       8 plugin  9 webhook  10 cursor ('0' at the beginning)  11 about how many to examine

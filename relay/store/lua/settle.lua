@@ -1,5 +1,6 @@
 -- settle: records the outcomes of n attempts.
 --
+-- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 grace_ms  2-5 retention ms: ok, failed, rejected, contents (0: as records)  6 n, then n times:
 --       ref token state outcome status error attempt responseBytes masked result delay_ms contacted raw reason room

@@ -1,5 +1,6 @@
 -- sweep: takes due alarms, moves them on, returns the ids to publish again, and notes how many calls wait.
 --
+-- kind: counts
 -- KEYS  1 the root of the partition
 -- ARGV  1 grace_ms  2 limit of alarms
 -- Returns ready: ref, lane, ref, lane, ...

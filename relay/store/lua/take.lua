@@ -1,5 +1,6 @@
 -- take: takes waiting calls off the lists of lanes, oldest first, and reads what a worker needs to prepare them.
 --
+-- kind: counts
 -- KEYS  1 the root of the partition
 -- ARGV  1 the most calls  2 the most bytes of payloads (one call at least)  3... lanes, most urgent first
 -- Returns {more ('1': calls are left), the ids, a row per id (include/rows.lua)}

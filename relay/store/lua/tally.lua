@@ -1,5 +1,6 @@
 -- tally: counts how the invocations of a piece of a plugin's records ended, newest first. Changes nothing.
 --
+-- kind: reads
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 filter (JSON, see filter)  3 position ('' at the beginning)  4 records to examine
 -- Returns {position of the next piece or '' if there is none, groups: {webhook, outcome, status, count, first and

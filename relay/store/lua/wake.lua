@@ -1,5 +1,6 @@
 -- wake: makes parked calls of a webhook ready, for a process that has room for them.
 --
+-- kind: counts
 -- KEYS  1 the root of the partition
 -- ARGV  1 grace_ms  2 plugin  3 webhook  4 how many more of its calls the process could hold  5... lanes that it serves
 -- Returns ready: ref, lane, ...

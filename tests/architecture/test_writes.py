@@ -1,0 +1,68 @@
+"""Which modules write to the store by plain commands: on none of these writes does anybody rely after a failover.
+
+Scripts say in their headers what they do, and `Scripts.write` waits for replicas; these commands do neither.
+"""
+
+from __future__ import annotations
+
+import ast
+
+from .sources import ROOT
+
+WRITING = {
+    *("set", "setnx", "getset", "getdel", "append", "incr", "incrby", "decr", "delete", "unlink", "rename", "renamenx"),
+    *(
+        "hset",
+        "hsetnx",
+        "hdel",
+        "hincrby",
+        "sadd",
+        "srem",
+        "spop",
+        "zadd",
+        "zrem",
+        "zincrby",
+        "zpopmin",
+        "zremrangebyscore",
+    ),
+    *("lpush", "rpush", "lpop", "rpop", "lset", "lrem", "ltrim", "linsert", "expire", "pexpire", "persist", "copy"),
+    *("xadd", "xdel", "xtrim", "restore", "flushall", "flushdb", "transaction"),
+}
+#: By module and function, why nobody relies on what it writes.
+COUNTED = {
+    ("access_tokens", "write"): "a token that is gone is fetched again",
+    ("access_tokens", "lock_fetch"): "a lock",
+    ("alerts", "take_lock"): "a lock",
+    ("alerts", "delete_told"): "an alert may be told twice",
+    ("api_keys", "_note_use"): "when a key was used",
+    ("callbacks", "delete"): "a callback that was told is triggered once, whoever tells it again",
+    ("measures", "_count_partition"): "a lock",
+    ("record_reading", "count"): "a statistic",
+    ("replays", "list"): "entries of records that are gone",
+    ("replicas", "confirm"): "it is the write that is waited for",
+    ("replicas", "write"): "it is the write that is waited for",
+    ("trail", "take_lock"): "a lock",
+    ("workers", "count_dropped"): "a statistic",
+    ("workers", "note_jump"): "what operators are told for an hour",
+}
+#: These change the store while no call of the plugins concerned runs, and wait for replicas by themselves.
+APART = {"aside", "key_copying", "moving", "old_names", "partitions"}
+
+
+def writes():
+    """Yield the module and function of each call of a writing command on a client or pipeline."""
+    for path in sorted((ROOT / "relay" / "store").glob("*.py")):
+        for function in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(function, ast.FunctionDef):
+                yield from ((path.stem, function.name) for call in ast.walk(function) if is_write(call))
+
+
+def is_write(node):
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or node.func.attr not in WRITING:
+        return False
+    return ast.unparse(node.func.value).rpartition(".")[2] in {"_client", "client", "pipeline", "server", "_server"}
+
+
+def test_only_what_nobody_relies_on_is_written_by_a_plain_command():
+    found = {each for each in writes() if each[0] not in APART}
+    assert found == COUNTED.keys()

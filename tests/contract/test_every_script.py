@@ -1,0 +1,101 @@
+"""Every script, as a story runs it: without the replicas that it has to wait for."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import redis
+
+from relay.errors import Unavailable
+from relay.store.library import library
+from relay.store.lua_files import Kind, scripts
+from relay.store.replicas import require_replicas
+from relay.store.scripts import Scripts
+from tests.contract.snapshots import everything, put_back
+from tests.contract.story import Story
+
+
+@pytest.fixture(scope="module")
+def runs(valkey_server):
+    """Every run of a script in the story."""
+    with valkey_server.client() as client:
+        client.flushall()
+        client.function_flush()
+    story = Story(valkey_server.url)
+    try:
+        return story.tell()
+    finally:
+        story.close()
+
+
+@pytest.fixture
+def client(valkey_server):
+    with valkey_server.client() as client:
+        yield client
+
+
+def of_kind(kind):
+    return [name for name in scripts() if library().functions[name].kind is kind]
+
+
+def test_the_story_runs_every_script(runs):
+    assert Counter(run.script for run in runs).keys() == set(scripts())
+
+
+@pytest.mark.parametrize("name", of_kind(Kind.CONFIRMS))
+def test_a_script_that_confirms_is_not_now_without_its_replicas(runs, client, monkeypatch, name):
+    monkeypatch.setattr("relay.store.replicas.WAIT_MS", 20)
+    require_replicas(client, 1)
+    run = next(run for run in runs if run.script == name)
+    put_back(client, run.before)
+    with pytest.raises(Unavailable, match="may or may not have happened"):
+        Scripts(client).run(name, run.args, run.root)
+
+
+@pytest.mark.parametrize("name", [*of_kind(Kind.READS), *of_kind(Kind.COUNTS)])
+def test_a_script_that_confirms_nothing_waits_for_nobody(runs, client, name):
+    require_replicas(client, 1)
+    run = next(run for run in runs if run.script == name)
+    put_back(client, run.before)
+    Scripts(client).run(name, run.args, run.root)
+
+
+@pytest.mark.parametrize("name", of_kind(Kind.READS))
+def test_a_script_that_reads_is_one_that_the_server_lets_write_nothing(runs, client, name):
+    run = next(run for run in runs if run.script == name)
+    put_back(client, run.before)
+    before = everything(client)
+    root = run.root or "relay:{0}:"
+    client.execute_command("FCALL_RO", library().functions[name].name, 1, root, *run.args)
+    assert everything(client) == before
+
+
+def test_a_repeated_script_that_writes_nothing_is_still_followed_by_a_write_that_is_waited_for(runs, client):
+    run = next(run for run in runs if run.script == "claim")
+    put_back(client, run.before)
+    function = library().functions["claim"].name
+    for _ in range(2):
+        client.delete("relay:{0}:confirmed")
+        client.fcall(function, 2, "relay:{0}:", "relay:{0}:confirmed", *run.args)
+        assert client.exists("relay:{0}:confirmed")
+
+
+def test_a_full_server_confirms_what_it_still_does(runs, client, valkey_server, monkeypatch):
+    """A command would be refused there, and `WAIT` would then count from the connection's last write, or from 0."""
+    monkeypatch.setattr("relay.store.replicas.WAIT_MS", 20)
+    require_replicas(client, 1)
+    run = next(run for run in runs if run.script == "settle")
+    put_back(client, run.before)
+    client.config_set("maxmemory", "1mb")
+    try:
+        with pytest.raises(Unavailable, match="may or may not have happened"):
+            Scripts(client).run("settle", run.args, run.root)
+        assert client.exists("relay:{0}:confirmed")
+        with valkey_server.client() as other:
+            require_replicas(other, 1)
+            with pytest.raises(Unavailable) as caught:
+                Scripts(other).write("relay:{0}:", "DEL", "relay:{0}:none")  # allowed; the write for `WAIT` is not
+        assert isinstance(caught.value.__cause__, redis.exceptions.OutOfMemoryError)
+    finally:
+        client.config_set("maxmemory", "0")
