@@ -45,8 +45,8 @@ COUNTED = {
     ("workers", "count_dropped"): "a statistic",
     ("workers", "note_jump"): "what operators are told for an hour",
 }
-#: These change the store while no call of the plugins concerned runs, and wait for replicas by themselves.
-APART = {"aside", "key_copying", "moving", "old_names", "partitions"}
+#: These change the store while no process of the relay runs; the first waits for replicas by itself.
+APART = {"dividing", "partitions"}
 
 
 def writes():

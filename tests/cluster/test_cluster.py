@@ -214,9 +214,7 @@ def test_no_script_runs_while_a_slot_is_moved_key_by_key_and_all_do_as_soon_as_i
         for replicas in (0, 1):
             require_replicas(client, replicas)
             with pytest.raises(Unavailable):
-                InvocationStore(client, LIMITS, lease_margin_ms=10_000, keys=KEYS).accept(
-                    [new_call(plugin)], []
-                )
+                InvocationStore(client, LIMITS, lease_margin_ms=10_000, keys=KEYS).accept([new_call(plugin)], [])
         counts = [server.execute_command("CLUSTER COUNTKEYSINSLOT", slot) for server in (giver, taker)]
         assert counts == [before, 0]
         for server in (taker, giver):

@@ -156,7 +156,9 @@ class Story:
         list(self.store.revisit(PLUGIN, "told"))
         for ref in refs:
             self.ledger.ring(ref)
-        self.store.sweep(["bulk"], limit=100)
+        ready = self.store.sweep(limit=100)
+        self.store.waiting.queue(ready, lambda lanes, _: [(lane, b"") for lane in lanes])
+        self.store.waiting.take(0, ["bulk"], most=10)
         self.ledger.grow_old(refs[0])
 
     def _chains(self) -> None:
@@ -182,7 +184,7 @@ class Story:
         originals = replaying.failed(3)
         wanted = Request(filter=Filter())
         self.runtime.replays.plan(PLUGIN, wanted)
-        job = replaying.start()
+        job = replaying.start(max=4)
         token = replaying.take(job)
         assert token is not None
         replaying.step(job, token, limit=2)
@@ -258,4 +260,4 @@ class Story:
         self.store.drop_contents(limit=2)
         expiry = "relay:{0}:expiry"
         self.client.zadd(expiry, dict.fromkeys(self.client.zrange(expiry, 0, -1), 1))
-        self.store.prune(limit=10)
+        self.store.prune(limit=10_000)

@@ -13,20 +13,6 @@ from relay.store.lua_files import Kind, scripts
 from relay.store.replicas import require_replicas
 from relay.store.scripts import Scripts
 from tests.contract.snapshots import everything, put_back
-from tests.contract.story import Story
-
-
-@pytest.fixture(scope="module")
-def runs(valkey_server):
-    """Every run of a script in the story."""
-    with valkey_server.client() as client:
-        client.flushall()
-        client.function_flush()
-    story = Story(valkey_server.url)
-    try:
-        return story.tell()
-    finally:
-        story.close()
 
 
 @pytest.fixture

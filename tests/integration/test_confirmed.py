@@ -27,7 +27,7 @@ from tests.unit.command_tree import GOOD, arguments, make_site
 #: The ends of keys on which nobody relies: entries of what was only read, when a key was used, rates, counters.
 COUNTED = (
     *("audit:entries", "keys:used", ":rate", ":counts", ":notes", ":counted", ":totals", ":minute", ":hour"),
-    *("sweeps", "due:backlog", "confirmed", "workers"),
+    *("metrics:webhooks", "sweeps", "due:backlog", "confirmed", "workers"),
 )
 MAY = "may or may not have happened"
 #: Commands that end what others need; they come last.

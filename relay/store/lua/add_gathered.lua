@@ -10,6 +10,6 @@
 
 local seen = KEY.gathered(ARGV[1], ARGV[2])
 if redis.call('GET', seen) == ARGV[3] then return 1 end
+redis.call('SET', seen, ARGV[3], 'EX', ARGV[4]) -- first: what is stopped halfway is counted in part, never twice
 for index = 5, #ARGV, 2 do redis.call('HINCRBY', KEY.totals(ARGV[1]), ARGV[index], ARGV[index + 1]) end
-redis.call('SET', seen, ARGV[3], 'EX', ARGV[4])
 return 1

@@ -26,6 +26,7 @@ local function ready_again(parent_ref)
   for _, ref in ipairs(redis.call('LRANGE', KEY.steps(parent_ref), 0, -1)) do
     local r = read_state_and_lane(ref)
     if r and r.state == 'queued' then
+      if not has_alarm(ref, r.lane) then alarm_queued(ref, r.lane, now + grace) end -- the first run was stopped
       add_ready(ref, r.lane)
     end
   end
@@ -50,11 +51,14 @@ end
 -- it did.
 local function make_step(p, step, secrets, count, at)
   if number(read_made(p.root)) + count > most then return false end
-  redis.call('HINCRBY', KEY.record(p.root), 'made', count)
   redis.call('SET', KEY.secrets(p.ref), secrets, 'PX', CHAIN_KEPT_MS)
   local made = {}
   for index = 1, count do made[index] = create(p, step, index - 1, at + (index - 1) * WIDTH) end
-  in_pieces('RPUSH', KEY.steps(p.ref), made, 1)
+  -- A run that was stopped here may have added them already.
+  if count > 0 and not redis.call('LPOS', KEY.steps(p.ref), made[1]) then
+    in_pieces('RPUSH', KEY.steps(p.ref), made, 1)
+    redis.call('HINCRBY', KEY.record(p.root), 'made', count)
+  end
   return true
 end
 

@@ -8,10 +8,11 @@
 --       times: field count
 -- Returns 1, or 0 if another process has counted in the meantime: nothing was done
 --
--- Idempotent: a repeated call finds another number of counted notes.
+-- Idempotent: a repeated call finds another number of counted notes. That number is written first, and deleting the
+-- notes follows, so that no note is ever counted twice; a repeated call only sees to it that all counts have an end.
 
 local plugin, before, count, keep = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-if (redis.call('GET', KEY.counted(plugin)) or '0') ~= before then return 0 end
+local is_first = (redis.call('GET', KEY.counted(plugin)) or '0') == before
 
 local function key_of(name, at_time, webhook)
   if name == 'minute' then return KEY.minute(plugin, at_time, webhook) end
@@ -19,13 +20,17 @@ local function key_of(name, at_time, webhook)
   return KEY.totals(plugin)
 end
 
+if is_first then
+  redis.call('INCRBY', KEY.counted(plugin), count)
+  redis.call('LTRIM', KEY.notes(plugin), count, -1)
+end
 local at = 5
 while ARGV[at] do
   local key, n = key_of(ARGV[at], ARGV[at + 1], ARGV[at + 2]), tonumber(ARGV[at + 3])
-  for index = at + 4, at + 2 + 2 * n, 2 do redis.call('HINCRBY', key, ARGV[index], ARGV[index + 1]) end
+  if is_first then
+    for index = at + 4, at + 2 + 2 * n, 2 do redis.call('HINCRBY', key, ARGV[index], ARGV[index + 1]) end
+  end
   if ARGV[at] ~= 'totals' then redis.call('EXPIRE', key, keep) end
   at = at + 4 + 2 * n
 end
-redis.call('LTRIM', KEY.notes(plugin), count, -1)
-redis.call('INCRBY', KEY.counted(plugin), count)
-return 1
+return is_first and 1 or 0

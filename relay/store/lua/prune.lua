@@ -4,7 +4,7 @@
 -- KEYS  1 the root of the partition
 -- ARGV  1 limit of records and jobs
 -- Returns how many were deleted
--- needs: clock, effects, ends, jobs
+-- needs: clock, effects, ends, jobs, record
 -- record read_old: state plugin webhook outcome status error keptBytes
 
 local gone = {} -- key of an index -> ids
@@ -16,13 +16,15 @@ end
 
 local function forget_job(member)
   local id = string.sub(member, #JOB_PREFIX + 1)
-  local plugin = redis.call('HGET', KEY.replay(id), 'plugin')
-  if plugin then leaves(KEY.replays(plugin), id) end
-  redis.call('DEL', KEY.replay(id), KEY.replay_ids(id), KEY.replay_decided(id))
+  local f = redis.call('HMGET', KEY.replay(id), 'plugin', 'finishedAt')
+  if f[1] and not f[2] then return end
+  if f[1] then leaves(KEY.replays(f[1]), id) end
+  redis.call('DEL', KEY.replay(id), KEY.replay_ids(id), KEY.replay_decided(id), KEY.replay_seen(id), KEY.replay_parked(id))
 end
 
 local function forget_record(ref)
   local r = read_old(ref)
+  if r and not FINAL[r.state] then return end -- its end was begun, and is still to come
   if r then
     leaves(KEY.plugin_index(r.plugin), ref)
     leaves(KEY.webhook_index(r.plugin, r.webhook), ref)

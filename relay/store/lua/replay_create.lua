@@ -12,8 +12,9 @@
 --         another holder, or is not running)
 --
 -- The decisions are kept in the order of the originals, and their number is the job's place. So a repeated call changes
--- nothing, and returns the place, and those of the last calls that no worker has claimed yet.
--- needs: alarms, clock, effects, held, jobs, originals, places, rates, record, revisions, tallies
+-- nothing, and returns the place, and those of the last calls that no worker has claimed yet. A call is run even if the
+-- script is stopped before it has written that down: then its original counts as replayed.
+-- needs: clock, effects, held, jobs, originals, places, rates, record, revisions, tallies
 
 local WIDTH = 9
 local id, lease_ms, count = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[6])
@@ -55,12 +56,12 @@ end
 local function create(new, r, last)
   new.plugin, new.webhook, new.lane, new.requestBytes = r.plugin, r.webhook, JOB_LANE, r.requestBytes
   new.caller, new.traceparent, new.waiter, new.replay, new.replay_of = job.caller, '', '', id, r.ref
+  redis.call('ZADD', KEY.due_queued(JOB_LANE), int(now + grace), new.ref) -- first: see to it that it is run
   if new.revision == '' then new.revision, new.timeout, new.repeatable = '0', r.timeout, r.repeatable end
   write_record(new, 'queued')
   redis.call('HSET', KEY.record(r.ref), 'replayedBy', new.ref)
   redis.call('HSET', KEY.record(new.ref), 'follows', last.ref)
   if last ~= r then redis.call('HSET', KEY.record(last.ref), 'replayedBy', new.ref) end
-  alarm_queued_at_end(new.ref, JOB_LANE, now + grace)
   add_ready(new.ref, JOB_LANE)
   made[#made + 1] = new.ref
   if every then tat = tat + every end

@@ -13,10 +13,10 @@
 
 local id = ARGV[1]
 if redis.call('EXISTS', KEY.replay(id)) == 1 then return 1 end
+audit('replay_start', ARGV[12], ARGV[2], id, '', 'started', '', '', '')
+redis.call('ZADD', KEY.replays(ARGV[2]), int(now), id)
+job_alarm(id, now + tonumber(ARGV[4])) -- before the job: an alarm without one is dropped
 redis.call('HSET', KEY.replay(id), 'plugin', ARGV[2], 'state', 'planning', 'createdAt', int(now), 'token', ARGV[3],
   'leaseEnd', int(now + tonumber(ARGV[4])), 'caller', ARGV[5], 'filter', ARGV[6], 'uncertain', ARGV[7],
   'max', ARGV[8], 'rate', ARGV[9], 'keep', ARGV[10], 'endedBy', ARGV[11] ~= '' and ARGV[11] or int(now), 'position', '', 'waits', '')
-redis.call('ZADD', KEY.replays(ARGV[2]), int(now), id)
-job_alarm(id, now + tonumber(ARGV[4]))
-audit('replay_start', ARGV[12], ARGV[2], id, '', 'started', '', '', '')
 return 1

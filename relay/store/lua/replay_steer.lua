@@ -15,6 +15,7 @@
 grace_from(1)
 retention_from(2)
 local plugin, id, verb = ARGV[6], ARGV[7], ARGV[8]
+local state = job_state(id)
 local FROM = {
   pause = { running = true, paused = true },
   resume = { running = true, paused = true, planning = true },
@@ -40,10 +41,10 @@ local function let_go(ref)
 end
 
 local function resume()
+  job_wake(id) -- first: the job must not be running without an alarm
   redis.call('HSET', KEY.replay(id), 'state', 'running')
   for _, ref in ipairs(redis.call('ZRANGE', KEY.replay_parked(id), 0, -1)) do let_go(ref) end
   redis.call('DEL', KEY.replay_parked(id))
-  job_wake(id)
 end
 
 -- Cancels a call that no worker has claimed; a chain that has begun goes on.
@@ -54,12 +55,17 @@ local function cancel_call(ref)
   finish(r, { state = 'cancelled', outcome = '', status = '', error = '', result = '', token = '' })
 end
 
-local function cancel()
+-- Writes that a job is cancelled, with all of its counts in one command; what follows may be repeated.
+local function write_cancelled()
   local matched = redis.call('LLEN', KEY.replay_ids(id))
-  local skipped = matched - redis.call('LLEN', KEY.replay_decided(id))
-  redis.call('HSET', KEY.replay(id), 'state', 'cancelled', 'matched', int(matched), 'token', '', 'leaseEnd', '')
-  redis.call('HINCRBY', KEY.replay(id), 'skipped', skipped)
-  redis.call('HINCRBY', KEY.replay(id), 'skipped:cancelled', skipped)
+  local left = matched - redis.call('LLEN', KEY.replay_decided(id))
+  local skipped = number(redis.call('HGET', KEY.replay(id), 'skipped')) + left
+  redis.call('HSET', KEY.replay(id), 'state', 'cancelled', 'matched', int(matched), 'token', '', 'leaseEnd', '',
+    'skipped', int(skipped), 'skipped:cancelled', int(left))
+end
+
+local function cancel()
+  if state ~= 'cancelled' then write_cancelled() end
   job_alarm_off(id)
   redis.call('DEL', KEY.replay_seen(id))
   for _, ref in ipairs(redis.call('SMEMBERS', KEY.replay_open(id))) do cancel_call(ref) end
@@ -72,7 +78,6 @@ local function note(outcome)
   audit('replay_' .. verb, ARGV[9], plugin, id, '', outcome, '', '', '')
 end
 
-local state = job_state(id)
 if state == 'gone' or redis.call('HGET', KEY.replay(id), 'plugin') ~= plugin then
   note('not_found')
   return { 'unknown', '', ready }
@@ -84,6 +89,6 @@ end
 note(state == DONE[verb] and 'unchanged' or DONE[verb])
 if verb == 'pause' and state == 'running' then pause() end
 if verb == 'resume' and state == 'paused' then resume() end
-if verb == 'cancel' and state ~= 'cancelled' then cancel() end
+if verb == 'cancel' and redis.call('HEXISTS', KEY.replay(id), 'finishedAt') == 0 then cancel() end
 flush_all()
 return { 'done', redis.call('HGET', KEY.replay(id), 'state'), ready }

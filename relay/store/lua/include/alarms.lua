@@ -6,14 +6,18 @@
 
 -- Moves a call's alarm to `due_running`.
 local function alarm_running(ref, lane, at)
+  redis.call('ZADD', KEY.due_running(), int(at), ref) -- first: a call must never be without an alarm
   redis.call('ZREM', KEY.due_queued(lane), ref)
-  redis.call('ZADD', KEY.due_running(), int(at), ref)
 end
 
 -- Moves a call's alarm to the queued ids of its lane.
 local function alarm_queued(ref, lane, at)
-  redis.call('ZREM', KEY.due_running(), ref)
   redis.call('ZADD', KEY.due_queued(lane), int(at), ref)
+  redis.call('ZREM', KEY.due_running(), ref)
+end
+
+local function has_alarm(ref, lane)
+  return redis.call('ZSCORE', KEY.due_queued(lane), ref) or redis.call('ZSCORE', KEY.due_running(), ref)
 end
 
 -- Returns the list that a table holds for a lane, and creates it first if necessary.

@@ -2,7 +2,7 @@
 -- The sorted-set and counter writes of a whole group become one command each; notices become one message per process.
 -- needs: clock
 
-local effects = { off = {}, running_at = {}, queued_off = {}, queued_at = {}, expiry = {}, callbacks = {}, notices = {} }
+local effects = { off = {}, running_at = {}, queued_off = {}, queued_at = {}, callbacks = {}, notices = {} }
 local plugins = {} -- plugin -> its sums
 
 -- Returns the sums to add to a plugin's counters: pending calls and bytes, bytes of final records' contents, events.
@@ -23,13 +23,6 @@ end
 local function sum_kept(plugin, bytes)
   local sums = sums_of(plugin)
   sums.kept = sums.kept + bytes
-end
-
--- Notes that a record is to be deleted at a time.
-local function effect_expiry(ref, at)
-  local expiry = effects.expiry
-  expiry[#expiry + 1] = at
-  expiry[#expiry + 1] = ref
 end
 
 -- Notes that a callback is to be told of this end; the next sweep does that.
@@ -82,7 +75,6 @@ end
 
 local function effects_flush()
   alarms_flush()
-  in_pieces('ZADD', KEY.expiry(), effects.expiry, 2)
   in_pieces('ZADD', KEY.callbacks(), effects.callbacks, 2)
   sums_flush()
   -- A notice is a hint: a server that does not take it must not end a script half-way.

@@ -43,6 +43,11 @@ local function write_end(r, ends, sums, bytes, keep, expires)
     set_field(fields, 'keptBytes', int(kept))
     sums.kept = sums.kept + kept
   end
+  -- What deletes the record and its contents comes first: a script that is stopped leaves no ended call for ever.
+  local contents = int(retention.contents > 0 and math.min(keep, retention.contents) or keep)
+  redis.call('ZADD', KEY.expiry(), expires, r.ref)
+  if ends.result ~= '' then redis.call('SET', KEY.result(r.ref), ends.result, 'PX', contents) end
+  redis.call('PEXPIRE', KEY.payload(r.ref), contents)
   if ends.status == '' then
     redis.call('HSET', KEY.record(r.ref), 'state', ends.state, 'outcome', ends.outcome, 'finishedAt', now_text,
       'expiresAt', expires, unpack(fields))
@@ -50,9 +55,6 @@ local function write_end(r, ends, sums, bytes, keep, expires)
     redis.call('HSET', KEY.record(r.ref), 'state', ends.state, 'outcome', ends.outcome, 'finishedAt', now_text,
       'expiresAt', expires, 'status', ends.status, 'error', ends.error, unpack(fields))
   end
-  local contents = int(retention.contents > 0 and math.min(keep, retention.contents) or keep)
-  if ends.result ~= '' then redis.call('SET', KEY.result(r.ref), ends.result, 'PX', contents) end
-  redis.call('PEXPIRE', KEY.payload(r.ref), contents)
 end
 
 -- r: the record before its end: state, plugin, webhook, lane (nil: it has no alarm), requestBytes, waiters, parked,
@@ -70,7 +72,6 @@ local function finish(r, ends)
     alarm_off(ref, r.lane)
     tally_close(t, ref)
   end
-  effect_expiry(ref, expires)
   tally_end(t, r, ends, bytes, r.unregistered and tally_of(r.plugin, '-') or t)
   if r.waiters ~= '' then effect_notice(r.waiters, notice_entry(ref, ends)) end
   if r.chain == '1' then forget_raw(ref) end

@@ -43,11 +43,11 @@ local function job_may_end(id)
   local runs = f[1] == 'running' or f[1] == 'paused'
   if runs and redis.call('LLEN', KEY.replay_decided(id)) ~= tonumber(f[2]) then return false end
   if not runs and f[1] ~= 'cancelled' then return false end
+  redis.call('ZADD', KEY.expiry(), int(now + tonumber(f[4])), JOB_PREFIX .. id) -- before its end, as for a call
   redis.call('HSET', KEY.replay(id), 'state', runs and 'done' or f[1], 'finishedAt', int(now), 'token', '',
     'leaseEnd', '')
   job_alarm_off(id)
   redis.call('DEL', KEY.replay_ids(id), KEY.replay_seen(id), KEY.replay_parked(id))
-  redis.call('ZADD', KEY.expiry(), int(now + tonumber(f[4])), JOB_PREFIX .. id)
   return true
 end
 

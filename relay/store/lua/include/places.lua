@@ -201,8 +201,8 @@ local function make_all_ready(refs, own)
       woken[#woken + 1] = ref
     end
   end
-  in_pieces('ZREM', KEY.due_running(), woken, 1)
   for lane, of_lane in pairs(alarms) do in_pieces('ZADD', KEY.due_queued(lane), of_lane, 2) end
+  in_pieces('ZREM', KEY.due_running(), woken, 1)
 end
 
 -- Makes up to `limit` of a webhook's oldest parked calls ready, only those of the lanes in `own`, if that is given.
