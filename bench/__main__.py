@@ -1,41 +1,45 @@
-"""`python -m bench`: runs the tournament, prints the tables, writes the JSON.
+"""`python -m bench`: measures the relay as it is shipped beside its peers, and prints where it is ahead and behind.
 
-Exit 0 if every contender that could run has a round that counts in every workload, else 1; targets are shown,
-not enforced.
+Exit 0 if every row of the final table has a figure of the relay and of BullMQ with equal duties; else 1. Targets are
+shown, not enforced.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from dataclasses import replace
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from rich.console import Console
 
 from bench.children import ROOT, end_on_sigterm
+from bench.comparison import compared
 from bench.contenders.bullmq import BullMQ, BullMQWithDuties
-from bench.contenders.celery_requests import CeleryRequests
-from bench.contenders.python_peers import Arq, Dramatiq, Taskiq
+from bench.contenders.python_peers import Arq, CeleryRequests, Dramatiq, Taskiq
 from bench.contenders.relay import Relay
-from bench.plan import FULL, QUICK, SHORT, WORKLOADS
-from bench.report import as_json, machine, show
-from bench.rounds import standings
-from bench.tournament import Tournament
+from bench.machine import commit, machine, versions
+from bench.plan import FULL, QUICK
+from bench.readings import medians
+from bench.run import Run
+from bench.tables import all_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.contenders.contender import Contender
-    from bench.plan import Plan
+    from bench.contenders.contender import Contender, Shippable
 
-CONTENDERS: Final[dict[str, Callable[[], Contender]]] = {
+#: As users run them; the order in which they take turns.
+SHIPPED: Final[dict[str, Callable[[], Shippable]]] = {
     "relay": Relay,
     "duties": BullMQWithDuties,
-    "bullmq": BullMQ,
     "celery": CeleryRequests,
+}
+OTHERS: Final[dict[str, Callable[[], Contender]]] = {
+    "bullmq": BullMQ,
     "dramatiq": Dramatiq,
     "taskiq": Taskiq,
     "arq": Arq,
@@ -44,66 +48,55 @@ BUILD: Final = ROOT / "build" / "bench"
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="One small round each, no trials: shows that it works, in two minutes.")
-@click.option("--short", is_flag=True, help="Short rounds, no trials: for a machine that others use too.")
-@click.option("--rounds", type=click.IntRange(0, 99), help="Rounds for each Redis setting; 0 for the trials alone.")
-@click.option("--no-trials", is_flag=True, help="Each contender plays the first of its variants.")
-@click.option("--calls", type=click.IntRange(100, 1_000_000), help="Queued calls that each contender drains.")
-@click.option("--fsync", type=click.Choice(["always", "everysec"]), multiple=True, help="Only this Redis setting.")
-@click.option("--workload", type=click.Choice(WORKLOADS), multiple=True, help="Only this workload.")
-@click.option("--contender", type=click.Choice(list(CONTENDERS)), multiple=True, help="Only this contender.")
-@click.option("--precedence", is_flag=True, help="Others use this machine: what is measured goes first (needs root).")
+@click.option("--quick", is_flag=True, help="One round, six minutes; has every row of the final table, not the waves.")
+@click.option("--rounds", type=click.IntRange(1, 99), help="Rounds of the relay and of BullMQ with equal duties.")
+@click.option("--contender", type=click.Choice([*SHIPPED, *OTHERS]), multiple=True, help="Only this contender.")
+@click.option("--only", type=click.Choice(["shipped", "waves"]), help="Only one of the two parts.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), default=BUILD / "bench.json", show_default=False)
-def main(contender: tuple[str, ...], precedence: bool, json_file: Path, **chosen: Any) -> None:
-    """This relay beside its peers, in one run on this machine."""
+def main(quick: bool, rounds: int | None, contender: tuple[str, ...], only: str | None, json_file: Path) -> None:
+    """This relay as it is shipped beside its peers, in one run on this machine."""
     end_on_sigterm()
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    whole = QUICK if chosen["quick"] else SHORT if chosen["short"] else FULL
-    plan = _narrowed(whole, **chosen)
-    facts = machine()
-    players = [CONTENDERS[name]() for name in contender or CONTENDERS]
-    tournament = Tournament(
-        plan,
-        players,
-        BUILD,
-        lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
-        precedence=precedence,
-    )
-    tournament.play()
+    began_s, facts, plan = time.monotonic(), machine(), QUICK if quick else FULL
+    names = contender or (*SHIPPED, *OTHERS)
+    shipped = [make() for name, make in SHIPPED.items() if name in names]
+    others = [make() for name, make in OTHERS.items() if name in names]
+    waves = only == "waves" or (plan.wave_rounds > 0 and only is None)
+    run = Run(plan, BUILD, click.echo)
+    shutil.rmtree(BUILD / "stages", ignore_errors=True)
+    run.prepare([*shipped, *(others if waves else ())])
+    if only != "waves":
+        run.shipped(shipped, rounds)
+    if waves:
+        run.waves([*shipped, *others])
+    found = medians(run.readings)
+    text = "\n\n".join(all_tables(found, [each.name for each in (*shipped, *others)]))
+    value: dict[str, Any] = {
+        "commit": commit(),
+        "quick": quick,
+        "machine": facts,
+        "versions": {**versions(), **run.versions},
+        "skipped": run.skipped,
+        "seconds": round(time.monotonic() - began_s),
+        "compared": [asdict(each) for each in compared(found)],
+        "readings": [asdict(each) for each in run.readings],
+    }
     json_file.parent.mkdir(parents=True, exist_ok=True)
-    json_file.write_text(json.dumps(as_json(tournament, facts, quick=chosen["quick"]), indent=1) + "\n")
-    show(console, tournament, facts, plan.callers)
-    wanted = {
-        (each.name, work)
-        for each in players
-        if each.name not in tournament.skipped
-        for work in plan.workloads
-        if each.variants(work)
-    }
-    found = {(each.contender, each.workload) for each in standings(tournament.rounds)}
-    sys.exit(0 if wanted <= found else 1)
+    json_file.write_text(json.dumps(value, indent=1) + "\n")
+    json_file.with_suffix(".md").write_text(text + "\n\n" + _footer(value) + "\n")
+    click.echo(f"\n{text}\n\n{_footer(value)}")
+    complete = all(row.ours is not None and row.beside[0].theirs is not None for row in compared(found))
+    sys.exit(0 if complete or contender or only else 1)
 
 
-def _narrowed(
-    plan: Plan,
-    *,
-    rounds: int | None,
-    no_trials: bool,
-    calls: int | None,
-    fsync: tuple[str, ...],
-    workload: tuple[str, ...],
-    **_: Any,
-) -> Plan:
-    """Return the plan, reduced to what the options ask for."""
-    kept = {
-        name: count if rounds is None else rounds for name, count in plan.rounds.items() if not fsync or name in fsync
-    }
-    sizes = plan.sizes
-    if calls:
-        sizes = {name: replace(each, calls=dict.fromkeys(each.calls, calls)) for name, each in sizes.items()}
-    workloads = tuple(name for name in plan.workloads if not workload or name in workload)
-    trial = None if no_trials else plan.trial
-    return replace(plan, rounds=kept, sizes=sizes, workloads=workloads, trial=trial)
+def _footer(value: dict[str, Any]) -> str:
+    facts = value["machine"]
+    ran = f"Commit {value['commit']}; {value['seconds'] / 60:.1f} minutes; load before the run {facts['load_1m']}; "
+    on = f"{facts['cores']} cores, {facts['processor']}, {facts['system']}, Python {facts['python']}."
+    lines = [ran + on, ", ".join(f"{name} {found}" for name, found in value["versions"].items()) + "."]
+    lines += [f"{name} was skipped: {reason}" for name, reason in value["skipped"].items()]
+    faults = [each for each in value["readings"] if each["faults"]]
+    lines += [f"{each['contender']}, {each['row']} does not count: {'; '.join(each['faults'])}" for each in faults]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -46,11 +46,11 @@ class CallCost:
 
 def measured(at: Neighbours, calls: int, settings: Mapping[str, str] | None = None) -> CallCost:
     """Drain ``calls`` calls with one worker, after a first drain has warmed it up."""
-    at.queue(QUICK, WARM_UP)
+    at.queue(WARM_UP, (QUICK,))
     at.start_worker("bulk", settings)
     _drain(at)
     at.stop_worker("bulk")
-    at.queue(QUICK, calls)
+    at.queue(calls, (QUICK,))
     at.start_worker("bulk", settings)
     before, began_s = _standing(at), _time(at)
     _drain(at)

@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-PATIENCE_S: Final = 8.0  # between SIGTERM and SIGKILL
+PATIENCE_S: Final = 40.0  # between SIGTERM and SIGKILL
 POLL_S: Final = 0.02
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
-PRECEDENCE: Final = -15  # a nice value
 STAGE: Final = ("server", "endpoint")  # the processes that the others of a stage need
 
 
@@ -73,12 +72,6 @@ class Children:
         process = next(process for name, process in self._running if name.startswith(prefix))
         lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith(field))
-
-    def take_precedence(self) -> None:
-        """Gives these processes and ourselves priority over all others, where autogroups and rights allow it."""
-        for pid in ("self", *(process.pid for _, process in self._running)):
-            with suppress(OSError):
-                Path(f"/proc/{pid}/autogroup").write_text(f"{PRECEDENCE}")
 
     def check(self) -> None:
         """Raises BenchError if a process has ended by itself."""

@@ -4,7 +4,10 @@ A bare epoll loop, because the endpoint shares the machine with the contenders: 
 must be small compared with theirs. With ``--delay-s`` it answers late, at the same small cost. With ``--tls-port`` it
 also serves TLS there, with ``--certificate`` (certificate and key, PEM).
 
-    POST /anything            one receipt of the id in `webhook-id`
+    POST /anything            one receipt of the id in `webhook-id`; a path that ends with `slow` is answered 0.2 s
+                              later, one that ends with `failing` with 500
+    GET  /_bench/progress     {"receipts", "most_ms", "first_s", "last_s"}
+    GET  /_bench/lags         {"receipts", "p50_ms", "p99_ms", "most_ms", "early_ms", "late_ms"}
     GET  /_bench/receipts     {"receipts", "distinct", "doubled", "unnamed", "digest", "first_s", "last_s", "most_open",
                                "open_s", "answered_s", "handshakes"}
     GET  /_bench/reset        forgets all receipts
@@ -23,12 +26,18 @@ import socket
 import ssl
 import time
 from contextlib import suppress
+from statistics import median
 from typing import Final
 
+from bench.readings import percentile
 from bench.receipts import digest_of
-from bench.wire import Message, UnreadableMessageError, take_message
+from bench.wire import Message, UnreadableMessageError, stamped_s, take_message
 
 ANSWER: Final = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\r\n{"ok":true}'
+FAILURE: Final = (
+    b'HTTP/1.1 500 Internal Server Error\r\ncontent-type: application/json\r\ncontent-length: 12\r\n\r\n{"ok":false}'
+)
+SLOW_S: Final = 0.2
 BACKLOG: Final = 1024
 READ_BYTES: Final = 65_536
 HANDSHAKE_S: Final = 10.0
@@ -48,14 +57,22 @@ class Ledger:
         self._most_open = 0
         self._open_s = 0.0
         self._answered_s: float | None = None
+        self._lags_ms: list[float] = []
+        self._most_ms = 0.0
+        self._count = 0
         self.handshakes = 0  # connections made to the TLS port
 
-    def note(self, call_id: bytes | None, still_open: int = 0) -> None:
-        """Count a receipt; ``still_open`` says how many calls are unanswered."""
+    def note(self, call_id: bytes | None, still_open: int = 0, sent_s: float | None = None) -> None:
+        """Count a receipt; ``still_open`` says how many calls are unanswered, ``sent_s`` when this one was sent."""
+        self._count += 1
         self._most_open = max(self._most_open, still_open + 1)
         self._last_s = time.monotonic()
         if self._first_s is None:
             self._first_s = self._last_s
+        if sent_s is not None:
+            lag_ms = (self._last_s - sent_s) * 1000
+            self._lags_ms.append(lag_ms)
+            self._most_ms = max(self._most_ms, lag_ms)
         if call_id is None:
             self._unnamed += 1
         else:
@@ -65,6 +82,23 @@ class Ledger:
         """Count an answer to the call that was received at that moment."""
         self._answered_s = time.monotonic()
         self._open_s += self._answered_s - received_s
+
+    def progress(self) -> bytes:
+        told = {"receipts": self._count, "most_ms": self._most_ms, "first_s": self._first_s, "last_s": self._last_s}
+        return json.dumps(told).encode()
+
+    def lags(self) -> bytes:
+        lags, third = self._lags_ms, len(self._lags_ms) // 3
+        return json.dumps(
+            {
+                "receipts": len(lags),
+                "p50_ms": percentile(lags, 50),
+                "p99_ms": percentile(lags, 99),
+                "most_ms": self._most_ms,
+                "early_ms": median(lags[:third] or lags or (0.0,)),
+                "late_ms": median(lags[-third:] or (0.0,)),
+            }
+        ).encode()
 
     def summary(self) -> bytes:
         times = self._times.values()
@@ -92,7 +126,8 @@ class EndpointServer:
         self._ledger = Ledger()
         self._listener = listener
         self._delay_s = delay_s
-        self._late: list[tuple[float, int, socket.socket]] = []  # a heap of answers that are due, by time
+        # A heap of answers that are due: when, their order, when they were received, on what, what.
+        self._late: list[tuple[float, int, float, socket.socket, bytes]] = []
         self._order = itertools.count()
         self._selector = selectors.DefaultSelector()
         self._secure = secure
@@ -109,10 +144,10 @@ class EndpointServer:
                 else:
                     self._serve_connection(key.fileobj, key.data)  # type: ignore[arg-type]
             while self._late and self._late[0][0] <= time.monotonic():
-                due_s, _, connection = heapq.heappop(self._late)
-                self._ledger.answered(due_s - self._delay_s)
+                _, _, received_s, connection, answer = heapq.heappop(self._late)
+                self._ledger.answered(received_s)
                 with suppress(OSError):  # the caller has closed the connection meanwhile
-                    connection.sendall(ANSWER)
+                    connection.sendall(answer)
 
     def _accept(self, listener: socket.socket) -> None:
         connection, _ = listener.accept()
@@ -144,16 +179,23 @@ class EndpointServer:
         if request.head.startswith(b"GET /_bench/"):
             connection.sendall(self._control(request))
             return
-        self._ledger.note(request.field(b"webhook-id"), len(self._late))
-        if self._delay_s:
-            heapq.heappush(self._late, (time.monotonic() + self._delay_s, next(self._order), connection))
+        self._ledger.note(request.field(b"webhook-id"), len(self._late), stamped_s(request.body))
+        path = request.start.split(b" ")[1]
+        answer = FAILURE if path.endswith(b"/failing") else ANSWER
+        delay_s = SLOW_S if path.endswith(b"/slow") else self._delay_s
+        if delay_s:
+            now_s = time.monotonic()
+            heapq.heappush(self._late, (now_s + delay_s, next(self._order), now_s, connection, answer))
         else:
-            connection.sendall(ANSWER)
+            connection.sendall(answer)
 
     def _control(self, request: Message) -> bytes:
-        if request.start.split(b" ")[1] == b"/_bench/reset":
+        path = request.start.split(b" ")[1]
+        if path == b"/_bench/reset":
             self._ledger.reset()
-        body = self._ledger.summary()
+        ledger = self._ledger
+        told = {b"/_bench/progress": ledger.progress, b"/_bench/lags": ledger.lags}.get(path, ledger.summary)
+        body = told()
         return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
 
 

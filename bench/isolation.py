@@ -20,7 +20,7 @@ from rich.table import Table
 
 from bench import scenarios
 from bench.children import ROOT, BenchError, end_on_sigterm
-from bench.report import machine
+from bench.machine import machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.children import ROOT, Children
-from bench.report import machine
+from bench.machine import machine
 from bench.server import Server
 from relay.invocation import FINAL, Attempt, Outcome, Sent, State
 from relay.reference_id import new_reference_id

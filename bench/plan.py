@@ -1,76 +1,57 @@
-"""How much a run does: the full one, and the quick one that only shows that everything works."""
+"""How much a run does: all of it in at most twenty minutes on an idle machine, or a quick one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from bench.rounds import ARQ, BULLMQ, BULLMQ_DUTIES, CELERY, DRAMATIQ, RELAY, TASKIQ
+from bench.readings import BULLMQ, BULLMQ_DUTIES, RELAY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
-    from bench.rounds import Fsync, Workload
-
-CALLERS: Final = 64
-#: Seconds; a contender that would drain for longer, by its trial, gets fewer calls, so that a run ends.
-LONGEST_DRAIN_S: Final = 15.0
-WORKLOADS: Final[tuple[Workload, ...]] = ("drain", "await", "accept")
-CONTENDERS: Final = (RELAY, BULLMQ_DUTIES, BULLMQ, CELERY, DRAMATIQ, TASKIQ, ARQ)
-#: Contenders that drain only some hundreds of calls a second, at a constant rate: they get fewer calls.
-SLOW: Final = (CELERY, DRAMATIQ, TASKIQ, ARQ)
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """One kind of round: calls to drain, by contender, and seconds of awaited calls."""
-
-    calls: Mapping[str, int]
-    warmup_s: float
-    window_s: float
-
-    def capped(self, contender: str, rate_per_s: float, longest_s: float) -> Sizes:
-        """Return sizes that a contender drains within ``longest_s``: whole thousands of calls, at least one."""
-        most = max(int(rate_per_s * longest_s) // 1_000, 1) * 1_000
-        return replace(self, calls={**self.calls, contender: min(self.calls[contender], most)})
+#: The others handle some hundreds of calls a second, at a constant rate: they get fewer calls, and one round.
+FAST: Final = (RELAY, BULLMQ_DUTIES, BULLMQ)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Rounds for each Redis setting, their sizes, and the sizes of the trials that choose each best variant."""
+    """Rounds, and the sizes of what is measured in each."""
 
-    rounds: Mapping[Fsync, int]
-    sizes: Mapping[Fsync, Sizes]
-    trial: Sizes | None  # None: the first variant of each contender is taken
-    workloads: tuple[Workload, ...] = WORKLOADS
-    contenders: tuple[str, ...] = CONTENDERS
-    callers: int = CALLERS
+    rounds: int
+    awaiting: Sequence[int]  # keep-alive callers
+    sustaining: Sequence[int]
+    shares: Sequence[int]  # % of what is sustained, in an open loop
+    warmup_s: float
+    window_s: float
+    wrk_s: int
+    try_s: float  # of a rate that may be sustained
+    tries: int
+    tries_again: int  # where an earlier round has found a rate
+    bulk: int
+    slow_bulk: int
+    wave_rounds: int
+    wave_calls: int
+    wave_s: float
+
+    def bulk_of(self, contender: str) -> int:
+        """Return how many calls a contender is brought in bulk."""
+        return self.bulk if contender in FAST else self.slow_bulk
+
+    def wave_calls_of(self, contender: str) -> int:
+        """Return how many queued calls a contender drains."""
+        return self.wave_calls if contender in FAST else max(self.wave_calls // 10, 100)
+
+    def rounds_of(self, contender: str) -> int:
+        """Return how many rounds a contender plays."""
+        return self.rounds if contender in FAST else 1
 
 
-def _calls(ours: int, slow: int) -> dict[str, int]:
-    return {name: slow if name in SLOW else ours for name in CONTENDERS}
-
-
-# Trials are short, and the setting that does not count has one round, so that a run ends in reasonable time.
+AWAITING: Final = (1, 4, 16, 64, 256)
+SUSTAINING: Final = (1, 4, 16, 64)
+SHARES: Final = (25, 50, 75, 90)
 FULL: Final = Plan(
-    rounds={"always": 3, "everysec": 1},
-    sizes={
-        "always": Sizes(_calls(50_000, 5_000), warmup_s=2, window_s=6),
-        "everysec": Sizes(_calls(50_000, 5_000), warmup_s=2, window_s=5),
-    },
-    trial=Sizes(_calls(8_000, 1_000), warmup_s=1, window_s=2),
-)
-#: For a machine that has other work, too: short rounds that alternate quickly, the first variant of each contender.
-SHORT: Final = Plan(
-    rounds={"always": 3},
-    sizes={"always": Sizes(_calls(12_000, 800), warmup_s=1, window_s=3)},
-    trial=None,
-)
-QUICK: Final = Plan(
-    rounds={"always": 1, "everysec": 1},
-    sizes={
-        "always": Sizes(_calls(5_000, 1_000), warmup_s=1, window_s=2),
-        "everysec": Sizes(_calls(5_000, 1_000), warmup_s=1, window_s=2),
-    },
-    trial=None,
-)
+    rounds=3, awaiting=AWAITING, sustaining=SUSTAINING, shares=SHARES, warmup_s=0.5, window_s=2.5, wrk_s=3, try_s=4,
+    tries=3, tries_again=2, bulk=20_000, slow_bulk=2_000, wave_rounds=1, wave_calls=16_000, wave_s=3,
+)  # fmt: skip
+QUICK: Final = replace(FULL, rounds=1, window_s=2, wrk_s=2, try_s=3, bulk=10_000, wave_rounds=0, wave_calls=8_000)

@@ -31,6 +31,31 @@ class Receipts:
     handshakes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Lags:
+    """For how long calls were pending, from their sending by a caller to their receipt; of those that say so.
+
+    ``early_ms`` and ``late_ms`` are the medians of the first and of the last third that were received.
+    """
+
+    receipts: int
+    p50_ms: float | None
+    p99_ms: float | None
+    most_ms: float
+    early_ms: float
+    late_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How many requests came, the longest lag, and when the last one came: cheap to ask for."""
+
+    receipts: int
+    most_ms: float
+    first_s: float | None
+    last_s: float | None
+
+
 def digest_of(ids: Iterable[bytes]) -> str:
     """Return a digest of a set of ids, whatever their order: equal only for equal sets."""
     return hashlib.sha256(b"\n".join(sorted(set(ids)))).hexdigest()
@@ -44,13 +69,23 @@ class EndpointControl:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}/hooks/bench"
+        return self.url_of("bench")
+
+    def url_of(self, name: str) -> str:
+        """Return the address of ``bench``, of ``slow``, which answers late, or of ``failing``, which answers 500."""
+        return f"http://127.0.0.1:{self._port}/hooks/{name}"
 
     def reset(self) -> None:
         self._get("/_bench/reset")
 
     def receipts(self) -> Receipts:
         return Receipts(**json.loads(self._get("/_bench/receipts")))
+
+    def lags(self) -> Lags:
+        return Lags(**json.loads(self._get("/_bench/lags")))
+
+    def progress(self) -> Progress:
+        return Progress(**json.loads(self._get("/_bench/progress")))
 
     def _get(self, path: str) -> bytes:
         connection = HTTPConnection("127.0.0.1", self._port, timeout=CONTROL_TIMEOUT_S)

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from bench.calls import summary_of
 from bench.children import BenchError
-from bench.neighbours import ASYNC, QUICK, SLOW, Neighbours, neighbours, p99, summary_of, wait
+from bench.neighbours import ASYNC, QUICK, SLOW, Neighbours, neighbours, p99
+from relay.store.replays import ReplayState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,9 +59,9 @@ def cap_of_one_busy(folder: Path, quick: bool) -> Pair:
 
 def _busy(folder: Path, *, places: int, delay_s: float, calls: int) -> Pair:
     with neighbours(folder, delay_s, concurrency=places) as at:
-        at.queue(SLOW, calls)
+        at.queue(calls, (SLOW,))
         at.start_worker("bulk")
-        wait(at, "the last result", lambda: at.delivered() >= calls, PATIENCE_S)
+        at.wait("the last result", lambda: at.ended() >= calls, PATIENCE_S)
         found = at.slow.receipts()
     if found.distinct != calls or found.doubled or found.most_open > places:
         raise BenchError(f"{found.distinct} calls of {calls} came, {found.doubled} doubled, {found.most_open} at once")
@@ -73,9 +75,9 @@ def beside_parked(folder: Path, quick: bool) -> Pair:
     calls = 5_000 if quick else 30_000
     with neighbours(folder, 30, concurrency=4) as at:
         calm = _drain(at, calls)
-        at.queue(SLOW, 10_000)
+        at.queue(10_000, (SLOW,))
         at.start_worker("bulk")
-        wait(at, "all parked", lambda: at.parked(SLOW) >= 10_000 - 4, PATIENCE_S)
+        at.wait("all parked", lambda: at.parked(SLOW) >= 10_000 - 4, PATIENCE_S)
         at.stop_worker("bulk")
         disturbed = _drain(at, calls)
     return Pair(calm, disturbed, "calls/s")
@@ -86,19 +88,19 @@ def beside_parking(folder: Path, quick: bool) -> Pair:
     calls = 5_000 if quick else 30_000
     with neighbours(folder, 30, concurrency=4) as at:
         calm = _drain(at, calls)
-        at.queue(SLOW, 10_000)
+        at.queue(10_000, (SLOW,))
         disturbed = _drain(at, calls)
     return Pair(calm, disturbed, "calls/s")
 
 
 def _drain(at: Neighbours, calls: int) -> float:
     """Queues calls, then starts a worker; returns the rate from the first receipt anywhere to the last result."""
-    at.queue(QUICK, calls)
+    at.queue(calls, (QUICK,))
     at.quick.reset()
     at.slow.reset()
-    before = at.delivered()
+    before = at.ended()
     at.start_worker("bulk")
-    ended_s = wait(at, "the last result", lambda: at.delivered() - before >= calls, PATIENCE_S)
+    ended_s = at.wait("the last result", lambda: at.ended() - before >= calls, PATIENCE_S)
     firsts = [found.first_s for found in (at.quick.receipts(), at.slow.receipts()) if found.first_s is not None]
     at.stop_worker("bulk")
     return calls / (ended_s - min(firsts))
@@ -119,7 +121,7 @@ def _awaited(folder: Path, quick: bool, *, drained: bool) -> Pair:
     with neighbours(folder, 0) as at:
         at.start_worker("interactive")
         calm = _paced_p99(at, window_s, per_s=20)
-        at.queue(SLOW, pending)
+        at.queue(pending, (SLOW,))
         if drained:
             at.start_worker("bulk")
         disturbed = _paced_p99(at, window_s, per_s=20)
@@ -130,15 +132,15 @@ def beside_replaying(folder: Path, quick: bool) -> Pair:
     """Compare the p99 of awaited calls alone, and while 100,000 calls are replayed at a rate."""
     originals, window_s = (2_000, 4.0) if quick else (100_000, 30.0)
     with neighbours(folder, 0) as at:
-        at.queue(SLOW, originals)
+        at.queue(originals, (SLOW,))
         at.start_worker("bulk")
-        wait(at, "the last result", lambda: at.delivered() >= originals, PATIENCE_S)
+        at.wait("the last result", lambda: at.ended() >= originals, PATIENCE_S)
         at.start_worker("interactive")
         calm = _paced_p99(at, window_s, per_s=50)
         job = at.replay(SLOW, originals, REPLAYS_PER_S)
-        wait(at, "the first replay", lambda: job().delivered > 0, PATIENCE_S)
+        at.wait("the first replay", lambda: job()["delivered"] > 0, PATIENCE_S)
         disturbed = _paced_p99(at, window_s, per_s=50)
-        if job().over:
+        if job()["state"] == ReplayState.DONE:
             raise BenchError("The replay ended before its neighbour was measured.")
     return Pair(calm, disturbed, "ms")
 
@@ -169,7 +171,7 @@ def beside_slow_awaited(folder: Path, quick: bool) -> Pair:
 def _flood(at: Neighbours, headers: Mapping[str, str], window_s: float) -> Iterator[None]:
     """Starts the slow webhook's load, and waits until it is steady."""
     rate_per_s, for_s = NEIGHBOUR_PER_S * TIMES, window_s + 3 * SETTLED_S
-    flood = at.bring(SLOW, headers, rate_per_s=rate_per_s, connections=1_000, warmup_s=0, window_s=for_s, linger_s=0)
+    flood = at.bring(SLOW, headers, rate_per_s=rate_per_s, callers=1_000, warmup_s=0, window_s=for_s, linger_s=0)
     try:
         time.sleep(SETTLED_S)
         yield

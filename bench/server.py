@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import redis
 
@@ -13,9 +13,9 @@ from relay.up.embedded import ENVIRON, configuration, find_program
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.rounds import Fsync
+Fsync = Literal["always", "everysec"]
 
-START_S: Final = 10.0
+START_S: Final = 20.0
 
 
 class Server:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Final
 
 END_OF_HEAD: Final = b"\r\n\r\n"
 MAX_MESSAGE_BYTES: Final = 4 << 20
+#: Stands in a call's data, under ``sentAt``, for microseconds of the monotonic clock, which all processes share.
+STAMP: Final = b"0" * 15
+STAMPED: Final = b"sentAt"
 
 
 class UnreadableMessageError(Exception):
@@ -68,3 +72,17 @@ def _body_bytes(head: bytes) -> int:
     if size > MAX_MESSAGE_BYTES:
         raise UnreadableMessageError
     return size
+
+
+def stamp() -> bytes:
+    """Return the time, to be put in the place of ``STAMP``."""
+    return b"%015d" % (time.monotonic_ns() // 1000)
+
+
+def stamped_s(body: bytes) -> float | None:
+    """Return the time that a body was stamped with; None without one."""
+    at = body.find(STAMPED)
+    if at < 0:
+        return None
+    digits = body[at + len(STAMPED) + 1 :].lstrip(b' :"')[: len(STAMP)]
+    return int(digits) / 1e6 if digits != STAMP else None

@@ -13,22 +13,25 @@ from typing import TYPE_CHECKING, Final
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bench.children import ROOT, BenchError, accepts, clean_environment
-from bench.contenders.contender import DATA, SCHEMA, SECRET, START_S, Front, SkippedError, Stage, Variant, post_request
+from bench.contenders.contender import DATA, SCHEMA, SECRET, START_S, Layout, PeerDoor, SkippedError, Stage
 from bench.ports import free_port
-from bench.rounds import BULLMQ, BULLMQ_DUTIES
+from bench.readings import BULLMQ, BULLMQ_DUTIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bench.rounds import Workload
+    from bench.contenders.contender import Door, Workload
 
 SOURCE: Final = ROOT / "bench" / "peers" / "bullmq"
 PACKAGES: Final = ("ajv", "bullmq", "ioredis", "undici")
 INSTALL_S: Final = 300.0
 ENQUEUE_S: Final = 300.0
 NONCE_BYTES: Final = 12
-#: Which record says that a request may leave: BullMQ's own, or a separate hash for the call, written before.
-SENDING: Final = ("active", "own")
+#: Worker processes, Worker objects in each, and calls at once in each process: the fastest of what was tried, both with
+#: one front. Several Workers fetch jobs at the same time, which helps callers who wait.
+SINGLES: Final = Layout("1 x 64 by 16", 1, {"BENCH_CONCURRENCY": "64", "BENCH_WORKERS": "16"})
+BULK: Final = Layout("1 x 200", 1, {"BENCH_CONCURRENCY": "200", "BENCH_WORKERS": "1"})
+LAYOUTS: Final = {"drain": BULK, "await": SINGLES, "accept": Layout("1 front", 0)}
 
 
 class BullMQ:
@@ -48,26 +51,16 @@ class BullMQ:
             found[package] = manifest["version"]
         return {name: version.strip() for name, version in found.items()}
 
-    def variants(self, workload: Workload) -> Sequence[Variant]:
-        if workload == "accept":
-            return _accepting()
-        if workload == "drain":
-            return [
-                _variant(1, 1, 200),
-                _variant(1, 1, 200, pipelines=True),
-                _variant(2, 1, 200, pipelines=True),
-                _variant(2, 1, 64),
-            ]
-        return [
-            _variant(1, 16, 64, wait="map"),
-            _variant(2, 16, 64, wait="map"),
-            _variant(1, 16, 64, wait="map", pipelines=True),
-            _variant(1, 16, 64, wait="map", pipelines=True, add="bulk"),
-            _variant(1, 16, 64, wait="map", pipelines=True, add="bulk", fronts=2),
-            _variant(2, 16, 64, wait="map", pipelines=True, add="bulk", fronts=2),
-            _variant(1, 64, 64, wait="map"),
-            _variant(1, 16, 64, wait="job"),
-        ]
+    def layout(self, workload: Workload) -> Layout:
+        return LAYOUTS[workload]
+
+    def ship(self, stage: Stage) -> PeerDoor:
+        self.start_workers(stage, SINGLES, "await")
+        return self.start_front(stage, SINGLES)
+
+    def prepare_bulk(self, stage: Stage) -> None:
+        stage.children.stop("worker")
+        self.start_workers(stage, BULK, "drain")
 
     def prepare(self, build: Path) -> None:
         node, npm = shutil.which("node"), shutil.which("npm")
@@ -108,9 +101,9 @@ class BullMQ:
             raise BenchError(f"enqueue.cjs failed: {done.stderr.decode(errors='replace')[-400:]}")
         return done.stdout.split()
 
-    def start_workers(self, stage: Stage, variant: Variant, workload: Workload) -> None:  # noqa: ARG002
-        for number in range(variant.processes):
-            environment = self._environment(stage, **variant.settings)
+    def start_workers(self, stage: Stage, layout: Layout, workload: Workload) -> None:  # noqa: ARG002
+        for number in range(layout.processes):
+            environment = self._environment(stage, **layout.settings)
             stage.children.start(f"worker{number}", [self._node, "worker.cjs"], environment, self._home)
 
     def recorded(self, stage: Stage) -> int:
@@ -119,7 +112,7 @@ class BullMQ:
     def queued(self, stage: Stage) -> int:
         return stage.server.client.llen("bull:calls:wait")
 
-    def bad_results(self, stage: Stage, ids: Sequence[bytes]) -> int:
+    def bad_results(self, stage: Stage, ids: Sequence[bytes], door: Door | None = None) -> int:  # noqa: ARG002
         pipeline = stage.server.client.pipeline(transaction=False)
         for call_id in ids:
             pipeline.hget(b"bull:calls:" + call_id, "returnvalue")
@@ -129,14 +122,13 @@ class BullMQ:
     def _is_good(self, value: bytes, _call_id: bytes) -> bool:
         return bool(json.loads(value) == {"status": 200, "data": {"ok": True}, "error": False})
 
-    def start_front(self, stage: Stage, variant: Variant) -> Front:
-        ports = tuple(free_port() for _ in range(variant.fronts))
+    def start_front(self, stage: Stage, layout: Layout) -> PeerDoor:
+        ports = tuple(free_port() for _ in range(layout.fronts))
         for number, port in enumerate(ports):
-            environment = self._environment(stage, BENCH_PORT=str(port), **variant.settings)
+            environment = self._environment(stage, BENCH_PORT=str(port))
             stage.children.start(f"front{number}", [self._node, "front.cjs"], environment, self._home)
         stage.children.wait_until("BullMQ's fronts", lambda: all(map(accepts, ports)), START_S)
-        body = json.dumps({"data": DATA}).encode()
-        return Front(ports, post_request("/trigger", body), post_request("/add", body))
+        return PeerDoor(*ports)
 
     def _environment(self, stage: Stage, **extra: str) -> dict[str, str]:
         return clean_environment(
@@ -144,7 +136,7 @@ class BullMQ:
                 "NODE_ENV": "production",
                 "BENCH_WORK": self.work,
                 "BENCH_REDIS_PORT": str(stage.server.port),
-                "BENCH_ENDPOINT_URL": stage.endpoint_url,
+                "BENCH_ENDPOINT_URL": stage.endpoint.url,
                 **extra,
             }
         )
@@ -163,19 +155,6 @@ class BullMQWithDuties(BullMQ):
     def versions(self) -> Mapping[str, str]:
         return {}  # of bare BullMQ only
 
-    def variants(self, workload: Workload) -> Sequence[Variant]:
-        if workload == "accept":
-            return _accepting()
-        if workload == "drain":
-            shapes = ((1, 1, 200), (2, 1, 200))
-            return [_variant(*shape, pipelines=True, sending=sending) for sending in SENDING for shape in shapes]
-        return [
-            _variant(processes, 16, 64, wait="map", add="bulk", sending=sending, pipelines=True, fronts=fronts)
-            for sending in SENDING
-            for processes in (1, 2)
-            for fronts in (1, 2)
-        ]
-
     def _is_good(self, value: bytes, call_id: bytes) -> bool:
         record = json.loads(value)
         sealed = base64.b64decode(record["result"])
@@ -189,34 +168,3 @@ class BullMQWithDuties(BullMQ):
             "BENCH_SECRET": SECRET,
         }
         return super()._environment(stage, **duties, **extra)
-
-
-def _variant(
-    processes: int,
-    workers: int,
-    places: int,
-    *,
-    wait: str = "",
-    add: str = "",
-    sending: str = "",
-    pipelines: bool = False,
-    fronts: int = 1,
-) -> Variant:
-    """Return a variant: how many worker processes, Worker objects and jobs at once in each, and front processes."""
-    parts = [f"{processes} x {places}" + (f" by {workers}" if workers > 1 else "")] * bool(processes)
-    parts += [f"{fronts} front{'s' * (fronts > 1)}"] * (fronts > 1 or not processes)
-    parts += [f"wait by {wait}"] * bool(wait) + ["pipelined"] * pipelines + ["added in bulk"] * bool(add)
-    parts += [f"record {sending}"] * bool(sending)
-    settings = {
-        "BENCH_CONCURRENCY": str(places),
-        "BENCH_WORKERS": str(workers),
-        "BENCH_WAIT": wait,
-        "BENCH_ADD": add,
-        "BENCH_SENDING": sending,
-        "BENCH_PIPELINES": "1" if pipelines else "",
-    }
-    return Variant(", ".join(parts), processes, settings, fronts)
-
-
-def _accepting() -> list[Variant]:
-    return [_variant(0, 0, 0, add=add, fronts=fronts) for fronts in (1, 2) for add in ("bulk", "")]

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+from bench.calls import Request, post_request
+from bench.server import Server
+from bench.wire import STAMP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from bench.children import Children
-    from bench.rounds import Workload
-    from bench.server import Server
+    from bench.receipts import EndpointControl
+
+Workload = Literal["drain", "await", "accept"]
 
 #: The data of every call, for every contender: a small JSON object like those that webhooks usually carry.
 DATA: Final[dict[str, Any]] = {
     "event": "appointment.created",
+    "sentAt": STAMP.decode(),
     "id": "apt_01JAZ6W7N2",
     "startsAt": "2025-03-14T09:30:00.000Z",
     "minutes": 20,
@@ -36,7 +44,13 @@ SCHEMA: Final[dict[str, Any]] = {
 }
 SECRET: Final = "Bearer bench-0f4c1d5e7a9b"
 START_S: Final = 40.0
-SPOT_CHECKS: Final = 200
+SPOT_CHECKS: Final = 50
+#: The webhooks that every contender calls; the endpoint answers the second late and the third with 500.
+WEBHOOK: Final = "bench"
+SLOW: Final = "slow"
+FAILING: Final = "failing"
+CHAIN: Final = "chain"
+CHAIN_STEPS: Final = 2
 
 
 class SkippedError(Exception):
@@ -44,8 +58,8 @@ class SkippedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
-    """One way to run a contender: how many worker processes and front processes, and its own settings."""
+class Layout:
+    """How a contender is laid out by hand: worker processes, front processes, and its own settings."""
 
     name: str
     processes: int
@@ -53,31 +67,85 @@ class Variant:
     fronts: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stage:
-    """What one round runs on: a fresh server, a running endpoint, and a folder."""
+    """What a contender runs on: a folder, processes, and an endpoint; a fresh server if it asks for one."""
 
-    server: Server
-    endpoint_url: str
+    endpoint: EndpointControl
     children: Children
     folder: Path
 
+    @cached_property
+    def server(self) -> Server:
+        """The server, started when it is first asked for."""
+        return Server(self.children, self.folder, "always")
 
-@dataclass(frozen=True, slots=True)
-class Front:
-    """The servers that awaited calls are sent to; the request is complete, ready to be written to a connection.
 
-    Each front process has a port of its own; callers are spread evenly over them, as behind a load balancer.
-    """
+class Door(Protocol):
+    """Where a running contender takes calls. Its front processes have a port each, over which callers spread evenly."""
 
-    ports: tuple[int, ...]
-    request: bytes
-    accept_request: bytes = b""  # the same call, answered when it is queued
+    ports: Sequence[int]
 
-    @property
-    def accepting(self) -> Front:
-        """The same front for calls that are answered when they are queued."""
-        return Front(self.ports, self.accept_request)
+    def awaited(self, webhook: str = WEBHOOK, plugin: int = 0) -> Request: ...
+
+    def single(self, plugin: int = 0) -> Request:
+        """A call that is answered when it is queued."""
+
+    def bulk(self, count: int, plugin: int = 0) -> Request: ...
+
+    def chain(self, plugin: int = 0) -> Request:
+        """A call of ``CHAIN_STEPS`` requests, each of which is sent after the answer to the one before."""
+
+
+class PeerDoor:
+    """The front of a peer; it knows no plugins."""
+
+    def __init__(self, *ports: int) -> None:
+        self.ports: Sequence[int] = ports
+
+    def awaited(self, webhook: str = WEBHOOK, plugin: int = 0) -> Request:  # noqa: ARG002
+        return _request("/trigger", {"webhook": webhook, "data": DATA}, result=500 if webhook == FAILING else 200)
+
+    def single(self, plugin: int = 0) -> Request:  # noqa: ARG002
+        return _request("/add", {"webhook": WEBHOOK, "data": DATA}, statuses=(202,))
+
+    def bulk(self, count: int, plugin: int = 0) -> Request:  # noqa: ARG002
+        return _request("/bulk", [{"webhook": WEBHOOK, "data": DATA}] * count, statuses=(202,), calls=count)
+
+    def chain(self, plugin: int = 0) -> Request:  # noqa: ARG002
+        return _request("/trigger", {"webhook": WEBHOOK, "data": DATA, "steps": CHAIN_STEPS}, calls=CHAIN_STEPS)
+
+
+def _request(path: str, value: Any, headers: Mapping[str, str] | None = None, **wanted: Any) -> Request:
+    return Request("", post_request(path, json.dumps(value).encode(), headers).decode(), **wanted)
+
+
+class RelayDoor:
+    """The API of a relay; each plugin has a key."""
+
+    def __init__(self, ports: Sequence[int], keys: Sequence[str]) -> None:
+        self.ports: Sequence[int] = ports
+        self.keys = keys
+
+    def awaited(self, webhook: str = WEBHOOK, plugin: int = 0) -> Request:
+        return self._trigger(webhook, plugin, result=500 if webhook == FAILING else 200)
+
+    def single(self, plugin: int = 0) -> Request:
+        return self._trigger(WEBHOOK, plugin, prefer="respond-async", statuses=(202,))
+
+    def bulk(self, count: int, plugin: int = 0) -> Request:
+        items = [{"webhookId": WEBHOOK, "data": DATA}] * count
+        return _request("/v1/triggers", items, self._headers(plugin), statuses=(202,), calls=count)
+
+    def chain(self, plugin: int = 0) -> Request:
+        return self._trigger(CHAIN, plugin, calls=CHAIN_STEPS)
+
+    def _trigger(self, webhook: str, plugin: int, *, prefer: str = "", **wanted: Any) -> Request:
+        headers = {**self._headers(plugin), **({"prefer": prefer} if prefer else {})}
+        return _request(f"/v1/webhooks/{webhook}/trigger", {"data": DATA}, headers, **wanted)
+
+    def _headers(self, plugin: int) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.keys[plugin % len(self.keys)]}"}
 
 
 class Contender(Protocol):
@@ -87,16 +155,19 @@ class Contender(Protocol):
 
     def versions(self) -> Mapping[str, str]: ...
 
-    def variants(self, workload: Workload) -> Sequence[Variant]:
-        """Return the variants for the trials; without trials the first one runs. Empty: no part in this workload."""
-
     def prepare(self, build: Path) -> None:
         """Installs what is missing under ``build``; called once, before the first round."""
+
+    def layout(self, workload: Workload) -> Layout | None:
+        """Return the layout for a workload of the second table; None: no part in it."""
 
     def enqueue(self, stage: Stage, calls: int) -> list[bytes]:
         """Queues the calls while no worker runs; returns their ids as the endpoint will see them."""
 
-    def start_workers(self, stage: Stage, variant: Variant, workload: Workload) -> None: ...
+    def start_workers(self, stage: Stage, layout: Layout, workload: Workload) -> None: ...
+
+    def start_front(self, stage: Stage, layout: Layout) -> Door:
+        """Starts the front processes, and waits until they accept connections."""
 
     def recorded(self, stage: Stage) -> int:
         """Return how many results are recorded by now; it must be cheap, because it is polled."""
@@ -104,16 +175,15 @@ class Contender(Protocol):
     def queued(self, stage: Stage) -> int:
         """Return how many calls are queued, while no worker runs."""
 
-    def bad_results(self, stage: Stage, ids: Sequence[bytes]) -> int:
+    def bad_results(self, stage: Stage, ids: Sequence[bytes], door: Door | None = None) -> int:
         """Return how many of these recorded results are not the endpoint's answer."""
 
-    def start_front(self, stage: Stage, variant: Variant) -> Front:
-        """Starts the server that awaited calls are posted to, and waits until it accepts connections."""
 
+class Shippable(Contender, Protocol):
+    """A contender of the first table, which runs as its users would run it."""
 
-def post_request(path: str, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
-    """A complete POST of JSON as bytes."""
-    lines = [f"POST {path} HTTP/1.1", "host: 127.0.0.1", "content-type: application/json"]
-    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-    lines.append(f"content-length: {len(body)}")
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+    def ship(self, stage: Stage) -> Door:
+        """Starts all of it, and waits until it answers."""
+
+    def prepare_bulk(self, stage: Stage) -> None:
+        """Changes to the layout that is best for bulk, if that is another one."""

@@ -1,50 +1,78 @@
-"""What a Python team might use instead of Celery: dramatiq + requests, taskiq + aiohttp, arq + aiohttp."""
+"""What a Python team might use: Celery + requests, dramatiq + requests, taskiq + aiohttp, arq + aiohttp."""
 
 from __future__ import annotations
 
+import sys
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.contenders.contender import Variant
-from bench.contenders.python_peer import FRONT_THREADS, PythonPeer
-from bench.rounds import ARQ, DRAMATIQ, TASKIQ
+from bench.contenders.contender import Layout
+from bench.contenders.python_peer import PythonPeer
+from bench.readings import ARQ, CELERY, DRAMATIQ, TASKIQ
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from bench.contenders.contender import Stage
-    from bench.rounds import Workload
+    from bench.contenders.contender import PeerDoor, Stage
+
+
+class CeleryRequests(PythonPeer):
+    """Celery with its defaults, in the relay's environment; only unused features that would slow it down are off."""
+
+    name = CELERY
+    package = "celery_requests"
+    shown = ("celery", "kombu", "requests", "urllib3", "gevent")
+    chosen = Layout("threads, 2 x 16", 2, {"BENCH_CONCURRENCY": "16"})  # the fastest of its pools
+
+    def versions(self) -> Mapping[str, str]:
+        return {package: version(package) for package in self.shown}
+
+    def prepare(self, build: Path) -> None:  # noqa: ARG002
+        self._python = Path(sys.executable)
+
+    def ship(self, stage: Stage) -> PeerDoor:
+        self.start_workers(stage, self.chosen, "await")
+        return self.start_front(stage, self.chosen)
+
+    def prepare_bulk(self, stage: Stage) -> None:
+        pass
+
+    def worker(self, layout: Layout, number: int) -> Sequence[str]:
+        return [
+            *("-m", "celery", "-A", f"bench.peers.{self.package}.app", "worker", "-P", "threads"),
+            *("-c", layout.settings["BENCH_CONCURRENCY"], "-n", f"bench{number}@%h", "-l", "WARNING"),
+            *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+        ]
+
+    def front(self, port: int) -> Sequence[str]:
+        return self.granian(port)
+
+    def ask_result(self, pipeline: Any, call_id: bytes) -> None:
+        pipeline.get(b"celery-task-meta-" + call_id)
+
+    def result_of(self, kept: Any) -> Any:
+        return kept["result"]
 
 
 class Dramatiq(PythonPeer):
-    """dramatiq with its defaults, but without retries; with threads, or with gevent by its own command."""
+    """dramatiq with its defaults, but without retries."""
 
     name = DRAMATIQ
     package = "dramatiq_requests"
     shown = ("dramatiq",)
 
-    def variants(self, workload: Workload) -> Sequence[Variant]:
-        if workload == "accept":
-            return []
-        return [
-            _variant("threads, 2 x 16", 16, BENCH_PROGRAM="dramatiq", BENCH_PROCESSES="2"),
-            _variant("gevent, 2 x 64", 64, BENCH_PROGRAM="dramatiq-gevent", BENCH_PROCESSES="2"),
-            _variant("threads, 1 x 16", 16, BENCH_PROGRAM="dramatiq", BENCH_PROCESSES="1"),
-        ]
+    chosen = Layout("threads, 2 x 16", 1, {"BENCH_CONCURRENCY": "16"})
 
-    def worker(self, variant: Variant) -> Sequence[str]:
-        settings = variant.settings
+    def worker(self, layout: Layout, number: int) -> Sequence[str]:  # noqa: ARG002
         return [
-            str(self._python.parent / settings["BENCH_PROGRAM"]),
-            *("--processes", settings["BENCH_PROCESSES"], "--threads", settings["BENCH_CONCURRENCY"]),
+            str(self._python.parent / "dramatiq"),
+            *("--processes", "2", "--threads", layout.settings["BENCH_CONCURRENCY"]),
             *("--skip-logging", f"bench.peers.{self.package}.app"),
         ]
 
     def front(self, port: int) -> Sequence[str]:
-        return [
-            *("-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-            *("--blocking-threads", str(FRONT_THREADS), "--no-ws", "--http", "1"),
-            *("--backpressure", str(FRONT_THREADS * 2), f"bench.peers.{self.package}.front:application"),
-        ]
+        return self.granian(port)
 
     def ask_result(self, pipeline: Any, call_id: bytes) -> None:
         pipeline.lindex(b"result:default:call:" + call_id, 0)
@@ -57,20 +85,12 @@ class Taskiq(PythonPeer):
     package = "taskiq_aiohttp"
     shown = ("taskiq", "taskiq-redis", "aiohttp", "uvloop")
 
-    def variants(self, workload: Workload) -> Sequence[Variant]:
-        if workload == "accept":
-            return []
-        return [
-            _variant(f"{broker}, {processes} x 100", 100, BENCH_BROKER=broker, BENCH_PROCESSES=processes)
-            for broker in ("list", "stream")
-            for processes in ("2", "1")
-        ]
+    chosen = Layout("list, 2 x 100", 1, {"BENCH_CONCURRENCY": "100"})
 
-    def worker(self, variant: Variant) -> Sequence[str]:
-        settings = variant.settings
+    def worker(self, layout: Layout, number: int) -> Sequence[str]:  # noqa: ARG002
         return [
             *("-m", "taskiq", "worker", f"bench.peers.{self.package}.app:broker", "--no-parse"),
-            *("--workers", settings["BENCH_PROCESSES"], "--max-async-tasks", settings["BENCH_CONCURRENCY"]),
+            *("--workers", "2", "--max-async-tasks", layout.settings["BENCH_CONCURRENCY"]),
             *("--log-level", "ERROR"),
         ]
 
@@ -89,15 +109,9 @@ class Arq(PythonPeer):
     shown = ("arq",)
     results_db = 0
 
-    def variants(self, workload: Workload) -> Sequence[Variant]:
-        if workload == "accept":
-            return []
-        return [
-            Variant(f"{processes} x {places}", processes, {"BENCH_CONCURRENCY": str(places)})
-            for processes, places in ((1, 100), (2, 100), (1, 20))
-        ]
+    chosen = Layout("1 x 100", 1, {"BENCH_CONCURRENCY": "100"})
 
-    def worker(self, variant: Variant) -> Sequence[str]:  # noqa: ARG002 - all in its environment
+    def worker(self, layout: Layout, number: int) -> Sequence[str]:  # noqa: ARG002 - all in its environment
         return ["-m", f"bench.peers.{self.package}.app"]
 
     def recorded(self, stage: Stage) -> int:
@@ -109,8 +123,3 @@ class Arq(PythonPeer):
 
     def result_of(self, kept: Any) -> Any:
         return kept["r"]
-
-
-def _variant(name: str, places: int, **settings: str) -> Variant:
-    """Return a variant with one command, which forks its processes itself."""
-    return Variant(name, 1, {"BENCH_CONCURRENCY": str(places), **settings})

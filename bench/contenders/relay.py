@@ -1,4 +1,4 @@
-"""This relay: its real processes and command lines, with every feature on."""
+"""This relay: as shipped, started by `relay up`; and its real processes laid out by hand, with every feature on."""
 
 from __future__ import annotations
 
@@ -6,15 +6,29 @@ import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from bench.children import ROOT, BenchError, clean_environment
-from bench.contenders.contender import DATA, SCHEMA, SECRET, START_S, Front, Stage, Variant, post_request
+from bench.contenders.contender import (
+    CHAIN,
+    CHAIN_STEPS,
+    DATA,
+    FAILING,
+    SCHEMA,
+    SECRET,
+    SLOW,
+    START_S,
+    WEBHOOK,
+    Layout,
+    RelayDoor,
+    Stage,
+    Workload,
+)
 from bench.ports import free_port
-from bench.rounds import RELAY
+from bench.readings import RELAY
 from relay.settings.names import API_CPU
 from relay.store.key_names import key_in, partition_root
 from relay.store.keyspace import SINGLE
@@ -24,20 +38,24 @@ from relay.vault import Vault
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bench.rounds import Workload
+    from bench.contenders.contender import Door
 
 PROGRAMS: Final = Path(sys.executable).parent
 PLUGIN: Final = "bench"
-WEBHOOK: Final = "bench-call"
+PLUGINS: Final = (PLUGIN, "clinic", "pharmacy")  # of the relay as shipped
 BATCH: Final = 1_000  # the most that POST /v1/triggers takes
-KEYS_CREATE: Final = f"keys create --plugin {PLUGIN} --scope trigger --scope operate --output json".split()
-COMMAND_S: Final = 60.0
+COMMAND_S: Final = 120.0
+UP_S: Final = 120.0
 API_LOOKS_S: Final = 0.05
-WORKER_COUNTS: Final = {1: "1 worker", 2: "2 workers"}
+LAYOUTS: Final = {
+    "drain": Layout("2 workers", 2),
+    "await": Layout("2 workers, 1 API on 1 CPU", 2, {API_CPU: "0"}),
+    "accept": Layout("2 APIs, each on 1 CPU", 0, {API_CPU: "0"}, fronts=2),
+}
 
 
 class Relay:
-    """One or two API processes, and one or two workers of the lane group that the workload uses."""
+    """One or two API processes, and one or two workers of the lane group that the workload uses; or `relay up`."""
 
     name = RELAY
 
@@ -48,24 +66,39 @@ class Relay:
     def versions(self) -> Mapping[str, str]:
         return {}
 
-    def variants(self, workload: Workload) -> Sequence[Variant]:
-        if workload == "drain":
-            return [Variant(name, workers) for workers, name in WORKER_COUNTS.items()]
-        counts = {0: ""} if workload == "accept" else WORKER_COUNTS
-        return [
-            Variant(", ".join(filter(None, [label, apis, *where])), workers, settings, fronts)
-            for workers, label in counts.items()
-            for fronts, apis in ((1, "1 API"), (2, "2 APIs"))
-            for where, settings in ((["each on 1 CPU"], {API_CPU: "0"}), ([], {}))
-        ]
-
     def prepare(self, build: Path) -> None:
         pass
 
+    def ship(self, stage: Stage) -> RelayDoor:
+        """Starts `relay up` with its defaults, and registers the webhooks of three plugins by its commands."""
+        port, data, endpoint = free_port(), stage.folder / "relay", stage.endpoint
+        command = [str(PROGRAMS / "relay"), "--data-dir", str(data), "up", "--port", str(port)]
+        # The bench's endpoint is on loopback, where a relay does not call by default.
+        environment = clean_environment({"RELAY_EGRESS_ALLOW": "127.0.0.1"})
+        stage.children.start("relay_up", [*command, "--flower-port", str(free_port())], environment)
+        log = stage.folder / "relay_up.log"
+        stage.children.wait_until("`relay up`", lambda: log.read_text().endswith("\nready\n"), UP_S)
+        steps = [{"webhook": WEBHOOK, "data": "input.data"}] * CHAIN_STEPS
+        known = [webhook(name, endpoint.url_of(name)) for name in (WEBHOOK, SLOW, FAILING)]
+        file = _written(stage, [*known, {"id": CHAIN, "steps": steps}])
+
+        def key_of(plugin: str) -> str:
+            run(("--data-dir", str(data), "webhooks", "apply", str(file), "--plugin", plugin), clean_environment())
+            return _key(run(("--data-dir", str(data), *_create_key(plugin)), clean_environment()))
+
+        with ThreadPoolExecutor() as pool:
+            return RelayDoor((port,), list(pool.map(key_of, PLUGINS)))
+
+    def prepare_bulk(self, stage: Stage) -> None:
+        pass
+
+    def layout(self, workload: Workload) -> Layout:
+        return LAYOUTS[workload]
+
     def enqueue(self, stage: Stage, calls: int) -> list[bytes]:
-        (port,), key = self.start_apis(stage)
-        connection = HTTPConnection("127.0.0.1", port, timeout=COMMAND_S)
-        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        door = self.start_front(stage, Layout("", 0))
+        connection = HTTPConnection("127.0.0.1", door.ports[0], timeout=COMMAND_S)
+        headers = {"authorization": f"Bearer {door.keys[0]}", "content-type": "application/json"}
         ids: list[bytes] = []
         while len(ids) < calls:
             items = [{"webhookId": WEBHOOK, "data": DATA}] * min(BATCH, calls - len(ids))
@@ -79,9 +112,9 @@ class Relay:
         stage.children.stop("api")
         return ids
 
-    def start_workers(self, stage: Stage, variant: Variant, workload: Workload) -> None:
+    def start_workers(self, stage: Stage, layout: Layout, workload: Workload) -> None:
         group = "bulk" if workload == "drain" else "interactive"
-        for number in range(1, variant.processes + 1):
+        for number in range(1, layout.processes + 1):
             self.start_worker(stage, group, number)
 
     def recorded(self, stage: Stage) -> int:
@@ -90,13 +123,15 @@ class Relay:
     def queued(self, stage: Stage) -> int:
         return stage.server.client.zcard(SINGLE.plugin_index(PLUGIN))
 
-    def bad_results(self, stage: Stage, ids: Sequence[bytes]) -> int:
-        (port,), key = self.start_apis(stage)
-        connection = HTTPConnection("127.0.0.1", port, timeout=COMMAND_S)
+    def bad_results(self, stage: Stage, ids: Sequence[bytes], door: Door | None = None) -> int:
+        at = door if isinstance(door, RelayDoor) else self.start_front(stage, Layout("", 0))
+        connection = HTTPConnection("127.0.0.1", at.ports[0], timeout=COMMAND_S)
         bad = 0
         for call_id in ids:
             path = f"/v1/invocations/{call_id.decode()}"
-            connection.request("GET", path, headers={"authorization": f"Bearer {key}"})
+            # It may be a moment until the record of a call that the endpoint has answered is final.
+            headers = {"authorization": f"Bearer {at.keys[0]}", "prefer": "wait=10"}
+            connection.request("GET", path, headers=headers)
             record = json.loads(connection.getresponse().read())
             result = record.get("result") or {}
             if record.get("state") != "delivered" or result.get("data") != {"ok": True} or len(record["attempts"]) != 1:
@@ -104,16 +139,9 @@ class Relay:
         connection.close()
         return bad
 
-    def start_front(self, stage: Stage, variant: Variant) -> Front:
-        ports, key = self.start_apis(stage, settings=variant.settings, count=variant.fronts)
-        body = json.dumps({"data": DATA}).encode()
-        headers = {"authorization": f"Bearer {key}"}
-        path = f"/v1/webhooks/{WEBHOOK}/trigger"
-        return Front(
-            ports,
-            post_request(path, body, headers),
-            post_request(path, body, {**headers, "prefer": "respond-async"}),
-        )
+    def start_front(self, stage: Stage, layout: Layout) -> RelayDoor:
+        ports, key = self.start_apis(stage, settings=layout.settings, count=layout.fronts)
+        return RelayDoor(ports, (key,))
 
     def start_apis(
         self,
@@ -122,8 +150,8 @@ class Relay:
         settings: Mapping[str, str] | None = None,
         count: int = 1,
     ) -> tuple[tuple[int, ...], str]:
-        """Register webhooks (by default the tournament's), make a key, start API processes; return ports and key."""
-        key = self._register(stage, webhooks or [webhook(WEBHOOK, stage.endpoint_url)])
+        """Register webhooks (by default the bench's), make a key, start API processes; return ports and key."""
+        key = self._register(stage, webhooks or [webhook(WEBHOOK, stage.endpoint.url)])
         cpu = (settings or {}).get(API_CPU)
         ports = tuple(free_port() for _ in range(count))
         for number, port in enumerate(ports, 1):
@@ -138,24 +166,11 @@ class Relay:
         self._start(stage, processes.worker(group, number), settings)
 
     def _register(self, stage: Stage, webhooks: Sequence[Mapping[str, Any]]) -> str:
-        file = stage.folder / "webhooks.json"
-        file.write_text(json.dumps(webhooks))
-        self.command(stage, "webhooks", "apply", str(file), "--plugin", PLUGIN)
-        made = self.command(stage, *KEYS_CREATE)
-        return str(json.loads(made)["key"])
+        self.command(stage, "webhooks", "apply", str(_written(stage, webhooks)), "--plugin", PLUGIN)
+        return _key(self.command(stage, *_create_key(PLUGIN)))
 
     def command(self, stage: Stage, *arguments: str) -> bytes:
-        done = subprocess.run(
-            [str(PROGRAMS / "relay"), *arguments],
-            cwd=ROOT,
-            env=self._environment(stage),
-            capture_output=True,
-            timeout=COMMAND_S,
-            check=False,
-        )
-        if done.returncode:
-            raise BenchError(f"relay {' '.join(arguments[:2])} failed: {done.stderr.decode(errors='replace')[-400:]}")
-        return done.stdout
+        return run(arguments, self._environment(stage))
 
     def _start(self, stage: Stage, process: processes.Process, settings: Mapping[str, str] | None = None) -> None:
         environment = {**self._environment(stage), **(settings or {}), **process.extra}
@@ -168,10 +183,40 @@ class Relay:
         return clean_environment(
             {
                 "RELAY_REDIS_URL": stage.server.url(),
-                "RELAY_EGRESS_ALLOW": urlsplit(stage.endpoint_url).hostname or "",
+                "RELAY_EGRESS_ALLOW": "127.0.0.1",
                 **self._keys,
             }
         )
+
+
+def run(arguments: Sequence[str], environment: Mapping[str, str]) -> bytes:
+    """Run a `relay` command; return what it prints."""
+    done = subprocess.run(
+        [str(PROGRAMS / "relay"), *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        timeout=COMMAND_S,
+        check=False,
+    )
+    if done.returncode:
+        raise BenchError(f"relay {' '.join(arguments)} failed: {done.stderr.decode(errors='replace')[-400:]}")
+    return done.stdout
+
+
+def _create_key(plugin: str) -> tuple[str, ...]:
+    scopes = ("--scope", "trigger", "--scope", "operate")
+    return ("keys", "create", "--plugin", plugin, *scopes, "--output", "json")
+
+
+def _key(told: bytes) -> str:
+    return str(json.loads(told)["key"])
+
+
+def _written(stage: Stage, webhooks: Sequence[Mapping[str, Any]]) -> Path:
+    file = stage.folder / "webhooks.json"
+    file.write_text(json.dumps(webhooks))
+    return file
 
 
 def webhook(name: str, url: str, **fields: Any) -> dict[str, Any]:

@@ -16,14 +16,15 @@ import click
 from rich.console import Console
 
 from bench.__main__ import BUILD
+from bench.calls import Request, post_request, start_callers, summary_of
 from bench.children import ROOT, BenchError, Children, accepts, clean_environment, end_on_sigterm
-from bench.contenders.contender import DATA, START_S, post_request
-from bench.plan import CALLERS
+from bench.contenders.contender import DATA, START_S
+from bench.machine import machine
 from bench.ports import free_port
+from bench.readings import cpu_a_call
 from bench.receipts import EndpointControl
-from bench.report import machine
-from bench.rounds import cpu_a_call
 from bench.server import Server
+from bench.waves import CALLERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,11 +37,10 @@ SEALED: Final = b"x" * 330  # a sealed payload of the tournament's call
 class Floors:
     """Measures each part by itself, on processes of its own."""
 
-    def __init__(self, folder: Path, *, calls: int, precedence: bool, window_s: float = 2.0) -> None:
+    def __init__(self, folder: Path, *, calls: int, window_s: float = 2.0) -> None:
         self._folder = folder
         self._calls = calls
         self._window_s = window_s
-        self._precedence = precedence
 
     def measure(self) -> dict[str, float]:
         """Return microseconds of processor a call, by part."""
@@ -56,16 +56,10 @@ class Floors:
                 found[name] = round(part(children), 1)
         return found
 
-    def _ready(self, children: Children) -> dict[str, float]:
-        if self._precedence:
-            children.take_precedence()
-        return children.cpu_s()
-
     def _curl(self, children: Children) -> float:
         port = free_port()
         children.start("endpoint", [sys.executable, "-m", "bench.endpoint", "--port", str(port)], clean_environment())
         children.wait_until("the endpoint", lambda: accepts(port), START_S)
-        self._ready(children)
         return float(_run("bench.floors.curl", EndpointControl(port).url, str(self._calls)))
 
     def _granian(self, children: Children) -> float:
@@ -75,15 +69,15 @@ class Floors:
         children.start("front", command, clean_environment())
         children.wait_until("Granian", lambda: accepts(port), START_S)
         request = post_request("/", json.dumps({"data": DATA}).encode())
-        options = ["--port", str(port), "--callers", str(CALLERS), "--warmup-s", "0.5"]
-        options += ["--window-s", str(self._window_s)]
-        before = self._ready(children)
-        answers = json.loads(_run("bench.caller", *options, "--accepting", given=request))["answers"]
+        asked = Request("bare", request.decode(), statuses=(202,))
+        options = {"callers": CALLERS, "warmup_s": 0.5, "window_s": self._window_s}
+        before = children.cpu_s()
+        answers = summary_of(start_callers((port,), [asked], **options))["answers"]
         return cpu_a_call(before, children.cpu_s(), answers)["front"]
 
     def _commands(self, children: Children) -> float:
         server = Server(children, self._folder / "commands", "always")
-        before = self._ready(children)
+        before = children.cpu_s()
         for start in range(0, self._calls, PIPELINE):
             pipeline = server.client.pipeline(transaction=False)
             for number in range(start, start + PIPELINE):
@@ -94,7 +88,7 @@ class Floors:
     def _scripts(self, children: Children) -> float:
         server = Server(children, self._folder / "scripts", "always")
         sha = server.client.script_load("return 1")
-        before = self._ready(children)
+        before = children.cpu_s()
         for _ in range(self._calls // PIPELINE):
             pipeline = server.client.pipeline(transaction=False)
             for _ in range(PIPELINE):
@@ -117,12 +111,11 @@ def _commands_of(pipeline: Any, name: bytes) -> None:
     pipeline.zadd("ended", {name: 2})
 
 
-def _run(module: str, *arguments: str, given: bytes = b"") -> bytes:
+def _run(module: str, *arguments: str) -> bytes:
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
         env=clean_environment(),
-        input=given,
         capture_output=True,
         timeout=120,
         check=False,
@@ -134,13 +127,12 @@ def _run(module: str, *arguments: str, given: bytes = b"") -> bytes:
 
 @click.command()
 @click.option("--calls", type=click.IntRange(1_000, 1_000_000), default=20_000, show_default=True)
-@click.option("--precedence", is_flag=True, help="Others use this machine: what is measured goes first (needs root).")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), default=BUILD / "floors.json", show_default=False)
-def main(calls: int, precedence: bool, json_file: Path) -> None:
+def main(calls: int, json_file: Path) -> None:
     """Measure what the parts cost alone."""
     end_on_sigterm()
     shutil.rmtree(BUILD / "floors", ignore_errors=True)
-    found = Floors(BUILD / "floors", calls=calls, precedence=precedence).measure()
+    found = Floors(BUILD / "floors", calls=calls).measure()
     console = Console(soft_wrap=True, highlight=False)
     for name, used_us in found.items():
         console.print(f"{used_us:7.1f} us a call: {name}")

@@ -1,4 +1,4 @@
-"""`python -m bench.sweeps`: runs the sweeps, prints the results, writes the JSON and draws the picture."""
+"""`python -m bench.sweeps`: runs the sweeps, prints the results, writes the JSON."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ import click
 from rich.console import Console
 
 from bench.__main__ import BUILD
-from bench.children import ROOT, BenchError, end_on_sigterm
-from bench.contenders.contender import SkippedError
-from bench.plots.picture import draw
-from bench.report import machine
+from bench.children import BenchError, end_on_sigterm
+from bench.machine import machine
+from bench.scene import Scenes
 from bench.sweeps import arriving, sending
-from bench.sweeps.stages import Scenes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,34 +23,22 @@ if TYPE_CHECKING:
     from bench.sweeps.sweep import Sweep
 
 TLS_CALLS: Final = 20_000  # a few connections are opened at the start, however many calls follow
-NAMES: Final = ("callers", "bulk", "workers", "payloads", "slow", "tls", "chains", "replays")
+NAMES: Final = ("bulk", "workers", "payloads", "slow", "tls", "chains", "replays")
 
 
 @click.command()
 @click.option("--only", type=click.Choice(NAMES), multiple=True, help="Only this sweep.")
 @click.option("--quick", is_flag=True, help="Small: shows that everything works.")
 @click.option("--pending", type=click.IntRange(20_000, 100_000_000), help="How many calls the bulk sweep brings.")
-@click.option("--precedence", is_flag=True, help="Others use this machine: what is measured goes first (needs root).")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), default=BUILD / "sweeps.json", show_default=False)
-@click.option("--picture", type=click.Path(path_type=Path), default=BUILD / "bench.png", show_default=False)
-def main(
-    only: tuple[str, ...], quick: bool, pending: int | None, precedence: bool, json_file: Path, picture: Path
-) -> None:
+def main(only: tuple[str, ...], quick: bool, pending: int | None, json_file: Path) -> None:
     """What the relay does over a range of loads."""
     end_on_sigterm()
     console = Console(soft_wrap=True, highlight=False, markup=False)
     shutil.rmtree(BUILD / "sweeps", ignore_errors=True)
-    scenes = Scenes(BUILD / "sweeps", precedence=precedence)
+    scenes = Scenes(BUILD / "sweeps")
     calls = 2_000 if quick else 20_000
     plays: dict[str, Callable[[], Sweep]] = {
-        "callers": partial(
-            arriving.callers,
-            BUILD,
-            window_s=1 if quick else 3,
-            rounds=1 if quick else 2,
-            precedence=precedence,
-            say=console.print,
-        ),
         "bulk": partial(arriving.bulk_accept, scenes, pending or (20_000 if quick else 200_000)),
         "workers": partial(sending.worker_processes, scenes, calls),
         "payloads": partial(sending.payloads, scenes, calls),
@@ -71,11 +57,6 @@ def main(
             continue
         _show(console, kept[name])
         json_file.write_text(json.dumps({"machine": machine(), "sweeps": kept}, indent=1) + "\n")
-    try:
-        draw(BUILD, BUILD / "bench.json", json_file, picture)
-        console.print(f"drawn: {picture.relative_to(ROOT) if picture.is_relative_to(ROOT) else picture}")
-    except SkippedError as error:
-        console.print(f"no picture: {error}")
 
 
 def _show(console: Console, sweep: dict[str, object]) -> None:

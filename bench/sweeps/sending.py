@@ -6,15 +6,14 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from bench.children import BenchError
-from bench.contenders.contender import DATA
-from bench.contenders.relay import WEBHOOK
-from bench.sweeps.stages import PATIENCE_S
+from bench.contenders.contender import DATA, WEBHOOK
+from bench.scene import PATIENCE_S
 from bench.sweeps.sweep import Sweep
 from relay.invocation import State
 from relay.store.replays import ReplayState
 
 if TYPE_CHECKING:
-    from bench.sweeps.stages import Scene, Scenes
+    from bench.scene import Scene, Scenes
 
 SLOW_S: Final = 0.2
 IN_FLIGHT: Final = (100, 300, 900, 2_000)
@@ -77,7 +76,6 @@ def tls(scenes: Scenes, calls: int) -> Sweep:
             at.queue(calls)
             at.endpoint.reset()
             at.start_worker()
-            at.measure()
             at.stage.children.wait_until("half of them", lambda at=at: at.ended() >= calls // 2, PATIENCE_S)
             opened_first = at.endpoint.receipts().handshakes
             sweep.add("relay", behind, at.watch(calls, 0, calls))

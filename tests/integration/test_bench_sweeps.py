@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from bench.contenders.relay import Relay
 from bench.floors.__main__ import Floors
+from bench.scene import Scenes
 from bench.sweeps import arriving, sending
-from bench.sweeps.stages import Scenes
 from bench.sweeps.sweep import Sweep
 from relay.cli import main
 
@@ -30,7 +30,7 @@ def commands_here(monkeypatch):
 @pytest.mark.usefixtures("commands_here")
 @pytest.mark.parametrize("sweep", [sending.tls, sending.chains])
 def test_a_sweep_makes_every_call_once(sweep, tmp_path):
-    found = sweep(Scenes(tmp_path, precedence=False), 200)
+    found = sweep(Scenes(tmp_path), 200)
     assert [x for x, _ in found.series["relay"]] == [0, 1]
     assert all(y > 0 for _, y in found.series["relay"])
     assert json.loads(json.dumps(found.to_json()))["labels"]
@@ -38,13 +38,13 @@ def test_a_sweep_makes_every_call_once(sweep, tmp_path):
 
 def test_the_bulk_sweep_accepts_what_it_brings(tmp_path, monkeypatch):
     monkeypatch.setattr(arriving, "BATCH", 100)
-    found = arriving.bulk_accept(Scenes(tmp_path, precedence=False), 2_000)
+    found = arriving.bulk_accept(Scenes(tmp_path), 2_000)
     assert found.series["relay"][-1][0] == 2_000
     assert found.series["relay, 2 API processes"][-1][0] >= 2_000
 
 
 def test_floors_are_found(tmp_path):
-    found = Floors(tmp_path, calls=2_000, precedence=False, window_s=0.5).measure()
+    found = Floors(tmp_path, calls=2_000, window_s=0.5).measure()
     assert len(found) == 4
     assert all(used_us > 0 for name, used_us in found.items() if "empty script" not in name)
 

@@ -12,7 +12,7 @@ async function main() {
   });
   for (let left = Number(process.env.BENCH_CALLS); left > 0; left -= BATCH) {
     const ids = Array.from({ length: Math.min(left, BATCH) }, () => randomUUID());
-    await queue.addBulk(ids.map((jobId) => ({ name: "call", data: pack(jobId, data), opts: { jobId } })));
+    await queue.addBulk(ids.map((jobId) => ({ name: "call", data: pack(jobId, "bench", data), opts: { jobId } })));
     process.stdout.write(ids.join("\n") + "\n");
   }
   await queue.close();

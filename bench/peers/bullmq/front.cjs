@@ -1,5 +1,6 @@
-// The http front. POST /trigger adds a job, waits for its end and answers with the same four members as the relay;
-// POST /add answers with 202 when the job is added. Jobs of requests that arrive together are added as one bulk.
+// The http front. POST /trigger adds a job, waits for its end and answers with the same four members as the relay; with
+// "steps" it does so for one job after the other. POST /add answers with 202 when the job is added, POST /bulk when all jobs
+// of a list are. Jobs of requests that arrive together are added as one bulk.
 const http = require("node:http");
 const { randomUUID } = require("node:crypto");
 const { Queue, QueueEvents } = require("bullmq");
@@ -23,15 +24,11 @@ function settle(jobId, result) {
   if (resolve) resolve(result);
 }
 
-async function addOne(job) {
-  return queue.add(job.name, job.data, job.opts);
-}
-
 // What arrives while a bulk is on its way goes with the next one.
 let gathered = [];
 let adding = false;
 
-function addWithOthers(job) {
+function addJob(job) {
   return new Promise((resolve, reject) => {
     gathered.push({ job, resolve, reject });
     if (!adding) setImmediate(addGathered);
@@ -53,36 +50,39 @@ async function addGathered() {
   adding = false;
 }
 
-const addJob = process.env.BENCH_ADD === "bulk" ? addWithOthers : addOne;
-const add = (jobId, data) => addJob({ name: "call", data: pack(jobId, data), opts: { jobId } });
+const jobOf = (jobId, webhook, data) => ({ name: "call", data: pack(jobId, webhook, data), opts: { jobId } });
 
-async function byMap(jobId, data) {
-  const ended = new Promise((resolve) => waiting.set(jobId, resolve));
-  await add(jobId, data);
-  return ended;
+async function trigger({ webhook, data, steps = 1 }) {
+  const referenceId = randomUUID();
+  const ended = new Promise((resolve) => waiting.set(referenceId, resolve));
+  await addJob(jobOf(referenceId, webhook, data));
+  const result = await ended;
+  if (steps > 1) return trigger({ webhook, data, steps: steps - 1 });
+  return { referenceId, ...unpack(referenceId, result) };
 }
 
-async function byJob(jobId, data) {
-  const job = await add(jobId, data);
-  return job.waitUntilFinished(events);
+async function add({ webhook, data }) {
+  const referenceId = randomUUID();
+  await addJob(jobOf(referenceId, webhook, data));
+  return { referenceId, state: "queued" };
 }
 
-const wait = process.env.BENCH_WAIT === "job" ? byJob : byMap;
+async function bulk(items) {
+  const jobs = items.map(({ webhook, data }) => jobOf(randomUUID(), webhook, data));
+  await queue.addBulk(jobs);
+  const results = jobs.map(({ opts }) => ({ referenceId: opts.jobId, state: "queued" }));
+  return { accepted: jobs.length, rejected: 0, results };
+}
+
+const doors = { "/trigger": [200, trigger], "/add": [202, add], "/bulk": [202, bulk] };
 
 const server = http.createServer((request, response) => {
   const pieces = [];
   request.on("data", (piece) => pieces.push(piece));
   request.on("end", async () => {
     try {
-      const { data } = JSON.parse(Buffer.concat(pieces).toString());
-      const referenceId = randomUUID();
-      if (request.url === "/add") {
-        await add(referenceId, data);
-        answer(response, 202, { referenceId, state: "queued" });
-      } else {
-        const result = await wait(referenceId, data);
-        answer(response, 200, { referenceId, ...unpack(referenceId, result) });
-      }
+      const [status, door] = doors[request.url];
+      answer(response, status, await door(JSON.parse(Buffer.concat(pieces).toString())));
     } catch (error) {
       console.error(error);
       answer(response, 500, { code: "internal" });

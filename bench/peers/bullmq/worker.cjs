@@ -8,11 +8,8 @@ const concurrency = Number(process.env.BENCH_CONCURRENCY);
 const endpoint = new URL(process.env.BENCH_ENDPOINT_URL);
 const pool = new Pool(endpoint.origin, { connections: concurrency, pipelining: 1 });
 const server = { host: "127.0.0.1", port: Number(process.env.BENCH_REDIS_PORT) };
-// One connection for all Workers, which sends the commands of an iteration of the event loop in one write; or one each.
-const shared = process.env.BENCH_PIPELINES === "1";
-const connection = shared
-  ? new Redis({ ...server, enableAutoPipelining: true, maxRetriesPerRequest: null })
-  : server;
+// One connection for all Workers, which sends the commands of an iteration of the event loop in one write.
+const connection = new Redis({ ...server, enableAutoPipelining: true, maxRetriesPerRequest: null });
 const call = caller(pool, endpoint, connection);
 
 // A Worker fetches one job after another while it has free places; with several Workers, fetches overlap.

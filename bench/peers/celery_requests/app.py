@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from typing import Any, Final
+from urllib.parse import urljoin
 
 import requests
 from celery import Celery
@@ -32,9 +33,12 @@ def session() -> requests.Session:
 
 
 @app.task(name="bench.call", bind=True)  # type: ignore[untyped-decorator]
-def call(self: Any, data: Any) -> dict[str, Any]:
-    """Posts the data to the endpoint under the task's id."""
+def call(self: Any, data: Any, webhook: str = "bench") -> dict[str, Any]:
+    """Posts the data to the webhook's endpoint under the task's id."""
     answer = session().post(
-        os.environ["BENCH_ENDPOINT_URL"], json=data, headers={"webhook-id": self.request.id}, timeout=TIMEOUT_S
+        urljoin(os.environ["BENCH_ENDPOINT_URL"], webhook),
+        json=data,
+        headers={"webhook-id": self.request.id},
+        timeout=TIMEOUT_S,
     )
     return {"status": answer.status_code, "data": answer.json(), "error": answer.status_code >= 400}

@@ -1,4 +1,4 @@
-"""The taskiq broker and task of the peer; BENCH_BROKER says whether its queue is a list or an acknowledged stream."""
+"""The taskiq broker and task of the peer; its queue is a list."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ from typing import Any, Final
 import aiohttp
 from taskiq import TaskiqEvents, TaskiqState
 from taskiq.serializers import ORJSONSerializer
-from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend, RedisStreamBroker
+from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend
 
 TIMEOUT_S: Final = 20
 
 results: RedisAsyncResultBackend[Any] = RedisAsyncResultBackend(
     os.environ["BENCH_RESULT_URL"], serializer=ORJSONSerializer(), result_ex_time=24 * 3600
 )
-if os.environ.get("BENCH_BROKER") == "stream":
-    broker: Any = RedisStreamBroker(os.environ["BENCH_BROKER_URL"], consumer_id="0")
-else:
-    broker = ListQueueBroker(os.environ["BENCH_BROKER_URL"])
+broker: Any = ListQueueBroker(os.environ["BENCH_BROKER_URL"])
 broker = broker.with_result_backend(results).with_serializer(ORJSONSerializer())
 
 

@@ -1,4 +1,4 @@
-"""A stage with a relay: webhooks registered, API running, workers started on demand."""
+"""A relay laid out by hand: webhooks registered, server and API running, workers started on demand."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 import trustme
 
 from bench.children import BenchError, Children, accepts, clean_environment
-from bench.contenders.contender import DATA, START_S, Stage
-from bench.contenders.relay import COMMAND_S, WEBHOOK, Relay, webhook
+from bench.contenders.contender import DATA, START_S, WEBHOOK, Stage
+from bench.contenders.relay import COMMAND_S, Relay, webhook
 from bench.ports import free_port
 from bench.receipts import EndpointControl
-from bench.server import Server
 from relay.store import keyspace
 from relay.store.key_names import key_in, partition_root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 BATCH_BYTES: Final = 4 << 20
@@ -29,33 +28,26 @@ PATIENCE_S: Final = 240.0
 
 
 class Scene:
-    """A relay on a stage. ``names`` and ``chains`` are registered besides the webhook of the tournament."""
+    """A relay with these webhooks; its server and API run, its workers only when they are started."""
 
     def __init__(
         self,
         stage: Stage,
-        endpoint: EndpointControl,
-        *,
-        precedence: bool,
-        names: Sequence[str] = (),
-        chains: Sequence[Mapping[str, Any]] = (),
+        webhooks: Sequence[Mapping[str, Any]],
         settings: Mapping[str, str] | None = None,
         apis: int = 1,
     ) -> None:
-        self.stage, self.endpoint = stage, endpoint
+        self.stage, self.endpoint = stage, stage.endpoint
         self.relay = Relay()
-        self._precedence = precedence
         self._settings = dict(settings or {})
         self._workers = 0
-        known = [*(webhook(name, stage.endpoint_url) for name in (WEBHOOK, *names)), *chains]
-        self.ports, key = self.relay.start_apis(stage, known, self._settings, apis)
-        self._headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        self.ports, self._key = self.relay.start_apis(stage, webhooks, self._settings, apis)
+        self._headers = {"authorization": f"Bearer {self._key}", "content-type": "application/json"}
 
-    def measure(self) -> dict[str, float]:
-        """Begin to measure: note the processor time that the processes have used so far."""
-        if self._precedence:
-            self.stage.children.take_precedence()
-        return self.stage.children.cpu_s()
+    @property
+    def client(self) -> Any:
+        """A client of the server."""
+        return self.stage.server.client
 
     def post(self, body: bytes) -> None:
         """Send one bulk request of triggers; all of them have to be accepted."""
@@ -91,19 +83,19 @@ class Scene:
 
     def ended(self) -> int:
         """Return how many invocations are final."""
-        return int(self.stage.server.client.zcard(key_in(partition_root(0), "expiry")))
+        return int(self.client.zcard(key_in(partition_root(0), "expiry")))
 
-    def start_worker(self, group: str = "bulk") -> None:
+    def start_worker(self, group: str = "bulk", settings: Mapping[str, str] | None = None) -> None:
         self._workers += 1
-        self.relay.start_worker(self.stage, group, self._workers, self._settings)
+        self.relay.start_worker(self.stage, group, self._workers, {**self._settings, **(settings or {})})
 
     def workers(self) -> int:
         """Return how many workers have a heartbeat."""
-        return int(self.stage.server.client.zcard(keyspace.workers()))
+        return int(self.client.zcard(keyspace.workers()))
 
     def await_workers(self, count: int) -> None:
         """Waits until ``count`` workers have a heartbeat."""
-        self._wait("the workers", lambda: self.workers() >= count, START_S)
+        self.wait("the workers", lambda: self.workers() >= count, START_S)
 
     def drain(self, calls: int, *, workers: int = 1, receipts: int | None = None) -> float:
         """Starts workers and waits until ``calls`` more invocations have ended; returns invocations a second."""
@@ -115,10 +107,8 @@ class Scene:
 
     def watch(self, calls: int, before: int, receipts: int) -> float:
         """Waits until ``calls`` more than ``before`` have ended, with ``receipts`` receipts; returns calls a second."""
-        self._wait("the first receipt", lambda: self.endpoint.receipts().receipts > 0, START_S)
-        self.measure()
-        self._wait("the last end", lambda: self.ended() - before >= calls, PATIENCE_S)
-        end_s = time.monotonic()
+        self.wait("the first receipt", lambda: self.endpoint.progress().receipts > 0, START_S)
+        end_s = self.wait("the last end", lambda: self.ended() - before >= calls, PATIENCE_S)
         found = self.endpoint.receipts()
         if found.distinct != receipts or found.doubled:
             raise BenchError(f"{found.distinct} receipts of {receipts}, {found.doubled} doubled")
@@ -127,36 +117,52 @@ class Scene:
     def stop_workers(self) -> None:
         self.stage.children.stop("worker")
 
-    def _wait(self, what: str, ready: Any, within_s: float) -> None:
+    def wait(self, what: str, ready: Callable[[], bool], within_s: float) -> float:
+        """Waits until ``ready`` returns true; returns that moment, in seconds of the monotonic clock."""
         self.stage.children.wait_until(what, ready, within_s)
+        return time.monotonic()
 
 
 class Scenes:
     """Makes a fresh scene for each measurement."""
 
-    def __init__(self, folder: Path, *, precedence: bool) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._precedence = precedence
         self._number = 0
 
     @contextmanager
-    def scene(self, *, delay_s: float = 0.0, tls: bool = False, **options: Any) -> Iterator[Scene]:
-        """Make a relay whose endpoint answers after ``delay_s``, with TLS if wanted."""
+    def scene(
+        self,
+        *,
+        delay_s: float = 0.0,
+        tls: bool = False,
+        names: Sequence[str] = (),
+        chains: Sequence[Mapping[str, Any]] = (),
+        settings: Mapping[str, str] | None = None,
+        apis: int = 1,
+    ) -> Iterator[Scene]:
+        """Make a relay with the bench's webhook and others, whose endpoint answers late or with TLS if wanted."""
         self._number += 1
-        folder = self._folder / f"{self._number:03d}"
-        port, tls_port = free_port(), free_port()
-        command = [sys.executable, "-m", "bench.endpoint", "--port", str(port), "--delay-s", str(delay_s)]
+        folder, tls_port = self._folder / f"{self._number:03d}", free_port()
         with Children(folder) as children:
+            options: list[str] = []
             if tls:
-                settings = {"RELAY_CA_FILE": str(_certificate(folder)), "RELAY_EGRESS_PORTS": str(tls_port)}
-                options["settings"] = {**options.get("settings", {}), **settings}
-                command += ["--tls-port", str(tls_port), "--certificate", str(folder / "endpoint.pem")]
-            children.start("endpoint", command, clean_environment())
-            children.wait_until("the endpoint", lambda: accepts(port), within_s=START_S)
-            control = EndpointControl(port)
+                given = {"RELAY_CA_FILE": str(_certificate(folder)), "RELAY_EGRESS_PORTS": str(tls_port)}
+                settings = {**(settings or {}), **given}
+                options = ["--tls-port", str(tls_port), "--certificate", str(folder / "endpoint.pem")]
+            control = start_endpoint(children, "endpoint", delay_s, *options)
             url = f"https://127.0.0.1:{tls_port}/hooks/bench" if tls else control.url
-            stage = Stage(Server(children, folder, "always"), url, children, folder)
-            yield Scene(stage, control, precedence=self._precedence, **options)
+            known = [*(webhook(name, url) for name in (WEBHOOK, *names)), *chains]
+            yield Scene(Stage(control, children, folder), known, settings, apis)
+
+
+def start_endpoint(children: Children, name: str, delay_s: float, *options: str) -> EndpointControl:
+    """Starts an endpoint that answers after ``delay_s``."""
+    port = free_port()
+    command = [sys.executable, "-m", "bench.endpoint", "--port", str(port), "--delay-s", str(delay_s), *options]
+    children.start(name, command, clean_environment())
+    children.wait_until("the endpoint", lambda: accepts(port), within_s=START_S)
+    return EndpointControl(port)
 
 
 def _certificate(folder: Path) -> Path:
