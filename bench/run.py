@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -46,22 +47,31 @@ class Run:
                 self.skipped[contender.name] = str(error)
                 self._say(f"{contender.name}: skipped: {error}")
 
-    def shipped(self, contenders: Sequence[Shippable], rounds: int | None = None) -> None:
+    def shipped(self, contenders: Sequence[Shippable]) -> None:
         """Measures contenders as their users run them, in turn."""
         known: dict[str, dict[int, float]] = {each.name: {} for each in contenders}
-        most = rounds or self._plan.rounds
-        for number in range(most):
-            for contender in contenders:
-                if contender.name in self.skipped or number >= min(most, self._plan.rounds_of(contender.name)):
-                    continue
-                with self._stage(f"shipped-{contender.name}") as stage:
-                    try:
-                        playing = Shipped(contender, stage, self._plan, known[contender.name])
-                    except BenchError as error:
-                        self._note(Reading(contender.name, "start", {}, (str(error),)))
-                        continue
-                    for reading in playing.readings():
-                        self._note(reading)
+        took_s: dict[str, float] = {}  # of each contender's last round
+        end_s = time.monotonic() + self._plan.rounds_within_s
+        for number in range(self._plan.rounds):
+            able = [each for each in contenders if each.name not in self.skipped]
+            playing = [each for each in able if number < self._plan.rounds_of(each.name)]
+            if number and time.monotonic() + sum(took_s[each.name] for each in playing) > end_s:
+                self._say(f"Round {number + 1} is left out: it would take too long on this machine.")
+                break
+            for contender in playing:
+                began_s = time.monotonic()
+                self._ship(contender, known[contender.name])
+                took_s[contender.name] = time.monotonic() - began_s
+
+    def _ship(self, contender: Shippable, known: dict[int, float]) -> None:
+        with self._stage(f"shipped-{contender.name}") as stage:
+            try:
+                playing = Shipped(contender, stage, self._plan, known)
+            except BenchError as error:
+                self._note(Reading(contender.name, "start", {}, (str(error),)))
+                return
+            for reading in playing.readings():
+                self._note(reading)
 
     def waves(self, contenders: Sequence[Contender]) -> None:
         """Measures layouts made by hand, with calls in waves."""
