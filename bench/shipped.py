@@ -42,6 +42,7 @@ LOOK_S: Final = 0.2
 DRAINED_S: Final = 180.0
 CALM_S: Final = 0.5  # how long nothing may come until all has come; a doubled call shows up by then
 WRK: Final = "wrk"
+WRK_WARMUP_S: Final = 1
 
 
 def mix(door: Door) -> list[Request]:
@@ -111,8 +112,8 @@ class Shipped:
             raise SkippedError("wrk is not installed")
         file = _written(self._stage.folder / "request.http", self._door.awaited().text)
         url = f"http://127.0.0.1:{self._door.ports[0]}/"
-        options = [*("-t", "1", "-c", str(callers), "-d", f"{self._plan.wrk_s}s", "--timeout", "30s")]
-        command = [program, *options, "-s", str(ROOT / "bench" / "wrk.lua"), url, "--", str(file)]
+        options = [*("-t", "1", "-c", str(callers), "-d", f"{self._plan.wrk_s + WRK_WARMUP_S}s", "--timeout", "30s")]
+        command = [program, *options, "-s", str(ROOT / "bench" / "wrk.lua"), url, "--", str(file), str(WRK_WARMUP_S)]
         self._endpoint.reset()
         done = subprocess.run(command, capture_output=True, text=True, timeout=self._plan.wrk_s + 60, check=False)
         if done.returncode:

@@ -152,9 +152,6 @@ class BullMQWithDuties(BullMQ):
         super().__init__()
         self._key = secrets.token_bytes(32)
 
-    def versions(self) -> Mapping[str, str]:
-        return {}  # of bare BullMQ only
-
     def _is_good(self, value: bytes, call_id: bytes) -> bool:
         record = json.loads(value)
         sealed = base64.b64decode(record["result"])
