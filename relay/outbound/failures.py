@@ -48,7 +48,7 @@ _ANSWERED_BADLY: Final = frozenset(
     {
         1,  # UNSUPPORTED_PROTOCOL: HTTP/0.9, or no HTTP at all
         8,  # WEIRD_SERVER_REPLY
-        61,  # BAD_CONTENT_ENCODING
+        61,  # BAD_CONTENT_ENCODING: a transfer coding besides "chunked"
         63,  # FILESIZE_EXCEEDED
         100,  # TOO_LARGE: a header line longer than libcurl takes
     }

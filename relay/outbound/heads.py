@@ -39,6 +39,11 @@ class Head:
                 break
         return None
 
+    def all(self, name: bytes) -> list[str]:
+        """Return every value of a field, by its lower-case name."""
+        sought = name.decode("ascii")
+        return [value for given, value in self.items() if given.lower() == sought]
+
     def items(self) -> Iterator[tuple[str, str]]:
         """Yield every field as name and value, in the order they came."""
         for line in self._lines:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pycurl
 from gevent import getcurrent
 
+from relay.outbound.decoding import Decoding
 from relay.outbound.lookups import Lookups
 from relay.outbound.openings import Openings
 from relay.outbound.sockets import Sockets
@@ -42,13 +43,13 @@ class HubMulti:
     def __init__(self, hub: Hub, *, max_connections: int) -> None:
         self.lookups = Lookups()  # of the names in this handle's cache
         self.openings = Openings()
+        self.decoding = Decoding()
         self.sockets = Sockets()
         self._hub = hub
         self._loop = hub.loop
         self._waits: dict[pycurl.Curl, _Wait] = {}
         self._watchers: dict[int, Any] = {}  # kept when a socket is closed: its number will be used again
         self._timer: Any = None
-        self._kick: Any = None
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, max_connections)
         self._multi.setopt(pycurl.M_MAX_TOTAL_CONNECTIONS, max_connections)
@@ -74,7 +75,7 @@ class HubMulti:
 
     def close(self) -> None:
         """Close every kept connection. Call it only when nothing is running."""
-        for watcher in (*self._watchers.values(), self._timer, self._kick):
+        for watcher in (*self._watchers.values(), self._timer):
             if watcher is not None:
                 watcher.stop()
         self._multi.close()
@@ -98,23 +99,17 @@ class HubMulti:
         if self._timer is not None:
             self._timer.stop()
             self._timer = None
-        if timeout_ms == 0:
-            if self._kick is None:  # one callback for all transfers that start in this iteration of the event loop
-                self._kick = self._loop.run_callback(self._on_kick)
-        elif timeout_ms > 0:
-            self._timer = self._loop.timer(timeout_ms / 1000 + _LATER_S)
+        if timeout_ms >= 0:
+            # Not `run_callback` for "at once": it would ring again and again before any other socket is looked at.
+            self._timer = self._loop.timer(timeout_ms / 1000 + _LATER_S if timeout_ms else 0)
             self._timer.start(self._on_timeout)
 
     # Callbacks of the event loop.
 
-    def _on_kick(self) -> None:
-        self._kick = None
-        self._act(pycurl.SOCKET_TIMEOUT, 0)
-
     def _on_timeout(self) -> None:
         self._timer = None
         self._act(pycurl.SOCKET_TIMEOUT, 0)
-        if self._timer is None and self._kick is None and self._waits:
+        if self._timer is None and self._waits:
             self._on_timer(self._multi.timeout())  # libcurl does not set the same timeout twice
 
     def _on_ready(self, events: int, fd: int) -> None:

@@ -15,6 +15,7 @@ from requests.exceptions import RequestException
 from requests.structures import CaseInsensitiveDict
 
 from relay.invocation import Outcome, Sent
+from relay.outbound.decoding import CONTENT_ENCODING
 from relay.outbound.egress_proxy import EgressProxy, connect_to
 from relay.outbound.exchange import Exchange, Rules
 from relay.outbound.failures import classify
@@ -104,7 +105,10 @@ class CurlTransport(BaseAdapter):
                 lookup.end(outcome)
             if opening is not None:
                 opening.end(is_kept=outcome is Outcome.ANSWERED)
-        return result
+        max_bytes = self._rules.max_response_bytes
+        if len(result.body) <= max_bytes and result.head.get(CONTENT_ENCODING) is None:
+            return result
+        return multi.decoding.decoded(result, max_bytes, deadline_s)
 
     def _tunnelled(self, multi: HubMulti, transfer: Transfer) -> TransferResult:
         """Ask the proxy for one allowed address after the other, until it connects to one."""
