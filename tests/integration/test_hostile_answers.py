@@ -5,10 +5,11 @@ from __future__ import annotations
 import gevent
 import pytest
 
-from relay.invocation import Outcome, Sent
+from relay.invocation import Outcome, Sent, State
 from tests.hostile_answers import MIB, hostile_answers
+from tests.integration.worker_harness import hook, worker_harness
 from tests.outbound import calling
-from tests.receivers import json_answer, receiver
+from tests.receivers import in_turn, json_answer, receiver
 from tests.stretches import stretches
 from tests.timing import least
 
@@ -73,3 +74,20 @@ def test_decoding_ends_at_the_deadline(caller, monkeypatch):
         answer = caller.call(endpoint.url, timeout_s=1)
     assert (answer.outcome, answer.sent) == (Outcome.ANSWER_TIMEOUT, Sent.MAYBE)
     assert answer.duration_ms < 3000
+
+
+def test_a_worker_outlives_hostile_answers_and_its_other_calls_are_delivered(tmp_path_factory):
+    """All calls are unrepeatable: one that was lost with its worker would end interrupted."""
+    scripts = [hostile.script for hostile in SHORT.values()]
+    with (
+        worker_harness(tmp_path_factory) as harness,
+        receiver(in_turn(*scripts)) as hostile,
+        receiver(json_answer({"ok": True})) as others,
+    ):
+        harness.register(hook(others.url), {**hook(hostile.url), "id": "hostile", "timeout": 10})
+        worker = harness.start_worker()
+        attacks = harness.trigger_many(len(scripts), "hostile")
+        calls = harness.trigger_many(200)
+        assert {record.state for record in harness.finals(calls)} == {State.DELIVERED}
+        assert {record.state for record in harness.finals(attacks)} == {State.DELIVERED, State.UNREACHABLE}
+        assert worker.poll() is None
