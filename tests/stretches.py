@@ -39,6 +39,7 @@ def stretches() -> Iterator[Stretches]:
     try:
         yield found
     finally:
+        look()  # the loop may not have come to it
         watcher.stop()
         watcher.close()
         gc.enable()

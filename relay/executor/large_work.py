@@ -1,4 +1,4 @@
-"""Runs long computations in a thread, so that the calls of other greenlets go on meanwhile."""
+"""Runs long computations in a thread, and many short ones with pauses, so that the calls of other greenlets go on."""
 
 from __future__ import annotations
 
@@ -20,12 +20,31 @@ EVALUATING: Final = 32
 _MAKING: Final = 1_000
 
 
+class _Done:
+    """How many bytes have been worked on since this thread last paused."""
+
+    size_bytes = 0
+
+
 def run_in_thread_if_large(size_bytes: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run ``work``; in a thread if it is on `LARGE_BYTES` or more. It must be pure: no I/O, no use of greenlets."""
+    """Run ``work``; in a thread if it is on `LARGE_BYTES` or more. It must be pure: no I/O, no use of greenlets.
+
+    Smaller work that adds up to as much, such as reading the results of a chain's thousand steps, is paused first.
+    """
     if size_bytes < LARGE_BYTES:
+        _Done.size_bytes += size_bytes
+        if _Done.size_bytes >= LARGE_BYTES:
+            let_others_run()
         return work(*args, **kwargs)
     result: R = gevent.get_hub().threadpool.apply(work, args, kwargs)
     return result
+
+
+def let_others_run() -> None:
+    """Return after all that is ready had its turn, also the sockets, which `gevent.sleep(0)` may leave out."""
+    _Done.size_bytes = 0
+    hub = gevent.get_hub()
+    hub.wait(hub.loop.timer(0))
 
 
 def making_bytes(texts: Iterable[str]) -> int:

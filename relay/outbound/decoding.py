@@ -7,6 +7,7 @@ from typing import Final
 import gevent
 from gevent.lock import Semaphore
 
+from relay.executor.large_work import let_others_run
 from relay.invocation import Outcome, Sent
 from relay.outbound.content_coding import Decoder, Undecodable, coding_of
 from relay.outbound.transfer import TransferResult
@@ -40,12 +41,11 @@ class Decoding:
     def _content(self, decoder: Decoder, deadline_s: float) -> bytes:
         """Decode a body; nearly all take one step. Raises Undecodable, and TimeoutError at the deadline."""
         decoder.step()
-        hub = gevent.get_hub()
         while not decoder.ended:
             if boot_time_s() >= deadline_s:
                 raise TimeoutError
             with self._one_step:
-                hub.wait(hub.loop.timer(0))  # after all sockets that are ready
+                let_others_run()
                 decoder.step()
             gevent.sleep(0)  # who waits for it has it before this greenlet is back
         return decoder.content
