@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from relay.answer.endpoint_answer import EndpointAnswer
+from relay.executor.large_work import run_in_thread_if_large
 from relay.invocation import Outcome, Sent
 from relay.outbound.transfer import TransferResult
 from relay.request.rendering import OutgoingRequest
@@ -34,8 +35,8 @@ class Sender:
         started_at_ms = time.time_ns() // 1_000_000
         started_ns = time.monotonic_ns()
         try:
-            if isinstance(prepared, OutgoingRequest):
-                prepared.sign(started_at_ms // 1000)
+            if isinstance(prepared, OutgoingRequest) and prepared.signing:
+                run_in_thread_if_large(len(prepared.body or b""), prepared.sign, started_at_ms // 1000)
             result = self._transport.perform(prepared, gate=gate, deadline_s=deadline_s, repeatable=repeatable)
         except Exception as fault:  # noqa: BLE001 - a fault of the relay must not hide whether the request was sent
             # The fault's text may quote the request.
