@@ -13,7 +13,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 #: Work on fewer bytes takes a few milliseconds at most, and ends sooner without a thread.
-LARGE_BYTES: Final = 64 * 1024
+LARGE_BYTES: Final = 24 * 1024  # fewer than hold the values from which on JSON is read by Python's slow parser
 #: Evaluating expressions takes about this many times as long as reading the data that they search.
 EVALUATING: Final = 32
 #: Making a mask takes about this many times as long as reading the texts that it hides.
