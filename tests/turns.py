@@ -26,10 +26,11 @@ def longest_hold_s(work: Callable[[], object], *, within_s: float) -> float:
     It is the processor time of that thread between two moments at which another thread ran, divided by how much slower
     the processor is now than when idle.
     """
-    return least(lambda: _longest_s(work) / _slowness(), wanted=within_s, tries=_TRIES)
+    return least(lambda: _longest_s(work) / slowness(), wanted=within_s, tries=_TRIES)
 
 
-def _slowness() -> float:
+def slowness() -> float:
+    """Return how many times slower the processor is now than when idle."""
     began_s = time.thread_time()
     json.loads(_REFERENCE)
     return max(1.0, (time.thread_time() - began_s) / _REFERENCE_S)

@@ -35,6 +35,7 @@ from tests.outbound import calling
 from tests.receivers import json_answer, receiver
 from tests.stretches import stretches
 from tests.timing import least
+from tests.turns import slowness
 from tests.unit.test_call_plans import apply, hook
 
 MAX_DELAY_S = 0.05
@@ -72,12 +73,12 @@ def steps(endpoint):
 
 
 def delay_s(step):
-    """Return the longest time for which the loop does nothing else while the step is made."""
+    """Return the longest time for which the loop does nothing else while the step is made, on an idle processor."""
 
     def measured():
         with stretches() as found:
             gevent.spawn(step).get()
-        return found.longest_s
+        return found.longest_s / slowness()
 
     return least(measured, wanted=MAX_DELAY_S)
 
