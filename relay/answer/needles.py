@@ -46,7 +46,7 @@ _PAIR_VALUE: Final = re.compile(r"=\"?([^\s\";,]+)")
 
 @dataclass(frozen=True, slots=True)
 class Needle:
-    """A text to hide. A ``whole`` one is also looked for in encoded form: hex, base64, every character escaped.
+    """A text to hide. A ``whole`` one is also looked for in hex and base64 whose letters have changed their case.
 
     Other needles are made of whole ones (a URL, of its authority and path) or parts of them, and need no such forms.
     """
@@ -76,14 +76,14 @@ def _with_cores(needles: Iterable[Needle]) -> list[Needle]:
 
 
 def forms_of(needle: Needle) -> set[bytes]:
-    """Return the forms in which a needle is looked for, lower-cased, in UTF-8.
+    """Return the forms in which a needle is looked for under all layers of encodings, lower-cased, in UTF-8.
 
-    They do not include the needle with only some characters escaped: such escapes are undone around its anchor.
+    They include those encodings that cannot be undone any more once the case of their letters was changed.
     """
     raw = _bytes_of(needle.text) if needle.raw is None else needle.raw
-    forms = {raw, raw.replace(b" ", b"+")}
+    forms = {raw, raw.replace(b" ", b"+"), raw.replace(b" ", b"_")}  # as forms and headers of mails write blanks
     if needle.whole:
-        forms |= {form.encode() for form in (*_all_escaped(needle.text), raw.hex(), *_base64_forms(raw))}
+        forms |= {form.encode() for form in (raw.hex(), *_base64_forms(raw))}
     return {form.lower() for form in forms}
 
 
@@ -172,15 +172,6 @@ def _bytes_of(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _all_escaped(text: str) -> Iterator[str]:
-    """Yield the text with every character escaped, in each kind of escape; these forms contain no anchor."""
-    yield "".join(f"%{byte:02x}" for byte in _bytes_of(text))
-    yield "".join(f"\\x{byte:02x}" for byte in _bytes_of(text))
-    yield "".join(f"\\u{unit}" for unit in text.encode("utf-16-be", "surrogatepass").hex(" ", -2).split())
-    yield "".join(f"&#{ord(character)};" for character in text)
-    yield "".join(f"&#x{ord(character):x};" for character in text)
-
-
 def _base64_forms(raw: bytes) -> set[str]:
     """Return the parts of the base64 text that do not depend on what surrounds it, for each of three alignments."""
     forms = set()
@@ -188,7 +179,4 @@ def _base64_forms(raw: bytes) -> set[str]:
         encoded = b64encode(bytes(before) + raw).decode("ascii")
         stable = encoded[(8 * before + 5) // 6 : 8 * (before + len(raw)) // 6]
         forms |= {stable, stable.translate(str.maketrans("+/", "-_"))}
-        plus_escaped = stable.replace("+", "%2b")
-        forms |= {stable.replace("/", "\\/"), plus_escaped}
-        forms |= {stable.replace("/", "%2f"), plus_escaped.replace("/", "%2f")}
     return forms

@@ -13,6 +13,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from relay.answer.media import content_type_of, text_of
+from relay.answer.search import TooMuchWork
 from relay.invocation import MEANINGS, Outcome
 from relay.text import gradual_json
 from relay.text.media_types import BYTES_TYPE
@@ -70,11 +71,14 @@ def hide(body: AnswerBody, mask: Mask) -> tuple[Any, int] | None:
 
     Returns None if the body is bytes and the mask finds something: bytes cannot be masked without breaking them.
     """
-    if body.text is not None:
-        return _masked_json(body.data, body.text, mask) if body.is_json else mask.text(body.text)
     if not body.raw:
         return None, 0
-    if mask.hits(body.raw):
+    try:
+        if body.text is not None:
+            return _masked_json(body.data, body.text, mask) if body.is_json else mask.text(body.text)
+        if mask.hits(body.raw, is_text=False):
+            return None
+    except TooMuchWork:
         return None
     essence = body.content_type.essence
     if essence is not None and mask.text(essence)[1]:
@@ -118,14 +122,17 @@ def _masked_json(value: Any, text: str, mask: Mask) -> tuple[Any, int]:
     written. If that still contains one (a secret that spans several strings), it is masked and returned as text.
     """
     raw = text.encode()
-    if "\\" not in text and not mask.hides_numbers and not mask.suspects(raw):
-        return value, 0
+    if "\\" in text:
+        shows = mask.shows(raw)
+    else:
+        shows = mask.hits(raw) > 0
+        if not shows and not mask.hides_numbers:
+            return value, 0
     value, masked = mask.value(value)
-    if mask.shows(raw):
-        written = _dump(value)
-        if mask.shows(written):
-            as_text, left = mask.text(written.decode())
-            return as_text, masked + left
+    if shows:
+        written, left = mask.text(_dump(value).decode())
+        if left:
+            return written, masked + left
     return value, masked
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: How many masks are kept that also hide what chains have found; a chain's steps share one for each webhook.
 MAX_STEP_MASKS: Final = 256
+#: Undoing encodings may take this many times as long as reading the same bytes.
+_HIDING: Final = 32
 
 
 class Reading(NamedTuple):
@@ -96,7 +98,7 @@ class AnswerReader:
 
 def _hidden(result: Result, body: AnswerBody, mask: Mask) -> Reading:
     """Hide what the mask finds in the result. Bytes cannot be masked: if they contain a secret, they are refused."""
-    hidden = run_in_thread_if_large(len(body.raw), hide, body, mask)
+    hidden = run_in_thread_if_large(_HIDING * len(body.raw), hide, body, mask)
     if hidden is None:
         return _failed(Outcome.ANSWER_REJECTED)._replace(masked=1)
     data, masked = hidden

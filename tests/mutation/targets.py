@@ -16,7 +16,11 @@ _SCRIPTS = tuple(
         "tests/contract/test_room.py tests/contract/test_replays.py tests/contract/test_forgetting.py",
     )
 )
-_MASKING = ("tests/unit/test_results.py tests/unit/test_echoes.py", "tests/unit/test_masking.py")
+_MASKING = (
+    "tests/unit/test_results.py tests/unit/test_echoes.py",
+    "tests/unit/test_encodings.py",
+    "tests/unit/test_masking.py",
+)
 _PYTHON = {
     "relay/registration/retrying.py": ("tests/unit/test_retrying.py",),
     "relay/outbound/gate.py": ("tests/unit/test_gate.py",),
@@ -25,9 +29,10 @@ _PYTHON = {
     "relay/process/loops.py": ("tests/unit/test_loops.py",),
     "relay/answer/needles.py": _MASKING,
     "relay/answer/masking.py": _MASKING,
-    "relay/answer/forms.py": ("tests/unit/test_forms.py", *_MASKING),
-    "relay/answer/fillers.py": ("tests/unit/test_fillers.py", *_MASKING),
-    "relay/answer/unescaping.py": ("tests/unit/test_unescaping.py", *_MASKING),
+    "relay/answer/search.py": _MASKING,
+    "relay/answer/escapes.py": _MASKING,
+    "relay/answer/packings.py": _MASKING,
+    "relay/answer/decoded_text.py": _MASKING,
     "relay/answer/results.py": _MASKING,
     "relay/text/expressions.py": ("tests/unit/test_expressions.py",),
     "relay/executor/group_queue.py": _EXECUTOR,

@@ -123,7 +123,7 @@ def test_no_base64_whose_signs_are_escaped_is_left(escape):
     shown = base64.b64encode(secret.encode()).decode().replace(*escape)
     assert shown != base64.b64encode(secret.encode()).decode()
     masked, count = mask_for(secret).text(f"<{shown}>")
-    assert (masked, count) == (f"<{REPLACEMENT}4=>", 1)  # the last character also encodes what would follow it
+    assert (masked, count) == (f"<{REPLACEMENT}=>", 1)
 
 
 def _lenient_b64decode(text: str) -> bytes:
@@ -191,14 +191,6 @@ def test_letters_and_digits_are_hidden_alone_from_sixteen_on(length, hidden):
 def test_a_segment_of_letters_and_digits_is_hidden_alone_from_twelve_on(length, hidden):
     segment = "ab-1cd-2ef-3g"[:length]
     assert mask_of(endpoint=Endpoint("https", "a.io", 443, f"/in/{segment}/x")).text(f"<{segment}>")[1] == hidden
-
-
-@pytest.mark.parametrize(
-    ("secret", "everywhere"), [("abc/def/ghi", True), ("abcd/ef/ghi", False), ("a/abcde/f", False)]
-)
-def test_escapes_are_looked_for_everywhere_where_no_run_of_four_characters_leads_to_them(secret, everywhere):
-    assert mask_for(secret).suspects(b"%") == everywhere
-    assert mask_for(secret).suspects(secret.replace("/", "%2f").encode())
 
 
 def test_what_is_shorter_than_eight_characters_is_not_looked_for():
@@ -304,14 +296,12 @@ def test_an_ip_address_is_hidden_under_escapes_of_what_follows_it():
         "http://127.0.0.1:8080/in?v=1",
     ):
         assert mask.text(f"at {shown}") == (f"at {REPLACEMENT}", 1)
-    assert not mask.suspects(b'{"an":"ordinary % answer & so on"}')
 
 
 def test_a_secret_without_anything_to_anchor_at_is_found_under_escapes_too():
     mask = mask_for("a/b/c/d/e")
     assert mask.text("x%20a%2Fb%2Fc%2Fd%2Fe%20y") == (f"x%20{REPLACEMENT}%20y", 1)
-    assert mask.suspects(b"%")
-    assert not mask.suspects(b"nothing escaped")
+    assert mask.text("nothing escaped") == ("nothing escaped", 0)
 
 
 def test_an_answer_that_is_nothing_but_hits_is_hidden_whole():
@@ -338,8 +328,7 @@ def test_a_form_that_follows_the_start_of_an_anchor_still_shows():
 
 
 def test_bytes_are_searched_as_they_are():
-    assert mask_for("abcdefgh").raw(b"\xff\x00abcdefgh\xfe") == (b"\xff\x00" + REPLACEMENT.encode() + b"\xfe", 1)
-    assert mask_for("abcdefgh").hits(b"\xff\x00ABCDEFGH\xfe") == 1
+    assert mask_for("abcdefgh").hits(b"\xff\x00ABCDEFGH\xfe", is_text=False) == 1
 
 
 def test_half_a_surrogate_pair_is_no_obstacle():
@@ -353,7 +342,7 @@ def test_a_secret_that_is_part_of_the_replacement_does_not_make_every_answer_a_h
 
 def test_a_target_without_anything_to_hide_hides_nothing():
     mask = mask_of(endpoint=Endpoint("https", "a.io", 443, "/"), reveal_url=True)
-    assert mask.raw(b"anything") == (b"anything", 0)
+    assert mask.hits(b"anything") == 0
     assert mask.value({"any": "thing"}) == ({"any": "thing"}, 0)
 
 
