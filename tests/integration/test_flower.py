@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from base64 import b64decode
 from contextlib import contextmanager
 
 import pytest
@@ -15,8 +14,7 @@ import requests
 
 from bench.ports import free_port
 from relay.invocation import State
-from relay.queue import LANES, make_app
-from relay.settings import Settings
+from relay.queue import LANES
 from relay.up.processes import flower
 from tests.forked_processes import ROOT
 from tests.integration.worker_harness import hook, worker_harness
