@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.chaos.faults import Fault
 
 #: Faults that can make a worker lose its lease: its own, and those of the server, which keep it from settling.
-LEASE_FAULTS = ("worker", "server", "connections", "power", "primary", "slot", "network")
+LEASE_FAULTS = ("worker", "server", "connections", "power", "primary", "replica", "slot", "network")
 SETTLE_SLACK_MS = 2_000  # after a fault's end, until all processes have reconnected
 MAX_LOSSES = 3
 SHOWN = 3  # how many changes to show

@@ -101,7 +101,7 @@ def test_a_lost_message_of_any_partition_is_found_by_one_sweep(store, client):
     store.accept(news, [])
     for new in news:
         client.zadd(KEYS.due_queued("bulk", KEYS.partition_of(new.plugin)), {new.reference_id: 1})
-    ready = store.sweep(["bulk"], limit=100)
+    ready = store.sweep(limit=100)
     assert {ref for ref, _ in ready} == {new.reference_id for new in news}
 
 
@@ -132,7 +132,7 @@ def test_listings_counts_and_backlog_are_of_all_partitions(store, client):
     measures = Measures(client, KEYS)
     measures.count_everything()
     assert all(measures.totals(plugin)["hook", "accepted"] == 1 for plugin in PLUGINS)
-    store.sweep(LANES, limit=10)
+    store.sweep(limit=10)
     assert measures.sweeps().sweeps == 16
 
 

@@ -18,6 +18,7 @@ from relay.reference_id import new_reference_id
 from relay.registration.document import read_registrations
 from relay.settings import Settings
 from relay.store import partitions
+from relay.store.functions import load_into
 from relay.telemetry import log
 from relay.vault import Vault
 from tests.executor.faulty_parts import Faults, FaultyLanes, FaultyLog, FaultyRedis, SteppedRedis
@@ -69,7 +70,7 @@ class OneWorker:
         self.operators = runtime.cli_runtime(self.settings)
         # The operators' client does not fail.
         self.operators.client = SteppedRedis.from_url(server.url, driver_info=None)
-        self.operators.store._scripts.load()
+        load_into(self.operators.client)
         self.begin()
 
     def begin(self):

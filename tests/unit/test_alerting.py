@@ -224,8 +224,12 @@ def test_the_settings_say_who_is_told():
     assert AlertRules.of(Settings.from_environ(needed | told)) == RULES
 
 
+class Part:
+    """Any part of a process."""
+
+
 def test_a_process_looks_at_what_it_is_made_of(site):
-    parts = {name: object() for name in ("registry", "measures", "policies", "backlog", "workers", "client")}
+    parts = {name: Part() for name in ("registry", "measures", "policies", "backlog", "workers", "client")}
     told = {"RELAY_REDIS_URL": "redis://127.0.0.1/0", "RELAY_ALERTS": "ops/on-alert"}
     alerting = Alerting.of(SimpleNamespace(**parts, dispatcher=site, settings=Settings.from_environ(told)))
     assert alerting._watched == AlertSources(*[parts[name] for name in list(parts)[:5]])

@@ -28,7 +28,7 @@ from relay.answer.masking import REPLACEMENT, Mask
 from relay.answer.results import hide, read_body
 from relay.invocation import Outcome, Sent
 from tests.encoders import ENCODERS, can_be_undone
-from tests.tools import require_node
+from tests.tools import require
 from tests.unit.test_masking import mask_for
 
 LETTERS = string.ascii_letters + string.digits
@@ -223,7 +223,7 @@ console.log(JSON.stringify({
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_what_serializers_of_node_write_shows_no_secret(secret):
-    ran = subprocess.run([require_node(), "-e", OF_NODE, secret], capture_output=True, check=True, timeout=120)
+    ran = subprocess.run([require("node"), "-e", OF_NODE, secret], capture_output=True, check=True, timeout=120)
     written = json.loads(ran.stdout)
     assert len(written) > 20
     for name, text in written.items():

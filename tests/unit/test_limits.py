@@ -408,6 +408,9 @@ _OTHERS = {
     "MAX_PEM_LENGTH": "tests/unit/test_credential_registration.py",
     "MAX_TOKEN_LENGTH": "tests/unit/test_oauth.py",
     "MAX_WORDS": "of one parameter: above",
+    "MAX_BYTES": "of what one step of decoding gives: tests/unit/test_content_coding.py",
+    "MAX_OVERLAP_BYTES": "of slices that are searched: tests/unit/test_encodings.py",
+    "_MOST_UNCONFIRMED": "of notices that are kept",
     "MOST_PARTITIONS": "of relay partitions divide: tests/unit/test_cli_partitions.py",
     "_MOST_HELD": "of ports: tests/unit/test_ports.py",
 }

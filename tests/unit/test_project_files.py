@@ -110,11 +110,15 @@ def test_only_workers_and_commands_have_a_way_out():
     networks = COMPOSE["networks"]
     ways_out = {name for name, about in networks.items() if not about.get("internal") and not is_one_way(about)}
     assert ways_out == {"outside"}
-    out = {name for name, service in SERVICES.items() if "outside" in service["networks"]}
+    services = {name: service for name, service in SERVICES.items() if "network_mode" not in service}
+    assert {name: service["network_mode"] for name, service in SERVICES.items() if name not in services} == {
+        "proxy": "service:api"  # it shares the API's
+    }
+    out = {name for name, service in services.items() if "outside" in service["networks"]}
     assert out == {"worker_interactive", "worker_bulk", "relay"}
-    assert all("inside" in service["networks"] for service in SERVICES.values())
-    published = {name for name, service in SERVICES.items() if service.get("ports")}
-    assert {name for name, service in SERVICES.items() if "published" in service["networks"]} == published
+    assert all("inside" in service["networks"] for service in services.values())
+    published = {name for name, service in services.items() if service.get("ports")}
+    assert {name for name, service in services.items() if "published" in service["networks"]} == published
     bridge = networks["outside"]["driver_opts"]["com.docker.network.bridge.name"]
     assert f'iifname != "{bridge}" accept' in (ROOT / "deploy" / "egress" / "docker.nft").read_text()
 

@@ -184,7 +184,8 @@ def test_every_setting_describes_itself():
         assert about.name.startswith("RELAY_")
         assert about.description.endswith(".")
         assert about.secret == (
-            isinstance(getattr(settings(), field), Secret) or field.endswith(("_keys", "_auth", "_proxy", "audit_key"))
+            isinstance(getattr(settings(), field), Secret)
+            or field.endswith(("_keys", "_auth", "egress_proxy", "audit_key"))
         )
 
 
