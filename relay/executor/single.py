@@ -37,15 +37,17 @@ def run_once(
 
     A call that is not final then, because it is parked or due for a retry, is cancelled: no worker may send it later.
     """
-    counts = executor.run([reference_id])
-    until_s = boot_time_s() + timeout_s + _SPARE_S
-    invocation = store.find(reference_id)
-    while counts["started"] and invocation.state in {State.QUEUED, State.SENDING} and boot_time_s() < until_s:
-        gevent.sleep(_LOOK_S)
+    try:
+        counts = executor.run([reference_id])
+        until_s = boot_time_s() + timeout_s + _SPARE_S
         invocation = store.find(reference_id)
-    if not invocation.state.final:
-        with suppress(Conflict):  # a worker has taken it, or it has ended
-            publish(store.cancel(reference_id))
-        invocation = store.find(reference_id)
-    executor.drain(_STOP_S)
+        while counts["started"] and invocation.state in {State.QUEUED, State.SENDING} and boot_time_s() < until_s:
+            gevent.sleep(_LOOK_S)
+            invocation = store.find(reference_id)
+        if not invocation.state.final:
+            with suppress(Conflict):  # a worker has taken it, or it has ended
+                publish(store.cancel(reference_id))
+            invocation = store.find(reference_id)
+    finally:
+        executor.drain(_STOP_S)  # also after an error: nothing may be sent once this process has given up
     return invocation
