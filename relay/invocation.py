@@ -37,6 +37,20 @@ class State(StrEnum):
         return self in FINAL
 
 
+class OwnCaller(StrEnum):
+    """The callers of calls that the relay itself makes; others are the id of an API key, or `cli`.
+
+    Such a call may call a hidden webhook; neither it nor its steps and replays have a callback.
+    """
+
+    CALLBACK = "callback"
+    ALERT = "alert"
+
+
+#: Their values, as records and requests have them.
+OWN_CALLERS: Final = frozenset(OwnCaller)
+
+
 def is_error(state: str, given: bool | None) -> bool:
     """Return whether a final record's result is an error: as the record says, otherwise unless it was delivered."""
     return state != State.DELIVERED if given is None else given

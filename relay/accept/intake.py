@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay.chains import pins_of
 from relay.errors import BadParameter, NotFound, RelayError, RequestRejected, WebhookNotRegistered
-from relay.invocation import Outcome, Purpose
+from relay.invocation import OWN_CALLERS, Outcome, Purpose
 from relay.request.delay import delay_ms
 from relay.request.trigger import Trigger, check
 from relay.store.acceptance import Idempotency, NewInvocation
@@ -38,8 +38,11 @@ class TriggerRequest:
     waiter: str | None = None  # the API process to tell when it ends
     idempotency_key: str | None = field(default=None, repr=False)
     traceparent: str | None = None
-    #: Made by the relay itself (a callback, an alert): it may call a hidden webhook, and its end makes no callback.
-    is_own: bool = False
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the relay itself makes it: it may call a hidden webhook."""
+        return self.caller in OWN_CALLERS
 
     @property
     def lane(self) -> str:
@@ -111,7 +114,7 @@ class Intake:
             traceparent=call.traceparent,
             idempotency=idempotency,  # a key that was used before still names its first invocation
             refusal=Outcome.WEBHOOK_NOT_REGISTERED if unknown else Outcome.REQUEST_REJECTED,
-            callback="" if call.is_own else callback or "",
+            callback=callback or "",
         )
         return CheckedTrigger(call, new, error)
 
@@ -160,7 +163,7 @@ class Intake:
             pins=pins,
             max_age_ms=shape.max_age_ms,
             delay_ms=delay,
-            callback="" if call.is_own else shape.callback or "",
+            callback=shape.callback or "",
         )
 
     def _pins(self, plugin: str, shape: Shape) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from relay.invocation import OWN_CALLERS
 from relay.queue import GROUP_IDS, LANES, REPLAYS
 from relay.registration.steps import MAX_CHAIN_TIMEOUT_S
 
@@ -15,10 +16,12 @@ _CHAIN_KEPT_MS: Final = 4 * MAX_CHAIN_TIMEOUT_S * 1_000
 
 def lua_constants() -> str:
     """Return the Lua source of the constants."""
+    own = ", ".join(f"{caller} = true" for caller in sorted(OWN_CALLERS))
     lanes = ", ".join(f"'{lane}'" for lane in LANES)
     return "\n".join(
         (
             f"local LANES = {{ {lanes} }}",
+            f"local OWN_CALLERS = {{ {own} }}",
             f"local JOB_LANE = '{REPLAYS}'",
             f"local GROUP_IDS = {GROUP_IDS}",
             f"local MOST_HOPS = {MOST_HOPS}",

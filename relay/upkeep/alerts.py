@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from relay.accept.intake import TriggerRequest
 from relay.errors import Refused
+from relay.invocation import OwnCaller
 from relay.queue import LANES
 from relay.reference_id import reference_id_about
 from relay.store.alerts import Alerts, Condition
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from relay.store.registry import Registry
     from relay.store.workers import Workers
 
-#: The caller in the records of alert calls, where other calls have the id of their API key.
-CALLER: Final = "alert"
 #: The share of failures counts over this many minutes, and only if at least this many calls ended in them.
 WINDOW_MINUTES: Final = 5
 FEWEST_ENDS: Final = 10
@@ -152,5 +151,5 @@ def _call(rules: AlertRules, change: AlertChange, *, awaited: bool) -> TriggerRe
         **change.detail,
     }
     reference_id = reference_id_about(f"alert {change.change_id}", change.at_ms, rules.plugin)
-    about = (rules.plugin, rules.webhook_id, {"data": data}, reference_id, CALLER)
-    return TriggerRequest(*about, awaited=awaited, is_own=True)  # through a lane that has a worker
+    about = (rules.plugin, rules.webhook_id, {"data": data}, reference_id, OwnCaller.ALERT)
+    return TriggerRequest(*about, awaited=awaited)  # through a lane that has a worker

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from relay.accept.intake import TriggerRequest
 from relay.errors import NotFound, Refused, VaultError
+from relay.invocation import OwnCaller
 from relay.reference_id import reference_id_about
 from relay.telemetry.log import Event, event
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from relay.store.callbacks import Callbacks, End
     from relay.store.registry import Registry
 
-#: The caller in the records of callbacks, where other calls have the id of their API key.
-CALLER: Final = "callback"
 #: How many ends one script takes.
 PIECE: Final = 100
 #: How long, in seconds, one sweep goes on telling callbacks.
@@ -80,4 +79,4 @@ class CallbackSender:
 def _call(end: End) -> TriggerRequest:
     data = {"referenceId": end.reference_id, "status": end.status, "error": end.error}
     reference_id = reference_id_about(f"callback {end.reference_id}", end.finished_at_ms, end.plugin)
-    return TriggerRequest(end.plugin, end.callback, {"data": data}, reference_id, CALLER, is_own=True)
+    return TriggerRequest(end.plugin, end.callback, {"data": data}, reference_id, OwnCaller.CALLBACK)

@@ -340,3 +340,9 @@ def test_the_trigger_of_a_paused_chain_is_read_for_its_steps_and_the_chain_itsel
     ledger.policies.pause("acme", "hook")
     (parent,) = ledger.store.read([chain.ref])
     assert (parent.full, parent.payload) == (True, b"\x01sealed")
+
+
+@pytest.mark.parametrize(("caller", "callback"), [("k1", b"ended"), ("callback", None), ("alert", None)])
+def test_steps_of_what_the_relay_itself_called_have_no_callback(ledger, caller, callback):
+    (step,) = Chain(ledger, caller=caller).begun(callback="ended")
+    assert ledger.client.hget(KEYS.record(step), "callback") == callback

@@ -13,7 +13,7 @@ from relay.store import replay_runs
 from relay.store.listing import Filter, OutcomeGroups
 from relay.store.replay_runs import NewReplay, ReplayVerdict, Tally
 from relay.store.replays import ReplayState
-from relay.store.transitions import NewStep, NextStep
+from relay.store.transitions import Advance, NewStep, NextStep
 from tests.contract.ledger import LIMITS, Ledger
 from tests.contract.replay_harness import DAY_MS, FAILED, ReplayHarness
 from tests.store_keys import KEYS
@@ -180,6 +180,23 @@ def test_a_replay_is_a_new_record_made_by_todays_registration(harness):
     (published,) = harness.ledger.store.read([new])
     assert published.payload == b"\x02\x01sealed"
     assert harness.client.hget(KEYS.pending(), "count") == b"1"
+
+
+@pytest.mark.parametrize("caller", ["callback", "alert"])
+def test_a_replay_of_what_the_relay_itself_called_has_no_callback_and_no_replay_of_it_has(harness, caller):
+    harness.ended(caller=caller)
+    other = harness.ended()
+    for _ in range(2):
+        job = harness.start()
+        place, news = harness.brought(job)
+        news = [replace(new, callback="ended") for new in news]
+        harness.runs.create(job.replay_id, harness.take(job), place, news)
+        made = {harness.record(ref).replay_of: KEYS.record(ref) for ref in harness.made(job)}
+        callbacks = {original: harness.client.hget(key, "callback") for original, key in made.items()}
+        assert sorted(callbacks.values(), key=bool) == [None, b"ended"]
+        assert callbacks[other] == b"ended"
+        harness.send(harness.made(job), status=503)
+        (other,) = (ref for ref in harness.made(job) if harness.record(ref).replay_of == other)
 
 
 def test_an_original_whose_webhook_is_gone_ends_rejected_in_the_report(harness):
@@ -532,6 +549,61 @@ def test_a_chain_that_waited_for_its_job_has_its_whole_time_before_it(harness):
     assert harness.ledger.store.claim([new.reference_id], "t1").parked == {new.reference_id}
     harness.replays.resume("acme", job.replay_id)
     assert harness.ledger.store.claim([new.reference_id], "t2").granted == {new.reference_id}
+
+
+def paused_chain(harness):
+    """Return a job's chain that no worker has claimed yet, and the job, which is paused then."""
+    parent, token = harness.ledger.claimed(pins="{}", repeatable=True)
+    harness.settle(parent, token)
+    job = harness.start()
+    new = NewReplay(new_reference_id(), 1, 20_000, True, b"\x02", "{}")
+    harness.runs.create(job.replay_id, harness.take(job), 0, [new])
+    return job, new.reference_id
+
+
+def first_step(parent, token):
+    step = NewStep(new_reference_id(), "hook", 1, 20_000, repeatable=True, payload=b"\x01s", request_bytes=1)
+    return NextStep(parent, token, 0, [step])
+
+
+@pytest.mark.parametrize("held_by_webhook", [False, True])
+def test_a_chain_that_nobody_claimed_while_its_job_was_paused_has_its_whole_time_too(harness, held_by_webhook):
+    job, chain = paused_chain(harness)
+    if held_by_webhook:
+        harness.ledger.policies.pause("acme", "hook")
+        assert harness.ledger.store.claim([chain], "t0").parked == {chain}
+    harness.replays.pause("acme", job.replay_id)
+    harness.client.hset(KEYS.record(chain), "deadline", 1)
+    harness.ledger.look_at_ages()
+    assert harness.ledger.store.expire(limit=100)[0] == 0
+    harness.replays.resume("acme", job.replay_id)
+    assert len(list(harness.ledger.policies.resume("acme", "hook"))) == held_by_webhook
+    assert harness.ledger.store.claim([chain], "t1").granted == {chain}
+
+
+@pytest.mark.parametrize("is_repeated", [False, True])
+def test_a_chain_that_was_claimed_and_has_not_begun_when_its_job_is_paused_waits_for_the_resume(harness, is_repeated):
+    job, chain = paused_chain(harness)
+    assert harness.ledger.store.claim([chain], "t1").granted == {chain}
+    harness.replays.pause("acme", job.replay_id)
+    harness.client.hset(KEYS.record(chain), "deadline", 1)
+    for _ in range(1 + is_repeated):  # the first reply may be lost
+        advanced = harness.ledger.store.advance([first_step(chain, "t1")])
+        assert advanced.ready == ()
+    assert harness.client.llen(KEYS.steps(chain)) == 0
+    assert harness.record(chain).state is State.QUEUED
+    assert harness.client.zscore(KEYS.due_queued("replay"), chain) is not None
+    assert harness.client.zcard(KEYS.running("acme", "hook")) == 0
+    assert harness.ledger.store.claim([chain], "t2").parked == {chain}
+    harness.published.clear()
+    harness.replays.resume("acme", job.replay_id)
+    assert (chain, "replay") in harness.published
+    assert harness.ledger.store.claim([chain], "t3").granted == {chain}
+    assert harness.ledger.store.advance([first_step(chain, "t3")]).verdicts == (Advance.ADVANCED,)
+    harness.replays.pause("acme", job.replay_id)  # it has begun, so that it goes on
+    (step,) = harness.client.lrange(KEYS.steps(chain), 0, -1)
+    assert harness.send([step.decode()]) == {step.decode()}
+    assert harness.ledger.store.claim([chain], "t4").granted == {chain}
 
 
 def test_cancelling_stops_what_was_not_sent_and_skips_the_rest(harness):

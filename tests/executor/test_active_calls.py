@@ -189,7 +189,13 @@ class Advances:
 
 @pytest.mark.parametrize(
     ("verdict", "ends"),
-    [(Advance.ADVANCED, False), (Advance.LATE, False), (Advance.ENDED, False), (Advance.TOO_MANY, True)],
+    [
+        (Advance.ADVANCED, False),
+        (Advance.LATE, False),
+        (Advance.ENDED, False),
+        (Advance.PAUSED, False),
+        (Advance.TOO_MANY, True),
+    ],
 )
 def test_a_chain_that_may_make_no_more_steps_ends_and_any_other_waits_for_its_step(verdict, ends):
     store, slots = Advances(verdict), Slots(1)

@@ -10,8 +10,10 @@ import pytest
 
 from relay.errors import Conflict, DocumentError, RequestRejected
 from relay.invocation import State
+from relay.replay.planning import Request
 from relay.store.callbacks import HOLD_MS
 from relay.store.listing import Filter
+from relay.store.replays import ReplayState
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import answer, closed_port, json_answer, receiver
 from tests.store_keys import KEYS
@@ -46,6 +48,10 @@ def register(harness, told, url, **fields):
 
 def nothing_is_to_be_told(harness):
     return harness.runtime.client.zcard(b"relay:{0}:callbacks") == 0
+
+
+def replay_state(harness, job):
+    return harness.runtime.replays.get("acme", job.replay_id).state
 
 
 def bodies(told, count):
@@ -99,6 +105,26 @@ def test_a_callback_that_fails_is_told_to_nobody(harness):
         harness.final(harness.trigger())
         told.wait_for(2, BUSY_S)
         assert len(list(harness.runtime.listing.every("acme", Filter(caller="callback")))) == len(before) + 1
+
+
+def test_a_replay_of_a_callbacks_call_is_told_to_nobody_although_its_webhook_has_a_callback_by_now(harness):
+    with receiver(OK) as endpoint, receiver(answer(500)) as told, receiver(OK) as other:
+        register(harness, told, endpoint.url)
+        harness.trigger()
+        told.wait_for(1, BUSY_S)
+        callback = harness.final(told.requests[0].header("webhook-id"))
+        wait_until(lambda: nothing_is_to_be_told(harness), BUSY_S)
+        harness.register(hook(endpoint.url))  # nobody names `ended` any more, so that it may have a callback of its own
+        ended = {"id": "ended", "url": told.url, "method": "POST", "callback": "other"}
+        harness.register({"id": "other", "url": other.url, "method": "POST"}, ended)
+        for _ in range(2):  # the second is a replay of the replay
+            wanted = Request(reference_ids=[callback.reference_id])
+            job = harness.runtime.replays.start("acme", wanted, caller="k9")
+            wait_until(lambda job=job: replay_state(harness, job) is ReplayState.DONE, BUSY_S)
+            (callback,) = harness.runtime.listing.every("acme", Filter(replay=job.replay_id))
+            assert (callback.caller, callback.error) == ("callback", True)
+        assert nothing_is_to_be_told(harness)
+        assert other.requests == []
 
 
 def test_many_ends_are_told_of_once_each_with_two_workers(harness, told):

@@ -7,11 +7,12 @@
 --       token  parent's reference id  number of the step  texts that the chain hides in the step's answers, sealed
 --       m, then m times: ref webhook revision timeout_ms repeatable payload requestBytes chain pins age_ms callback
 -- Returns {per parent: advanced, late (another worker has the parent, or it is final), ended (its deadline has passed,
---          or a chain above it is over), or too_many (nothing was created; the parent stays in `sending`),
+--          or a chain above it is over), paused (its replay job is, and it has not begun: it waits for the resume), or
+--          too_many (nothing was created; the parent stays in `sending`),
 --          ready: ref, lane, ..., rows (include/rows.lua) of the first of these}
 --
 -- Idempotent: a step that exists is not created again. A parent whose step exists and has ended is made ready.
--- needs: alarms, clock, effects, finish, places, record, rows, steps
+-- needs: alarms, clock, conclude, effects, finish, jobs, places, record, rows, steps
 -- record read_parent: state callback token lastToken plugin webhook requestBytes waiters parked parent chain lane
 --   caller traceparent step open root deadline createdAt replay
 -- values read_made: made
@@ -73,6 +74,13 @@ local function wait_for_steps(p, token, step, open)
   end
 end
 
+-- Gives a parent back that waits for its replay job.
+local function put_back(p, token)
+  redis.call('HSET', KEY.record(p.ref), 'state', 'queued', 'token', '', 'lastToken', token, 'leaseEnd', '', 'losses', '0')
+  leave_place(webhook_of(p.plugin, p.webhook), p.ref)
+  wait_for_job(p)
+end
+
 -- For a call that has been advanced before, with a reply that was lost.
 local function advanced_before(p)
   if FINAL[p.state] then return 'ended' end
@@ -90,6 +98,10 @@ local function advance(token, parent_ref, step, secrets, count, at)
   if not p then return 'late' end
   if ended_with(p, token) then return advanced_before(p) end
   if p.state ~= 'sending' or p.token ~= token then return 'late' end
+  if steered_by(p) == 'paused' then
+    put_back(p, token)
+    return 'paused'
+  end
   if number(p.deadline) <= now then
     finish(p, { state = 'unreachable', outcome = 'chain_timeout', status = '0', error = '1', result = '', token = token })
     cancel_steps(parent_ref)

@@ -15,7 +15,7 @@
 -- Idempotent: the same token is granted the same calls again, and leaseEnd does not move. A lost worker's token does
 -- not become lastToken, so that its answer, should it still come, is late. A call that was parked although it might go
 -- records the claim that parked it (parker): if that claim is repeated, it returns the call as ready again.
--- needs: alarms, clock, conclude, finish, places, record
+-- needs: alarms, clock, conclude, finish, jobs, places, record
 -- record read_claimable: state callback token leaseEnd notBefore plugin webhook timeout repeatable losses attempts
 --   requestBytes waiters lastToken parked parker createdAt lane chain deadline parent replay step endBy root
 -- values read_plain: state plugin webhook timeout lane createdAt attempts parked replay endBy notBefore root
@@ -85,8 +85,7 @@ local function admit(r, w)
   return 'parked', r.state
 end
 
--- Applies the state of its replay job to a call that has not been sent. While the job is paused the call waits in the
--- job's own set, so that it is not ahead of live calls in the webhook's set.
+-- Applies the state of its replay job to a call that has not been sent.
 local function stopped_by_job(r, w)
   local state = steered_by(r)
   if state == 'cancelled' then return stop(r, 'cancelled', '') end
@@ -103,9 +102,7 @@ local function stopped_by_job(r, w)
     wake_one_at_end(w)
   end
   if r.parked == '1' then unpark_unsent(w, r.ref) end
-  redis.call('ZADD', KEY.replay_parked(r.replay), r.createdAt, r.ref)
-  redis.call('HSET', KEY.record(r.ref), 'parked', 'job')
-  alarm_queued(r.ref, r.lane, now + PARKED_ALARM)
+  wait_for_job(r)
   return 'parked', r.state
 end
 

@@ -55,7 +55,8 @@ end
 
 local function create(new, r, last)
   new.plugin, new.webhook, new.lane, new.requestBytes = r.plugin, r.webhook, JOB_LANE, r.requestBytes
-  new.caller, new.traceparent, new.waiter, new.replay, new.replay_of = job.caller, '', '', id, r.ref
+  new.caller = OWN_CALLERS[r.caller] and r.caller or job.caller
+  new.traceparent, new.waiter, new.replay, new.replay_of = '', '', id, r.ref
   redis.call('ZADD', KEY.due_queued(JOB_LANE), int(now + grace), new.ref) -- first: see to it that it is run
   if new.revision == '' then new.revision, new.timeout, new.repeatable = '0', r.timeout, r.repeatable end
   write_record(new, 'queued')

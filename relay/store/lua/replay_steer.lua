@@ -9,7 +9,7 @@
 -- Idempotent except for the audit entry: a job that is already in that state stays in it, and is answered as the first
 -- time.
 -- needs: audit, clock, finish, jobs, places, record, steps, tallies
--- record read_held: state chain timeout lane plugin webhook endBy
+-- record read_held: state chain timeout lane plugin webhook endBy step
 -- values read_step: step
 
 grace_from(1)
@@ -27,15 +27,19 @@ local function pause()
   job_alarm_off(id)
 end
 
--- Makes a held call ready. A chain gets its full time again, counted from now.
+-- Gives a chain that has not begun its full time again, counted from now, whether or not a worker has seen it since.
+local function give_time(ref)
+  local r = read_held(ref)
+  if not r or FINAL[r.state] or r.chain ~= '1' or r.step ~= '-1' then return end
+  r.deadline = int(now + tonumber(r.timeout))
+  redis.call('HSET', KEY.record(ref), 'deadline', r.deadline)
+  tally_open(tally_of(r.plugin, r.webhook), ref, ends_by(r))
+end
+
+-- Makes a held call ready.
 local function let_go(ref)
   local r = read_held(ref)
   if not r or FINAL[r.state] then return end
-  if r.chain == '1' then
-    r.deadline = int(now + tonumber(r.timeout))
-    redis.call('HSET', KEY.record(ref), 'deadline', r.deadline)
-    tally_open(tally_of(r.plugin, r.webhook), ref, ends_by(r))
-  end
   redis.call('HSET', KEY.record(ref), 'parked', '')
   make_ready(ref, r.lane)
 end
@@ -43,6 +47,7 @@ end
 local function resume()
   job_wake(id) -- first: the job must not be running without an alarm
   redis.call('HSET', KEY.replay(id), 'state', 'running')
+  for _, ref in ipairs(redis.call('SMEMBERS', KEY.replay_open(id))) do give_time(ref) end
   for _, ref in ipairs(redis.call('ZRANGE', KEY.replay_parked(id), 0, -1)) do let_go(ref) end
   redis.call('DEL', KEY.replay_parked(id))
 end

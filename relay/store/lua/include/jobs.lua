@@ -2,7 +2,7 @@
 --
 -- A running job has an alarm in `due_running`, and a holder with a lease like a call's. In alarms and messages a job's
 -- id has a prefix, which distinguishes it from an invocation's.
--- needs: clock, effects, ends, places
+-- needs: alarms, clock, effects, ends, places
 
 local JOB_PREFIX = 'replay-'
 local JOB_MOST = 1000 -- most unfinished calls of one job; it goes on when half of them are left
@@ -49,6 +49,14 @@ local function job_may_end(id)
   job_alarm_off(id)
   redis.call('DEL', KEY.replay_ids(id), KEY.replay_seen(id), KEY.replay_parked(id))
   return true
+end
+
+-- Lets a call wait until its paused job goes on, in the job's own set, so that it is not ahead of live calls in the
+-- webhook's set.
+local function wait_for_job(r)
+  redis.call('ZADD', KEY.replay_parked(r.replay), r.createdAt, r.ref)
+  redis.call('HSET', KEY.record(r.ref), 'parked', 'job')
+  alarm_queued(r.ref, r.lane, now + PARKED_ALARM)
 end
 
 local heard = {} -- by job: its calls that ended in this script, delivered or failed
