@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from relay.metrics.reporting import Reporter
     from relay.metrics.shown_calls import ShownCall
+    from relay.upkeep.checkpointing import Checkpointing
     from relay.worker_runtime import WorkerParts
 
 #: The exit status of a worker that was told twice to stop, or that did not stop in time.
@@ -180,26 +181,27 @@ class Sweeping(bootsteps.StartStopStep):
 
 
 class Signing(bootsteps.StartStopStep):
-    """Boot step that signs checkpoints of the audit trail."""
+    """Boot step that signs the audit trails, each apart: one that is away does not hold up the others."""
 
     requires = (Executing,)
 
     def __init__(self, _worker: WorkController, **_: Any) -> None:
-        self._greenlet: gevent.Greenlet | None = None
+        self._greenlets: list[gevent.Greenlet] = []
 
     def start(self, worker: WorkController) -> None:
         """Start to sign every few seconds."""
-        self._greenlet = gevent.spawn(Loop("audit", partial(self._iterate, worker.parts), gevent.sleep).run)
+        self._greenlets = [
+            gevent.spawn(Loop("audit", partial(self._iterate, each), gevent.sleep).run)
+            for each in worker.parts.checkpointing
+        ]
 
     def stop(self, _worker: WorkController) -> None:
         """Stop signing; another worker goes on, or this one after it is started again."""
-        if self._greenlet is not None:
-            self._greenlet.kill()
+        gevent.killall(self._greenlets)
 
     @staticmethod
-    def _iterate(parts: WorkerParts) -> None:
-        for each in parts.checkpointing:
-            each.iterate()
+    def _iterate(checkpointing: Checkpointing) -> None:
+        checkpointing.iterate()
         gevent.sleep(SIGNING_S)
 
 

@@ -56,6 +56,7 @@ class Act(StrEnum):
     PARTITION_DIVIDE = "partition_divide"  # subject: the number of partitions
     FUNCTIONS_LOAD = "functions_load"
     DOCTOR = "doctor"
+    REPLACED = "replaced"  # an entry that no relay writes, because it is too long; subject: its SHA-1; sizes: its size
 
 
 _WORDS: Final = 10

@@ -19,6 +19,8 @@ INSERTED: Final = "inserted"
 MOVED: Final = "moved"
 FORGED: Final = "forged"
 CUT: Final = "cut"
+LOST: Final = "lost"
+AWAY: Final = "away"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,7 @@ _SENTENCES: Final = {
     INSERTED: "it is among signed entries, but was not signed.",
     MOVED: "it is not in the place where it was signed.",
     FORGED: "its checkpoint is not signed by a known key.",
+    LOST: "it was signed, and the server that took over, or came back, lacks it (RELAY_STORE_REPLICAS prevents that).",
     CUT: "an earlier export has it, but the trail ends before it.",
 }
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from relay.audit.entry import Act, line_of
 from relay.audit.lines import heads_in, lines_of, trail_files
 from relay.audit.signing_keys import AuditSigner, PublicKeys, new_private_text
-from relay.audit.verifying import EDITED, TrailCheck, Verification, Wrong
+from relay.audit.verifying import AWAY, EDITED, TrailCheck, Verification, Wrong
 from relay.cli.acts import acting
 from relay.cli.command_runtime import command_runtime
 from relay.cli.export import opened_file
@@ -150,7 +150,11 @@ def _check_trails(named: list[str], known: list[str]) -> None:
 
 
 def _check(trail: Trail, keys: PublicKeys, known: dict[str, dict[int, bytes]]) -> Verification:
-    return TrailCheck(trail.name, keys, trail.beginning(), known.get(trail.name)).run(trail.blocks())
+    """Check a trail on the server; one that cannot be read is not good, and stops no other check."""
+    try:
+        return TrailCheck(trail.name, keys, trail.beginning(), known.get(trail.name)).run(trail.blocks())
+    except Unavailable as error:
+        return Verification(wrong=Wrong(1, AWAY, f"It cannot be read. {error.message}"))
 
 
 def _check_file(trail: TrailFile, keys: PublicKeys, known: dict[str, dict[int, bytes]]) -> Verification:
@@ -193,21 +197,22 @@ def _value(found: Verification) -> dict[str, Any]:
 
 def _lines_from(places: dict[Trail, int], screen: Screen, *, follow: bool) -> Iterator[dict[str, Any]]:
     """Yield the entries after ``places`` of all trails, as lines; those of each trail are in order."""
-    away = False
+    away: set[Trail] = set()
     while True:
         found: list[dict[str, Any]] = []
-        try:
-            for trail, seq in places.items():
+        for trail, seq in places.items():
+            try:
                 entries = trail.after(seq)
-                places[trail] = entries[-1][0] if entries else seq
-                found += [{"trail": trail.name, **line_of(number, raw)} for number, raw in entries]
-            away = False
-        except Unavailable as error:  # the store may come back
-            if not follow:
-                raise
-            if not away:
-                screen.note(error.message)
-            away = True
+            except Unavailable as error:  # the store may come back
+                if not follow:
+                    raise
+                if trail not in away:
+                    screen.note(f"Trail {trail.name}: {error.message}")
+                away.add(trail)
+                continue
+            away.discard(trail)
+            places[trail] = entries[-1][0] if entries else seq
+            found += [{"trail": trail.name, **line_of(number, raw)} for number, raw in entries]
         yield from sorted(found, key=lambda line: line.get("at", ""))
         if not found:
             if not follow:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from relay.audit.checkpoint import Signed
 from relay.audit.entry import entry_from
+from relay.audit.verifying import LOST
 from relay.doctor.finding import Finding, Level
 from relay.errors import RelayError
 from relay.store.trail import checkpoint_in, trails
 
 if TYPE_CHECKING:
-    from relay.audit.checkpoint import Checkpoint
+    from relay.audit.checkpoint import Breach, Checkpoint
     from relay.runtime import Runtime
     from relay.store.trail import TrailEnd
 
@@ -25,24 +26,45 @@ def examine_audit_trail(runtime: Runtime) -> Finding:
     if runtime.settings.audit_key is None:
         advice = "`relay audit key --new` makes a key: give it to workers and commands as RELAY_AUDIT_KEY."
         return Finding(_CHECK, Level.NOTE, "entries are written but not signed", advice)
-    try:
-        ends = {trail.name: trail.end() for trail in trails(runtime.client, runtime.keyspace)}
-    except RelayError as error:
-        return Finding(_CHECK, Level.PROBLEM, error.message, "See the findings above.")
-    changed = [name for name, end in ends.items() if any(point.breach is not None for point in _points(end))]
-    if changed:
-        found = f"signed entries were changed (trail {', '.join(changed)})"
-        return Finding(
-            _CHECK,
-            Level.PROBLEM,
-            found,
-            "Somebody other than the relay writes to the server: `relay audit verify` names the entry.",
-        )
+    ends, away = _ends(runtime)
+    breaches = {name: breach.what for name, end in ends.items() for breach in _breaches(end)}
+    if breaches:
+        lost = [name for name, what in breaches.items() if what == LOST]
+        return _lost(lost) if len(lost) == len(breaches) else _changed([name for name in breaches if name not in lost])
+    if away is not None:
+        return Finding(_CHECK, Level.PROBLEM, away.message, "See the findings above.")
     lag_ms = max(map(_lag_ms, ends.values()))
     if lag_ms > LAG_MS:
         found = f"nothing was signed for {lag_ms // 1000} s"
         return Finding(_CHECK, Level.PROBLEM, found, "Workers sign entries: start one, with RELAY_AUDIT_KEY set.")
     return Finding(_CHECK, Level.OK, "signed")
+
+
+def _ends(runtime: Runtime) -> tuple[dict[str, TrailEnd], RelayError | None]:
+    """Return the ends of the trails that can be read, by name, and why others cannot be."""
+    ends, away = {}, None
+    for trail in trails(runtime.client, runtime.keyspace):
+        try:
+            ends[trail.name] = trail.end()
+        except RelayError as error:
+            away = error
+    return ends, away
+
+
+def _changed(names: list[str]) -> Finding:
+    found = f"signed entries were changed (trail {', '.join(names)})"
+    advice = "Somebody other than the relay writes to the server: `relay audit verify` names the entry."
+    return Finding(_CHECK, Level.PROBLEM, found, advice)
+
+
+def _lost(names: list[str]) -> Finding:
+    found = f"the server that took over lacks signed entries (trail {', '.join(names)})"
+    advice = "With RELAY_STORE_REPLICAS replicas have what is signed: `relay audit verify` names the entry."
+    return Finding(_CHECK, Level.PROBLEM, found, advice)
+
+
+def _breaches(end: TrailEnd) -> list[Breach]:
+    return [point.breach for point in _points(end) if point.breach is not None]
 
 
 def _points(end: TrailEnd) -> list[Checkpoint]:

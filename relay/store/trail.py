@@ -7,6 +7,8 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from redis.exceptions import ResponseError
+
 from relay.audit.checkpoint import Signed
 from relay.audit.verifying import Block
 from relay.store import keyspace
@@ -72,6 +74,24 @@ class Trail:
             segments, last or b"", head or b"", beginning or b"", entries[: most or None], more, time_ms_from(time)
         )
 
+    def confirmed_end(self, most: int) -> TrailEnd:
+        """Read the newest part for a worker that is going to sign it: all of it is on the replicas that are required.
+
+        So nothing is signed that a failover may lose. Entries that are too long to be read again are replaced first.
+        """
+        reply = self._scripts.run("audit_end", [most + 1], self._root)
+        segments, last, head, beginning, entries, now = reply
+        return TrailEnd(segments, last, head, beginning, entries[:most], len(entries) > most, int(now))
+
+    def server(self) -> str:
+        """Return the id of the server's run: it changes when another one takes over. Empty if it does not say."""
+        with store_errors():
+            try:
+                about = on_primary(self._client, self._root, lambda server: server.info("server"))
+            except ResponseError:  # not allowed, or not known
+                return ""
+        return str(about.get("run_id", ""))
+
     def beginning(self) -> Signed | None:
         """Read where the trail begins; None if with its first entry. An unreadable value counts as unsigned."""
         with store_errors():
@@ -124,6 +144,13 @@ class Trail:
             high = middle - 1
         return found
 
+    def every_segment(self) -> Iterator[bytes]:
+        """Yield the segments as they are stored, a page at a time."""
+        at = 0
+        while page := self.segments(at, _PAGE):
+            yield from page
+            at += len(page)
+
     def segments(self, first: int, count: int) -> list[bytes]:
         """Read ``count`` segments from index ``first`` on, as they are stored."""
         with store_errors():
@@ -141,12 +168,13 @@ class Trail:
             return bool(self._client.pexpire(key, _LOCK_MS))
 
     def sign(self, end: TrailEnd, checkpoint: Signed) -> bool:
-        """Write a checkpoint over the entries of an end; False if another worker has done so since it was read."""
-        return bool(self._scripts.run("audit_sign", [end.segments, end.head, checkpoint.to_bytes(), 0, ""], self._root))
+        """Write a checkpoint over the entries of an end; False if they were signed, or are not there, since."""
+        args = [end.segments, end.head, checkpoint.to_bytes(), 0, "", *_last_of(end.entries)]
+        return bool(self._scripts.run("audit_sign", args, self._root))
 
     def archive(self, end: TrailEnd, checkpoint: Signed, entries: Sequence[bytes]) -> bool:
         """Move an end's first entries into a segment, with their checkpoint; return as `sign`."""
-        args = [end.segments, end.head, "", len(entries), segment_of(checkpoint, entries)]
+        args = [end.segments, end.head, "", len(entries), segment_of(checkpoint, entries), *_last_of(entries)]
         return bool(self._scripts.run("audit_sign", args, self._root))
 
     def trim(self, oldest: bytes, count: int) -> bool:
@@ -156,6 +184,11 @@ class Trail:
     def prune(self, beginning: bytes, begins: Signed, segments: int) -> bool:
         """Delete the oldest segments; False if another worker has done so since ``beginning`` was read."""
         return bool(self._scripts.run("audit_prune", [beginning, begins.to_bytes(), segments], self._root))
+
+
+def _last_of(entries: Sequence[bytes]) -> tuple[int, bytes]:
+    """Return the number of entries and the last of them, as ``lua/audit_sign.lua`` compares them."""
+    return len(entries), entries[-1] if entries else b""
 
 
 def _archived(end: TrailEnd) -> int:

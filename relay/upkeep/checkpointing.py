@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 from relay.audit.checkpoint import NOTHING, Breach, Checkpoint, Signed, beginning_members, tag_of, tags_in
 from relay.audit.entry import entry_from
 from relay.audit.signing_keys import AuditSigner
-from relay.audit.verifying import CUT, FORGED, first_difference
+from relay.audit.verifying import CUT, FORGED, LOST, first_difference
 from relay.store.trail import checkpoint_in
 from relay.telemetry.log import Event, event
 
@@ -45,6 +45,7 @@ class Checkpointing:
         self._process = process
         self._retention_ms = retention_ms
         self._known: Checkpoint | None = None  # the newest that this process has signed or seen
+        self._server = ""  # the one that had it
         self._pruned_s = -_PRUNING_S
         self._said_s = -_SAID_S
 
@@ -85,56 +86,69 @@ class Checkpointing:
 
     def _step(self, signer: AuditSigner) -> bool:
         """Sign the next entries; return whether there are more to sign."""
-        end = self._trail.end(SEGMENT_ENTRIES)
+        server, end = self._trail.server(), self._trail.confirmed_end(SEGMENT_ENTRIES)
         base = _base(end, signer, self._trail.name)
         if base is None:
             self._say_unsigned()
+            self._trim()  # nothing else drops them
             return False
         signed = _head(end, signer, self._trail.name)
-        breach = self._breach(end, base, signed)
+        breach = self._breach(end, base, signed, server)
         if breach is not None and (signed is None or signed.breach != breach):
             event(Event.AUDIT_BREACH, level=logging.ERROR, trail=self._trail.name, seq=breach.seq, what=breach.what)
-        made = Checkpoint.over(base[0] + 1, base[1], end.entries, end.now_ms, breach)
-        is_full = end.more or len(end.entries) >= SEGMENT_ENTRIES or sum(map(len, end.entries)) >= SEGMENT_BYTES
+        entries, is_full = _for_segment(end)
+        made = Checkpoint.over(base[0] + 1, base[1], entries, end.now_ms, breach)
         if signed is not None and (signed.last, signed.head, signed.breach) == (made.last, made.head, breach):
             is_new = False
         else:
             is_new = bool(end.entries) or breach is not None
-        if end.entries and (is_full or _is_old(end)):
-            done = self._trail.archive(
-                end, Signed.by(signer, made.members(self._trail.name, signer.key_id)), end.entries
-            )
+        point = Signed.by(signer, made.members(self._trail.name, signer.key_id))
+        if entries and (is_full or _is_old(end)):
+            done = self._trail.archive(end, point, entries)
         else:
-            done = not is_new or self._trail.sign(end, Signed.by(signer, made.members(self._trail.name, signer.key_id)))
-        if done and (is_new or end.entries):
-            self._known = made
-        return end.more
+            done = not is_new or self._trail.sign(end, point)
+        if done and (is_new or entries):
+            self._known, self._server = made, server
+        return end.more or len(entries) < len(end.entries)
 
-    def _breach(self, end: TrailEnd, base: tuple[int, bytes], signed: Checkpoint | None) -> Breach | None:
+    def _breach(self, end: TrailEnd, base: tuple[int, bytes], signed: Checkpoint | None, server: str) -> Breach | None:
         """Return the first change of signed entries, if any; one that the last checkpoint records stays recorded."""
         if signed is not None and signed.breach is not None and signed.first == base[0] + 1:
             return signed.breach
         if end.head and signed is None:
             return Breach(base[0] + 1, FORGED)
-        for point in filter(None, (signed, self._known)):
-            if (found := _changed(point, end, base)) is not None:
-                return found
-        return None
+        if signed is not None and (found := _changed(signed, end, base)) is not None:
+            return found
+        if self._known is None or (found := _changed(self._known, end, base)) is None:
+            return None
+        took_over = server != self._server and "" not in {server, self._server}
+        return Breach(found.seq, LOST) if took_over and _is_cut_off(self._known, end, base[0], found) else found
 
     def _prune(self, signer: AuditSigner) -> None:
         """Drop segments that are past their retention, and sign the trail's new beginning."""
         end = self._trail.end(1)
-        old = []
-        for segment in self._trail.segments(0, _PRUNED):
-            point = checkpoint_in(segment).checkpoint()
-            if point is None or point.at_ms > end.now_ms - self._retention_ms:
-                break
-            old.append(point)
-        if old:
-            follows = old[-1]
+        count, follows = self._count_old_segments(signer, end)
+        if follows is not None:
             members = beginning_members(self._trail.name, follows.last + 1, follows.head, end.now_ms, signer.key_id)
-            if self._trail.prune(end.beginning, Signed.by(signer, members), len(old)):
-                event(Event.AUDIT_PRUNED, trail=self._trail.name, segments=len(old), before=follows.last + 1)
+            if self._trail.prune(end.beginning, Signed.by(signer, members), count):
+                event(Event.AUDIT_PRUNED, trail=self._trail.name, segments=count, before=follows.last + 1)
+
+    def _count_old_segments(self, signer: AuditSigner, end: TrailEnd) -> tuple[int, Checkpoint | None]:
+        """Count the first segments, up to the last that is past its retention; return that one's checkpoint, too.
+
+        Only what a known key has signed tells its age; what others put between such segments is as old as these.
+        """
+        found: tuple[int, Checkpoint | None] = 0, None
+        for count, segment in enumerate(self._trail.every_segment(), 1):
+            signed = checkpoint_in(segment)
+            point = signed.checkpoint() if signed.is_by(signer.public, self._trail.name) else None
+            if point is not None and point.at_ms > end.now_ms - self._retention_ms:
+                break
+            if point is not None:
+                found = count, point
+            if found[0] and count >= _PRUNED:
+                break
+        return found
 
     def _say_unsigned(self) -> None:
         """Log that nothing more is signed until an operator has looked: it would build on what no known key signed."""
@@ -168,9 +182,26 @@ def _head(end: TrailEnd, signer: AuditSigner, trail: str) -> Checkpoint | None:
     return signed.checkpoint() if signed is not None and signed.is_by(signer.public, trail) else None
 
 
+def _for_segment(end: TrailEnd) -> tuple[list[bytes], bool]:
+    """Return the entries to sign, and whether they fill a segment: those that follow make the next one."""
+    size = 0
+    for count, entry in enumerate(end.entries, 1):
+        size += len(entry)
+        if size >= SEGMENT_BYTES:
+            return end.entries[:count], True
+    return end.entries, end.more or len(end.entries) >= SEGMENT_ENTRIES
+
+
 def _is_old(end: TrailEnd) -> bool:
     oldest = entry_from(end.entries[0])
     return oldest is None or end.now_ms - oldest.at_ms >= SEGMENT_AGE_MS
+
+
+def _is_cut_off(point: Checkpoint, end: TrailEnd, archived: int, breach: Breach) -> bool:
+    """Return whether the entries have nothing that was signed from a breach on: they end there, or go on otherwise."""
+    gone = tags_in(point.tags)[max(0, breach.seq - point.first) :]
+    found = end.entries[max(0, breach.seq - archived - 1) :]
+    return breach.what != FORGED and not {tag_of(entry) for entry in found}.intersection(gone)
 
 
 def _changed(point: Checkpoint, end: TrailEnd, base: tuple[int, bytes]) -> Breach | None:

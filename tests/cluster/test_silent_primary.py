@@ -12,13 +12,17 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from relay.accept.intake import TriggerRequest
+from relay.audit.checkpoint import Signed
+from relay.audit.signing_keys import new_private_text
 from relay.errors import RelayError, Unavailable
 from relay.reference_id import new_reference_id
 from relay.store.answering import PATIENCE_S
+from relay.store.audit_writer import AuditWriter
 from relay.store.connection import client_of
 from relay.store.key_names import SHARED_ROOT, partition_root
 from relay.store.keyspace import notice
 from relay.store.notices import Subscription
+from relay.store.trail import Trail
 from tests.cluster.load import PLUGINS
 from tests.cluster.servers import cluster
 from tests.integration.worker_harness import worker_harness
@@ -138,6 +142,37 @@ def test_calls_of_plugins_in_other_partitions_go_on(servers, harness, callers, h
         wait_until(none_is_left, 2 * FINAL_S, every_s=1)
     except AssertionError:
         raise AssertionError(f"not final: {counts}") from None
+
+
+@pytest.fixture
+def signed_site(servers, tmp_path_factory):
+    key = new_private_text()
+    with worker_harness(tmp_path_factory, RELAY_STORE_URL=servers.url, RELAY_AUDIT_KEY=key) as harness:
+        harness.start_worker("bulk")
+        yield harness
+
+
+def test_the_audit_trails_of_other_servers_are_signed(servers, signed_site):
+    keys, client = signed_site.runtime.keyspace, client_of(servers.url)
+    silent = client.get_node_from_key(partition_root(0)).port
+    plugins = [plugin for plugin in PLUGINS if client.get_node_from_key(keys.root(plugin)).port != silent]
+    trails = {plugin: Trail(client, keys.root(plugin)) for plugin in plugins}
+    number = next(number for number, server in enumerate(servers.servers) if server.port == silent)
+    servers.freeze(number)
+    try:
+        for plugin in plugins:
+            AuditWriter(client, keys).write("forget", plugin=plugin, subject="s")
+        wait_until(lambda: all(is_signed(trail) for trail in trails.values()), WITHIN_S, every_s=0.5)
+    finally:
+        servers.thaw(number)
+        client.close()
+
+
+def is_signed(trail):
+    """Return whether the newest checkpoint covers all entries, of which there are some."""
+    end = trail.end()
+    point = Signed.from_bytes(end.head) if end.head else None
+    return point is not None and len(end.entries) == point.members["last"] - point.members["first"] + 1
 
 
 def test_notices_come_by_another_server_when_the_one_that_sends_them_is_silent(servers):

@@ -1,5 +1,6 @@
 """The audit trail on a real server: signed by workers, tampered with by a writer of the server, checked by `verify`."""
 
+import hashlib
 import json
 import threading
 
@@ -224,6 +225,76 @@ def test_checkpoints_of_an_older_key_are_good_while_the_ring_has_it(trail, redis
     free_lock(redis_client)
     signing(trail, "w2", signer=both).iterate()
     assert (check(trail, keys=both.public).wrong, check(trail, keys=both.public).last) == (None, 14)
+
+
+@pytest.mark.parametrize("by", ["foreign", "garbage"])
+def test_segments_that_no_known_key_signed_do_not_stop_pruning(trail, redis_client, small_segments, by):
+    add(trail, 13)
+    signing(trail).iterate()
+    foreign = AuditSigner(new_private_text())
+    point = block_from(trail.segments(0, 1)[0]).signed
+    made = (
+        Signed.by(foreign, point.members | {"key": foreign.key_id, "at": 1 << 50})
+        if by == "foreign"
+        else Signed({}, b"")
+    )
+    redis_client.lpush(SEGMENTS, *[segment_of(made, [])] * 70)
+    for _ in range(2):  # each drops a part
+        free_lock(redis_client)
+        signing(trail, retention_ms=-1).iterate()
+    assert redis_client.llen(SEGMENTS) == 0
+    assert (check(trail).wrong, check(trail).first, check(trail).last) == (None, 11, 13)
+
+
+def test_what_a_foreign_key_signed_says_not_how_old_a_segment_is(trail, redis_client, small_segments):
+    add(trail, 13)
+    signing(trail).iterate()
+    foreign = AuditSigner(new_private_text())
+    last = block_from(trail.segments(1, 1)[0]).signed
+    redis_client.rpush(SEGMENTS, segment_of(Signed.by(foreign, last.members | {"at": 1}), []))
+    free_lock(redis_client)
+    signing(trail).iterate()
+    assert redis_client.llen(SEGMENTS) == 3
+
+
+def test_where_a_foreign_key_signed_last_entries_past_their_retention_go(trail, redis_client, small_segments):
+    add(trail, 5)
+    signing(trail, signer=AuditSigner(new_private_text())).iterate()
+    redis_client.rpush(ENTRIES, "1000 forget k1 acme old     ")
+    add(trail, 1)
+    free_lock(redis_client)
+    signing(trail).iterate()
+    assert (redis_client.llen(ENTRIES), b"old" in redis_client.lindex(ENTRIES, 0)) == (1, False)
+
+
+@pytest.mark.parametrize("size", [1024 * 1024, 66 * 1024 * 1024])
+def test_an_entry_however_long_leaves_the_trail_readable(trail, redis_client, size):
+    add(trail, 1)
+    redis_client.rpush(ENTRIES, b"\x01" * size)
+    add(trail, 2, 1)
+    worker = signing(trail)
+    for _ in range(2):
+        worker.iterate()
+    found = check(trail)
+    assert (found.wrong, found.last, found.unsigned) == (None, 4, 0)
+    (line,) = [json.loads(line) for line in exported(trail) if json.loads(line).get("seq") == 2]
+    if size > 1024 * 1024:
+        digest = hashlib.sha1(b"\x01" * size, usedforsecurity=False).hexdigest()
+        assert (line["act"], line["subject"], line["outcome"], line["sizes"]) == (
+            "replaced",
+            digest,
+            "too_long",
+            [size],
+        )
+    else:
+        assert line["raw"] == "\x01" * size
+
+
+def test_many_long_entries_go_into_segments_of_their_own(trail, redis_client):
+    redis_client.rpush(ENTRIES, *[b"\x01" * (1024 * 1024)] * 14)  # as one segment they would be longer than is read
+    for _ in range(14):
+        signing(trail, "w1").iterate()
+    assert (check(trail).wrong, check(trail).last, redis_client.llen(SEGMENTS)) == (None, 14, 14)
 
 
 def test_where_nobody_signs_entries_past_their_retention_go(trail, redis_client):

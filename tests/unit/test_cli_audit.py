@@ -2,15 +2,17 @@
 
 import base64
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from relay.audit.actor import system_user
 from relay.audit.entry import Act
 from relay.audit.signing_keys import AuditSigner, new_private_text
+from relay.errors import Unavailable
 from relay.reference_id import new_reference_id
 from relay.store import keyspace
-from relay.store.trail import trails
+from relay.store.trail import Trail, trails
 from relay.upkeep.checkpointing import Checkpointing
 from tests.unit.cli import a_webhook
 
@@ -206,3 +208,40 @@ def test_a_file_that_is_not_an_export_and_an_invalid_key_are_refused(audited, tm
     result = audited.run("audit", "verify")
     assert (result.exit_code, "RELAY_AUDIT_KEY is not set" in result.stderr) == (1, True)
     assert len(base64.b64decode(audited.json("audit", "key", "--new")[0])) == 32
+
+
+@pytest.fixture
+def away(audited, monkeypatch):
+    """The command, while the server of the trail of partition 0 does not answer."""
+    audited.apply(a_webhook())
+    sign(audited)
+    for name in ("blocks", "after"):
+        monkeypatch.setattr(Trail, name, without_first(getattr(Trail, name)))
+    return audited
+
+
+def without_first(asked):
+    def ask(trail, *args):
+        if trail.name == "0":
+            raise Unavailable
+        return asked(trail, *args)
+
+    return ask
+
+
+def test_a_trail_whose_server_is_away_is_named_and_the_others_are_checked(away):
+    rows = {row["trail"]: row for row in away.json("audit", "verify", exit_code=1)}
+    assert (rows["0"]["good"], rows["0"]["wrong"]["what"]) == (False, "away")
+    assert (rows["shared"]["good"], rows["shared"]["wrong"]) == (True, None)
+
+
+def test_while_a_trail_is_away_the_others_are_followed(away, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("relay.cli.audit.time", SimpleNamespace(sleep=interrupt))
+    result = away.run("audit", "tail", "--output", "json")
+    shown = [json.loads(line) for line in result.stdout.splitlines()]
+    assert {line["trail"] for line in shown} == {"shared"}
+    assert shown[-1]["act"] == Act.AUDIT_TAIL
+    assert result.stderr.count("Trail 0: ") == 1

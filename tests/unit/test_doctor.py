@@ -308,6 +308,20 @@ def test_a_trail_that_nobody_signs_is_named_and_so_is_one_that_was_changed(given
     assert "were changed" in findings(given, tmp_path)["audit trail"].found
 
 
+def test_a_trail_whose_end_is_gone_with_another_server_is_said_to_have_lost_it(given, tmp_path, valkey):
+    given = given | {"RELAY_AUDIT_KEY": new_private_text()}
+    with valkey.client() as client:
+        monitor = Checkpointing(Trail(client), AuditSigner(given["RELAY_AUDIT_KEY"]), "w1", retention_ms=10**13)
+        AuditWriter(client).write_all([AuditEntry(0, "forget", "k1", "acme", "a")] * 2)
+        monitor.iterate()
+        client.ltrim(keyspace.audit("entries"), 0, 0)
+        client.delete(keyspace.audit("head"))
+        monitor._server = "another"
+        monitor.iterate()
+    found = findings(given, tmp_path)["audit trail"]
+    assert (found.level, "lacks signed entries" in found.found) == (Level.PROBLEM, True)
+
+
 def test_alerts_that_go_to_no_webhook_are_a_problem(cli):
     def found(name):
         rows = cli.json("doctor", exit_code=1)

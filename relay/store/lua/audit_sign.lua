@@ -4,13 +4,16 @@
 -- KEYS  1 the root of the trail
 -- ARGV  1 how many segments there were when it was read  2 the checkpoint as it was read ('' for none)  3 the new one
 --       4 how many entries the segment takes (0: none)  5 the segment ('' for none)
--- Returns 1, or 0 if another worker has signed or pruned meanwhile: nothing was done
+--       6 how many entries are covered  7 the last of these as it was read ('' for none)
+-- Returns 1, or 0 if another worker has signed or pruned meanwhile, or a server has taken over that lacks an entry:
+--         nothing was done
 --
 -- Idempotent: a repeated call finds more segments, or another checkpoint, than its arguments say.
 
 local head, taken = KEY.audit_head(), tonumber(ARGV[4])
 if redis.call('LLEN', KEY.audit_segments()) ~= tonumber(ARGV[1]) then return 0 end
 if (redis.call('GET', head) or '') ~= ARGV[2] then return 0 end
+if ARGV[7] ~= '' and redis.call('LINDEX', KEY.audit_entries(), ARGV[6] - 1) ~= ARGV[7] then return 0 end
 if taken == 0 then
   redis.call('SET', head, ARGV[3])
   return 1
