@@ -68,9 +68,14 @@ class JavaScript:
         return self.calls([(method, args)], **more)[0]
 
     def calls(
-        self, calls: list[tuple[str, tuple[Any, ...]]], *, abort_after_ms: int | None = None, **options: Any
+        self,
+        calls: list[tuple[str, tuple[Any, ...]]],
+        *,
+        abort_after_ms: int | None = None,
+        shared: bool = False,
+        **options: Any,
     ) -> list[dict[str, Any]]:
-        """Make several calls at once; return their results in order."""
+        """Make several calls at once, perhaps with one signal; return their results in order."""
         abort = {} if abort_after_ms is None else {"abortAfterMs": abort_after_ms}
         return self.node.ask(
             {
@@ -78,6 +83,7 @@ class JavaScript:
                 "baseUrl": self.base_url,
                 "key": self.key,
                 "options": options,
+                "shared": shared,
                 "calls": [{"method": method, "args": args, **abort} for method, args in calls],
             }
         )

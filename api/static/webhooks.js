@@ -20,29 +20,31 @@
  * @typedef {{referenceId: string, state: string}} Accepted
  * @typedef {{pointer: string, message: string}} Fault   A JSON pointer (RFC 6901) and what is wrong there.
  * @typedef {string | object | Blob | ArrayBuffer | ArrayBufferView | null} Data
- *   Binary data is sent as base64 text, and only to a webhook that is registered with `payload_encoding: "base64"`.
+ *   Binary data is sent as base64 text, and only to a webhook that is registered with `payload_encoding: "base64"`. What
+ *   JSON would drop or change is refused; objects with `toJSON` and members that are undefined are as in `JSON.stringify`.
+ * @typedef {Record<string, string> | globalThis.Headers | URLSearchParams | null} Headers
+ * @typedef {Record<string, string | number | boolean> | URLSearchParams | globalThis.Headers | null} QueryParams
  *
  * @typedef {object} Item   One of many triggers.
  * @property {string} webhookId
  * @property {Data} [data]
- * @property {Record<string, string> | null} [headers]
- * @property {Record<string, string | number | boolean> | null} [queryParams]
+ * @property {Headers} [headers]
+ * @property {QueryParams} [queryParams]
  * @property {string} [idempotencyKey]
  * @property {number} [delay]   Seconds before which the call is not sent.
  *
  * @typedef {object} CallOptions
- * @property {AbortSignal} [signal]   Stops waiting (the promise rejects with the signal's reason); the call goes on.
+ * @property {AbortSignal} [signal]   Stops waiting; the call goes on. The promise rejects with an `AbortError` (a
+ *   `TimeoutError` for `AbortSignal.timeout`), which has `idempotencyKey`, `referenceId` if known, and the reason as `cause`.
  * @property {number} [timeout]       Milliseconds to wait in all; overrides the one of `createApi`.
  * @property {string} [idempotencyKey]   For `trigger` and `triggerAsync`; made by the client unless given.
  * @property {number} [delay]   Seconds before which the call is not sent, up to 2,592,000; for `triggerAsync`.
  *
  * @typedef {object} Webhooks
- * @property {(webhookId: string, data?: Data, headers?: Record<string, string> | null,
- *   queryParams?: Record<string, string | number | boolean> | null, options?: CallOptions) => Promise<Result>} trigger
- *   Triggers a webhook and waits for its result.
- * @property {(webhookId: string, data?: Data, headers?: Record<string, string> | null,
- *   queryParams?: Record<string, string | number | boolean> | null, options?: CallOptions) => Promise<Accepted>}
- *   triggerAsync   Triggers a webhook without waiting.
+ * @property {(webhookId: string, data?: Data, headers?: Headers, queryParams?: QueryParams, options?: CallOptions) =>
+ *   Promise<Result>} trigger   Triggers a webhook and waits for its result.
+ * @property {(webhookId: string, data?: Data, headers?: Headers, queryParams?: QueryParams, options?: CallOptions) =>
+ *   Promise<Accepted>} triggerAsync   Triggers a webhook without waiting.
  * @property {(items: Iterable<Item>, options?: CallOptions) => Promise<Array<Accepted | {problem: object}>>}
  *   triggerMany   Triggers many webhooks without waiting; the results are in the order of the items.
  * @property {(referenceId: string, options?: CallOptions) => Promise<object>} get   The record as it is now.
@@ -73,7 +75,40 @@ const GROUP_ITEMS = 1_000;
 const GROUP_BYTES = 4 * 1024 * 1024;
 const BASE64_SLICE_BYTES = 3 * 8_192; // a multiple of 3, so that the pieces join without padding
 
+/** How deep data may be nested; the relay takes less. */
+const MAX_DEPTH = 100;
+/** How many faults are named, and how long a pointer may be. */
+const MAX_FAULTS = 20;
+const POINTER_LENGTH = 256;
+
 const MISFIT = "The request does not fit the webhook's registration.";
+const UNWRITABLE = "The trigger holds a value that JSON would drop or change, so nothing was sent.";
+const LONE_SURROGATE = /\p{Surrogate}/u;
+const AS_ENTRIES = "give `Object.fromEntries(...)` of it, if no name repeats";
+const AS_LIST = "give `[...value]`";
+const AS_BASE64 =
+  'give base64 text, or, as the whole of `data`, the bytes to a webhook that is registered with `payload_encoding: "base64"`';
+const AS_JSON = "give what `await value.json()` or `await value.text()` returns";
+/** What to give instead of a value of a kind. */
+const REMEDIES = {
+  __proto__: null,
+  ...{ Map: AS_ENTRIES, FormData: AS_ENTRIES, URLSearchParams: AS_ENTRIES, Headers: AS_ENTRIES },
+  ...{ Set: AS_LIST, NodeList: AS_LIST, FileList: AS_LIST, Arguments: AS_LIST, Generator: AS_LIST },
+  ...{ "Map Iterator": AS_LIST, "Set Iterator": AS_LIST, "Array Iterator": AS_LIST, "Iterator Helper": AS_LIST },
+  ...{ Response: AS_JSON, Request: AS_JSON },
+  Promise: "`await` it",
+  Error: "give `String(error)`, or an object of the members that you want to send",
+  DOMException: "give `String(error)`",
+  RegExp: "give `String(value)`",
+  Date: "it is no valid date",
+  Function: "call it, or leave it out",
+  AsyncFunction: "`await` a call of it, or leave it out",
+  symbol: "give text",
+  bigint: "give `String(value)`, or give `createApi` a `json` that writes it",
+  undefined: "give null, or leave it out of the list",
+  ...{ Number: "give `value.valueOf()`", String: "give `value.valueOf()`", Boolean: "give `value.valueOf()`" },
+};
+const AS_PLAIN = "give a plain object, such as `{ ...value }`, or give it a `toJSON` method";
 const VISIBLE = /^[!-~]+$/;
 const FINAL = new Set(["delivered", "unreachable", "interrupted", "rejected", "cancelled"]);
 const CODE_BY_STATUS = {
@@ -99,7 +134,7 @@ export class WebhookError extends Error {
     message,
     { status = 0, errors = [], referenceId = null, idempotencyKey = null, retryAfter = null, cause } = {},
   ) {
-    super(message, cause === undefined ? undefined : { cause });
+    super(message + firstOf(errors), cause === undefined ? undefined : { cause });
     this.name = "WebhookError";
     this.code = code;
     /** The relay's HTTP status; 0 if the relay did not answer. */
@@ -115,6 +150,13 @@ export class WebhookError extends Error {
   }
 }
 
+/** Names the first fault, and how many more there are. */
+function firstOf(errors) {
+  if (errors.length === 0) return "";
+  const { pointer, message } = errors[0];
+  return ` ${pointer ? `${pointer}: ` : ""}${message}${errors.length > 1 ? ` (and ${errors.length - 1} more)` : ""}`;
+}
+
 /**
  * @param {object} options
  * @param {string} options.baseUrl   Where the relay is, e.g. `https://relay.example`; a path in front is kept.
@@ -125,9 +167,13 @@ export class WebhookError extends Error {
  *   Replaces `JSON`, which rounds integers beyond 2^53; the relay itself keeps integers of any size.
  * @returns {{webhooks: Webhooks}}
  */
-export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WAIT_LIMIT_MS, json = JSON }) {
+export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WAIT_LIMIT_MS, json = JSON } = {}) {
   if (typeof baseUrl !== "string" || !/^https?:\/\/[^?#]+$/i.test(baseUrl)) {
     throw new TypeError("baseUrl must be an http or https URL, without query or fragment");
+  }
+  if (/\/v1\/*$/.test(baseUrl)) throw new TypeError("baseUrl must not end in /v1: the client adds it");
+  if (key === undefined || key === null || key === "") {
+    throw new TypeError("key is missing: make one with `relay keys create --plugin PLUGIN --scope trigger`");
   }
   if (typeof key !== "string" || !VISIBLE.test(key)) throw new TypeError("key must be visible ASCII characters");
   const call = connect(baseUrl.replace(/\/+$/, ""), key, fetch, json);
@@ -136,36 +182,35 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
 
   /** Returns the relay's description of one webhook. */
   async function describe(webhookId, deadline, signal) {
-    const segment = segmentOf(webhookId);
-    if (!segment) throw notRegistered();
+    const segment = webhookSegment(webhookId);
     const { document } = await call("GET", `/v1/webhooks/${segment}`, {}, deadline, signal);
     return members(document, ["id", "description", "dataSchema", "headers", "queryParams", "payloadEncoding"]);
   }
 
-  /** Returns binary data as base64 text, if the webhook takes it; any other data unchanged. */
-  async function plain(webhookId, data, deadline, signal) {
-    const bytes = await bytesOf(data);
-    if (bytes === null) return data;
+  /** Returns binary data as base64 text, if the webhook takes it; any other data unchanged. `at` is where the item is. */
+  async function plain(webhookId, data, deadline, signal, at = "") {
+    if (!isBinary(data)) return data;
     if (!encodings.has(webhookId)) {
       encodings.set(webhookId, (await describe(webhookId, deadline, signal)).payloadEncoding);
     }
     if (encodings.get(webhookId) !== "base64") {
       const message = 'takes no binary data: the webhook is not registered with payload_encoding "base64"';
-      throw new WebhookError("request_rejected", MISFIT, { errors: [{ pointer: "/data", message }] });
+      throw new WebhookError("request_rejected", MISFIT, { errors: [{ pointer: `${at}/data`, message }] });
     }
-    return base64(bytes);
+    return base64(await bytesOf(data, at));
   }
 
   async function post(webhookId, data, headers, queryParams, prefer, deadline, options) {
+    const copies = new Copies(json); // made before anything is awaited: the caller may change its objects meanwhile
+    const trigger = copies.trigger({ data, headers, queryParams, delay: options.delay }, "");
     const idempotencyKey = options.idempotencyKey ?? (await newKey());
     if (!VISIBLE.test(idempotencyKey)) {
       throw new WebhookError("bad_parameter", "An idempotency key must be visible ASCII characters.");
     }
     return carrying({ idempotencyKey }, async () => {
-      const segment = segmentOf(webhookId);
-      if (!segment) throw notRegistered();
-      const trigger = { data: await plain(webhookId, data, deadline, options.signal), headers, queryParams };
-      const body = encode(options.delay === undefined ? trigger : { ...trigger, delay: options.delay }, json);
+      const segment = webhookSegment(webhookId);
+      copies.check();
+      const body = encode({ ...trigger, data: await plain(webhookId, trigger.data, deadline, options.signal) }, json);
       const sent = { "Idempotency-Key": idempotencyKey, Prefer: prefer };
       const answer = await call("POST", `/v1/webhooks/${segment}/trigger`, sent, deadline, options.signal, body);
       return { ...answer, idempotencyKey };
@@ -174,7 +219,9 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
 
   async function look(referenceId, wait, deadline, signal) {
     const segment = segmentOf(referenceId);
-    if (!segment) throw new WebhookError("not_found", "Nothing was found here.");
+    if (!segment) {
+      throw new WebhookError("not_found", isMissing(referenceId) ? "The reference id is missing." : "Nothing was found here.");
+    }
     const sent = wait > 0 ? { Prefer: `wait=${wait}` } : {};
     const { document } = await call("GET", `/v1/invocations/${segment}`, sent, deadline, signal);
     members(document, ["referenceId", "state", "result"]);
@@ -218,9 +265,12 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
       },
 
       async triggerMany(items, options = {}) {
+        const copies = new Copies(json);
+        const copied = copies.items(items);
+        copies.check();
         const encoded = [];
-        for (const item of items) {
-          const data = await plain(item.webhookId, item.data, deadlineOf(options), options.signal);
+        for (const [index, item] of copied.entries()) {
+          const data = await plain(item.webhookId, item.data, deadlineOf(options), options.signal, `/${index}`);
           encoded.push(encode({ ...item, data, idempotencyKey: item.idempotencyKey ?? (await newKey()) }, json));
         }
         const send = async (group) => {
@@ -255,12 +305,12 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
   };
 }
 
-/** Runs a call; adds what is known of the trigger to a `WebhookError` that it throws. */
+/** Runs a call; adds what is known of the trigger to the error that it throws. */
 async function carrying(known, run) {
   try {
     return await run();
   } catch (error) {
-    if (error instanceof WebhookError) {
+    if (error instanceof WebhookError || isAbort(error)) {
       for (const [name, value] of Object.entries(known)) error[name] ??= value;
     }
     throw error;
@@ -290,7 +340,7 @@ function connect(baseUrl, key, fetch, json) {
       const document = parse(await response.text(), json);
       return { status: response.status, document, retryAfter: retryAfter && Number(retryAfter[0]) };
     } catch (cause) {
-      signal?.throwIfAborted();
+      throwIfAborted(signal);
       return { status: 0, document: null, retryAfter: null, cause };
     } finally {
       clearTimeout(timer);
@@ -300,7 +350,7 @@ function connect(baseUrl, key, fetch, json) {
 
   return async function call(method, path, headers, deadline, signal, body) {
     for (let number = 0; ; number += 1) {
-      signal?.throwIfAborted();
+      throwIfAborted(signal);
       const answer = await send(method, path, headers, deadline, signal, body);
       if (answer.status >= 200 && answer.status < 300) return answer;
       if (!answer.cause && !NOT_NOW.has(answer.status)) throw problemOf(answer);
@@ -338,6 +388,18 @@ function wrongOrigin(cause) {
 
 function notRegistered() {
   return new WebhookError("webhook_not_registered", "No such webhook is registered for this plugin.");
+}
+
+function isAbort(error) {
+  return error instanceof DOMException;
+}
+
+/** Throws an error of this call if the signal was aborted; calls may share the signal, and so its reason. */
+function throwIfAborted(signal) {
+  if (!signal?.aborted) return;
+  const { reason } = signal;
+  const [name, message] = reason instanceof DOMException ? [reason.name, reason.message] : ["AbortError", "The call was aborted."];
+  throw Object.assign(new DOMException(message, name), { cause: reason, referenceId: null, idempotencyKey: null });
 }
 
 function problemOf({ status, document, retryAfter, cause }) {
@@ -389,13 +451,13 @@ async function sendGroups(groups, send) {
     try {
       results.push(...(await send(group)));
     } catch (error) {
-      const problem = { code: error.code, detail: error.message };
+      const problem = { code: isAbort(error) ? "aborted" : error.code, detail: error.message };
       if (error.code === "too_large" && group.length > 1) {
         const middle = group.length >> 1;
         waiting.push(group.slice(middle), group.slice(0, middle));
       } else if (error.code === "too_large") {
         results.push({ problem });
-      } else if (error instanceof WebhookError && results.some((result) => "referenceId" in result)) {
+      } else if ((error instanceof WebhookError || isAbort(error)) && results.some((result) => "referenceId" in result)) {
         const unsent = waiting.reduce((count, each) => count + each.length, group.length);
         return results.concat(Array.from({ length: unsent }, () => ({ problem })));
       } else {
@@ -424,10 +486,213 @@ function groupsOf(encoded) {
 
 function encode(value, json) {
   try {
-    return json.stringify(value);
+    const text = json.stringify(value);
+    if (typeof text === "string") return text;
   } catch (cause) {
-    throw new WebhookError("request_rejected", "The trigger holds a value that cannot be written as JSON.", { cause });
+    throw new WebhookError("request_rejected", UNWRITABLE, { cause });
   }
+  throw new WebhookError("request_rejected", UNWRITABLE);
+}
+
+/**
+ * Copies of triggers as JSON carries them, and a fault for each value that JSON would drop or change: what arrives
+ * equals what was given, or nothing is sent. Another `json` than `JSON` writes BigInts and instances of classes itself.
+ */
+class Copies {
+  constructor(json) {
+    this.writesMore = json !== JSON;
+    this.above = new Set(); // the objects around a value
+    this.faults = [];
+  }
+
+  check() {
+    if (this.faults.length > 0) throw new WebhookError("request_rejected", UNWRITABLE, { errors: this.faults });
+  }
+
+  items(items) {
+    try {
+      return Array.from(items[Symbol.iterator](), (item, index) => this.item(item, `/${index}`));
+    } catch (cause) {
+      if (typeof items?.[Symbol.iterator] === "function") throw cause; // of the caller's own generator
+      const errors = [{ pointer: "", message: "must be a list of triggers, or another iterable of them" }];
+      throw new WebhookError("request_rejected", MISFIT, { cause, errors });
+    }
+  }
+
+  item(item, at) {
+    try {
+      if (isPlain(item)) return this.trigger({ ...item }, at);
+    } catch {
+      // a getter throws
+    }
+    return this.fault(at, "must be a plain object with a webhookId");
+  }
+
+  trigger({ data, headers, queryParams, ...more }, at) {
+    const copy = this.value(more, at) ?? {};
+    if (data !== undefined) copy.data = this.data(data, `${at}/data`);
+    if (headers !== undefined) copy.headers = this.pairs(headers, `${at}/headers`);
+    if (queryParams !== undefined) copy.queryParams = this.pairs(queryParams, `${at}/queryParams`);
+    return copy;
+  }
+
+  /** Returns binary data as it is: whether the webhook takes it is not known yet. */
+  data(data, at) {
+    try {
+      if (!isBinary(data)) return this.copy(data, at);
+      return isBlob(data) ? data : bytesIn(data).slice(); // a Blob cannot change
+    } catch (cause) {
+      return this.unreadable(at, cause); // such as a buffer that was transferred
+    }
+  }
+
+  /** Copies headers or query parameters; takes what `Headers` and `URLSearchParams` hold as well. */
+  pairs(pairs, at) {
+    const kind = kindOf(pairs);
+    if (kind !== "Headers" && kind !== "URLSearchParams") return this.value(pairs, at);
+    const given = new Map();
+    try {
+      for (const [name, value] of pairs) {
+        if (given.has(name)) this.fault(pointerTo(at, name), "is given more than once: a webhook takes each name once");
+        given.set(name, value);
+      }
+    } catch (cause) {
+      return this.unreadable(at, cause);
+    }
+    return this.value(Object.fromEntries(given), at);
+  }
+
+  value(value, at) {
+    try {
+      return this.copy(value, at);
+    } catch (cause) {
+      return this.unreadable(at, cause);
+    }
+  }
+
+  copy(value, at) {
+    if (value === null || typeof value === "boolean") return value;
+    if (typeof value === "string") return this.text(value, at);
+    if (typeof value === "number") {
+      return Number.isFinite(value) ? value : this.fault(at, `is ${value}, which JSON cannot hold: give null or text`);
+    }
+    if (isBinary(value)) return this.fault(at, `is binary data (${kindOf(value)}): ${AS_BASE64}`);
+    if (JSON.isRawJSON?.(value) || (this.writesMore && isForeign(value))) return value;
+    if (typeof value === "symbol" || typeof value?.toJSON !== "function") return this.composite(value, at);
+    const written = value.toJSON(nameIn(at));
+    if (written === undefined || (written === null && kindOf(value) === "Date")) return this.misfit(value, at);
+    return isScalar(written) ? this.copy(written, at) : this.composite(written, at);
+  }
+
+  text(text, at) {
+    return LONE_SURROGATE.test(text) ? this.fault(at, "is text with half of a surrogate pair, which is no character") : text;
+  }
+
+  composite(value, at) {
+    if (!Array.isArray(value) && !isPlain(value)) return this.misfit(value, at);
+    if (this.above.has(value)) return this.fault(at, "contains itself");
+    if (this.above.size >= MAX_DEPTH) return this.fault(at, "is nested too deeply");
+    this.above.add(value);
+    try {
+      return Array.isArray(value) ? this.list(value, at) : this.members(value, at);
+    } finally {
+      this.above.delete(value);
+    }
+  }
+
+  list(list, at) {
+    const copy = [];
+    for (let index = 0; index < list.length && this.faults.length < MAX_FAULTS; index += 1) {
+      const place = `${at}/${index}`;
+      copy.push(this.value(this.read(list, index, place), place));
+    }
+    const isIndex = (key) => typeof key === "string" && /^\d+$/.test(key);
+    const more = Reflect.ownKeys(list).find((key) => !isIndex(key) && isEnumerable(list, key));
+    return more === undefined ? copy : this.fault(at, `is a list with a member ${String(more)}: ${AS_LIST}`);
+  }
+
+  members(object, at) {
+    const entries = [];
+    for (const key of Reflect.ownKeys(object)) {
+      if (this.faults.length >= MAX_FAULTS) break;
+      if (!isEnumerable(object, key)) continue;
+      if (typeof key === "symbol") {
+        this.fault(at, `has a member named ${String(key)}: in JSON, names are text`);
+        continue;
+      }
+      const place = pointerTo(at, key);
+      const value = this.read(object, key, place);
+      if (value !== undefined) entries.push([this.text(key, place), this.value(value, place)]);
+    }
+    return Object.fromEntries(entries);
+  }
+
+  /** Reads a property, once. */
+  read(holder, key, at) {
+    try {
+      return holder[key];
+    } catch (cause) {
+      this.unreadable(at, cause);
+      return null;
+    }
+  }
+
+  unreadable(at, cause) {
+    return this.fault(at, `cannot be read: doing so throws ${kindOf(cause)}`);
+  }
+
+  misfit(value, at) {
+    const kind = kindOf(value);
+    return this.fault(at, `is of type ${kind}, which JSON cannot hold: ${REMEDIES[kind] ?? AS_PLAIN}`);
+  }
+
+  fault(pointer, message) {
+    if (this.faults.length < MAX_FAULTS) this.faults.push({ pointer: pointer.slice(0, POINTER_LENGTH), message });
+  }
+}
+
+/** Returns the type of a value for people: `Map`, `bigint`, the name of its class. */
+function kindOf(value) {
+  if (value === null || (typeof value !== "object" && typeof value !== "function")) return String(value === null ? null : typeof value);
+  try {
+    const tag = Object.prototype.toString.call(value).slice(8, -1);
+    return (tag === "Object" && value.constructor?.name) || tag;
+  } catch {
+    return "Object";
+  }
+}
+
+function isScalar(value) {
+  return value === null || ["string", "number", "boolean", "bigint"].includes(typeof value);
+}
+
+/** Tells whether a value is an object without a class, of this page or of another frame. */
+function isPlain(value) {
+  if (Object.prototype.toString.call(value) !== "[object Object]") return false;
+  const prototype = Object.getPrototypeOf(value);
+  if (prototype === null) return true;
+  return Object.getPrototypeOf(prototype) === null && Object.prototype.hasOwnProperty.call(prototype, "isPrototypeOf");
+}
+
+/** Tells whether only the caller's `json` may know how to write a value: a BigInt, or an instance of a class. */
+function isForeign(value) {
+  if (typeof value === "bigint") return true;
+  if (typeof value !== "object" || Array.isArray(value) || isPlain(value)) return false;
+  const kind = kindOf(value);
+  return !(kind in REMEDIES) && typeof globalThis[kind] !== "function";
+}
+
+function isEnumerable(object, key) {
+  return Object.prototype.propertyIsEnumerable.call(object, key);
+}
+
+/** Returns the JSON pointer to a member. */
+function pointerTo(at, name) {
+  return `${at}/${name.replace(/~/g, "~0").replace(/\//g, "~1")}`;
+}
+
+function nameIn(pointer) {
+  return pointer.slice(pointer.lastIndexOf("/") + 1).replace(/~1/g, "/").replace(/~0/g, "~");
 }
 
 function parse(text, json) {
@@ -438,12 +703,26 @@ function parse(text, json) {
   }
 }
 
-/** Returns the bytes of binary data; null for any other data. */
-async function bytesOf(data) {
-  if (typeof Blob !== "undefined" && data instanceof Blob) return new Uint8Array(await data.arrayBuffer());
-  if (data instanceof ArrayBuffer) return new Uint8Array(data);
-  if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  return null;
+function isBlob(data) {
+  return typeof Blob !== "undefined" && data instanceof Blob;
+}
+
+function isBinary(data) {
+  return data instanceof ArrayBuffer || ArrayBuffer.isView(data) || isBlob(data);
+}
+
+/** Returns the bytes in a buffer or a view; throws if the buffer was transferred. */
+function bytesIn(data) {
+  return data instanceof ArrayBuffer ? new Uint8Array(data) : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
+
+async function bytesOf(data, at) {
+  try {
+    return isBlob(data) ? new Uint8Array(await data.arrayBuffer()) : data;
+  } catch (cause) {
+    const errors = [{ pointer: `${at}/data`, message: "cannot be read: its file is gone or has changed" }];
+    throw new WebhookError("request_rejected", UNWRITABLE, { cause, errors });
+  }
 }
 
 function base64(bytes) {
@@ -454,10 +733,20 @@ function base64(bytes) {
   return text;
 }
 
-/** Returns an id as a path segment; "" for a text that cannot be one, and therefore is no valid id. */
+function isMissing(id) {
+  return id === undefined || id === null || id === "";
+}
+
+function webhookSegment(id) {
+  const segment = segmentOf(id);
+  if (segment) return segment;
+  throw isMissing(id) ? new WebhookError("webhook_not_registered", "The id of the webhook is missing.") : notRegistered();
+}
+
+/** Returns an id as a path segment; "" for a value that cannot be one, and therefore is no valid id. */
 function segmentOf(id) {
   try {
-    return /^\.*$|\//.test(id) ? "" : encodeURIComponent(id);
+    return typeof id !== "string" || /^\.*$|\//.test(id) ? "" : encodeURIComponent(id);
   } catch {
     return "";
   }
@@ -479,13 +768,13 @@ function jittered(pause) {
   return pause * (0.5 + Math.random() / 2);
 }
 
+/** Sleeps until the time is over or the signal is aborted. */
 function sleep(ms, signal) {
-  return new Promise((resolve, reject) => {
+  return new Promise((resolve) => {
     const wake = () => {
       clearTimeout(timer);
       signal?.removeEventListener("abort", wake);
-      if (signal?.aborted) reject(signal.reason);
-      else resolve();
+      resolve();
     };
     const timer = setTimeout(wake, ms);
     signal?.addEventListener("abort", wake, { once: true });

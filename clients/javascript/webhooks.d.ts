@@ -39,10 +39,14 @@ export interface Problem {
   [member: string]: unknown;
 }
 
-/** Binary data is sent as base64 text, and only to a webhook that is registered with `payload_encoding: "base64"`. */
+/**
+ * Binary data is sent as base64 text, and only to a webhook that is registered with `payload_encoding: "base64"`. What
+ * JSON would drop or change is refused with `request_rejected`, before anything is sent; `toJSON` is used, and members
+ * that are undefined are left out, as by `JSON.stringify`.
+ */
 export type Data = string | object | Blob | ArrayBuffer | ArrayBufferView | null;
-export type Headers = Record<string, string> | null;
-export type QueryParams = Record<string, string | number | boolean> | null;
+export type Headers = Record<string, string> | globalThis.Headers | URLSearchParams | null;
+export type QueryParams = Record<string, string | number | boolean> | URLSearchParams | globalThis.Headers | null;
 
 /** One of many triggers. */
 export interface Item {
@@ -56,7 +60,7 @@ export interface Item {
 }
 
 export interface CallOptions {
-  /** Stops waiting (the promise rejects with the signal's reason); the call goes on. */
+  /** Stops waiting; the call goes on. The promise rejects with an `AbortedCall`. */
   signal?: AbortSignal;
   /** Milliseconds to wait in all; overrides the one of `createApi`. */
   timeout?: number;
@@ -145,7 +149,17 @@ export interface ApiOptions {
 
 export function createApi(options: ApiOptions): { webhooks: Webhooks };
 
-/** Why a call failed. `code` is stable; `message` is for people and may change. */
+/** What a call rejects with when its signal is aborted: an `AbortError`, or the `TimeoutError` of `AbortSignal.timeout`. */
+export interface AbortedCall extends DOMException {
+  /** The record that was left, as far as it is known. */
+  readonly referenceId: string | null;
+  /** The key under which the trigger was sent: sent again with it, it is accepted at most once. */
+  readonly idempotencyKey: string | null;
+  /** The signal's reason. */
+  readonly cause: unknown;
+}
+
+/** Why a call failed. `code` is stable; `message` names the first of `errors`, is for people and may change. */
 export class WebhookError extends Error {
   constructor(
     code: string,

@@ -1,12 +1,19 @@
 """The JavaScript client in Node, against a fake relay that speaks real HTTP."""
 
 import base64
+import json
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from tests.javascript import MODULE, JavaScript
-from tests.timing import BUSY_S
+from tests.timing import BUSY_S, START_S
+from tests.tools import require_node
 from tests.unit.fake_relay import KEY, FakeRelay, HangUp, Reply, Silence, Webhook, problem
+
+
+FIRST = "It does not fit. /headers/X-Other: is not registered (and 1 more)"
 
 
 @pytest.fixture
@@ -92,10 +99,10 @@ def test_an_id_never_leaves_its_path_segment(fake, api):
 
 
 def test_a_rejection_names_the_fields_at_fault(fake, api):
-    faults = [{"pointer": "/headers/X-Other", "message": "is not registered"}]
+    faults = [{"pointer": "/headers/X-Other", "message": "is not registered"}, {"pointer": "", "message": "no"}]
     fake.faults.append(problem(422, "request_rejected", detail="It does not fit.", errors=faults, referenceId="r-1"))
     error = api.call("trigger", "ok")["error"]
-    assert (error["code"], error["message"], error["errors"]) == ("request_rejected", "It does not fit.", faults)
+    assert (error["code"], error["message"], error["errors"]) == ("request_rejected", FIRST, faults)
     assert error["referenceId"] == "r-1"
 
 
@@ -119,10 +126,16 @@ def test_a_reply_without_a_valid_result_rejects_at_once_and_is_not_followed(fake
     assert len(fake.seen) == 1
 
 
-@pytest.mark.parametrize("value", [{"$bigint": "1"}, {"$cycle": True}])
-def test_what_json_cannot_hold_is_rejected_before_anything_is_sent(fake, api, value):
-    assert api.call("trigger", "ok", value)["error"]["code"] == "request_rejected"
-    assert not fake.seen
+def test_a_value_of_any_type_at_any_place_arrives_as_it_was_given_or_nothing_is_sent(fake):
+    """Also for the types of which the engine has more than this test knows: it makes a value of each."""
+    command = [require_node(), str(Path(__file__).parent / "javascript" / "every_value.mjs"), str(MODULE), fake.base_url]
+    fake.webhooks["bytes"] = Webhook(payload_encoding="base64")
+    done = subprocess.run([*command, KEY], capture_output=True, text=True, timeout=START_S, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["problems"] == []
+    assert told["taken"] > 300
+    assert told["refused"] > 1500
 
 
 @pytest.mark.parametrize("form", ["$bytes", "$buffer", "$blob"])
@@ -264,10 +277,28 @@ def test_a_wait_ends_at_its_timeout_and_names_the_invocation(fake, api):
     assert 4900 <= done["ms"] < (5 + BUSY_S) * 1000
 
 
-def test_a_signal_ends_the_waiting_at_once(api):
+@pytest.mark.parametrize("room_to_wait", [True, False])
+def test_a_signal_ends_the_waiting_at_once_and_the_error_names_the_call(fake, api, room_to_wait):
+    fake.room_to_wait = room_to_wait
     done = api.call("trigger", "never", None, None, None, abort_after_ms=300)
-    assert (done["error"]["name"], done["error"]["typed"]) == ("AbortError", False)
+    error = done["error"]
+    assert (error["name"], error["typed"]) == ("AbortError", False)
+    assert error["idempotencyKey"] == fake.seen[0].headers["idempotency-key"]
+    assert error["referenceId"] == (None if room_to_wait else next(iter(fake.invocations)))
     assert done["ms"] < 2000
+
+
+def test_calls_that_share_a_signal_end_with_errors_of_their_own(fake, api):
+    done = api.calls([("trigger", ("never", None, None, None))] * 3, abort_after_ms=300, shared=True)
+    keys = {each["error"]["idempotencyKey"] for each in done}
+    assert keys == {seen.headers["idempotency-key"] for seen in fake.seen}
+    assert len(keys) == 3
+
+
+def test_an_aborted_wait_names_the_invocation(api):
+    reference_id = api.call("triggerAsync", "never")["value"]["referenceId"]
+    error = api.call("wait", reference_id, abort_after_ms=300)["error"]
+    assert (error["name"], error["referenceId"]) == ("AbortError", reference_id)
 
 
 def test_a_record_can_be_got_as_it_is(fake, api):
@@ -312,6 +343,12 @@ def test_a_fault_after_the_first_group_loses_no_reference_id(fake, api):
     assert len(results) == 2100
 
 
+def test_a_signal_after_the_first_group_loses_no_reference_id(fake, api):
+    fake.faults += [Silence(0), Silence(10)]
+    results = api.call("triggerMany", [{"webhookId": "ok"}] * 1100, abort_after_ms=3000)["value"]
+    assert [result.get("problem", {}).get("code") for result in results] == [None] * 1000 + ["aborted"] * 100
+
+
 def test_no_triggers_send_nothing(fake, api):
     assert api.call("triggerMany", [])["value"] == []
     assert not fake.seen
@@ -322,7 +359,26 @@ def test_a_fault_of_the_first_group_rejects(node, fake):
     assert api.call("triggerMany", [{"webhookId": "ok"}])["error"]["code"] == "unauthenticated"
 
 
-@pytest.mark.parametrize(("base_url", "key"), [("relay.example", KEY), ("http://r?x=1", KEY), ("http://r", "a\nb")])
-def test_a_client_that_cannot_work_is_not_made(node, base_url, key):
-    with pytest.raises(AssertionError, match="TypeError"):
+@pytest.mark.parametrize(
+    ("base_url", "key", "said"),
+    [
+        ("relay.example", KEY, "http or https URL"),
+        ("http://r?x=1", KEY, "without query"),
+        ("http://r/v1", KEY, "must not end in /v1"),
+        ("http://r/v1/", KEY, "must not end in /v1"),
+        ("http://r", "a\nb", "visible ASCII"),
+        ("http://r", "", "key is missing: make one with `relay keys create"),
+        ("http://r", None, "key is missing: make one with `relay keys create"),
+    ],
+)
+def test_a_client_that_cannot_work_is_not_made_and_says_why(node, base_url, key, said):
+    with pytest.raises(AssertionError, match=f"TypeError: .*{said}"):
         JavaScript(node, base_url, key).call("trigger", "ok")
+
+
+def test_a_missing_id_says_so(fake, api):
+    calls = [("trigger", "webhook_not_registered"), ("describe", "webhook_not_registered"), ("wait", "not_found")]
+    done = api.calls([(method, (given,)) for method, _ in calls for given in (None, "")])
+    assert [each["error"]["code"] for each in done] == [code for _, code in calls for _ in range(2)]
+    assert all("missing" in each["error"]["message"] for each in done)
+    assert not fake.seen

@@ -9,6 +9,7 @@ export async function everyCall(signal: AbortSignal): Promise<number> {
     signal,
     idempotencyKey: "order-7",
   });
+  await api.webhooks.trigger("weather", null, new Headers({ "X-Note": "hi" }), new URLSearchParams("page=4"));
   const image = await api.webhooks.trigger("send-jpeg", new Blob([new Uint8Array(3)]));
   const later: Accepted = await api.webhooks.triggerAsync("remind", "text", null, null, { delay: 3600 });
   const many: Array<Accepted | { problem: Problem }> = await api.webhooks.triggerMany([{ webhookId: "a", delay: 1 }]);

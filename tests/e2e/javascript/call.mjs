@@ -1,9 +1,9 @@
 // Makes calls with the client module and prints their results. Each line of stdin is a JSON object:
-//   { source, baseUrl, key, options?, calls: [{ method, args, abortAfterMs? }] }
+//   { source, baseUrl, key, options?, shared?, calls: [{ method, args, abortAfterMs? }] }
+// `shared` calls have one signal.
 // `source` is the module's http URL, as a plugin would import it, or its file path. Binary arguments are
-// {"$bytes": base64}, {"$buffer": base64}, {"$blob": base64}; {"$bigint": "1"} and {"$cycle": true} are values that
-// JSON lacks. Prints a line for each: { results }, a list of { value, ms } or { error, ms }; or { fault } if the client
-// could not be made.
+// {"$bytes": base64}, {"$buffer": base64}, {"$blob": base64}. Prints a line for each: { results }, a list of
+// { value, ms } or { error, ms }; or { fault } if the client could not be made.
 import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 
@@ -19,16 +19,13 @@ function revive(value) {
   if (value?.$bytes !== undefined) return new Uint8Array(Buffer.from(value.$bytes, "base64"));
   if (value?.$buffer !== undefined) return Uint8Array.from(Buffer.from(value.$buffer, "base64")).buffer;
   if (value?.$blob !== undefined) return new Blob([Buffer.from(value.$blob, "base64")]);
-  if (value?.$bigint !== undefined) return BigInt(value.$bigint);
-  if (value?.$cycle) return ((cycle) => (cycle.self = cycle))({});
   return value;
 }
 
-async function run(api, WebhookError, { method, args, abortAfterMs }) {
+async function run(api, WebhookError, controller, { method, args, abortAfterMs }) {
   const began = performance.now();
   const given = args.map(revive);
   if (abortAfterMs !== undefined) {
-    const controller = new AbortController();
     setTimeout(() => controller.abort(), abortAfterMs);
     given.push({ signal: controller.signal });
   }
@@ -42,10 +39,11 @@ async function run(api, WebhookError, { method, args, abortAfterMs }) {
   }
 }
 
-async function perform({ source, baseUrl, key, options, calls }) {
+async function perform({ source, baseUrl, key, options, shared, calls }) {
   const module = await import(`data:text/javascript,${encodeURIComponent(await read(source))}`);
   const api = module.createApi({ baseUrl, key, ...options });
-  return Promise.all(calls.map((call) => run(api, module.WebhookError, call)));
+  const one = new AbortController();
+  return Promise.all(calls.map((call) => run(api, module.WebhookError, shared ? one : new AbortController(), call)));
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
