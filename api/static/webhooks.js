@@ -178,7 +178,7 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
   if (typeof key !== "string" || !VISIBLE.test(key)) throw new TypeError("key must be visible ASCII characters");
   const call = connect(baseUrl.replace(/\/+$/, ""), key, fetch, json);
   const deadlineOf = (options) => performance.now() + (options.timeout ?? timeout);
-  const encodings = new Map(); // webhook id -> its payloadEncoding, read before binary data is first sent to it
+  const encoded = new Set(); // ids of webhooks that are known to take base64
 
   /** Returns the relay's description of one webhook. */
   async function describe(webhookId, deadline, signal) {
@@ -190,12 +190,12 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
   /** Returns binary data as base64 text, if the webhook takes it; any other data unchanged. `at` is where the item is. */
   async function plain(webhookId, data, deadline, signal, at = "") {
     if (!isBinary(data)) return data;
-    if (!encodings.has(webhookId)) {
-      encodings.set(webhookId, (await describe(webhookId, deadline, signal)).payloadEncoding);
-    }
-    if (encodings.get(webhookId) !== "base64") {
-      const message = 'takes no binary data: the webhook is not registered with payload_encoding "base64"';
-      throw new WebhookError("request_rejected", MISFIT, { errors: [{ pointer: `${at}/data`, message }] });
+    if (!encoded.has(webhookId)) {
+      if ((await describe(webhookId, deadline, signal)).payloadEncoding !== "base64") {
+        const message = 'takes no binary data: the webhook is not registered with payload_encoding "base64"';
+        throw new WebhookError("request_rejected", MISFIT, { errors: [{ pointer: `${at}/data`, message }] });
+      }
+      encoded.add(webhookId);
     }
     return base64(await bytesOf(data, at));
   }

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from relay.client.bulk import copy_items
+from relay.client.copies import snapshot
 from relay.client.relay import POOL_CONNECTIONS, TRIES, WAIT_LIMIT_S, Relay
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ class AsyncWebhooks:
         idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """Trigger a webhook, wait, and return its result: ``{"referenceId", "status", "data", "error"}``."""
-        act, about = self._webhooks.trigger, (webhook_id, data, headers, query_params)
+        act, about = self._webhooks.trigger, (webhook_id, *snapshot(data, headers, query_params))
         return await self._done(partial(act, *about, timeout_s=timeout_s, idempotency_key=idempotency_key))
 
     async def trigger_async(
@@ -97,28 +99,32 @@ class AsyncWebhooks:
         headers: Mapping[str, str] | None = None,
         query_params: Mapping[str, Any] | None = None,
         *,
+        timeout_s: float | None = None,
         idempotency_key: str | None = None,
         delay_s: float | None = None,
     ) -> dict[str, Any]:
         """Trigger a webhook without waiting for its end; return ``{"referenceId", "state"}``."""
-        act, about = self._webhooks.trigger_async, (webhook_id, data, headers, query_params)
-        return await self._done(partial(act, *about, idempotency_key=idempotency_key, delay_s=delay_s))
+        act, about = self._webhooks.trigger_async, (webhook_id, *snapshot(data, headers, query_params))
+        call = partial(act, *about, timeout_s=timeout_s, idempotency_key=idempotency_key, delay_s=delay_s)
+        return await self._done(call)
 
-    async def trigger_many(self, items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    async def trigger_many(
+        self, items: Iterable[Mapping[str, Any]], *, timeout_s: float | None = None
+    ) -> list[dict[str, Any]]:
         """Trigger many webhooks; return for each, in order, ``{"referenceId", "state"}`` or ``{"problem"}``."""
-        return await self._done(partial(self._webhooks.trigger_many, items))
+        return await self._done(partial(self._webhooks.trigger_many, copy_items(items), timeout_s=timeout_s))
 
-    async def available(self) -> list[dict[str, Any]]:
+    async def available(self, *, timeout_s: float | None = None) -> list[dict[str, Any]]:
         """List the webhooks that may be triggered."""
-        return await self._done(self._webhooks.available)
+        return await self._done(partial(self._webhooks.available, timeout_s=timeout_s))
 
-    async def describe(self, webhook_id: str) -> dict[str, Any]:
+    async def describe(self, webhook_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return the description of one webhook."""
-        return await self._done(partial(self._webhooks.describe, webhook_id))
+        return await self._done(partial(self._webhooks.describe, webhook_id, timeout_s=timeout_s))
 
-    async def get(self, reference_id: str) -> dict[str, Any]:
+    async def get(self, reference_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return the record of an invocation as it is now."""
-        return await self._done(partial(self._webhooks.get, reference_id))
+        return await self._done(partial(self._webhooks.get, reference_id, timeout_s=timeout_s))
 
     async def wait(self, reference_id: str, timeout_s: float | None = None) -> dict[str, Any]:
         """Wait until an invocation is final; return its ``{"referenceId", "status", "data", "error"}``."""

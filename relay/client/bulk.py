@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from relay.errors import RequestRejected
+from relay.client.copies import Copies
+from relay.client.problem import first_of
+from relay.errors import Fault, RequestRejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,28 +40,28 @@ class Group:
         return Group(self.items[:middle]), Group(self.items[middle:])
 
 
-def trigger_body(data: Any, headers: Any, query_params: Any, delay_s: float | None) -> bytes:
-    """Write one trigger as the body of `POST /v1/webhooks/{webhookId}/trigger`.
-
-    Raises:
-        RequestRejected: a value in it cannot be written as JSON.
-    """
-    return _json({"data": data, "headers": headers, "queryParams": query_params, "delay": delay_s})
-
-
-def groups(items: Iterable[Mapping[str, Any]]) -> Iterator[Group]:
-    """Cut items into groups of at most `GROUP_ITEMS` items and `GROUP_BYTES` bytes; a larger item gets its own group.
+def copy_items(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Copy items as JSON carries them; bytes that are the whole of data stay bytes.
 
     Each item has the members ``webhookId``, ``data``, ``headers``, ``queryParams`` and ``idempotencyKey`` (or the same
     in snake_case). One without an idempotency key is given one, so that a group can be sent again safely.
 
     Raises:
-        RequestRejected: an item cannot be written as JSON.
+        RequestRejected: JSON would drop or change a value in an item, or an item has a member twice.
+        TypeError: an item is no mapping.
     """
+    copies = Copies()
+    copied = [copies.trigger(_item(item, index), f"/{index}") for index, item in enumerate(items)]
+    copies.check()
+    return copied
+
+
+def groups(items: Iterable[Mapping[str, Any]]) -> Iterator[Group]:
+    """Cut items into groups of at most `GROUP_ITEMS` items and `GROUP_BYTES` bytes; a larger item gets a group."""
     pending: list[bytes] = []
     size_bytes = 0
     for item in items:
-        encoded = _json(_item(item))
+        encoded = write(item)
         if pending and (len(pending) == GROUP_ITEMS or size_bytes + len(encoded) + 1 > GROUP_BYTES):
             yield Group(tuple(pending))
             pending, size_bytes = [], 0
@@ -70,24 +71,18 @@ def groups(items: Iterable[Mapping[str, Any]]) -> Iterator[Group]:
         yield Group(tuple(pending))
 
 
-def _item(item: Mapping[str, Any]) -> dict[str, Any]:
+def _item(item: Any, index: int) -> dict[Any, Any]:
     if not isinstance(item, Mapping):
-        raise TypeError("An item must be a mapping with a webhookId.")
+        raise TypeError(f"An item must be a mapping with a webhookId: number {index} is none.")
     named = {_MEMBERS.get(name, name): value for name, value in item.items()}
+    if len(named) != len(item):
+        faults = (Fault(f"/{index}", "has a member twice, in snake_case and in camelCase"),)
+        raise RequestRejected(RequestRejected.sentence + first_of(faults), faults=faults)
     if named.get("idempotencyKey") is None:
         named["idempotencyKey"] = str(uuid.uuid4())
     return named
 
 
-def _json(members: dict[str, Any]) -> bytes:
-    present = {name: _plain(value) for name, value in members.items() if value is not None}
-    try:
-        return json.dumps(present, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except (TypeError, ValueError, RecursionError) as fault:  # UnicodeEncodeError, a lone surrogate, is a ValueError
-        raise RequestRejected("The trigger holds a value that cannot be written as JSON.") from fault
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes | bytearray | memoryview):  # for payload_encoding "base64"
-        return base64.b64encode(value).decode("ascii")
-    return dict(value) if isinstance(value, Mapping) else value
+def write(copy: Mapping[str, Any]) -> bytes:
+    """Write a copy of a trigger, or of an item, as JSON."""
+    return json.dumps(copy, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

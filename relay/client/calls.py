@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import random
 import re
 import time
@@ -11,10 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from relay.client.bulk import Group, groups, trigger_body
+from relay.client.bulk import Group, copy_items, groups, write
+from relay.client.copies import Copies
+from relay.client.problem import first_of
 from relay.errors import (
     BadParameter,
     Cancelled,
+    Fault,
     Internal,
     NotFound,
     RelayError,
@@ -38,6 +42,7 @@ _WEBHOOK_MEMBERS: Final = ("description", "dataSchema", "headers", "queryParams"
 RESULT_MEMBERS: Final = ("referenceId", "status", "data", "error")
 
 VISIBLE: Final = re.compile(r"[!-~]+\Z")
+_NO_BYTES: Final = 'takes no bytes: the webhook is not registered with payload_encoding "base64"'
 _UNREADABLE: Final = "The relay's answer cannot be read."
 
 
@@ -63,6 +68,7 @@ class Webhooks:
     def __init__(self, wire: HttpWire, timeout_s: float) -> None:
         self._wire = wire
         self._timeout_s = timeout_s
+        self._encoded: set[str] = set()  # ids of webhooks that are known to take base64
 
     def trigger(
         self,
@@ -76,11 +82,13 @@ class Webhooks:
     ) -> dict[str, Any]:
         """Trigger a webhook, wait, and return its result: ``{"referenceId", "status", "data", "error"}``.
 
-        ``data`` given as bytes is sent as base64 text, for a webhook with ``payload_encoding``.
+        ``data`` given as bytes is sent as base64 text, and only to a webhook that is registered with
+        ``payload_encoding``. What JSON would drop or change is refused.
 
         Raises:
             WebhookNotRegistered: no such webhook is registered for this plugin.
-            RequestRejected: data, headers or query params do not fit the registration; ``faults`` say where.
+            RequestRejected: data, headers or query params do not fit the registration, or JSON would drop or change
+                them; ``faults`` say where, and the message names the first.
             WaitEnded: (a TimeoutError) not final in ``timeout_s``; it has the reference id, and the call goes on.
             RelayError: any other fault of the relay, of the key, or on the way to the relay. Every error has the
                 ``idempotency_key`` that was used, and the ``reference_id`` if it is known.
@@ -88,7 +96,8 @@ class Webhooks:
         deadline_s, key = self._deadline(timeout_s), _idempotency_key(idempotency_key)
         with _naming(key=key):
             prefer = f"wait={_to_ask(deadline_s)}"
-            answer = self._post(webhook_id, (data, headers, query_params, None), key, prefer, deadline_s)
+            trigger = {"data": data, "headers": headers, "queryParams": query_params}
+            answer = self._post(webhook_id, trigger, key, prefer, deadline_s)
             if answer.status != 202:
                 return _members(answer.document, RESULT_MEMBERS)
             reference_id: str = _members(answer.document, ("referenceId",))["referenceId"]
@@ -101,6 +110,7 @@ class Webhooks:
         headers: Mapping[str, str] | None = None,
         query_params: Mapping[str, Any] | None = None,
         *,
+        timeout_s: float | None = None,
         idempotency_key: str | None = None,
         delay_s: float | None = None,
     ) -> dict[str, Any]:
@@ -109,24 +119,32 @@ class Webhooks:
         The call is not sent before ``delay_s`` seconds have passed, 0 to 2,592,000. Raises the errors with which the
         relay refuses a trigger, as `trigger` does.
         """
-        trigger, key = (data, headers, query_params, delay_s), _idempotency_key(idempotency_key)
+        deadline_s, key = self._deadline(timeout_s), _idempotency_key(idempotency_key)
         with _naming(key=key):
-            answer = self._post(webhook_id, trigger, key, "respond-async", self._deadline(None))
+            trigger = {"data": data, "headers": headers, "queryParams": query_params, "delay": delay_s}
+            answer = self._post(webhook_id, trigger, key, "respond-async", deadline_s)
             return _members(answer.document, ("referenceId", "state"))
 
-    def trigger_many(self, items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def trigger_many(
+        self, items: Iterable[Mapping[str, Any]], *, timeout_s: float | None = None
+    ) -> list[dict[str, Any]]:
         """Trigger webhooks without waiting; return for each, in order, ``{"referenceId", "state"}`` or ``{"problem"}``.
 
         An item has ``webhookId``, ``data``, ``headers``, ``queryParams``, and perhaps ``idempotencyKey`` and ``delay``
         (seconds). Any number of items is sent, in groups that the relay takes. A fault of a whole group is raised if
         nothing has been accepted; otherwise it becomes the problem of each item not sent, so no reference id is lost.
+        Every group may take ``timeout_s``. Raises ``RequestRejected``, and sends nothing, if JSON would drop or change
+        a value of any item.
         """
         results: list[dict[str, Any]] = []
-        waiting = list(groups(items))[::-1]
+        copied = copy_items(items)
+        for index, item in enumerate(copied):
+            self._encode(item.get("webhookId"), item, self._deadline(timeout_s), f"/{index}")
+        waiting = list(groups(copied))[::-1]
         while waiting:
             group = waiting.pop()
             try:
-                results += self._send_group(group)
+                results += self._send_group(group, self._deadline(timeout_s))
             except TooLarge as error:
                 if len(group.items) > 1:
                     waiting += group.halves()[::-1]
@@ -139,23 +157,23 @@ class Webhooks:
                 return results + [{"problem": _problem(error)} for _ in range(unsent)]
         return results
 
-    def available(self) -> list[dict[str, Any]]:
+    def available(self, *, timeout_s: float | None = None) -> list[dict[str, Any]]:
         """List the webhooks that may be triggered: ``id``, ``description``, ``dataSchema``, ``headers`` and so on."""
-        answer = self._wire.call("GET", "/v1/webhooks", {}, self._deadline(None))
+        answer = self._wire.call("GET", "/v1/webhooks", {}, self._deadline(timeout_s))
         webhooks: list[dict[str, Any]] = _members(answer.document, ("webhooks",))["webhooks"]
         return webhooks
 
-    def describe(self, webhook_id: str) -> dict[str, Any]:
+    def describe(self, webhook_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return the description of one webhook; raise ``WebhookNotRegistered`` if it is not registered."""
-        segment = _segment(webhook_id)
-        if segment is None:
-            raise WebhookNotRegistered
-        answer = self._wire.call("GET", f"/v1/webhooks/{segment}", {}, self._deadline(None))
+        return self._describe(webhook_id, self._deadline(timeout_s))
+
+    def _describe(self, webhook_id: object, deadline_s: float) -> dict[str, Any]:
+        answer = self._wire.call("GET", f"/v1/webhooks/{_webhook_segment(webhook_id)}", {}, deadline_s)
         return _members(answer.document, ("id", *_WEBHOOK_MEMBERS))
 
-    def get(self, reference_id: str) -> dict[str, Any]:
+    def get(self, reference_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return the record of an invocation as it is now; raise `NotFound`, or `Expired` after its retention."""
-        return self._get(reference_id, 0, self._deadline(None))
+        return self._get(reference_id, 0, self._deadline(timeout_s))
 
     def wait(self, reference_id: str, timeout_s: float | None = None) -> dict[str, Any]:
         """Wait until an invocation is final; return its ``{"referenceId", "status", "data", "error"}``.
@@ -171,18 +189,29 @@ class Webhooks:
     def _deadline(self, timeout_s: float | None) -> float:
         return time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
 
-    def _post(
-        self, webhook_id: str, trigger: tuple[Any, Any, Any, Any], key: str, prefer: str, deadline_s: float
-    ) -> Answer:
+    def _post(self, webhook_id: str, trigger: Mapping[str, Any], key: str, prefer: str, deadline_s: float) -> Answer:
         headers = {"Idempotency-Key": key, "Prefer": prefer}
-        segment = _segment(webhook_id)
-        if segment is None:
-            raise WebhookNotRegistered
-        path = f"/v1/webhooks/{segment}/trigger"
-        return self._wire.call("POST", path, headers, deadline_s, body=trigger_body(*trigger))
+        path = f"/v1/webhooks/{_webhook_segment(webhook_id)}/trigger"
+        copies = Copies()
+        copy = copies.trigger(trigger)
+        copies.check()
+        self._encode(webhook_id, copy, deadline_s)
+        return self._wire.call("POST", path, headers, deadline_s, body=write(copy))
 
-    def _send_group(self, group: Group) -> list[dict[str, Any]]:
-        answer = self._wire.call("POST", "/v1/triggers", {}, self._deadline(None), body=group.body)
+    def _encode(self, webhook_id: Any, copy: dict[str, Any], deadline_s: float, at: str = "") -> None:
+        """Write data that is bytes as base64 text, if the webhook takes it."""
+        data = copy.get("data")
+        if not isinstance(data, bytes):
+            return
+        if webhook_id not in self._encoded:
+            if self._describe(webhook_id, deadline_s)["payloadEncoding"] != "base64":
+                faults = (Fault(f"{at}/data", _NO_BYTES),)
+                raise RequestRejected(RequestRejected.sentence + first_of(faults), faults=faults)
+            self._encoded.add(webhook_id)
+        copy["data"] = base64.b64encode(data).decode("ascii")
+
+    def _send_group(self, group: Group, deadline_s: float) -> list[dict[str, Any]]:
+        answer = self._wire.call("POST", "/v1/triggers", {}, deadline_s, body=group.body)
         results: list[dict[str, Any]] = _members(answer.document, ("results",))["results"]
         if len(results) != len(group.items):
             raise Internal(_UNREADABLE)
@@ -191,7 +220,7 @@ class Webhooks:
     def _get(self, reference_id: str, asked_s: int, deadline_s: float) -> dict[str, Any]:
         segment = _segment(reference_id)
         if segment is None:
-            raise NotFound
+            raise NotFound(None if reference_id else "The reference id is missing.")
         headers = {"Prefer": f"wait={asked_s}"} if asked_s else {}
         with _naming(reference_id):
             record = self._wire.call("GET", f"/v1/invocations/{segment}", headers, deadline_s).document
@@ -233,6 +262,13 @@ def _naming(reference_id: str | None = None, key: str | None = None) -> Iterator
         error.reference_id = error.reference_id or reference_id
         error.idempotency_key = error.idempotency_key or key
         raise
+
+
+def _webhook_segment(webhook_id: object) -> str:
+    segment = _segment(webhook_id)
+    if segment is None:
+        raise WebhookNotRegistered("The id of the webhook is missing." if webhook_id in (None, "") else None)
+    return segment
 
 
 def _segment(identifier: object) -> str | None:

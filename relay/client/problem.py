@@ -97,8 +97,17 @@ def read_problem(status: int, document: Any, retry_after_s: int | None = None) -
     message, faults, reference_id = _message(document), _faults(document.get("errors")), document.get("referenceId")
     known = _BY_CODE.get(code)
     if known is None:
-        return UnknownProblem(code, message, faults, reference_id)
-    return _make(known, message, faults, reference_id, retry_after_s)
+        return UnknownProblem(code, (message or RelayError.sentence) + first_of(faults), faults, reference_id)
+    return _make(known, (message or known.sentence) + first_of(faults), faults, reference_id, retry_after_s)
+
+
+def first_of(faults: tuple[Fault, ...]) -> str:
+    """Return the first fault, and how many more there are, to be added to the message of an error."""
+    if not faults:
+        return ""
+    where = f"{faults[0].pointer}: " if faults[0].pointer else ""
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return f" {where}{faults[0].message}{more}"
 
 
 def _make(

@@ -64,7 +64,8 @@ class Relay:
         ca_file: a PEM file to verify the relay with. The environment (proxies, netrc, bundles) is ignored.
 
     Raises:
-        ValueError: ``base_url`` is not an http(s) URL, or ``key`` cannot be a header value.
+        ValueError: ``base_url`` is not an http(s) URL or ends in ``/v1``, or ``key`` is missing or cannot be a header
+            value.
     """
 
     def __init__(
@@ -106,6 +107,10 @@ class HttpWire:
         parts = urlsplit(base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("base_url must be an http or https URL, without query or fragment")
+        if parts.path.endswith("/v1"):
+            raise ValueError("base_url must not end in /v1: the client adds it")
+        if not key:
+            raise ValueError("key is missing: make one with `relay keys create --plugin PLUGIN --scope trigger`")
         if not VISIBLE.match(key):
             raise ValueError("key must be visible ASCII characters")
         self._base_url = base_url

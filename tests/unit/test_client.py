@@ -19,6 +19,7 @@ HUGE = 10**60 + 7
 def fake():
     with FakeRelay(
         ok=Webhook(data={"id": HUGE}),
+        jpeg=Webhook(payload_encoding="base64"),
         fails=Webhook(status=500, data="broken"),
         gone=Webhook(state="unreachable", status=0, data={"code": "unreachable", "message": "..."}),
         slow=Webhook(seconds=1.5, data="late"),
@@ -97,13 +98,13 @@ def test_each_problem_code_raises_its_own_error(fake, relay, status, code, kind)
 
 
 def test_a_rejection_names_the_fields_at_fault(fake, relay):
-    faults = [{"pointer": "/headers/X-Other", "message": "is not registered"}]
+    faults = [{"pointer": "/headers/X-Other", "message": "is not registered"}, {"pointer": "", "message": "no"}]
     fake.faults.append(problem(422, "request_rejected", detail="It does not fit.", errors=faults, referenceId="r-1"))
     with pytest.raises(errors.RequestRejected) as raised:
         relay.webhooks.trigger("ok")
-    assert raised.value.faults == (errors.Fault("/headers/X-Other", "is not registered"),)
+    assert raised.value.faults == (errors.Fault("/headers/X-Other", "is not registered"), errors.Fault("", "no"))
     assert raised.value.reference_id == "r-1"
-    assert str(raised.value) == "It does not fit."
+    assert str(raised.value) == "It does not fit. /headers/X-Other: is not registered (and 1 more)"
 
 
 def test_an_unknown_code_raises_a_relay_error_with_that_code(fake, relay):
@@ -129,16 +130,40 @@ def test_a_success_that_cannot_be_read_is_internal(fake, relay, raw):
         relay.webhooks.trigger("ok")
 
 
-@pytest.mark.parametrize("value", [float("nan"), {"a": object()}, "\ud800", {"deep": {1, 2}}, b"bytes-inside"])
-def test_what_json_cannot_hold_is_rejected_before_anything_is_sent(fake, relay, value):
-    with pytest.raises(errors.RequestRejected):
-        relay.webhooks.trigger("ok", {"a": value})
+@pytest.mark.parametrize("data", [b"\x00\xff\xd8", bytearray(b"\x00\xff\xd8"), memoryview(b"\x00-\xff-\xd8")[::2]])
+def test_bytes_are_sent_as_base64_text_to_a_webhook_that_takes_it(fake, relay, data):
+    relay.webhooks.trigger("jpeg", data)
+    relay.webhooks.trigger_many([{"webhookId": "jpeg", "data": data}])
+    assert [(seen.method, seen.path) for seen in fake.seen] == [
+        ("GET", "/v1/webhooks/jpeg"),
+        ("POST", "/v1/webhooks/jpeg/trigger"),
+        ("POST", "/v1/triggers"),
+    ]
+    assert fake.seen[1].json == {"data": "AP/Y"}
+    assert fake.seen[2].json[0]["data"] == "AP/Y"
+
+
+def test_bytes_are_not_sent_to_a_webhook_that_takes_json(fake, relay):
+    with pytest.raises(errors.RequestRejected, match=r"/data: takes no bytes.*payload_encoding"):
+        relay.webhooks.trigger("ok", b"x")
+    with pytest.raises(errors.RequestRejected, match=r"/1/data: takes no bytes"):
+        relay.webhooks.trigger_many([{"webhookId": "ok"}, {"webhookId": "ok", "data": b"x"}])
+    assert {seen.method for seen in fake.seen} == {"GET"}
+
+
+def test_an_item_with_a_member_in_both_spellings_is_refused(fake, relay):
+    with pytest.raises(errors.RequestRejected, match="/1: has a member twice"):
+        relay.webhooks.trigger_many([{"webhook_id": "ok"}, {"webhook_id": "ok", "query_params": {}, "queryParams": {}}])
     assert not fake.seen
 
 
-def test_bytes_are_sent_as_base64_text(fake, relay):
-    relay.webhooks.trigger("ok", b"\x00\xff\xd8")
-    assert fake.seen[0].json == {"data": "AP/Y"}
+@pytest.mark.parametrize("given", [None, ""])
+def test_a_missing_id_says_so(fake, relay, given):
+    with pytest.raises(errors.WebhookNotRegistered, match="missing"):
+        relay.webhooks.trigger(given)
+    with pytest.raises(errors.NotFound, match="missing"):
+        relay.webhooks.wait(given)
+    assert not fake.seen
 
 
 def test_a_trigger_whose_answer_was_lost_is_sent_again_and_accepted_once(fake, relay):
@@ -397,12 +422,34 @@ def test_the_environment_and_the_relays_cookies_are_ignored(fake, relay, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("base_url", "key"),
-    [("relay.example", KEY), ("ftp://relay.example", KEY), ("http://relay.example?x=1", KEY), ("http://r", "a\nb")],
+    ("base_url", "key", "said"),
+    [
+        ("relay.example", KEY, "http or https URL"),
+        ("ftp://relay.example", KEY, "http or https URL"),
+        ("http://relay.example?x=1", KEY, "without query"),
+        ("http://relay.example/v1", KEY, "must not end in /v1"),
+        ("http://relay.example/v1/", KEY, "must not end in /v1"),
+        ("http://r", "a\nb", "visible ASCII"),
+        ("http://r", "", "key is missing: make one with `relay keys create"),
+        ("http://r", None, "key is missing: make one with `relay keys create"),
+    ],
 )
-def test_a_client_that_cannot_work_is_not_made(base_url, key):
-    with pytest.raises(ValueError, match="must be"):
+def test_a_client_that_cannot_work_is_not_made_and_says_why(base_url, key, said):
+    with pytest.raises(ValueError, match=said):
         Relay(base_url, key)
+
+
+@pytest.mark.parametrize(
+    ("call", "given"),
+    [
+        *[("trigger", "ok"), ("trigger_async", "ok"), ("trigger_many", [{"webhookId": "ok"}]), ("available", None)],
+        *[("describe", "ok"), ("get", "r"), ("wait", "r")],
+    ],
+)
+def test_each_call_has_a_time_of_its_own(fake, relay, call, given):
+    fake.faults += [Silence(6)] * 2  # after which it would be answered
+    with pytest.raises(errors.Unavailable):
+        getattr(relay.webhooks, call)(*[given] * (given is not None), timeout_s=0.2)
 
 
 def test_a_client_never_shows_its_key(fake, relay):
