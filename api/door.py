@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import falcon
 
 from api.bodies import has_unread_body
+from api.queries import check_parameters
 from api.tracing import begin_span, end_span
 from relay.audit.entry import Act
 from relay.errors import BadParameter
@@ -92,10 +93,15 @@ class Door:
         resource: object,
         params: dict[str, Any],
     ) -> None:
-        """Check the key, its scopes and its origin, and begin the span; raise as `Authentication.check`."""
+        """Check the key, its scopes, its origin and the names of query parameters, and begin the span.
+
+        Raises as `Authentication.check`, or ``BadParameter``.
+        """
         scopes = getattr(resource, "scopes", None)
         if scopes and req.method != "OPTIONS":
             self._authentication.check(req, scopes)
+        if req.query_string and req.path.startswith("/v1/") and req.method != "OPTIONS":
+            check_parameters(req, resource)
         if getattr(resource, "is_traced", False) and req.method == "POST":
             begin_span(self._spans, req, params.get("webhook_id", ""))
 

@@ -24,6 +24,7 @@ class LanesResource:
     """`GET /v1/lanes`: the lanes of the whole relay, which all plugins share."""
 
     scopes = OPERATE
+    query = LanesQuery
 
     def __init__(self, backlog: Backlog, workers: Workers) -> None:
         self._backlog = backlog
@@ -31,7 +32,7 @@ class LanesResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer with the lanes, most urgent first; with ``since``, also with the calls that waited in each minute."""
-        query = read_query(req, LanesQuery)
+        query = read_query(req, self.query)
         alive = workers_by_lane(self._workers.alive(), LANES)
         lanes = [lane_of(each, alive[each.lane]) for each in self._backlog.of(LANES)]
         answer: dict[str, Any] = {"lanes": lanes}

@@ -21,13 +21,14 @@ class ListingResource:
     """`GET /v1/invocations`, newest first, a page at a time."""
 
     scopes = OPERATE
+    query = ListingQuery
 
     def __init__(self, listing: Listing) -> None:
         self._listing = listing
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer with one page, and with the cursor of the next."""
-        query = read_query(req, ListingQuery)
+        query = read_query(req, self.query)
         plugin = req.context.key.plugin
         page = self._listing.page(plugin, filter_of(query), limit=query["limit"], cursor=query.get("cursor"))
         rows = [row_of(invocation) for invocation in page.rows]

@@ -1,8 +1,9 @@
-"""Reads the query parameters of listings strictly; every fault names its parameter."""
+"""Reads query parameters strictly: every fault names its parameter, and no route ignores one that it does not know."""
 
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
@@ -24,6 +25,9 @@ MAX_WORDS: Final = 50  # in one parameter that takes several
 _CURSOR: Final = re.compile(r"[\x21-\x7e]{1,512}\Z", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]{1,6}\Z", re.ASCII)
 _STATUS: Final = re.compile(r"(?:0|[1-9][0-9]{2}|[1-5]xx)\Z", re.ASCII)
+_NAME: Final = re.compile(r"[A-Za-z0-9._~\[\]-]{1,64}\Z", re.ASCII)
+_TRIGGERS: Final = ("/trigger", "/triggers")
+_FOR_WEBHOOK: Final = "is not a parameter here: put it into queryParams of the body, if it is meant for the webhook"
 STATUS_RULE: Final = "must be a status, 0 or 100 to 999, or a class such as 5xx"
 
 
@@ -165,7 +169,8 @@ def read_query(req: falcon.Request, schema: type[Schema]) -> dict[str, Any]:
 
     Raises ``BadParameter``, which names every fault.
     """
-    given = {name: value for name, value in req.params.items() if value != ""}
+    known = schema().fields
+    given = {name: value for name, value in req.params.items() if value != "" or name not in known}
     try:
         loaded: dict[str, Any] = schema(unknown=RAISE).load(given)
     except ValidationError as error:
@@ -174,11 +179,26 @@ def read_query(req: falcon.Request, schema: type[Schema]) -> dict[str, Any]:
     return loaded
 
 
+def check_parameters(req: falcon.Request, resource: object) -> None:
+    """Raise ``BadParameter`` if the request has query parameters and its resource reads none, having no ``query``."""
+    if hasattr(resource, "query") and req.method in {"GET", "HEAD"}:
+        return  # the resource reads them
+    said = _FOR_WEBHOOK if req.path.endswith(_TRIGGERS) else "is not a parameter here: this route has none"
+    faults = tuple(Fault(_shown(name), said) for name in islice(req.params, MAX_WORDS))
+    if faults:
+        raise BadParameter(faults=faults)
+
+
 def _fault(schema: type[Schema], name: str, said: Any) -> Fault:
     known = schema().fields
-    if name not in known:  # a name that the caller made up is not echoed
-        return Fault("", f"has an unknown parameter: the known ones are {', '.join(known)}")
+    if name not in known:
+        return Fault(_shown(name), f"is not a parameter here: the known ones are {', '.join(known)}")
     return Fault(name, "; ".join(map(str, said)))
+
+
+def _shown(name: str) -> str:
+    """Return a name that the caller made up if it can be shown, else an empty text."""
+    return name if _NAME.match(name) else ""
 
 
 def filter_of(query: Mapping[str, Any]) -> Filter:

@@ -41,6 +41,7 @@ class ReplaysResource:
     """`POST /v1/replays` and `GET /v1/replays`."""
 
     scopes = OPERATE
+    query = ReplaysQuery
 
     def __init__(self, replays: Replays, bodies: Bodies, writer: AuditWriter) -> None:
         self._replays = replays
@@ -68,7 +69,7 @@ class ReplaysResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer with a plugin's jobs, newest first."""
-        limit = read_query(req, ReplaysQuery)["limit"]
+        limit = read_query(req, self.query)["limit"]
         jobs = self._replays.list(req.context.key.plugin, limit=limit)
         answer_with(resp, dump_json({"replays": [job_of(job) for job in jobs]}))
 

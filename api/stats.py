@@ -30,13 +30,14 @@ class StatsResource:
     """`GET /v1/stats`: one bucket a minute."""
 
     scopes = OPERATE
+    query = OverviewQuery
 
     def __init__(self, measures: Measures) -> None:
         self._measures = measures
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer with every minute from ``since`` on, oldest first, including those in which nothing happened."""
-        query = read_query(req, OverviewQuery)
+        query = read_query(req, self.query)
         minutes = self._measures.minutes(req.context.key.plugin, query.get("since"), query.get("webhookId", ""))
         answer_with(resp, orjson.dumps({"buckets": [minute_of(minute) for minute in minutes]}))
 
@@ -47,13 +48,14 @@ class GroupsResource:
     """`GET /v1/groups`: the invocations in error by webhook, outcome and status."""
 
     scopes = OPERATE
+    query = OverviewQuery
 
     def __init__(self, listing: Listing) -> None:
         self._listing = listing
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer with the groups, most frequent first."""
-        query = read_query(req, OverviewQuery)
+        query = read_query(req, self.query)
         since_ms = query.get("since", int(time.time() * 1000) - DAY_MS)
         failed = Filter(webhook_id=query.get("webhookId"), since_ms=since_ms, error=True)
         counted = self._listing.newest_groups(req.context.key.plugin, failed, at_most=MAX_GROUPED)

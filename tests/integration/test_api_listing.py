@@ -6,6 +6,8 @@ from relay.invocation import Outcome, State
 from relay.text.moments import rfc3339
 from tests.integration.test_api_triggers import problem
 
+NOBODY = "01a212df-ba71-768c-b6a9-a1f752ce66b7"
+
 
 def listed(api, key=None, **query):
     return api.call("GET", "/v1/invocations", key=key or api.operator_key, params=query)
@@ -115,7 +117,10 @@ def test_pages_follow_each_other_while_records_come(story):
         ({"limit": "1001"}, "limit"),
         ({"limit": "\u0661"}, "limit"),
         ({"cursor": "not one"}, "cursor"),
-        ({"webhook": "order"}, ""),
+        ({"webhook": "order"}, "webhook"),
+        ({"webhook": ""}, "webhook"),
+        ({"<b>": "order"}, ""),
+        ({"a" * 65: "order"}, ""),
     ],
 )
 def test_a_parameter_that_is_not_valid_is_named(api, query, pointer):
@@ -124,13 +129,38 @@ def test_a_parameter_that_is_not_valid_is_named(api, query, pointer):
 
 
 @pytest.mark.parametrize("path", ["invocations", "replays", "stats", "groups", "lanes"])
-@pytest.mark.parametrize("name", ["webhook", "Limit", "<b>", "\u00fc"])
-def test_a_parameter_that_is_not_known_is_answered_with_those_that_are(api, path, name):
+@pytest.mark.parametrize(("name", "shown"), [("webhook", "webhook"), ("Limit", "Limit"), ("<b>", ""), ("\u00fc", "")])
+def test_a_parameter_that_is_not_known_is_answered_with_those_that_are(api, path, name, shown):
     answer = api.call("GET", f"/v1/{path}", key=api.operator_key, params={name: "1"})
     (fault,) = problem(answer, 400, "bad_parameter")["errors"]
-    known = fault["message"].removeprefix("has an unknown parameter: the known ones are ").split(", ")
+    assert fault["pointer"] == shown
+    known = fault["message"].removeprefix("is not a parameter here: the known ones are ").split(", ")
     wrong = api.call("GET", f"/v1/{path}", key=api.operator_key, params=dict.fromkeys(known, "\u0661"))
     assert {each["pointer"] for each in problem(wrong, 400, "bad_parameter")["errors"]} == set(known)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "hint"),
+    [
+        ("POST", "/v1/webhooks/order/trigger", "put it into queryParams"),
+        ("POST", "/v1/triggers", "put it into queryParams"),
+        ("POST", "/v1/replays", "has none"),
+        ("POST", f"/v1/replays/{NOBODY}/pause", "has none"),
+        ("POST", "/v1/webhooks/order/pause", "has none"),
+        ("GET", "/v1/webhooks", "has none"),
+        ("GET", "/v1/webhooks/order", "has none"),
+        ("GET", f"/v1/invocations/{NOBODY}", "has none"),
+        ("GET", f"/v1/replays/{NOBODY}", "has none"),
+        ("GET", "/v1/traffic", "has none"),
+    ],
+)
+@pytest.mark.parametrize("value", ["4", ""])
+def test_a_route_without_parameters_refuses_one_and_says_where_it_belongs(api, method, path, hint, value):
+    operates = path.endswith(("/pause", "/traffic")) or "replays" in path
+    answer = api.call(method, path, key=api.operator_key if operates else api.key, params={"pageNum": value})
+    (fault,) = problem(answer, 400, "bad_parameter")["errors"]
+    assert fault["pointer"] == "pageNum"
+    assert hint in fault["message"]
 
 
 def test_a_cursor_that_no_page_gave_is_a_bad_parameter(api):
