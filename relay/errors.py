@@ -104,7 +104,7 @@ class BadParameter(Refused):
 
 
 class Unauthenticated(Refused):
-    """The key is missing, unknown, wrong or revoked; the answer is the same for all of these."""
+    """The key is missing, unknown, wrong or revoked, the answer being the same for all of these; or it has expired."""
 
     code = "unauthenticated"
     sentence = "A valid API key is required, as `Authorization: Bearer KEY`."

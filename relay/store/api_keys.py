@@ -147,7 +147,10 @@ class ApiKeys:
         return len(records)
 
     def authenticate(self, key_text: str) -> ApiKey:
-        """Return the key that has this text. Raises ``Unauthenticated``, the same for every fault."""
+        """Return the key that has this text.
+
+        Raises ``Unauthenticated``: the same for every fault, but who holds the whole of an expired key is told so.
+        """
         found = _KEY.match(key_text)
         if found is None:
             raise Unauthenticated
@@ -155,8 +158,10 @@ class ApiKeys:
         record = self._read(key_id)
         # Compare even if there is no such key, so that the time taken reveals nothing.
         matches = hmac.compare_digest(digest_of(secret), record.digest if record else _NO_DIGEST)
-        if record is None or not matches or record.key.revoked or _expired(record.key, time.time() * 1000):
+        if record is None or not matches or record.key.revoked:
             raise Unauthenticated
+        if _expired(record.key, time.time() * 1000):
+            raise Unauthenticated("This key has expired: make another with `relay keys create`.")
         self._note_use(key_id)
         return record.key
 
