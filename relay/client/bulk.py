@@ -73,7 +73,7 @@ def groups(items: Iterable[Mapping[str, Any]]) -> Iterator[Group]:
 
 def _item(item: Any, index: int) -> dict[Any, Any]:
     if not isinstance(item, Mapping):
-        raise TypeError(f"An item must be a mapping with a webhookId: number {index} is none.")
+        raise TypeError(f"An item must be a mapping with a webhookId: number {index} is a {type(item).__name__}.")
     named = {_MEMBERS.get(name, name): value for name, value in item.items()}
     if len(named) != len(item):
         faults = (Fault(f"/{index}", "has a member twice, in snake_case and in camelCase"),)

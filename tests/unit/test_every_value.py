@@ -37,7 +37,7 @@ class Color(enum.Enum):
     RED = "red"
 
 
-class Word(enum.StrEnum):
+class Answer(enum.StrEnum):
     RED = "red"
 
 
@@ -120,7 +120,7 @@ TAKEN = {
     "tuple": Same((1, (2,)), [1, [2]]),
     "the same twice": Same([[1]] * 2),
     "31 levels": Same(deep(31)),
-    "StrEnum": Same(Word.RED, "red"),
+    "StrEnum": Same(Answer.RED, "red"),
     "IntEnum": Same(Number.ONE, 1),
     "OrderedDict": Same(collections.OrderedDict(a=1), {"a": 1}),
     "defaultdict": Same(collections.defaultdict(list, a=[1]), {"a": [1]}),
