@@ -9,7 +9,7 @@ import pytest
 
 from tests.javascript import MODULE, JavaScript
 from tests.timing import BUSY_S, START_S
-from tests.tools import require_node
+from tests.tools import require
 from tests.unit.fake_relay import KEY, FakeRelay, HangUp, Reply, Silence, Webhook, problem
 
 FIRST = "It does not fit. /headers/X-Other: is not registered (and 1 more)"
@@ -128,7 +128,7 @@ def test_a_reply_without_a_valid_result_rejects_at_once_and_is_not_followed(fake
 def test_a_value_of_any_type_at_any_place_arrives_as_it_was_given_or_nothing_is_sent(fake):
     """Also for the types of which the engine has more than this test knows: it makes a value of each."""
     command = [
-        require_node(),
+        require("node"),
         str(Path(__file__).parent / "javascript" / "every_value.mjs"),
         str(MODULE),
         fake.base_url,
