@@ -120,7 +120,8 @@ def test_a_chunked_body_is_read(api):
 
 def test_a_chunked_body_over_the_cap_is_refused(api):
     request = head(api, "Content-Type: application/json", "Transfer-Encoding: chunked")
-    answer = api.raw(request + b"20000\r\n" + b"x" * 0x20000 + b"\r\n" + (b"10000\r\n" + b"x" * 65536 + b"\r\n") * 17)
+    chunks = b"20000\r\n" + b"x" * 0x20000 + b"\r\n" + (b"10000\r\n" + b"x" * 65536 + b"\r\n") * 17
+    answer = api.raw(request + chunks + b"0\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
