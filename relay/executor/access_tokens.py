@@ -54,8 +54,8 @@ class AccessToken:
 
     @property
     def fresh(self) -> bool:
-        """Whether the token was fetched less than `FRESH_S` seconds ago."""
-        return time.time() - self.fetched_at_s < FRESH_S
+        """Whether the token was fetched less than `FRESH_S` seconds ago; one from further ahead is of another clock."""
+        return abs(time.time() - self.fetched_at_s) < FRESH_S
 
 
 @dataclass(frozen=True, slots=True)

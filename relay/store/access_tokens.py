@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from relay.store.keyspace import SINGLE, Keyspace
+from relay.store.locks import take_lock
 from relay.store.scripts import Scripts
 from relay.store.server_errors import store_errors
 
@@ -49,9 +50,9 @@ class AccessTokenStore:
         """Let ``owner`` fetch the next token, for at most ``lock_s``; return False if another owner is fetching it."""
         name = self._keys.access_token_fetcher(revision_id.plugin, revision_id.webhook_id, revision_id.revision)
         with store_errors():
-            taken = self._client.set(name, owner, nx=True, px=int(lock_s * 1000))
+            taken = take_lock(self._client, name, owner, int(lock_s * 1000))
             # A command that is repeated because its reply was lost finds the lock that it took the first time.
-            return bool(taken) or self._client.get(name) == owner.encode()
+            return taken or self._client.get(name) == owner.encode()
 
     def unlock_fetch(self, revision_id: RevisionId, owner: str) -> None:
         """Release the lock that ``owner`` took, so that others may fetch."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from relay.store import keyspace
+from relay.store.locks import take_lock
 from relay.store.scripts import Scripts
 from relay.store.server_errors import store_errors
 
@@ -52,7 +53,7 @@ class Alerts:
     def take_lock(self) -> bool:
         """Take the lock that lets one worker check for alerts, for one period; return whether it was free."""
         with store_errors():
-            return bool(self._client.set(keyspace.alerts("alerts_lock"), 1, nx=True, px=PERIOD_MS))
+            return take_lock(self._client, keyspace.alerts("alerts_lock"), "1", PERIOD_MS)
 
     def holding(self) -> list[str]:
         """Return the names of the alerts that fire, or that hold but not yet for long enough to fire."""

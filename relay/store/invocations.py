@@ -239,7 +239,9 @@ class InvocationStore(RecordReader):
 
     def sweep(self, *, limit: int) -> Ready:
         """Take up to ``limit`` due alarms per partition; return the calls that may be run."""
-        return sum((ready_from(reply) for reply in self._in_each("sweep", [GRACE_MS, limit])), ())
+        return sum(
+            (ready_from(reply) for reply in self._in_each("sweep", [GRACE_MS, limit, self._lease_margin_ms])), ()
+        )
 
     def expire(self, *, limit: int, webhooks: int = 64) -> tuple[int, bool, Ready]:
         """End up to ``limit`` calls per partition past their age or deadline, shared among ``webhooks`` webhooks.

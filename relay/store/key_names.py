@@ -57,7 +57,7 @@ PARTITIONED: Final = {
     "hour": "p:{plugin}:hour:{hour}",  # hash: counts of one hour by webhook
     "lately_refused": "p:{plugin}:told:full",  # list: the first id of each group lately refused as over capacity
     "gathered": "p:{plugin}:gathered:{process}",  # string: the last batch of histograms that a worker added
-    "plugin_rate": "p:{plugin}:rate",  # us: when the plugin's rate will be unused again
+    "plugin_rate": "p:{plugin}:rate",  # string: when the plugin's rate will be unused again, and how long that was (us)
     "plugin_rate_taken": "p:{plugin}:rate:{request}",  # string: it was counted in the rate; kept for a minute
     "refusals": "p:{plugin}:refusals:{minute}",  # int: rejected records written in this minute
     "webhooks": "p:{plugin}:webhooks",  # hash webhookId -> current revision
@@ -85,7 +85,7 @@ PARTITIONED: Final = {
     "replay_parked": "replay:{replay}:parked",  # zset referenceId -> createdAt ms: those of them that wait for `resume`
     # sweeps
     "backlog": "due:backlog:{minute}",  # hash lane -> the most calls that waited in it at once in this minute
-    "sweeps": "sweeps",  # hash: how many sweeps there were, and how many ids they published
+    "sweeps": "sweeps",  # hash: how many sweeps there were, and ids they published; times (lua/include/jumps.lua)
     "confirmed": CONFIRMED,
     "counting_lock": "counting",  # string: a worker is counting notes
 }

@@ -7,6 +7,7 @@ from typing import Final
 from relay.invocation import OWN_CALLERS
 from relay.queue import GROUP_IDS, LANES, REPLAYS
 from relay.registration.steps import MAX_CHAIN_TIMEOUT_S
+from relay.store.server_clock import UNNOTICED_MS
 
 #: How many replays of replays are followed.
 MOST_HOPS: Final = 100
@@ -26,5 +27,6 @@ def lua_constants() -> str:
             f"local GROUP_IDS = {GROUP_IDS}",
             f"local MOST_HOPS = {MOST_HOPS}",
             f"local CHAIN_KEPT_MS = {_CHAIN_KEPT_MS}",
+            f"local UNNOTICED = {UNNOTICED_MS}",
         )
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.invocation import FINAL, State
 from relay.store.keyspace import SINGLE, Keyspace
+from relay.store.locks import take_lock
 from relay.store.notes import HOUR_MS, MINUTE_MS, STEPS_A_DOUBLING, UNREGISTERED, amounts_of
 from relay.store.plugin_names import plugins_in
 from relay.store.reachable import in_each
@@ -104,7 +105,7 @@ class Measures:
 
     def _count_partition(self, number: int) -> None:
         with store_errors():
-            if not self._client.set(self._keys.counting_lock(number), 1, nx=True, px=_LOCK_MS):
+            if not take_lock(self._client, self._keys.counting_lock(number), "1", _LOCK_MS):
                 return
             plugins = plugins_in(self._client, self._keys, number)
             pipeline = self._client.pipeline(transaction=False)

@@ -9,7 +9,7 @@ from relay.audit.actor import actor
 from relay.store.invocations import GRACE_MS
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.scripts import Scripts
-from relay.store.server_clock import time_ms_at
+from relay.store.server_clock import time_ms_at, within_ms
 from relay.store.server_errors import store_errors
 from relay.store.transitions import ready_from
 
@@ -79,7 +79,7 @@ class Policies:
             now_ms = time_ms_at(self._client, self._keys.root(plugin))
             pipeline = self._client.pipeline(transaction=False)
             for webhook_id in webhook_ids:
-                pipeline.hmget(self._keys.policy(plugin, webhook_id), "paused", "failures", "openUntil")
+                pipeline.hmget(self._keys.policy(plugin, webhook_id), "paused", "failures", "openUntil", "openFor")
                 pipeline.zcard(self._keys.parked(plugin, webhook_id))
                 pipeline.zcount(self._keys.running(plugin, webhook_id), f"({now_ms}", "+inf")  # ended leases: no place
             replies = pipeline.execute() if webhook_ids else []
@@ -88,8 +88,8 @@ class Policies:
 
 
 def _traffic(policy: Sequence[bytes | None], parked: int, running: int, now_ms: int) -> Traffic:
-    paused, failures, open_until = policy
-    until_ms = int(open_until or 0)
+    paused, failures, open_until, open_for = policy
+    until_ms = within_ms(int(open_until or 0), now_ms, int(open_for or 0))
     state: Breaker = "closed"
     if until_ms:
         state = "open" if until_ms > now_ms else "half-open"

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: How much, in milliseconds, the clocks of two machines may differ if both keep time.
 MOST_OFF_MS: Final = 2_000
+#: A clock that goes back by no more than this, in milliseconds, costs no more than this.
+UNNOTICED_MS: Final = 1_000
 #: An answer that took longer than this, in seconds, does not tell precisely enough when it was given.
 MOST_UNDER_WAY_S: Final = 0.5
 #: How long, in milliseconds, warnings mention a jump.
@@ -46,6 +48,11 @@ def time_ms_from(reply: tuple[int, int]) -> int:
     """Return the milliseconds since the epoch of a reply to `TIME`, which gives seconds and microseconds."""
     seconds, micros = reply
     return int(seconds) * 1000 + int(micros) // 1000
+
+
+def within_ms(time_ms: int, now_ms: int, ahead_ms: int) -> int:
+    """Return a time that was kept; now if it is further ahead than was meant, as ``lua/include/clock.lua`` does."""
+    return now_ms if time_ms > now_ms + ahead_ms + UNNOTICED_MS else time_ms
 
 
 @dataclass(frozen=True, slots=True)

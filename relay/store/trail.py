@@ -13,6 +13,7 @@ from relay.audit.checkpoint import Signed
 from relay.audit.verifying import Block
 from relay.store import keyspace
 from relay.store.key_names import PREFIX, ROOT, SHARED_ROOT, partition_root
+from relay.store.locks import take_lock
 from relay.store.replicas import on_primary
 from relay.store.scripts import Scripts
 from relay.store.server_clock import time_ms_from
@@ -161,7 +162,7 @@ class Trail:
         """Take the lock for signing, or extend it; return whether this process holds it now."""
         key = keyspace.audit("lock", self._root)
         with store_errors():
-            if self._client.set(key, process, nx=True, px=_LOCK_MS):
+            if take_lock(self._client, key, process, _LOCK_MS):
                 return True
             if self._client.get(key) != process.encode():
                 return False

@@ -33,7 +33,7 @@ class VaultLog:
         """Return how long ago a key was retired, in milliseconds; 0 if that was not recorded."""
         with store_errors():
             at_ms = self._client.hget(keyspace.promotions(), f"{ring}:retired:{key_id}")
-            return 0 if at_ms is None else self._now_ms() - int(at_ms)
+            return 0 if at_ms is None else max(0, self._now_ms() - int(at_ms))
 
     def _write(self, *fields: object) -> None:
         self._scripts.write(SHARED_ROOT, "HSET", keyspace.promotions(), *fields)

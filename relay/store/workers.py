@@ -79,12 +79,12 @@ class Workers:
 def live_workers(
     beats: Iterable[tuple[bytes, float]], lanes: Mapping[bytes, bytes], now_ms: float
 ) -> Iterable[LiveWorker]:
-    """Yield the workers whose heartbeat is at most `SILENCE_MS` old."""
+    """Yield the workers whose heartbeat is at most `SILENCE_MS` old; one from further ahead was before a jump."""
     for name, at_ms in beats:
-        silent_ms = max(0, int(now_ms - at_ms))
-        if silent_ms <= SILENCE_MS:
+        silent_ms = int(now_ms - at_ms)
+        if abs(silent_ms) <= SILENCE_MS:
             served = lanes.get(name, b"").decode()
-            yield LiveWorker(name.decode(), frozenset(filter(None, served.split(","))), silent_ms)
+            yield LiveWorker(name.decode(), frozenset(filter(None, served.split(","))), max(0, silent_ms))
 
 
 def workers_by_lane(workers: Iterable[LiveWorker], lanes: Iterable[str]) -> dict[str, int]:

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 START_MS = 1_700_000_000_000
 PLUGIN = "acme"
-_CLOCK = "test:{0}:clock"
+_CLOCKS = ("test:{0}:clock", "test:{shared}:clock")  # a script touches keys of one slot
 _SERVER_TIME = "redis.call('TIME')"
-_STEPPED_TIME = "{ string.match(redis.call('GET', 'test:{0}:clock'), '^(%d+) (%d+)$') }"
+_STEPPED_TIME = (
+    "{ string.match(redis.call('GET', 'test:' .. string.match(ROOT, '{.+}') .. ':clock'), '^(%d+) (%d+)$') }"
+)
 
 
 class Clocked:
@@ -36,7 +38,8 @@ class Clocked:
         self.set_ms(START_MS)
 
     def set_ms(self, now_ms: int) -> None:
-        self.client.set(_CLOCK, f"{now_ms // 1000} {now_ms % 1000 * 1000}")
+        for clock in _CLOCKS:
+            self.client.set(clock, f"{now_ms // 1000} {now_ms % 1000 * 1000}")
 
     def register(self, webhook: str, **limits: object) -> None:
         """Write a webhook of revision 1, with the limits that its registration would write."""
@@ -45,8 +48,8 @@ class Clocked:
             self.client.hset(KEYS.policy(PLUGIN, webhook), mapping=limits)
 
     def everything(self) -> dict[bytes, object]:
-        """Return the whole store as plain values, without the clock."""
-        return {key: value for key, value in everything(self.client).items() if key != _CLOCK.encode()}
+        """Return the whole store as plain values, without the clocks."""
+        return {key: value for key, value in everything(self.client).items() if key.decode() not in _CLOCKS}
 
 
 def _load_stepped(server: redis.Redis, text: str) -> object:

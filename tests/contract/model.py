@@ -15,6 +15,7 @@ BREAKER_FIRST_MS = 30_000
 BREAKER_LONGEST_MS = 300_000
 MAX_LOSSES = 3
 GRACE_MS = 5_000
+UNNOTICED_MS = 1_000
 ANY = "*"
 FINAL = {"delivered", "unreachable", "interrupted", "rejected", "cancelled"}
 
@@ -45,16 +46,24 @@ class Hook:
 
     def tokens(self, now: int) -> int:
         """Return the whole tokens of a bucket that fills at the webhook's rate and holds one second's worth."""
-        return int(min(Fraction(self.burst), self.bucket + Fraction(now - self.bucket_at, self.every_ms)))
+        return int(self.level(now))
+
+    def level(self, now: int) -> Fraction:
+        """Return what the bucket holds; a clock that went back would have emptied it, and more: then it is full."""
+        level = min(Fraction(self.burst), self.bucket + Fraction(now - self.bucket_at, self.every_ms))
+        return Fraction(self.burst) if level * self.every_ms < -UNNOTICED_MS else level
 
     def spend(self, now: int) -> None:
-        level = min(Fraction(self.burst), self.bucket + Fraction(now - self.bucket_at, self.every_ms))
-        self.bucket, self.bucket_at = level - 1, now
+        self.bucket, self.bucket_at = self.level(now) - 1, now
+
+    def opens(self, now: int) -> int:
+        """Return until when the breaker is open: no longer from now on than when it opened."""
+        return now if self.open_until > now + self.open_for + UNNOTICED_MS else self.open_until
 
     def breaker(self, now: int) -> str:
         if self.open_until == 0:
             return "closed"
-        return "open" if max(self.open_until, self.probe) > now else "half-open"
+        return "open" if max(self.opens(now), self.probe) > now else "half-open"
 
 
 @dataclass
@@ -69,6 +78,7 @@ class Call:
     last_token: str = ""
     lease_end: int = 0
     not_before: int = 0
+    pause: int = 0  # from when `not_before` was decided until then
     ends_by: int = 0
     losses: int = 0
     outcomes: list[str] = field(default_factory=list)
@@ -86,6 +96,7 @@ class Model:
         self.calls: dict[str, Call] = {}
         self.keys: dict[tuple[str, str], tuple[str, str]] = {}  # (hook, key) -> (reference id, fingerprint)
         self.late = 0
+        self.swept = 0  # when the last sweep was
         for hook in self.hooks.values():
             hook.bucket_at = now
             hook.bucket = Fraction(hook.burst if hook.every_ms else 0)
@@ -101,7 +112,8 @@ class Model:
                 return ("known" if used[1] == key[1] else "key_reused"), used[0], self.calls[used[0]].state
             self.keys[call.hook, key[0]] = (ref, key[1])
         self.calls[ref] = call
-        call.not_before = call.not_before and self.now + call.not_before
+        call.pause = call.not_before
+        call.not_before = call.not_before and self.now + call.pause
         call.ends_by = max(self.now, call.not_before) + self.hooks[call.hook].max_age
         return "accepted", ref, "queued"
 
@@ -132,7 +144,7 @@ class Model:
             self._age(call, token)
         elif state == "retrying":
             self._leave(call, token)
-            call.state, call.not_before, call.losses = "retrying", self.now + delay, 0
+            call.state, call.not_before, call.pause, call.losses = "retrying", self.now + delay, delay, 0
         else:
             self._finish(call, state, token)
         return True
@@ -159,6 +171,16 @@ class Model:
                 self._age(call, ANY)
             elif call.lease_end + 2 * GRACE_MS <= self.now:
                 self._lose(ref, call, ANY)
+
+    def sweep(self) -> None:
+        """If the clock has gone back since the last sweep, hold each call no longer from now on than was meant."""
+        if self.swept > self.now + UNNOTICED_MS:
+            for ref, call in self.calls.items():
+                if call.state == "sending":
+                    self._shorten_lease(ref, call)
+                elif call.not_before > self.now + GRACE_MS:
+                    call.not_before = min(call.not_before, self.now + call.pause)
+        self.swept = self.now
 
     # -- what a webhook's limits allow --------------------------------------------------------------------------
 
@@ -196,6 +218,14 @@ class Model:
         self.hooks[call.hook].shared = True
         return "parked"
 
+    def _shorten_lease(self, ref: str, call: Call) -> None:
+        lease_end = self.now + call.timeout + self.margin
+        if call.lease_end <= max(lease_end, self.now + GRACE_MS):
+            return
+        call.lease_end = lease_end
+        if self.hooks[call.hook].prober == ref:
+            self.hooks[call.hook].probe = lease_end
+
     def _age(self, call: Call, token: str) -> None:
         call.outcomes.append("expired")
         self._finish(call, "unreachable", token)
@@ -231,8 +261,9 @@ class Model:
 
     def _stop(self, call: Call, hook: Hook, token: str) -> str:
         if hook.retry:
-            until = hook.open_until if hook.open_until > self.now else min(hook.probe, self.now + 5000)
+            until = hook.open_until if hook.opens(self.now) > self.now else min(hook.probe, self.now + 5000)
             call.state, call.token, call.not_before, call.parked = "retrying", "", until, False
+            call.pause = until - self.now
             call.held = True
             return "skipped"
         call.outcomes.append("breaker_open")
@@ -256,7 +287,7 @@ class Model:
             hook.failures = hook.open_until = hook.open_for = hook.probe = 0
             hook.prober = ""
             return
-        probing = hook.open_until > 0 and hook.open_until <= self.now
+        probing = hook.open_until > 0 and hook.opens(self.now) <= self.now
         hook.failures += 1
         if probing or (hook.open_until == 0 and hook.failures >= BREAKER_FAILURES):
             hook.open_for = min(hook.open_for * 2, BREAKER_LONGEST_MS) or BREAKER_FIRST_MS

@@ -152,6 +152,7 @@ class StoreAndModel:
 
     def sweep(self, lanes=LANES, *, limit=1000, published=True):
         ready = self.store.sweep(limit=limit)
+        self.model.sweep()
         self.check_ready(ready)
         if published:
             self.publish(ready)

@@ -125,7 +125,7 @@ def paused(ledger):
 
 def broken(ledger, retry=""):
     until = int(time.time() * 1000) + HOUR_MS
-    ledger.client.hset(KEYS.policy("acme", "hook"), mapping={"openUntil": until, "openFor": 30_000, "retry": retry})
+    ledger.client.hset(KEYS.policy("acme", "hook"), mapping={"openUntil": until, "openFor": HOUR_MS, "retry": retry})
 
 
 def broken_with_retry(ledger):

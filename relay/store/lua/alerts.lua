@@ -27,7 +27,7 @@ end
 local function judge(name, holds, hold, detail)
   local text = redis.call('HGET', KEY.alerts(), name)
   local before = text and cjson.decode(text)
-  if holds and not before then
+  if holds and (not before or (before.phase == 'waiting' and tonumber(before.since) > now)) then -- the clock went back
     if hold == 0 then fire(name, detail) else write(name, 'waiting', now, detail) end
   elseif holds and before.phase == 'waiting' then
     if now - tonumber(before.since) >= hold then fire(name, detail) end

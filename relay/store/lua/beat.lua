@@ -9,9 +9,15 @@
 
 redis.call('ZADD', KEY.workers(), int(now), ARGV[1])
 redis.call('HSET', KEY.worker_lanes(), ARGV[1], ARGV[2])
-local gone = redis.call('ZRANGEBYSCORE', KEY.workers(), '-inf', int(now - tonumber(ARGV[3])), 'LIMIT', 0, 1000)
-if gone[1] then
+local silence = tonumber(ARGV[4])
+
+local function forget(first, last)
+  local gone = redis.call('ZRANGEBYSCORE', KEY.workers(), first, last, 'LIMIT', 0, 1000)
+  if not gone[1] then return end
   redis.call('ZREM', KEY.workers(), unpack(gone))
   redis.call('HDEL', KEY.worker_lanes(), unpack(gone))
 end
-return { int(now), redis.call('ZCOUNT', KEY.workers(), int(now - tonumber(ARGV[4])), '+inf') }
+
+forget('-inf', int(now - tonumber(ARGV[3])))
+forget('(' .. int(now + silence), '+inf') -- the clock has gone back: who is alive is listed again by the next heartbeat
+return { int(now), redis.call('ZCOUNT', KEY.workers(), int(now - silence), '+inf') }

@@ -9,13 +9,20 @@
 
 local hold, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 local rows = {}
-for _, ref in ipairs(redis.call('ZRANGEBYSCORE', KEY.callbacks(), '-inf', int(now), 'LIMIT', 0, limit)) do
-  local r = read_end(ref)
-  if r and r.callback ~= '' and FINAL[r.state] then
-    redis.call('ZADD', KEY.callbacks(), int(now + hold), ref)
-    rows[#rows + 1] = { ref, r.plugin, r.callback, r.state, r.status, r.error, r.finishedAt, r.webhook, r.revision }
-  else -- deleted in the meantime
-    redis.call('ZREM', KEY.callbacks(), ref)
+
+-- Hands out the ends whose time is between two.
+local function hand_out(first, last)
+  for _, ref in ipairs(redis.call('ZRANGEBYSCORE', KEY.callbacks(), first, last, 'LIMIT', 0, limit - #rows)) do
+    local r = read_end(ref)
+    if r and r.callback ~= '' and FINAL[r.state] then
+      redis.call('ZADD', KEY.callbacks(), int(now + hold), ref)
+      rows[#rows + 1] = { ref, r.plugin, r.callback, r.state, r.status, r.error, r.finishedAt, r.webhook, r.revision }
+    else -- deleted in the meantime
+      redis.call('ZREM', KEY.callbacks(), ref)
+    end
   end
 end
+
+hand_out('-inf', int(now))
+hand_out('(' .. int(now + hold), '+inf') -- further ahead than any hold: the clock has gone back
 return rows

@@ -61,7 +61,7 @@ local function stop_at_breaker(r, w)
   if w.retry then
     local not_before = int(held_until(w))
     keep(r, 'retrying', not_before)
-    redis.call('HSET', KEY.record(r.ref), 'held', '1')
+    redis.call('HSET', KEY.record(r.ref), 'held', '1', 'pause', int(held_until(w) - now))
     if r.parked == '1' then
       redis.call('HSET', KEY.record(r.ref), 'parked', '')
       unpark_unsent(w, r.ref)

@@ -1,5 +1,5 @@
 -- plugin_rate: counts n triggers in a plugin's rate if they may come now. The key holds when the rate will be unused
--- again.
+-- again, and how long that was from when it was written.
 --
 -- kind: counts
 -- KEYS  1 the root of the partition
@@ -17,11 +17,13 @@ if redis.call('EXISTS', taken) == 1 then return 0 end
 local key = KEY.plugin_rate(ARGV[1])
 local interval, burst, count = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local now_us = tonumber(server_time[1]) * 1000000 + tonumber(server_time[2])
-local kept = tonumber(redis.call('GET', key) or 0)
-local used_to = rate_time(kept - burst * interval, now_us, interval, burst)
+local kept, ahead = string.match(redis.call('GET', key) or '0 0', '^(%d+) (%d+)$')
+local saved = burst * interval
+local used_to = rate_time(kept - saved, now_us, interval, burst, ahead - saved + 1000 * UNNOTICED)
 local wait = math.ceil(used_to + math.min(count, burst) * interval - now_us)
 if wait > 0 then return wait end
 local unused_at = used_to + (burst + count) * interval
-redis.call('SET', key, int(unused_at), 'PX', int(math.ceil((unused_at - now_us) / 1000) + 1))
+ahead = unused_at - now_us
+redis.call('SET', key, int(unused_at) .. ' ' .. int(ahead), 'PX', int(math.ceil(ahead / 1000) + 1))
 redis.call('SET', taken, '', 'PX', TAKEN_MS)
 return 0

@@ -12,7 +12,7 @@
 local id, token = ARGV[1], ARGV[2]
 local f = redis.call('HMGET', KEY.replay(id), 'state', 'token', 'leaseEnd', 'plugin', 'filter', 'rate')
 if f[1] ~= 'planning' and f[1] ~= 'running' then return false end
-if f[2] ~= token and tonumber(f[3] or '') and tonumber(f[3]) > now then return false end
+if f[2] ~= token and within(number(f[3]), tonumber(ARGV[3])) > now then return false end
 redis.call('HSET', KEY.replay(id), 'token', token, 'waits', '')
 renew_lease(id, tonumber(ARGV[3]))
 return { f[1], f[4], f[5] == '' and '1' or '', f[6] }

@@ -32,7 +32,7 @@ end
 -- The burst is a tenth of a second's worth.
 local every = job.rate and 1000 / job.rate
 local burst = every and math.max(1, math.floor(100 / every))
-local tat = every and rate_time(job.tat, now, every, burst)
+local tat = every and rate_time(job.tat, now, every, burst, every + UNNOTICED)
 local left = JOB_MOST - redis.call('SCARD', KEY.replay_open(id))
 local originals = redis.call('LRANGE', KEY.replay_ids(id), -place - count, -place - 1)
 local decided, skips, made = {}, {}, {}

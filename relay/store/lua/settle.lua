@@ -37,7 +37,7 @@ end
 -- Lets a call wait for another attempt, until the delay has passed.
 local function retry(r, w, delay, fields)
   local not_before = int(now + tonumber(delay))
-  redis.call('HSET', KEY.record(r.ref), 'state', 'retrying', 'notBefore', not_before, 'token', '',
+  redis.call('HSET', KEY.record(r.ref), 'state', 'retrying', 'notBefore', not_before, 'pause', delay, 'token', '',
     'lastToken', r.token, 'leaseEnd', '', 'losses', '0', unpack(fields))
   leave_place(w, r.ref)
   alarm_running(r.ref, r.lane, not_before)

@@ -2,27 +2,20 @@
 --
 -- kind: counts
 -- KEYS  1 the root of the partition
--- ARGV  1 grace_ms  2 limit of alarms
+-- ARGV  1 grace_ms  2 limit of alarms  3 margin_ms: by how much leases are longer than timeouts
 -- Returns ready: ref, lane, ref, lane, ...
 --
 -- An alarm only tells when to look at a record; the record alone determines what is done.
--- needs: alarms, clock, jobs, places, record
+-- needs: alarms, clock, jobs, jumps, places, record
 -- record read_alarmed: state lane leaseEnd notBefore deadline parked plugin webhook replay
 -- values read_head: state readyAt
 
 grace_from(1)
+lease_margin_from(3)
 local limit = tonumber(ARGV[2])
 local most_woken = limit -- of each webhook's parked ids
 local BACKLOG_KEPT = 26 * 3600 -- how many seconds the backlog of a minute is kept
 local ORDER = 1000 -- ms: calls join a list in the order in which they became ready, give or take this much
-
--- By state, the field that tells until when a call needs no attention: the end of its lease, the time of a retry or of
--- a delayed call, or a chain's deadline.
-local HOLDS = { queued = 'notBefore', sending = 'leaseEnd', retrying = 'notBefore', waiting = 'deadline' }
-
-local function holds_until(r)
-  return HOLDS[r.state] and number(r[HOLDS[r.state]]) or 0
-end
 
 -- Moves a parked call's alarm on, and notes its webhook: if that may send now, its oldest parked calls are woken. That
 -- happens after all alarms were handled, so that woken calls keep their near alarm, in case the message is lost.
@@ -45,17 +38,6 @@ local function look_at_held(r)
   else
     make_ready(r.ref, r.lane)
   end
-end
-
--- Makes a replay job ready if it has no holder, or its holder's lease has ended.
-local function look_at_job(member)
-  local id = string.sub(member, #JOB_PREFIX + 1)
-  local f = redis.call('HMGET', KEY.replay(id), 'state', 'leaseEnd')
-  if f[1] ~= 'running' and f[1] ~= 'planning' then return job_alarm_off(id) end
-  local lease_end = number(f[2])
-  job_alarm(id, lease_end > now and lease_end or now + grace)
-  if lease_end > now then return end
-  add_ready(member, JOB_LANE)
 end
 
 local function look(ref, key)
@@ -88,12 +70,17 @@ local function taken_until(lane)
     if not ref then return now end
     if string.sub(ref, 1, #JOB_PREFIX) == JOB_PREFIX then return 0 end
     local state, ready_at = read_head(ref)
-    if state and not FINAL[state] then return math.min(now, number(ready_at) + grace - ORDER) end
+    if state and not FINAL[state] then
+      local since = number(ready_at)
+      if since > now then since = jumped or now end
+      return math.min(now, since + grace - ORDER)
+    end
     redis.call('LPOP', KEY.waiting(lane))
   end
   return 0
 end
 
+look_at_alarms_ahead(limit)
 sweep(KEY.due_running(), now)
 for _, lane in ipairs(LANES) do sweep(KEY.due_queued(lane), taken_until(lane)) end
 wake_parked()

@@ -17,7 +17,8 @@ local key = KEY.parked(w.plugin, w.webhook)
 local count = math.min(room(w), tonumber(ARGV[4]))
 
 local function is_under_way(ref)
-  return (tonumber(read_ready_at(ref)) or 0) > now - RECENT
+  local ready_at = tonumber(read_ready_at(ref)) or 0
+  return ready_at > now - RECENT and ready_at <= now
 end
 
 local idle = {}

@@ -18,6 +18,12 @@ end
 
 local now_text = int(now)
 
+-- Returns a time that was kept; now if it is further ahead than the `ahead` ms that whoever wrote it can have meant: then
+-- the clock has gone back since.
+local function within(time, ahead)
+  return time > now + ahead + UNNOTICED and now or time
+end
+
 -- Returns a number from text; 0 if there is none.
 local function number(text)
   if not text or text == '' then return 0 end

@@ -1,16 +1,16 @@
 -- conclude: ends calls that got no answer: too old, lost, or of a chain past its deadline.
 --
 -- r: the fields that finish needs, and attempts, losses, repeatable, timeout, leaseEnd, endBy, deadline, step.
--- needs: clock, finish, jobs
+-- needs: clock, finish, jobs, places
 -- values read_revision: revision
 
 local LOSSES = 3 -- after this many lost leases since the last progress even a repeatable call ends
 local concluder = '' -- the token of the script's caller, written to calls that it ends
-local lease_margin = 0
 
 -- Reads from ARGV the token, and the margin (ms) by which leases are longer than their calls' timeouts.
 local function conclude_from(token_at, margin_at)
-  concluder, lease_margin = ARGV[token_at], tonumber(ARGV[margin_at])
+  concluder = ARGV[token_at]
+  lease_margin_from(margin_at)
 end
 
 -- Ends a call with the attempts that are known.
@@ -27,10 +27,6 @@ end
 local function add_attempt(r, started, outcome, sent)
   local attempt = string.format('[%s,%s,0,"%s","%s"]', int(started), int(now - started), outcome, sent)
   r.attempts = r.attempts == '' and attempt or (r.attempts .. ',' .. attempt)
-end
-
-local function lease_of(r)
-  return (r.chain == '1' and 0 or tonumber(r.timeout)) + lease_margin
 end
 
 -- Returns whether a call has reached its maximum age.

@@ -18,6 +18,17 @@ local function grace_from(index)
   grace = tonumber(ARGV[index])
 end
 
+local lease_margin = 0 -- ms: by how much leases are longer than their calls' timeouts
+
+local function lease_margin_from(index)
+  lease_margin = tonumber(ARGV[index])
+end
+
+-- Returns how long a call's lease is; a chain's parent sends nothing itself.
+local function lease_of(r)
+  return (r.chain == '1' and 0 or tonumber(r.timeout)) + lease_margin
+end
+
 local webhooks = {} -- by plugin/webhook: the policies that this script has read
 local met = nil -- the policy that was asked for last
 local ready = {} -- ref, lane, ref, lane, ...: calls that may be run now
@@ -27,7 +38,7 @@ local function read_webhook(plugin, webhook)
     'failures', 'openUntil', 'openFor', 'probe', 'retry', 'prober', 'removed')
   local w = {
     plugin = plugin, webhook = webhook, concurrency = f[1] and tonumber(f[1]), paused = f[4] == '1', tat = number(f[5]),
-    failures = number(f[6]), open_until = number(f[7]), open_for = number(f[8]), probe = number(f[9]), retry = f[10] == '1',
+    failures = number(f[6]), open_until = within(number(f[7]), number(f[8])), open_for = number(f[8]), probe = number(f[9]), retry = f[10] == '1',
     prober = f[11] or '', removed = number(f[12]),
     freed = 0, -- how many calls may go because of this script
     taking = {}, leaving = {}, parking = {}, unparking = {},
@@ -35,6 +46,7 @@ local function read_webhook(plugin, webhook)
   if f[2] and f[2] ~= '' then
     w.every = tonumber(f[3]) / tonumber(f[2]) -- ms between calls
     w.burst = math.max(1, math.floor(1000 / w.every)) -- a second's worth, for workers look once a second
+    w.tat = rate_time(w.tat, now, w.every, w.burst, UNNOTICED)
   end
   return w
 end
@@ -77,7 +89,7 @@ end
 -- Returns how many calls the rate allows now.
 local function allowance(w)
   if not w.every then return math.huge end
-  return rate_room(w.tat, now, w.every, w.burst)
+  return rate_room(w.tat, now, w.every)
 end
 
 local function room(w)
@@ -106,13 +118,19 @@ local function take_place(w, ref, lease_end)
   w.taking[#w.taking + 1] = ref
   if w.every then
     w.spent = true
-    w.tat = rate_time(w.tat, now, w.every, w.burst) + w.every
+    w.tat = w.tat + w.every
     redis.call('HSET', KEY.policy(w.plugin, w.webhook), 'tat', string.format('%.3f', w.tat))
   end
   if breaker(w) == 'half-open' then
     w.probe, w.prober = lease_end, ref
     redis.call('HSET', KEY.policy(w.plugin, w.webhook), 'probe', int(lease_end), 'prober', ref)
   end
+end
+
+-- Moves the end of a running call's place and, if it probes for a half-open breaker, of the probe.
+local function move_place(w, ref, lease_end)
+  redis.call('ZADD', KEY.running(w.plugin, w.webhook), int(lease_end), ref)
+  if w.prober == ref then redis.call('HSET', KEY.policy(w.plugin, w.webhook), 'probe', int(lease_end)) end
 end
 
 -- Notes that one more call may go, so that a parked one is woken at the script's end. A repeated script does this

@@ -71,7 +71,10 @@ local function write_record(new, state)
   add_field(fields, 'traceparent', new.traceparent)
   add_field(fields, 'waiters', new.waiter)
   add_field(fields, 'callback', new.callback or '')
-  if new.delay then add_field(fields, 'notBefore', int(first_ms)) end
+  if new.delay then
+    add_field(fields, 'notBefore', int(first_ms))
+    add_field(fields, 'pause', int(new.delay))
+  end
   local by = new.age and first_ms + new.age
   if by then add_field(fields, 'endBy', int(by)) end
   if new.chain == '1' then

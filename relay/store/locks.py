@@ -1,0 +1,16 @@
+"""Locks that end by themselves: a key that expires."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def take_lock(client: Any, key: str, owner: str, lock_ms: int) -> bool:
+    """Take a lock for ``lock_ms``; return whether it was free.
+
+    A lock lasts until a time of the server's clock. If that has gone back since, the lock is shortened to ``lock_ms``.
+    """
+    if client.set(key, owner, nx=True, px=lock_ms):
+        return True
+    client.pexpire(key, lock_ms, lt=True)
+    return False
