@@ -82,6 +82,7 @@ def test_a_script_reads_each_argument_where_its_header_says_that_it_is(name):
     named, rest = arguments_of(header_of(f"{name}.lua"))
     text = re.sub(r"--.*", "", (LUA / f"{name}.lua").read_text(encoding="utf-8"))
     taken = {int(number): "grace_ms" for number in re.findall(r"^grace_from\((\d+)\)", text, re.MULTILINE)}
+    taken |= {int(number): "margin_ms" for number in re.findall(r"^lease_margin_from\((\d+)\)", text, re.MULTILINE)}
     for token, margin in re.findall(r"^conclude_from\((\d+), (\d+)\)", text, re.MULTILINE):
         taken |= {int(token): "token", int(margin): "margin_ms"}
     for first in re.findall(r"^retention_from\((\d+)\)", text, re.MULTILINE):

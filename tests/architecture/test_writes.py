@@ -31,12 +31,10 @@ WRITING = {
 #: By module and function, why nobody relies on what it writes.
 COUNTED = {
     ("access_tokens", "write"): "a token that is gone is fetched again",
-    ("access_tokens", "lock_fetch"): "a lock",
-    ("alerts", "take_lock"): "a lock",
     ("alerts", "delete_told"): "an alert may be told twice",
     ("api_keys", "_note_use"): "when a key was used",
     ("callbacks", "delete"): "a callback that was told is triggered once, whoever tells it again",
-    ("measures", "_count_partition"): "a lock",
+    ("locks", "take_lock"): "a lock",
     ("record_reading", "count"): "a statistic",
     ("replays", "list"): "entries of records that are gone",
     ("replicas", "confirm"): "it is the write that is waited for",
