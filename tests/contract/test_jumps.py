@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -257,6 +259,27 @@ def test_a_replay_job_is_paced_as_before(redis_client, clock, ledger, jump_ms):
     assert replaying.job(job).started == 4
 
 
+@each_jump
+def test_a_chain_that_waits_is_looked_at_after_its_timeout_at_the_latest(redis_client, clock, jump_ms):
+    clock.store.sweep(limit=100)
+    ref = reference_id(1)
+    waiting = {
+        "state": "waiting",
+        "lane": "bulk",
+        "plugin": PLUGIN,
+        "webhook": "chain",
+        "chain": 1,
+        "timeout": MINUTE_MS,
+    }
+    redis_client.hset(KEYS.record(ref), mapping=waiting | {"deadline": START_MS + MINUTE_MS, "readyAt": START_MS})
+    redis_client.zadd(KEYS.due_running(), {ref: START_MS + MINUTE_MS})
+    clock.set_ms(START_MS + jump_ms)
+    looked = set(clock.store.sweep(limit=100))
+    clock.set_ms(START_MS + jump_ms + MINUTE_MS)
+    assert looked | set(clock.store.sweep(limit=100)) == {(ref, "bulk")}
+    assert int(redis_client.hget(KEYS.record(ref), "deadline")) <= START_MS + jump_ms + MINUTE_MS or jump_ms > 0
+
+
 def locks_of(client):
     tokens, revision_id = AccessTokenStore(client), RevisionId(PLUGIN, "hook", 1)
     return {
@@ -286,3 +309,35 @@ def test_a_token_that_seems_to_come_from_ahead_is_not_fresh(monkeypatch):
         return AccessToken(RevisionId(PLUGIN, "hook", 1), "text", b"", 1_000.0, 2_000.0).fresh
 
     assert [fetched(ago_s) for ago_s in (-600, -FRESH_S, 0, FRESH_S)] == [False, False, True, False]
+
+
+def kept_times(client, about_ms):
+    """Return where the store keeps times: the fields of hashes, and the names of other keys."""
+    found = set()
+
+    def is_time(text):
+        return bool(re.fullmatch(rb"\d{13}(\d{3} \d+|\.\d+)?", text)) and abs(int(text[:13]) - about_ms) < 40 * DAY_MS
+
+    for key in client.scan_iter(count=1_000):
+        kind, name = client.type(key), key.decode().split("}:")[-1].removeprefix(f"p:{PLUGIN}:").split(":")[0]
+        if kind == b"hash":
+            found |= {field.decode() for field, value in client.hgetall(key).items() if is_time(value)}
+        elif kind == b"zset":
+            found |= {name for _, score in client.zrange(key, 0, 0, withscores=True) if is_time(b"%d" % score)}
+        elif kind == b"string" and is_time(client.get(key)):
+            found.add(name)
+    return found
+
+
+def test_the_list_of_kept_times_is_complete(valkey, valkey_server, runs):
+    with valkey_server.client() as client:
+        found = kept_times(client, time_ms_of(client))
+    with valkey.client() as client:
+        both, _ = under_way(client, "quick")
+        both.pass_time(-MINUTE_MS)
+        both.sweep(limit=1)
+        found |= kept_times(client, START_MS)
+    page = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text("utf-8")
+    listed = page.partition("## Times that are kept")[2].partition("\n## ")[0]
+    assert {"tat", "leaseEnd", "jumpedAt", "readyAt"} <= found
+    assert found <= set(re.findall(r"`(\w+)`", listed))
