@@ -50,7 +50,7 @@ def beyond_its_share(ledger):
 
 def held_by_a_breaker(ledger):
     until = int(time.time() * 1000) + MINUTE_MS
-    ledger.client.hset(KEYS.policy("acme", "hook"), mapping={"openUntil": until, "openFor": 30_000, "retry": "1"})
+    ledger.client.hset(KEYS.policy("acme", "hook"), mapping={"openUntil": until, "openFor": MINUTE_MS, "retry": "1"})
     ref = ledger.accepted()
     ledger.store.claim([ref], ledger.token())
     assert ledger.state(ref) is State.RETRYING

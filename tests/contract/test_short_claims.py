@@ -61,7 +61,7 @@ WEBHOOKS = {
     "with two places": {"concurrency": 2},
     "with one place": {"concurrency": 1},
     "under a rate": {"rateCount": 1, "ratePeriod": 60_000},
-    "under a rate that is used up": {"rateCount": 1, "ratePeriod": 60_000, "tat": START_MS + 60_000},
+    "under a rate that is used up": {"rateCount": 1, "ratePeriod": 60_000, "tat": START_MS},
     "paused": {"paused": "1"},
     "with an open breaker": _OPEN | {"openUntil": LATER},
     "with an open breaker, and tried again": _OPEN | {"openUntil": LATER, "retry": "1"},

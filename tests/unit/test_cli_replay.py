@@ -57,7 +57,9 @@ def test_a_plan_says_what_stands_in_the_way_of_its_webhooks(failed):
     assert cli.run("replay", "plan", "--plugin", "acme").stderr == ""
     cli.run("webhooks", "pause", "ping", "--plugin", "acme")
     until_ms = int(time.time() * 1000) + 60_000
-    redis.Redis.from_url(cli.url).hset(KEYS.policy("acme", "ping"), mapping={"failures": 20, "openUntil": until_ms})
+    redis.Redis.from_url(cli.url).hset(
+        KEYS.policy("acme", "ping"), mapping={"failures": 20, "openUntil": until_ms, "openFor": 60_000}
+    )
     said = cli.run("replay", "plan", "--plugin", "acme").stderr
     assert "relay webhooks close-breaker ping --plugin acme" in said
     assert "relay webhooks resume ping --plugin acme" in said

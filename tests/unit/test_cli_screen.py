@@ -103,7 +103,8 @@ def test_a_list_of_webhooks_shows_what_is_paused_and_what_has_an_open_breaker(st
     cli, _ = story
     cli.json("webhooks", "pause", "ping", "--plugin", "acme")
     cli.runtime().client.hset(
-        "relay:{0}:p:acme:policy:" + LONG, mapping={"failures": 20, "openUntil": 9_999_999_999_999}
+        "relay:{0}:p:acme:policy:" + LONG,
+        mapping={"failures": 20, "openUntil": 9_999_999_999_999, "openFor": 9_999_999_999_999},
     )
     rows = {row["id"]: (row["paused"], row["breaker"]) for row in cli.json("webhooks", "list", "--plugin", "acme")}
     assert rows == {"ping": (True, "closed"), LONG: (False, "open")}

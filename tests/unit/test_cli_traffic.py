@@ -20,7 +20,10 @@ def test_a_webhook_is_paused_and_resumed_and_its_parked_calls_are_published(cli)
 
 def test_an_open_breaker_is_seen_and_can_be_closed(cli):
     cli.apply(a_webhook())
-    cli.runtime().client.hset(KEYS.policy("acme", "ping"), mapping={"failures": 20, "openUntil": 9_999_999_999_999})
+    cli.runtime().client.hset(
+        KEYS.policy("acme", "ping"),
+        mapping={"failures": 20, "openUntil": 9_999_999_999_999, "openFor": 9_999_999_999_999},
+    )
     shown = cli.json("webhooks", "show", "ping", "--plugin", "acme")["traffic"]
     assert (shown["breaker"], shown["failures"], shown["openUntil"]) == ("open", 20, "2286-11-20T17:46:39.999Z")
     assert cli.json("webhooks", "close-breaker", "ping", "--plugin", "acme")["breaker"] == "closed"
