@@ -126,8 +126,8 @@ def test_every_command_says_what_it_leaves_or_why_nothing():
 
 
 def test_every_act_is_some_command_s_or_the_api_s():
-    by_requests = {Act.REQUEST, Act.AUTHENTICATE}
-    assert {act for act in ACTS.values() if isinstance(act, Act)} | by_requests == set(Act)
+    by_requests, by_workers = {Act.REQUEST, Act.AUTHENTICATE}, {Act.REPLACED}
+    assert {act for act in ACTS.values() if isinstance(act, Act)} | by_requests | by_workers == set(Act)
 
 
 @pytest.mark.parametrize(("path", "name"), CASES, ids=[f"{' '.join(path)}: {name}" for path, name in CASES])

@@ -403,7 +403,6 @@ _OTHERS = {
     "MAX_CHAIN_MASKS": "of masks that are kept made",
     "MAX_STEP_MASKS": "of masks that are kept made",
     "MAX_TOKEN_MASKS": "of masks that are kept made",
-    "MAX_ANCHORS": "of masks: tests/unit/test_linear_time.py",
     "MAX_SECRET_BYTES": "tests/unit/test_credential_registration.py",
     "MAX_PEM_LENGTH": "tests/unit/test_credential_registration.py",
     "MAX_TOKEN_LENGTH": "tests/unit/test_oauth.py",
