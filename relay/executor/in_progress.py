@@ -1,4 +1,4 @@
-"""Tracks the calls that a process has in progress: a second message for one starts nothing, but is remembered."""
+"""Tracks the calls that a process has in progress: one that is taken again starts nothing, but is remembered."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 class InProgress:
-    """Holds the reference id of each call from its message until it ends, is parked, or is left for another message."""
+    """Holds the reference id of each call that was taken, until it ends, is parked, or is left to be taken again."""
 
     def __init__(self) -> None:
         self._held: set[str] = set()
-        self._asked_for: set[str] = set()  # by another message, while held
+        self._asked_for: set[str] = set()  # taken again while held
 
     def take(self, named: Iterable[object]) -> list[str]:
         """Hold the ids that are not held yet, and return them; ignore anything that is not a reference id."""
@@ -26,9 +26,9 @@ class InProgress:
         return taken
 
     def let_go(self, reference_ids: Collection[str]) -> list[str]:
-        """Stop holding these ids; return those that another message named while they were held.
+        """Stop holding these ids; return those that were taken again while they were held.
 
-        That message may have been sent to wake a call just as this process parked it; no other message would follow.
+        It may have been made ready just as this process parked it; nothing else would wake it.
         """
         self._held.difference_update(reference_ids)
         if not self._asked_for:

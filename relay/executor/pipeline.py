@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
 import gevent
@@ -85,6 +85,7 @@ class Executor:
         self._in_progress = InProgress()
         self._tokens_wanted = 0
         self._looking: set[int] = set()  # partitions
+        self._failures: defaultdict[int, Failures] = defaultdict(lambda: Failures("take"))  # by partition
         self._draining = False
 
     def run_waiting(self, lanes: Sequence[str], partition: int) -> dict[str, int]:
@@ -118,8 +119,9 @@ class Executor:
             try:
                 taken = self._waiting.take(partition, lanes, most=GROUP_IDS)
             except Exception as error:  # noqa: BLE001 - they are still in their list, or a sweep puts them there again
-                Failures("take").note(error)
+                self._failures[partition].note(error)
                 break
+            self._failures[partition].succeeded()
             if taken.reference_ids:
                 self._run_jobs(taken.reference_ids)
                 calls = self._in_progress.take([record.reference_id for record in taken.records])

@@ -81,7 +81,7 @@ class Preparation:
         If an access token has to be fetched, wait for it with ``waits``; without ``waits``, return `TokenWanted`.
 
         Raises:
-            Unavailable, StoreFault: something could not be read. The call is not claimed: another message brings it.
+            Unavailable, StoreFault: something could not be read. The call is not claimed: a sweep brings it again.
         """
         try:
             return self._prepared(record, waits)
@@ -91,7 +91,7 @@ class Preparation:
             return Unsendable(record, Outcome.REQUEST_REJECTED)
         except (NotFound, VaultError):
             return Unsendable(record, Outcome.PREPARE_FAILED)
-        except Exception as error:  # noqa: BLE001 - the other calls of its message must not fail with it
+        except Exception as error:  # noqa: BLE001 - the other calls of its batch must not fail with it
             log.fault(error, "prepare")
             return Unsendable(record, Outcome.PREPARE_FAILED)
 

@@ -11,15 +11,15 @@ some slots are always left for other webhooks. The calls of a batch fall into th
 
 A batch waits, unsorted, while the webhook of its first call holds more slots than keep its endpoint busy.
 
-                       ids of a message, read
+                     calls of a batch, read
                                    |
                   .----------->  sort  <-------------------.
                   |           /    |    \                   |
                   |       within  kept   parked            |
                   |         |      |        |              |
-       others     |      prepare wait_for   claim(park=)   | woken: a message, or this
+       others     |      prepare wait_for   claim(park=)   | woken: a worker, or this
        of the     |         |     _leave    waits in the   | process if it has room
-       message    |       take     |        server --------'
+       batch      |       take     |        server --------'
                   |         |      |
                   |       claim    |
                   |         |      |
