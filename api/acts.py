@@ -19,7 +19,7 @@ from relay.process.loops import Loop
 if TYPE_CHECKING:
     import falcon
 
-    from relay.store.audit_writer import AuditWriter
+    from relay.store.trail.writer import AuditWriter
 
 PERIOD_S: Final = 1.0
 _UNKEYED_S: Final = 60.0

@@ -42,17 +42,17 @@ if TYPE_CHECKING:
     from relay.metrics.page import MetricsPage
     from relay.replay.planning import Replays
     from relay.settings import Settings
-    from relay.store.api_keys import ApiKeys
-    from relay.store.audit_writer import AuditWriter
-    from relay.store.backlog import Backlog
-    from relay.store.functions import Functions
-    from relay.store.health import ServerWarnings
-    from relay.store.invocations import InvocationStore
-    from relay.store.listing import Listing
-    from relay.store.measures import Measures
-    from relay.store.rates import PluginRates
-    from relay.store.registry import Registry
-    from relay.store.workers import Workers
+    from relay.store.api_keys.keys import ApiKeys
+    from relay.store.counts.backlog import Backlog
+    from relay.store.counts.measures import Measures
+    from relay.store.health.readiness import ServerWarnings
+    from relay.store.health.workers import Workers
+    from relay.store.ledger.invocations import InvocationStore
+    from relay.store.ledger.listing import Listing
+    from relay.store.ledger.rates import PluginRates
+    from relay.store.registry.webhooks import Registry
+    from relay.store.scripting.loading import Functions
+    from relay.store.trail.writer import AuditWriter
     from relay.telemetry.spans import Spans
     from relay.traffic import TrafficControl
     from relay.vault import Vault

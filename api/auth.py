@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Final
 
 from relay.audit.actor import act_as_key
 from relay.errors import Forbidden, Unauthenticated, Unavailable
-from relay.store.api_key_rules import origin_fault
+from relay.store.api_keys.rules import origin_fault
 
 if TYPE_CHECKING:
     import falcon
 
     from api.hosts import Hosts
     from relay.authentication.source_address import FailedAuthentications
-    from relay.store.api_key_records import ApiKey
-    from relay.store.api_keys import ApiKeys
+    from relay.store.api_keys.keys import ApiKeys
+    from relay.store.api_keys.records import ApiKey
 
 TRIGGER: Final = frozenset({"trigger"})
 OPERATE: Final = frozenset({"operate"})

@@ -14,18 +14,18 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from relay.accept.dispatcher import accepted_or_raise
+from relay.domain.invocation import State
+from relay.domain.shares import may_hold_more
 from relay.errors import Unavailable
-from relay.invocation import State
 from relay.process.loops import give_up
-from relay.shares import may_hold_more
-from relay.store.acceptance import Accepted, AcceptVerdict
+from relay.store.ledger.acceptance import Accepted, AcceptVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
     from types import TracebackType
 
-    from relay.invocation import Invocation
-    from relay.store.notices import Notice, Subscription
+    from relay.domain.invocation import Invocation
+    from relay.store.ledger.notices import Notice, Subscription
 
 
 #: Reads the record of an invocation, by its reference id.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from api.auth import Authentication, CrossOrigin
     from api.hosts import Hosts
     from api.request_log import RequestLog
-    from relay.store.api_key_records import ApiKey
+    from relay.store.api_keys.records import ApiKey
     from relay.telemetry.otlp import OtlpSpan
     from relay.telemetry.spans import Spans
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import orjson
 
 from relay.answer.results import answer_json, failure_result, json_data
+from relay.domain.invocation import MEANINGS, Invocation, Outcome, State, is_error
 from relay.errors import Cancelled, RequestRejected, WebhookNotRegistered
-from relay.invocation import MEANINGS, Invocation, Outcome, State, is_error
 from relay.vault import result_owner
 from relay.views import WITH_RESULT
 
 if TYPE_CHECKING:
     from relay.errors import RelayError
-    from relay.store.invocations import InvocationStore
-    from relay.store.notices import Notice
+    from relay.store.ledger.invocations import InvocationStore
+    from relay.store.ledger.notices import Notice
     from relay.vault import Vault
 
 

@@ -10,16 +10,16 @@ from api.json_answers import answer_with
 from api.problems import problem_of
 from relay.errors import Unavailable
 from relay.queue import LANES, URGENT
-from relay.store.workers import workers_by_lane
+from relay.store.health.workers import workers_by_lane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import falcon
 
-    from relay.store.functions import Functions
-    from relay.store.health import ServerWarnings
-    from relay.store.workers import LiveWorker, Workers
+    from relay.store.health.readiness import ServerWarnings
+    from relay.store.health.workers import LiveWorker, Workers
+    from relay.store.scripting.loading import Functions
 
 
 class HealthResource:

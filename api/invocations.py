@@ -13,7 +13,7 @@ from api.auth import ANY_SCOPE
 from api.json_answers import answer_with
 from api.preferences import Preferences
 from relay.errors import Expired, NotFound
-from relay.store.acceptance import Accepted, AcceptVerdict
+from relay.store.ledger.acceptance import Accepted, AcceptVerdict
 from relay.views import WITH_RESULT, record_of
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from api.awaiting import Waiters
     from api.endings import Endings
-    from relay.invocation import Invocation
-    from relay.store.invocations import InvocationStore
+    from relay.domain.invocation import Invocation
+    from relay.store.ledger.invocations import InvocationStore
 
 _REFERENCE_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z", re.ASCII)
 

@@ -10,14 +10,14 @@ from api.auth import OPERATE
 from api.json_answers import answer_with
 from api.queries import LanesQuery, read_query
 from relay.queue import LANES
-from relay.store.workers import workers_by_lane
+from relay.store.health.workers import workers_by_lane
 from relay.views import backlog_minute_of, lane_of
 
 if TYPE_CHECKING:
     import falcon
 
-    from relay.store.backlog import Backlog
-    from relay.store.workers import Workers
+    from relay.store.counts.backlog import Backlog
+    from relay.store.health.workers import Workers
 
 
 class LanesResource:

@@ -14,7 +14,7 @@ from relay.views import row_of
 if TYPE_CHECKING:
     import falcon
 
-    from relay.store.listing import Listing
+    from relay.store.ledger.listing import Listing
 
 
 class ListingResource:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
+from relay.domain.invocation import Outcome, State
+from relay.domain.reference_id import UUID_PATTERN
 from relay.errors import BadParameter, Fault
-from relay.invocation import Outcome, State
-from relay.reference_id import UUID_PATTERN
-from relay.store.listing import CALLER, MAX_PAGE, Filter
+from relay.store.ledger.listing import CALLER, MAX_PAGE, Filter
 from relay.text.ids import ID_PATTERN, ID_RULE
 from relay.text.moments import read_rfc3339
 

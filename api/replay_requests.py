@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
 from api.queries import MAX_WORDS, STATUS_RULE, moment, status_of
+from relay.domain.invocation import FINAL, Outcome, State
+from relay.domain.reference_id import reference_time_ms
 from relay.errors import Fault, RequestRejected
-from relay.invocation import FINAL, Outcome, State
-from relay.reference_id import reference_time_ms
 from relay.registration.field_kinds import Decimal, Fields, Flag, ListOf, Text, Whole, flattened
 from relay.replay.planning import MAX_RATE, Request
-from relay.store.listing import Filter
+from relay.store.ledger.listing import Filter
 from relay.text.ids import ID_PATTERN, ID_RULE
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from api.json_answers import answer_with
 from api.queries import ReplaysQuery, read_query
 from api.replay_requests import read_replay
 from relay.audit.entry import Act
+from relay.domain.reference_id import UUID_PATTERN, reference_time_ms
 from relay.errors import BadParameter, NotFound, RequestRejected
-from relay.reference_id import UUID_PATTERN, reference_time_ms
 from relay.text.media_types import JSON_TYPE
 from relay.text.strict_json import dump_json, read_json
 from relay.views import job_of, plan_of
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from api.bodies import Bodies
     from relay.replay.planning import Replays
-    from relay.store.audit_writer import AuditWriter
-    from relay.store.replays import ReplayJob
+    from relay.store.replays.jobs import ReplayJob
+    from relay.store.trail.writer import AuditWriter
 
 
 @contextmanager

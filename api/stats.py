@@ -10,15 +10,15 @@ import orjson
 from api.auth import OPERATE
 from api.json_answers import answer_with
 from api.queries import OverviewQuery, read_query
-from relay.store.listing import Filter
-from relay.store.measures import DAY_MS
+from relay.store.counts.measures import DAY_MS
+from relay.store.ledger.listing import Filter
 from relay.views import group_of, minute_of
 
 if TYPE_CHECKING:
     import falcon
 
-    from relay.store.listing import Listing
-    from relay.store.measures import Measures
+    from relay.store.counts.measures import Measures
+    from relay.store.ledger.listing import Listing
 
 #: The most groups in one answer.
 MAX_GROUPS: Final = 100

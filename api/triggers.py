@@ -18,10 +18,10 @@ from api.preferences import Preferences
 from api.problems import problem_of
 from relay.accept.intake import TriggerRequest, check_idempotency_key
 from relay.audit.entry import Act
+from relay.domain.reference_id import new_reference_id
 from relay.errors import Fault, MalformedJson, RelayError, RequestRejected, TooLarge, Unavailable
-from relay.reference_id import new_reference_id
 from relay.request.delay import has_delay
-from relay.store.acceptance import AcceptVerdict
+from relay.store.ledger.acceptance import AcceptVerdict
 from relay.text.json_extent import MAX_DEPTH, MAX_VALUES, check_extent
 from relay.text.media_types import JSON_TYPE
 from relay.text.strict_json import dump_json, read_json
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from api.bodies import Bodies
     from api.endings import Endings
     from relay.accept.dispatcher import Dispatcher
-    from relay.invocation import Invocation
-    from relay.store.acceptance import Accepted
-    from relay.store.api_key_records import ApiKey
-    from relay.store.invocations import InvocationStore
-    from relay.store.notices import Notice
-    from relay.store.rates import PluginRates
+    from relay.domain.invocation import Invocation
+    from relay.store.api_keys.records import ApiKey
+    from relay.store.ledger.acceptance import Accepted
+    from relay.store.ledger.invocations import InvocationStore
+    from relay.store.ledger.notices import Notice
+    from relay.store.ledger.rates import PluginRates
 
 MAX_ITEMS: Final = 1_000  # of one bulk request
 _RETRY_AFTER_S: Final = "1"

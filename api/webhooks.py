@@ -14,7 +14,7 @@ from relay.views import webhook_of
 if TYPE_CHECKING:
     import falcon
 
-    from relay.store.registry import Registry
+    from relay.store.registry.webhooks import Registry
 
 
 class WebhooksResource:

@@ -15,11 +15,11 @@ from api.request_log import RequestLog
 from api.stopping import on_stop
 from relay.authentication.source_address import SourceAddresses
 from relay.process import garbage
-from relay.runtime import api_runtime
 from relay.settings import Settings
-from relay.store.health import ServerWarnings
-from relay.store.rates import PluginRates
+from relay.store.health.readiness import ServerWarnings
+from relay.store.ledger.rates import PluginRates
 from relay.telemetry import log
+from relay.wiring.runtime import api_runtime
 
 _settings = Settings.from_environ()
 log.configure(_settings.log_level)

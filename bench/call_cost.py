@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.neighbours import QUICK, neighbours
-from relay.store.keyspace import SINGLE
+from relay.store.keys.keyspace import SINGLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -21,13 +21,13 @@ from bench.children import ROOT, Children, clean_environment
 from bench.lookups import Archive
 from bench.ports import free_port
 from bench.server import Server
-from relay.reference_id import new_reference_id
+from relay.domain.reference_id import new_reference_id
 from relay.registration.document import read_registrations
-from relay.runtime import cli_runtime
 from relay.settings import Settings
-from relay.store.key_names import partition_root
-from relay.store.keyspace import SINGLE
+from relay.store.keys.keyspace import SINGLE
+from relay.store.keys.names import partition_root
 from relay.vault import Vault
+from relay.wiring.runtime import cli_runtime
 
 BUILD: Final = ROOT / "build" / "console"
 PLUGIN: Final = "shop"

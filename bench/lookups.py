@@ -22,17 +22,17 @@ from rich.table import Table
 from bench.children import ROOT, Children
 from bench.machine import machine
 from bench.server import Server
-from relay.invocation import FINAL, Attempt, Outcome, Sent, State
-from relay.reference_id import new_reference_id
+from relay.domain.invocation import FINAL, Attempt, Outcome, Sent, State
+from relay.domain.reference_id import new_reference_id
 from relay.replay.planning import Replays, Request
-from relay.store.acceptance import NewInvocation
-from relay.store.invocations import InvocationStore
-from relay.store.keyspace import SINGLE
-from relay.store.limits import Limits
-from relay.store.listing import Filter, Listing
-from relay.store.replay_runs import NewReplay, ReplayRuns
-from relay.store.replays import ReplayState, ReplayStore
-from relay.store.transitions import Settlement
+from relay.store.keys.keyspace import SINGLE
+from relay.store.ledger.acceptance import NewInvocation
+from relay.store.ledger.invocations import InvocationStore
+from relay.store.ledger.limits import Limits
+from relay.store.ledger.listing import Filter, Listing
+from relay.store.ledger.transitions import Settlement
+from relay.store.replays.jobs import ReplayState, ReplayStore
+from relay.store.replays.runs import NewReplay, ReplayRuns
 
 if TYPE_CHECKING:
     from collections.abc import Callable

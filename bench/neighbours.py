@@ -12,9 +12,9 @@ from bench.contenders.contender import DATA, Stage
 from bench.contenders.relay import PLUGIN, webhook
 from bench.readings import percentile
 from bench.scene import Scene, start_endpoint
-from relay.invocation import State
-from relay.store import keyspace
-from relay.store.keyspace import SINGLE
+from relay.domain.invocation import State
+from relay.store.keys import keyspace
+from relay.store.keys.keyspace import SINGLE
 
 if TYPE_CHECKING:
     import subprocess

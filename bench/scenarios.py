@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from bench.calls import summary_of
 from bench.children import BenchError
 from bench.neighbours import ASYNC, QUICK, SLOW, Neighbours, neighbours, p99
-from relay.store.replays import ReplayState
+from relay.store.replays.jobs import ReplayState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -16,8 +16,8 @@ from bench.contenders.contender import DATA, START_S, WEBHOOK, Stage
 from bench.contenders.relay import COMMAND_S, Relay, webhook
 from bench.ports import free_port
 from bench.receipts import EndpointControl
-from relay.store import keyspace
-from relay.store.key_names import key_in, partition_root
+from relay.store.keys import keyspace
+from relay.store.keys.names import key_in, partition_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

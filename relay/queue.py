@@ -1,7 +1,7 @@
 """The Celery side of the queue: lanes, the task's name, the app's settings, and the publisher.
 
-The ids of calls that wait for a worker are in lists of the store (`relay.store.waiting`). A message is a hint, that a
-list has some: it names a lane and a partition, and may be lost or doubled. Workers also look at the lists by
+The ids of calls that wait for a worker are in lists of the store (`relay.store.ledger.waiting`). A message is a hint,
+that a list has some: it names a lane and a partition, and may be lost or doubled. Workers also look at the lists by
 themselves once a second.
 """
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from relay.settings import Settings
-    from relay.store.transitions import Ready
-    from relay.store.waiting import WaitingCalls
+    from relay.store.ledger.transitions import Ready
+    from relay.store.ledger.waiting import WaitingCalls
     from relay.text.server_addresses import ServerAddress
 
 #: Celery queues, most urgent first.

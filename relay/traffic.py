@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from relay.errors import WebhookNotRegistered
-from relay.store.measures import NOTHING_COUNTED
+from relay.store.counts.measures import NOTHING_COUNTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from relay.store.measures import Counts, Measures
-    from relay.store.policies import Policies, Traffic
-    from relay.store.registry import Registry
-    from relay.store.revisions import Registered
-    from relay.store.transitions import Ready
+    from relay.store.counts.measures import Counts, Measures
+    from relay.store.ledger.policies import Policies, Traffic
+    from relay.store.ledger.transitions import Ready
+    from relay.store.registry.revisions import Registered
+    from relay.store.registry.webhooks import Registry
 
 
 @dataclass(frozen=True, slots=True)

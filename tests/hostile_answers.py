@@ -6,7 +6,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from relay.invocation import Outcome
+from relay.domain.invocation import Outcome
 from relay.outbound.exchange import MAX_HEADER_BYTES, MAX_HEADER_LINES
 from tests.receivers import Script, drips, raw_answer, says
 

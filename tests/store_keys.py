@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from relay.store.key_names import ROOT, key_in
-from relay.store.keyspace import Keyspace
+from relay.store.keys.keyspace import Keyspace
+from relay.store.keys.names import ROOT, key_in
 
 
 class StoreKeys(Keyspace):

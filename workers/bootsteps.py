@@ -22,7 +22,7 @@ from relay.settings import Settings
 from relay.telemetry import log
 from relay.upkeep.checkpointing import PERIOD_S as SIGNING_S
 from relay.upkeep.sweeper import PERIOD_S
-from relay.worker_runtime import worker_parts
+from relay.wiring.worker_runtime import worker_parts
 from workers.lane_poller import LANE_WAITS
 from workers.lanes import save_dropped_counts
 from workers.task_events import TaskEvents
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from relay.metrics.reporting import Reporter
     from relay.metrics.shown_calls import ShownCall
     from relay.upkeep.checkpointing import Checkpointing
-    from relay.worker_runtime import WorkerParts
+    from relay.wiring.worker_runtime import WorkerParts
 
 #: The exit status of a worker that was told twice to stop, or that did not stop in time.
 HARD_STOP: Final = 70

@@ -15,8 +15,8 @@ import orjson
 from celery.worker import control, pidbox
 from kombu.transport import TRANSPORT_ALIASES
 
+from relay.domain.reference_id import UUID_PATTERN
 from relay.queue import LANES
-from relay.reference_id import UUID_PATTERN
 from relay.telemetry import log
 from workers import lanes
 

@@ -17,7 +17,7 @@ from relay.process.clock import boot_time_s
 from relay.process.loops import Loop
 from relay.process.pulse import LOOK_S, STUCK_LOOKS, Part, Pulse
 from relay.queue import URGENT
-from relay.store.server_clock import ServerClock
+from relay.store.server.clock import ServerClock
 from relay.telemetry import log
 from workers.bootsteps import Sweeping
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from celery.worker import WorkController
 
     from relay.queue import Publisher
-    from relay.store.workers import Workers
+    from relay.store.health.workers import Workers
 
 #: The exit status of a worker in which a part is stuck.
 STUCK: Final = 71

@@ -23,7 +23,7 @@ from relay.telemetry import log
 from workers.lane_poller import LanePoller
 
 if TYPE_CHECKING:
-    from relay.store.workers import Workers
+    from relay.store.health.workers import Workers
 
 #: The headers that differ from message to message.
 _OWN: Final = frozenset({"id", "root_id", "argsrepr", "origin"})

@@ -9,8 +9,8 @@ from marshmallow import fields
 from api.reference.members import MAYBE, flag, schema, several, text, time, whole, word
 from api.reference.schemas import Group
 from relay.queue import LANES
-from relay.store.measures import ENDS
-from relay.store.policies import BREAKER_STATES
+from relay.store.counts.measures import ENDS
+from relay.store.ledger.policies import BREAKER_STATES
 
 Groups: Final = schema(
     "Groups",

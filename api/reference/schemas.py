@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from marshmallow import Schema, fields, validate
 
 from api.reference.members import MAYBE, anything, counts_by, flag, reference, schema, several, text, time, whole, word
-from relay.invocation import Sent, State
+from relay.domain.invocation import Sent, State
 from relay.request.delay import MAX_DELAY_S
-from relay.store.replays import ReplayState, Skip
+from relay.store.replays.jobs import ReplayState, Skip
 
 if TYPE_CHECKING:
     from marshmallow.fields import Field

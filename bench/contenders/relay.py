@@ -30,8 +30,8 @@ from bench.contenders.contender import (
 from bench.ports import free_port
 from bench.readings import RELAY
 from relay.settings.names import API_CPU
-from relay.store.key_names import key_in, partition_root
-from relay.store.keyspace import SINGLE
+from relay.store.keys.keyspace import SINGLE
+from relay.store.keys.names import key_in, partition_root
 from relay.up import processes
 from relay.vault import Vault
 

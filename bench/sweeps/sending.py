@@ -9,8 +9,8 @@ from bench.children import BenchError
 from bench.contenders.contender import DATA, WEBHOOK
 from bench.scene import PATIENCE_S
 from bench.sweeps.sweep import Sweep
-from relay.invocation import State
-from relay.store.replays import ReplayState
+from relay.domain.invocation import State
+from relay.store.replays.jobs import ReplayState
 
 if TYPE_CHECKING:
     from bench.scene import Scene, Scenes

@@ -17,15 +17,15 @@ from relay.accept.groupcommit import GroupCommit
 from relay.accept.intake import CheckedTrigger, Intake, TriggerRequest
 from relay.errors import Expired, IdempotencyKeyReused, OverCapacity, RelayError, StoreFault, Unavailable
 from relay.queue import GROUP_IDS
-from relay.store.acceptance import Accepted, AcceptVerdict, NewInvocation
-from relay.store.answering import PATIENCE_S
+from relay.store.ledger.acceptance import Accepted, AcceptVerdict, NewInvocation
+from relay.store.server.availability import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from relay.store.acceptance import LaneMessage
-    from relay.store.invocations import InvocationStore
-    from relay.store.registry import Registry
+    from relay.store.ledger.acceptance import LaneMessage
+    from relay.store.ledger.invocations import InvocationStore
+    from relay.store.registry.webhooks import Registry
     from relay.vault import Vault
 
 GROUP_ITEMS: Final = GROUP_IDS  # triggers in one accept script

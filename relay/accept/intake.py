@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay.chains import pins_of
+from relay.domain.invocation import OWN_CALLERS, Outcome, Purpose
 from relay.errors import BadParameter, NotFound, RelayError, RequestRejected, WebhookNotRegistered
-from relay.invocation import OWN_CALLERS, Outcome, Purpose
 from relay.request.delay import delay_ms
 from relay.request.trigger import Trigger, check
-from relay.store.acceptance import Idempotency, NewInvocation
+from relay.store.ledger.acceptance import Idempotency, NewInvocation
 from relay.text.ids import ID_PATTERN
 from relay.vault import payload_owner
 
 if TYPE_CHECKING:
     from relay.registration import Shape
-    from relay.store.registry import Registry
+    from relay.store.registry.webhooks import Registry
     from relay.vault import Vault
 
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z", re.ASCII)

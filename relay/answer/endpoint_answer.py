@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from relay.invocation import Outcome, Sent
+    from relay.domain.invocation import Outcome, Sent
 
 
 class EndpointAnswer(NamedTuple):

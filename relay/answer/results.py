@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from relay.answer.media import content_type_of, text_of
 from relay.answer.search import TooMuchWork
-from relay.invocation import MEANINGS, Outcome
+from relay.domain.invocation import MEANINGS, Outcome
 from relay.text import gradual_json
 from relay.text.media_types import BYTES_TYPE
 from relay.text.strict_json import dump_json

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from relay.answer.results import Result
 from relay.chains.mapping import Unmappable, elements_of, evaluated, trigger_of
 from relay.chains.results import Ran
-from relay.invocation import Outcome, State
+from relay.domain.invocation import Outcome, State
 from relay.text.expressions import is_true
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from relay.answer.results import Result, failure_result
-from relay.invocation import MEANINGS, Outcome, State
+from relay.domain.invocation import MEANINGS, Outcome, State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

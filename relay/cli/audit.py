@@ -21,7 +21,7 @@ from relay.cli.export import opened_file
 from relay.cli.output import EXIT_FAILED, facts_of, safe, screened, table_of
 from relay.errors import BadParameter, SettingsError, Unavailable
 from relay.settings import Settings
-from relay.store.trail import trails
+from relay.store.trail.trail import trails
 from relay.text.moments import rfc3339
 from relay.text.similar import hint
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from relay.audit.lines import TrailFile
     from relay.cli.output import Screen
-    from relay.runtime import Runtime
-    from relay.store.trail import Trail
+    from relay.store.trail.trail import Trail
+    from relay.wiring.runtime import Runtime
 
 _LOOK_S: Final = 0.5  # between two looks
 _COLUMNS: Final = ("trail", "good", "first", "last", "unsigned", "checkpoints", "signedAt")

@@ -21,9 +21,9 @@ from relay.cli.names import current_webhook
 from relay.cli.output import EXIT_FAILED, as_json, facts_of, safe, screened
 from relay.cli.parameters import CALLER, IdType, plugin_option, trigger_options, trigger_value
 from relay.cli.reading import adding_reference_id, result_in
+from relay.domain.reference_id import new_reference_id
 from relay.errors import BadParameter, OverCapacity
 from relay.queue import make_app
-from relay.reference_id import new_reference_id
 from relay.registration import ChainTarget
 from relay.request.trigger import Trigger, check
 from relay.settings import Settings
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from relay.cli.output import Screen
-    from relay.invocation import Invocation
+    from relay.domain.invocation import Invocation
     from relay.outbound.timings import Timings
     from relay.registration import Shape, Target
-    from relay.runtime import Runtime
+    from relay.wiring.runtime import Runtime
 
 #: Headers of the answer that are shown, masked, because they tell something about the endpoint.
 _SHOWN_HEADERS: Final = frozenset(
@@ -105,7 +105,7 @@ def test(
 def _call(runtime: Runtime, call: TriggerRequest, shape: Shape) -> tuple[Invocation, Timings | None]:
     from relay.executor.single import run_once  # noqa: PLC0415 - libcurl and gevent only where they are used
     from relay.outbound.timings import Timings  # noqa: PLC0415
-    from relay.worker_runtime import worker_parts  # noqa: PLC0415
+    from relay.wiring.worker_runtime import worker_parts  # noqa: PLC0415
 
     seen: list[Timings] = []
     parts = worker_parts(runtime.settings, make_app(runtime.settings), "test", ())

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from relay.registration import Shape, Step, Target
-    from relay.store.registry import Registry
+    from relay.store.registry.webhooks import Registry
 
 #: Stands in for the headers of a signature, which is made when the request is sent.
 AT_SENDING = "[at sending]"

@@ -12,8 +12,8 @@ from relay.errors import Expired, NotFound
 from relay.text.moments import rfc3339
 
 if TYPE_CHECKING:
-    from relay.invocation import Invocation
-    from relay.store.invocations import InvocationStore
+    from relay.domain.invocation import Invocation
+    from relay.store.ledger.invocations import InvocationStore
 
 MAX_DEPTH: Final = 8  # of chains within chains; registrations allow no more
 MAX_STEPS: Final = 1_000  # to draw; a chain has no more

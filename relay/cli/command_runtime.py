@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from relay.runtime import Runtime, cli_runtime
+from relay.wiring.runtime import Runtime, cli_runtime
 
 if TYPE_CHECKING:
     from relay.settings import Settings

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import click
 
-    from relay.runtime import Runtime
+    from relay.wiring.runtime import Runtime
 
 #: How many of a plugin's newest reference ids, or replay jobs, are offered.
 NEWEST: Final = 20
@@ -25,8 +25,8 @@ def _completes(
     """Make a completion of the items that ``find`` returns for a plugin."""
 
     def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        from relay.runtime import cli_runtime  # noqa: PLC0415 - only where something is completed
         from relay.settings import Settings, default_plugin  # noqa: PLC0415
+        from relay.wiring.runtime import cli_runtime  # noqa: PLC0415 - only where something is completed
 
         try:
             data_dir = ctx.find_root().params["data_dir"]
@@ -55,7 +55,7 @@ def _keys(runtime: Runtime, _plugin: str | None) -> list[CompletionItem]:
 
 
 def _references(runtime: Runtime, plugin: str | None) -> Iterable[CompletionItem]:
-    from relay.store.listing import Filter  # noqa: PLC0415
+    from relay.store.ledger.listing import Filter  # noqa: PLC0415
 
     for name in runtime.registry.plugins() if plugin is None else [plugin]:
         for each in islice(runtime.listing.every(name, Filter()), NEWEST):

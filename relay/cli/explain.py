@@ -19,7 +19,7 @@ from relay.cli.completion import webhooks_like
 from relay.cli.names import current_webhook
 from relay.cli.output import facts_of, safe, screened
 from relay.cli.parameters import IdType, plugin_option, trigger_options, trigger_value
-from relay.reference_id import new_reference_id
+from relay.domain.reference_id import new_reference_id
 from relay.registration import ChainTarget
 from relay.request.rendering import render
 from relay.request.trigger import Trigger, check

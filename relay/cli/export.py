@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from relay.cli.output import Screen
-    from relay.invocation import Invocation
-    from relay.runtime import Runtime
+    from relay.domain.invocation import Invocation
     from relay.vault import Vault
+    from relay.wiring.runtime import Runtime
 
 #: The columns of CSV. ``payload`` and ``data`` are there only with --with-payload.
 COLUMNS: Final = (

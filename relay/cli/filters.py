@@ -10,15 +10,15 @@ import click
 
 from relay.cli.completion import keys_like, replays_like, webhooks_like
 from relay.cli.parameters import IdType
-from relay.invocation import Outcome, State
-from relay.reference_id import reference_time_ms
-from relay.store.listing import CALLER, Filter
+from relay.domain.invocation import Outcome, State
+from relay.domain.reference_id import reference_time_ms
+from relay.store.ledger.listing import CALLER, Filter
 from relay.text.moments import read_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from relay.invocation import Invocation
+    from relay.domain.invocation import Invocation
 
 _STATUS: Final = re.compile(r"(?:0|[1-9][0-9]{2})\Z", re.ASCII)
 _CLASSES: Final = frozenset({"1xx", "2xx", "3xx", "4xx", "5xx"})

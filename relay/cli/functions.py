@@ -12,8 +12,8 @@ from relay.cli.acts import acting
 from relay.cli.command_runtime import command_runtime
 from relay.cli.output import screened
 from relay.settings import Settings
-from relay.store.functions import load_functions
-from relay.store.library import library
+from relay.store.scripting.library import library
+from relay.store.scripting.loading import load_functions
 from relay.up.embedded import admin_url
 
 if TYPE_CHECKING:

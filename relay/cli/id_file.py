@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 import click
 
-from relay.reference_id import reference_time_ms
+from relay.domain.reference_id import reference_time_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,8 +23,8 @@ from relay.cli.parameters import plugin_option
 from relay.cli.reading import result_in
 from relay.cli.row_tables import ended_as, groups_picture, rows_picture
 from relay.cli.tail import tail
+from relay.domain.invocation import State
 from relay.errors import Conflict, NotFound
-from relay.invocation import State
 from relay.settings import Settings
 from relay.text.moments import rfc3339
 from relay.views import group_of, record_of, row_of
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from relay.cli.output import Screen
-    from relay.invocation import Invocation
-    from relay.runtime import Runtime
+    from relay.domain.invocation import Invocation
+    from relay.wiring.runtime import Runtime
 
 MAX_ROWS: Final = 10_000
 _ATTEMPT_COLUMNS: Final = ("number", "startedAt", "durationMs", "status", "outcome", "sent")

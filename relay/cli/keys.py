@@ -17,16 +17,16 @@ from relay.cli.output import EXIT_FAILED, bad, brief, facts_of, safe, screened, 
 from relay.cli.parameters import DurationType, create_plugin_option, plugin_option
 from relay.errors import RelayError
 from relay.settings import Settings
-from relay.store.api_key_rules import SCOPES, origin_fault
-from relay.store.server_errors import adding_sentence
+from relay.store.api_keys.rules import SCOPES, origin_fault
+from relay.store.server.errors import adding_sentence
 from relay.text.moments import rfc3339
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from relay.cli.output import Screen
-    from relay.runtime import Runtime
-    from relay.store.api_key_records import ApiKey
+    from relay.store.api_keys.records import ApiKey
+    from relay.wiring.runtime import Runtime
 
 
 class OriginType(click.ParamType[str]):

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from relay.registration import Shape
-    from relay.runtime import Runtime
-    from relay.store.listing import Filter
-    from relay.store.registry import Registry
-    from relay.store.replays import ReplayJob
+    from relay.store.ledger.listing import Filter
+    from relay.store.registry.webhooks import Registry
+    from relay.store.replays.jobs import ReplayJob
+    from relay.wiring.runtime import Runtime
 
 
 def check_plugin(runtime: Runtime, plugin: str, *, has_records: bool = False) -> None:

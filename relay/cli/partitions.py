@@ -20,10 +20,10 @@ from relay.settings import ENV_FILE, Secret, Settings
 from relay.settings.env_file import read_env_file
 from relay.settings.kinds import MOST_PARTITIONS
 from relay.settings.names import PARTITIONS
-from relay.store.audit_writer import AuditWriter
-from relay.store.connection import connect
-from relay.store.dividing import Division
-from relay.store.partition_states import partition_states
+from relay.store.partitions.dividing import Division
+from relay.store.partitions.states import partition_states
+from relay.store.server.connection import connect
+from relay.store.trail.writer import AuditWriter
 from relay.text.server_addresses import is_cluster
 from relay.up.alone import server_alone
 from relay.up.datadir import DataDir
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from relay.cli.output import Screen
-    from relay.store.partition_states import PartitionState
-    from relay.store.store_counts import StoreCounts
+    from relay.store.counts.totals import StoreCounts
+    from relay.store.partitions.states import PartitionState
 
 _COLUMNS: Final = ("root", "server", "pending", "records", "plugins")
 

@@ -13,7 +13,7 @@ from relay.errors import Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from relay.store.replays import ReplayJob
+    from relay.store.replays.jobs import ReplayJob
 
 _LOOK_S: Final = 0.5  # between two looks at the job
 _RATE_WINDOW_S: Final = 30.0

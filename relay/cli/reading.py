@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from relay.cli.output import Screen
-    from relay.invocation import Invocation
-    from relay.runtime import Runtime
+    from relay.domain.invocation import Invocation
+    from relay.wiring.runtime import Runtime
 
 
 def result_in(runtime: Runtime, invocation: Invocation, screen: Screen | None = None) -> dict[str, Any] | None:

@@ -22,9 +22,9 @@ from relay.cli.replay_tables import job_picture, jobs_picture, plan_picture
 from relay.errors import Conflict, NotFound, RelayError
 from relay.replay.planning import Request
 from relay.settings import Settings
-from relay.store.listing import Filter
-from relay.store.replays import ReplayState
-from relay.store.server_errors import adding_sentence
+from relay.store.ledger.listing import Filter
+from relay.store.replays.jobs import ReplayState
+from relay.store.server.errors import adding_sentence
 from relay.views import job_of, plain_number, plan_of, row_of
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from relay.cli.output import Screen
     from relay.replay.planning import Replays
-    from relay.runtime import Runtime
-    from relay.store.replays import ReplayJob
+    from relay.store.replays.jobs import ReplayJob
+    from relay.wiring.runtime import Runtime
 
 MAX_JOBS: Final = 1_000
 

@@ -9,7 +9,7 @@ import click
 from relay.cli.filters import filter_options, take_filter
 from relay.cli.id_file import IdFile
 from relay.replay.planning import MAX_RATE, Request
-from relay.store.listing import Filter
+from relay.store.ledger.listing import Filter
 from relay.text.quantities import read_rate
 
 if TYPE_CHECKING:

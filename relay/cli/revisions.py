@@ -22,7 +22,7 @@ from relay.registration.building import Registration
 from relay.registration.changes import Change, changes
 from relay.registration.header_rules import value_fault
 from relay.settings import Settings
-from relay.store.server_errors import adding_sentence
+from relay.store.server.errors import adding_sentence
 from relay.text.moments import rfc3339
 from relay.text.similar import hint
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from relay.cli.output import Screen
     from relay.registration import Shape, Target
-    from relay.store.registry import Registry
+    from relay.store.registry.webhooks import Registry
 
 #: The changes that a registration would make, by webhook id.
 Differences: TypeAlias = "dict[str, list[Change]]"

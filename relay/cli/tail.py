@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from relay.cli.output import Screen
-    from relay.invocation import Invocation
-    from relay.runtime import Runtime
-    from relay.store.listing import Filter
+    from relay.domain.invocation import Invocation
+    from relay.store.ledger.listing import Filter
+    from relay.wiring.runtime import Runtime
 
 _LOOK_S: Final = 0.5  # between two looks
 #: The most unfinished invocations (the newest) whose ends are awaited, and the most new rows that one look reads.

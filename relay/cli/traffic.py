@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from relay.cli.output import Screen
-    from relay.runtime import Runtime
+    from relay.wiring.runtime import Runtime
 
 
 def traffic_of(runtime: Runtime, plugin: str, webhook_id: str) -> dict[str, Any]:

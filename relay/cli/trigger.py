@@ -16,9 +16,9 @@ from relay.cli.names import not_registered
 from relay.cli.output import as_json, facts_of, safe, screened
 from relay.cli.parameters import CALLER, plugin_option, trigger_options, trigger_value
 from relay.cli.reading import adding_reference_id, result_in
+from relay.domain.invocation import Outcome, State
+from relay.domain.reference_id import new_reference_id
 from relay.errors import Cancelled, RequestRejected, WebhookNotRegistered
-from relay.invocation import Outcome, State
-from relay.reference_id import new_reference_id
 from relay.request.delay import MAX_DELAY_S
 from relay.settings import Settings
 from relay.text.ids import ID_PATTERN
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from relay.cli.output import Screen
-    from relay.invocation import Invocation
-    from relay.runtime import Runtime
-    from relay.store.invocations import InvocationStore
+    from relay.domain.invocation import Invocation
+    from relay.store.ledger.invocations import InvocationStore
+    from relay.wiring.runtime import Runtime
 
 MAX_WAIT_S: Final = 900
 _LOOK_S: Final = 0.05  # between two looks at the record

@@ -16,15 +16,15 @@ from relay.cli.acts import refusals
 from relay.cli.command_runtime import command_runtime
 from relay.cli.output import screened, table_of
 from relay.cli.ring_tables import ring_line, ring_rows, say_damaged
+from relay.domain.invocation import IDEMPOTENCY_MS
 from relay.errors import Conflict, NotFound, SettingsError
-from relay.invocation import IDEMPOTENCY_MS
 from relay.rotation.resealing import Resealing
 from relay.rotation.ring_file import RingFile
 from relay.settings import Settings
 from relay.settings.env_file import ENV_FILE, read_env_file
 from relay.settings.names import DATA_KEYS, TARGET_KEYS
-from relay.store.sealed_values import SealedValues
-from relay.store.vault_log import VaultLog
+from relay.store.rings.log import VaultLog
+from relay.store.rings.sealed_values import SealedValues
 from relay.text.similar import hint
 from relay.up.datadir import RING_FILES, DataDir
 from relay.vault import FILE_AGE_S
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from relay.cli.output import Screen
     from relay.rotation.resealing import Damaged, KeyUses
-    from relay.runtime import Runtime
+    from relay.wiring.runtime import Runtime
 
 #: After this many seconds, every process that follows a key file has read it again.
 SETTLED_S: Final = 3 * FILE_AGE_S

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from relay.cli.output import Screen
     from relay.cli.revisions import Differences
     from relay.registration import Shape, Step, Target
-    from relay.runtime import Runtime
-    from relay.store.policies import Traffic
-    from relay.store.revisions import Applied, Registered
+    from relay.store.ledger.policies import Traffic
+    from relay.store.registry.revisions import Applied, Registered
+    from relay.wiring.runtime import Runtime
 
 _COLUMNS: Final = ("id", "revision", "method", "headers", "query", "state", "description")
 

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from relay.client.bulk import Group, copy_items, groups, write
 from relay.client.copies import Copies
 from relay.client.problem import first_of
+from relay.domain.invocation import FINAL, Outcome, State
 from relay.errors import (
     BadParameter,
     Cancelled,
@@ -26,7 +27,6 @@ from relay.errors import (
     TooLarge,
     WebhookNotRegistered,
 )
-from relay.invocation import FINAL, Outcome, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

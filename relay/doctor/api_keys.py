@@ -11,8 +11,8 @@ from relay.errors import RelayError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from relay.runtime import Runtime
-    from relay.store.api_key_records import ApiKey
+    from relay.store.api_keys.records import ApiKey
+    from relay.wiring.runtime import Runtime
 
 #: A key that ends within this time is named.
 WARNING_MS: Final = 14 * 86_400_000

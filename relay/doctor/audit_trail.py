@@ -9,12 +9,12 @@ from relay.audit.entry import entry_from
 from relay.audit.verifying import LOST
 from relay.doctor.finding import Finding, Level
 from relay.errors import RelayError
-from relay.store.trail import checkpoint_in, trails
+from relay.store.trail.trail import checkpoint_in, trails
 
 if TYPE_CHECKING:
     from relay.audit.checkpoint import Breach, Checkpoint
-    from relay.runtime import Runtime
-    from relay.store.trail import TrailEnd
+    from relay.store.trail.trail import TrailEnd
+    from relay.wiring.runtime import Runtime
 
 #: How old an unsigned entry may be: a worker signs every two seconds, and another takes over after five.
 LAG_MS: Final = 60_000

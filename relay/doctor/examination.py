@@ -17,8 +17,8 @@ from relay.doctor.servers import examine_servers
 from relay.errors import SettingsError, Unavailable
 from relay.queue import LANES
 from relay.settings import ENV_FILE, Settings, unknown_names
-from relay.store.backlog import Backlog
-from relay.store.health import read_health
+from relay.store.counts.backlog import Backlog
+from relay.store.health.readiness import read_health
 from relay.up.datadir import RING_FILES, SECRET_FILES
 from relay.up.embedded import ADMIN_URL_FILE, CONFIGURATION_FILE, admin_url
 from relay.vault import Vault
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from relay.runtime import Runtime
+    from relay.wiring.runtime import Runtime
 
 #: The oldest releases without known holes or faults that matter here (security, "Version floors").
 VERSION_FLOORS: Final = {

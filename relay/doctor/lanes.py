@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from relay.doctor.finding import Finding, Level, judged
 from relay.queue import LANES
-from relay.store.workers import workers_by_lane
+from relay.store.health.workers import workers_by_lane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from relay.store.backlog import LaneBacklog
-    from relay.store.workers import LiveWorker
+    from relay.store.counts.backlog import LaneBacklog
+    from relay.store.health.workers import LiveWorker
 
 #: A call that has waited longer than this many seconds probably needs an operator.
 LONG_S: Final = 900

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from relay.registration.endpoint import Endpoint
-    from relay.runtime import Runtime
-    from relay.store.revisions import Registered
+    from relay.store.registry.revisions import Registered
+    from relay.wiring.runtime import Runtime
 
 
 def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[Finding]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from relay.doctor.finding import Finding, Level, judged, listed
-from relay.store.library import library
+from relay.store.scripting.library import library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from relay.store.health import StoreHealth
-    from relay.store.server_health import ServerHealth
+    from relay.store.health.readiness import StoreHealth
+    from relay.store.health.server import ServerHealth
 
 SERVER_FLOORS: Final = {"redis": (7,), "valkey": (8,)}
 MAX_SKEW_MS: Final = 2_000

@@ -13,9 +13,9 @@ import gevent
 import orjson
 from gevent.lock import BoundedSemaphore
 
+from relay.domain.invocation import Outcome
 from relay.errors import StoreFault, Unavailable, VaultError
 from relay.executor.large_work import run_in_thread_if_large
-from relay.invocation import Outcome
 from relay.outbound.gate import Gate
 from relay.process.clock import boot_time_s
 from relay.request.oauth import NoToken, read_grant, token_request
@@ -24,7 +24,7 @@ from relay.vault import token_owner
 if TYPE_CHECKING:
     from relay.outbound.sender import Sender
     from relay.registration.credentials import ClientCredentials
-    from relay.store.access_tokens import AccessTokenStore, RevisionId
+    from relay.store.registry.access_tokens import AccessTokenStore, RevisionId
     from relay.vault import Vault
 
 #: The timeout of one token request, in seconds. Only the calls that need this token wait for it.

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 from gevent.event import AsyncResult
 
 from relay.executor.group_queue import GROUP_BYTES, GroupQueue
-from relay.store.transitions import Advanced
+from relay.store.ledger.transitions import Advanced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from relay.store.invocations import InvocationStore
-    from relay.store.transitions import Advance, CallRecord, NextStep, Ready
+    from relay.store.ledger.invocations import InvocationStore
+    from relay.store.ledger.transitions import Advance, CallRecord, NextStep, Ready
 
 #: What a created call counts in a group besides its payload, in bytes: a group creates at most 32, or one step's.
 CALL_BYTES: Final = GROUP_BYTES // 32

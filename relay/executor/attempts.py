@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.chains import Create
+from relay.domain.invocation import Outcome
 from relay.errors import StoreFault
 from relay.executor.active_calls import ActiveCalls
 from relay.executor.advancing import Advancer, Advancing
@@ -14,9 +15,8 @@ from relay.executor.greenlet_pool import GreenletPool
 from relay.executor.group_queue import PartitionQueues
 from relay.executor.preparation import Prepared, Unsendable
 from relay.executor.settling import Settler
-from relay.invocation import Outcome
 from relay.process.clock import boot_time_s
-from relay.store.transitions import Advance, NextStep
+from relay.store.ledger.transitions import Advance, NextStep
 from relay.telemetry import log
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from relay.executor.slots import Slots
     from relay.executor.watch import CallWatch
     from relay.outbound.sender import Sender
-    from relay.store.invocations import InvocationStore
-    from relay.store.transitions import CallRecord, Ready, Settlement
+    from relay.store.ledger.invocations import InvocationStore
+    from relay.store.ledger.transitions import CallRecord, Ready, Settlement
 
 
 class Attempts:

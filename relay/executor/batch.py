@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from relay.executor.preparation import Call, Preparation
-    from relay.store.transitions import CallRecord, Claimed
+    from relay.store.ledger.transitions import CallRecord, Claimed
 
 #: How many seconds a batch's calls may wait for their webhook's share before they are parked, counted anew after each
 #: claim. Meanwhile the batch occupies one of its process's few tasks.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from relay.egress import AddressPolicy
     from relay.registration import Shape
-    from relay.store.registry import Registry
+    from relay.store.registry.webhooks import Registry
 
 #: How many plans are kept. Revisions never change, so no plan goes stale; the bound is for memory.
 MAX_PLANS: Final = 2_048

@@ -11,12 +11,12 @@ import gevent
 
 from relay.answer.results import Result, failure_result, json_data
 from relay.chains import Create, Reject, StepResult, TooManySecrets, found_secrets, progress, secrets_beside
+from relay.domain.invocation import Outcome, Purpose, State
+from relay.domain.reference_id import new_reference_id
 from relay.executor.large_work import EVALUATING, making_bytes, run_in_thread_if_large
-from relay.invocation import Outcome, Purpose, State
 from relay.process.loops import repeat_until_done
-from relay.reference_id import new_reference_id
 from relay.request.trigger import check
-from relay.store.transitions import NewStep, Settlement
+from relay.store.ledger.transitions import NewStep, Settlement
 from relay.telemetry import log
 from relay.text.strict_json import dump_json
 from relay.vault import payload_owner, raw_owner, result_owner, secrets_owner
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from relay.chains import Next
     from relay.executor.call_plans import CallPlans
     from relay.executor.chain_standing import ChainStandings, Standing
-    from relay.store.steps import Steps
-    from relay.store.transitions import CallRecord
+    from relay.store.ledger.steps import Steps
+    from relay.store.ledger.transitions import CallRecord
     from relay.vault import Vault
 
 #: For how many steps a process keeps the secrets to hide.

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from relay.executor.call_plans import CallPlans
     from relay.executor.payloads import Payloads
     from relay.request.trigger import Trigger
-    from relay.store.invocations import InvocationStore
-    from relay.store.steps import StepRecord, Steps
-    from relay.store.transitions import CallRecord
+    from relay.store.ledger.invocations import InvocationStore
+    from relay.store.ledger.steps import StepRecord, Steps
+    from relay.store.ledger.transitions import CallRecord
     from relay.vault import Vault
 
 #: Bytes of sealed answers and triggers to keep, for all chains and for one. Once parsed, they take several times more.

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from relay.executor.preparation import Call
-    from relay.store.invocations import InvocationStore
-    from relay.store.transitions import Claimed, Ready
+    from relay.store.ledger.invocations import InvocationStore
+    from relay.store.ledger.transitions import Claimed, Ready
 
 #: For how many seconds to try to give back what a claim without a reply may have granted: far longer than any lease.
 GIVE_BACK_S: Final = 3600.0

@@ -7,12 +7,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from relay.answer.results import json_data
+from relay.domain.invocation import MEANINGS, Attempt, Outcome, Sent, State
 from relay.errors import StoreFault, Unavailable
 from relay.executor.large_work import run_in_thread_if_large
 from relay.executor.reading import AnswerReader
-from relay.invocation import MEANINGS, Attempt, Outcome, Sent, State
 from relay.registration.retrying import Retry, Tried, decide, read_retry_after
-from relay.store.transitions import Settlement
+from relay.store.ledger.transitions import Settlement
 from relay.vault import result_owner
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from relay.executor.access_tokens import AccessTokens
     from relay.executor.chain_evaluation import ChainEvaluator
     from relay.executor.preparation import Prepared, Unsendable
-    from relay.store.transitions import CallRecord
+    from relay.store.ledger.transitions import CallRecord
     from relay.vault import Vault
 
 #: Outcomes after which an endpoint counts as away. With any other it answered, or was not tried.

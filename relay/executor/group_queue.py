@@ -19,7 +19,7 @@ from relay.telemetry import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from relay.store.invocations import InvocationStore
+    from relay.store.ledger.invocations import InvocationStore
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay.reference_id import reference_time_ms
+from relay.domain.reference_id import reference_time_ms
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

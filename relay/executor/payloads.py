@@ -8,7 +8,7 @@ from relay.request.trigger import Trigger
 from relay.vault import payload_owner
 
 if TYPE_CHECKING:
-    from relay.store.transitions import CallRecord
+    from relay.store.ledger.transitions import CallRecord
     from relay.vault import Vault
 
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from relay.executor.watch import CallWatch
     from relay.outbound.sender import Sender
     from relay.replay.running import Replaying
-    from relay.store.invocations import InvocationStore
-    from relay.store.transitions import CallRecord, Claimed, Ready
+    from relay.store.ledger.invocations import InvocationStore
+    from relay.store.ledger.transitions import CallRecord, Claimed, Ready
 
 #: The most calls that one script claims; the server does nothing else meanwhile.
 CLAIM_ITEMS: Final = 32

@@ -6,13 +6,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from relay.answer.masking import Mask
+from relay.domain.invocation import Outcome
 from relay.errors import NotFound, RequestRejected, StoreFault, Unavailable, VaultError
 from relay.executor.chain_evaluation import ChainEvaluation
 from relay.executor.large_work import run_in_thread_if_large
-from relay.invocation import Outcome
 from relay.request.oauth import NoToken
 from relay.request.trigger import check
-from relay.store.access_tokens import RevisionId
+from relay.store.registry.access_tokens import RevisionId
 from relay.telemetry import log
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from relay.executor.payloads import Payloads
     from relay.registration import Shape
     from relay.request.rendering import OutgoingRequest
-    from relay.store.transitions import CallRecord
+    from relay.store.ledger.transitions import CallRecord
 
 #: How many masks are kept that also hide an access token.
 MAX_TOKEN_MASKS: Final = 512

@@ -10,8 +10,8 @@ import gevent
 from relay.answer.masking import Mask
 from relay.answer.results import Result, failure_result, hide, read_body
 from relay.chains import TooManySecrets
+from relay.domain.invocation import Outcome
 from relay.executor.large_work import making_bytes, run_in_thread_if_large
-from relay.invocation import Outcome
 from relay.process.loops import repeat_until_done
 from relay.telemetry import log
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import gevent
 
 from relay.executor.group_queue import GroupQueue
-from relay.store.transitions import Settled, Settlement
+from relay.store.ledger.transitions import Settled, Settlement
 from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from relay.store.invocations import InvocationStore
-    from relay.store.transitions import CallRecord, Ready
+    from relay.store.ledger.invocations import InvocationStore
+    from relay.store.ledger.transitions import CallRecord, Ready
 
 
 class Settler(GroupQueue[Settlement, Settled]):

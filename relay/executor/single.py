@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 import gevent
 
+from relay.domain.invocation import State
 from relay.errors import Conflict
-from relay.invocation import State
 from relay.process.clock import boot_time_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from relay.domain.invocation import Invocation
     from relay.executor.pipeline import Executor
-    from relay.invocation import Invocation
-    from relay.store.invocations import InvocationStore
-    from relay.store.transitions import Ready
+    from relay.store.ledger.invocations import InvocationStore
+    from relay.store.ledger.transitions import Ready
 
 _LOOK_S: Final = 0.02
 _STOP_S: Final = 10.0

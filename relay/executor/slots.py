@@ -1,7 +1,7 @@
 r"""Limits how many calls one process has in flight, and how many slots one webhook may hold.
 
 A call is claimed only when a slot is free for it, so that a claimed call is sent at once and no lease runs out while it
-waits. A webhook may hold at most four times as many slots as are free (`relay.shares`): alone it gets four fifths, and
+waits. A webhook may hold at most four times as many slots as are free (`relay.domain.shares`): alone it gets four fifths, and
 some slots are always left for other webhooks. The calls of a batch fall into three groups:
 
 * within: they are sent now.
@@ -39,9 +39,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
+from relay.domain.shares import may_hold_more, room_left
 from relay.process.clock import boot_time_s
 from relay.queue import GROUP_IDS
-from relay.shares import may_hold_more, room_left
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence

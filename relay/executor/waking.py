@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from relay.executor.slots import Slots
-    from relay.store.parked import ParkedCalls
-    from relay.store.transitions import Ready
+    from relay.store.ledger.parked import ParkedCalls
+    from relay.store.ledger.transitions import Ready
 
 #: Seconds between two looks, so that a webhook gets its share within a second after others have freed slots.
 PERIOD_S: Final = 0.4

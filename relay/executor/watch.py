@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from relay.domain.invocation import State
 from relay.executor.preparation import Prepared
-from relay.invocation import State
 from relay.metrics.gathering import ATTEMPT, WAITED
 from relay.metrics.shown_calls import ShownCall, state_of
 from relay.telemetry.spans import end_of
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from relay.executor.active_calls import ActiveCall
     from relay.metrics.gathering import Gathering
     from relay.metrics.shown_calls import ShownCalls
-    from relay.store.transitions import CallRecord, Settlement
+    from relay.store.ledger.transitions import CallRecord, Settlement
     from relay.telemetry.spans import Spans
 
 

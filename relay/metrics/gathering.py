@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import uuid4
 
-from relay.store.notes import add_durations
+from relay.store.counts.notes import add_durations
 
 if TYPE_CHECKING:
-    from relay.store.measures import Measures
+    from relay.store.counts.measures import Measures
 
 #: Names of the histograms in a plugin's totals.
 WAITED: Final = "queue"

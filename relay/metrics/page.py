@@ -14,7 +14,7 @@ from relay.metrics import catalogue
 from relay.metrics.catalogue import DURATION_LIMITS_MS, OTHER
 from relay.metrics.gathering import ATTEMPT, WAITED
 from relay.queue import LANES
-from relay.store.workers import workers_by_lane
+from relay.store.health.workers import workers_by_lane
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric as Family
 
     from relay.metrics.catalogue import Metric
-    from relay.store.backlog import Backlog
-    from relay.store.invocations import InvocationStore
-    from relay.store.measures import Measures
-    from relay.store.policies import Policies
-    from relay.store.registry import Registry
-    from relay.store.workers import Workers
+    from relay.store.counts.backlog import Backlog
+    from relay.store.counts.measures import Measures
+    from relay.store.health.workers import Workers
+    from relay.store.ledger.invocations import InvocationStore
+    from relay.store.ledger.policies import Policies
+    from relay.store.registry.webhooks import Registry
 
 MEDIA_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 _FAMILIES: Final = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
@@ -140,7 +140,7 @@ class _Samples:
         self._amounts[metric][labels] += amount  # type: ignore[assignment]  # a Counter adds fractions as well
 
     def add_total(self, plugin: str, webhook: str, name: str, count: int) -> None:
-        """Add one of a plugin's totals (``relay.store.notes``)."""
+        """Add one of a plugin's totals (``relay.store.counts.notes``)."""
         kind, *rest = name.split(":")
         if kind == "accepted":
             self.add(catalogue.ACCEPTED, (plugin, webhook), count)

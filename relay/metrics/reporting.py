@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from relay.metrics.gathering import Gathering
     from relay.metrics.shown_calls import ShownCall, ShownCalls
-    from relay.store.measures import Measures
+    from relay.store.counts.measures import Measures
 
 PERIOD_S: Final = 1.0
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Generic, Literal, NamedTuple, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from relay.store.transitions import Settlement
+    from relay.store.ledger.transitions import Settlement
 
 T = TypeVar("T")
 #: How many seconds' worth of calls may be shown at once.

@@ -7,8 +7,8 @@ from typing import Final
 import gevent
 from gevent.lock import Semaphore
 
+from relay.domain.invocation import Outcome, Sent
 from relay.executor.large_work import let_others_run
-from relay.invocation import Outcome, Sent
 from relay.outbound.content_coding import Decoder, Undecodable, coding_of
 from relay.outbound.transfer import TransferResult
 from relay.process.clock import boot_time_s

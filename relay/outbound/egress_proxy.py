@@ -16,7 +16,7 @@ import gevent
 import pycurl
 from gevent import socket as hub_socket
 
-from relay.invocation import Outcome
+from relay.domain.invocation import Outcome
 from relay.process.clock import boot_time_s
 from relay.registration.endpoint import DEFAULT_PORTS
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from relay.invocation import Outcome, Sent
+from relay.domain.invocation import Outcome, Sent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ from typing import Final
 import gevent
 from gevent.event import Event
 
-from relay.invocation import Outcome
+from relay.domain.invocation import Outcome
 from relay.process.clock import boot_time_s
 
 CACHE_S: Final = 60  # how long libcurl may answer from its cache

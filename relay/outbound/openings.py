@@ -13,7 +13,7 @@ from typing import Final
 
 from gevent.event import Event
 
-from relay.invocation import Outcome
+from relay.domain.invocation import Outcome
 from relay.process.clock import boot_time_s
 
 FEW: Final = 32  # calls of one origin that may be under way without waiting; each later growth allows as many more

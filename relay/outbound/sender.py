@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 from relay.answer.endpoint_answer import EndpointAnswer
+from relay.domain.invocation import Outcome, Sent
 from relay.executor.large_work import run_in_thread_if_large
-from relay.invocation import Outcome, Sent
 from relay.outbound.transfer import TransferResult
 from relay.request.rendering import OutgoingRequest
 from relay.telemetry.log import Event, event

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from relay.invocation import Outcome, Sent
+from relay.domain.invocation import Outcome, Sent
 from relay.outbound.heads import Head
 
 if TYPE_CHECKING:

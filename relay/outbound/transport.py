@@ -14,7 +14,7 @@ from requests.adapters import BaseAdapter
 from requests.exceptions import RequestException
 from requests.structures import CaseInsensitiveDict
 
-from relay.invocation import Outcome, Sent
+from relay.domain.invocation import Outcome, Sent
 from relay.outbound.decoding import CONTENT_ENCODING
 from relay.outbound.egress_proxy import EgressProxy, connect_to
 from relay.outbound.exchange import Exchange, Rules

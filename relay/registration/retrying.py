@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from relay.invocation import Outcome, Sent
+from relay.domain.invocation import Outcome, Sent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

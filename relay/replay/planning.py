@@ -10,21 +10,21 @@ from uuid import uuid4
 
 import orjson
 
+from relay.domain.reference_id import new_reference_id, reference_time_ms
 from relay.errors import BadParameter, NotFound, StoreFault, Unavailable
-from relay.reference_id import new_reference_id, reference_time_ms
-from relay.store.listing import Filter, OutcomeGroups
-from relay.store.replay_runs import LATE, NewJob, Tally
-from relay.store.replays import ReplayState
-from relay.store.server_errors import adding_sentence
+from relay.store.ledger.listing import Filter, OutcomeGroups
+from relay.store.replays.jobs import ReplayState
+from relay.store.replays.runs import LATE, NewJob, Tally
+from relay.store.server.errors import adding_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from relay.invocation import Invocation
-    from relay.store.listing import Listing, OutcomeGroup
-    from relay.store.replay_runs import ReplayRuns
-    from relay.store.replays import ReplayJob, ReplayStore
-    from relay.store.transitions import Ready
+    from relay.domain.invocation import Invocation
+    from relay.store.ledger.listing import Listing, OutcomeGroup
+    from relay.store.ledger.transitions import Ready
+    from relay.store.replays.jobs import ReplayJob, ReplayStore
+    from relay.store.replays.runs import ReplayRuns
 
 #: A job of at most this many originals is planned before `start` returns; workers plan larger ones.
 PLANNED_AT_ONCE: Final = 10_000

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from relay.chains import pins_of
+from relay.domain.invocation import Purpose
+from relay.domain.reference_id import REPLAY_PREFIX, new_reference_id, replay_named_by
 from relay.errors import NotFound, Unavailable, VaultError
-from relay.invocation import Purpose
-from relay.reference_id import REPLAY_PREFIX, new_reference_id, replay_named_by
-from relay.store.replay_runs import NewReplay, ReplayVerdict
-from relay.store.replays import ReplayState
+from relay.store.replays.jobs import ReplayState
+from relay.store.replays.runs import NewReplay, ReplayVerdict
 from relay.telemetry import log
 from relay.text.strict_json import dump_json
 from relay.vault import payload_owner
@@ -20,10 +20,10 @@ from relay.vault import payload_owner
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from relay.store.registry import Registry
-    from relay.store.replay_runs import Created, Original, ReplayRuns, Taken
-    from relay.store.replays import ReplayStore
-    from relay.store.transitions import Ready
+    from relay.store.ledger.transitions import Ready
+    from relay.store.registry.webhooks import Registry
+    from relay.store.replays.jobs import ReplayStore
+    from relay.store.replays.runs import Created, Original, ReplayRuns, Taken
     from relay.vault import Vault
 
 #: How many originals one run of the script decides about.

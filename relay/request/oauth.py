@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
+from relay.domain.invocation import Outcome
 from relay.errors import MalformedJson, TooLarge
-from relay.invocation import Outcome
 from relay.registration.retrying import REPEATABLE_STATUSES, STATUSES
 from relay.request.rendering import USER_AGENT, OutgoingHeaders, OutgoingRequest
 from relay.text import gradual_json

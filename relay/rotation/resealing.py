@@ -12,9 +12,9 @@ from relay.vault import Vault
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from relay.store.api_keys import ApiKeys
-    from relay.store.registry import Registry
-    from relay.store.sealed_values import SealedValue, SealedValues
+    from relay.store.api_keys.keys import ApiKeys
+    from relay.store.registry.webhooks import Registry
+    from relay.store.rings.sealed_values import SealedValue, SealedValues
 
 
 #: How many damaged values are remembered by their keys, for operators.

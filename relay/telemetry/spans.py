@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from relay.errors import SettingsError
 
 if TYPE_CHECKING:
-    from relay.store.transitions import Settlement
+    from relay.store.ledger.transitions import Settlement
     from relay.telemetry.otlp import OtlpSpan
 
 

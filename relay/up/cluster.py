@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from relay.store.forming import ClusterSeat, Forming
+from relay.store.server.cluster import ClusterSeat, Forming
 from relay.text.hosts import LOOPBACK
 from relay.up import access
 from relay.up.embedded import ADMIN_URL_FILE, EmbeddedServer, configuration, find_program, made_passwords

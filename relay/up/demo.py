@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from relay.client import Relay
 from relay.errors import Unauthenticated
 from relay.registration.document import read_registrations
-from relay.runtime import Runtime, cli_runtime
 from relay.text.hosts import LOOPBACK
 from relay.up import demo_traffic
+from relay.wiring.runtime import Runtime, cli_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from relay.errors import SettingsError, Unavailable
 from relay.settings.private_file import read_private_file
-from relay.store.health import answers
+from relay.store.health.readiness import answers
 from relay.text.hosts import LOOPBACK
 from relay.text.server_addresses import places_in
 from relay.up import access

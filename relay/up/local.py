@@ -26,9 +26,9 @@ from relay.settings.names import (
     OPERATOR,
     TARGET_KEYS,
 )
-from relay.store.functions import load_functions
-from relay.store.health import read_workers
-from relay.store.partitions import agreed_client
+from relay.store.health.readiness import read_workers
+from relay.store.partitions.number import agreed_client
+from relay.store.scripting.loading import load_functions
 from relay.text.hosts import LOOPBACK
 from relay.up import processes
 from relay.up.child import MARK, Child, end_leftovers

@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from relay.errors import RelayError
-from relay.store.forming import ClusterSeat, Forming
+from relay.store.server.cluster import ClusterSeat, Forming
 from relay.up.access import ADMINISTRATOR
 
 #: By how much the port of a server for other servers exceeds its own port, by default.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 from relay.errors import SettingsError
 from relay.settings import FILE_SUFFIX
 from relay.settings.names import ADDRESSES, BROKER_URL, REDIS_URL, STORE_REPLICAS, STORE_URL
-from relay.store.functions import renew
+from relay.store.scripting.loading import renew
 from relay.up import processes
 from relay.up.access import ADMINISTRATOR, OPERATOR
 from relay.up.cluster import REPLICAS, EmbeddedCluster

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from relay.accept.intake import TriggerRequest
+from relay.domain.invocation import OwnCaller
+from relay.domain.reference_id import reference_id_about
 from relay.errors import Refused
-from relay.invocation import OwnCaller
 from relay.queue import LANES
-from relay.reference_id import reference_id_about
-from relay.store.alerts import Alerts, Condition
-from relay.store.workers import workers_by_lane
+from relay.store.health.alerts import Alerts, Condition
+from relay.store.health.workers import workers_by_lane
 from relay.telemetry.log import Event, event
 from relay.text.moments import rfc3339
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
     from relay.accept.dispatcher import Dispatcher
     from relay.settings import Settings
-    from relay.shared_runtime import SharedRuntime
-    from relay.store.alerts import AlertChange
-    from relay.store.backlog import Backlog
-    from relay.store.measures import Counts, Measures
-    from relay.store.policies import Policies
-    from relay.store.registry import Registry
-    from relay.store.workers import Workers
+    from relay.store.counts.backlog import Backlog
+    from relay.store.counts.measures import Counts, Measures
+    from relay.store.health.alerts import AlertChange
+    from relay.store.health.workers import Workers
+    from relay.store.ledger.policies import Policies
+    from relay.store.registry.webhooks import Registry
+    from relay.wiring.shared_runtime import SharedRuntime
 
 #: The share of failures counts over this many minutes, and only if at least this many calls ended in them.
 WINDOW_MINUTES: Final = 5

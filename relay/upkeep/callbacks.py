@@ -13,15 +13,15 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from relay.accept.intake import TriggerRequest
+from relay.domain.invocation import OwnCaller
+from relay.domain.reference_id import reference_id_about
 from relay.errors import NotFound, Refused, VaultError
-from relay.invocation import OwnCaller
-from relay.reference_id import reference_id_about
 from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
     from relay.accept.dispatcher import Dispatcher
-    from relay.store.callbacks import Callbacks, End
-    from relay.store.registry import Registry
+    from relay.store.ledger.callbacks import Callbacks, End
+    from relay.store.registry.webhooks import Registry
 
 #: How many ends one script takes.
 PIECE: Final = 100

@@ -15,12 +15,12 @@ from relay.audit.checkpoint import NOTHING, Breach, Checkpoint, Signed, beginnin
 from relay.audit.entry import entry_from
 from relay.audit.signing_keys import AuditSigner
 from relay.audit.verifying import CUT, FORGED, LOST, first_difference
-from relay.store.trail import checkpoint_in
+from relay.store.trail.trail import checkpoint_in
 from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
     from relay.settings import Settings
-    from relay.store.trail import Trail, TrailEnd
+    from relay.store.trail.trail import Trail, TrailEnd
 
 #: Seconds between two signatures; changes of younger entries cannot be detected.
 PERIOD_S: Final = 2.0

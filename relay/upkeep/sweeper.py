@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from relay.queue import Publisher
-    from relay.store.invocations import InvocationStore
+    from relay.store.ledger.invocations import InvocationStore
 
 PERIOD_S: Final = 1.0
 #: How many sweeps per period are enough: with more workers, each skips some of its sweeps.

@@ -14,10 +14,10 @@ from relay.answer.results import Result
 from relay.chains import StepResult, found_secrets, pins_of, progress
 from relay.cli import main
 from relay.cli.filters import filter_options
+from relay.domain.invocation import FINAL, MEANINGS, TRANSITIONS, Outcome, Sent, State
 from relay.egress import AddressPolicy
 from relay.errors import DocumentError
 from relay.executor.call_plans import CallPlans
-from relay.invocation import FINAL, MEANINGS, TRANSITIONS, Outcome, Sent, State
 from relay.registration.chain_fields import ChainFields, StepFields
 from relay.registration.credential_fields import BasicFields, MutualTlsFields, OAuth2Fields
 from relay.registration.document import read_registrations
@@ -25,8 +25,8 @@ from relay.registration.endpoint import EndpointRules
 from relay.registration.fields import RetryFields, WebhookFields
 from relay.request.trigger import Trigger
 from relay.settings import Settings
-from relay.store.registry import Registry
-from relay.store.replays import Skip
+from relay.store.registry.webhooks import Registry
+from relay.store.replays.jobs import Skip
 from relay.telemetry.log import Event
 from relay.vault import Vault
 

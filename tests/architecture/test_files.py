@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from relay import errors
-from relay.invocation import MEANINGS
+from relay.domain.invocation import MEANINGS
 
 from .sources import name_of, project_files, text_of
 

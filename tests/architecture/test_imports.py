@@ -75,13 +75,13 @@ UNUSED = {
     "Flower": (
         ["workers.lane_app"],
         {
-            "relay.worker_runtime": "wires a worker",
+            "relay.wiring.worker_runtime": "wires a worker",
             "relay.executor": "makes calls",
             "pycurl": "makes calls",
         },
     ),
     "the API": (
-        ["api.app", "relay.runtime"],
+        ["api.app", "relay.wiring.runtime"],
         {
             "celery.app": "runs tasks",
             "kombu.entity": "publishes ids, and is loaded with what does",
@@ -95,7 +95,7 @@ UNUSED = {
         ["workers.app"],
         {
             "falcon": "answers HTTP requests",
-            "relay.runtime": "wires the API and commands",
+            "relay.wiring.runtime": "wires the API and commands",
             **REGISTERS,
         },
     ),

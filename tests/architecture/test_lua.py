@@ -9,18 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from relay.store import library as linking
-from relay.store import lua_files
-from relay.store.library import library
-from relay.store.lua_files import include, needed, scripts, source
+from relay.store.scripting import library as linking
+from relay.store.scripting import lua_files
+from relay.store.scripting.library import library
+from relay.store.scripting.lua_files import include, needed, scripts, source
 
 from .lua_bytecode import globals_of, most_upvalues
 from .sources import ROOT
 
 LUA = ROOT / "relay" / "store" / "lua"
 INCLUDES = sorted(path.stem for path in (LUA / "include").glob("*.lua"))
+PATHS = {path.stem: path.relative_to(LUA).as_posix() for path in LUA.glob("*/*.lua") if path.parent.name != "include"}
 FILES = [
-    *((f"{name}.lua", source(name)) for name in scripts()),
+    *((PATHS[name], source(name)) for name in scripts()),
     *((f"include/{name}.lua", include(name)) for name in INCLUDES),
 ]
 #: The globals that the server provides, and those of Lua itself that the scripts use.
@@ -79,8 +80,8 @@ def arguments_of(header):
 
 @pytest.mark.parametrize("name", scripts())
 def test_a_script_reads_each_argument_where_its_header_says_that_it_is(name):
-    named, rest = arguments_of(header_of(f"{name}.lua"))
-    text = re.sub(r"--.*", "", (LUA / f"{name}.lua").read_text(encoding="utf-8"))
+    named, rest = arguments_of(header_of(PATHS[name]))
+    text = re.sub(r"--.*", "", (LUA / PATHS[name]).read_text(encoding="utf-8"))
     taken = {int(number): "grace_ms" for number in re.findall(r"^grace_from\((\d+)\)", text, re.MULTILINE)}
     taken |= {int(number): "margin_ms" for number in re.findall(r"^lease_margin_from\((\d+)\)", text, re.MULTILINE)}
     for token, margin in re.findall(r"^conclude_from\((\d+), (\d+)\)", text, re.MULTILINE):
@@ -94,7 +95,11 @@ def test_a_script_reads_each_argument_where_its_header_says_that_it_is(name):
 
 def test_a_file_needs_the_includes_of_which_it_uses_a_name_itself_and_no_others():
     for name, file in FILES:
-        own = {i: (file.uses - file.names) & include(i).names for i in INCLUDES if i != file.name or "/" not in name}
+        own = {
+            i: (file.uses - file.names) & include(i).names
+            for i in INCLUDES
+            if i != file.name or not name.startswith("include/")
+        }
         assert sorted(file.needs) == sorted(i for i, names in own.items() if names), name
 
 

@@ -96,7 +96,7 @@ def test_only_the_server_clock_asks_for_a_server_s_time():
     asks = re.compile(r"""["']TIME["']|(?<!\btime)\.time\(\)""")
     asking = {path.relative_to(ROOT).as_posix() for path in modules() if asks.search(path.read_text("utf-8"))}
     # The trail asks one server, its primary.
-    assert asking == {"relay/store/server_clock.py", "relay/store/trail.py"}
+    assert asking == {"relay/store/server/clock.py", "relay/store/trail/trail.py"}
 
 
 def test_a_module_says_what_it_is():

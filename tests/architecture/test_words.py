@@ -72,7 +72,7 @@ def test_no_line_of_a_document_is_a_riddle():
 
 
 #: Its functions' docstrings say which type each key has.
-KEYSPACE = "relay/store/keyspace.py"
+KEYSPACE = "relay/store/keys/keyspace.py"
 
 
 def is_named(node):

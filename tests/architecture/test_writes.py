@@ -30,29 +30,31 @@ WRITING = {
 }
 #: By module and function, why nobody relies on what it writes.
 COUNTED = {
-    ("access_tokens", "write"): "a token that is gone is fetched again",
-    ("alerts", "delete_told"): "an alert may be told twice",
-    ("api_keys", "_note_use"): "when a key was used",
-    ("callbacks", "delete"): "a callback that was told is triggered once, whoever tells it again",
-    ("locks", "take_lock"): "a lock",
-    ("record_reading", "count"): "a statistic",
-    ("replays", "list"): "entries of records that are gone",
-    ("replicas", "confirm"): "it is the write that is waited for",
-    ("replicas", "write"): "it is the write that is waited for",
-    ("trail", "take_lock"): "a lock",
-    ("workers", "count_dropped"): "a statistic",
-    ("workers", "note_jump"): "what operators are told for an hour",
+    ("registry/access_tokens", "write"): "a token that is gone is fetched again",
+    ("health/alerts", "delete_told"): "an alert may be told twice",
+    ("api_keys/keys", "_note_use"): "when a key was used",
+    ("ledger/callbacks", "delete"): "a callback that was told is triggered once, whoever tells it again",
+    ("server/locks", "take_lock"): "a lock",
+    ("ledger/reading", "count"): "a statistic",
+    ("replays/jobs", "list"): "entries of records that are gone",
+    ("server/replicas", "confirm"): "it is the write that is waited for",
+    ("server/replicas", "write"): "it is the write that is waited for",
+    ("trail/trail", "take_lock"): "a lock",
+    ("health/workers", "count_dropped"): "a statistic",
+    ("health/workers", "note_jump"): "what operators are told for an hour",
 }
 #: These change the store while no process of the relay runs; the first waits for replicas by itself.
-APART = {"dividing", "partitions"}
+APART = {"partitions/dividing", "partitions/number"}
 
 
 def writes():
     """Yield the module and function of each call of a writing command on a client or pipeline."""
-    for path in sorted((ROOT / "relay" / "store").glob("*.py")):
+    store = ROOT / "relay" / "store"
+    for path in sorted(store.rglob("*.py")):
+        module = path.relative_to(store).with_suffix("").as_posix()
         for function in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(function, ast.FunctionDef):
-                yield from ((path.stem, function.name) for call in ast.walk(function) if is_write(call))
+                yield from ((module, function.name) for call in ast.walk(function) if is_write(call))
 
 
 def is_write(node):

@@ -14,14 +14,14 @@ from redis.exceptions import RedisClusterException
 
 from relay.errors import Unavailable
 from relay.queue import LANES
-from relay.store.key_names import key_in, partition_root
-from relay.store.keyspace import SINGLE, Keyspace
-from relay.store.records import invocation_from
+from relay.store.keys.keyspace import SINGLE, Keyspace
+from relay.store.keys.names import key_in, partition_root
+from relay.store.ledger.records import invocation_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from relay.invocation import Invocation
+    from relay.domain.invocation import Invocation
     from tests.chaos.callers import Callers
     from tests.chaos.harness import Harness
 

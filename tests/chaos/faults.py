@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import redis
 
 from relay.queue import LANES
-from relay.store.health import answers
+from relay.store.health.readiness import answers
 from tests.chaos.harness import wait_for
 from tests.chaos.plan import LEASE_MARGIN_S
 from tests.chaos.refusals import RIGHTS, Refusals

@@ -17,8 +17,8 @@ import redis
 from redis.exceptions import RedisClusterException
 
 from bench.ports import free_port
-from relay.store.health import answers
-from relay.store.keyspace import SINGLE
+from relay.store.health.readiness import answers
+from relay.store.keys.keyspace import SINGLE
 from relay.up import processes
 from relay.up.child import program
 from relay.up.embedded import find_program
@@ -33,7 +33,7 @@ from tests.timing import START_S, wait_until
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from relay.invocation import Invocation
+    from relay.domain.invocation import Invocation
     from tests.chaos.sinks import Sink
 
 RESTART_S = 0.3  # the pause before a dead process is restarted, as a supervisor would do

@@ -6,13 +6,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from relay.invocation import Outcome, Sent, State
+from relay.domain.invocation import Outcome, Sent, State
 from tests.chaos.plan import BY_ID, LEASE_MARGIN_S, Hook
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from relay.invocation import Invocation
+    from relay.domain.invocation import Invocation
     from tests.chaos.callers import AcceptedTrigger
     from tests.chaos.evidence import Evidence
     from tests.chaos.faults import Fault

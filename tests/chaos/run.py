@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import requests
 
 from relay.registration.document import read_registrations
-from relay.runtime import cli_runtime
 from relay.settings import Settings
+from relay.wiring.runtime import cli_runtime
 from tests.chaos.callers import Callers
 from tests.chaos.evidence import AWAY, Evidence, Watch, pending_of, receipts_of
 from tests.chaos.faults import Fault, Mischief

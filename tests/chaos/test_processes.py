@@ -12,9 +12,9 @@ import pytest
 import requests
 
 from relay.registration.document import read_registrations
-from relay.runtime import cli_runtime
 from relay.settings import Settings
-from relay.store.health import answers
+from relay.store.health.readiness import answers
+from relay.wiring.runtime import cli_runtime
 from tests.chaos.harness import Harness, wait_for
 from tests.chaos.plan import LEASE_MARGIN_S
 from tests.receivers import json_answer, receiver, slow

@@ -11,10 +11,10 @@ import pytest
 import requests
 
 from relay.registration.document import read_registrations
-from relay.runtime import cli_runtime
 from relay.settings import Settings
-from relay.store import keyspace
-from relay.store.health import answers
+from relay.store.health.readiness import answers
+from relay.store.keys import keyspace
+from relay.wiring.runtime import cli_runtime
 from tests.chaos.harness import Harness, wait_for
 from tests.chaos.refusals import RIGHTS, Refusals
 from tests.chaos.sinks import SINKS, Sink
@@ -151,7 +151,7 @@ def test_logs_that_cannot_be_written_to_stop_no_work(relay, logging_parts, sink)
 
 def start_anew(relay, parts):
     before = [part.starts for part in parts]
-    relay.runtime.client.delete(keyspace.workers())
+    relay.wiring.runtime.client.delete(keyspace.workers())
     for part in parts:
         part.kill()
     wait_for(lambda: all(part.starts > start for part, start in zip(parts, before, strict=True)), "their next lives")

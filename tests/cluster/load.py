@@ -8,9 +8,9 @@ from collections import Counter
 from typing import Self
 
 from relay.accept.intake import TriggerRequest
+from relay.domain.reference_id import new_reference_id
 from relay.errors import RelayError
-from relay.reference_id import new_reference_id
-from relay.store.measures import Measures
+from relay.store.counts.measures import Measures
 from tests.chaos.callers import AcceptedTrigger
 from tests.chaos.evidence import AWAY, Evidence, pending_of
 from tests.chaos.faults import Fault

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.errors import Unavailable
-from relay.store.connection import client_of
-from relay.store.keyspace import Keyspace
-from relay.store.records import invocation_from
-from relay.store.replicas import on_primary
+from relay.store.keys.keyspace import Keyspace
+from relay.store.ledger.records import invocation_from
+from relay.store.server.connection import client_of
+from relay.store.server.replicas import on_primary
 from tests.chaos.faults import Mischief
 from tests.chaos.harness import Harness, wait_for
 from tests.cluster.servers import wait_for_servers
@@ -17,7 +17,7 @@ from tests.cluster.slots import move_whole, slot_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from relay.invocation import Invocation
+    from relay.domain.invocation import Invocation
     from tests.chaos.plan import Plan
     from tests.cluster.servers import ClusterServers
 

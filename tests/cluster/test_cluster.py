@@ -8,29 +8,29 @@ import uuid
 import pytest
 
 from relay.audit.signing_keys import AuditSigner, new_private_text
+from relay.domain.invocation import Attempt, Outcome, Sent, State
+from relay.domain.reference_id import new_reference_id
 from relay.errors import SettingsError, Unavailable
-from relay.invocation import Attempt, Outcome, Sent, State
-from relay.reference_id import new_reference_id
-from relay.store import keyspace as shared
-from relay.store.acceptance import AcceptVerdict, NewInvocation
-from relay.store.api_keys import ApiKeys
-from relay.store.backlog import Backlog
-from relay.store.connection import client_of
-from relay.store.invocations import InvocationStore
-from relay.store.key_names import key_in
-from relay.store.keyspace import Keyspace
-from relay.store.listing import Filter, Listing
-from relay.store.measures import Measures
-from relay.store.notices import Subscription, read_notices
-from relay.store.partitions import agree_on_partitions
-from relay.store.policies import Policies
-from relay.store.registry import Registry
-from relay.store.replicas import primaries_of, require_replicas
-from relay.store.revocations import Revocations
-from relay.store.scripts import Scripts
-from relay.store.trail import trails
-from relay.store.transitions import Settlement
-from relay.store.workers import Workers
+from relay.store.api_keys.keys import ApiKeys
+from relay.store.api_keys.revocations import Revocations
+from relay.store.counts.backlog import Backlog
+from relay.store.counts.measures import Measures
+from relay.store.health.workers import Workers
+from relay.store.keys import keyspace as shared
+from relay.store.keys.keyspace import Keyspace
+from relay.store.keys.names import key_in
+from relay.store.ledger.acceptance import AcceptVerdict, NewInvocation
+from relay.store.ledger.invocations import InvocationStore
+from relay.store.ledger.listing import Filter, Listing
+from relay.store.ledger.notices import Subscription, read_notices
+from relay.store.ledger.policies import Policies
+from relay.store.ledger.transitions import Settlement
+from relay.store.partitions.number import agree_on_partitions
+from relay.store.registry.webhooks import Registry
+from relay.store.scripting.scripts import Scripts
+from relay.store.server.connection import client_of
+from relay.store.server.replicas import primaries_of, require_replicas
+from relay.store.trail.trail import trails
 from relay.upkeep.checkpointing import Checkpointing
 from relay.vault import Vault
 from tests.cluster.slots import halfway, slot_of

@@ -10,13 +10,13 @@ from click.testing import CliRunner
 
 from bench.ports import free_port
 from relay.cli import main
+from relay.domain.reference_id import bucket_of_plugin
 from relay.errors import BadParameter
-from relay.reference_id import bucket_of_plugin
-from relay.runtime import cli_runtime
 from relay.settings import Settings
-from relay.store import keyspace
-from relay.store.connection import client_of
-from relay.store.dividing import SILENT_MS, Division
+from relay.store.keys import keyspace
+from relay.store.partitions.dividing import SILENT_MS, Division
+from relay.store.server.connection import client_of
+from relay.wiring.runtime import cli_runtime
 from tests.cluster.load import PLUGINS, Load
 from tests.conftest import start_valkey
 from tests.integration.worker_harness import worker_harness

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from bench.ports import free_port
 from relay.errors import Conflict
-from relay.store.forming import ClusterSeat, Forming
+from relay.store.server.cluster import ClusterSeat, Forming
 from relay.up import members
 from relay.up.server_options import CLUSTER
 from tests.cluster.servers import ClusterServers

@@ -8,15 +8,15 @@ import pytest
 from click.testing import CliRunner
 
 from relay.cli import main
+from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
-from relay.reference_id import new_reference_id
-from relay.store import keyspace as shared
-from relay.store.acceptance import NewInvocation
-from relay.store.connection import client_of
-from relay.store.invocations import InvocationStore
-from relay.store.keyspace import Keyspace
-from relay.store.partition_states import partition_states
-from relay.store.partitions import agree_on_partitions
+from relay.store.keys import keyspace as shared
+from relay.store.keys.keyspace import Keyspace
+from relay.store.ledger.acceptance import NewInvocation
+from relay.store.ledger.invocations import InvocationStore
+from relay.store.partitions.number import agree_on_partitions
+from relay.store.partitions.states import partition_states
+from relay.store.server.connection import client_of
 from tests.cluster.sentinels import sentinels
 from tests.cluster.servers import cluster
 from tests.contract.ledger import LIMITS

@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from relay.errors import Unavailable
-from relay.store.invocations import InvocationStore
-from relay.store.replicas import require_replicas
+from relay.store.ledger.invocations import InvocationStore
+from relay.store.server.replicas import require_replicas
 from tests.cluster.test_cluster import new_call
 from tests.conftest import start_valkey
 from tests.contract.ledger import LIMITS

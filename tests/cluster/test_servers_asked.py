@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from relay.accept.intake import TriggerRequest
-from relay.reference_id import new_reference_id
-from relay.store.answering import PatientConnection
-from relay.store.key_names import SHARED_ROOT
-from relay.store.listing import Filter
-from relay.store.vault_log import VaultLog
+from relay.domain.reference_id import new_reference_id
+from relay.store.keys.names import SHARED_ROOT
+from relay.store.ledger.listing import Filter
+from relay.store.rings.log import VaultLog
+from relay.store.server.availability import PatientConnection
 from tests.integration.worker_harness import hook, worker_harness
 
 PLUGIN, WEBHOOK = "acme", "hook"

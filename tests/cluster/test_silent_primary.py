@@ -14,15 +14,15 @@ from redis.retry import Retry
 from relay.accept.intake import TriggerRequest
 from relay.audit.checkpoint import Signed
 from relay.audit.signing_keys import new_private_text
+from relay.domain.reference_id import new_reference_id
 from relay.errors import RelayError, Unavailable
-from relay.reference_id import new_reference_id
-from relay.store.answering import PATIENCE_S
-from relay.store.audit_writer import AuditWriter
-from relay.store.connection import client_of
-from relay.store.key_names import SHARED_ROOT, partition_root
-from relay.store.keyspace import notice
-from relay.store.notices import Subscription
-from relay.store.trail import Trail
+from relay.store.keys.keyspace import notice
+from relay.store.keys.names import SHARED_ROOT, partition_root
+from relay.store.ledger.notices import Subscription
+from relay.store.server.availability import PATIENCE_S
+from relay.store.server.connection import client_of
+from relay.store.trail.trail import Trail
+from relay.store.trail.writer import AuditWriter
 from tests.cluster.load import PLUGINS
 from tests.cluster.servers import cluster
 from tests.integration.worker_harness import worker_harness

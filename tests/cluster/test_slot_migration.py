@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from relay.store.key_names import SHARED_ROOT
-from relay.store.keyspace import Keyspace
+from relay.store.keys.keyspace import Keyspace
+from relay.store.keys.names import SHARED_ROOT
 from tests.cluster.load import PLUGINS, Load
 from tests.cluster.servers import cluster, wait_for_servers
 from tests.cluster.slots import MIGRATE_MS, halfway, move_by_keys, move_whole, slot_of

@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 
 from relay.errors import Unavailable
-from relay.store.connection import client_of
-from relay.store.scripts import Scripts
+from relay.store.scripting.scripts import Scripts
+from relay.store.server.connection import client_of
 from tests.cluster.sentinels import SERVICE, sentinels
 from tests.conftest import start_valkey
 from tests.integration.worker_harness import hook, worker_harness

@@ -6,17 +6,17 @@ import uuid
 
 import pytest
 
-from relay.invocation import Attempt, Outcome, Sent, State
-from relay.reference_id import new_reference_id
-from relay.store.acceptance import AcceptVerdict, NewInvocation
-from relay.store.connection import client_of
-from relay.store.functions import load_functions
-from relay.store.invocations import InvocationStore
-from relay.store.keyspace import Keyspace
-from relay.store.partition_states import partition_states
-from relay.store.partitions import agree_on_partitions
-from relay.store.replicas import require_replicas
-from relay.store.transitions import Settlement
+from relay.domain.invocation import Attempt, Outcome, Sent, State
+from relay.domain.reference_id import new_reference_id
+from relay.store.keys.keyspace import Keyspace
+from relay.store.ledger.acceptance import AcceptVerdict, NewInvocation
+from relay.store.ledger.invocations import InvocationStore
+from relay.store.ledger.transitions import Settlement
+from relay.store.partitions.number import agree_on_partitions
+from relay.store.partitions.states import partition_states
+from relay.store.scripting.loading import load_functions
+from relay.store.server.connection import client_of
+from relay.store.server.replicas import require_replicas
 from relay.up import access
 from tests.cluster.servers import cluster
 from tests.contract.ledger import LIMITS

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from relay.store.invocations import InvocationStore
-from relay.store.policies import Policies
-from relay.store.replicas import primaries_of
+from relay.store.ledger.invocations import InvocationStore
+from relay.store.ledger.policies import Policies
+from relay.store.server.replicas import primaries_of
 from tests.contract.ledger import LIMITS
 from tests.contract.snapshots import everything
 from tests.store_keys import KEYS

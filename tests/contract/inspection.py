@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from relay.queue import LANES
-from relay.store.invocations import GRACE_MS
-from relay.store.records import invocation_from
+from relay.store.ledger.invocations import GRACE_MS
+from relay.store.ledger.records import invocation_from
 from tests.contract.clocked import PLUGIN, Clocked
 from tests.contract.model import ANY, FINAL, Call, Model
 from tests.store_keys import KEYS

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 
-from relay.invocation import Attempt, Outcome, Sent, State
-from relay.reference_id import new_reference_id
-from relay.store.acceptance import NewInvocation
-from relay.store.invocations import InvocationStore
-from relay.store.limits import Limits
-from relay.store.listing import Listing
-from relay.store.policies import Policies
-from relay.store.transitions import Settlement
+from relay.domain.invocation import Attempt, Outcome, Sent, State
+from relay.domain.reference_id import new_reference_id
+from relay.store.ledger.acceptance import NewInvocation
+from relay.store.ledger.invocations import InvocationStore
+from relay.store.ledger.limits import Limits
+from relay.store.ledger.listing import Listing
+from relay.store.ledger.policies import Policies
+from relay.store.ledger.transitions import Settlement
 from tests.store_keys import KEYS
 
 DAY_MS = 24 * 3600 * 1000

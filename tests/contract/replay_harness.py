@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from relay.invocation import Attempt, Outcome, Sent, State
-from relay.reference_id import new_reference_id
+from relay.domain.invocation import Attempt, Outcome, Sent, State
+from relay.domain.reference_id import new_reference_id
 from relay.replay.planning import Replays, Request
-from relay.store.listing import Filter
-from relay.store.replay_runs import NewReplay, ReplayRuns, ReplayVerdict
-from relay.store.replays import ReplayStore
+from relay.store.ledger.listing import Filter
+from relay.store.replays.jobs import ReplayStore
+from relay.store.replays.runs import NewReplay, ReplayRuns, ReplayVerdict
 from tests.contract.ledger import LIMITS
 from tests.store_keys import KEYS
 

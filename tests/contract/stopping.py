@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from relay.queue import LANES
-from relay.store.library import library
+from relay.store.scripting.library import library
 from tests.store_keys import KEYS
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.errors import Conflict
-from relay.invocation import Attempt, Outcome, Sent, State
 from relay.queue import LANES
-from relay.store.acceptance import Idempotency, NewInvocation
-from relay.store.transitions import Claimed, Settlement
+from relay.store.ledger.acceptance import Idempotency, NewInvocation
+from relay.store.ledger.transitions import Claimed, Settlement
 from tests.contract.clocked import PLUGIN, START_MS, Clocked
 from tests.contract.inspection import Inspection
 from tests.contract.ledger import LIMITS

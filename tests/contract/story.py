@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from relay.accept.intake import TriggerRequest
 from relay.audit.checkpoint import NOTHING, Signed, beginning_members
 from relay.audit.signing_keys import AuditSigner, new_private_text
+from relay.domain.reference_id import new_reference_id
 from relay.errors import Conflict, NotFound
-from relay.reference_id import new_reference_id
 from relay.registration.document import read_registrations
 from relay.replay.planning import Request
-from relay.runtime import cli_runtime
 from relay.settings import Settings
-from relay.store.access_tokens import AccessTokenStore, RevisionId
-from relay.store.alerts import Alerts, Condition
-from relay.store.callbacks import Callbacks
-from relay.store.listing import Filter
-from relay.store.notices import Subscription
-from relay.store.rates import PluginRates
-from relay.store.scripts import Scripts
-from relay.store.sealed_values import SealedValues
-from relay.store.trail import Trail
-from relay.store.transitions import NextStep
+from relay.store.health.alerts import Alerts, Condition
+from relay.store.ledger.callbacks import Callbacks
+from relay.store.ledger.listing import Filter
+from relay.store.ledger.notices import Subscription
+from relay.store.ledger.rates import PluginRates
+from relay.store.ledger.transitions import NextStep
+from relay.store.registry.access_tokens import AccessTokenStore, RevisionId
+from relay.store.rings.sealed_values import SealedValues
+from relay.store.scripting.scripts import Scripts
+from relay.store.trail.trail import Trail
 from relay.upkeep.checkpointing import Checkpointing
 from relay.vault import Vault
+from relay.wiring.runtime import cli_runtime
 from tests.contract.ledger import Ledger
 from tests.contract.replay_harness import ReplayHarness
 from tests.contract.snapshots import keep

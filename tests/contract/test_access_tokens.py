@@ -8,13 +8,13 @@ import gevent
 import pytest
 
 from relay.answer.endpoint_answer import EndpointAnswer
+from relay.domain.invocation import Outcome, Sent
 from relay.executor import access_tokens as tokens_module
 from relay.executor.access_tokens import AccessTokens
-from relay.invocation import Outcome, Sent
 from relay.registration.credentials import ClientCredentials
 from relay.registration.endpoint import Endpoint
 from relay.request.oauth import NoToken
-from relay.store.access_tokens import AccessTokenStore, RevisionId
+from relay.store.registry.access_tokens import AccessTokenStore, RevisionId
 from relay.vault import Vault
 
 REVISION = RevisionId("acme", "hook", 3)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from relay.invocation import Attempt, Outcome, Sent, State
+from relay.domain.invocation import Attempt, Outcome, Sent, State
 from tests.contract.ledger import DAY_MS
 from tests.contract.replay_harness import ReplayHarness
 from tests.store_keys import KEYS

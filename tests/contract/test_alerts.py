@@ -2,8 +2,8 @@
 
 import pytest
 
-from relay.store import keyspace
-from relay.store.alerts import Alerts, Condition
+from relay.store.health.alerts import Alerts, Condition
+from relay.store.keys import keyspace
 
 BRIEF = Condition("lane_unserved bulk", True, {"lane": "bulk"}, hold_ms=60_000)
 AT_ONCE = Condition("backlog_old bulk", True, {"lane": "bulk", "value": 1, "bound": 1})

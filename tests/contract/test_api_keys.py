@@ -7,9 +7,9 @@ import pytest
 from redis.exceptions import ResponseError
 
 from relay.errors import BadParameter, NotFound, Unauthenticated
-from relay.store import api_keys as keys_module
-from relay.store.api_key_rules import origin_fault
-from relay.store.api_keys import KEY_AGE_S, ApiKeys
+from relay.store.api_keys.keys import KEY_AGE_S, ApiKeys
+from relay.store.api_keys.keys import keys as keys_module
+from relay.store.api_keys.rules import origin_fault
 from relay.vault import Vault
 
 

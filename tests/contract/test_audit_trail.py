@@ -13,9 +13,9 @@ from relay.audit.entry import Act, AuditEntry
 from relay.audit.lines import heads_in, lines_of, trail_files
 from relay.audit.signing_keys import AuditSigner, new_private_text
 from relay.audit.verifying import TrailCheck
-from relay.store import keyspace
-from relay.store.audit_writer import AuditWriter
-from relay.store.trail import Trail, block_from, segment_of
+from relay.store.keys import keyspace
+from relay.store.trail.trail import Trail, block_from, segment_of
+from relay.store.trail.writer import AuditWriter
 from relay.upkeep import checkpointing
 from relay.upkeep.checkpointing import Checkpointing
 from tests.depth import examples

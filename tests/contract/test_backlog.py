@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.store.backlog import Backlog
+from relay.store.counts.backlog import Backlog
 from tests.store_keys import KEYS
 
 DAY_S = 24 * 3600

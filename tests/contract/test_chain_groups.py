@@ -6,10 +6,10 @@ from random import Random
 
 import pytest
 
-from relay.reference_id import new_reference_id
-from relay.store.invocations import CHAIN_STEPS
-from relay.store.notes import amounts_of
-from relay.store.transitions import Advance, NewStep, NextStep
+from relay.domain.reference_id import new_reference_id
+from relay.store.counts.notes import amounts_of
+from relay.store.ledger.invocations import CHAIN_STEPS
+from relay.store.ledger.transitions import Advance, NewStep, NextStep
 from tests.contract.clocked import Clocked
 from tests.contract.ledger import Ledger
 from tests.contract.snapshots import keep, put_back

@@ -6,10 +6,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from relay.domain.invocation import FINAL, State
+from relay.domain.reference_id import new_reference_id
 from relay.errors import Conflict
-from relay.invocation import FINAL, State
-from relay.reference_id import new_reference_id
-from relay.store.transitions import NewStep, NextStep
+from relay.store.ledger.transitions import NewStep, NextStep
 from tests.contract.ledger import Ledger
 from tests.depth import examples
 from tests.store_keys import KEYS

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from relay.domain.invocation import Outcome, State
+from relay.domain.reference_id import new_reference_id
 from relay.errors import Conflict
-from relay.invocation import Outcome, State
-from relay.reference_id import new_reference_id
-from relay.store.invocations import CHAIN_STEPS, GRACE_MS
-from relay.store.transitions import Advance, Advanced, NewStep, NextStep
+from relay.store.ledger.invocations import CHAIN_STEPS, GRACE_MS
+from relay.store.ledger.transitions import Advance, Advanced, NewStep, NextStep
 from tests.contract.clocked import START_MS
 from tests.store_keys import KEYS
 

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from relay.queue import GROUP_IDS
-from relay.store.acceptance import NewInvocation
+from relay.store.ledger.acceptance import NewInvocation
 from relay.upkeep.sweeper import Sweeper
 from tests.contract.clocked import PLUGIN, START_MS, Clocked
 from tests.contract.ledger import LIMITS
@@ -75,8 +75,8 @@ def work(ledger, token):
 
 
 def settle_all(ledger, refs, token):
-    from relay.invocation import Attempt, Outcome, Sent, State
-    from relay.store.transitions import Settlement
+    from relay.domain.invocation import Attempt, Outcome, Sent, State
+    from relay.store.ledger.transitions import Settlement
 
     attempt = Attempt(1, START_MS, 5, 200, Outcome.ANSWERED, Sent.ANSWERED)
     ends = [

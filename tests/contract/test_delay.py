@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from relay.invocation import State
-from relay.store import keyspace
+from relay.domain.invocation import State
+from relay.store.keys import keyspace
 from tests.contract.ledger import DAY_MS
 from tests.store_keys import KEYS
 

@@ -11,24 +11,24 @@ import pytest
 from redis.connection import Connection
 
 from relay.accept.intake import TriggerRequest
+from relay.domain.invocation import Attempt, Outcome, Sent, State
+from relay.domain.reference_id import bucket_of_plugin, new_reference_id
 from relay.errors import Conflict, SettingsError, Unavailable
-from relay.invocation import Attempt, Outcome, Sent, State
-from relay.reference_id import bucket_of_plugin, new_reference_id
 from relay.registration.document import read_registrations
 from relay.replay.planning import Request
-from relay.runtime import Runtime
 from relay.settings import Settings
-from relay.store import dividing, keyspace
-from relay.store.callbacks import Callbacks
-from relay.store.connection import client_of
-from relay.store.dividing import SILENT_MS, Division
-from relay.store.key_buckets import LISTS, SETS, SORTED_SETS, bucket_of_key, bucket_of_member, shared_kind
-from relay.store.key_names import PARTITIONED, ROOT, key_in, partition_root
-from relay.store.listing import Filter
-from relay.store.partitions import agree_on_partitions
-from relay.store.store_counts import StoreCounts
-from relay.store.transitions import Settlement
+from relay.store.counts.totals import StoreCounts
+from relay.store.keys import keyspace
+from relay.store.keys.buckets import LISTS, SETS, SORTED_SETS, bucket_of_key, bucket_of_member, shared_kind
+from relay.store.keys.names import PARTITIONED, ROOT, key_in, partition_root
+from relay.store.ledger.callbacks import Callbacks
+from relay.store.ledger.listing import Filter
+from relay.store.ledger.transitions import Settlement
+from relay.store.partitions.dividing import SILENT_MS, Division
+from relay.store.partitions.number import agree_on_partitions, dividing
+from relay.store.server.connection import client_of
 from relay.vault import Vault
+from relay.wiring.runtime import Runtime
 from tests.contract.snapshots import everything, keep, put_back
 from tests.timing import wait_until
 
@@ -228,7 +228,7 @@ def test_every_key_of_a_partition_is_a_plugin_s_or_shared_or_stays():
     for kind, template in PARTITIONED.items():
         tail = template.format(**parts, **more)
         found = (bucket_of_key(tail) == bucket_of_plugin("p"), shared_kind(tail) == kind, kind in STAYING)
-        assert sum(found) == 1, f"{kind} belongs into relay/store/key_buckets.py, or into the list above"
+        assert sum(found) == 1, f"{kind} belongs into relay/store/keys/buckets.py, or into the list above"
 
 
 def test_all_is_divided_and_goes_on(client, relay, held):
@@ -388,7 +388,7 @@ def test_counts_that_differ_leave_the_mark(client):
 def test_who_has_waited_for_the_server_serves_nobody_while_it_is_divided(client, valkey, monkeypatch):
     Division(client, PARTITIONS).begin()
     settings = Settings.from_environ({"RELAY_REDIS_URL": valkey.tcp_url, "RELAY_DATA_KEYS": Vault.new_key_text()})
-    monkeypatch.setattr("relay.store.partitions.agree_on_partitions", _unavailable)  # it was away at the start
+    monkeypatch.setattr("relay.store.partitions.number.agree_on_partitions", _unavailable)  # it was away at the start
     runtime = Runtime(settings, holds_target_keys=False)
     with pytest.raises(Unavailable, match="is being divided into 4 partitions"):
         runtime.registry.plugins()

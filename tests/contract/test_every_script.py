@@ -8,10 +8,10 @@ import pytest
 import redis
 
 from relay.errors import Unavailable
-from relay.store.library import library
-from relay.store.lua_files import Kind, scripts
-from relay.store.replicas import require_replicas
-from relay.store.scripts import Scripts
+from relay.store.scripting.library import library
+from relay.store.scripting.lua_files import Kind, scripts
+from relay.store.scripting.scripts import Scripts
+from relay.store.server.replicas import require_replicas
 from tests.contract.snapshots import everything, put_back
 
 
@@ -31,7 +31,7 @@ def test_the_story_runs_every_script(runs):
 
 @pytest.mark.parametrize("name", of_kind(Kind.CONFIRMS))
 def test_a_script_that_confirms_is_not_now_without_its_replicas(runs, client, monkeypatch, name):
-    monkeypatch.setattr("relay.store.replicas.WAIT_MS", 20)
+    monkeypatch.setattr("relay.store.server.replicas.WAIT_MS", 20)
     require_replicas(client, 1)
     run = next(run for run in runs if run.script == name)
     put_back(client, run.before)
@@ -69,7 +69,7 @@ def test_a_repeated_script_that_writes_nothing_is_still_followed_by_a_write_that
 
 def test_a_full_server_confirms_what_it_still_does(runs, client, valkey_server, monkeypatch):
     """A command would be refused there, and `WAIT` would then count from the connection's last write, or from 0."""
-    monkeypatch.setattr("relay.store.replicas.WAIT_MS", 20)
+    monkeypatch.setattr("relay.store.server.replicas.WAIT_MS", 20)
     require_replicas(client, 1)
     run = next(run for run in runs if run.script == "settle")
     put_back(client, run.before)

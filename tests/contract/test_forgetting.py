@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from relay.domain.invocation import Outcome, State
+from relay.domain.reference_id import new_reference_id
 from relay.errors import Conflict, NotFound
-from relay.invocation import Outcome, State
-from relay.reference_id import new_reference_id
-from relay.store.transitions import NewStep, NextStep
+from relay.store.ledger.transitions import NewStep, NextStep
 from relay.upkeep import sweeper
 from relay.upkeep.sweeper import PRUNING_S, RECORDS, Sweeper
 from tests.contract.ledger import DAY_MS, LIMITS, Ledger

@@ -6,7 +6,7 @@ import pytest
 
 from relay.errors import Unavailable
 from relay.metrics.gathering import ATTEMPT, Gathering
-from relay.store.measures import Measures
+from relay.store.counts.measures import Measures
 
 HOOK = ("acme", "hook")
 

@@ -6,13 +6,13 @@ import time
 
 import pytest
 
+from relay.domain.invocation import Attempt, Outcome, Sent, State
+from relay.domain.reference_id import new_reference_id
 from relay.errors import Conflict, Expired, NotFound
-from relay.invocation import Attempt, Outcome, Sent, State
-from relay.reference_id import new_reference_id
-from relay.store import keyspace
-from relay.store.acceptance import AcceptVerdict, Idempotency
-from relay.store.invocations import REFUSALS_A_MINUTE
-from relay.store.listing import Filter, Page
+from relay.store.keys import keyspace
+from relay.store.ledger.acceptance import AcceptVerdict, Idempotency
+from relay.store.ledger.invocations import REFUSALS_A_MINUTE
+from relay.store.ledger.listing import Filter, Page
 from tests.contract.ledger import LIMITS, Ledger
 from tests.store_keys import KEYS
 

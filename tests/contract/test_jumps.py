@@ -11,17 +11,17 @@ import pytest
 from relay.errors import RateLimited
 from relay.executor.access_tokens import FRESH_S, AccessToken
 from relay.queue import REPLAYS
-from relay.store import keyspace
-from relay.store.acceptance import NewInvocation
-from relay.store.access_tokens import AccessTokenStore, RevisionId
-from relay.store.alerts import PERIOD_MS, Alerts, Condition
-from relay.store.callbacks import HOLD_MS, Callbacks
-from relay.store.measures import Measures
-from relay.store.policies import Policies
-from relay.store.rates import PluginRates
-from relay.store.server_clock import time_ms_of
-from relay.store.trail import Trail
-from relay.store.workers import SILENCE_MS, Workers, live_workers
+from relay.store.counts.measures import Measures
+from relay.store.health.alerts import PERIOD_MS, Alerts, Condition
+from relay.store.health.workers import SILENCE_MS, Workers, live_workers
+from relay.store.keys import keyspace
+from relay.store.ledger.acceptance import NewInvocation
+from relay.store.ledger.callbacks import HOLD_MS, Callbacks
+from relay.store.ledger.policies import Policies
+from relay.store.ledger.rates import PluginRates
+from relay.store.registry.access_tokens import AccessTokenStore, RevisionId
+from relay.store.server.clock import time_ms_of
+from relay.store.trail.trail import Trail
 from tests.contract.clocked import PLUGIN, START_MS
 from tests.contract.replay_harness import ReplayHarness
 from tests.contract.store_and_model import ENDS, HOOKS, LEASE_MS, StoreAndModel, reference_id

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from relay.queue import LANES
-from relay.store.invocations import GRACE_MS
+from relay.store.ledger.invocations import GRACE_MS
 from tests.contract.store_and_model import ENDS, HOOKS, LEASE_MS, LONGEST_DELAY_MS, StoreAndModel, reference_id
 from tests.depth import examples
 

@@ -11,11 +11,11 @@ import time
 
 import pytest
 
+from relay.domain.invocation import FINAL, TRANSITIONS, Outcome, State
+from relay.domain.reference_id import new_reference_id
 from relay.errors import Conflict, NotFound
-from relay.invocation import FINAL, TRANSITIONS, Outcome, State
-from relay.reference_id import new_reference_id
-from relay.store.replay_runs import NewReplay
-from relay.store.transitions import NewStep, NextStep
+from relay.store.ledger.transitions import NewStep, NextStep
+from relay.store.replays.runs import NewReplay
 from tests.contract.replay_harness import ReplayHarness
 from tests.depth import DEEP
 from tests.store_keys import KEYS

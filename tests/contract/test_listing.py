@@ -2,10 +2,10 @@
 
 import pytest
 
+from relay.domain.invocation import FINAL, Outcome, State
 from relay.errors import BadParameter
-from relay.invocation import FINAL, Outcome, State
-from relay.store.listing import LOOKED_AT, Filter, OutcomeGroup
-from relay.store.transitions import NewStep, NextStep
+from relay.store.ledger.listing import LOOKED_AT, Filter, OutcomeGroup
+from relay.store.ledger.transitions import NewStep, NextStep
 from tests.store_keys import KEYS
 
 ENDS = (

@@ -7,11 +7,11 @@ from random import Random
 
 import pytest
 
-from relay.invocation import Outcome, State
-from relay.store.acceptance import AcceptVerdict
-from relay.store.measures import DAY_MS, ENDS, Measures, percentile_ms
-from relay.store.notes import MINUTE_MS
-from relay.store.server_clock import time_ms_of
+from relay.domain.invocation import Outcome, State
+from relay.store.counts.measures import DAY_MS, ENDS, Measures, percentile_ms
+from relay.store.counts.notes import MINUTE_MS
+from relay.store.ledger.acceptance import AcceptVerdict
+from relay.store.server.clock import time_ms_of
 from tests.contract.clocked import START_MS, Clocked
 from tests.contract.ledger import Ledger
 from tests.store_keys import KEYS
@@ -127,7 +127,7 @@ def test_every_minute_of_the_time_asked_for_is_there(redis_client, monkeypatch):
     clocked = Clocked(redis_client)
     clocked.register("hook")
     measures, now = Measures(redis_client), time_ms_of(redis_client)
-    monkeypatch.setattr("relay.store.measures.time_ms_at", lambda *_: now)  # no minute begins meanwhile
+    monkeypatch.setattr("relay.store.counts.measures.time_ms_at", lambda *_: now)  # no minute begins meanwhile
     minutes = measures.minutes("acme", now - 10 * MINUTE_MS)
     assert [each.start_ms for each in minutes] == [(now // MINUTE_MS - back) * MINUTE_MS for back in range(10, -1, -1)]
     assert all(each.p50_ms is None and set(each.counts.final) == set(ENDS) for each in minutes)

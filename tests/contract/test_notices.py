@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from relay.invocation import State
-from relay.store.notices import Subscription
+from relay.domain.invocation import State
+from relay.store.ledger.notices import Subscription
 from tests.contract.ledger import Ledger
 
 

@@ -8,7 +8,7 @@ from unittest.mock import ANY
 
 import pytest
 
-from relay.invocation import Attempt, Outcome, Sent, State
+from relay.domain.invocation import Attempt, Outcome, Sent, State
 from tests.contract.clocked import START_MS
 from tests.contract.ledger import ids
 from tests.store_keys import KEYS

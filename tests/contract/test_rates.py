@@ -3,8 +3,8 @@ import time
 import pytest
 
 from relay.errors import RateLimited
-from relay.store.rates import PluginRates
-from relay.store.scripts import Scripts
+from relay.store.ledger.rates import PluginRates
+from relay.store.scripting.scripts import Scripts
 
 
 def taken(rates, plugin="acme", count=1):

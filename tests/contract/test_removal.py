@@ -7,11 +7,11 @@ import time
 import pytest
 
 from relay.audit.actor import actor
-from relay.invocation import FINAL, Attempt, Outcome, Sent, State
+from relay.domain.invocation import FINAL, Attempt, Outcome, Sent, State
 from relay.registration import Shape
-from relay.store.invocations import REVISITED
-from relay.store.scripts import Scripts
-from relay.store.transitions import NextStep
+from relay.store.ledger.invocations import REVISITED
+from relay.store.ledger.transitions import NextStep
+from relay.store.scripting.scripts import Scripts
 from tests.contract.ledger import Ledger
 from tests.contract.test_age import HOLDS
 from tests.contract.test_chains import Chain

@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import pytest
 
+from relay.domain.invocation import Outcome, Sent, State
+from relay.domain.reference_id import new_reference_id
 from relay.errors import BadParameter, Conflict, NotFound
-from relay.invocation import Outcome, Sent, State
-from relay.reference_id import new_reference_id
 from relay.replay.planning import Request
-from relay.store import replay_runs
-from relay.store.listing import Filter, OutcomeGroups
-from relay.store.replay_runs import NewReplay, ReplayVerdict, Tally
-from relay.store.replays import ReplayState
-from relay.store.transitions import Advance, NewStep, NextStep
+from relay.store.ledger.listing import Filter, OutcomeGroups
+from relay.store.ledger.transitions import Advance, NewStep, NextStep
+from relay.store.replays.jobs import ReplayState
+from relay.store.replays.jobs import runs as replay_runs
+from relay.store.replays.runs import NewReplay, ReplayVerdict, Tally
 from tests.contract.ledger import LIMITS, Ledger
 from tests.contract.replay_harness import DAY_MS, FAILED, ReplayHarness
 from tests.store_keys import KEYS

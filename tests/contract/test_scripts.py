@@ -6,13 +6,14 @@ import pytest
 import redis
 
 from relay.errors import SettingsError, StoreFault, Unavailable
-from relay.store import functions, scripts
-from relay.store.functions import Functions, load_functions, load_into, renew
-from relay.store.key_names import ROOT
-from relay.store.library import Library, ScriptFunction, library
-from relay.store.lua_files import Kind
-from relay.store.replicas import primaries_of
-from relay.store.scripts import AHEAD, Scripts
+from relay.store.keys.names import ROOT
+from relay.store.scripting import loading as functions
+from relay.store.scripting import scripts
+from relay.store.scripting.library import Library, ScriptFunction, library
+from relay.store.scripting.loading import Functions, load_functions, load_into, renew
+from relay.store.scripting.lua_files import Kind
+from relay.store.scripting.scripts import AHEAD, Scripts
+from relay.store.server.replicas import primaries_of
 from relay.up import access
 
 FOREIGN = "#!lua name={name}\nredis.register_function('{name}', function() return 1 end)"

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from relay.store.acceptance import NewInvocation
-from relay.store.library import library
+from relay.store.ledger.acceptance import NewInvocation
+from relay.store.scripting.library import library
 from tests.contract import clocked
 from tests.contract.clocked import PLUGIN, START_MS, Clocked
 from tests.contract.ledger import LIMITS

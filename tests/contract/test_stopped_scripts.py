@@ -7,8 +7,8 @@ from collections import defaultdict
 import pytest
 import redis
 
-from relay.store.library import library
-from relay.store.lua_files import Kind, scripts
+from relay.store.scripting.library import library
+from relay.store.scripting.lua_files import Kind, scripts
 from tests.contract.snapshots import put_back
 from tests.contract.stopping import Left, load, stop_after, twice
 

@@ -10,7 +10,7 @@ from relay.egress import AddressPolicy
 from relay.errors import Conflict, DocumentError
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
-from relay.store.registry import Registry
+from relay.store.registry.webhooks import Registry
 from relay.vault import Vault
 from tests.store_keys import KEYS
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from relay.invocation import Outcome
+from relay.domain.invocation import Outcome
+from relay.domain.reference_id import REPLAY_PREFIX, new_reference_id
 from relay.queue import GROUP_IDS, LANES
-from relay.reference_id import REPLAY_PREFIX, new_reference_id
-from relay.store.invocations import GRACE_MS
-from relay.store.waiting import TAKEN_BYTES
+from relay.store.ledger.invocations import GRACE_MS
+from relay.store.ledger.waiting import TAKEN_BYTES
 from tests.store_keys import KEYS
 
 ELSEWHERE = [("bulk", b"")]

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from relay.invocation import State
+from relay.domain.invocation import State
 from tests.contract.clocked import START_MS
 from tests.contract.ledger import ids
 from tests.store_keys import KEYS

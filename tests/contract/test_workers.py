@@ -2,8 +2,8 @@
 
 import pytest
 
-from relay.store import keyspace
-from relay.store.workers import FORGET_MS, SILENCE_MS, Workers, live_workers, workers_by_lane
+from relay.store.health.workers import FORGET_MS, SILENCE_MS, Workers, live_workers, workers_by_lane
+from relay.store.keys import keyspace
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from relay.invocation import MEANINGS, Outcome
+from relay.domain.invocation import MEANINGS, Outcome
 from tests.e2e.harness import NOWHERE, REFUSED_ADDRESS, Harness
 from tests.receivers import (
     JPEG,

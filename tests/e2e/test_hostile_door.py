@@ -18,8 +18,8 @@ import pytest
 from click.testing import CliRunner
 
 from relay.cli import main
+from relay.domain.invocation import Outcome, Sent
 from relay.egress import AddressPolicy
-from relay.invocation import Outcome, Sent
 from tests.conftest import start_valkey
 from tests.e2e.conftest import relay_command
 from tests.integration.api_harness import environ_for, running_api

@@ -12,11 +12,11 @@ import pytest
 import requests
 
 from relay.registration.document import read_registrations
-from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.up import processes
 from relay.up.child import program
 from relay.vault import Vault
+from relay.wiring.runtime import cli_runtime
 from tests.cluster.hosted import PORT, hosted_server
 from tests.hosts import network
 from tests.processes import signal_group

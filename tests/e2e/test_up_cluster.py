@@ -19,7 +19,7 @@ import psutil
 import pytest
 import redis
 
-from relay.invocation import FINAL
+from relay.domain.invocation import FINAL
 from tests.e2e.conftest import relay_command, start_relay, stop_relay
 from tests.processes import kill_each
 from tests.timing import wait_until

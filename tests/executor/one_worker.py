@@ -1,4 +1,4 @@
-"""The parts of one worker, wired by `relay.worker_runtime` in the test's process, with a real server and endpoint."""
+"""The parts of one worker, wired by `relay.wiring.worker_runtime` in the test's process, with a real server and endpoint."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import time
 
 import gevent
 
-from relay import runtime, shared_runtime, worker_runtime
 from relay.accept.intake import TriggerRequest
+from relay.domain.reference_id import new_reference_id
 from relay.executor import access_tokens
 from relay.outbound import transport
 from relay.process import loops
 from relay.process.loops import Failures
 from relay.queue import LANES, make_app
-from relay.reference_id import new_reference_id
 from relay.registration.document import read_registrations
 from relay.settings import Settings
-from relay.store import partitions
-from relay.store.functions import load_into
+from relay.store.partitions.number import number as partitions
+from relay.store.scripting.loading import load_into
 from relay.telemetry import log
 from relay.vault import Vault
+from relay.wiring import runtime, shared_runtime, worker_runtime
 from tests.executor.faulty_parts import Faults, FaultyLanes, FaultyLog, FaultyRedis, SteppedRedis
 from tests.store_keys import KEYS
 

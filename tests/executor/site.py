@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import contextmanager
 from uuid import uuid4
 
-from relay.invocation import State
+from relay.domain.invocation import State
 from relay.replay.planning import Request
 from tests.executor.one_worker import PLUGIN
 from tests.receivers import raw_answer, receiver

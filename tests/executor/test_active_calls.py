@@ -11,6 +11,8 @@ from gevent.event import Event
 
 from relay.answer.masking import Mask
 from relay.chains import Create
+from relay.domain.invocation import Outcome, Sent, State
+from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
 from relay.executor import claiming
 from relay.executor.active_calls import ActiveCall
@@ -19,13 +21,11 @@ from relay.executor.chain_evaluation import ChainEvaluation
 from relay.executor.claiming import Claimer
 from relay.executor.preparation import Prepared
 from relay.executor.slots import Slots
-from relay.invocation import Outcome, Sent, State
 from relay.outbound.gate import Gate
 from relay.process import loops
 from relay.process.clock import boot_time_s
-from relay.reference_id import new_reference_id
 from relay.registration import Shape
-from relay.store.transitions import Advance, Advanced, CallRecord, Claimed, Settled, Settlement
+from relay.store.ledger.transitions import Advance, Advanced, CallRecord, Claimed, Settled, Settlement
 from tests.timing import BUSY_S, stop_clock, wait_until
 
 TIMEOUT_MS = 20_250

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from relay.domain.reference_id import new_reference_id
 from relay.errors import StoreFault, Unavailable
 from relay.executor.advancing import CALL_BYTES, Advancer, Advancing
 from relay.executor.group_queue import FAULTS_ALONE, GROUP_BYTES, GROUP_ITEMS
 from relay.process import loops
-from relay.reference_id import new_reference_id
-from relay.store.transitions import Advance, Advanced, NewStep, NextStep
+from relay.store.ledger.transitions import Advance, Advanced, NewStep, NextStep
 from tests.timing import BUSY_S
 
 VERDICTS = list(Advance)

@@ -1,6 +1,6 @@
 """Whatever the store, the broker or the log raises, at any point of a run: nothing is lost, doubled, or held for good.
 
-One worker, wired by `relay.worker_runtime`, uses a real server and a real endpoint. Every possible error is raised at
+One worker, wired by `relay.wiring.worker_runtime`, uses a real server and a real endpoint. Every possible error is raised at
 every command, every message and every log line of a run, both before and after the server has executed it.
 """
 

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from relay.domain.invocation import Outcome, State
+from relay.domain.reference_id import new_reference_id
 from relay.errors import StoreFault, Unavailable
 from relay.executor.chain_standing import ChainStandings
-from relay.invocation import Outcome, State
-from relay.reference_id import new_reference_id
-from relay.store.steps import StepRecord
-from relay.store.transitions import CallRecord
+from relay.store.ledger.steps import StepRecord
+from relay.store.ledger.transitions import CallRecord
 
 
 class Steps:

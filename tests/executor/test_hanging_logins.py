@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from relay.domain.invocation import Outcome, State
 from relay.executor import access_tokens
-from relay.invocation import Outcome, State
 from tests.executor.one_worker import OneWorker
 from tests.executor.site import CREDENTIALS
 from tests.receivers import json_answer, never_answers, receiver

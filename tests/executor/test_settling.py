@@ -8,15 +8,15 @@ import gevent
 import pytest
 from gevent.event import Event
 
+from relay.domain.invocation import Attempt, Outcome, Sent, State
+from relay.domain.reference_id import new_reference_id
 from relay.errors import StoreFault, Unavailable
 from relay.executor import group_queue, settling
 from relay.executor.group_queue import FAILURES_TOGETHER, FAULTS_ALONE, GROUP_BYTES, GROUP_ITEMS
 from relay.executor.settling import Settler
-from relay.invocation import Attempt, Outcome, Sent, State
 from relay.process import loops
 from relay.process.collecting import LOOKS, WINDOW_S
-from relay.reference_id import new_reference_id
-from relay.store.transitions import Settled, Settlement
+from relay.store.ledger.transitions import Settled, Settlement
 from relay.telemetry.log import Event as LogEvent
 
 

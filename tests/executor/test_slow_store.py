@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from relay.invocation import State
-from relay.store.invocations import InvocationStore
+from relay.domain.invocation import State
+from relay.store.ledger.invocations import InvocationStore
 from tests.executor.one_worker import PLUGIN, OneWorker
 from tests.receivers import json_answer, receiver
 from tests.store_keys import KEYS

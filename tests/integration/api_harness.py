@@ -17,13 +17,13 @@ import requests
 
 from bench.ports import free_port
 from relay.answer.results import Result, json_data
-from relay.invocation import Attempt, Outcome, Sent, State
+from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.queue import LANES as EVERY_LANE
 from relay.registration.document import read_registrations
-from relay.runtime import cli_runtime
 from relay.settings import Settings
-from relay.store.transitions import Settlement
+from relay.store.ledger.transitions import Settlement
 from relay.vault import Vault, result_owner
+from relay.wiring.runtime import cli_runtime
 from tests.forked_processes import start_forked
 
 LANES = ("interactive", "bulk")

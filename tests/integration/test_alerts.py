@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from relay.store.listing import Filter
+from relay.store.ledger.listing import Filter
 from tests.integration.worker_harness import hook, worker_harness
 from tests.processes import signal_group
 from tests.receivers import answer, closed_port, json_answer, receiver

@@ -8,7 +8,7 @@ import pytest
 
 from api.reference.document import make_document
 from relay.audit.entry import Act
-from relay.reference_id import new_reference_id
+from relay.domain.reference_id import new_reference_id
 from tests.integration.test_api_audit import entries
 from tests.integration.test_api_listing import accepted
 from tests.timing import wait_until

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from relay.audit.entry import entry_from
-from relay.store.key_names import SHARED_ROOT
-from relay.store.trail import Trail
+from relay.store.keys.names import SHARED_ROOT
+from relay.store.trail.trail import Trail
 from tests.integration.api_harness import environ_for, running_api
 from tests.timing import wait_until
 

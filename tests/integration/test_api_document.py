@@ -11,8 +11,8 @@ import jsonschema_rs
 import pytest
 import requests
 
-from relay.invocation import Outcome, State
-from relay.store import keyspace
+from relay.domain.invocation import Outcome, State
+from relay.store.keys import keyspace
 from tests.integration.test_api_listing import accepted
 from tests.tools import require
 

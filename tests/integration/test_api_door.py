@@ -3,7 +3,7 @@ import time
 import pytest
 import requests
 
-from relay.reference_id import new_reference_id
+from relay.domain.reference_id import new_reference_id
 from tests.integration.test_api_triggers import problem
 from tests.timing import wait_until
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.invocation import State
+from relay.domain.invocation import State
 from tests.integration.test_api_triggers import problem
 
 TABLE = json.loads((Path(__file__).parents[1] / "hostile-cases.json").read_text("utf-8"))

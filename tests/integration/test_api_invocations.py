@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from relay.invocation import Outcome, State
-from relay.store import keyspace
-from relay.store.health import ServerWarnings
+from relay.domain.invocation import Outcome, State
+from relay.store.health.readiness import ServerWarnings
+from relay.store.keys import keyspace
 from tests.integration.test_api_triggers import problem
 from tests.store_keys import KEYS
 from tests.timing import BUSY_S

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from relay.invocation import Outcome, State
+from relay.domain.invocation import Outcome, State
 from relay.text.moments import rfc3339
 from tests.integration.test_api_triggers import problem
 

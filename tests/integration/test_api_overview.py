@@ -4,8 +4,8 @@ import jsonschema_rs
 import pytest
 
 from api.reference.document import make_document
-from relay.invocation import Attempt, Outcome, Sent, State
-from relay.store.transitions import Settlement
+from relay.domain.invocation import Attempt, Outcome, Sent, State
+from relay.store.ledger.transitions import Settlement
 from relay.text.moments import read_rfc3339, rfc3339
 from tests.integration.test_api_listing import accepted
 from tests.integration.test_api_triggers import problem

@@ -1,6 +1,6 @@
 import pytest
 
-from relay.invocation import State
+from relay.domain.invocation import State
 from relay.replay.running import Replaying
 from tests.integration.test_api_listing import accepted, listed, refs
 from tests.integration.test_api_triggers import problem

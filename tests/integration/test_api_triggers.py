@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from relay.invocation import Outcome, State
+from relay.domain.invocation import Outcome, State
 from tests.timing import BUSY_S
 
 
@@ -207,7 +207,7 @@ def test_as_many_callers_of_a_webhook_wait_as_may_and_the_others_are_answered_wi
         answers = [each.result() for each in calls]
     waited = [answer for answer in answers if answer.status_code == 200]
     assert {answer.json()["data"] for answer in waited} == {"at last"}
-    assert 64 * 4 // 5 <= len(waited) < 64  # room for other webhooks is left (relay.shares)
+    assert 64 * 4 // 5 <= len(waited) < 64  # room for other webhooks is left (relay.domain.shares)
     assert {"Preference-Applied" in answer.headers for answer in answers if answer not in waited} == {False}
 
 

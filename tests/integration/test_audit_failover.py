@@ -9,9 +9,9 @@ import redis
 
 from relay.audit.lines import heads_in
 from relay.errors import Unavailable
-from relay.store import keyspace
-from relay.store.replicas import require_replicas
-from relay.store.trail import Trail
+from relay.store.keys import keyspace
+from relay.store.server.replicas import require_replicas
+from relay.store.trail.trail import Trail
 from tests.contract.test_audit_trail import add, check, exported, free_lock, signing
 from tests.integration.test_confirmed import Pair
 

@@ -8,12 +8,12 @@ from collections import Counter
 
 import pytest
 
+from relay.domain.invocation import State
 from relay.errors import Conflict, DocumentError, RequestRejected
-from relay.invocation import State
 from relay.replay.planning import Request
-from relay.store.callbacks import HOLD_MS
-from relay.store.listing import Filter
-from relay.store.replays import ReplayState
+from relay.store.ledger.callbacks import HOLD_MS
+from relay.store.ledger.listing import Filter
+from relay.store.replays.jobs import ReplayState
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import answer, closed_port, json_answer, receiver
 from tests.store_keys import KEYS
@@ -22,8 +22,8 @@ from tests.timing import BUSY_S, wait_until
 OK = json_answer({"ok": True})
 #: Python that a worker runs first: it makes the worker die after calling back, before it has recorded that.
 DIES_AFTER_TELLING = """
-import os, signal, relay.store.callbacks
-relay.store.callbacks.Callbacks.delete = lambda self, refs: os.kill(os.getpid(), signal.SIGKILL) if refs else None
+import os, signal, relay.store.ledger.callbacks
+relay.store.ledger.callbacks.Callbacks.delete = lambda self, refs: os.kill(os.getpid(), signal.SIGKILL) if refs else None
 """
 
 

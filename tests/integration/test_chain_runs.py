@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
+from relay.domain.invocation import Outcome, State
 from relay.errors import Conflict
-from relay.invocation import Outcome, State
 from relay.vault import Vault
 from tests.integration.worker_harness import worker_harness
 from tests.receivers import raw_answer, receiver

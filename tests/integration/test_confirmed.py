@@ -16,7 +16,7 @@ import redis
 from api.reference.document import make_document
 from bench.ports import free_port
 from relay.errors import Unavailable
-from relay.store.replicas import require_replicas
+from relay.store.server.replicas import require_replicas
 from tests.conftest import start_valkey
 from tests.contract.ledger import Ledger
 from tests.integration.api_harness import environ_for, running_api
@@ -117,7 +117,7 @@ def cut_off(pair):
 def site(pair, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("relay.cli.vault.SETTLED_S", 0.0)
-        patch.setattr("relay.store.replicas.WAIT_MS", 100)
+        patch.setattr("relay.store.server.replicas.WAIT_MS", 100)
         cli = Cli(pair.url, tmp_path_factory.mktemp("site"))
         cli.keys["RELAY_STORE_REPLICAS"] = "1"
         yield make_site(cli)

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from bench.ports import free_port
-from relay.invocation import State
+from relay.domain.invocation import State
 from relay.queue import LANES
 from relay.up.processes import flower
 from tests.forked_processes import ROOT

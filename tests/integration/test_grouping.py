@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from relay.queue import GROUP_IDS
-from relay.store.key_names import ROOT, key_in
+from relay.store.keys.names import ROOT, key_in
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, receiver
 from tests.timing import BUSY_S

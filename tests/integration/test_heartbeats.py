@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from relay.invocation import State
+from relay.domain.invocation import State
 from relay.queue import LANES
-from relay.store.workers import workers_by_lane
+from relay.store.health.workers import workers_by_lane
 from tests.integration.worker_harness import hook, worker_harness
 from tests.processes import signal_group
 from tests.receivers import json_answer, receiver

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gevent
 import pytest
 
-from relay.invocation import Outcome, Sent, State
+from relay.domain.invocation import Outcome, Sent, State
 from tests.hostile_answers import MIB, hostile_answers
 from tests.integration.worker_harness import hook, worker_harness
 from tests.outbound import calling

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from relay.chains.secrets import MAX_SECRETS
-from relay.invocation import Outcome, State
+from relay.domain.invocation import Outcome, State
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, raw_answer, receiver
 

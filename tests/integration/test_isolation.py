@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from relay.invocation import State
+from relay.domain.invocation import State
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, receiver
 from tests.timing import wait_until

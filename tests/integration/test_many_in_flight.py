@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.invocation import State
+from relay.domain.invocation import State
 from relay.process.descriptors import allow_calls
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, receiver

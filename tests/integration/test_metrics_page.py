@@ -12,10 +12,10 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from relay.invocation import Attempt, Outcome, Sent, State
+from relay.domain.invocation import Attempt, Outcome, Sent, State
+from relay.domain.reference_id import new_reference_id
 from relay.metrics.catalogue import DURATION_LIMITS_MS, METRICS
-from relay.reference_id import new_reference_id
-from relay.store.transitions import Settlement
+from relay.store.ledger.transitions import Settlement
 from tests.conftest import start_valkey
 from tests.integration.api_harness import environ_for, running_api
 from tests.integration.test_api_listing import accepted

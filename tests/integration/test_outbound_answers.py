@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from relay.invocation import Outcome, Sent
+from relay.domain.invocation import Outcome, Sent
 from relay.outbound.exchange import MANY_PIECES, MAX_HEADER_BYTES, MAX_HEADER_LINES
 from tests.outbound import calling
 from tests.receivers import (

@@ -10,7 +10,7 @@ import pytest
 import trustme
 from standardwebhooks import Webhook
 
-from relay.invocation import Outcome, Sent
+from relay.domain.invocation import Outcome, Sent
 from relay.outbound.gate import Gate
 from relay.outbound.sender import Sender
 from relay.process.clock import boot_time_s

@@ -9,9 +9,9 @@ import time
 import gevent
 import pytest
 
+from relay.domain.invocation import Outcome, Sent
 from relay.egress import AddressPolicy
 from relay.errors import SettingsError
-from relay.invocation import Outcome, Sent
 from relay.outbound import sender
 from relay.outbound.gate import Gate
 from relay.outbound.transport import CurlTransport

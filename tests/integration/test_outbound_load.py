@@ -15,7 +15,7 @@ import pytest
 import requests
 from requests import Request
 
-from relay.invocation import Outcome
+from relay.domain.invocation import Outcome
 from relay.outbound import exchange, openings
 from relay.outbound.gate import Gate
 from relay.outbound.sender import Sender

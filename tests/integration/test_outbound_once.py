@@ -6,7 +6,7 @@ import time
 import gevent
 import pytest
 
-from relay.invocation import Outcome, Sent
+from relay.domain.invocation import Outcome, Sent
 from relay.outbound import exchange
 from relay.outbound.exchange import UNREPEATABLE_IDLE_S
 from relay.outbound.gate import Gate

@@ -8,8 +8,8 @@ import warnings
 
 import pytest
 
+from relay.domain.invocation import Outcome, Sent, State
 from relay.egress import AddressPolicy
-from relay.invocation import Outcome, Sent, State
 from tests.connect_proxy import basic, connect_proxy
 from tests.integration.worker_harness import hook, worker_harness
 from tests.outbound import calling

@@ -12,11 +12,11 @@ import redis
 
 from bench.ports import free_port
 from relay.errors import Unavailable
-from relay.runtime import api_runtime
 from relay.settings import Settings
-from relay.store import keyspace
+from relay.store.keys import keyspace
 from relay.up.processes import api, worker
 from relay.vault import Vault
+from relay.wiring.runtime import api_runtime
 from tests.conftest import start_valkey
 
 ROOT = Path(__file__).parents[2]

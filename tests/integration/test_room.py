@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from relay.shares import room_left
+from relay.domain.shares import room_left
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, receiver
 from tests.store_keys import KEYS

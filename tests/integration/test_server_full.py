@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from relay.domain.invocation import State
 from relay.errors import Unavailable
-from relay.invocation import State
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, receiver, slow
 from tests.timing import wait_until

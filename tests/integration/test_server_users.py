@@ -14,10 +14,10 @@ import requests
 from click.testing import CliRunner
 
 from relay.cli import main
-from relay.invocation import State
+from relay.domain.invocation import State
 from relay.queue import LANES
-from relay.store.functions import load_functions
-from relay.store.library import library
+from relay.store.scripting.library import library
+from relay.store.scripting.loading import load_functions
 from relay.up import access
 from tests.forked_processes import ROOT
 from tests.integration.api_harness import running_api

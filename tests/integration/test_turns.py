@@ -15,8 +15,8 @@ from relay.answer.masking import Mask
 from relay.answer.needles import Needle
 from relay.answer.results import Result, data_from, hide, json_data, read_body
 from relay.chains import StepResult, TooManySecrets, secrets_beside
+from relay.domain.invocation import Outcome, Sent, State
 from relay.executor.large_work import EVALUATING, LARGE_BYTES
-from relay.invocation import Outcome, Sent, State
 from relay.process.garbage import set_for_serving
 from relay.registration import Step
 from relay.request.oauth import read_grant

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from relay.accept.intake import TriggerRequest
-from relay.invocation import Outcome, Sent, State
-from relay.reference_id import new_reference_id
+from relay.domain.invocation import Outcome, Sent, State
+from relay.domain.reference_id import new_reference_id
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import closed_port, raw_answer, receiver
 from tests.timing import wait_until

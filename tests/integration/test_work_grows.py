@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
-from relay.invocation import State
+from relay.domain.invocation import State
 from tests.integration.worker_harness import worker_harness
 from tests.receivers import raw_answer, receiver
 from tests.timing import wait_until

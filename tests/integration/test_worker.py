@@ -10,7 +10,7 @@ from itertools import count
 
 import pytest
 
-from relay.invocation import Outcome, Sent, State
+from relay.domain.invocation import Outcome, Sent, State
 from tests.integration.worker_harness import hook, worker_harness
 from tests.processes import busy_s, signal_group
 from tests.receivers import answer, closed_port, full_backlog, in_turn, json_answer, once_set, receiver, slow

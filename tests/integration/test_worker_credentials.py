@@ -9,7 +9,7 @@ from base64 import b64encode
 import pytest
 from standardwebhooks import Webhook
 
-from relay.invocation import Outcome, State
+from relay.domain.invocation import Outcome, State
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import answer, closed_port, echo, in_turn, json_answer, raw_answer, receiver
 

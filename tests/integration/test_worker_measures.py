@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from relay.runtime import Runtime
+from relay.wiring.runtime import Runtime
 from tests.integration.test_metrics_page import samples_of, value
 from tests.integration.worker_harness import hook, worker_harness
 from tests.processes import signal_group

@@ -14,21 +14,21 @@ import gevent
 import pytest
 
 from relay.answer.endpoint_answer import EndpointAnswer
+from relay.domain.invocation import Outcome, Sent, State
+from relay.domain.reference_id import new_reference_id
 from relay.egress import AddressPolicy
 from relay.executor.call_plans import CallPlans
 from relay.executor.conclusion import Conclusion
 from relay.executor.large_work import LARGE_BYTES
 from relay.executor.payloads import Payloads
 from relay.executor.preparation import Preparation, Prepared
-from relay.invocation import Outcome, Sent, State
 from relay.outbound.gate import Gate
 from relay.outbound.sender import Sender
 from relay.process.clock import boot_time_s
-from relay.reference_id import new_reference_id
 from relay.request.trigger import Trigger
 from relay.settings import Settings
-from relay.store.registry import Registry
-from relay.store.transitions import CallRecord
+from relay.store.ledger.transitions import CallRecord
+from relay.store.registry.webhooks import Registry
 from relay.vault import Vault, payload_owner
 from tests.integration.test_turns import JSON_TEXTS, UNITS, made
 from tests.outbound import calling

@@ -1,6 +1,6 @@
 """An attacker who may write anything to the server can neither read anything through the relay nor gain a right.
 
-Every kind of key in ``relay/store/key_names.py`` is overwritten in every way below, while the API and a worker run. The
+Every kind of key in ``relay/store/keys/names.py`` is overwritten in every way below, while the API and a worker run. The
 writer has API keys of the plugin ``acme``, one of them revoked; the plugin ``other`` is his target.
 """
 
@@ -23,10 +23,10 @@ import pytest
 import redis
 import requests
 
-from relay.invocation import State
-from relay.reference_id import new_reference_id
-from relay.store import key_names
-from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, ROOT, SHARED, SHARED_ROOT, TRAIL
+from relay.domain.invocation import State
+from relay.domain.reference_id import new_reference_id
+from relay.store.keys import names as key_names
+from relay.store.keys.names import CHANNELS, PARTITIONED, PREFIX, ROOT, SHARED, SHARED_ROOT, TRAIL
 from relay.vault import Vault, payload_owner, result_owner
 from tests.integration.api_harness import running_api
 from tests.integration.worker_harness import worker_harness

@@ -8,12 +8,12 @@ import shutil
 from contextlib import contextmanager
 
 from relay.accept.intake import TriggerRequest
-from relay.reference_id import new_reference_id
+from relay.domain.reference_id import new_reference_id
 from relay.registration.document import read_registrations
-from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.up.processes import worker
 from relay.vault import Vault, result_owner
+from relay.wiring.runtime import cli_runtime
 from tests.conftest import start_valkey
 from tests.forked_processes import start_forked
 from tests.processes import signal_group

@@ -25,7 +25,7 @@ _PYTHON = {
     "relay/registration/retrying.py": ("tests/unit/test_retrying.py",),
     "relay/outbound/gate.py": ("tests/unit/test_gate.py",),
     "relay/executor/in_progress.py": ("tests/unit/test_in_progress.py tests/unit/test_executor.py",),
-    "relay/store/server_errors.py": ("tests/unit/test_server_errors.py",),
+    "relay/store/server/errors.py": ("tests/unit/test_server_errors.py",),
     "relay/process/loops.py": ("tests/unit/test_loops.py",),
     "relay/answer/needles.py": _MASKING,
     "relay/answer/masking.py": _MASKING,
@@ -50,10 +50,10 @@ _PYTHON = {
     "relay/upkeep/callbacks.py": ("tests/unit/test_telling.py",),
 }
 _LUA = (
-    "claim",
-    "settle",
-    "advance",
-    "release",
+    "ledger/claim",
+    "ledger/settle",
+    "ledger/advance",
+    "ledger/release",
     "include/originals",
     "include/places",
     "include/conclude",

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from click.testing import CliRunner, Result
 
 from relay.cli import main
-from relay.runtime import Runtime, cli_runtime
 from relay.settings import Settings
 from relay.vault import Vault
+from relay.wiring.runtime import Runtime, cli_runtime
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ import click
 
 from relay.audit.signing_keys import new_private_text
 from relay.cli import main
-from relay.reference_id import new_reference_id
+from relay.domain.reference_id import new_reference_id
 from tests.unit.cli import a_webhook
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _FORKS = multiprocessing.get_context("forkserver")
-_IMPORTED = ["relay.cli", "relay.runtime", "relay.worker_runtime", "rich.console", "rich.table", __name__]
+_IMPORTED = ["relay.cli", "relay.wiring.runtime", "relay.wiring.worker_runtime", "rich.console", "rich.table", __name__]
 
 
 def start_command(arguments: Sequence[str], environ: Mapping[str, str], streams: Sequence[str]) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from relay.settings import Settings
-from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, SHARED, SHARED_ROOT, TRAIL, partition_root
+from relay.store.keys.names import CHANNELS, PARTITIONED, PREFIX, SHARED, SHARED_ROOT, TRAIL, partition_root
 from relay.up import access, processes
 from tests.procfile import default_processes
 

@@ -10,10 +10,10 @@ import pytest
 from relay.errors import Unavailable, WebhookNotRegistered
 from relay.queue import LANES
 from relay.settings import Settings
-from relay.store.alerts import AlertChange
-from relay.store.backlog import LaneBacklog
-from relay.store.measures import Counts
-from relay.store.workers import LiveWorker
+from relay.store.counts.backlog import LaneBacklog
+from relay.store.counts.measures import Counts
+from relay.store.health.alerts import AlertChange
+from relay.store.health.workers import LiveWorker
 from relay.telemetry.log import Event
 from relay.upkeep import alerts
 from relay.upkeep.alerts import LANE_HOLD_MS, Alerting, AlertRules, AlertSources

@@ -5,9 +5,16 @@ from __future__ import annotations
 import pytest
 from redis import exceptions
 
-from relay.store import answering as module
-from relay.store.answering import GONE_S, PATIENCE_S, PAUSE_S, NotAskedError, PatientConnection, WaitingConnections
-from relay.store.connection import client_of
+from relay.store.server import availability as module
+from relay.store.server.availability import (
+    GONE_S,
+    PATIENCE_S,
+    PAUSE_S,
+    NotAskedError,
+    PatientConnection,
+    WaitingConnections,
+)
+from relay.store.server.connection import client_of
 from tests.receivers import LOOPBACK, closed_port, full_backlog
 
 

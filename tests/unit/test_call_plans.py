@@ -13,7 +13,7 @@ from relay.errors import NotFound
 from relay.executor.call_plans import CallPlans
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
-from relay.store.registry import Registry
+from relay.store.registry.webhooks import Registry
 from relay.vault import Vault
 
 ALLOWING = AddressPolicy(["127.0.0.1"])

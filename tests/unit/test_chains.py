@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from relay.answer.results import Result
 from relay.chains import ChainPlan, Create, Finish, Reject, StepResult, found_secrets, pins_of, progress
 from relay.chains.secrets import MAX_SECRET_CHARACTERS, MAX_SECRETS, TooManySecrets
-from relay.invocation import MEANINGS, Outcome, State
+from relay.domain.invocation import MEANINGS, Outcome, State
 from relay.registration import ChainTarget, Shape, Step
 from relay.request.trigger import Trigger
 from relay.text.expressions import Expression

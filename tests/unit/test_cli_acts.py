@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from relay.audit.entry import Act, entry_from
-from relay.store.trail import trails
+from relay.store.trail.trail import trails
 from tests.unit.cli import Cli, a_webhook
 from tests.unit.command_tree import LEAVES, arguments, make_site, names_of, wrong_name
 from tests.unit.kept import Kept

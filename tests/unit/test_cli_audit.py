@@ -9,10 +9,10 @@ import pytest
 from relay.audit.actor import system_user
 from relay.audit.entry import Act
 from relay.audit.signing_keys import AuditSigner, new_private_text
+from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
-from relay.reference_id import new_reference_id
-from relay.store import keyspace
-from relay.store.trail import Trail, trails
+from relay.store.keys import keyspace
+from relay.store.trail.trail import Trail, trails
 from relay.upkeep.checkpointing import Checkpointing
 from tests.unit.cli import a_webhook
 

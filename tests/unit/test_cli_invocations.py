@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from relay.invocation import Attempt, Outcome, Sent, State
-from relay.reference_id import new_reference_id
-from relay.store.listing import Filter
-from relay.store.transitions import Settlement
+from relay.domain.invocation import Attempt, Outcome, Sent, State
+from relay.domain.reference_id import new_reference_id
+from relay.store.ledger.listing import Filter
+from relay.store.ledger.transitions import Settlement
 from relay.vault import payload_owner, result_owner
 from tests.unit.cli import a_webhook
 

@@ -8,9 +8,9 @@ import time
 import pytest
 
 from relay.cli.filters import MomentType
-from relay.invocation import Outcome, State
-from relay.reference_id import new_reference_id
-from relay.store.transitions import Advance, NewStep, NextStep
+from relay.domain.invocation import Outcome, State
+from relay.domain.reference_id import new_reference_id
+from relay.store.ledger.transitions import Advance, NewStep, NextStep
 from tests.unit.cli import a_webhook
 from tests.unit.test_cli_invocations import settle, trigger
 

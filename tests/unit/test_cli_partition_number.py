@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from relay.store import keyspace
-from relay.store.partitions import DIVIDING
+from relay.store.keys import keyspace
+from relay.store.partitions.number import DIVIDING
 from tests.unit.cli import Cli, a_webhook
 from tests.unit.command_tree import LEAVES, arguments
 

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from relay.store.keyspace import Keyspace
-from relay.store.store_counts import StoreCounts
-from relay.store.workers import Workers
+from relay.store.counts.totals import StoreCounts
+from relay.store.health.workers import Workers
+from relay.store.keys.keyspace import Keyspace
 from tests.receivers import closed_port
 from tests.store_keys import KEYS
 from tests.unit.cli import Cli, a_webhook

@@ -5,7 +5,7 @@ import pytest
 import redis
 
 from relay.cli.id_file import IdFile
-from relay.reference_id import new_reference_id
+from relay.domain.reference_id import new_reference_id
 from tests.store_keys import KEYS
 from tests.unit.cli import a_webhook
 from tests.unit.test_cli_invocations import settle, trigger

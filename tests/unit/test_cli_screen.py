@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from relay.reference_id import new_reference_id
-from relay.store.replay_runs import NewReplay
+from relay.domain.reference_id import new_reference_id
+from relay.store.replays.runs import NewReplay
 from tests.unit.cli import a_webhook
 from tests.unit.forked_command import run_command
 from tests.unit.test_cli_invocations import settle, trigger

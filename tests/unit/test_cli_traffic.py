@@ -1,5 +1,5 @@
 from relay.accept.intake import TriggerRequest
-from relay.reference_id import new_reference_id
+from relay.domain.reference_id import new_reference_id
 from tests.store_keys import KEYS
 from tests.unit.cli import a_webhook
 

@@ -10,14 +10,14 @@ import requests
 
 from relay.answer.endpoint_answer import EndpointAnswer
 from relay.answer.masking import Mask
+from relay.domain.invocation import Outcome, Sent, State
+from relay.domain.reference_id import new_reference_id
 from relay.executor.conclusion import Conclusion, unsendable
 from relay.executor.preparation import Prepared, Unsendable
-from relay.invocation import Outcome, Sent, State
-from relay.reference_id import new_reference_id
 from relay.registration import Shape, Target
 from relay.registration.endpoint import Endpoint
 from relay.registration.retrying import RetryPolicy
-from relay.store.transitions import CallRecord
+from relay.store.ledger.transitions import CallRecord
 from relay.vault import Vault, result_owner
 
 VAULT = Vault.from_text(Vault.new_key_text())

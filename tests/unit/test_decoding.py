@@ -7,7 +7,7 @@ from unittest import mock
 import gevent
 from gevent import get_hub
 
-from relay.invocation import Outcome, Sent
+from relay.domain.invocation import Outcome, Sent
 from relay.outbound.content_coding import Decoder
 from relay.outbound.decoding import Decoding
 from relay.outbound.heads import Head

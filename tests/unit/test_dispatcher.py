@@ -7,6 +7,8 @@ import redis
 
 from relay.accept.dispatcher import GROUP_ITEMS, Dispatcher
 from relay.accept.intake import TriggerRequest
+from relay.domain.invocation import Outcome, Purpose, State
+from relay.domain.reference_id import new_reference_id
 from relay.egress import AddressPolicy
 from relay.errors import (
     BadParameter,
@@ -18,17 +20,15 @@ from relay.errors import (
     Unavailable,
     WebhookNotRegistered,
 )
-from relay.invocation import Outcome, Purpose, State
-from relay.reference_id import new_reference_id
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
 from relay.request.trigger import Trigger
-from relay.store import invocations
-from relay.store.acceptance import AcceptVerdict
-from relay.store.invocations import REFUSALS_A_MINUTE, InvocationStore
-from relay.store.key_names import ROOT, key_in
-from relay.store.limits import Limits
-from relay.store.registry import Registry
+from relay.store.keys.names import ROOT, key_in
+from relay.store.ledger import invocations
+from relay.store.ledger.acceptance import AcceptVerdict
+from relay.store.ledger.invocations import REFUSALS_A_MINUTE, InvocationStore
+from relay.store.ledger.limits import Limits
+from relay.store.registry.webhooks import Registry
 from relay.vault import Vault, payload_owner
 from tests.store_keys import KEYS
 

@@ -10,30 +10,30 @@ import time
 import pytest
 import redis
 
-import relay.store.workers
+import relay.store.health.workers
 from relay.accept.intake import TriggerRequest
 from relay.audit.entry import AuditEntry
 from relay.audit.signing_keys import AuditSigner, new_private_text
 from relay.doctor import Level, examination, examine
 from relay.doctor.egress import examine_ingress
 from relay.doctor.installation import OFTEN
+from relay.domain.reference_id import new_reference_id
 from relay.queue import LANES
-from relay.reference_id import new_reference_id
 from relay.registration.document import read_registrations
-from relay.runtime import cli_runtime
 from relay.settings import Settings
-from relay.store import keyspace
-from relay.store.audit_writer import AuditWriter
-from relay.store.functions import load_functions
-from relay.store.health import ServerWarnings, failed_writes
-from relay.store.library import library
-from relay.store.server_clock import ClockJump
-from relay.store.trail import Trail
-from relay.store.workers import Workers
+from relay.store.health.readiness import ServerWarnings, failed_writes
+from relay.store.health.workers import Workers
+from relay.store.keys import keyspace
+from relay.store.scripting.library import library
+from relay.store.scripting.loading import load_functions
+from relay.store.server.clock import ClockJump
+from relay.store.trail.trail import Trail
+from relay.store.trail.writer import AuditWriter
 from relay.up.datadir import DataDir
 from relay.up.restarts import RestartLog
 from relay.upkeep.checkpointing import Checkpointing
 from relay.vault import Vault
+from relay.wiring.runtime import cli_runtime
 from tests.store_keys import KEYS
 
 WEBHOOK = '{id: "echo", url: "https://hooks.vendor.com/x", method: "POST"}'
@@ -45,7 +45,7 @@ def given(valkey, monkeypatch):
 
     A worker counts for longer than usual after its heartbeat: each write of the doctor waits for the disk.
     """
-    monkeypatch.setattr(relay.store.workers, "SILENCE_MS", 50_000)
+    monkeypatch.setattr(relay.store.health.workers, "SILENCE_MS", 50_000)
     with valkey.client() as client:
         client.config_set("appendonly", "yes")
         client.config_set("appendfsync", "always")

@@ -16,7 +16,7 @@ from relay.answer.endpoint_answer import EndpointAnswer
 from relay.answer.masking import REPLACEMENT
 from relay.answer.results import hide, read_body
 from relay.answer.search import TooMuchWork
-from relay.invocation import Outcome, Sent
+from relay.domain.invocation import Outcome, Sent
 from relay.registration.endpoint import Endpoint
 from tests.linear import assert_linear
 from tests.unit.test_masking import _lenient_b64decode, mask_for, mask_of, secrets

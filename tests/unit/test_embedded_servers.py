@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay.errors import SettingsError
-from relay.store.partitions import partitions_of
+from relay.store.partitions.number import partitions_of
 from relay.up import processes
 from relay.up.local import LaunchPlan, LocalRelay
 from tests.procfile import default_processes

@@ -26,7 +26,7 @@ from relay.answer import search
 from relay.answer.endpoint_answer import EndpointAnswer
 from relay.answer.masking import REPLACEMENT, Mask
 from relay.answer.results import hide, read_body
-from relay.invocation import Outcome, Sent
+from relay.domain.invocation import Outcome, Sent
 from tests.encoders import ENCODERS, can_be_undone
 from tests.tools import require
 from tests.unit.test_masking import mask_for

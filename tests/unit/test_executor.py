@@ -8,16 +8,16 @@ import gevent
 import pytest
 from gevent.event import Event
 
+from relay.domain.invocation import Outcome, State
+from relay.domain.reference_id import new_reference_id
+from relay.domain.shares import room_left
 from relay.errors import Unavailable
 from relay.executor import pipeline
 from relay.executor.batch import HOLD_S, LEFT_OUT, Batch
 from relay.executor.pipeline import CLAIM_ITEMS, MAX_TOKENS_WANTED, Executor
 from relay.executor.preparation import TokenWanted, Unsendable
-from relay.invocation import Outcome, State
-from relay.reference_id import new_reference_id
-from relay.shares import room_left
-from relay.store.transitions import CallRecord, Claimed, Settled
-from relay.store.waiting import TakenCalls
+from relay.store.ledger.transitions import CallRecord, Claimed, Settled
+from relay.store.ledger.waiting import TakenCalls
 from tests.timing import BUSY_S, stop_clock, wait_until
 
 SLOTS = 10

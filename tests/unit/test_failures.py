@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.invocation import Outcome, Sent
+from relay.domain.invocation import Outcome, Sent
 from relay.outbound.failures import TransferNotes, classify
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from relay.egress import AddressPolicy
 from relay.errors import SettingsError
 from relay.settings.kinds import labels
-from relay.store.api_key_rules import origin_fault
+from relay.store.api_keys.rules import origin_fault
 from relay.text.hosts import is_host_name, is_label, read_port
 
 LABELS = st.text(string.ascii_lowercase + string.digits + "-_.A", min_size=1, max_size=66)

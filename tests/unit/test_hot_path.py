@@ -6,16 +6,16 @@ import fakeredis
 import pytest
 
 from relay.answer.endpoint_answer import EndpointAnswer
+from relay.domain.invocation import Outcome, Sent, State
+from relay.domain.reference_id import new_reference_id
 from relay.egress import AddressPolicy
 from relay.executor.call_plans import CallPlans
 from relay.executor.conclusion import Conclusion
 from relay.executor.payloads import Payloads
 from relay.executor.preparation import Preparation
-from relay.invocation import Outcome, Sent, State
-from relay.reference_id import new_reference_id
 from relay.request.trigger import Trigger
-from relay.store.registry import Registry
-from relay.store.transitions import CallRecord, settle_args
+from relay.store.ledger.transitions import CallRecord, settle_args
+from relay.store.registry.webhooks import Registry
 from relay.vault import Vault, payload_owner
 from tests.counted import Counted
 from tests.unit.test_call_plans import apply, hook

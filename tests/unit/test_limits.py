@@ -15,9 +15,9 @@ from api.queries import ListingQuery, ReplaysQuery, read_query
 from api.replay_requests import MAX_IDS, read_replay
 from api.triggers import MAX_ITEMS, _array
 from relay.cli.parameters import DurationType
+from relay.domain.reference_id import new_reference_id
 from relay.egress import AddressPolicy
 from relay.errors import BadParameter, DocumentError, MalformedJson, RequestRejected, SettingsError, TooLarge
-from relay.reference_id import new_reference_id
 from relay.registration.chain_fields import ChainFields, StepFields
 from relay.registration.credential_fields import BasicFields, OAuth2Fields
 from relay.registration.data_schema import MAX_SCHEMA_BYTES, compile_schema
@@ -29,9 +29,9 @@ from relay.registration.header_rules import MAX_HEADERS, MAX_VALUE_BYTES, MAX_VA
 from relay.replay.planning import MAX_RATE
 from relay.request.trigger import MAX_QUERY_VALUE_LENGTH, Trigger, check
 from relay.settings import Settings, kinds
-from relay.store.api_key_rules import MAX_ORIGINS
-from relay.store.api_keys import ApiKeys
-from relay.store.listing import MAX_PAGE
+from relay.store.api_keys.keys import ApiKeys
+from relay.store.api_keys.rules import MAX_ORIGINS
+from relay.store.ledger.listing import MAX_PAGE
 from relay.text.documents import read_document
 from relay.text.object_text import MAX_NAME_LENGTH, MAX_NUMBER_LENGTH
 from relay.text.strict_json import MAX_INTEGER_DIGITS, dump_json, read_json

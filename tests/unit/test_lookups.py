@@ -3,7 +3,7 @@
 import gevent
 import pytest
 
-from relay.invocation import Outcome
+from relay.domain.invocation import Outcome
 from relay.outbound.lookups import Lookup, Lookups
 from relay.process.clock import boot_time_s
 

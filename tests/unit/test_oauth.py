@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from relay.answer.endpoint_answer import EndpointAnswer
-from relay.invocation import Outcome, Sent
+from relay.domain.invocation import Outcome, Sent
 from relay.registration.credentials import ClientCredentials
 from relay.registration.endpoint import Endpoint
 from relay.request.oauth import MAX_GRANT_VALUES, MAX_TOKEN_LENGTH, NoToken, TokenGrant, read_grant, token_request

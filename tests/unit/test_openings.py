@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.invocation import Outcome
+from relay.domain.invocation import Outcome
 from relay.outbound import openings as module
 from relay.outbound.openings import FEW, IDLE_S, Openings
 from relay.process.clock import boot_time_s

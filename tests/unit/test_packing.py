@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.connection import HiredisRespSerializer
 
-from relay.store.connection import client_of
-from relay.store.packing import SCRIPT_PACKER
+from relay.store.scripting.packing import SCRIPT_PACKER
+from relay.store.server.connection import client_of
 
 ARGUMENTS = st.lists(st.one_of(st.binary(), st.text(), st.integers(), st.floats(allow_nan=False)))
 COMMANDS = st.sampled_from(["FCALL", "GET", "FUNCTION LOAD", "CONFIG GET"])

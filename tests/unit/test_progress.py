@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from relay.cli.progress import follow, watch
 from relay.errors import Unavailable
-from relay.store.replays import ReplayJob, ReplayState
+from relay.store.replays.jobs import ReplayJob, ReplayState
 
 JOB = ReplayJob(
     "01890000-0000-7000-8000-000000000000", "acme", ReplayState.PLANNING, None, 0, 0, 0, 0, {}, 20, False, None, 0, None

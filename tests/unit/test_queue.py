@@ -11,12 +11,12 @@ import fakeredis
 import pytest
 
 from relay.queue import LANES, RUN, Publisher, make_app
-from relay.runtime import cli_runtime
 from relay.settings import Settings
-from relay.store.keyspace import SINGLE
-from relay.store.scripts import Scripts
-from relay.store.waiting import WaitingCalls
+from relay.store.keys.keyspace import SINGLE
+from relay.store.ledger.waiting import WaitingCalls
+from relay.store.scripting.scripts import Scripts
 from relay.vault import Vault
+from relay.wiring.runtime import cli_runtime
 from tests.receivers import closed_port
 from tests.timing import wait_until
 

@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from relay.reference_id import BUCKETS, bucket_of, bucket_of_plugin, new_reference_id, reference_time_ms
-from relay.store.keyspace import Keyspace
+from relay.domain.reference_id import BUCKETS, bucket_of, bucket_of_plugin, new_reference_id, reference_time_ms
+from relay.store.keys.keyspace import Keyspace
 
 
 def test_an_id_tells_the_bucket_of_its_plugin_and_its_age():

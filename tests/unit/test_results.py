@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from relay.answer.endpoint_answer import EndpointAnswer
 from relay.answer.masking import REPLACEMENT, Mask
 from relay.answer.results import MAX_DEPTH, Result, answer_json, data_from, failure_result, json_data
+from relay.domain.invocation import MEANINGS, Outcome, Sent, State
 from relay.executor.preparation import Prepared
 from relay.executor.reading import AnswerReader
-from relay.invocation import MEANINGS, Outcome, Sent, State
 from relay.registration import Shape, Target
 from relay.registration.endpoint import Endpoint
-from relay.store.transitions import CallRecord
+from relay.store.ledger.transitions import CallRecord
 
 SECRET = "s3cr3t/valu+e"
 ENDPOINT = Endpoint("https", "hooks.partner.com", 443, "/in/box-1", "")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.invocation import Outcome, Sent
+from relay.domain.invocation import Outcome, Sent
 from relay.registration.retrying import RETRY_AFTER_CAP_S, Retry, RetryPolicy, Settle, Tried, decide, read_retry_after
 
 POLICY = RetryPolicy(attempts=3, initial_s=1, factor=2, maximum_s=10)

@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from relay.queue import LANES
-from relay.store.functions import load_functions
-from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, SHARED, SHARED_ROOT, TRAIL, partition_root
+from relay.store.keys.names import CHANNELS, PARTITIONED, PREFIX, SHARED, SHARED_ROOT, TRAIL, partition_root
+from relay.store.scripting.loading import load_functions
 from relay.up import access
 
 ROOT = Path(__file__).parents[2]

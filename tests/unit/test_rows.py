@@ -1,4 +1,4 @@
-from relay.invocation import Attempt, Invocation, Outcome, Sent, State, StepOf
+from relay.domain.invocation import Attempt, Invocation, Outcome, Sent, State, StepOf
 from relay.text.moments import rfc3339
 from relay.views import record_of, result_of, row_of, seconds
 

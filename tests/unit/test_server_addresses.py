@@ -8,7 +8,7 @@ from kombu.utils.url import url_to_parts
 from relay.errors import SettingsError
 from relay.queue import make_app
 from relay.settings import Settings
-from relay.store.partitions import partitions_of
+from relay.store.partitions.number import partitions_of
 from relay.text.server_addresses import ServerAddress, read_address
 
 

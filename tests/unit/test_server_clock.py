@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import redis
 
-from relay.store.key_names import SHARED_ROOT
-from relay.store.server_clock import MOST_OFF_MS, MOST_UNDER_WAY_S, ClockJump, ServerClock, time_ms_at
+from relay.store.keys.names import SHARED_ROOT
+from relay.store.server.clock import MOST_OFF_MS, MOST_UNDER_WAY_S, ClockJump, ServerClock, time_ms_at
 
 
 @pytest.mark.parametrize("direction", [1, -1])

@@ -6,7 +6,7 @@ import pytest
 from redis import exceptions
 
 from relay.errors import NotFound, StoreFault, Unavailable
-from relay.store.server_errors import store_errors
+from relay.store.server.errors import store_errors
 from tests.executor.server_faults import ANSWERS, OURS, Unheard, answered, every_class, in_pipeline
 
 #: The only classes which mean that redis-py itself was called wrongly.

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 
 from api.awaiting import Waiters
+from relay.domain.shares import ALWAYS, may_hold_more, room_left
 from relay.executor.slots import BRIEF_S, FEW, WOKEN, Slots
 from relay.queue import GROUP_IDS
-from relay.shares import ALWAYS, may_hold_more, room_left
-from relay.store.lua_files import include
+from relay.store.scripting.lua_files import include
 from tests.timing import stop_clock
 
 SLOW, QUICK = ("acme", "slow"), ("acme", "quick")

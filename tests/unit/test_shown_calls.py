@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from relay.invocation import State
+from relay.domain.invocation import State
 from relay.metrics.shown_calls import Reservoir, ShownCall, ShownCalls, state_of
 
 

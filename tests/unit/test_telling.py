@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from relay.domain.reference_id import new_reference_id
 from relay.errors import NotFound, OverCapacity, RequestRejected, Unavailable, VaultError, WebhookNotRegistered
-from relay.reference_id import new_reference_id
-from relay.store.callbacks import End
+from relay.store.ledger.callbacks import End
 from relay.telemetry.log import Event
 from relay.upkeep import callbacks
 from relay.upkeep.callbacks import PIECE, TELLING_S, CallbackSender

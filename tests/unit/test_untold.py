@@ -9,7 +9,7 @@ import pytest
 from dotenv import dotenv_values
 from redis.backoff import NoBackoff
 
-from relay.store.api_keys import KEY_AGE_S
+from relay.store.api_keys.keys import KEY_AGE_S
 from relay.up import demo
 from relay.up.datadir import DataDir
 from tests.faulty_server import Fault, faulty_server
@@ -36,7 +36,7 @@ def made(empty_server, tmp_path_factory):
     """A site, and what it consisted of before any test."""
     with empty_server.client() as client, pytest.MonkeyPatch.context() as patch:
         patch.setattr("relay.cli.vault.SETTLED_S", 0.0)
-        patch.setattr("relay.store.connection.ExponentialBackoff", lambda cap, base: NoBackoff())
+        patch.setattr("relay.store.server.connection.ExponentialBackoff", lambda cap, base: NoBackoff())
         site = make_site(Cli(empty_server.tcp_url, tmp_path_factory.mktemp("site")))
         yield site, Kept.of(client, site.cli.directory)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relay.domain.invocation import Purpose
 from relay.errors import SettingsError, VaultError
-from relay.invocation import Purpose
 from relay.vault import Vault, payload_owner, raw_owner, result_owner, secrets_owner, target_owner
 
 OLD = "k1:" + base64.b64encode(b"\x01" * 32).decode()

@@ -1,6 +1,6 @@
 -- filter: tells which invocations a filter selects, and the smallest indexes that contain them.
 --
--- A filter is JSON, written by relay/store/listing.py: webhook, states, statuses (codes and classes: '503', '5xx'),
+-- A filter is JSON, written by relay/store/ledger/listing.py: webhook, states, statuses (codes and classes: '503', '5xx'),
 -- outcome, caller, since and until (ms of createdAt, inclusive), parent, replay, error ('1', '0'), unreplayed (true:
 -- without those that a replay has made good). For a replay's originals also endedBy: final by that time (ms), not a
 -- step of a chain, and not replayed yet. A missing member selects everything.

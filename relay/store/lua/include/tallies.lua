@@ -3,7 +3,7 @@
 --
 -- A note is a line: now, webhook ('-': a name that a caller used and nobody registered), how many calls were accepted,
 -- and for each kind of end `kind=duration,duration,...` in ms since acceptance. Notes are counted later, many at a time
--- (relay/store/measures.py): counting here would take a fifth of each script's time.
+-- (relay/store/counts/measures.py): counting here would take a fifth of each script's time.
 -- needs: clock, effects, ends
 
 local tallies = {} -- plugin/webhook -> tally

@@ -1,0 +1,289 @@
+"""API keys, ``whk_<id>_<secret>``. The store keeps only the SHA-256 and the last four characters of the secret.
+
+43 characters, each one of 62, hold 256 random bits: too many to guess, so a fast hash is enough.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import re
+import secrets
+import string
+import time
+from contextlib import suppress
+from dataclasses import replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.audit.actor import actor
+from relay.audit.entry import Act, AuditEntry
+from relay.errors import BadParameter, NotFound, RelayError, Unauthenticated, Unavailable
+from relay.store.api_keys.records import ApiKey, KeyRecord, digest_of, from_fields, to_fields
+from relay.store.api_keys.revocations import Revocations
+from relay.store.api_keys.rules import key_faults
+from relay.store.keys import keyspace
+from relay.store.keys.keyspace import SINGLE, Keyspace
+from relay.store.keys.names import SHARED_ROOT
+from relay.store.scripting.scripts import Scripts
+from relay.store.server.clock import time_ms_at
+from relay.store.server.errors import adding_sentence, is_answer, store_errors
+from relay.telemetry.log import Event, event
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from redis import Redis
+
+    from relay.vault import Vault
+
+#: How long, in seconds, a process uses a key that it has read: a revoked key works at most this much longer.
+KEY_AGE_S: Final = 1.0
+#: How exactly, in seconds, a key's last use is known.
+USE_PERIOD_S: Final = 60.0
+_MAX_REMEMBERED: Final = 10_000  # keys, in one process
+
+_ALPHABET: Final = string.digits + string.ascii_letters  # no underscore: a key splits in one way only
+_SECRET_CHARS: Final = 43
+_NO_DIGEST: Final = "0" * 64
+_ID: Final = re.compile(r"[0-9a-f]{16}\Z", re.ASCII)
+_KEY: Final = re.compile(r"whk_([0-9a-f]{16})_([0-9A-Za-z]{43})\Z", re.ASCII)
+
+
+class ApiKeys:
+    """All API keys in the store. Methods raise ``Unavailable`` when the store cannot be reached.
+
+    A record whose MAC was not made with the vault's keys counts as missing, and is logged.
+    """
+
+    def __init__(self, client: Redis, vault: Vault, keys: Keyspace = SINGLE) -> None:
+        self._keys = keys
+        self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
+        self._vault = vault
+        self._scripts = Scripts(client)
+        self._revocations = Revocations(client, vault)
+        self._remembered: dict[str, tuple[KeyRecord | None, float]] = {}
+        self._used_at_s: dict[str, float] = {}
+        self._origins: tuple[frozenset[str], float] | None = None
+
+    def create(
+        self,
+        plugin: str,
+        scopes: Collection[str],
+        origins: Collection[str] = (),
+        *,
+        name: str = "",
+        lifetime_s: float | None = None,
+    ) -> tuple[str, ApiKey]:
+        """Make a key that expires after ``lifetime_s``; return its text, which cannot be shown again, and the key.
+
+        Raises:
+            BadParameter: plugin, a scope, an origin or the name is malformed; its faults say which.
+            Unavailable: if the key may exist all the same, the message says so.
+        """
+        faults = tuple(key_faults(plugin, scopes, origins, name))
+        if faults:
+            raise BadParameter(faults=faults)
+        with store_errors():
+            now_ms = time_ms_at(self._client, SHARED_ROOT)
+        self._scripts.write(
+            self._keys.root(plugin), "SADD", self._keys.plugins(self._keys.partition_of(plugin)), plugin
+        )
+        expires_at_ms = None if lifetime_s is None else now_ms + int(lifetime_s * 1000)
+        text, record = _new(plugin, frozenset(scopes), frozenset(origins), name, now_ms, expires_at_ms)
+        self._write_new(record, _entry(now_ms, Act.KEY_CREATE, record.key, "created"))
+        return text, record.key
+
+    def rotate(self, key_id: str, overlap_s: float) -> tuple[str, ApiKey, ApiKey]:
+        """Make a new key like this one, and let this one end after ``overlap_s``.
+
+        Returns the new key's text, the new key, and the old one. The new key has the lifetime with which the old one
+        was made, even if the old one was rotated before.
+
+        Raises:
+            NotFound: there is no such key, or it is revoked or expired.
+            Unavailable: if the new key may exist all the same, the message says so.
+        """
+        old = self._verified(key_id)
+        with store_errors():
+            now_ms = time_ms_at(self._client, SHARED_ROOT)
+        if old is None or old.key.revoked or _expired(old.key, now_ms):
+            raise NotFound("There is no such key, or it has ended.")
+        key, end_ms = old.key, now_ms + int(overlap_s * 1000)
+        expires_at_ms = None if old.lifetime_ms is None else now_ms + old.lifetime_ms
+        text, new = _new(key.plugin, key.scopes, key.origins, key.name, now_ms, expires_at_ms)
+        ending = replace(key, expires_at_ms=min(end_ms, key.expires_at_ms or end_ms))
+        entry = _entry(now_ms, Act.KEY_ROTATE, key, "rotated", new.key.id)
+        self._write_new(new, entry, old, replace(old, key=ending, rotated_lifetime_ms=old.lifetime_ms or 0))
+        return text, new.key, ending
+
+    def list(self, plugin: str | None = None) -> list[ApiKey]:
+        """List the verified keys of a plugin, or of all plugins, including revoked and expired ones, oldest first."""
+        found = [record.key for record in self._every().values() if record and plugin in (None, record.key.plugin)]
+        return sorted(found, key=lambda key: (key.created_at_ms, key.id))
+
+    def unverified(self) -> tuple[str, ...]:
+        """Return the ids of records that fail verification, and ``revocations`` if that list was tampered with."""
+        ids = tuple(sorted(key_id for key_id, record in self._every().items() if record is None))
+        return ids if self._revocations.intact else (*ids, "revocations")
+
+    def revoke(self, key_id: str) -> ApiKey:
+        """Revoke a key for good; every process refuses it within ``KEY_AGE_S``. Raises ``NotFound``."""
+        record = self._verified(key_id)
+        if record is None:
+            raise NotFound("There is no such key.")
+        with store_errors():
+            now_ms = time_ms_at(self._client, SHARED_ROOT)
+        self._revocations.add(key_id, now_ms, _entry(now_ms, Act.KEY_REVOKE, record.key, "revoked"))
+        self._remembered.pop(key_id, None)
+        return replace(record.key, revoked=True)
+
+    def reseal(self) -> int:
+        """Rewrite every record's MAC with the newest key of the ring; return how many. A step of a rotation."""
+        records = [record for record in self._every().values() if record is not None]
+        if records:
+            self._write(*self._bound(*records))
+        self._revocations.reseal()
+        return len(records)
+
+    def authenticate(self, key_text: str) -> ApiKey:
+        """Return the key that has this text.
+
+        Raises ``Unauthenticated``: the same for every fault, but who holds the whole of an expired key is told so.
+        """
+        found = _KEY.match(key_text)
+        if found is None:
+            raise Unauthenticated
+        key_id, secret = found.groups()
+        record = self._read(key_id)
+        # Compare even if there is no such key, so that the time taken reveals nothing.
+        matches = hmac.compare_digest(digest_of(secret), record.digest if record else _NO_DIGEST)
+        if record is None or not matches or record.key.revoked:
+            raise Unauthenticated
+        if _expired(record.key, time.time() * 1000):
+            raise Unauthenticated("This key has expired: make another with `relay keys create`.")
+        self._note_use(key_id)
+        return record.key
+
+    def origins(self) -> frozenset[str]:
+        """Return every origin that any valid key allows; the answer is at most ``KEY_AGE_S`` old."""
+        read_at_s = time.monotonic()
+        if self._origins is None or read_at_s - self._origins[1] >= KEY_AGE_S:
+            now_ms = time.time() * 1000
+            valid = [key for key in self.list() if not key.revoked and not _expired(key, now_ms)]
+            self._origins = (frozenset(origin for key in valid for origin in key.origins), read_at_s)
+        return self._origins[0]
+
+    def _every(self) -> dict[str, KeyRecord | None]:
+        with store_errors():
+            ids = [key_id.decode() for key_id in self._client.smembers(keyspace.api_keys())]
+            pipeline = self._client.pipeline(transaction=False)
+            for key_id in ids:
+                pipeline.hgetall(keyspace.api_key(key_id))
+            pipeline.hgetall(keyspace.api_key_uses())
+            *rows, uses = pipeline.execute()
+        length = self._revocations.refresh()
+        verified = {key_id: self._verify(key_id, row, length) for key_id, row in zip(ids, rows, strict=True) if row}
+        return {key_id: record and _used(record, uses.get(key_id.encode())) for key_id, record in verified.items()}
+
+    def _verified(self, key_id: str) -> KeyRecord | None:
+        """Read and verify one record as it is now."""
+        with store_errors():
+            row = self._client.hgetall(keyspace.api_key(key_id)) if _ID.match(key_id) else {}
+        return self._verify(key_id, row, self._revocations.refresh()) if row else None
+
+    def _verify(self, key_id: str, row: dict[bytes, bytes], revocations: int) -> KeyRecord | None:
+        """Verify a record; None if its MAC is wrong, or if the list of revoked keys is now shorter than it says."""
+        record = from_fields(key_id, row, self._vault)
+        if record is None or record.revocations > revocations:
+            event(Event.KEY_UNVERIFIED, level=logging.ERROR, key=key_id)
+            return None
+        return replace(record, key=replace(record.key, revoked=key_id in self._revocations))
+
+    def _read(self, key_id: str) -> KeyRecord | None:
+        """Return a record at most ``KEY_AGE_S`` old. Missing keys are remembered too, so that they take as long."""
+        read_at_s = time.monotonic()  # taken before the read, so that a remembered record is never older than it claims
+        remembered = self._remembered.get(key_id)
+        if remembered is not None and read_at_s - remembered[1] < KEY_AGE_S:
+            return remembered[0]
+        record = self._verified(key_id)
+        if len(self._remembered) >= _MAX_REMEMBERED:
+            self._remembered.clear()  # entries last for a second: evicting them in order is not worth it
+        self._remembered[key_id] = (record, read_at_s)
+        return record
+
+    def _write_new(self, new: KeyRecord, entry: AuditEntry, *changed: KeyRecord) -> None:
+        """Write a new key; leave nothing of it behind if the server refuses it, for then its text is lost.
+
+        ``changed`` is another record to write with it: before and after the change.
+        """
+        lost = (
+            f"It is not known whether key {new.key.id} was made. Its text is lost: if `relay keys list` shows it,"
+            f" revoke it (`relay keys revoke {new.key.id}`) and make another one."
+        )
+        if changed:
+            lost += f" Key {changed[0].key.id} may have been given an end."
+        records = self._bound(new, *changed[1:])
+        try:
+            self._write(*records, entry=entry)
+        except RelayError as error:
+            if is_answer(error):
+                with adding_sentence(lost, RelayError):
+                    self._take_back(new, *changed[:1])
+            else:
+                error.add(lost)
+            raise
+
+    def _take_back(self, new: KeyRecord, *before: KeyRecord) -> None:
+        """Undo a write that the server refused, but may have done in part."""
+        self._write(*before, deleted=(new.key.id,))
+
+    def _bound(self, *records: KeyRecord) -> tuple[KeyRecord, ...]:
+        """Return the records with the current number of revocations."""
+        revocations = self._revocations.refresh()
+        return tuple(replace(record, revocations=revocations) for record in records)
+
+    def _write(self, *records: KeyRecord, entry: AuditEntry | None = None, deleted: Collection[str] = ()) -> None:
+        """Write and delete records in one step, together with the audit entry."""
+        args = ["" if entry is None else entry.text(), len(records) + len(deleted)]
+        for record in records:
+            fields = to_fields(record, self._vault)
+            args += [record.key.id, len(fields), *chain.from_iterable(fields.items())]
+        for key_id in deleted:
+            args += [key_id, 0]
+        self._scripts.run("write_keys", args)
+        for record in records:
+            self._remembered.pop(record.key.id, None)
+
+    def _note_use(self, key_id: str) -> None:
+        """Record that a key was used, once a minute; admit the caller even if the server takes no writes now."""
+        now_s = time.monotonic()
+        if now_s - self._used_at_s.get(key_id, -USE_PERIOD_S) < USE_PERIOD_S:
+            return
+        if len(self._used_at_s) >= _MAX_REMEMBERED:
+            self._used_at_s.clear()
+        self._used_at_s[key_id] = now_s
+        with suppress(Unavailable), store_errors():
+            self._client.hset(keyspace.api_key_uses(), key_id, time_ms_at(self._client, SHARED_ROOT))
+
+
+def _new(
+    plugin: str, scopes: frozenset[str], origins: frozenset[str], name: str, now_ms: int, expires_at_ms: int | None
+) -> tuple[str, KeyRecord]:
+    key_id, secret = secrets.token_hex(8), "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_CHARS))
+    key = ApiKey(
+        key_id, plugin, scopes, origins, secret[-4:], now_ms, revoked=False, name=name, expires_at_ms=expires_at_ms
+    )
+    return f"whk_{key_id}_{secret}", KeyRecord(key, digest_of(secret), 0)
+
+
+def _entry(now_ms: int, act: Act, key: ApiKey, outcome: str, *references: str) -> AuditEntry:
+    return AuditEntry(now_ms, act, actor(), key.plugin, key.id, outcome=outcome, references=references)
+
+
+def _expired(key: ApiKey, now_ms: float) -> bool:
+    return key.expires_at_ms is not None and key.expires_at_ms <= now_ms
+
+
+def _used(record: KeyRecord, at_ms: bytes | None) -> KeyRecord:
+    return replace(record, key=replace(record.key, last_used_at_ms=int(at_ms))) if at_ms else record

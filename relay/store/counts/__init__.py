@@ -1,0 +1,1 @@
+"""What the store counts: calls by minute, day and lane."""

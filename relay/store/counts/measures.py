@@ -1,0 +1,258 @@
+"""Reads the counts of a plugin's invocations: by the minute, over a day, and in total.
+
+Scripts only write notes of what happens (``lua/include/tallies.lua``). Every read of the counts first counts the notes,
+so that the counts are exact; workers also count them from time to time, so that notes stay few.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.domain.invocation import FINAL, State
+from relay.store.counts.notes import HOUR_MS, MINUTE_MS, STEPS_A_DOUBLING, UNREGISTERED, amounts_of
+from relay.store.keys.keyspace import SINGLE, Keyspace
+from relay.store.partitions.plugins import plugins_in
+from relay.store.partitions.reachable import in_each
+from relay.store.scripting.scripts import Scripts
+from relay.store.server.clock import time_ms_at
+from relay.store.server.errors import store_errors
+from relay.store.server.locks import take_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import redis
+
+#: How far back, in milliseconds, the counts by the minute go.
+DAY_MS: Final = 24 * HOUR_MS
+#: Final states in the order in which they are shown.
+ENDS: Final = tuple(state for state in State if state in FINAL)
+_STEP: Final = "step:"
+#: How many notes are counted at a time.
+_NOTES: Final = 500
+#: How long, in milliseconds, one worker keeps the others from counting.
+_LOCK_MS: Final = 1_500
+#: How long, in seconds, the last batch that a worker added is remembered.
+_BATCH_KNOWN_S: Final = 3_600
+#: How long, in seconds, the counts of a minute or an hour are kept.
+_KEPT_S: Final = 26 * 3600
+_PIECE: Final = 2_000  # how many fields of a plugin's totals are read at a time
+
+
+def minutes_to(now_ms: int, since_ms: int) -> range:
+    """Return the numbers of the minutes from ``since_ms`` to the current one, but only those of the last day."""
+    last = now_ms // MINUTE_MS
+    return range(max(since_ms // MINUTE_MS, last - DAY_MS // MINUTE_MS + 1), last + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many invocations were accepted, how many reached each final state, and how many of these ended in error."""
+
+    accepted: int
+    final: Mapping[State, int]
+    errors: int
+
+
+NOTHING_COUNTED: Final = Counts(0, dict.fromkeys(ENDS, 0), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """The counts of one minute; percentiles are milliseconds from acceptance to end, None if nothing ended."""
+
+    start_ms: int
+    counts: Counts
+    p50_ms: int | None
+    p95_ms: int | None
+    p99_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sweeps:
+    """How many sweeps there were, and how many ids they published again."""
+
+    sweeps: int
+    published: int
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The counts of every webhook since a whole hour, about a day ago."""
+
+    since_ms: int
+    by_webhook: Mapping[str, Counts]
+
+
+class Measures:
+    """Counts what the scripts noted. Every method raises `Unavailable` while the server is away."""
+
+    def __init__(self, client: redis.Redis, keys: Keyspace = SINGLE) -> None:
+        self._keys = keys
+        self._client: Any = client
+        self._scripts = Scripts(client)
+
+    def count(self, plugin: str) -> None:
+        """Count all notes of a plugin."""
+        while self._count_some(plugin) == _NOTES:
+            pass
+
+    def count_everything(self) -> None:
+        """Count the notes of every plugin, except in partitions where another process is counting."""
+        in_each(self._keys, self._count_partition)
+
+    def _count_partition(self, number: int) -> None:
+        with store_errors():
+            if not take_lock(self._client, self._keys.counting_lock(number), "1", _LOCK_MS):
+                return
+            plugins = plugins_in(self._client, self._keys, number)
+            pipeline = self._client.pipeline(transaction=False)
+            for plugin in plugins:
+                pipeline.exists(self._keys.notes(plugin))
+            noted = pipeline.execute() if plugins else []
+        for plugin, has_notes in zip(plugins, noted, strict=True):
+            if has_notes:
+                self.count(plugin)
+
+    def _count_some(self, plugin: str) -> int:
+        """Count the oldest notes; return how many they were, even if another process counted them in the meantime."""
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=True)  # both reads see the same moment
+            pipeline.get(self._keys.counted(plugin))
+            pipeline.lrange(self._keys.notes(plugin), 0, _NOTES - 1)
+            before, notes = pipeline.execute()
+        if not notes:
+            return 0
+        args: list[Any] = [plugin, int(before or 0), len(notes), _KEPT_S]
+        for place, amounts in amounts_of(notes).items():
+            args += [*place, len(amounts)]
+            for field, amount in amounts.items():
+                args += [field, amount]
+        self._scripts.run("count_notes", args, self._keys.root(plugin))
+        return len(notes)
+
+    def minutes(self, plugin: str, since_ms: int | None = None, webhook_id: str = "") -> list[Minute]:
+        """Return every minute from ``since_ms`` (by default an hour ago) to the current one, at most a day's.
+
+        Counts one webhook, or all of them if ``webhook_id`` is empty.
+        """
+        self.count(plugin)
+        now_ms = self._now_ms(plugin)
+        numbers = minutes_to(now_ms, now_ms - HOUR_MS if since_ms is None else since_ms)
+        pipeline = self._client.pipeline(transaction=False)
+        for number in numbers:
+            pipeline.hgetall(self._keys.minute(plugin, number, webhook_id))
+        with store_errors():
+            found = pipeline.execute()
+        return [_minute(number * MINUTE_MS, fields) for number, fields in zip(numbers, found, strict=True)]
+
+    def recent(self, plugin: str, minutes: int) -> dict[str, Counts]:
+        """Return the counts of the last minutes for each webhook that had an error in this hour or the one before."""
+        self.count(plugin)
+        now_ms = self._now_ms(plugin)
+        pipeline = self._client.pipeline(transaction=False)
+        for hour in (now_ms // HOUR_MS - 1, now_ms // HOUR_MS):
+            pipeline.hkeys(self._keys.hour(plugin, hour))
+        with store_errors():
+            fields = {field.decode() for found in pipeline.execute() for field in found}
+        webhooks = sorted(field.removesuffix(":errors") for field in fields if field.endswith(":errors"))
+        numbers = range(now_ms // MINUTE_MS - minutes + 1, now_ms // MINUTE_MS + 1)
+        for webhook in webhooks:
+            for number in numbers:
+                pipeline.hgetall(self._keys.minute(plugin, number, webhook))
+        with store_errors():
+            rows = pipeline.execute() if webhooks else []
+        counted: dict[str, Counts] = {}
+        for index, webhook in enumerate(webhooks):
+            names: Counter[str] = Counter()
+            for row in rows[index * minutes : (index + 1) * minutes]:
+                names.update({name.decode(): int(count) for name, count in row.items()})
+            counted[webhook] = _counts(names)
+        return counted
+
+    def day(self, plugin: str) -> Day:
+        """Return the counts of each webhook in the current hour and the 24 hours before it."""
+        self.count(plugin)
+        last = self._now_ms(plugin) // HOUR_MS
+        hours = range(last - 24, last + 1)
+        pipeline = self._client.pipeline(transaction=False)
+        for hour in hours:
+            pipeline.hgetall(self._keys.hour(plugin, hour))
+        with store_errors():
+            found = pipeline.execute()
+        by_webhook: dict[str, Counter[str]] = {}
+        for fields in found:
+            for field, count in fields.items():
+                webhook, _, name = field.decode().partition(":")
+                by_webhook.setdefault(webhook, Counter())[name] += int(count)
+        counted = {webhook: _counts(names) for webhook, names in by_webhook.items()}
+        return Day(hours.start * HOUR_MS, counted)
+
+    def totals(self, plugin: str) -> dict[tuple[str, str], int]:
+        """Return all counts of a plugin since its beginning, by webhook and name (``relay.store.counts.notes``).
+
+        The webhook is empty for names that callers used and nobody has registered.
+        """
+        self.count(plugin)
+        with store_errors():
+            found = dict(self._client.hscan_iter(self._keys.totals(plugin), count=_PIECE))
+        totals: dict[tuple[str, str], int] = {}
+        for field, count in found.items():
+            webhook, _, name = field.decode().partition(":")
+            totals["" if webhook == UNREGISTERED else webhook, name] = int(count)
+        return totals
+
+    def add(self, plugin: str, process: str, batch: str, amounts: Mapping[str, int]) -> None:
+        """Add the amounts that a worker has gathered to a plugin's totals; a repeated batch is added only once."""
+        pairs = [item for pair in amounts.items() for item in pair]
+        self._scripts.run("add_gathered", [plugin, process, batch, _BATCH_KNOWN_S, *pairs], self._keys.root(plugin))
+
+    def name_webhooks(self, order: Sequence[str], *, at_most: int) -> frozenset[str]:
+        """Return which of these webhooks (``plugin/webhook``) metrics name individually.
+
+        A webhook that was named once stays named; free places are given out in this order.
+        """
+        found = self._scripts.run("name_webhooks", [at_most, *order])
+        return frozenset(name.decode() for name in found)
+
+    def sweeps(self) -> Sweeps:
+        """Return the numbers of sweeps, and of ids published by them, over all workers."""
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for number in range(self._keys.partitions):
+                pipeline.hmget(self._keys.sweeps(number), "sweeps", "published")
+            found = pipeline.execute()
+        return Sweeps(sum(int(sweeps or 0) for sweeps, _ in found), sum(int(published or 0) for _, published in found))
+
+    def _now_ms(self, plugin: str) -> int:
+        with store_errors():
+            return time_ms_at(self._client, self._keys.root(plugin))
+
+
+def _minute(start_ms: int, fields: Mapping[bytes, bytes]) -> Minute:
+    names = Counter({name.decode(): int(count) for name, count in fields.items()})
+    steps = sorted((int(name.removeprefix(_STEP)), count) for name, count in names.items() if name.startswith(_STEP))
+    p50, p95, p99 = (percentile_ms(steps, share) for share in (0.50, 0.95, 0.99))
+    return Minute(start_ms, _counts(names), p50, p95, p99)
+
+
+def _counts(names: Counter[str]) -> Counts:
+    return Counts(names["accepted"], {state: names[state] for state in ENDS}, names["errors"])
+
+
+def percentile_ms(steps: list[tuple[int, int]], share: float) -> int | None:
+    """Return a percentile of a histogram, ``(step, count)`` in order with four steps per doubling; at most 19% off."""
+    total = sum(count for _, count in steps)
+    rank, seen = share * total, 0
+    for step, count in steps:
+        if seen + count >= rank:
+            low, high = _limit_ms(step - 1) if step else 0.0, _limit_ms(step)
+            return round(low + (high - low) * (rank - seen) / count)
+        seen += count
+    return None
+
+
+def _limit_ms(step: int) -> float:
+    return float(2 ** (step / STEPS_A_DOUBLING))

@@ -1,0 +1,1 @@
+"""Whether servers and workers are well, and the alerts that tell operators."""

@@ -1,0 +1,190 @@
+"""Reads the health of the store, server by server, for readiness and for ``relay doctor``."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from relay.errors import StoreFault, Unavailable
+from relay.store.health.server import ServerHealth, failed_writes, read_server
+from relay.store.health.workers import LiveWorker, live_workers
+from relay.store.keys import keyspace
+from relay.store.keys.keyspace import SINGLE, Keyspace
+from relay.store.keys.names import SHARED_ROOT
+from relay.store.partitions.plugins import plugins_of
+from relay.store.server.clock import ClockJump, time_ms_of
+from relay.store.server.connection import client_of, servers_of
+from relay.store.server.errors import store_errors
+from relay.store.server.replicas import primaries_of, primary_of
+from relay.text.server_addresses import is_cluster, places_in, read_address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_TIMEOUT_S: Final = 3.0
+_ANSWER_TIMEOUT_S: Final = 1.0
+#: How old, in seconds, readiness's view of the server's settings may be.
+_WARNINGS_AGE_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoreHealth:
+    """The health of the store at one moment: of each server, and what all servers hold together.
+
+    ``away`` names the servers that did not answer. ``rest`` says why the data that they hold together could not be
+    read; None if it was read.
+    """
+
+    servers: tuple[ServerHealth, ...]
+    away: tuple[str, ...] = ()
+    workers: tuple[LiveWorker, ...] = ()
+    plugins: tuple[str, ...] = ()
+    clock_jump: ClockJump | None = None  # within the last hour
+    rest: Unavailable | None = None
+
+
+class ServerWarnings:
+    """Server settings that break a promise of the relay, read every ten seconds at most. Safe for threads."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client: Any = client
+        self._known: tuple[float, tuple[str, ...]] = (-_WARNINGS_AGE_S, ())
+
+    def now(self) -> tuple[str, ...]:
+        """Return the warnings, one sentence each. Raises `Unavailable` while the server is away."""
+        looked_at_s, warnings = self._known
+        if time.monotonic() - looked_at_s >= _WARNINGS_AGE_S:
+            warnings = tuple(self._look())
+            self._known = (time.monotonic(), warnings)
+        return warnings
+
+    def _look(self) -> Iterator[str]:
+        try:
+            with store_errors():
+                servers = [(each.info("persistence"), each.info("memory")) for each in primaries_of(self._client)]
+                jump = self._client.get(keyspace.clock_jump())
+        except StoreFault:  # some hosted servers forbid these commands
+            return
+        except Unavailable as error:
+            if isinstance(error.__cause__, redis.exceptions.NoPermissionError):  # as do these
+                return
+            raise
+        for persistence, memory in servers:
+            yield from _warnings_of(persistence, memory)
+        if jump is not None:
+            yield f"{_jump_from(jump).sentence.capitalize()}: leases may have ended early, or may last longer."
+
+
+def _warnings_of(persistence: Mapping[str, Any], memory: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each thing that may be wrong with one server."""
+    if not persistence.get("aof_enabled"):
+        yield "The append-only file is off: a killed server loses accepted triggers."
+    elif persistence.get("aof_last_write_status", "ok") != "ok":
+        yield "The last write to the append-only file failed."
+    if memory.get("maxmemory_policy", "noeviction") != "noeviction":
+        yield "The eviction policy is not noeviction: a full server forgets records."
+    for what in failed_writes(persistence):
+        yield f"The server's last {what} failed."
+
+
+def answers(url: str) -> bool:
+    """Return whether the server can be used now: it answers, knows the password and has loaded its data."""
+    with _client(url, _ANSWER_TIMEOUT_S) as client:
+        try:
+            return bool(client.ping())
+        except Exception:  # noqa: BLE001 - whatever went wrong, it cannot be used
+            return False
+
+
+def read_health(url: str, admin_url: str | None = None, keys: Keyspace = SINGLE) -> StoreHealth:
+    """Read the health of every server; use ``admin_url``, if given, for what only an administrator may read.
+
+    Raises:
+        Unavailable: no server answers; the message says why, without the address.
+    """
+    servers, away, last = [], [], Unavailable()
+    with _without_addresses(), _client(url) as client:
+        for name, own in servers_of(client, url).items():
+            try:
+                with _without_addresses():
+                    servers.append(_health_of(name, own, admin_url))
+            except Unavailable as error:
+                away.append(name)
+                last = error
+        if not servers:
+            raise last
+        known = tuple(servers)
+        try:
+            with _without_addresses():
+                return replace(_rest(client, keys), servers=known, away=tuple(away))
+        except Unavailable as error:
+            return StoreHealth(known, tuple(away), rest=error)
+
+
+def read_workers(url: str) -> tuple[LiveWorker, ...]:
+    """Read which workers are alive. Raises `Unavailable` as `read_health` does."""
+    with _without_addresses(), _client(url) as client:
+        return _workers(client)
+
+
+@contextmanager
+def _without_addresses() -> Iterator[None]:
+    """Turn errors into `Unavailable` with a message that says why, and quotes no address."""
+    try:
+        yield
+    except Unavailable as error:
+        raise error from None
+    except redis.AuthenticationError:
+        raise Unavailable("Redis refuses the password of RELAY_REDIS_URL.") from None
+    except redis.BusyLoadingError:
+        raise Unavailable("Redis is still loading its data.") from None
+    except redis.TimeoutError:
+        raise Unavailable("Redis did not answer in time.") from None
+    except Exception:  # noqa: BLE001 - its text may quote the address
+        raise Unavailable("Redis cannot be reached, or refuses to answer.") from None
+
+
+def _health_of(name: str, url: str, admin_url: str | None) -> ServerHealth:
+    admin_url = url if admin_url is None else _same_server(url, admin_url)
+    with _client(url) as client, _client(admin_url) as administrator:
+        return read_server(name, client, administrator)
+
+
+def _same_server(url: str, admin_url: str) -> str:
+    """Return the administrator's address of the server at ``url``, if ``admin_url`` names a cluster."""
+    if not is_cluster(admin_url):
+        return admin_url
+    ((host, port),) = places_in(url)
+    return read_address(admin_url).of_one(str(host), int(port or 0))
+
+
+def _client(url: str, timeout_s: float = _TIMEOUT_S) -> redis.Redis:
+    return client_of(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0))
+
+
+def _rest(client: redis.Redis, keys: Keyspace) -> StoreHealth:
+    """Read what the servers hold together: the workers, the plugins and the last jump of the clock."""
+    jump = cast("bytes | None", client.get(keyspace.clock_jump()))
+    return StoreHealth(
+        (),
+        workers=_workers(client),
+        clock_jump=None if jump is None else _jump_from(jump),
+        plugins=tuple(plugins_of(client, keys)),
+    )
+
+
+def _workers(client: redis.Redis) -> tuple[LiveWorker, ...]:
+    beats = cast("list[tuple[bytes, float]]", client.zrange(keyspace.workers(), 0, -1, withscores=True))
+    lanes = cast("dict[bytes, bytes]", client.hgetall(keyspace.worker_lanes()))
+    now_ms = time_ms_of(primary_of(client, SHARED_ROOT))
+    return tuple(sorted(live_workers(beats, lanes, now_ms), key=lambda worker: worker.name))
+
+
+def _jump_from(text: bytes) -> ClockJump:
+    return ClockJump.from_text(text.decode())

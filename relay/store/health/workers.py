@@ -1,0 +1,93 @@
+"""Keeps which worker processes are alive and which lanes they serve; each sends a heartbeat about once a second."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.store.keys import keyspace
+from relay.store.keys.names import SHARED_ROOT
+from relay.store.scripting.scripts import Scripts
+from relay.store.server.clock import TOLD_MS, add_time, time_ms_from
+from relay.store.server.errors import store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    import redis
+
+    from relay.store.server.clock import ClockJump
+
+#: After this many milliseconds without a heartbeat a worker counts as gone.
+SILENCE_MS: Final = 4_000
+#: After this many milliseconds without a heartbeat a worker is deleted from the list.
+FORGET_MS: Final = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class LiveWorker:
+    """A worker process with a recent heartbeat."""
+
+    name: str
+    lanes: frozenset[str]
+    silent_ms: int
+
+
+class Workers:
+    """Heartbeats of workers. Every method raises `Unavailable` while the server is away."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client: Any = client
+        self._scripts = Scripts(client)
+        self.number_alive = 1  # how many workers are alive, as of the last beat of this process
+
+    def beat(self, worker: str, lanes: Collection[str]) -> int:
+        """Send the heartbeat of a worker that serves these lanes; return the server's time, in milliseconds."""
+        now_ms, self.number_alive = self._scripts.run("beat", [worker, ",".join(sorted(lanes)), FORGET_MS, SILENCE_MS])
+        return int(now_ms)
+
+    def note_jump(self, jump: ClockJump) -> None:
+        """Record that the server's clock has jumped; the record lasts for `TOLD_MS`."""
+        with store_errors():
+            self._client.set(keyspace.clock_jump(), jump.to_text(), px=TOLD_MS)
+
+    def count_dropped(self, by_lane: Mapping[str, int]) -> None:
+        """Count things on lanes that were not messages."""
+        pipeline = self._client.pipeline(transaction=True)
+        for lane, count in by_lane.items():
+            pipeline.hincrby(keyspace.dropped_messages(), lane, count)
+        with store_errors():
+            pipeline.execute()
+
+    def dropped_messages(self) -> dict[str, int]:
+        """Return how many things on each lane were not messages, since the server's data began."""
+        with store_errors():
+            found = self._client.hgetall(keyspace.dropped_messages())
+        return {lane.decode(): int(count) for lane, count in found.items()}
+
+    def alive(self) -> list[LiveWorker]:
+        """List the workers that sent a heartbeat within `SILENCE_MS`, by name."""
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.zrange(keyspace.workers(), 0, -1, withscores=True)
+        pipeline.hgetall(keyspace.worker_lanes())
+        with store_errors():
+            add_time(pipeline, self._client, SHARED_ROOT)
+            beats, lanes, time = pipeline.execute()
+        return sorted(live_workers(beats, lanes, time_ms_from(time)), key=lambda worker: worker.name)
+
+
+def live_workers(
+    beats: Iterable[tuple[bytes, float]], lanes: Mapping[bytes, bytes], now_ms: float
+) -> Iterable[LiveWorker]:
+    """Yield the workers whose heartbeat is at most `SILENCE_MS` old; one from further ahead was before a jump."""
+    for name, at_ms in beats:
+        silent_ms = int(now_ms - at_ms)
+        if abs(silent_ms) <= SILENCE_MS:
+            served = lanes.get(name, b"").decode()
+            yield LiveWorker(name.decode(), frozenset(filter(None, served.split(","))), max(0, silent_ms))
+
+
+def workers_by_lane(workers: Iterable[LiveWorker], lanes: Iterable[str]) -> dict[str, int]:
+    """Count the workers that serve each of these lanes."""
+    alive = list(workers)
+    return {lane: sum(lane in worker.lanes for worker in alive) for lane in lanes}

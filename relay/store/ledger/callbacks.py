@@ -1,0 +1,64 @@
+"""Keeps the list of ended calls whose callbacks have not been told yet."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from relay.domain.invocation import is_error
+from relay.store.keys.keyspace import SINGLE, Keyspace
+from relay.store.keys.names import partition_root
+from relay.store.partitions.reachable import in_each
+from relay.store.scripting.scripts import Scripts
+from relay.store.server.errors import store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import redis
+
+#: How long, in milliseconds, the ends that one worker took are not given to another.
+HOLD_MS: Final = 10_000
+
+
+class End(NamedTuple):
+    """How a call ended, and which webhook is to be told."""
+
+    reference_id: str
+    plugin: str
+    callback: str
+    status: int
+    error: bool
+    finished_at_ms: int
+    webhook_id: str
+    revision: int
+
+
+class Callbacks:
+    """Ends that callbacks are to be told of. Every method raises `Unavailable` while the server is away."""
+
+    def __init__(self, client: redis.Redis, keys: Keyspace = SINGLE) -> None:
+        self._keys = keys
+        self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
+        self._scripts = Scripts(client)
+
+    def take(self, limit: int) -> list[End]:
+        """Return up to ``limit`` ends per partition; each is returned again after `HOLD_MS` unless it is deleted."""
+        args = [HOLD_MS, limit]
+        rows = in_each(self._keys, lambda number: self._scripts.run("callbacks", args, partition_root(number)))
+        return [_end_from(row) for row in chain.from_iterable(rows)]
+
+    def delete(self, reference_ids: Sequence[str]) -> None:
+        """Delete ends: their callbacks were told, or are not to be told."""
+        if reference_ids:
+            pipeline = self._client.pipeline(transaction=False)
+            for part in self._keys.spread(reference_ids, self._keys.root_of_ref):
+                pipeline.zrem(self._keys.callbacks(self._keys.partition_of_ref(part.items[0])), *part.items)
+            with store_errors():
+                pipeline.execute()
+
+
+def _end_from(row: Sequence[bytes]) -> End:
+    ref, plugin, callback, state, status, error, finished_at, webhook, revision = (each.decode() for each in row)
+    failed = is_error(state, error == "1" if error else None)
+    return End(ref, plugin, callback, int(status or 0), failed, int(finished_at), webhook, int(revision))

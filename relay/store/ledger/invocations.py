@@ -1,0 +1,326 @@
+"""The ledger of invocations: runs one script per transition, and reads records."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from relay.audit.actor import actor
+from relay.domain.invocation import IDEMPOTENCY_MS
+from relay.errors import Conflict, NotFound, RelayError
+from relay.store.keys.keyspace import SINGLE, Keyspace
+from relay.store.keys.names import key_in, partition_root
+from relay.store.ledger.acceptance import (
+    Accepted,
+    LaneMessage,
+    NewInvocation,
+    accepted_from,
+    group_args,
+)
+from relay.store.ledger.parked import ParkedCalls, some_webhooks
+from relay.store.ledger.reading import RecordReader
+from relay.store.ledger.transitions import (
+    Advanced,
+    CallRecord,
+    Claimed,
+    NextStep,
+    Ready,
+    Settled,
+    Settlement,
+    advanced_from,
+    advanced_together,
+    claimed_from,
+    claimed_together,
+    found_from,
+    next_step_args,
+    ready_from,
+    settle_args,
+    settled_from,
+    settled_together,
+)
+from relay.store.ledger.waiting import WaitingCalls, to_publish
+from relay.store.partitions.plugins import plugins_in
+from relay.store.partitions.reachable import in_each
+from relay.store.scripting.scripts import Scripts
+from relay.store.server.clock import time_ms_at
+from relay.store.server.errors import store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import redis
+
+    from relay.domain.invocation import Invocation
+    from relay.store.ledger.limits import Limits
+
+#: How long, in milliseconds, a worker may have had a call in hand before a sweep checks whether it was lost.
+GRACE_MS: Final = 5_000
+#: How many `rejected` records are written per plugin and minute; more refusals are only counted.
+REFUSALS_A_MINUTE: Final = 600
+#: How many calls one run of a script goes through: the server does nothing else meanwhile.
+REVISITED: Final = 64
+#: How many step invocations one outermost chain may make.
+CHAIN_STEPS: Final = 1_000
+
+
+class InvocationStore(RecordReader):
+    """Records and their transitions. Every method raises `Unavailable` while the server is away."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        limits: Limits,
+        *,
+        lease_margin_ms: int,
+        operator: str = "",
+        keys: Keyspace = SINGLE,
+    ) -> None:
+        super().__init__(client, Scripts(client), keys, limits)
+        self.parked_calls = ParkedCalls(client, self._scripts, GRACE_MS, keys)
+        self.waiting = WaitingCalls(self._scripts, keys)
+        self._lease_margin_ms = lease_margin_ms
+        self._operator = operator
+
+    # -- transitions --------------------------------------------------------------------------------------------
+
+    def accept(
+        self, news: Sequence[NewInvocation], lanes: Sequence[LaneMessage]
+    ) -> tuple[list[Accepted], list[tuple[str, int]]]:
+        """Write a group of triggers to the store; once this returns, each accepted one is safe.
+
+        If the triggers belong to several partitions, all of them wait for all of these partitions.
+
+        Those of the named ``lanes`` then wait for a worker. Returns the answer to each trigger, and the lane and
+        partition of each message that remains to be published.
+        """
+        groups = self._keys.spread(news, lambda new: self._keys.root(new.plugin))
+        replies: dict[int, Accepted] = {}
+        left = []
+        for group in groups:
+            reply = self._scripts.run("accept", self._accept_args(group.items, lanes), group.root)
+            accepted, messages = self._accepted(group.items, reply)
+            replies |= zip(group.places, accepted, strict=True)
+            left += messages
+        return [replies[place] for place in range(len(news))], left
+
+    def accept_in_turn(
+        self, groups: Iterable[tuple[Sequence[NewInvocation], Sequence[LaneMessage]]]
+    ) -> Iterator[tuple[list[Accepted], list[tuple[str, int]]] | RelayError]:
+        """Accept groups in order, each of one partition; yield for each what `accept` returns or raises.
+
+        The next group is taken from ``groups`` while the server works on the one before.
+        """
+        sent: deque[Sequence[NewInvocation]] = deque()
+
+        def runs() -> Iterator[tuple[str, list[Any]]]:
+            for news, lanes in groups:
+                sent.append(news)
+                yield self._keys.root(news[0].plugin), self._accept_args(news, lanes)
+
+        for reply in self._scripts.run_in_turn("accept", runs()):
+            news = sent.popleft()
+            yield reply if isinstance(reply, RelayError) else self._accepted(news, reply)
+
+    def _accepted(
+        self, news: Sequence[NewInvocation], reply: list[Any]
+    ) -> tuple[list[Accepted], list[tuple[str, int]]]:
+        replies, messages = reply
+        return accepted_from(replies), to_publish(messages, self._keys.partition_of(news[0].plugin))
+
+    def _accept_args(self, news: Sequence[NewInvocation], lanes: Sequence[LaneMessage]) -> list[Any]:
+        limits = self._limits
+        args: list[Any] = [GRACE_MS, limits.max_pending, limits.max_pending_per_plugin, limits.max_pending_bytes]
+        args += [REFUSALS_A_MINUTE, *limits.retention_args, IDEMPOTENCY_MS]
+        # A group may hold triggers of several API keys, each named by its trigger; those of a command name its
+        # operator.
+        args += [limits.max_pending_bytes_per_plugin, self._operator]
+        return args + group_args(news, lanes, max_age_ms=limits.max_age_ms)
+
+    @property
+    def lease_margin_s(self) -> float:
+        """How many seconds longer than its timeout a call is leased."""
+        return self._lease_margin_ms / 1000
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether there are several partitions."""
+        return self._keys.partitions > 1
+
+    def partition_of(self, reference_id: str) -> int:
+        """Return the partition of an invocation."""
+        return self._keys.partition_of_ref(reference_id)
+
+    def partition_of_plugin(self, plugin: str) -> int:
+        """Return the partition of a plugin."""
+        return self._keys.partition_of(plugin)
+
+    def by_partition(self, reference_ids: Sequence[str]) -> list[Sequence[str]]:
+        """Split the ids by partition."""
+        return [each.items for each in self._keys.spread(reference_ids, lambda ref: str(self.partition_of(ref)))]
+
+    def read(self, reference_ids: Sequence[str]) -> list[CallRecord]:
+        """Read those of these invocations that are not final, with what is needed to prepare them. Changes nothing."""
+        groups = self._keys.spread(reference_ids, self._keys.root_of_ref)
+        return [
+            found
+            for group in groups
+            for found in found_from(group.items, self._scripts.run("read", group.items, group.root))
+        ]
+
+    def claim(
+        self, reference_ids: Sequence[str], claim_token: str, *, full: Sequence[str] = (), park: Sequence[str] = ()
+    ) -> Claimed:
+        """Claim calls, each with a lease of its timeout + margin from now; park others.
+
+        Parked are the ids in ``full``, whose webhook had no place when they were read, and those in ``park``, for which
+        this worker has no room.
+        """
+        every = [*reference_ids, *full, *park]
+        asked, read_full = len(reference_ids), len(reference_ids) + len(full)
+        claims = []
+        for group in self._keys.spread(every, self._keys.root_of_ref):
+            taken = sum(place < asked for place in group.places)
+            args = [claim_token, self._lease_margin_ms, GRACE_MS, *self._limits.retention_args]
+            args += [taken, sum(asked <= place < read_full for place in group.places), *group.items]
+            claims.append(claimed_from(group.items, self._scripts.run("claim", args, group.root)))
+        return claims[0] if len(claims) == 1 else claimed_together(claims)
+
+    def settle(self, settlements: Sequence[Settlement]) -> Settled:
+        """Record the outcomes of attempts."""
+        groups = self._keys.spread(settlements, lambda each: self._keys.root_of_ref(each.reference_id))
+        settled = [self._settle(group.root, group.items) for group in groups]
+        if len(settled) == 1:
+            return settled[0]
+        return settled_together(settled, [place for group in groups for place in group.places])
+
+    def _settle(self, root: str, settlements: Sequence[Settlement]) -> Settled:
+        args: list[Any] = [GRACE_MS, *self._limits.retention_args, len(settlements)]
+        for settlement in settlements:
+            args.extend(settle_args(settlement))
+        return settled_from(self._scripts.run("settle", args, root))
+
+    def release(self, reference_ids: Sequence[str], claim_token: str) -> Ready:
+        """Give claimed calls back that have not been sent; return them, and the calls that their freed places wake."""
+        ready: Ready = ()
+        for group in self._keys.spread(reference_ids, self._keys.root_of_ref):
+            args = [claim_token, GRACE_MS, *group.items]
+            ready += ready_from(self._scripts.run("release", args, group.root))
+        return ready
+
+    def advance(self, steps: Sequence[NextStep]) -> Advanced:
+        """Create the next steps of chains, and let the chains wait for them."""
+        groups = self._keys.spread(steps, lambda each: self._keys.root_of_ref(each.parent))
+        advanced = [self._advance(group.root, group.items) for group in groups]
+        if len(advanced) == 1:
+            return advanced[0]
+        return advanced_together(advanced, [place for group in groups for place in group.places])
+
+    def _advance(self, root: str, steps: Sequence[NextStep]) -> Advanced:
+        args: list[Any] = [GRACE_MS, *self._limits.retention_args, CHAIN_STEPS, len(steps)]
+        for each in steps:
+            args.extend(next_step_args(each, self._limits.max_age_ms))
+        return advanced_from(self._scripts.run("advance", args, root))
+
+    def cancel(self, reference_id: str, *, plugin: str | None = None) -> Ready:
+        """Cancel an invocation that no worker has claimed; return what may be run now (the parent whose step it was).
+
+        Raises:
+            NotFound: there is no such record, or none of that plugin.
+            Conflict: the invocation is being sent, or final.
+        """
+        args = [GRACE_MS, *self._limits.retention_args, plugin or "", reference_id, actor()]
+        verdict, state, ready = self._scripts.run("cancel", args, self._keys.root_of_ref(reference_id))
+        if verdict == b"unknown":
+            raise NotFound
+        if verdict == b"refused":
+            raise Conflict(f"The invocation is {state.decode()}: it cannot be cancelled.", reference_id=reference_id)
+        return ready_from(ready)
+
+    def sweep(self, *, limit: int) -> Ready:
+        """Take up to ``limit`` due alarms per partition; return the calls that may be run."""
+        return sum(
+            (ready_from(reply) for reply in self._in_each("sweep", [GRACE_MS, limit, self._lease_margin_ms])), ()
+        )
+
+    def expire(self, *, limit: int, webhooks: int = 64) -> tuple[int, bool, Ready]:
+        """End up to ``limit`` calls per partition past their age or deadline, shared among ``webhooks`` webhooks.
+
+        Returns how many ended, whether more are waiting to be ended, and what may be run now.
+        """
+        args = [uuid4().hex, self._lease_margin_ms, GRACE_MS, *self._limits.retention_args, limit, webhooks]
+
+        def end(number: int) -> Any:
+            if self._scripts.waits and not self._has_aged(number):
+                return 0, b"", ()  # the script would wait for replicas, also with nothing to do
+            return self._scripts.run("expire", args, partition_root(number))
+
+        replies = in_each(self._keys, end)
+        ready: Ready = sum((ready_from(each[2]) for each in replies), ())
+        return sum(int(each[0]) for each in replies), any(each[1] for each in replies), ready
+
+    def _has_aged(self, number: int) -> bool:
+        """Return whether a call of a partition may have to end now."""
+        root = partition_root(number)
+        with store_errors():
+            first = self._client.zrange(key_in(root, "ages"), 0, 0, withscores=True)
+            return bool(first) and first[0][1] <= time_ms_at(self._client, root)
+
+    def revisits(self, *, limit: int) -> list[tuple[str, str]]:
+        """Return some of the webhooks, as plugin and webhook id, whose waiting calls have to be gone through."""
+        return some_webhooks(self._client, self._keys, self._keys.revisits, limit)
+
+    def revisit(self, plugin: str, webhook_id: str) -> Iterator[Ready]:
+        """Go through a webhook's waiting calls: end those of removed revisions, make those ready that may be sent now.
+
+        Yields pages of what may be run, for the caller to publish. If the caller stops early, a sweep does the rest.
+        """
+        cursor = "0"
+        while True:
+            args = [uuid4().hex, self._lease_margin_ms, GRACE_MS, *self._limits.retention_args, plugin, webhook_id]
+            next_cursor, ready = self._scripts.run("revisit", [*args, cursor, REVISITED], self._keys.root(plugin))
+            yield ready_from(ready)
+            cursor = next_cursor.decode()
+            if cursor == "0":
+                return
+
+    def prune(self, *, limit: int) -> int:
+        """Delete up to ``limit`` records and replay jobs per partition whose retention has passed; return how many."""
+        return sum(int(count) for count in self._in_each("prune", [limit]))
+
+    def drop_contents(self, *, limit: int) -> int:
+        """Drop the oldest contents of plugins that keep too many bytes, examining ``limit`` records of each at most.
+
+        Returns how many records lost their contents.
+        """
+        most = self._limits.max_kept_bytes_per_plugin
+
+        def drop(number: int) -> int:
+            with store_errors():
+                plugins = plugins_in(self._client, self._keys, number)
+                pipeline = self._client.pipeline(transaction=False)
+                for plugin in plugins:
+                    pipeline.hget(self._keys.plugin_bytes(plugin), "kept")
+                kept = pipeline.execute() if plugins else []
+            over = [plugin for plugin, size in zip(plugins, kept, strict=True) if int(size or 0) > most]
+            root = partition_root(number)
+            runs = (self._scripts.run("drop_contents", [plugin, most, limit], root) for plugin in over)
+            return sum(int(dropped) for dropped, _ in runs)
+
+        return sum(in_each(self._keys, drop))
+
+    def _in_each(self, script: str, args: Sequence[Any]) -> list[Any]:
+        """Run a script in every partition that can be reached; raise `Unavailable` if none can."""
+        return in_each(self._keys, lambda number: self._scripts.run(script, args, partition_root(number)))
+
+    def forget(self, plugin: str, reference_id: str) -> Invocation:
+        """Destroy the payload and result of an invocation, and of a chain's steps; the rest of the record stays.
+
+        Raises:
+            NotFound, Expired: as `get` raises them.
+            Conflict: it is not final, or one of its steps is not.
+        """
+        self.get(plugin, reference_id)
+        if self._scripts.run("forget", [reference_id, actor()], self._keys.root_of_ref(reference_id)) == b"unfinished":
+            raise Conflict("The invocation is not final: it cannot be forgotten.", reference_id=reference_id)
+        return self.get(plugin, reference_id)

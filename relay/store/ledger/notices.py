@@ -1,0 +1,172 @@
+"""Notices: the ends of invocations, published to the API processes whose callers wait for them.
+
+A message on a process's channel holds any number of entries. Each is ``reference-id state outcome status error size``,
+a line feed, and ``size`` bytes of sealed result. ``-`` stands for a missing value. Size -1 means that the result is too
+large for a notice and has to be read from the store.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
+
+from relay.domain.invocation import Outcome, State
+from relay.errors import Unavailable
+from relay.process.loops import Failures
+from relay.store.keys import keyspace
+from relay.store.keys.keyspace import SINGLE, Keyspace
+from relay.store.scripting.scripts import Scripts
+from relay.store.server.errors import is_ours
+from relay.store.server.replicas import primaries_of, refresh_primaries
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator, Sequence
+
+    import redis
+
+_POLL_S: Final = 1.0  # how soon a stop is noticed
+_PING_AFTER_S: Final = 5.0  # after this much silence the connection is probed with a ping
+_SILENCE_S: Final = 10.0  # after this much silence the connection is given up
+_PAUSE_FIRST_S: Final = 0.05
+_PAUSE_MAXIMUM_S: Final = 1.0
+#: How soon a partition that does not confirm is asked again: each time may hold up the others' notices for a second.
+_CONFIRM_AGAIN_S: Final = 5.0
+_MOST_UNCONFIRMED: Final = 10_000  # of one partition; callers whose notice is gone find the end by themselves, later
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """The end of an invocation. ``sealed`` is the result's data; None if there is none, or if it is ``in_store``."""
+
+    reference_id: str
+    state: State
+    outcome: Outcome | None
+    status: int | None
+    error: bool | None
+    sealed: bytes | None = field(default=None, repr=False)
+    in_store: bool = False  # the result is too large for a notice: read it from the store
+
+
+def read_notices(message: bytes) -> Iterator[Notice]:
+    """Yield the entries of one message. Raises ``ValueError`` for a message that no script of ours wrote."""
+    at = 0
+    while at < len(message):
+        line_end = message.index(b"\n", at)
+        ref, state, outcome, status, error, size = message[at:line_end].decode().split(" ")
+        at = line_end + 1 + max(0, int(size))
+        yield Notice(
+            reference_id=ref,
+            state=State(state),
+            outcome=None if outcome == "-" else Outcome(outcome),
+            status=None if status == "-" else int(status),
+            error=None if error == "-" else error == "1",
+            sealed=message[line_end + 1 : at] or None,
+            in_store=size == "-1",
+        )
+
+
+def _unchanged(message: Any) -> Any:
+    """Return the message unchanged; redis-py's own handler formats every message for its log."""
+    return message
+
+
+class Subscription:
+    """One API process's channel; ``run`` reads it for as long as the process lives."""
+
+    def __init__(self, client: redis.Redis, process: str, keys: Keyspace = SINGLE) -> None:
+        self._client: Any = client
+        self._scripts = Scripts(client)
+        self._keys = keys
+        self._unconfirmed: dict[str, list[Notice]] = {}  # by root
+        self._confirm_at_s = 0.0  # when to ask for these again
+        self.process = process
+        self._channel = keyspace.notice(process)
+        self._number = crc32(process.encode())  # processes spread over the servers of a cluster
+
+    def run(self, deliver: Callable[[Notice], None], renew: Callable[[], None], stop: threading.Event) -> None:
+        """Pass every notice to ``deliver`` until ``stop`` is set; continue after restarts of the server.
+
+        ``renew`` is called after every subscription, also the first. Notices that were published before it are lost, so
+        the waiters have to find out from the store whether their calls have ended.
+        """
+        pause_s = _PAUSE_FIRST_S
+        failures = Failures("notices")
+        while not stop.is_set():
+            try:
+                for notice in self._listen(renew, stop):
+                    pause_s = _PAUSE_FIRST_S
+                    failures.succeeded()
+                    deliver(notice)
+                failures.succeeded()
+            except Exception as error:  # noqa: BLE001 - nothing else tells the waiters, so no error may end this
+                failures.note(error if is_ours(error) else Unavailable())
+                stop.wait(pause_s)
+                pause_s = min(2 * pause_s, _PAUSE_MAXIMUM_S)
+
+    def _confirmed(self, notices: list[Notice]) -> list[Notice]:
+        """Return the notices of ends that enough replicas have, so that a failover cannot undo them.
+
+        The others of a partition that does not confirm are kept, and are asked for again later: its callers wait
+        longer, those of other partitions hardly at all.
+        """
+        if not self._scripts.waits:
+            return notices
+        confirmed = []
+        for group in self._keys.spread(notices, lambda notice: self._keys.root_of_ref(notice.reference_id)):
+            if group.root in self._unconfirmed:
+                self._keep(group.root, group.items)
+            else:
+                confirmed += self._ended(group.root, group.items)
+        return confirmed
+
+    def _confirmed_since(self) -> Iterator[Notice]:
+        """Ask again, every few seconds, for the notices that were not confirmed; yield those that are now."""
+        if self._unconfirmed and time.monotonic() >= self._confirm_at_s:
+            kept, self._unconfirmed = self._unconfirmed, {}
+            for root, notices in kept.items():
+                yield from self._ended(root, notices)
+
+    def _ended(self, root: str, notices: Sequence[Notice]) -> list[Notice]:
+        """Return the notices whose end is on the present primary and on enough replicas; keep all if it is away."""
+        try:
+            ended = self._scripts.run("ended", [notice.reference_id for notice in notices], root)
+        except Unavailable:
+            self._keep(root, notices)
+            self._confirm_at_s = time.monotonic() + _CONFIRM_AGAIN_S
+            return []
+        return [notice for notice, is_final in zip(notices, ended, strict=True) if is_final]
+
+    def _keep(self, root: str, notices: Sequence[Notice]) -> None:
+        """Keep notices for later, without their results, which are in the store; the oldest give way to new ones."""
+        slim = [replace(each, sealed=None, in_store=each.in_store or each.sealed is not None) for each in notices]
+        self._unconfirmed[root] = [*self._unconfirmed.get(root, ()), *slim][-_MOST_UNCONFIRMED:]
+
+    def _next_server(self) -> Any:
+        """Return a client of the next server of a cluster: each has every notice, and the last one may be silent."""
+        self._number += 1
+        refresh_primaries(self._client, at_most_once_in_s=_PAUSE_MAXIMUM_S)
+        servers = primaries_of(self._client)
+        return servers[self._number % len(servers)]
+
+    def _listen(self, renew: Callable[[], None], stop: threading.Event) -> Iterator[Notice]:
+        with self._next_server().pubsub(push_handler_func=_unchanged) as pubsub:
+            pubsub.subscribe(self._channel)
+            heard_at_s, asked = time.monotonic(), False
+            while not stop.is_set():
+                message = pubsub.get_message(timeout=_POLL_S)
+                now_s = time.monotonic()
+                yield from self._confirmed_since()
+                if message is not None:
+                    heard_at_s, asked = now_s, False
+                    if message["type"] == "subscribe":  # the first one, or redis-py has reconnected by itself
+                        renew()
+                    elif message["type"] == "message":
+                        yield from self._confirmed(list(read_notices(message["data"])))
+                elif now_s - heard_at_s >= _SILENCE_S:
+                    return  # the connection is dead, although no error was reported
+                elif now_s - heard_at_s >= _PING_AFTER_S and not asked:
+                    pubsub.ping()
+                    asked = True

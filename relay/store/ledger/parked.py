@@ -1,0 +1,52 @@
+"""Finds and wakes parked calls, for a worker that has room for some."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from relay.store.ledger.transitions import Ready, ready_from
+from relay.store.partitions.reachable import in_each
+from relay.store.server.errors import store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import redis
+
+    from relay.store.keys.keyspace import Keyspace
+    from relay.store.scripting.scripts import Scripts
+
+
+class ParkedCalls:
+    """Parked calls: their webhook may not send now, or no worker has room.
+
+    Methods raise `Unavailable` while the server is away.
+    """
+
+    def __init__(self, client: redis.Redis, scripts: Scripts, grace_ms: int, keys: Keyspace) -> None:
+        self._keys = keys
+        self._client = client
+        self._scripts = scripts
+        self._grace_ms = grace_ms
+
+    def webhooks(self, *, limit: int) -> list[tuple[str, str]]:
+        """Return some of the webhooks that have parked calls, as plugin and webhook id."""
+        return some_webhooks(self._client, self._keys, self._keys.parked_webhooks, limit)
+
+    def wake(self, plugin: str, webhook_id: str, room: int, lanes: Iterable[str]) -> Ready:
+        """Wake up to ``room`` of a webhook's parked calls that may be sent now, for a worker of these lanes."""
+        args = [self._grace_ms, plugin, webhook_id, room, *lanes]
+        return ready_from(self._scripts.run("wake", args, self._keys.root(plugin)))
+
+
+def some_webhooks(client: Any, keys: Keyspace, key_of: Callable[[int], str], limit: int) -> list[tuple[str, str]]:
+    """Return some members of each partition's set of webhooks, as pairs of plugin and webhook id."""
+
+    def some(number: int) -> list[bytes]:
+        with store_errors():
+            found: list[bytes] = client.srandmember(key_of(number), limit)
+        return found
+
+    names = (name.decode().split("/") for name in chain.from_iterable(in_each(keys, some)))
+    return [(plugin, webhook) for plugin, webhook in names]

@@ -1,0 +1,96 @@
+"""Lets operators pause and resume a webhook, and read or close its circuit breaker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from relay.audit.actor import actor
+from relay.store.keys.keyspace import SINGLE, Keyspace
+from relay.store.ledger.invocations import GRACE_MS
+from relay.store.ledger.transitions import ready_from
+from relay.store.scripting.scripts import Scripts
+from relay.store.server.clock import time_ms_at, within_ms
+from relay.store.server.errors import store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import redis
+
+    from relay.store.ledger.invocations import InvocationStore
+    from relay.store.ledger.transitions import Ready
+
+Breaker = Literal["closed", "open", "half-open"]
+BREAKER_STATES: Final[tuple[Breaker, ...]] = get_args(Breaker)
+#: How many parked calls one run of a script makes ready.
+_PAGE: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """The state of a webhook's calls: whether it is paused, its breaker, and how many calls are parked and running."""
+
+    paused: bool
+    breaker: Breaker
+    failures: int  # in a row, in which the endpoint could not be contacted
+    open_until_ms: int | None  # by the server's clock
+    parked: int
+    running: int
+
+
+class Policies:
+    """Pauses and breakers. Every method raises `Unavailable` while the server is away."""
+
+    def __init__(self, client: redis.Redis, store: InvocationStore, keys: Keyspace = SINGLE) -> None:
+        self._keys = keys
+        self._client: Any = client
+        self._store = store
+        self._scripts = Scripts(client)
+
+    def pause(self, plugin: str, webhook_id: str) -> None:
+        """Pause a webhook: its calls are accepted and parked, but not sent."""
+        self._scripts.run("pause", [plugin, webhook_id, actor()], self._keys.root(plugin))
+
+    def resume(self, plugin: str, webhook_id: str) -> Iterator[Ready]:
+        """Resume a webhook; yield pages of parked calls that may be sent now, for the caller to publish."""
+        offset = 0
+        while True:
+            args = [plugin, webhook_id, GRACE_MS, offset, _PAGE, actor()]
+            page = ready_from(self._scripts.run("resume", args, self._keys.root(plugin)))
+            if page:
+                yield page
+            if len(page) < _PAGE:
+                return
+            offset += _PAGE
+
+    def close_breaker(self, plugin: str, webhook_id: str) -> Iterator[Ready]:
+        """Close a webhook's breaker; yield pages of the calls that it held back, for the caller to publish."""
+        self._scripts.run("close_breaker", [plugin, webhook_id, actor()], self._keys.root(plugin))
+        return self._store.revisit(plugin, webhook_id)
+
+    def traffic(self, plugin: str, webhook_id: str) -> Traffic:
+        """Read the state of a webhook's calls at this moment."""
+        return self.traffics(plugin, [webhook_id])[0]
+
+    def traffics(self, plugin: str, webhook_ids: Sequence[str]) -> list[Traffic]:
+        """Read the state of several webhooks' calls, in the order of the ids."""
+        with store_errors():
+            now_ms = time_ms_at(self._client, self._keys.root(plugin))
+            pipeline = self._client.pipeline(transaction=False)
+            for webhook_id in webhook_ids:
+                pipeline.hmget(self._keys.policy(plugin, webhook_id), "paused", "failures", "openUntil", "openFor")
+                pipeline.zcard(self._keys.parked(plugin, webhook_id))
+                pipeline.zcount(self._keys.running(plugin, webhook_id), f"({now_ms}", "+inf")  # ended leases: no place
+            replies = pipeline.execute() if webhook_ids else []
+        rows = zip(replies[::3], replies[1::3], replies[2::3], strict=True)
+        return [_traffic(*row, now_ms) for row in rows]
+
+
+def _traffic(policy: Sequence[bytes | None], parked: int, running: int, now_ms: int) -> Traffic:
+    paused, failures, open_until, open_for = policy
+    until_ms = within_ms(int(open_until or 0), now_ms, int(open_for or 0))
+    state: Breaker = "closed"
+    if until_ms:
+        state = "open" if until_ms > now_ms else "half-open"
+    return Traffic(paused == b"1", state, int(failures or 0), until_ms or None, parked, running)

@@ -1,0 +1,112 @@
+"""Reads the records of invocations, and adds API processes to their waiters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from relay.audit.actor import actor
+from relay.domain.reference_id import reference_time_ms
+from relay.errors import Expired, NotFound
+from relay.store.ledger.records import invocation_from
+from relay.store.server.clock import add_time
+from relay.store.server.errors import store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import redis
+
+    from relay.domain.invocation import Invocation
+    from relay.store.keys.keyspace import Keyspace
+    from relay.store.ledger.limits import Limits
+    from relay.store.scripting.scripts import Scripts
+
+
+class RecordReader:
+    """Reads records. Every method raises `Unavailable` while the server is away."""
+
+    def __init__(self, client: redis.Redis, scripts: Scripts, keys: Keyspace, limits: Limits) -> None:
+        self._client: Any = client  # redis-py types every reply as bytes or str; this client decodes nothing
+        self._scripts = scripts
+        self._keys = keys
+        self._limits = limits
+
+    def waits(self, plugin: str, webhook_id: str) -> bool:
+        """Return whether a webhook has calls that are not final, even if it is not registered."""
+        with store_errors():
+            return bool(self._client.exists(self._keys.open_calls(plugin, webhook_id)))
+
+    def get(self, plugin: str, reference_id: str) -> Invocation:
+        """Read the record of one of a plugin's invocations.
+
+        Raises:
+            NotFound: the id is unknown, or belongs to another plugin.
+            Expired: the record is older than its retention.
+        """
+        invocation = self.find(reference_id)
+        if invocation.plugin != plugin:
+            raise NotFound
+        return invocation
+
+    def find(self, reference_id: str) -> Invocation:
+        """Read the record of an invocation of any plugin, for operators; raises as `get`."""
+        if reference_time_ms(reference_id) is None:
+            raise NotFound
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.hgetall(self._keys.record(reference_id))
+            pipeline.lrange(self._keys.steps(reference_id), 0, -1)
+            add_time(pipeline, self._client, self._keys.root_of_ref(reference_id))
+            fields, steps, (seconds, _) = pipeline.execute()
+        return self._found(reference_id, fields, steps, seconds * 1000)
+
+    def look_up(self, reference_id: str, plugin: str | None = None) -> Invocation:
+        """Read a record as `get`, or as `find` without a plugin, and write the read to the audit trail."""
+        if reference_time_ms(reference_id) is None:
+            raise NotFound
+        args = [reference_id, plugin or "", actor()]
+        pairs, steps, now_ms = self._scripts.run("look_up", args, self._keys.root_of_ref(reference_id))
+        return self._found(reference_id, dict(zip(pairs[::2], pairs[1::2], strict=True)), steps, int(now_ms))
+
+    def join(self, plugin: str, reference_id: str, process: str) -> Invocation:
+        """Add an API process to the waiters of an invocation, unless it is final already; raises as `get`."""
+        if reference_time_ms(reference_id) is None:
+            raise NotFound
+        self._scripts.run("join", [reference_id, plugin, process], self._keys.root_of_ref(reference_id))
+        return self.get(plugin, reference_id)  # read after joining, so that an end in between is seen
+
+    def result_of(self, reference_id: str) -> bytes | None:
+        """Read the sealed data of an answer; None if no answer is stored."""
+        with store_errors():
+            sealed: bytes | None = self._client.get(self._keys.result(reference_id))
+        return sealed
+
+    def payload_of(self, reference_id: str) -> bytes | None:
+        """Read the sealed trigger; None if none is stored."""
+        with store_errors():
+            sealed: bytes | None = self._client.get(self._keys.payload(reference_id))
+        return sealed
+
+    def _found(
+        self, reference_id: str, fields: Mapping[bytes, bytes], steps: Sequence[bytes], now_ms: int
+    ) -> Invocation:
+        if not fields:
+            limits = self._limits
+            kept_ms = min(limits.retention_ms, limits.failed_retention_ms, limits.rejected_retention_ms)
+            made_ms = reference_time_ms(reference_id)
+            raise Expired if made_ms is not None and kept_ms < now_ms - made_ms else NotFound
+        invocation = invocation_from(reference_id, fields, steps)
+        if invocation.expires_at_ms is not None and invocation.expires_at_ms <= now_ms:
+            raise Expired
+        return invocation
+
+    def count(self, plugin: str, counter: str) -> None:
+        """Add one to a plugin's counter."""
+        with store_errors():
+            self._client.hincrby(self._keys.plugin_counts(plugin), counter, 1)
+
+    def counts(self, plugin: str) -> dict[str, int]:
+        """Read a plugin's counters by name."""
+        with store_errors():
+            found = self._client.hgetall(self._keys.plugin_counts(plugin))
+        return {name.decode(): int(value) for name, value in found.items()}

@@ -1,0 +1,292 @@
+"""The arguments and replies of the transition scripts, as types, and their conversion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+
+from relay.domain.invocation import FINAL, Purpose, State
+from relay.store.ledger.acceptance import chain_args
+from relay.store.ledger.records import STATES, attempt_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from relay.domain.invocation import Attempt, Outcome
+
+V = TypeVar("V")
+
+#: ``(reference id, lane)`` of calls that may be run now: by this process if it has room, otherwise by a worker that
+#: takes a message with the id.
+Ready: TypeAlias = "tuple[tuple[str, str], ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class NewStep:
+    """An invocation that a chain's step makes; the rest of its record comes from its parent."""
+
+    reference_id: str
+    webhook_id: str
+    revision: int
+    timeout_ms: int
+    repeatable: bool
+    payload: bytes  # sealed
+    request_bytes: int
+    pins: str | None = None  # if the step is itself a chain
+    max_age_ms: int | None = None  # None: the settings' age
+    callback: str = ""  # id of the webhook to call back at its end
+
+
+class NextStep(NamedTuple):
+    """The next step of a claimed chain, the ``parent`` of its calls."""
+
+    parent: str
+    claim_token: str
+    step: int
+    news: Sequence[NewStep]
+    secrets: bytes = b""  # sealed: the texts that the chain hides in the answers of this step
+
+
+class Advance(StrEnum):
+    """What `InvocationStore.advance` did with a parent."""
+
+    ADVANCED = "advanced"
+    LATE = "late"  # another worker has the parent, or it is final
+    ENDED = "ended"  # its deadline has passed, or a chain above it is over
+    PAUSED = "paused"  # its replay job is paused, and it has not begun: it waits for the resume
+    TOO_MANY = "too_many"  # nothing was created: the outermost chain has made its maximum of steps
+
+
+class CallRecord(NamedTuple):
+    """The data that a worker reads before it prepares a call. ``current_revision`` is None for a removed webhook."""
+
+    reference_id: str
+    state: State
+    plugin: str
+    webhook_id: str
+    revision: int
+    current_revision: int | None
+    payload: bytes
+    traceparent: str | None
+    timeout_ms: int
+    lane: str
+    tries: int = 0  # attempts so far
+    losses: int = 0  # lost leases since its last progress
+    full: bool = False  # its webhook had no place when it was read: it will be parked; no payload unless a chain
+    pins: str | None = None  # for a chain
+    parent: str | None = None  # for a step
+    step: int | None = None  # for a step: its number in its chain
+
+    @property
+    def purpose(self) -> Purpose:
+        """The purpose that its payload is sealed for."""
+        return Purpose(self.webhook_id, self.revision, self.pins, self.parent, self.step)
+
+    @property
+    def was_lost(self) -> bool:
+        """Whether a worker that had claimed it was lost, so that it is unknown whether the request was sent."""
+        return self.losses > 0 or self.state is State.SENDING
+
+
+class Settlement(NamedTuple):
+    """The outcome of a claimed call."""
+
+    reference_id: str
+    claim_token: str
+    state: State
+    outcome: Outcome
+    status: int | None
+    error: bool | None
+    attempt: Attempt | None
+    response_bytes: int = 0
+    masked: int = 0
+    result: bytes = b""  # sealed; empty for none
+    delay_ms: int = 0  # for the state `retrying`: the earliest time of the next attempt, from now
+    raw: bytes = b""  # sealed: the part of a step's answer that its chain needs; empty for none
+    reason: str = ""  # for operators: why a chain could not go on; quotes no data
+    contacted: bool | None = None  # whether the endpoint could be contacted; None if that was not tried
+    room: int | None = None  # how many more calls of its webhook the worker could hold; None: not told
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A claim's answer: the server's time, the ids that were granted and parked, and what may be run now."""
+
+    now_ms: int
+    granted: frozenset[str]
+    parked: frozenset[str]
+    ready: Ready
+    ended: Mapping[str, tuple[State, str]] = field(default_factory=dict, compare=False)  # fewer when repeated
+    # How long calls that are sent for the first time have waited; a repeated claim does not return it again.
+    waited_ms: Mapping[str, int] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A settle's answer: for each settlement whether it counted (False: too late), and what may be run now.
+
+    ``found`` is what `InvocationStore.read` would return for the first of these, which saves a round trip to the
+    server.
+    """
+
+    counted: tuple[bool, ...]
+    ready: Ready
+    found: tuple[CallRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """An advance's answer: the verdict on each parent, and what may be run now; ``found`` as in `Settled`."""
+
+    verdicts: tuple[Advance, ...]
+    ready: Ready
+    found: tuple[CallRecord, ...] = ()
+
+
+def call_record_from(reference_id: str, text: bytes, payload: bytes) -> CallRecord:
+    """Read one call's row, as ``lua/include/rows.lua`` writes it."""
+    values = text.decode().split(" ", 14)
+    state, plugin, webhook, revision, current, traceparent, timeout, lane, tries, losses, full, *of_chain = values
+    chain, parent, step, pins = of_chain
+    return CallRecord(
+        reference_id,
+        State(state),
+        plugin,
+        webhook,
+        int(revision),
+        int(current) if current else None,
+        payload,
+        traceparent or None,
+        int(timeout),
+        lane,
+        int(tries),
+        int(losses),
+        bool(full),
+        pins if chain else None,
+        parent or None,
+        int(step) if step else None,
+    )
+
+
+def settle_args(settlement: Settlement) -> list[Any]:
+    """Return one settlement's arguments, in the order of ``lua/ledger/settle.lua``."""
+    attempt = settlement.attempt
+    status, error = settlement.status, settlement.error
+    return [
+        settlement.reference_id,
+        settlement.claim_token,
+        settlement.state,
+        settlement.outcome,
+        "" if status is None else status,
+        "" if error is None else int(error),
+        "" if attempt is None else attempt_text(attempt),
+        settlement.response_bytes,
+        settlement.masked,
+        settlement.result,
+        settlement.delay_ms,
+        "" if settlement.contacted is None else int(settlement.contacted),
+        settlement.raw,
+        settlement.reason,
+        "" if settlement.room is None else settlement.room,
+    ]
+
+
+def next_step_args(each: NextStep, max_age_ms: int) -> list[Any]:
+    """Return one parent's arguments, in the order of ``lua/ledger/advance.lua``."""
+    head = [each.claim_token, each.parent, each.step, each.secrets, len(each.news)]
+    return head + [value for new in each.news for value in _step_args(new, max_age_ms)]
+
+
+def _step_args(new: NewStep, max_age_ms: int) -> list[Any]:
+    return [
+        new.reference_id,
+        new.webhook_id,
+        new.revision,
+        new.timeout_ms,
+        int(new.repeatable),
+        new.payload,
+        new.request_bytes,
+        *chain_args(new.pins),
+        new.max_age_ms or max_age_ms,
+        new.callback,
+    ]
+
+
+def ready_from(flat: Sequence[bytes]) -> Ready:
+    """Read ids and lanes from a script's flat list."""
+    texts = [item.decode() for item in flat]
+    return tuple(zip(texts[::2], texts[1::2], strict=True))
+
+
+def found_from(reference_ids: Iterable[str], rows: Sequence[bytes]) -> Iterator[CallRecord]:
+    """Yield the calls among these ids that are not final; the rows may cover only the first of the ids."""
+    for reference_id, text, payload in zip(reference_ids, rows[::2], rows[1::2], strict=False):
+        record = call_record_from(reference_id, text, payload) if text else None
+        if record is not None and record.state not in FINAL:
+            yield record
+
+
+def settled_from(reply: list[Any]) -> Settled:
+    """Read the reply of ``lua/ledger/settle.lua``."""
+    verdicts, flat, rows = reply
+    ready = ready_from(flat)
+    counted = tuple(verdict == b"settled" for verdict in verdicts)
+    return Settled(counted, ready, tuple(found_from((ref for ref, _ in ready), rows)))
+
+
+def advanced_from(reply: list[Any]) -> Advanced:
+    """Read the reply of ``lua/ledger/advance.lua``."""
+    verdicts, flat, rows = reply
+    ready = ready_from(flat)
+    found = tuple(found_from((ref for ref, _ in ready), rows))
+    return Advanced(tuple(Advance(verdict.decode()) for verdict in verdicts), ready, found)
+
+
+def claimed_from(reference_ids: Sequence[str], reply: list[Any]) -> Claimed:
+    """Read the reply of ``lua/ledger/claim.lua`` to a claim for these ids."""
+    now_ms, verdicts, ready = reply
+    said = list(zip(reference_ids, verdicts[::3], verdicts[1::3], verdicts[2::3], strict=True))
+    return Claimed(
+        now_ms,
+        granted=frozenset(ref for ref, verdict, _, _ in said if verdict == b"granted"),
+        parked=frozenset(ref for ref, verdict, _, _ in said if verdict == b"parked"),
+        ready=ready_from(ready),
+        waited_ms={ref: now_ms - int(since) for ref, verdict, _, since in said if verdict == b"granted" and since},
+        ended={ref: (STATES[state], more.decode()) for ref, verdict, state, more in said if verdict == b"ended"},
+    )
+
+
+def claimed_together(claims: Sequence[Claimed]) -> Claimed:
+    """Join the answers to claims in several partitions."""
+    return Claimed(
+        max((each.now_ms for each in claims), default=0),
+        granted=frozenset().union(*(each.granted for each in claims)),
+        parked=frozenset().union(*(each.parked for each in claims)),
+        ready=tuple(pair for each in claims for pair in each.ready),
+        waited_ms={ref: waited for each in claims for ref, waited in each.waited_ms.items()},
+        ended={ref: end for each in claims for ref, end in each.ended.items()},
+    )
+
+
+def settled_together(settled: Sequence[Settled], places: Sequence[int]) -> Settled:
+    """Join the answers to settles in several partitions; ``places`` gives each settlement's position among all."""
+    return Settled(
+        _in_order((verdict for each in settled for verdict in each.counted), places),
+        tuple(pair for each in settled for pair in each.ready),
+        tuple(found for each in settled for found in each.found),
+    )
+
+
+def advanced_together(advanced: Sequence[Advanced], places: Sequence[int]) -> Advanced:
+    """Join the answers to advances in several partitions; ``places`` gives each parent's position among all."""
+    return Advanced(
+        _in_order((verdict for each in advanced for verdict in each.verdicts), places),
+        tuple(pair for each in advanced for pair in each.ready),
+        tuple(found for each in advanced for found in each.found),
+    )
+
+
+def _in_order(verdicts: Iterable[V], places: Sequence[int]) -> tuple[V, ...]:
+    placed = dict(zip(places, verdicts, strict=True))
+    return tuple(placed[place] for place in range(len(places)))

@@ -1,0 +1,102 @@
+"""Makes every process use the number of partitions that the store's first process wrote down.
+
+A process with another number would look for keys in the wrong partitions. While the store is being divided, a mark
+stands in place of the number, and no process starts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.errors import SettingsError, Unavailable
+from relay.store.keys import keyspace
+from relay.store.keys.keyspace import Keyspace
+from relay.store.server.connection import connect
+from relay.store.server.errors import store_errors
+from relay.text.server_addresses import is_cluster
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from relay.settings import Settings
+
+
+#: The number of partitions of a cluster, unless a setting gives another.
+CLUSTER_PARTITIONS: Final = 16
+#: What the key of the number begins with while the store is being divided (relay/store/partitions/dividing.py).
+#: The number that it will have, and counts, follow.
+DIVIDING: Final = b"dividing:"
+
+
+def partitions_of(settings: Settings) -> int:
+    """Return the number of partitions that the settings give the store."""
+    return settings.partitions or (CLUSTER_PARTITIONS if is_cluster(settings.store_url.reveal()) else 1)
+
+
+def agreed_client(settings: Settings) -> Redis:
+    """Make a client of the store, once settings and store agree on the number of partitions.
+
+    Raises as `agree_on_partitions`.
+
+    If a single server is away, the first connection to it makes the comparison. Until then calls raise `Unavailable`,
+    and they keep doing so if the store has another number.
+    """
+    client, count = connect(settings), partitions_of(settings)
+    try:
+        return agree_on_partitions(client, count)
+    except Unavailable:
+        if count > 1:
+            raise
+    client.close()
+    client = connect(settings)  # it has no connections yet
+    client.connection_pool.connection_kwargs["redis_connect_func"] = _check_on_connect
+    return client
+
+
+def agree_on_partitions(client: Redis, count: int) -> Redis:
+    """Compare ``count`` with the number of partitions in the store, or write it there; return the client.
+
+    Raises:
+        SettingsError: the store has another number of partitions, or is being divided.
+        Unavailable: the store is away.
+    """
+    any_client: Any = client
+    with store_errors():
+        found = any_client.get(keyspace.partitions())
+        one = found is None and count > 1 and _has_one_partition(any_client, count)
+        if found is None and count > 1 and not one:
+            any_client.set(keyspace.partitions(), count, nx=True)
+            found = any_client.get(keyspace.partitions())
+    if refusal := _refusal(found, count):
+        more = f" To have {count}, stop every process, then: relay partitions divide {count}" if one else ""
+        raise SettingsError(refusal + more)
+    return client
+
+
+def _refusal(found: bytes | None, count: int) -> str:
+    """Return why a process with ``count`` partitions may not use a store that has ``found``; empty if it may."""
+    if found is not None and found.startswith(DIVIDING):
+        target = int(found.removeprefix(DIVIDING).split()[0])
+        return (
+            f"The store is being divided into {target} partitions: wait until that is done; if it was interrupted, run"
+            f" again: relay partitions divide {target}"
+        )
+    has = int(found or 1)
+    if has == count:
+        return ""
+    return f"RELAY_PARTITIONS is {count}, but the store has {has}: use {has} for every process and command."
+
+
+def _check_on_connect(connection: Any) -> None:
+    """Check the number of partitions on a new connection, before any other command."""
+    connection.on_connect()
+    connection.send_command("GET", keyspace.partitions())
+    if refusal := _refusal(connection.read_response(), 1):
+        connection.disconnect()
+        raise Unavailable(refusal)
+
+
+def _has_one_partition(client: Any, count: int) -> bool:
+    """Return whether the first partition has plugins and no other has."""
+    keys = Keyspace(count)
+    return bool(client.exists(keys.plugins(0))) and not any(client.exists(keys.plugins(n)) for n in range(1, count))

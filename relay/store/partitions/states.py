@@ -1,0 +1,71 @@
+"""Reads what each partition holds, and on which server it lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from redis.sentinel import SentinelConnectionPool
+
+from relay.errors import Unavailable
+from relay.store.keys.names import partition_root
+from relay.store.partitions.plugins import plugins_in
+from relay.store.server.errors import store_errors
+from relay.store.server.replicas import primary_of
+
+if TYPE_CHECKING:
+    import redis
+
+    from relay.store.keys.keyspace import Keyspace
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionState:
+    """A partition: the address of its server, its plugins, and how many of their invocations are pending and recorded.
+
+    ``server`` and the counts are None if the server cannot be reached.
+    """
+
+    number: int
+    root: str
+    server: str | None
+    plugins: tuple[str, ...] = ()
+    pending: int | None = None
+    records: int | None = None
+
+
+def partition_states(client: redis.Redis, keys: Keyspace) -> list[PartitionState]:
+    """Read the state of every partition, in order. Raises `Unavailable` if none can be reached."""
+    states, last = [], Unavailable()
+    for number in range(keys.partitions):
+        try:
+            states.append(_state_of(client, keys, number))
+        except Unavailable as error:
+            last = error
+            states.append(PartitionState(number, partition_root(number), None))
+    if all(state.server is None for state in states):
+        raise last
+    return states
+
+
+def _state_of(client: Any, keys: Keyspace, number: int) -> PartitionState:
+    with store_errors():
+        plugins = sorted(plugins_in(client, keys, number))
+        pipeline = client.pipeline(transaction=False)
+        pipeline.hget(keys.pending(number), "count")
+        for plugin in plugins:
+            pipeline.zcard(keys.plugin_index(plugin))
+        pending, *records = pipeline.execute()
+        root = partition_root(number)
+        # The commands above have made a cluster's client learn the present primary of this root.
+        server = _address_of(primary_of(client, root))
+    return PartitionState(number, root, server, tuple(plugins), int(pending or 0), sum(records))
+
+
+def _address_of(server: Any) -> str:
+    pool = server.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        host, port = pool.get_master_address()  # type: ignore[no-untyped-call]
+        return f"{host}:{port}"
+    place = pool.connection_kwargs
+    return f"unix:{place['path']}" if "path" in place else f"{place['host']}:{place['port']}"

@@ -1,0 +1,1 @@
+"""Webhooks, their revisions, and what keeps these authentic."""

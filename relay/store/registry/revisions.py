@@ -1,0 +1,56 @@
+"""Revisions of webhooks as the store has them, and the results of applying a registration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from relay.registration import Shape
+
+Change = Literal["created", "changed", "unchanged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The result of applying one registration."""
+
+    webhook_id: str
+    revision: int
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRevision:
+    """One revision as the store has it, without the target."""
+
+    shape: Shape
+    shape_json: bytes  # as stored; the target is sealed for an owner that contains it
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A webhook's current revision, without the target."""
+
+    webhook_id: str
+    revision: int
+    shape: Shape
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRevision:
+    """A registration that is to be applied, and what the store had for it when it was read."""
+
+    applied: Applied
+    current: bytes  # b"": not registered
+    last: bytes
+    shape: bytes = b""
+    sealed_target: bytes = b""
+    mac: str = ""
+
+    def arguments(self) -> list[bytes | str]:
+        """Return the arguments of ``lua/registry/apply_webhooks.lua``."""
+        number = "" if self.applied.change == "unchanged" else str(self.applied.revision)
+        return [self.applied.webhook_id, self.current, self.last, number, self.shape, self.sealed_target, self.mac]

@@ -1,0 +1,124 @@
+"""Checks that a document breaks no webhook that uses another one, as a step or as a callback."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from relay.chains.checking import chain_faults
+from relay.errors import MAX_FAULTS, DocumentError, Fault
+from relay.registration import ChainTarget
+from relay.registration.callback import callback_faults
+from relay.store.keys.keyspace import SINGLE, Keyspace
+from relay.store.server.errors import store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from redis import Redis
+
+    from relay.registration import Shape
+    from relay.registration.building import Registration
+    from relay.store.registry.webhooks import Registry
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a check has read. Its result holds only while all of that is unchanged, which the apply script verifies."""
+
+    reads: dict[str, str] = field(default_factory=dict)  # webhook -> its current revision, "" for none
+    users: dict[str, list[str]] = field(default_factory=dict)  # webhook -> the webhooks that use it
+
+    def to_json(self) -> str:
+        """Return it as the JSON that ``lua/registry/apply_webhooks.lua`` reads."""
+        return json.dumps({"reads": self.reads, "users": self.users})
+
+
+class Uses:
+    """The index of which webhooks use which. Raises ``Unavailable`` when the store cannot be reached."""
+
+    def __init__(self, client: Redis, registry: Registry, keys: Keyspace = SINGLE) -> None:
+        self._keys = keys
+        self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
+        self._registry = registry
+
+    def check(self, plugin: str, registrations: Sequence[Registration]) -> Seen:
+        """Check every webhook of the document, and every other webhook that uses one of them.
+
+        Raises:
+            DocumentError: one of them would not match the webhooks that its steps or its callback name.
+        """
+        check = _Check(plugin, {each.shape.webhook_id: each for each in registrations}, self._registry, Seen())
+        faults = [fault for each in registrations for fault in check.own_faults(each)]
+        faults += self._users_faults(check)
+        if faults:
+            raise DocumentError(faults=tuple(faults[:MAX_FAULTS]))
+        return check.seen
+
+    def _users_faults(self, check: _Check) -> Iterator[Fault]:
+        """Yield faults of webhooks outside the document that use one of it, directly or through other chains."""
+        checked: set[str] = set()
+        below = dict(check.document)
+        while below:
+            found = self._read_users(check.plugin, list(below))
+            check.seen.users |= found
+            above: dict[str, Registration] = {}
+            for webhook_id, users in found.items():
+                for user in users:
+                    if user not in check.document and user not in checked:
+                        above.setdefault(user, below[webhook_id])
+            for user, cause in above.items():
+                yield from check.faults_of_user(user, cause)
+            checked |= above.keys()
+            below = above
+
+    def _read_users(self, plugin: str, webhook_ids: Sequence[str]) -> dict[str, list[str]]:
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for webhook_id in webhook_ids:
+                pipeline.smembers(self._keys.users(plugin, webhook_id))
+            rows = pipeline.execute()
+        return {
+            webhook_id: sorted(user.decode() for user in users)
+            for webhook_id, users in zip(webhook_ids, rows, strict=True)
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """The check of one document."""
+
+    plugin: str
+    document: dict[str, Registration]
+    registry: Registry
+    seen: Seen
+
+    def own_faults(self, registration: Registration) -> Iterator[Fault]:
+        for pointer, message in callback_faults(registration.shape, self._lookup):
+            yield registration.fault(pointer, message)
+        if isinstance(registration.target, ChainTarget):
+            for pointer, message in chain_faults(registration.shape, registration.target, self._lookup):
+                yield registration.fault(pointer, message)
+
+    def faults_of_user(self, user: str, cause: Registration) -> Iterator[Fault]:
+        """Yield what a changed webhook, ``cause``, would break in a webhook that is not in the document."""
+        shape = self._lookup(user)
+        if shape is None:
+            return
+        for pointer, message in callback_faults(shape, self._lookup):
+            yield cause.fault("", f"would break `{user}`: its {pointer} {message}")
+        target = self.registry.open_target(self.plugin, user, int(self.seen.reads[user]))
+        if isinstance(target, ChainTarget):
+            for pointer, message in chain_faults(shape, target, self._lookup):
+                yield cause.fault("", f"would break the chain `{user}`: its {pointer} {message}")
+
+    def _lookup(self, webhook_id: str) -> Shape | None:
+        """Return the shape that a webhook will have once the document is applied."""
+        if webhook_id in self.document:
+            return self.document[webhook_id].shape
+        found = self.registry.current(self.plugin, webhook_id, refresh=webhook_id not in self.seen.reads)
+        number = str(found[0]) if found is not None else ""
+        if self.seen.reads.setdefault(webhook_id, number) != number:
+            self.seen.reads[webhook_id] = "changed"  # since the first read: the script finds no such revision
+        return found[1] if found is not None else None

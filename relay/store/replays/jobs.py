@@ -1,0 +1,190 @@
+"""Reads replay jobs, and lets operators pause, resume and cancel them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.audit.actor import actor
+from relay.domain.reference_id import reference_time_ms
+from relay.errors import Conflict, NotFound
+from relay.store.keys.keyspace import SINGLE, Keyspace
+from relay.store.ledger.invocations import GRACE_MS
+from relay.store.ledger.listing import Filter
+from relay.store.ledger.transitions import ready_from
+from relay.store.scripting.scripts import Scripts
+from relay.store.server.errors import store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import redis
+
+    from relay.store.ledger.limits import Limits
+    from relay.store.ledger.transitions import Ready
+
+_SKIPPED: Final = "skipped:"
+
+
+class ReplayState(StrEnum):
+    """The state of a job."""
+
+    PLANNING = "planning"  # its originals are being collected
+    RUNNING = "running"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"  # unsent invocations of it were cancelled, the rest was skipped
+    DONE = "done"  # matched = delivered + failed + skipped
+
+
+class Skip(StrEnum):
+    """Why an original was not sent again."""
+
+    REPLAYED = "replayed"  # a replay of it was answered well, or was made by this very job
+    BEING_REPLAYED = "being_replayed"
+    UNCERTAIN = "uncertain"
+    EXPIRED = "expired"  # record or contents are older than their retention, or no such invocation exists
+    REFUSED = "refused"  # the API refused it and kept none of its contents
+    FORGOTTEN = "forgotten"
+    NOT_FINAL = "not_final"  # or became final only after the job was made
+    CHAIN_STEP = "chain_step"
+    UNREADABLE = "unreadable"  # its contents do not open with the keys at hand
+    CANCELLED = "cancelled"  # the job was cancelled before it was replayed
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayJob:
+    """The present state of a job. Once it is done, matched = delivered + failed + skipped."""
+
+    replay_id: str
+    plugin: str
+    state: ReplayState
+    matched: int | None  # None while planning
+    started: int
+    delivered: int  # ended with an answer that is no error
+    failed: int  # ended in any other way
+    skipped: int
+    skipped_reasons: Mapping[str, int]  # by Skip
+    rate_per_second: float | None  # None: as fast as it goes
+    include_uncertain: bool
+    max: int | None
+    created_at_ms: int
+    finished_at_ms: int | None
+    caller: str | None = None  # id of the API key that made it, `cli` for a command
+    filter: Filter = field(default_factory=Filter)
+    by_hand: bool = False  # made from given reference ids, not from a filter
+
+    @property
+    def over(self) -> bool:
+        """Whether the job has ended: every original is decided, or it was cancelled, and all its calls are final."""
+        return self.finished_at_ms is not None
+
+
+class ReplayStore:
+    """Replay jobs of all plugins. Every method raises `Unavailable` while the server is away."""
+
+    def __init__(self, client: redis.Redis, limits: Limits, keys: Keyspace = SINGLE) -> None:
+        self._keys = keys
+        self._client: Any = client
+        self._scripts = Scripts(client)
+        self._limits = limits
+
+    def get(self, plugin: str, replay_id: str) -> ReplayJob:
+        """Read a job of a plugin; raises `NotFound`."""
+        if reference_time_ms(replay_id) is None:
+            raise NotFound
+        with store_errors():
+            fields = self._client.hgetall(self._keys.replay(replay_id))
+        job = _job_from(replay_id, fields) if fields else None
+        if job is None or job.plugin != plugin:
+            raise NotFound
+        return job
+
+    def list(self, plugin: str, *, limit: int = 50) -> list[ReplayJob]:
+        """List a plugin's jobs, newest first."""
+        key = self._keys.replays(plugin)
+        with store_errors():
+            ids = self._client.zrevrange(key, 0, limit - 1)
+            pipeline = self._client.pipeline(transaction=False)
+            for replay_id in ids:
+                pipeline.hgetall(self._keys.replay(replay_id.decode()))
+            found = dict(zip(ids, pipeline.execute(), strict=True)) if ids else {}
+            gone = [replay_id for replay_id, fields in found.items() if not fields]
+            if gone:
+                self._client.zrem(key, *gone)
+        jobs = [_job_from(replay_id.decode(), fields) for replay_id, fields in found.items() if fields]
+        return jobs if not gone or len(ids) < limit else self.list(plugin, limit=limit)
+
+    def pause(self, plugin: str, replay_id: str) -> ReplayJob:
+        """Pause a job, if it is not paused yet. Raises `NotFound`, and `Conflict` if it is over or being planned."""
+        self._steer(plugin, replay_id, "pause")
+        return self.get(plugin, replay_id)
+
+    def resume(self, plugin: str, replay_id: str) -> tuple[ReplayJob, Ready]:
+        """Resume a job; return it, and what the caller is to publish. Raises `NotFound`; `Conflict`: it is over."""
+        ready = self._steer(plugin, replay_id, "resume")
+        return self.get(plugin, replay_id), ready
+
+    def cancel(self, plugin: str, replay_id: str) -> tuple[ReplayJob, Ready]:
+        """Cancel a job; return it, and what the caller is to publish. Raises `NotFound`; `Conflict`: it is done."""
+        ready = self._steer(plugin, replay_id, "cancel")
+        return self.get(plugin, replay_id), ready
+
+    def save_plan(self, plugin: str, plan_id: str, text: bytes, *, keep_s: int) -> None:
+        """Store a plan for ``keep_s``."""
+        self._scripts.write(self._keys.root(plugin), "SET", self._keys.replay_plan(plugin, plan_id), text, "EX", keep_s)
+
+    def plan_of(self, plugin: str, plan_id: str) -> bytes:
+        """Read a plan; raises `NotFound`."""
+        if reference_time_ms(plan_id) is None:
+            raise NotFound
+        with store_errors():
+            text: bytes | None = self._client.get(self._keys.replay_plan(plugin, plan_id))
+        if text is None:
+            raise NotFound
+        return text
+
+    def _steer(self, plugin: str, replay_id: str, verb: str) -> Ready:
+        if reference_time_ms(replay_id) is None:
+            raise NotFound
+        args = [GRACE_MS, *self._limits.retention_args, plugin, replay_id, verb, actor()]
+        verdict, state, ready = self._scripts.run("replay_steer", args, self._keys.root_of_ref(replay_id))
+        if verdict == b"unknown":
+            raise NotFound
+        if verdict == b"refused":
+            raise Conflict(f"The replay is {state.decode()}: it cannot be {_PAST[verb]}.")
+        return ready_from(ready)
+
+
+_PAST: Final = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}
+
+
+def _job_from(replay_id: str, fields: Mapping[bytes, bytes]) -> ReplayJob:
+    text = {name.decode(): value.decode() for name, value in fields.items()}
+
+    def number(name: str) -> int | None:
+        return int(text[name]) if text.get(name) else None
+
+    return ReplayJob(
+        replay_id=replay_id,
+        plugin=text["plugin"],
+        state=ReplayState(text["state"]),
+        matched=number("matched"),
+        started=number("started") or 0,
+        delivered=number("delivered") or 0,
+        failed=number("failed") or 0,
+        skipped=number("skipped") or 0,
+        skipped_reasons={
+            name.removeprefix(_SKIPPED): int(count)
+            for name, count in sorted(text.items())
+            if name.startswith(_SKIPPED) and int(count)
+        },
+        rate_per_second=float(text["rate"]) if text["rate"] else None,
+        include_uncertain=text["uncertain"] == "1",
+        max=number("max"),
+        created_at_ms=int(text["createdAt"]),
+        finished_at_ms=number("finishedAt"),
+        caller=text["caller"] or None,
+        filter=Filter.from_json(text["filter"]) if text["filter"] else Filter(),
+        by_hand=not text["filter"],
+    )

@@ -1,0 +1,136 @@
+"""Finds every value in the store that a key ring seals, and replaces it if it is still the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from relay.domain.invocation import Purpose
+from relay.errors import StoreFault
+from relay.store.keys.keyspace import SINGLE, Keyspace
+from relay.store.keys.names import key_in, partition_root, root_of_key
+from relay.store.scripting.scripts import Scripts
+from relay.store.server.errors import store_errors
+from relay.vault import payload_owner, raw_owner, result_owner, secrets_owner, target_owner, token_owner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+
+_PIECE: Final = 500  # how many keys one SCAN examines
+_FROM_ANSWERS: Final = frozenset({"raw", "secrets"})  # parts taken from answers to a chain's steps
+_PARTS: Final = _FROM_ANSWERS | {"payload", "result"}
+_RECORD: Final = ("plugin", "webhook", "revision", "pins", "parent", "parentStep", "step")
+
+
+@dataclass(frozen=True, slots=True)
+class SealedValue:
+    """The contents of a key that holds a sealed value: its kind, its plugin, and the ring that seals it.
+
+    If the value cannot be read, or its record does not tell the owner, members that cannot be determined are empty. The
+    value does not open then.
+    """
+
+    key: str
+    ring: str  # "target" or "data"
+    kind: str  # "payload", "result", "raw", "secrets", "target" or "token"
+    plugin: str = ""
+    owner: str = ""
+    sealed: bytes = b""
+
+
+class _Record(NamedTuple):
+    """The fields of a record that determine the owners of its contents; empty text for a missing field."""
+
+    plugin: str
+    webhook: str
+    revision: str
+    pins: str
+    parent: str
+    parent_step: str
+    step: str  # for a chain: the step that it has reached
+
+    def owner(self, part: str, reference_id: str) -> str:
+        if part == "result":
+            return result_owner(self.plugin, reference_id)
+        if part == "raw":
+            return raw_owner(self.plugin, reference_id, self.parent, int(self.parent_step or 0))
+        if part == "secrets":
+            return secrets_owner(self.plugin, reference_id, int(self.step or 0))
+        position = (self.parent, int(self.parent_step or 0)) if self.parent else (None, None)
+        purpose = Purpose(self.webhook, int(self.revision or 0), self.pins or None, *position)
+        return payload_owner(self.plugin, reference_id, purpose)
+
+
+class SealedValues:
+    """All sealed values of the store. Methods raise ``Unavailable`` when it cannot be reached."""
+
+    def __init__(self, client: Redis, keys: Keyspace = SINGLE) -> None:
+        self._keys = keys
+        self._client: Any = client
+        self._scripts = Scripts(client)
+
+    def count(self) -> int:
+        """Return roughly how many keys `every` goes through."""
+        with store_errors():
+            return int(self._client.dbsize())
+
+    def every(self) -> Iterator[SealedValue | None]:
+        """Yield every sealed value, and None for each key of another kind, so that the caller can show progress.
+
+        A value that exists all the time is found at least once; a value that is written meanwhile is sealed with the
+        newest key already.
+        """
+        for kind in ("inv:*:*", "target:*", "token:*"):
+            found = self._client.scan_iter(match=partition_root("*") + kind, count=_PIECE)
+            while True:
+                with store_errors():
+                    key = next(found, None)
+                if key is None:
+                    break
+                yield self._value(key.decode("utf-8", "replace"))
+
+    def replace(self, value: SealedValue, sealed: bytes) -> bool:
+        """Replace a value by its newly sealed form; return False if it was changed or deleted in the meantime."""
+        return bool(self._scripts.run("reseal", [value.key, value.sealed, sealed], root_of_key(value.key)))
+
+    def _value(self, key: str) -> SealedValue | None:
+        kind, *names = key.removeprefix(root_of_key(key)).split(":")
+        if kind == "inv" and len(names) == 2 and names[1] in _PARTS:
+            return self._content(key, *names)
+        if kind in {"target", "token"} and len(names) == 3 and names[2].isdecimal():
+            return self._secret(key, kind, *names)
+        return None
+
+    def _content(self, key: str, reference_id: str, part: str) -> SealedValue | None:
+        try:
+            with store_errors():
+                pipeline = self._client.pipeline(transaction=True)  # a chain's secrets are bound to its present step
+                pipeline.get(key)
+                pipeline.hmget(key.removesuffix(f":{part}"), *_RECORD)  # the record that it belongs to
+                sealed, fields = pipeline.execute()
+            record = _Record(*((field or b"").decode() for field in fields))
+            owner = record.owner(part, reference_id)
+        except (StoreFault, ValueError):  # of another type, or not a number
+            return SealedValue(key, "target" if part in _FROM_ANSWERS else "data", part)
+        if sealed is None:
+            return None
+        is_from_answer = part in _FROM_ANSWERS or (part == "payload" and record.parent)
+        return SealedValue(key, "target" if is_from_answer else "data", part, record.plugin, owner, sealed)
+
+    def _secret(self, key: str, kind: str, plugin: str, webhook: str, revision: str) -> SealedValue | None:
+        number = int(revision)
+        try:
+            with store_errors():
+                sealed = self._client.get(key)
+                beside = key_in(root_of_key(key), "revision", plugin=plugin, webhook=webhook, revision=number)
+                shape = self._client.hget(beside, "shape") or b""
+        except StoreFault:
+            return SealedValue(key, "target", kind, plugin)
+        if sealed is None:
+            return None
+        owner = (
+            token_owner(plugin, webhook, number) if kind == "token" else target_owner(plugin, webhook, number, shape)
+        )
+        return SealedValue(key, "target", kind, plugin, owner, sealed)

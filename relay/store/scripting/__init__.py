@@ -1,0 +1,1 @@
+"""Loads the Lua scripts into servers as functions, and runs them."""

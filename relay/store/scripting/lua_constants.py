@@ -1,0 +1,32 @@
+"""Gives the Lua scripts the constants that they share with Python."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from relay.domain.invocation import OWN_CALLERS
+from relay.queue import GROUP_IDS, LANES, REPLAYS
+from relay.registration.steps import MAX_CHAIN_TIMEOUT_S
+from relay.store.server.clock import UNNOTICED_MS
+
+#: How many replays of replays are followed.
+MOST_HOPS: Final = 100
+#: How long, in milliseconds, the store keeps what only a running chain needs: longer than any chain may take.
+_CHAIN_KEPT_MS: Final = 4 * MAX_CHAIN_TIMEOUT_S * 1_000
+
+
+def lua_constants() -> str:
+    """Return the Lua source of the constants."""
+    own = ", ".join(f"{caller} = true" for caller in sorted(OWN_CALLERS))
+    lanes = ", ".join(f"'{lane}'" for lane in LANES)
+    return "\n".join(
+        (
+            f"local LANES = {{ {lanes} }}",
+            f"local OWN_CALLERS = {{ {own} }}",
+            f"local JOB_LANE = '{REPLAYS}'",
+            f"local GROUP_IDS = {GROUP_IDS}",
+            f"local MOST_HOPS = {MOST_HOPS}",
+            f"local CHAIN_KEPT_MS = {_CHAIN_KEPT_MS}",
+            f"local UNNOTICED = {UNNOTICED_MS}",
+        )
+    )

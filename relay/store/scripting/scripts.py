@@ -1,0 +1,127 @@
+"""Runs the Lua scripts as functions of the server."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+from redis.cluster import RedisCluster
+from redis.exceptions import ResponseError
+
+from relay.errors import RelayError
+from relay.store.keys.names import ROOT, SHARED_ROOT
+from relay.store.scripting.library import library
+from relay.store.scripting.loading import are_unknown, load_into
+from relay.store.scripting.lua_files import Kind
+from relay.store.server.errors import store_errors
+from relay.store.server.pipelining import Unanswered
+from relay.store.server.replicas import Replicas, on_primary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+#: How many runs of one caller are at the server, the present one and the next; other callers wait for no more of them.
+AHEAD: Final = 2
+
+
+class Scripts:
+    """Runs scripts by name on one client. Raises as `store_errors`.
+
+    What confirms something returns once the replicas that the client requires have it, and raises `Unavailable` if too
+    few of them do: it may or may not have happened then.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._replicas = Replicas(client)
+        self._client: Any = client  # redis-py's methods are half typed
+        self._kept: list[Any] = []  # one per run that ever ran at the same time
+        # fakeredis, which the unit tests use, has no connections; a cluster's client keeps its own per server.
+        self._keeps_connections = type(client) is redis.Redis
+        self._is_cluster = isinstance(client, RedisCluster)
+
+    def run(self, name: str, args: Sequence[Any] = (), root: str | None = None) -> Any:
+        """Run ``lua/<name>.lua`` with ``args``.
+
+        ``root`` is the root of the script's keys; by default the shared one for scripts with shared keys, else the
+        first partition's. If the server lacks the scripts, all of them are loaded if the client's user may do that,
+        because a full server loads no more, and then needs those that free memory. Otherwise `Unavailable` says so.
+        """
+        function = library().functions[name]
+        root = root or (SHARED_ROOT if function.is_shared else ROOT)
+        with store_errors():
+            call = self._replicas.run if self._waits(name) else self._call
+            try:
+                return call(function.name, root, args)
+            except ResponseError as error:
+                if not are_unknown(error):
+                    raise
+            on_primary(self._client, root, load_into)
+            return call(function.name, root, args)
+
+    def write(self, root: str, *command: Any) -> Any:
+        """Run a command that writes one key below ``root``, and confirm it as a script that confirms."""
+        with store_errors():
+            return self._replicas.write(root, command) if self.waits else self._client.execute_command(*command)
+
+    @property
+    def waits(self) -> bool:
+        """Whether what is confirmed waits for replicas."""
+        return self._replicas.count > 0
+
+    def run_in_turn(self, name: str, runs: Iterable[tuple[str, Sequence[Any]]]) -> Iterator[Any]:
+        """Run a script several times, each time with a root and arguments; yield each reply, or a `RelayError`.
+
+        The runs happen in order. While the server works on one, the next is taken from ``runs`` and sent. A run that
+        fails is repeated by itself, so the script has to be one that may be repeated.
+        """
+        sent: deque[tuple[str, Sequence[Any]]] = deque()
+        unanswered = Unanswered(self._take if self._may_send_ahead(name) else None)
+        try:
+            for root, args in runs:
+                unanswered.send("FCALL", library().functions[name].name, 1, root, *args)
+                sent.append((root, args))
+                if len(sent) == AHEAD:
+                    yield self._answer(unanswered, name, *sent.popleft())
+            while sent:
+                yield self._answer(unanswered, name, *sent.popleft())
+        finally:
+            client = unanswered.end()
+            if client is not None:
+                self._kept.append(client)
+
+    def _waits(self, name: str) -> bool:
+        return self.waits and library().functions[name].kind is Kind.CONFIRMS
+
+    def _may_send_ahead(self, name: str) -> bool:
+        return self._keeps_connections and not self._waits(name)
+
+    def _answer(self, unanswered: Unanswered, name: str, root: str, args: Sequence[Any]) -> Any:
+        try:
+            return unanswered.receive()
+        except Exception:  # noqa: BLE001 - running it again shows what the error means
+            try:
+                return self.run(name, args, root)
+            except RelayError as error:
+                return error
+
+    def _call(self, function: str, root: str, args: Sequence[Any]) -> Any:
+        """Call a function on a connection that is kept for the next call.
+
+        Taking a connection from redis-py's pool costs as much as using it. A connection that raised an error is not
+        kept.
+        """
+        if self._is_cluster:
+            return on_primary(self._client, root, lambda server: server.fcall(function, 1, root, *args))
+        if not self._keeps_connections:
+            return self._client.fcall(function, 1, root, *args)
+        client = self._take()
+        reply = client.fcall(function, 1, root, *args)
+        self._kept.append(client)
+        return reply
+
+    def _take(self) -> Any:
+        try:
+            return self._kept.pop()
+        except IndexError:
+            return self._client.client()

@@ -1,0 +1,1 @@
+"""Connections to servers, whether they answer, their replicas, errors, clocks and locks."""

@@ -1,0 +1,158 @@
+"""Tracks whether each server of a cluster answers, so that a silent one holds up only calls that need it.
+
+A request to a silent server waits for the socket's time limit, several times over; soon every thread of an API process
+and every task of a worker would be waiting. So once a server has kept a connection waiting for too long, only one
+connection at a time asks it, and the others fail at once. Whoever waited until the time limit does not wait again.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from redis.connection import Connection, SSLConnection
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as ServerSilent
+
+from relay.store.scripting.packing import SCRIPT_PACKER
+
+#: How long a server may take before others stop asking it; longer than the second that `WAIT` may take.
+PATIENCE_S: Final = 2.0
+#: How long after a time-out nobody asks the server: redis-py repeats a request at once, and would wait as long again.
+PAUSE_S: Final = 1.0
+#: Longer than any socket waits: a connection that seems to wait for longer was abandoned without notice.
+GONE_S: Final = 10.0
+#: Commands after which a connection waits for messages, which may never come.
+_LISTENING: Final = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
+
+
+class NotAskedError(ServerSilent):
+    """The server was not asked, because another connection waits for it in vain, or has just done so."""
+
+
+class WaitingConnections:
+    """The connections that wait for one server's answer.
+
+    Safe for threads and greenlets: each step is one operation on a dict.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[object, float] = {}  # since when each waits, the longest first
+        self._failed = False  # the last connection that waited got no answer
+        self._answered_s = 0.0  # when the server last answered any connection
+        self._paused_until_s = 0.0
+
+    def begin_wait(self, connection: object) -> None:
+        """Note that a connection begins to wait; raise `NotAskedError` if one waits in vain, or has just done so."""
+        now_s = time.monotonic()
+        if now_s < self._paused_until_s:
+            raise NotAskedError("The server did not answer the last request in time.")
+        others = [(other, since_s) for other, since_s in tuple(self._waiting.items()) if other is not connection]
+        for other, since_s in others:
+            if now_s - since_s > GONE_S:
+                self._waiting.pop(other, None)
+            elif self._failed or now_s - since_s > PATIENCE_S:
+                raise NotAskedError("The server does not answer, and another connection already waits for it.")
+            else:
+                break
+        self._waiting[connection] = now_s
+
+    def pause_wait(self, connection: object) -> None:
+        """Note that nobody reads yet what a connection waits for: the server may have answered long since."""
+        self._waiting.pop(connection, None)
+
+    def resume_wait(self, connection: object) -> None:
+        """Note that an answer is now read, by a connection that `begin_wait` let through."""
+        self._waiting[connection] = time.monotonic()
+
+    def answered(self, connection: object) -> None:
+        """Note an answer: the server is well."""
+        self._failed = False
+        self._answered_s = time.monotonic()
+        self._paused_until_s = 0.0
+        self._waiting.pop(connection, None)
+
+    def timed_out(self, connection: object, since_s: float) -> None:
+        """Note that a connection has waited in vain: for a moment nobody asks the server.
+
+        ``since_s`` is when it began to wait, on the monotonic clock. If the server has answered
+        others meanwhile, only this connection was lost, and the server is asked as before.
+        """
+        if self._answered_s <= since_s:
+            self._paused_until_s = time.monotonic() + PAUSE_S
+        self.gave_up(connection)
+
+    def gave_up(self, connection: object) -> None:
+        """Note that a connection stopped waiting without an answer."""
+        if self._waiting.pop(connection, None) is not None:
+            self._failed = True
+
+
+#: By host and port: all clients of a process share what is known about a server.
+_BY_SERVER: Final[dict[tuple[str, int], WaitingConnections]] = {}
+
+
+class _Patient:
+    """Notes in `WaitingConnections` when a connection starts and stops waiting for its server."""
+
+    def __init__(self, **options: Any) -> None:
+        self._waiting = _BY_SERVER.setdefault((options["host"], int(options["port"])), WaitingConnections())
+        self._listens = False
+        super().__init__(**{"command_packer": SCRIPT_PACKER, **options})
+
+    def connect_check_health(self, *args: Any, **options: Any) -> None:
+        if self.is_connected:  # type: ignore[attr-defined]
+            return
+        self._waiting.begin_wait(self)
+        since_s = time.monotonic()
+        try:
+            super().connect_check_health(*args, **options)  # type: ignore[misc]
+        except NotAskedError:
+            raise
+        except ServerSilent:
+            self._waiting.timed_out(self, since_s)
+            raise
+        finally:
+            self._waiting.pause_wait(self)
+
+    def send_command(self, *args: Any, **options: Any) -> None:
+        self._listens = self._listens or args[0] in _LISTENING
+        super().send_command(*args, **options)  # type: ignore[misc]
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        if self._listens:
+            super().send_packed_command(command, check_health)  # type: ignore[misc]
+            return
+        self._waiting.begin_wait(self)
+        super().send_packed_command(command, check_health)  # type: ignore[misc]
+        # A pipeline sends to several servers before it reads, from one after another: only that one makes it wait.
+        self._waiting.pause_wait(self)
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        if not self._listens:
+            self._waiting.resume_wait(self)
+        since_s = time.monotonic()
+        try:
+            reply = super().read_response(*args, **options)  # type: ignore[misc]
+        except ResponseError:  # an error is an answer, too
+            self._waiting.answered(self)
+            raise
+        except ServerSilent:
+            if not self._listens:
+                self._waiting.timed_out(self, since_s)
+            raise
+        self._waiting.answered(self)
+        return reply
+
+    def disconnect(self, *args: Any) -> None:
+        self._listens = False
+        self._waiting.gave_up(self)
+        super().disconnect(*args)  # type: ignore[misc]
+
+
+class PatientConnection(_Patient, Connection):
+    """A plain connection to a server of a cluster."""
+
+
+class PatientSslConnection(_Patient, SSLConnection):
+    """A TLS connection to a server of a cluster."""

@@ -1,0 +1,96 @@
+"""Reads the server's clock, and notices its jumps: after a failover, leases are counted by another machine's clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+from redis.cluster import RedisCluster
+
+from relay.store.server.replicas import on_primary
+
+if TYPE_CHECKING:
+    import redis
+
+#: How much, in milliseconds, the clocks of two machines may differ if both keep time.
+MOST_OFF_MS: Final = 2_000
+#: A clock that goes back by no more than this, in milliseconds, costs no more than this.
+UNNOTICED_MS: Final = 1_000
+#: An answer that took longer than this, in seconds, does not tell precisely enough when it was given.
+MOST_UNDER_WAY_S: Final = 0.5
+#: How long, in milliseconds, warnings mention a jump.
+TOLD_MS: Final = 3_600_000
+
+
+def time_ms_of(server: redis.Redis) -> int:
+    """Return the time of a server's clock, in milliseconds since the epoch."""
+    return time_ms_from(server.time())
+
+
+def time_ms_at(client: Any, root: str) -> int:
+    """Return the time of the clock of the server that has a root, in milliseconds since the epoch.
+
+    `TIME` names no key, so a cluster's client would ask any server, also one that does not answer.
+    """
+    if not isinstance(client, RedisCluster):
+        return time_ms_of(client)  # repeated by redis-py already
+    return cast("int", on_primary(client, root, time_ms_of))
+
+
+def add_time(pipeline: Any, client: Any, root: str) -> None:
+    """Add `TIME` to a pipeline of ``client``, asked of the server that has a root, as by `time_ms_at`."""
+    target = {"target_nodes": cast("Any", client).get_node_from_key(root)} if isinstance(client, RedisCluster) else {}
+    pipeline.execute_command("TIME", **target)
+
+
+def time_ms_from(reply: tuple[int, int]) -> int:
+    """Return the milliseconds since the epoch of a reply to `TIME`, which gives seconds and microseconds."""
+    seconds, micros = reply
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+def within_ms(time_ms: int, now_ms: int, ahead_ms: int) -> int:
+    """Return a time that was kept; now if it is further ahead than was meant, as ``lua/include/clock.lua`` does."""
+    return now_ms if time_ms > now_ms + ahead_ms + UNNOTICED_MS else time_ms
+
+
+@dataclass(frozen=True, slots=True)
+class ClockJump:
+    """A jump: the server's clock shows another time than expected."""
+
+    at_ms: int  # by the clock after the jump
+    by_ms: int
+
+    @property
+    def sentence(self) -> str:
+        """The jump in words, for people."""
+        at = datetime.fromtimestamp(self.at_ms / 1000, UTC)
+        return f"the server's clock jumped by {self.by_ms / 1000:+.1f} s at {at:%H:%M:%S} UTC"
+
+    def to_text(self) -> str:
+        """Return the text that the store keeps for this jump."""
+        return f"{self.at_ms} {self.by_ms}"
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Read what ``to_text`` wrote."""
+        at_ms, by_ms = map(int, text.split())
+        return cls(at_ms, by_ms)
+
+
+class ServerClock:
+    """Compares the server's clock with a clock of this machine that never jumps."""
+
+    def __init__(self) -> None:
+        self._offset_ms: float | None = None
+
+    def note(self, server_ms: int, asked_s: float, answered_s: float) -> ClockJump | None:
+        """Note the server's time between two moments of this machine's clock; return a jump if there was one."""
+        if answered_s - asked_s > MOST_UNDER_WAY_S:
+            return None
+        offset_ms = server_ms - (asked_s + answered_s) / 2 * 1000
+        before_ms, self._offset_ms = self._offset_ms, offset_ms
+        if before_ms is None or abs(offset_ms - before_ms) <= MOST_OFF_MS:
+            return None
+        return ClockJump(server_ms, round(offset_ms - before_ms))

@@ -1,0 +1,149 @@
+"""Makes clients of the store: of one server, of the primary that Sentinels name, or of a cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import ClusterDownError
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from relay.store.scripting.packing import SCRIPT_PACKER
+from relay.store.server.availability import PatientConnection, PatientSslConnection
+from relay.store.server.errors import store_errors
+from relay.store.server.replicas import require_replicas
+from relay.text.server_addresses import CLUSTER, SENTINEL, ServerAddress, read_address, scheme_of
+
+if TYPE_CHECKING:
+    from relay.settings import Settings
+
+#: A command that gets no answer is repeated this often, then the store counts as away.
+_RETRIES: Final = 2
+_SOCKET_TIMEOUT_S: Final = 5
+_CONNECT_TIMEOUT_S: Final = 2
+#: How many threads of an API process may use the store at once, waiters included; redis-py's own limit is 100.
+_MAX_CONNECTIONS: Final = 4_096
+#: Without this, redis-py looks up its version for each connection, which takes longer than the rest of connecting.
+_DRIVER: Final = redis.DriverInfo()
+
+
+def connect(settings: Settings) -> redis.Redis:
+    """Make a client of the store, which requires the settings' replicas; replies are bytes.
+
+    It retries rarely: the API answers 503 rather than wait.
+    """
+    url = settings.store_url.reveal()
+    keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}  # redis-py refuses it for a unix socket
+    client = client_of(
+        url,
+        socket_timeout=_SOCKET_TIMEOUT_S,
+        socket_connect_timeout=_CONNECT_TIMEOUT_S,
+        max_connections=_MAX_CONNECTIONS,
+        health_check_interval=15,
+        retry=Retry(ExponentialBackoff(cap=0.4, base=0.05), _RETRIES),
+        **keepalive,
+    )
+    require_replicas(client, settings.store_replicas)
+    return client
+
+
+def client_of(url: str, **options: Any) -> redis.Redis:
+    """Make a client of the server, Sentinels or cluster at an address, with these options of redis-py.
+
+    For a cluster, asks for its servers at once, and raises `Unavailable` if none of them answers.
+    """
+    options = {"driver_info": _DRIVER, **options}
+    scheme = scheme_of(url)
+    if scheme in CLUSTER:
+        return _cluster(read_address(url), options)  # its connections choose their packer themselves
+    options = {"command_packer": SCRIPT_PACKER, **options}
+    if scheme in SENTINEL:
+        return _sentinel(read_address(url), options)
+    return redis.Redis.from_url(url, **options)
+
+
+def servers_of(client: Any, url: str) -> dict[str, str]:
+    """Return the address of each server that a client of ``url`` uses, by name; for Sentinels, ``url`` itself.
+
+    For a cluster, these are the servers that it knows, and those in the address that do not answer.
+    """
+    if not isinstance(client, RedisCluster):
+        return {"the server": url}
+    address = read_address(url)
+    nodes: list[Any] = cast("Any", client).get_nodes()
+    known = [(node.host, int(node.port)) for node in nodes]
+    silent = [place for place in address.hosts if place not in known and not _answers(address.of_one(*place))]
+    return {f"{host}:{port}": address.of_one(host, port) for host, port in sorted([*known, *silent])}
+
+
+def _answers(url: str) -> bool:
+    with redis.Redis.from_url(url, socket_timeout=_CONNECT_TIMEOUT_S, socket_connect_timeout=_CONNECT_TIMEOUT_S) as one:
+        try:
+            return bool(one.ping())
+        except redis.RedisError:
+            return False
+
+
+def _cluster(address: ServerAddress, options: dict[str, Any]) -> redis.Redis:
+    nodes = [ClusterNode(host, port) for host, port in address.hosts[1:]]  # type: ignore[no-untyped-call]
+    host, port = address.hosts[0]
+    given = _credentials(address)
+    connection_class = PatientSslConnection if given.pop("ssl", False) else PatientConnection
+    with store_errors():
+        # Its methods take and return what those of `Redis` do.
+        return cast(
+            "redis.Redis",
+            _Cluster(  # it accepts a connection class only together with a url
+                url=f"redis://{f'[{host}]' if ':' in host else host}:{port}",
+                startup_nodes=nodes,
+                require_full_coverage=False,  # the other primaries stay usable when one is gone
+                # After any error, ask the other servers where the keys are. redis-py counts errors up to this number
+                # within one pipeline, and gives the pipeline up before it would count to more.
+                reinitialize_steps=1,
+                connection_class=connection_class,
+                **given,
+                **options,
+            ),
+        )
+
+
+class _Cluster(RedisCluster):
+    """redis-py's cluster client; its pipelines also look up the slots again after a server reports the cluster down."""
+
+    def pipeline(self, *args: Any, **options: Any) -> Any:
+        """Make a pipeline; if it finds the cluster down it fails, but pipelines after it ask the new primaries."""
+        pipeline: Any = super().pipeline(*args, **options)  # type: ignore[no-untyped-call]
+        execute = pipeline.execute
+
+        def noticing(raise_on_error: bool = True) -> Any:
+            try:
+                return execute(raise_on_error)
+            except ClusterDownError:
+                self.nodes_manager.initialize()
+                raise
+
+        pipeline.execute = noticing
+        return pipeline
+
+
+def _sentinel(address: ServerAddress, options: dict[str, Any]) -> redis.Redis:
+    timeouts = {name: options[name] for name in ("socket_timeout", "socket_connect_timeout") if name in options}
+    of_sentinels = {name: value for name, value in _credentials(address).items() if name.startswith("ssl")}
+    sentinel = Sentinel(list(address.hosts), sentinel_kwargs={**of_sentinels, **timeouts})  # type: ignore[no-untyped-call]
+    credentials = _credentials(address)
+    client = sentinel.master_for(address.service, db=address.database, **credentials, **options)  # type: ignore[no-untyped-call]
+    return cast("redis.Redis", client)
+
+
+def _credentials(address: ServerAddress) -> dict[str, Any]:
+    given: dict[str, Any] = dict(address.tls_options)
+    if address.encrypted:
+        given["ssl"] = True
+    if address.user:
+        given["username"] = address.user
+    if address.password:
+        given["password"] = address.password
+    return given

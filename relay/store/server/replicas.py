@@ -1,0 +1,156 @@
+"""Waits until replicas have what was written, so that a promoted replica lacks nothing that anybody was told.
+
+A command and its `WAIT` go to one server on one connection, and are repeated together: a server that took over in
+between would confirm writes that it never received. `WAIT` covers only the last write of its own connection, and a
+repeated script writes nothing; so a small key is written with each: by the script itself, because a full server
+refuses the command. If that write is refused, nothing is confirmed.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, cast
+from weakref import WeakKeyDictionary
+
+from redis.cluster import RedisCluster
+from redis.exceptions import ClusterDownError, MovedError
+from redis.exceptions import ConnectionError as ServerGone
+from redis.exceptions import TimeoutError as ServerSilent
+
+from relay.errors import Unavailable
+from relay.store.keys.names import CONFIRMED
+from relay.store.server.availability import NotAskedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import redis
+
+#: How long, in milliseconds, `WAIT` waits for enough replicas.
+WAIT_MS: Final = 1_000
+#: How long, in milliseconds, the small key is kept.
+KEPT_MS: Final = 60_000
+_TRIES: Final = 3
+_PAUSE_S: Final = 0.1
+#: How long, in seconds, a server with too few replicas is not tried again: each try takes as long as `WAIT`.
+_TOO_FEW_S: Final = 1.0
+_ASK_AGAIN_S: Final = 1.0
+#: When each client of a cluster last asked for the primaries because one did not answer.
+_ASKED: Final[WeakKeyDictionary[Any, float]] = WeakKeyDictionary()
+_TOO_FEW: Final = "Too few replicas of the store confirm writes: what was asked for may or may not have happened."
+
+
+@dataclass(slots=True)
+class _Required:
+    """How many replicas a client requires, and until when each of its servers counts as having too few."""
+
+    count: int
+    too_few_until_s: WeakKeyDictionary[Any, float] = field(default_factory=WeakKeyDictionary)
+
+
+_REQUIRED: Final[WeakKeyDictionary[Any, _Required]] = WeakKeyDictionary()
+
+
+def require_replicas(client: redis.Redis, count: int) -> None:
+    """Let whatever a client confirms be on ``count`` replicas first (`Replicas`)."""
+    _REQUIRED[client] = _Required(count)
+
+
+class Replicas:
+    """Runs what is to be confirmed by as many replicas as the client requires; by default it requires none."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client: Any = client
+        self._required = _REQUIRED.get(client) or _Required(0)
+
+    @property
+    def count(self) -> int:
+        """How many replicas have to confirm; 0: nothing waits."""
+        return self._required.count
+
+    def run(self, function: str, root: str, args: Sequence[Any]) -> Any:
+        """Run a function that confirms; return once enough replicas have what it wrote. Raises `Unavailable`.
+
+        The function writes the small key, because it is given its name.
+        """
+        return self._confirmed(root, lambda pipeline: pipeline.fcall(function, 2, root, root + CONFIRMED, *args))
+
+    def write(self, root: str, command: Sequence[Any]) -> Any:
+        """Run a writing command in the same way."""
+
+        def write(pipeline: Any) -> None:
+            pipeline.execute_command(*command)
+            pipeline.set(root + CONFIRMED, 1, px=KEPT_MS)
+
+        return self._confirmed(root, write)
+
+    def confirm(self, root: str) -> None:
+        """Return once enough replicas have all that the root's server has written. Raises `Unavailable`."""
+        self._confirmed(root, lambda pipeline: pipeline.set(root + CONFIRMED, 1, px=KEPT_MS))
+
+    def _confirmed(self, root: str, command: Callable[[Any], object]) -> Any:
+        return on_primary(self._client, root, lambda server: self._run(server, command))
+
+    def _run(self, server: Any, command: Callable[[Any], object]) -> Any:
+        """Run a command and `WAIT` on one connection; return the command's first reply."""
+        too_few_until_s = self._required.too_few_until_s
+        if time.monotonic() < too_few_until_s.get(server, 0.0):
+            raise Unavailable(_TOO_FEW)
+        pipeline = server.pipeline(transaction=False)
+        command(pipeline)
+        pipeline.execute_command("WAIT", self.count, WAIT_MS)
+        replies = pipeline.execute(raise_on_error=False)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        if int(replies[-1]) < self.count:
+            too_few_until_s[server] = time.monotonic() + _TOO_FEW_S
+            raise Unavailable(_TOO_FEW)
+        return replies[0]
+
+
+def on_primary(client: Any, root: str, act: Callable[[Any], Any]) -> Any:
+    """Run ``act`` on the server that has a root; in a cluster, repeat it if another server has the root by now.
+
+    While a slot is moved key by key, its server answers `ASK` to scripts, because the key that they name, the root
+    itself, never exists. That answer is not followed: on the other server a script would find only the keys moved so
+    far.
+    """
+    for _ in range(_TRIES - 1):
+        primary = primary_of(client, root)
+        try:
+            return act(primary)
+        except ServerSilent as error:
+            refresh_primaries(client, at_most_once_in_s=_ASK_AGAIN_S if isinstance(error, NotAskedError) else 0.0)
+            if primary_of(client, root) is primary and isinstance(client, RedisCluster):
+                raise  # it would keep us waiting for as long again
+        except (MovedError, ClusterDownError, ServerGone):
+            time.sleep(_PAUSE_S)
+            refresh_primaries(client, at_most_once_in_s=0.0)
+    return act(primary_of(client, root))
+
+
+def refresh_primaries(client: Any, *, at_most_once_in_s: float) -> None:
+    """Ask a cluster for its primaries, unless that was done within ``at_most_once_in_s``."""
+    now_s = time.monotonic()
+    if isinstance(client, RedisCluster) and now_s - _ASKED.get(client, 0.0) >= at_most_once_in_s:
+        _ASKED[client] = now_s
+        cast("Any", client).nodes_manager.initialize()
+
+
+def primary_of(client: Any, key: str) -> Any:
+    """Return a client of the one server that has a key."""
+    if not isinstance(client, RedisCluster):
+        return client
+    node = cast("Any", client).get_node_from_key(key)
+    if node is None:
+        raise Unavailable
+    return client.get_redis_connection(node)
+
+
+def primaries_of(client: Any) -> list[Any]:
+    """Return a client of every server that takes writes."""
+    if not isinstance(client, RedisCluster):
+        return [client]
+    return [client.get_redis_connection(node) for node in cast("Any", client).get_primaries()]

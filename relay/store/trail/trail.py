@@ -1,0 +1,232 @@
+"""Reads an audit trail in the store, and writes its signatures; `relay.audit` defines the entries."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.exceptions import ResponseError
+
+from relay.audit.checkpoint import Signed
+from relay.audit.verifying import Block
+from relay.store.keys import keyspace
+from relay.store.keys.names import PREFIX, ROOT, SHARED_ROOT, partition_root
+from relay.store.scripting.scripts import Scripts
+from relay.store.server.clock import time_ms_from
+from relay.store.server.errors import store_errors
+from relay.store.server.locks import take_lock
+from relay.store.server.replicas import on_primary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import redis
+
+#: How many segments are read at once, each of about 16 KiB.
+_PAGE: Final = 32
+#: How long, in milliseconds, a worker that ended while it held the lock keeps others from signing.
+_LOCK_MS: Final = 5_000
+_EVERYTHING: Final = -1
+#: The largest segment that is unpacked, so that a segment that no relay wrote cannot fill the memory.
+_MAX_SEGMENT_BYTES: Final = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TrailEnd:
+    """The newest part of the trail, read at one moment: the entries in no segment, and the checkpoint over them."""
+
+    segments: int
+    last_segment: bytes
+    head: bytes  # the signed checkpoint over the first of the entries; empty if there is none
+    beginning: bytes  # the signed beginning; empty if the trail begins with its first entry
+    entries: list[bytes]
+    more: bool  # there are more entries than were read
+    now_ms: int
+
+
+class Trail:
+    """The trail of one root. Every method raises `Unavailable` while the server is away."""
+
+    def __init__(self, client: redis.Redis, root: str = ROOT) -> None:
+        self._client: Any = client
+        self._root = root
+        self.name = root.removeprefix(PREFIX).strip("{}:")  # the partition's number, or ``shared``
+        self._scripts = Scripts(client)
+
+    def end(self, most: int = 0) -> TrailEnd:
+        """Read the newest part, with at most ``most`` of its entries (0: all)."""
+
+        def read(server: Any) -> Any:
+            pipeline = server.pipeline(transaction=True)
+            pipeline.llen(keyspace.audit("segments", self._root))
+            pipeline.lindex(keyspace.audit("segments", self._root), -1)
+            pipeline.get(keyspace.audit("head", self._root))
+            pipeline.get(keyspace.audit("beginning", self._root))
+            pipeline.lrange(keyspace.audit("entries", self._root), 0, most or _EVERYTHING)
+            pipeline.execute_command("TIME")  # has no key: a cluster's client would not allow it in a transaction
+            return pipeline.execute()
+
+        with store_errors():
+            segments, last, head, beginning, entries, time = on_primary(self._client, self._root, read)
+        more = bool(most) and len(entries) > most
+        return TrailEnd(
+            segments, last or b"", head or b"", beginning or b"", entries[: most or None], more, time_ms_from(time)
+        )
+
+    def confirmed_end(self, most: int) -> TrailEnd:
+        """Read the newest part for a worker that is going to sign it: all of it is on the replicas that are required.
+
+        So nothing is signed that a failover may lose. Entries that are too long to be read again are replaced first.
+        """
+        reply = self._scripts.run("audit_end", [most + 1], self._root)
+        segments, last, head, beginning, entries, now = reply
+        return TrailEnd(segments, last, head, beginning, entries[:most], len(entries) > most, int(now))
+
+    def server(self) -> str:
+        """Return the id of the server's run: it changes when another one takes over. Empty if it does not say."""
+        with store_errors():
+            try:
+                about = on_primary(self._client, self._root, lambda server: server.info("server"))
+            except ResponseError:  # not allowed, or not known
+                return ""
+        return str(about.get("run_id", ""))
+
+    def beginning(self) -> Signed | None:
+        """Read where the trail begins; None if with its first entry. An unreadable value counts as unsigned."""
+        with store_errors():
+            found = self._client.get(keyspace.audit("beginning", self._root))
+        return None if found is None else Signed.from_bytes(found) or Signed({}, b"")
+
+    def blocks(self, skipped: int = 0) -> Iterator[Block]:
+        """Yield all segments but the first ``skipped``, then, as they are at the end, the entries in no segment yet."""
+        at = skipped
+        while len(page := self.segments(at, _PAGE)) == _PAGE:
+            yield from map(block_from, page)
+            at += _PAGE
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.lrange(keyspace.audit("segments", self._root), at, _EVERYTHING)
+            pipeline.get(keyspace.audit("head", self._root))
+            pipeline.lrange(keyspace.audit("entries", self._root), 0, _EVERYTHING)
+            page, head, entries = pipeline.execute()
+        yield from map(block_from, page)
+        if entries or head:
+            yield Block(entries, None if not head else Signed.from_bytes(head) or Signed({}, b""), is_open=True)
+
+    def number_before(self, count: int) -> int:
+        """Return the number before the last ``count`` entries, or before the newest segment if it begins later."""
+        end = self.end()
+        newest = block_from(end.last_segment).entries if end.last_segment else ()
+        return _archived(end) + len(end.entries) - min(count, len(newest) + len(end.entries))
+
+    def after(self, seq: int) -> list[tuple[int, bytes]]:
+        """Read some of the entries after number ``seq``, in order, with their numbers; none if there are no more."""
+        end = self.end()
+        archived = _archived(end)
+        if seq >= archived:
+            return list(enumerate(end.entries[seq - archived :], seq + 1))
+        return self._in_segment(seq, end.segments)
+
+    def _in_segment(self, seq: int, count: int) -> list[tuple[int, bytes]]:
+        """Read the entries after number ``seq`` in the first segment that has any; segments are in order."""
+        found: list[tuple[int, bytes]] = []
+        low, high = 0, count - 1
+        while low <= high:
+            middle = (low + high) // 2
+            segment = next(iter(self.segments(middle, 1)), b"")
+            point = checkpoint_in(segment).checkpoint()
+            if point is None or point.last <= seq:
+                low = middle + 1
+                continue
+            every = enumerate(block_from(segment).entries, point.first)
+            found = [(number, entry) for number, entry in every if number > seq]
+            high = middle - 1
+        return found
+
+    def every_segment(self) -> Iterator[bytes]:
+        """Yield the segments as they are stored, a page at a time."""
+        at = 0
+        while page := self.segments(at, _PAGE):
+            yield from page
+            at += len(page)
+
+    def segments(self, first: int, count: int) -> list[bytes]:
+        """Read ``count`` segments from index ``first`` on, as they are stored."""
+        with store_errors():
+            found: list[bytes] = self._client.lrange(keyspace.audit("segments", self._root), first, first + count - 1)
+        return found
+
+    def take_lock(self, process: str) -> bool:
+        """Take the lock for signing, or extend it; return whether this process holds it now."""
+        key = keyspace.audit("lock", self._root)
+        with store_errors():
+            if take_lock(self._client, key, process, _LOCK_MS):
+                return True
+            if self._client.get(key) != process.encode():
+                return False
+            return bool(self._client.pexpire(key, _LOCK_MS))
+
+    def sign(self, end: TrailEnd, checkpoint: Signed) -> bool:
+        """Write a checkpoint over the entries of an end; False if they were signed, or are not there, since."""
+        args = [end.segments, end.head, checkpoint.to_bytes(), 0, "", *_last_of(end.entries)]
+        return bool(self._scripts.run("audit_sign", args, self._root))
+
+    def archive(self, end: TrailEnd, checkpoint: Signed, entries: Sequence[bytes]) -> bool:
+        """Move an end's first entries into a segment, with their checkpoint; return as `sign`."""
+        args = [end.segments, end.head, "", len(entries), segment_of(checkpoint, entries), *_last_of(entries)]
+        return bool(self._scripts.run("audit_sign", args, self._root))
+
+    def trim(self, oldest: bytes, count: int) -> bool:
+        """Delete the oldest entries of an unsigned trail; False if they were deleted since ``oldest`` was read."""
+        return bool(self._scripts.run("audit_trim", [oldest, count], self._root))
+
+    def prune(self, beginning: bytes, begins: Signed, segments: int) -> bool:
+        """Delete the oldest segments; False if another worker has done so since ``beginning`` was read."""
+        return bool(self._scripts.run("audit_prune", [beginning, begins.to_bytes(), segments], self._root))
+
+
+def _last_of(entries: Sequence[bytes]) -> tuple[int, bytes]:
+    """Return the number of entries and the last of them, as ``lua/trail/audit_sign.lua`` compares them."""
+    return len(entries), entries[-1] if entries else b""
+
+
+def _archived(end: TrailEnd) -> int:
+    """Return the number of the last entry that was ever put into a segment, by a checkpoint that is not verified."""
+    if end.last_segment:
+        point = checkpoint_in(end.last_segment).checkpoint()
+        return 0 if point is None else point.last
+    begins = Signed.from_bytes(end.beginning) if end.beginning else None
+    beginning = None if begins is None else begins.beginning()
+    return 0 if beginning is None else beginning[0] - 1
+
+
+def trails(client: redis.Redis, keys: keyspace.Keyspace = keyspace.SINGLE) -> list[Trail]:
+    """Return the trails of all roots: one for each partition, and the shared one."""
+    roots = [partition_root(number) for number in range(keys.partitions)]
+    return [Trail(client, root) for root in (*roots, SHARED_ROOT)]
+
+
+def segment_of(checkpoint: Signed, entries: Sequence[bytes]) -> bytes:
+    """Return a segment in its stored form: the checkpoint, and its entries compressed."""
+    texts = json.dumps([entry.decode("latin-1") for entry in entries], separators=(",", ":"))
+    return checkpoint.to_bytes() + b"\n" + zlib.compress(texts.encode())
+
+
+def block_from(segment: bytes) -> Block:
+    """Parse a segment; an unreadable one counts as unsigned."""
+    payload, _, rest = segment.partition(b"\n")
+    signature, _, packed = rest.partition(b"\n")
+    try:
+        unpacking = zlib.decompressobj()
+        texts = json.loads(unpacking.decompress(packed, _MAX_SEGMENT_BYTES))
+        entries = [text.encode("latin-1") for text in texts]
+    except (zlib.error, ValueError, AttributeError, TypeError, RecursionError):
+        return Block((), Signed({}, b""))
+    return Block(entries, Signed.from_bytes(payload + b"\n" + signature) or Signed({}, b""))
+
+
+def checkpoint_in(segment: bytes) -> Signed:
+    """Read the checkpoint of a segment, without its entries; an unreadable one counts as unsigned."""
+    return Signed.from_bytes(b"\n".join(segment.split(b"\n", 2)[:2])) or Signed({}, b"")
