@@ -10,7 +10,6 @@ import falcon
 from api.auth import Authentication, CrossOrigin
 from api.console import console_resources
 from api.door import ApiRequest, Door
-from api.endings import Endings
 from api.health import HealthResource, ReadyResource
 from api.hosts import Hosts
 from api.invocations import InvocationResource
@@ -22,6 +21,7 @@ from api.publication import STATIC, FrontResource, PublicationResource
 from api.reference.document import make_document
 from api.reference.page import PAGE_FILES, PAGE_HEADERS, make_page
 from api.replays import ReplayResource, ReplaysResource, ReplaySteeringResource
+from api.results import Results
 from api.stats import GroupsResource, StatsResource
 from api.traffic import TrafficResource, WebhookSteeringResource
 from api.triggers import TriggerResource, TriggersResource
@@ -33,9 +33,9 @@ from relay.text.media_types import JSON_TYPE
 from relay.text.strict_json import dump_json
 
 if TYPE_CHECKING:
-    from api.acts import ActCounts
     from api.awaiting import Waiters
     from api.bodies import Bodies
+    from api.request_audit import ActCounts
     from api.request_log import RequestLog
     from relay.accept.dispatcher import Dispatcher
     from relay.authentication.source_address import SourceAddresses
@@ -126,14 +126,14 @@ def _add_error_handlers(app: _App, handlers: ErrorHandlers) -> None:
 
 def _route_calls(app: _App, settings: Settings, parts: Parts) -> None:
     """Add the routes of webhooks, triggers and invocations."""
-    endings = Endings(parts.store, parts.data_vault)
+    results = Results(parts.store, parts.data_vault)
     app.add_route(
         "/v1/webhooks/{webhook_id}/trigger",
         TriggerResource(
             parts.dispatcher,
             parts.store,
             parts.waiters,
-            endings,
+            results,
             parts.rates,
             parts.bodies,
             default_wait_s=settings.default_wait_s,
@@ -143,7 +143,7 @@ def _route_calls(app: _App, settings: Settings, parts: Parts) -> None:
     app.add_route("/v1/webhooks", WebhooksResource(parts.registry))
     app.add_route("/v1/webhooks/{webhook_id}", WebhookResource(parts.registry))
     app.add_route("/v1/invocations", ListingResource(parts.listing))
-    app.add_route("/v1/invocations/{reference_id}", InvocationResource(parts.store, parts.waiters, endings))
+    app.add_route("/v1/invocations/{reference_id}", InvocationResource(parts.store, parts.waiters, results))
 
 
 def _route_replays(app: _App, parts: Parts) -> None:

@@ -20,9 +20,9 @@ from relay.errors import BadParameter
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from api.acts import ActCounts
     from api.auth import Authentication, CrossOrigin
     from api.hosts import Hosts
+    from api.request_audit import ActCounts
     from api.request_log import RequestLog
     from relay.store.api_keys.records import ApiKey
     from relay.telemetry.otlp import OtlpSpan

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import falcon
 
     from api.awaiting import Waiters
-    from api.endings import Endings
+    from api.results import Results
     from relay.domain.invocation import Invocation
     from relay.store.ledger.invocations import InvocationStore
 
@@ -32,10 +32,10 @@ class InvocationResource:
 
     scopes = ANY_SCOPE
 
-    def __init__(self, store: InvocationStore, waiters: Waiters, endings: Endings) -> None:
+    def __init__(self, store: InvocationStore, waiters: Waiters, results: Results) -> None:
         self._store = store
         self._waiters = waiters
-        self._endings = endings
+        self._results = results
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, reference_id: str) -> None:
         """Answer with the record: at once, or, with a wait, when it is final or the wait is over."""
@@ -51,7 +51,7 @@ class InvocationResource:
             resp.set_header("Preference-Applied", applied)
         result = None
         if invocation.state in WITH_RESULT:
-            result = self._endings.of(key.plugin, invocation).members()
+            result = self._results.of(key.plugin, invocation).members()
         record = record_of(invocation, operate="operate" in key.scopes, result=result)
         answer_with(resp, orjson.dumps(record))
 

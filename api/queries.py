@@ -13,7 +13,7 @@ from relay.domain.reference_id import UUID_PATTERN
 from relay.errors import BadParameter, Fault
 from relay.store.ledger.listing import CALLER, MAX_PAGE, Filter
 from relay.text.ids import ID_PATTERN, ID_RULE
-from relay.text.moments import read_rfc3339
+from relay.text.timestamps import read_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ from api.auth import OPERATE
 from api.json_answers import answer_with
 from relay.errors import WebhookNotRegistered
 from relay.text.ids import ID_PATTERN
-from relay.text.moments import rfc3339
+from relay.text.timestamps import rfc3339
 from relay.views import traffic_of
 
 if TYPE_CHECKING:

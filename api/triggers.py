@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from api.awaiting import Waiters
     from api.bodies import Bodies
-    from api.endings import Endings
+    from api.results import Results
     from relay.accept.dispatcher import Dispatcher
     from relay.domain.invocation import Invocation
     from relay.store.api_keys.records import ApiKey
@@ -59,7 +59,7 @@ class TriggerResource:
         dispatcher: Dispatcher,
         store: InvocationStore,
         waiters: Waiters,
-        endings: Endings,
+        results: Results,
         rates: PluginRates,
         bodies: Bodies,
         *,
@@ -68,7 +68,7 @@ class TriggerResource:
         self._dispatcher = dispatcher
         self._store = store
         self._waiters = waiters
-        self._endings = endings
+        self._results = results
         self._rates = rates
         self._bodies = bodies
         self._default_wait_s = default_wait_s
@@ -101,7 +101,7 @@ class TriggerResource:
             headers |= {"Location": f"/v1/invocations/{accepted.reference_id}", "Retry-After": _RETRY_AFTER_S}
         resp.set_headers(headers)
         if end is not None and finished:
-            resp.data = self._endings.of(plugin, end).to_json()
+            resp.data = self._results.of(plugin, end).to_json()
         else:
             state = accepted.state if end is None else end.state
             resp.data = orjson.dumps({"referenceId": accepted.reference_id, "state": state})

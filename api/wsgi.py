@@ -5,12 +5,12 @@ from __future__ import annotations
 import uuid
 
 from api import affinity
-from api.acts import ActCounts
 from api.app import Parts, create_app
 from api.awaiting import Waiters
 from api.bodies import Bodies
 from api.descriptors import allow_descriptors
 from api.parsing_budget import ParsingBudget
+from api.request_audit import ActCounts
 from api.request_log import RequestLog
 from api.stopping import on_stop
 from relay.authentication.source_address import SourceAddresses

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.domain.invocation import MEANINGS, State, is_error
 from relay.text import gradual_json
-from relay.text.moments import rfc3339
+from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from relay.domain.invocation import Attempt, Invocation

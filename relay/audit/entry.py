@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
-from relay.text.moments import read_rfc3339, rfc3339
+from relay.text.timestamps import read_rfc3339, rfc3339
 
 
 class Act(StrEnum):

@@ -22,8 +22,8 @@ from relay.cli.output import EXIT_FAILED, facts_of, safe, screened, table_of
 from relay.errors import BadParameter, SettingsError, Unavailable
 from relay.settings import Settings
 from relay.store.trail.trail import trails
-from relay.text.moments import rfc3339
 from relay.text.similar import hint
+from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

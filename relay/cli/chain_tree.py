@@ -9,7 +9,7 @@ from rich.tree import Tree
 
 from relay.cli.output import safe
 from relay.errors import Expired, NotFound
-from relay.text.moments import rfc3339
+from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from relay.domain.invocation import Invocation

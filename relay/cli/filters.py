@@ -13,7 +13,7 @@ from relay.cli.parameters import IdType
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import reference_time_ms
 from relay.store.ledger.listing import CALLER, Filter
-from relay.text.moments import read_moment
+from relay.text.timestamps import read_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ class StatusType(click.ParamType[int | str]):
         return int(value)
 
 
-class MomentType(click.ParamType[int]):
+class TimeType(click.ParamType[int]):
     """A time, or how long ago."""
 
     name = "time"
@@ -49,7 +49,7 @@ class MomentType(click.ParamType[int]):
         if isinstance(value, int):
             return value
         try:
-            return read_moment(value, int(time.time() * 1000))
+            return read_time(value, int(time.time() * 1000))
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -118,9 +118,9 @@ def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="Only what this replay job made.",
             ),
             click.option(
-                "--since", "since_ms", type=MomentType(), help="Created since this time, or since 15m, 2h, 1d ago."
+                "--since", "since_ms", type=TimeType(), help="Created since this time, or since 15m, 2h, 1d ago."
             ),
-            click.option("--until", "until_ms", type=MomentType(), help="Created until this time."),
+            click.option("--until", "until_ms", type=TimeType(), help="Created until this time."),
         )
     ):
         function = option(function)

@@ -26,7 +26,7 @@ from relay.cli.tail import tail
 from relay.domain.invocation import State
 from relay.errors import Conflict, NotFound
 from relay.settings import Settings
-from relay.text.moments import rfc3339
+from relay.text.timestamps import rfc3339
 from relay.views import group_of, record_of, row_of
 
 if TYPE_CHECKING:

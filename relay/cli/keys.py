@@ -19,7 +19,7 @@ from relay.errors import RelayError
 from relay.settings import Settings
 from relay.store.api_keys.rules import SCOPES, origin_fault
 from relay.store.server.errors import adding_sentence
-from relay.text.moments import rfc3339
+from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from pathlib import Path

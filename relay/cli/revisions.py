@@ -23,8 +23,8 @@ from relay.registration.changes import Change, changes
 from relay.registration.header_rules import value_fault
 from relay.settings import Settings
 from relay.store.server.errors import adding_sentence
-from relay.text.moments import rfc3339
 from relay.text.similar import hint
+from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,7 +15,7 @@ from relay.cli.names import not_registered
 from relay.cli.output import safe, screened
 from relay.cli.parameters import IdType, plugin_option
 from relay.settings import Settings
-from relay.text.moments import rfc3339
+from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from pathlib import Path

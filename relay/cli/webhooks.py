@@ -25,7 +25,7 @@ from relay.errors import Conflict, DocumentError, Fault, WebhookNotRegistered
 from relay.registration import ChainTarget
 from relay.registration.document import read_registrations
 from relay.settings import Settings, default_plugin, look_up_secret
-from relay.text.moments import rfc3339
+from relay.text.timestamps import rfc3339
 from relay.views import seconds
 
 if TYPE_CHECKING:

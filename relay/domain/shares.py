@@ -10,7 +10,7 @@ SHARE: Final = 4
 ALWAYS: Final = 8
 
 
-def room_left(held: int, free: int) -> int:
+def capacity_left(held: int, free: int) -> int:
     """Return how many more a webhook that holds ``held`` may take, one after the other, if ``free`` are free."""
     return max(0, min(free, max(ALWAYS - held, (SHARE * (free + 1) - held) // (SHARE + 1))))
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from relay.chains import Next
     from relay.executor.call_plans import CallPlans
-    from relay.executor.chain_standing import ChainStandings, Standing
+    from relay.executor.chain_states import ChainState, ChainStates
     from relay.store.ledger.steps import Steps
     from relay.store.ledger.transitions import CallRecord
     from relay.vault import Vault
@@ -40,7 +40,7 @@ class ChainEvaluation:
     """A chain whose next step, or end, was worked out from the results of the steps before."""
 
     record: CallRecord
-    standing: Standing
+    chain_state: ChainState
     next: Next
     secrets: tuple[str, ...]  # found so far by its masks and by those of the chains above it
 
@@ -66,26 +66,26 @@ class ChainEvaluator:
     """Works out what a chain does next, and seals the steps, secrets and results that it leaves."""
 
     def __init__(
-        self, plans: CallPlans, steps: Steps, standings: ChainStandings, data_vault: Vault, target_vault: Vault
+        self, plans: CallPlans, steps: Steps, chain_states: ChainStates, data_vault: Vault, target_vault: Vault
     ) -> None:
         self._plans = plans
         self._steps = steps
-        self._standings = standings
+        self._states = chain_states
         self._data_vault = data_vault
         self._target_vault = target_vault
         self._hidings: OrderedDict[tuple[str, int], _Hiding] = OrderedDict()  # by chain and step
 
     def read_ahead(self, records: Sequence[CallRecord]) -> None:
         """Read together what `prepare` needs of these chains."""
-        self._standings.read_ahead(records)
+        self._states.read_ahead(records)
 
     def prepare(self, record: CallRecord) -> ChainEvaluation:
         """Work out what a chain does next; raise what `CallPlans.chain` raises, `RequestRejected` or `Unavailable`."""
-        standing = self._standings.current(record)
-        check(self._plans.shape(record.plugin, record.webhook_id, record.revision), standing.trigger)
+        chain_state = self._states.current(record)
+        check(self._plans.shape(record.plugin, record.webhook_id, record.revision), chain_state.trigger)
         above = self._hidden_in(record)
         secrets = () if above is None else above.secrets
-        return run_in_thread_if_large(EVALUATING * standing.size_bytes, _evaluate, record, standing, secrets)
+        return run_in_thread_if_large(EVALUATING * chain_state.size_bytes, _evaluate, record, chain_state, secrets)
 
     def has_begun(self, record: CallRecord) -> bool:
         """Return whether a chain has made a step already."""
@@ -93,7 +93,7 @@ class ChainEvaluator:
 
     def new_steps(self, evaluation: ChainEvaluation, create: Create) -> list[NewStep]:
         """Make the invocations of the next step, each with its trigger sealed."""
-        record, shape = evaluation.record, evaluation.standing.plan.shapes[create.step]
+        record, shape = evaluation.record, evaluation.chain_state.plan.shapes[create.step]
         if shape is None:
             raise ValueError("a step whose webhook has no revision cannot be created")
         pins: dict[str, int] = json.loads(record.pins or "{}")
@@ -121,8 +121,8 @@ class ChainEvaluator:
 
     def sealed_secrets(self, evaluation: ChainEvaluation, create: Create) -> bytes:
         """Seal what the chain hides in the answers of a step, for the workers that read these answers."""
-        record, standing = evaluation.record, evaluation.standing
-        hiding = _Hiding(evaluation.secrets, standing.count, masks=bool(standing.plan.steps[create.step].mask))
+        record, chain_state = evaluation.record, evaluation.chain_state
+        hiding = _Hiding(evaluation.secrets, chain_state.count, masks=bool(chain_state.plan.steps[create.step].mask))
         self._keep((record.reference_id, create.step), hiding)
         owner = secrets_owner(record.plugin, record.reference_id, create.step)
         return self._target_vault.seal(hiding.to_json(), owner)
@@ -153,14 +153,14 @@ class ChainEvaluator:
         hiding = self._hidden_in(record)
         if hiding is None or not hiding.masks:
             return None if hiding is None else hiding.secrets
-        standing = self._standings.of_step(record, hiding.count)
-        if standing is None:
+        chain_state = self._states.of_step(record, hiding.count)
+        if chain_state is None:
             return None
         own = StepResult(result.status, result.data, result.error, Outcome.ANSWERED, State.DELIVERED)
         number, above = record.step, hiding.secrets
         return run_in_thread_if_large(
-            EVALUATING * (standing.size_bytes + size_bytes),
-            lambda: secrets_beside(standing.plan.steps[number], number, standing.seen_before(number), own, above),
+            EVALUATING * (chain_state.size_bytes + size_bytes),
+            lambda: secrets_beside(chain_state.plan.steps[number], number, chain_state.seen_before(number), own, above),
         )
 
     def sealed_answer(self, record: CallRecord, result: Result) -> bytes:
@@ -198,9 +198,9 @@ class ChainEvaluator:
         reason: str = "",
     ) -> Settlement:
         record, masked, sealed, raw = evaluation.record, 0, b"", b""
-        self._standings.forget(record.reference_id)
+        self._states.forget(record.reference_id)
         if outcome is Outcome.ANSWERED:
-            size_bytes, owner = evaluation.standing.size_bytes, result_owner(record.plugin, record.reference_id)
+            size_bytes, owner = evaluation.chain_state.size_bytes, result_owner(record.plugin, record.reference_id)
             raw = run_in_thread_if_large(size_bytes, self.sealed_answer, record, result)
             data, masked = self._masked(evaluation, result)
             shown = result._replace(data=data)
@@ -229,15 +229,15 @@ class ChainEvaluator:
         except Exception as error:  # noqa: BLE001 - the chain has ended nevertheless
             log.fault(error, "chain_mask")
             return None, 0
-        size_bytes = evaluation.standing.size_bytes + making_bytes(evaluation.secrets)
+        size_bytes = evaluation.chain_state.size_bytes + making_bytes(evaluation.secrets)
         return run_in_thread_if_large(size_bytes, lambda: mask.with_texts(evaluation.secrets).value(result.data))
 
 
-def _evaluate(record: CallRecord, standing: Standing, above: tuple[str, ...]) -> ChainEvaluation:
-    where = standing.plan, standing.trigger, standing.results
+def _evaluate(record: CallRecord, chain_state: ChainState, above: tuple[str, ...]) -> ChainEvaluation:
+    where = chain_state.plan, chain_state.trigger, chain_state.results
     try:
         secrets = found_secrets(*where, above)
     except TooManySecrets as error:
-        step = max(standing.results, default=0) if error.step is None else error.step
-        return ChainEvaluation(record, standing, Reject(step, str(error)), ())
-    return ChainEvaluation(record, standing, progress(*where), secrets)
+        step = max(chain_state.results, default=0) if error.step is None else error.step
+        return ChainEvaluation(record, chain_state, Reject(step, str(error)), ())
+    return ChainEvaluation(record, chain_state, progress(*where), secrets)

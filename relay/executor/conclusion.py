@@ -11,7 +11,7 @@ from relay.domain.invocation import MEANINGS, Attempt, Outcome, Sent, State
 from relay.errors import StoreFault, Unavailable
 from relay.executor.large_work import run_in_thread_if_large
 from relay.executor.reading import AnswerReader
-from relay.registration.retrying import Retry, Tried, decide, read_retry_after
+from relay.registration.retrying import LastAttempt, Retry, decide, read_retry_after
 from relay.store.ledger.transitions import Settlement
 from relay.vault import result_owner
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from relay.store.ledger.transitions import CallRecord
     from relay.vault import Vault
 
-#: Outcomes after which an endpoint counts as away. With any other it answered, or was not tried.
+#: Outcomes after which an endpoint counts as away. With any other it answered, or was not last.
 _NO_CONTACT: Final = frozenset(
     {
         Outcome.DNS_FAILED,
@@ -147,15 +147,15 @@ def _lost(record: CallRecord, claim_token: str) -> Settlement:
 def _retry_later(call: Unsendable) -> Retry | None:
     if call.shape is None:
         return None
-    tried = Tried(call.record.tries + 1, call.outcome, Sent.NO, 0, call.shape.repeatable)
-    decision = decide(call.shape.retry, tried, random.random())  # noqa: S311 - spreads load, no secret
+    last = LastAttempt(call.record.tries + 1, call.outcome, Sent.NO, 0, call.shape.repeatable)
+    decision = decide(call.shape.retry, last, random.random())  # noqa: S311 - spreads load, no secret
     return decision if isinstance(decision, Retry) else None
 
 
 def _retry(call: Prepared, attempt: Attempt, answer: EndpointAnswer) -> Retry | None:
     if call.shape.retry is None:
         return None
-    tried = Tried(
+    last = LastAttempt(
         attempt.number,
         attempt.outcome,
         attempt.sent,
@@ -163,5 +163,5 @@ def _retry(call: Prepared, attempt: Attempt, answer: EndpointAnswer) -> Retry | 
         call.shape.repeatable,
         read_retry_after(answer.retry_after, answer.started_at_ms / 1000),
     )
-    decision = decide(call.shape.retry, tried, random.random())  # noqa: S311 - spreads load, no secret
+    decision = decide(call.shape.retry, last, random.random())  # noqa: S311 - spreads load, no secret
     return decision if isinstance(decision, Retry) else None

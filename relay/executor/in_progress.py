@@ -25,7 +25,7 @@ class InProgress:
         self._held.update(taken)
         return taken
 
-    def let_go(self, reference_ids: Collection[str]) -> list[str]:
+    def release(self, reference_ids: Collection[str]) -> list[str]:
         """Stop holding these ids; return those that were taken again while they were held.
 
         It may have been made ready just as this process parked it; nothing else would wake it.

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 import gevent
 
 from relay.executor.active_calls import webhook_of
-from relay.executor.attempts import Attempts
 from relay.executor.batch import Batch
 from relay.executor.claiming import Claimer
+from relay.executor.in_flight import InFlight
 from relay.executor.in_progress import InProgress
 from relay.executor.slots import Slots
 from relay.executor.waking import Waking
@@ -69,7 +69,7 @@ class Executor:
         self._hand_over = publish
         self._slots = Slots(max_in_flight)
         self._claimer = Claimer(store, self._publish)
-        self._attempts = Attempts(
+        self._in_flight = InFlight(
             store,
             sender,
             conclusion,
@@ -77,10 +77,10 @@ class Executor:
             self._claimer,
             self._slots,
             watch,
-            go_on=self._go_on,
-            let_go=self._let_go,
+            run_or_publish=self._run_or_publish,
+            release=self._release,
         )
-        self.waking = Waking(store.parked_calls, self._slots, self._lanes, self._go_on)
+        self.waking = Waking(store.parked_calls, self._slots, self._lanes, self._run_or_publish)
         self._watch = watch
         self._in_progress = InProgress()
         self._tokens_wanted = 0
@@ -146,7 +146,7 @@ class Executor:
         except Exception as error:  # noqa: BLE001 - a sweep lets the calls wait again that were not claimed
             apart = Failures("claim", calls=len(batch.left)).note(error) and len(batch.left) > 1
         finally:
-            self._let_go(batch.left)
+            self._release(batch.left)
         for reference_id in batch.left if apart and not self._draining else ():
             gevent.spawn(self.run, [reference_id])  # one of them may make the others fail
         return batch.counts
@@ -159,8 +159,8 @@ class Executor:
     def parts(self) -> tuple[Part, ...]:
         """Return the parts that must keep moving; if one stands still, the heartbeat ends the process."""
         return (
-            Part("settler", lambda: self._attempts.settler_moves),
-            Part("advancer", lambda: self._attempts.advancer_moves),
+            Part("settler", lambda: self._in_flight.settler_moves),
+            Part("advancer", lambda: self._in_flight.advancer_moves),
             Part("calls", lambda: self._slots.ends if self.is_full else None, FULL_LOOKS, FULL_LOOKS),
         )
 
@@ -172,12 +172,12 @@ class Executor:
         given_back = self._release_unsent()
         while self._under_way and boot_time_s() < deadline_s - SETTLE_S:
             gevent.sleep(0.02)
-        self._attempts.flush(max(0.0, deadline_s - boot_time_s()))
-        event(Event.DRAINED, given_back=given_back, left=len(self._attempts))
+        self._in_flight.flush(max(0.0, deadline_s - boot_time_s()))
+        event(Event.DRAINED, given_back=given_back, left=len(self._in_flight))
 
     @property
     def _under_way(self) -> bool:
-        return self._claimer.busy or len(self._attempts) > 0 or self._replaying.busy
+        return self._claimer.busy or len(self._in_flight) > 0 or self._replaying.busy
 
     # -- before the claim ---------------------------------------------------------------------------------------
 
@@ -250,7 +250,7 @@ class Executor:
             for call in calls:
                 if call.record.reference_id in grant.claimed.granted:
                     unused -= 1
-                    self._attempts.launch(grant.active_call(call))
+                    self._in_flight.launch(grant.active_call(call))
         finally:
             self._slots.give(unused)
         batch.claimed(grant.claimed)
@@ -261,8 +261,8 @@ class Executor:
         for record in records if claimed.ended else ():
             if record.reference_id in claimed.ended:
                 self._watch.ended(record, *claimed.ended[record.reference_id])
-        self._let_go(claimed.parked)
-        self._go_on(claimed.ready)
+        self._release(claimed.parked)
+        self._run_or_publish(claimed.ready)
 
     # -- calls that may run now ---------------------------------------------------------------------------------
 
@@ -278,7 +278,7 @@ class Executor:
         with self._slots.coming(map(webhook_of, _those_in(reference_ids, found))):
             self.run(reference_ids, found)
 
-    def _go_on(self, ready: Ready, found: Sequence[CallRecord] = ()) -> None:
+    def _run_or_publish(self, ready: Ready, found: Sequence[CallRecord] = ()) -> None:
         """Run the ready calls for which this process has room, and publish the others."""
         others = self.run_here(ready, found)
         if others:
@@ -292,12 +292,12 @@ class Executor:
             Failures("publish", calls=len(ready)).note(error)
 
     def _release_unsent(self) -> int:
-        unsent = self._attempts.shut_unsent()
+        unsent = self._in_flight.shut_unsent()
         self._claimer.give_back(unsent)
         return sum(map(len, unsent.values()))
 
-    def _let_go(self, reference_ids: Collection[str]) -> None:
-        again = self._in_progress.let_go(reference_ids)
+    def _release(self, reference_ids: Collection[str]) -> None:
+        again = self._in_progress.release(reference_ids)
         for part in self._store.by_partition(again) if again and not self._draining else ():
             gevent.spawn(self.run, part)
 

@@ -30,10 +30,10 @@ class Settler(GroupQueue[Settlement, Settled]):
         store: InvocationStore,
         on_settled: Callable[[Sequence[Settlement], Sequence[bool]], None],
         on_ready: Callable[[Ready, Sequence[CallRecord]], None],
-        with_room: Callable[[Sequence[Settlement]], Sequence[Settlement]] = lambda group: group,
+        with_capacity: Callable[[Sequence[Settlement]], Sequence[Settlement]] = lambda group: group,
     ) -> None:
         self._store = store
-        self._with_room = with_room
+        self._with_capacity = with_capacity
         self._on_settled = on_settled
         self._on_ready = on_ready
         super().__init__("settle")
@@ -42,7 +42,7 @@ class Settler(GroupQueue[Settlement, Settled]):
         return len(item.result) + len(item.raw)
 
     def _commit(self, items: Sequence[Settlement]) -> Settled:
-        return self._store.settle(self._with_room(items))
+        return self._store.settle(self._with_capacity(items))
 
     def _committed(self, items: Sequence[Settlement], reply: Settled) -> bool:
         self._on_settled(items, reply.counted)

@@ -1,8 +1,8 @@
 r"""Limits how many calls one process has in flight, and how many slots one webhook may hold.
 
 A call is claimed only when a slot is free for it, so that a claimed call is sent at once and no lease runs out while it
-waits. A webhook may hold at most four times as many slots as are free (`relay.domain.shares`): alone it gets four fifths, and
-some slots are always left for other webhooks. The calls of a batch fall into three groups:
+waits. A webhook may hold at most four times as many slots as are free (`relay.domain.shares`): alone it gets four
+fifths, and some slots are always left for other webhooks. The calls of a batch fall into three groups:
 
 * within: they are sent now.
 * kept: their webhook has its share, but its endpoint answers so fast that a slot is about to be free. They wait for a
@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from relay.domain.shares import may_hold_more, room_left
+from relay.domain.shares import capacity_left, may_hold_more
 from relay.process.clock import boot_time_s
 from relay.queue import GROUP_IDS
 
@@ -91,11 +91,11 @@ class Slots:
                 beyond.append(call)
         return within, beyond
 
-    def room(self, name: Hashable) -> int:
+    def capacity(self, name: Hashable) -> int:
         """Return how many more slots this webhook may hold now."""
-        return room_left(self._held[name], self.free)
+        return capacity_left(self._held[name], self.free)
 
-    def room_after(self, leaving: Iterable[Hashable]) -> dict[Hashable, int]:
+    def capacity_after(self, leaving: Iterable[Hashable]) -> dict[Hashable, int]:
         """Return how many more slots each webhook may hold once the calls in ``leaving`` have freed theirs.
 
         ``leaving`` names the webhook of each call. Slots for calls that are coming count as taken, so that no two calls
@@ -106,7 +106,7 @@ class Slots:
         free = max(0, self.free + counts.total() - self._coming.total())
         most = WOKEN // max(1, len(counts))
         return {
-            name: min(max(count, most), room_left(self._held[name] + self._coming[name] - count, free))
+            name: min(max(count, most), capacity_left(self._held[name] + self._coming[name] - count, free))
             for name, count in counts.items()
         }
 

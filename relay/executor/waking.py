@@ -26,15 +26,15 @@ WEBHOOKS: Final = 16
 
 
 class Waking:
-    """Wakes parked calls of the ``lanes`` that one process serves; ``go_on`` gets the calls that may run."""
+    """Wakes parked calls of the ``lanes`` that one process serves; ``run_or_publish`` gets the calls that may run."""
 
     def __init__(
-        self, parked: ParkedCalls, slots: Slots, lanes: Collection[str], go_on: Callable[[Ready], object]
+        self, parked: ParkedCalls, slots: Slots, lanes: Collection[str], run_or_publish: Callable[[Ready], object]
     ) -> None:
         self._parked = parked
         self._slots = slots
         self._lanes = sorted(lanes)
-        self._go_on = go_on
+        self._run_or_publish = run_or_publish
         self._failures = Failures("wake")
 
     def iterate(self) -> None:
@@ -52,6 +52,6 @@ class Waking:
         if not self._slots.free:
             return
         for name in self._parked.webhooks(limit=WEBHOOKS):
-            room = self._slots.room(name)
-            if room:
-                self._go_on(self._parked.wake(*name, room, self._lanes))
+            capacity = self._slots.capacity(name)
+            if capacity:
+                self._run_or_publish(self._parked.wake(*name, capacity, self._lanes))

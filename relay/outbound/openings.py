@@ -16,7 +16,8 @@ from gevent.event import Event
 from relay.domain.invocation import Outcome
 from relay.process.clock import boot_time_s
 
-FEW: Final = 32  # calls of one origin that may be under way without waiting; each later growth allows as many more
+#: Calls of one origin that may be under way without waiting; each later growth allows as many more.
+FREE_CONNECTIONS: Final = 32
 IDLE_S: Final = 1.0  # a connection that is idle for longer does not count as free: not every call may use it
 MAX_PATIENCE_S: Final = 1.0  # the longest that a call waits for a free connection
 _WEIGHT: Final = 0.2  # of the newest handshake in the moving mean
@@ -138,15 +139,15 @@ class _Origin:
             return
         now_s = boot_time_s()
         spare = self._free(now_s) - self.starting
-        room = max(spare, FEW - len(self.busy) - self.starting)
+        room = max(spare, FREE_CONNECTIONS - len(self.busy) - self.starting)
         if room <= 0 and now_s >= self._due_s():
-            room, self._grown_s = spare + FEW + len(self.busy), now_s
-        going = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
-        self.starting += len(going)
-        for waiter in going:
+            room, self._grown_s = spare + FREE_CONNECTIONS + len(self.busy), now_s
+        admitted = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+        self.starting += len(admitted)
+        for waiter in admitted:
             waiter.may_start = True
             waiter.look.set()
-        if going:
+        if admitted:
             self._wake_first()
 
     def learn(self, handshake_s: float) -> None:

@@ -65,7 +65,7 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class LastAttempt:
     """The attempt that was just made, as far as a decision on another needs it."""
 
     number: int  # from 1
@@ -88,20 +88,20 @@ class Settle:
     """A decision against another attempt: the outcome of the last one becomes the invocation's."""
 
 
-def decide(policy: RetryPolicy | None, tried: Tried, jitter: float) -> Retry | Settle:
+def decide(policy: RetryPolicy | None, last: LastAttempt, jitter: float) -> Retry | Settle:
     """Decide whether to try again, and when; ``jitter`` is a random number from 0 to 1."""
-    if policy is None or tried.number >= policy.attempts or not _may_repeat(policy, tried):
+    if policy is None or last.number >= policy.attempts or not _may_repeat(policy, last):
         return Settle()
-    pause_s = policy.pause_s(tried.number, jitter)
-    if tried.retry_after_s is not None:
-        pause_s = max(pause_s, min(tried.retry_after_s, RETRY_AFTER_CAP_S))
+    pause_s = policy.pause_s(last.number, jitter)
+    if last.retry_after_s is not None:
+        pause_s = max(pause_s, min(last.retry_after_s, RETRY_AFTER_CAP_S))
     return Retry(int(pause_s * 1000))
 
 
-def _may_repeat(policy: RetryPolicy, tried: Tried) -> bool:
-    if tried.outcome is Outcome.ANSWERED:
-        return policy.retries_status(tried.status, repeatable=tried.repeatable)
-    return tried.outcome not in _HOPELESS and (tried.repeatable or tried.sent is Sent.NO)
+def _may_repeat(policy: RetryPolicy, last: LastAttempt) -> bool:
+    if last.outcome is Outcome.ANSWERED:
+        return policy.retries_status(last.status, repeatable=last.repeatable)
+    return last.outcome not in _HOPELESS and (last.repeatable or last.sent is Sent.NO)
 
 
 def read_retry_after(value: str | None, now_s: float) -> float | None:

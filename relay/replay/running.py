@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from relay.store.ledger.transitions import Ready
     from relay.store.registry.webhooks import Registry
     from relay.store.replays.jobs import ReplayStore
-    from relay.store.replays.runs import Created, Original, ReplayRuns, Taken
+    from relay.store.replays.runs import ClaimedJob, CreateReply, Original, ReplayRuns
     from relay.vault import Vault
 
 #: How many originals one run of the script decides about.
@@ -78,9 +78,9 @@ class Replaying:
         self._in_progress.add(replay_id)
         try:
             claim_token = uuid4().hex
-            taken = self._runs.claim(replay_id, claim_token)
-            if taken is not None:
-                self._plan_and_run(replay_id, claim_token, taken)
+            claimed = self._runs.claim(replay_id, claim_token)
+            if claimed is not None:
+                self._plan_and_run(replay_id, claim_token, claimed)
         except Unavailable:  # the lease ends by itself
             log.event(log.Event.STORE_AWAY, level=logging.WARNING, doing="replay", replay=replay_id)
         except Exception as error:  # noqa: BLE001 - nothing waits for this greenlet, so log the error here
@@ -88,16 +88,16 @@ class Replaying:
         finally:
             self._in_progress.discard(replay_id)
 
-    def _plan_and_run(self, replay_id: str, claim_token: str, taken: Taken) -> None:
-        state: str = taken.state
+    def _plan_and_run(self, replay_id: str, claim_token: str, claimed: ClaimedJob) -> None:
+        state: str = claimed.state
         while state == ReplayState.PLANNING and not self._stopping.is_set():
-            if taken.by_hand:  # the caller who gave the ids is gone, and was never told of this job
-                self._publish(self._store.cancel(taken.plugin, replay_id)[1])
+            if claimed.by_hand:  # the caller who gave the ids is gone, and was never told of this job
+                self._publish(self._store.cancel(claimed.plugin, replay_id)[1])
                 return
             state, _ = self._runs.plan(replay_id, claim_token)
         after_s = 0.0
         while state == ReplayState.RUNNING and not self._stopping.is_set():
-            created = self._step(replay_id, claim_token, taken)
+            created = self._step(replay_id, claim_token, claimed)
             self._publish(created.ready)
             if created.verdict in {ReplayVerdict.LATE, ReplayVerdict.FULL, ReplayVerdict.DECIDED}:
                 return
@@ -107,16 +107,16 @@ class Replaying:
             self._stopping.wait(after_s)  # gevent's, in a worker
         self._publish(self._runs.leave(replay_id, claim_token, after_ms=int(after_s * 1000)))
 
-    def _step(self, replay_id: str, claim_token: str, taken: Taken) -> Created:
-        rate = taken.rate_per_second
+    def _step(self, replay_id: str, claim_token: str, claimed: ClaimedJob) -> CreateReply:
+        rate = claimed.rate_per_second
         piece = PIECE if rate is None else min(PIECE, 2 + int(rate * STEP_S))
         place, originals = self._runs.read(replay_id, piece)
         known: dict[str, NewReplay] = {}
-        news = [self._new(taken.plugin, original, known) for original in originals]
+        news = [self._new(claimed.plugin, original, known) for original in originals]
         created = self._runs.create(replay_id, claim_token, place, news)
         if created.verdict is ReplayVerdict.STALE:
             for webhook_id in known:
-                self._registered(taken.plugin, webhook_id, refresh=True)
+                self._registered(claimed.plugin, webhook_id, refresh=True)
         return created
 
     def _new(self, plugin: str, original: Original, known: dict[str, NewReplay]) -> NewReplay:
@@ -162,7 +162,7 @@ class Replaying:
         return self._vault.seal(opened, payload_owner(plugin, reference_id, purpose))
 
 
-def _wait_s(created: Created) -> float:
+def _wait_s(created: CreateReply) -> float:
     if created.verdict is ReplayVerdict.PACED:
         return max(created.wait_ms / 1000, STEP_S)
     return SOON_S if created.verdict in {ReplayVerdict.STALE, ReplayVerdict.AGAIN} else 0.0

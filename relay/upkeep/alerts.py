@@ -18,7 +18,7 @@ from relay.queue import LANES
 from relay.store.health.alerts import Alerts, Condition
 from relay.store.health.workers import workers_by_lane
 from relay.telemetry.log import Event, event
-from relay.text.moments import rfc3339
+from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,23 +85,23 @@ class Alerting:
         return cls(AlertRules.of(runtime.settings), Alerts(runtime.client), sources, runtime.dispatcher)
 
     def look(self) -> int:
-        """Check the conditions, unless another worker does so now, and tell of changes; return how many were told."""
+        """Check the conditions, unless another worker does so now, and deliver the changes; return how many."""
         if self._rules is None or not self._alerts.take_lock():
             return 0
         served = workers_by_lane(self._watched.workers.alive(), LANES)
-        changes = self._alerts.judge([*self._of_lanes(self._rules, served), *self._of_webhooks(self._rules)])
+        changes = self._alerts.evaluate([*self._of_lanes(self._rules, served), *self._of_webhooks(self._rules)])
         if not changes:
             return 0
         calls = [_call(self._rules, change, awaited=served[LANES[0]] > 0) for change in changes]
         replies = self._dispatcher.trigger_many(calls)
-        told = []
+        delivered = []
         for change, reply in zip(changes, replies, strict=True):
             if isinstance(reply, Exception) and not isinstance(reply, Refused):
                 continue  # try again later
             event(Event.ALERT, level=logging.WARNING, alert=change.name, state=change.state)
-            told.append(change)
-        self._alerts.delete_told(told)
-        return len(told)
+            delivered.append(change)
+        self._alerts.delete_delivered(delivered)
+        return len(delivered)
 
     def _of_lanes(self, rules: AlertRules, served: dict[str, int]) -> Iterator[Condition]:
         for lane, count in served.items():

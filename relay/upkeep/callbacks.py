@@ -1,9 +1,9 @@
-"""Tells the webhooks that are named as callbacks how calls have ended. Runs in workers, as part of their sweeps.
+"""Triggers the webhooks that are named as callbacks when calls have ended. Runs in workers, as part of their sweeps.
 
-The script that makes a call final also notes that its callback is to be told. To tell it, a worker accepts a call under
+The script that makes a call final also lists its callback as due. To send it, a worker accepts a call under
 a reference id that is derived from the ended call's id; so a repetition, after a crash or by another worker, changes
 nothing. The call's record names the callback, but somebody who can write to the server can alter that: so a callback is
-told only if the called revision names it as well.
+sent only if the called revision names it as well.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ if TYPE_CHECKING:
 
 #: How many ends one script takes.
 PIECE: Final = 100
-#: How long, in seconds, one sweep goes on telling callbacks.
-TELLING_S: Final = 0.4
+#: How long, in seconds, one sweep goes on sending callbacks.
+SENDING_S: Final = 0.4
 
 
 class CallbackSender:
-    """Tells callbacks of ends, for one worker process. Raises `Unavailable` while the store is away."""
+    """Sends due callbacks, for one worker process. Raises `Unavailable` while the store is away."""
 
     def __init__(self, callbacks: Callbacks, dispatcher: Dispatcher, registry: Registry) -> None:
         self._callbacks = callbacks
         self._dispatcher = dispatcher
         self._registry = registry
 
-    def tell(self) -> int:
-        """Tell callbacks of ended calls, for at most about `TELLING_S`; return how many were told."""
-        until_s = time.monotonic() + TELLING_S
-        told = 0
+    def send_due(self) -> int:
+        """Send due callbacks, for at most about `SENDING_S`; return how many were sent."""
+        until_s = time.monotonic() + SENDING_S
+        sent = 0
         while True:
             ends = self._callbacks.take(PIECE)
             named = [end for end in ends if self._is_named(end)]
             self._callbacks.delete([end.reference_id for end in ends if end not in named])
-            told += self._tell(named)
+            sent += self._send(named)
             if len(ends) < PIECE or time.monotonic() > until_s:
-                return told
+                return sent
 
     def _is_named(self, end: End) -> bool:
         """Return whether the called revision names this callback; its target opens only if its shape is unaltered."""
@@ -61,7 +61,7 @@ class CallbackSender:
         event(Event.CALLBACK_UNVERIFIED, level=logging.ERROR, ref=end.reference_id, plugin=end.plugin)
         return False
 
-    def _tell(self, ends: list[End]) -> int:
+    def _send(self, ends: list[End]) -> int:
         if not ends:
             return 0
         replies = self._dispatcher.trigger_many([_call(end) for end in ends])

@@ -38,7 +38,7 @@ EXPIRING_S: Final = 0.4
 class Sweeper:
     """Sweeps for one worker process.
 
-    ``tell`` tells callbacks of ended calls, and returns of how many. ``workers_alive`` returns how many workers are
+    ``send_due`` sends the callbacks of ended calls and returns how many. ``workers_alive`` returns how many workers are
     alive, ``chance`` a random number from 0 to 1.
     """
 
@@ -47,13 +47,13 @@ class Sweeper:
         store: InvocationStore,
         publisher: Publisher,
         *,
-        tell: Callable[[], int],
+        send_due: Callable[[], int],
         workers_alive: Callable[[], int],
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
         self._publisher = publisher
-        self._tell = tell
+        self._send_due = send_due
         self._workers_alive = workers_alive
         self._chance = chance
         self._is_behind = False  # the last sweep left something undone
@@ -84,13 +84,13 @@ class Sweeper:
         expired = self._expire()
         if expired:
             event(Event.EXPIRED, calls=expired)
-        told = self._tell()
-        if told:
-            event(Event.CALLED_BACK, calls=told)
+        sent = self._send_due()
+        if sent:
+            event(Event.CALLED_BACK, calls=sent)
         forgotten = self._prune()
         if forgotten:
             event(Event.PRUNED, records=forgotten)
-        self._is_behind = len(ready) >= ALARMS or max(expired, told) >= CALLS or forgotten >= RECORDS
+        self._is_behind = len(ready) >= ALARMS or max(expired, sent) >= CALLS or forgotten >= RECORDS
 
     def _is_left_to_others(self) -> bool:
         """Return whether this sweep can be left to other workers."""

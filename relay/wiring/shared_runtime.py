@@ -1,6 +1,6 @@
 """Composition root of every process: makes wired objects from settings.
 
-`relay.wiring.worker_runtime` adds those that only workers have, `relay.wiring.runtime` those that only the API and commands have.
+`worker_runtime` adds those that only workers have, `runtime` those that only the API and commands have.
 """
 
 from __future__ import annotations

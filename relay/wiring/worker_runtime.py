@@ -13,7 +13,7 @@ from relay.executor import Executor
 from relay.executor.access_tokens import AccessTokens
 from relay.executor.call_plans import CallPlans
 from relay.executor.chain_evaluation import ChainEvaluator
-from relay.executor.chain_standing import ChainStandings
+from relay.executor.chain_states import ChainStates
 from relay.executor.conclusion import Conclusion
 from relay.executor.payloads import Payloads
 from relay.executor.preparation import Preparation
@@ -87,7 +87,7 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
         Sweeper(
             runtime.store,
             runtime.publisher,
-            tell=callbacks.tell,
+            send_due=callbacks.send_due,
             workers_alive=lambda: runtime.workers.number_alive,
         ),
         runtime.workers,
@@ -118,8 +118,8 @@ def _executor(
     plans = CallPlans(runtime.registry, runtime.policy)
     payloads = Payloads(runtime.data_vault, target_vault)
     steps = Steps(runtime.client, runtime.keyspace)
-    standings = ChainStandings(plans, runtime.store, steps, payloads, target_vault)
-    evaluator = ChainEvaluator(plans, steps, standings, runtime.data_vault, target_vault)
+    chain_states = ChainStates(plans, runtime.store, steps, payloads, target_vault)
+    evaluator = ChainEvaluator(plans, steps, chain_states, runtime.data_vault, target_vault)
     return Executor(
         runtime.store,
         Preparation(plans, payloads, evaluator, tokens),

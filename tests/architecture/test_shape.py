@@ -104,17 +104,6 @@ def test_a_module_says_what_it_is():
     assert not silent
 
 
-def test_a_class_name_or_an_alias_stands_for_one_thing():
-    places = defaultdict(list)
-    for path in modules():
-        for node in nodes_of(path):
-            if isinstance(node, ast.ClassDef):
-                places[node.name.lstrip("_")].append(f"{name_of(path)}:{node.lineno}")
-            elif isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias":
-                places[ast.unparse(node.target).lstrip("_")].append(f"{name_of(path)}:{node.lineno}")
-    assert not {name: where for name, where in places.items() if len(where) > 1}
-
-
 def constants():
     for path in modules():
         for node in tree_of(path).body:

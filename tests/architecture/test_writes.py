@@ -31,7 +31,7 @@ WRITING = {
 #: By module and function, why nobody relies on what it writes.
 COUNTED = {
     ("registry/access_tokens", "write"): "a token that is gone is fetched again",
-    ("health/alerts", "delete_told"): "an alert may be told twice",
+    ("health/alerts", "delete_delivered"): "an alert may be told twice",
     ("api_keys/keys", "_note_use"): "when a key was used",
     ("ledger/callbacks", "delete"): "a callback that was told is triggered once, whoever tells it again",
     ("server/locks", "take_lock"): "a lock",

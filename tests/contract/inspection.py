@@ -126,10 +126,10 @@ class Inspection:
         if not self.parked[name] or hook.paused or lost:  # a lost call's claim wakes; its own alarm is checked above
             return
         soonest = min(self.alarms[ref][0][1] for ref in self.parked[name]) - self.now
-        room, busy = self.model.room(name), self.model.live(name) > 0
+        capacity, busy = self.model.capacity(name), self.model.live(name) > 0
         assert name in self.listed, f"nobody finds the parked calls of {name}"
-        if room >= 1 and not hook.offered and (not busy or not hook.shared):
+        if capacity >= 1 and not hook.offered and (not busy or not hook.shared):
             assert soonest <= GRACE_MS, f"{name} may send, and its parked calls are woken in {soonest} ms only"
-        if room < 1 <= self.model.places(name):
+        if capacity < 1 <= self.model.places(name):
             limit = max(GRACE_MS, hook.every_ms)
             assert soonest <= limit, f"{name} may send by its rate soon, and is woken in {soonest} ms only"

@@ -195,7 +195,7 @@ class Model:
         cap = self.hooks[name].concurrency
         return float("inf") if cap is None else max(0, cap - self.live(name))
 
-    def room(self, name: str) -> float:
+    def capacity(self, name: str) -> float:
         hook = self.hooks[name]
         if hook.paused:
             return 0
@@ -246,7 +246,7 @@ class Model:
         hook = self.hooks[call.hook]
         if hook.breaker(self.now) == "open":
             return self._stop(call, hook, token)
-        if self.room(call.hook) < 1:
+        if self.capacity(call.hook) < 1:
             if call.state == "sending":
                 call.state, call.token = "queued", ""
             call.parked = True

@@ -31,7 +31,17 @@ end
 """
 FINAL = {"delivered", "unreachable", "interrupted", "rejected", "cancelled"}
 #: Parts of the keys that have to end by themselves.
-ENDING = (":idem:", ":rate", ":refusals:", ":told:full", ":minute:", ":hour:", ":gathered:", ":backlog:", ":secrets")
+ENDING = (
+    ":idem:",
+    ":rate",
+    ":refusals:",
+    ":recent-over-capacity",
+    ":minute:",
+    ":hour:",
+    ":gathered:",
+    ":backlog:",
+    ":secrets",
+)
 _EVERYTHING = """
 local readers = {
   hash = function(key) return redis.call('HGETALL', key) end,

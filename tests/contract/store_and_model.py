@@ -112,13 +112,15 @@ class StoreAndModel:
         self.in_flight.extend(granted)
         return granted
 
-    def settle(self, in_flight, end=DELIVERED, *, delay_ms=0, room=None, repeat=False):
+    def settle(self, in_flight, end=DELIVERED, *, delay_ms=0, capacity=None, repeat=False):
         state, outcome, contacted = end
-        settlements = [self._settlement(ref, token, end, delay_ms)._replace(room=room) for ref, token in in_flight]
+        settlements = [
+            self._settlement(ref, token, end, delay_ms)._replace(capacity=capacity) for ref, token in in_flight
+        ]
         settled = self._said(repeat, lambda: self.store.settle(settlements))
         counted = tuple(self.model.settle(ref, token, state, outcome, delay_ms, contacted) for ref, token in in_flight)
         assert settled.counted == counted
-        for ref, _ in in_flight if room is not None else ():
+        for ref, _ in in_flight if capacity is not None else ():
             self.model.hooks[self.model.calls[ref].hook].offered = True
         self.publish(settled.ready)
         self.in_flight = [each for each in self.in_flight if each not in in_flight]
@@ -157,10 +159,10 @@ class StoreAndModel:
         if published:
             self.publish(ready)
 
-    def wake(self, *, room=1000, lanes=LANES):
+    def wake(self, *, capacity=1000, lanes=LANES):
         """Let a process look for parked calls that it has room for."""
         for plugin, webhook_id in self.store.parked_calls.webhooks(limit=1000):
-            self.publish(self.store.parked_calls.wake(plugin, webhook_id, room, lanes))
+            self.publish(self.store.parked_calls.wake(plugin, webhook_id, capacity, lanes))
 
     def expire(self, *, limit=1000):
         more = True

@@ -20,25 +20,25 @@ def names(changes):
 
 def test_a_change_is_said_until_somebody_was_told_and_then_no_more(alerts):
     for _ in range(2):
-        assert names(alerts.judge([AT_ONCE])) == [("backlog_old bulk", "firing")]
-    first = alerts.judge([AT_ONCE])
-    alerts.delete_told(first)
-    assert alerts.judge([AT_ONCE]) == []
-    (over,) = alerts.judge([])
+        assert names(alerts.evaluate([AT_ONCE])) == [("backlog_old bulk", "firing")]
+    first = alerts.evaluate([AT_ONCE])
+    alerts.delete_delivered(first)
+    assert alerts.evaluate([AT_ONCE]) == []
+    (over,) = alerts.evaluate([])
     assert (over.state, over.since_ms, over.detail) == ("over", first[0].at_ms, AT_ONCE.detail)
 
 
 def test_what_held_for_too_short_a_time_never_counts(alerts):
-    assert alerts.judge([BRIEF]) == []
+    assert alerts.evaluate([BRIEF]) == []
     assert alerts.holding() == ["lane_unserved bulk"]
-    assert alerts.judge([]) == []
+    assert alerts.evaluate([]) == []
     assert alerts.holding() == []
 
 
 def test_what_has_held_for_long_enough_counts(alerts):
-    assert alerts.judge([BRIEF]) == []
+    assert alerts.evaluate([BRIEF]) == []
     long_ago = Condition(BRIEF.name, True, BRIEF.detail, hold_ms=0)
-    assert names(alerts.judge([long_ago])) == [("lane_unserved bulk", "firing")]
+    assert names(alerts.evaluate([long_ago])) == [("lane_unserved bulk", "firing")]
 
 
 def test_one_of_several_workers_looks_at_a_time(alerts, redis_client):

@@ -221,11 +221,11 @@ def test_a_callback_is_told_soon(redis_client, clock, taken, jump_ms):
 @each_jump
 def test_an_alert_fires_once_it_has_held_for_long_enough(redis_client, clock, jump_ms):
     alerts, holds = Alerts(redis_client), Condition("lane_unserved bulk", True, {}, hold_ms=MINUTE_MS)
-    assert alerts.judge([holds]) == []
+    assert alerts.evaluate([holds]) == []
     clock.set_ms(START_MS + jump_ms)
-    alerts.judge([holds])
+    alerts.evaluate([holds])
     clock.set_ms(START_MS + jump_ms + MINUTE_MS)
-    assert [each.state for each in alerts.judge([holds])] == ["firing"]
+    assert [each.state for each in alerts.evaluate([holds])] == ["firing"]
 
 
 @each_jump

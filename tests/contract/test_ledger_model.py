@@ -27,7 +27,7 @@ from tests.depth import examples
 
 STEPS_MS = [1, 500, 1_000, GRACE_MS + 1, 10_000, LEASE_MS - 1, LEASE_MS, 61_000, 16 * 60_000]
 DELAYS_MS = [0, 700, 20_000, LONGEST_DELAY_MS]
-ROOMS = [None, 0, 1, 3]  # how many more calls a settling worker has room for
+CAPACITIES = [None, 0, 1, 3]  # how many more calls a settling worker has room for
 MAX_CALLS = 14
 MAX_MESSAGES = 20
 WHICH = st.integers(0, 1)
@@ -112,18 +112,18 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data(), end=st.sampled_from(ENDS), delay_ms=st.sampled_from(DELAYS_MS), repeat=st.booleans())
     def settle_one(self, data, end, delay_ms, repeat):
         call_in_flight = data.draw(st.sampled_from(self.both.in_flight))
-        room = data.draw(st.sampled_from(ROOMS))
-        self.both.settle([call_in_flight], end, delay_ms=delay_ms, room=room, repeat=repeat)
+        capacity = data.draw(st.sampled_from(CAPACITIES))
+        self.both.settle([call_in_flight], end, delay_ms=delay_ms, capacity=capacity, repeat=repeat)
 
     @precondition(lambda self: len(self.both.in_flight) > 1)
-    @rule(repeat=st.booleans(), end=st.sampled_from(ENDS), room=st.sampled_from(ROOMS))
-    def settle_all(self, repeat, end, room):
+    @rule(repeat=st.booleans(), end=st.sampled_from(ENDS), capacity=st.sampled_from(CAPACITIES))
+    def settle_all(self, repeat, end, capacity):
         in_flight = list(dict(self.both.in_flight).items())  # a process has a call in flight only once
-        self.both.settle(in_flight, end, delay_ms=700, room=room, repeat=repeat)
+        self.both.settle(in_flight, end, delay_ms=700, capacity=capacity, repeat=repeat)
 
-    @rule(room=st.integers(1, 3), lanes=st.sets(st.sampled_from(LANES), min_size=1))
-    def look_for_parked_calls(self, room, lanes):
-        self.both.wake(room=room, lanes=sorted(lanes))
+    @rule(capacity=st.integers(1, 3), lanes=st.sets(st.sampled_from(LANES), min_size=1))
+    def look_for_parked_calls(self, capacity, lanes):
+        self.both.wake(capacity=capacity, lanes=sorted(lanes))
 
     @precondition(lambda self: self.both.settled)
     @rule(data=st.data())

@@ -10,7 +10,7 @@ from relay.registration.building import Registration
 from relay.registration.endpoint import Endpoint
 from relay.registration.retrying import RetryPolicy
 from relay.store.registry.revisions import Applied
-from relay.store.registry.uses import Seen
+from relay.store.registry.uses import ReadSet
 from relay.store.registry.webhooks import POINTER_AGE_S, Registry
 from relay.store.registry.webhooks import webhooks as registry_module
 from relay.text.quantities import Rate
@@ -230,14 +230,14 @@ def test_a_plugin_has_a_bounded_number_of_webhooks(registry, monkeypatch):
 def test_a_repeated_apply_whose_reply_was_lost_changes_nothing_and_answers_as_the_first_time(registry, redis_client):
     registry.apply("acme", [a_registration("a")])
     planned = registry._plan("acme", [a_registration("a"), a_registration("b")])
-    assert registry._commit("acme", planned, Seen())
+    assert registry._commit("acme", planned, ReadSet())
     before = dump(redis_client)
-    assert registry._commit("acme", planned, Seen())
+    assert registry._commit("acme", planned, ReadSet())
     assert dump(redis_client) == before
     # also after another process has registered more since
     registry.apply("acme", [a_registration("b", path="/x")])
     before = dump(redis_client)
-    assert registry._commit("acme", planned, Seen())
+    assert registry._commit("acme", planned, ReadSet())
     assert dump(redis_client) == before
 
 
@@ -246,7 +246,7 @@ def test_an_apply_planned_on_what_has_changed_since_writes_nothing(registry, red
     planned = registry._plan("acme", [a_registration("new"), a_registration("a", path="/x")])
     registry.apply("acme", [a_registration("a", path="/y")])
     before = dump(redis_client)
-    assert not registry._commit("acme", planned, Seen())
+    assert not registry._commit("acme", planned, ReadSet())
     assert dump(redis_client) == before
 
 

@@ -27,14 +27,14 @@ def parked(ledger):
     return refs
 
 
-@pytest.mark.parametrize("room", [0, 1, 4])
-def test_who_settles_is_given_what_it_has_room_for_whatever_the_cap_allows(ledger, parked, room):
-    settled = ledger.store.settle([ledger.settlement(parked[0], "t1", room=room)])
-    assert ids(settled.ready) == parked[2 : 2 + room]
+@pytest.mark.parametrize("capacity", [0, 1, 4])
+def test_who_settles_is_given_what_it_has_room_for_whatever_the_cap_allows(ledger, parked, capacity):
+    settled = ledger.store.settle([ledger.settlement(parked[0], "t1", capacity=capacity)])
+    assert ids(settled.ready) == parked[2 : 2 + capacity]
 
 
 def test_a_repeated_settle_says_again_whom_there_is_room_for(ledger, parked):
-    settlement = ledger.settlement(parked[0], "t1", room=3)
+    settlement = ledger.settlement(parked[0], "t1", capacity=3)
     assert ledger.store.settle([settlement]) == ledger.store.settle([settlement])
 
 
@@ -42,14 +42,14 @@ def test_of_a_webhook_that_is_full_a_place_goes_to_the_oldest_whatever_its_lane(
     ledger.limit(concurrency=1)
     mine, other, later = (ledger.accepted_many(1, lane=lane)[0] for lane in ("interactive", "bulk", "interactive"))
     ledger.store.claim([mine], "t1", park=[other, later])
-    assert ids(ledger.store.settle([ledger.settlement(mine, "t1", room=8)]).ready) == [other]
+    assert ids(ledger.store.settle([ledger.settlement(mine, "t1", capacity=8)]).ready) == [other]
 
 
 def test_of_other_lanes_nobody_is_woken_while_the_webhook_has_places(ledger):
     ledger.limit(concurrency=9)
     mine, other, later = (ledger.accepted_many(1, lane=lane)[0] for lane in ("interactive", "bulk", "interactive"))
     ledger.store.claim([mine], "t1", park=[other, later])
-    assert ids(ledger.store.settle([ledger.settlement(mine, "t1", room=8)]).ready) == [later]
+    assert ids(ledger.store.settle([ledger.settlement(mine, "t1", capacity=8)]).ready) == [later]
 
 
 def test_a_process_with_room_finds_parked_calls_whoever_parked_them(ledger, parked):

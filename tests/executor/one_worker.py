@@ -167,13 +167,13 @@ class OneWorker:
 
     @property
     def _busy(self):
-        attempts = self.executor._attempts
+        attempts = self.executor._in_flight
         active = attempts._active_calls._active_calls  # including those that a stop has given back
         return self._at_work() or self.executor._under_way or active or self._to_commit()
 
     def _to_commit(self):
         """Return whether anything waits in a queue of groups."""
-        attempts = self.executor._attempts
+        attempts = self.executor._in_flight
         return not all(queues.flush(0) for queues in (attempts._settlers, attempts._advancers))
 
     def _at_work(self):
@@ -188,12 +188,12 @@ class OneWorker:
 
     def held_by_executor(self):
         executor = self.executor
-        pool = executor._attempts._pool
+        pool = executor._in_flight._pool
         held = {
             "slots": SLOTS - executor._slots.free,
             "slots by webhook": dict(executor._slots._held),
             "claims": executor._claimer._under_way,
-            "active calls": executor._attempts._active_calls._active_calls,
+            "active calls": executor._in_flight._active_calls._active_calls,
             "in progress": executor._in_progress._held,
             "asked for": executor._in_progress._asked_for,
             "replay jobs": executor._replaying._in_progress,

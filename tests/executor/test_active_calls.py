@@ -16,9 +16,9 @@ from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
 from relay.executor import claiming
 from relay.executor.active_calls import ActiveCall
-from relay.executor.attempts import Attempts
 from relay.executor.chain_evaluation import ChainEvaluation
 from relay.executor.claiming import Claimer
+from relay.executor.in_flight import InFlight
 from relay.executor.preparation import Prepared
 from relay.executor.slots import Slots
 from relay.outbound.gate import Gate
@@ -118,14 +118,14 @@ def test_what_a_lost_claim_may_have_granted_is_not_tried_to_be_given_back_for_ev
 
 
 class HangingCalls:
-    """Attempts whose requests wait for an unreachable endpoint."""
+    """InFlight whose requests wait for an unreachable endpoint."""
 
     def __init__(self):
         self.slots = Slots(SLOTS)
-        self.let_go: list[str] = []
+        self.release: list[str] = []
         self.concluded: list[object] = []
         self.may_return = Event()
-        self.attempts = Attempts(
+        self.attempts = InFlight(
             self,
             self,
             SimpleNamespace(conclude=lambda *concluded: self.concluded.append(concluded)),
@@ -133,8 +133,8 @@ class HangingCalls:
             None,
             self.slots,
             SimpleNamespace(claimed=lambda _: None, sending=lambda _: None, settled=lambda *_: None),
-            go_on=lambda *_: None,
-            let_go=self.let_go.extend,
+            run_or_publish=lambda *_: None,
+            release=self.release.extend,
         )
 
     def settle(self, group):
@@ -164,7 +164,7 @@ def test_an_active_call_that_a_stop_has_given_back_ends_settles_nothing_and_hold
     hanging.may_return.set()
     gevent.sleep(0.01)
     assert (hanging.slots.free, len(hanging.attempts)) == (SLOTS, 0)
-    assert sorted(hanging.let_go) == sorted(refs)
+    assert sorted(hanging.release) == sorted(refs)
     assert hanging.concluded == []
     assert hanging.attempts._settlers.flush(0)
 
@@ -204,7 +204,9 @@ def test_a_chain_that_may_make_no_more_steps_ends_and_any_other_waits_for_its_st
     end = Settlement(ref, "token", State.UNREACHABLE, Outcome.STEP_REJECTED, 0, True, None)
     evaluator = SimpleNamespace(new_steps=lambda *_: (), sealed_secrets=lambda *_: b"", end=lambda *_: end)
     watch = SimpleNamespace(claimed=lambda _: None, sending=lambda _: None, settled=lambda *_: None)
-    attempts = Attempts(store, None, None, evaluator, None, slots, watch, go_on=lambda *_: None, let_go=lambda _: None)
+    attempts = InFlight(
+        store, None, None, evaluator, None, slots, watch, run_or_publish=lambda *_: None, release=lambda _: None
+    )
     slots.take(1)
     evaluation = ChainEvaluation(record, None, Create(0, ()), ())
     gate = Gate(boot_time_s() + 20)
@@ -223,7 +225,7 @@ def test_an_attempt_begins_on_the_server_s_clock_so_long_after_its_claim_as_has_
     gate = Gate(now_s + 20)
     active = ActiveCall(prepared(), ("acme", "hook"), "token", gate, claimed_at_ms=1_234_567, claimed_at_s=now_s)
     move_on(after_s)
-    assert Attempts._sent_at_ms(active) == pytest.approx(1_234_567 + after_s * 1000, abs=1)
+    assert InFlight._sent_at_ms(active) == pytest.approx(1_234_567 + after_s * 1000, abs=1)
 
 
 class SlotsSpy:
@@ -241,7 +243,7 @@ class SlotsSpy:
     def leave(self, _name, held_s):
         self.left_s.append(held_s)
 
-    def room_after(self, names):
+    def capacity_after(self, names):
         return dict.fromkeys(names, 1)
 
 
@@ -275,7 +277,9 @@ def test_what_came_of_a_call_is_settled_and_shown_where_it_counts_and_the_slots_
     watch = SimpleNamespace(
         claimed=lambda _: None, sending=lambda _: None, settled=lambda active, _: shown.append(active.reference_id)
     )
-    attempts = Attempts(store, store, store, None, None, slots, watch, go_on=lambda *_: None, let_go=lambda _: None)
+    attempts = InFlight(
+        store, store, store, None, None, slots, watch, run_or_publish=lambda *_: None, release=lambda _: None
+    )
     call, gate = prepared(), Gate(boot_time_s() + 20)
     ref = call.record.reference_id
     claimed_at_s = boot_time_s() - 3

@@ -9,7 +9,7 @@ import pytest
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import StoreFault, Unavailable
-from relay.executor.chain_standing import ChainStandings
+from relay.executor.chain_states import ChainStates
 from relay.store.ledger.steps import StepRecord
 from relay.store.ledger.transitions import CallRecord
 
@@ -42,9 +42,9 @@ def steps():
 
 
 @pytest.fixture
-def standings(steps):
+def chain_states(steps):
     plans = SimpleNamespace(chain=lambda *_: None)
-    return ChainStandings(plans, None, steps, SimpleNamespace(open=lambda _: None), None)
+    return ChainStates(plans, None, steps, SimpleNamespace(open=lambda _: None), None)
 
 
 def chains(count):
@@ -52,44 +52,44 @@ def chains(count):
     return [CallRecord(ref, State.QUEUED, "acme", "c", 1, 1, b"", None, 1_000, "bulk", pins="{}") for ref in refs]
 
 
-def test_the_steps_of_chains_are_read_together_from_where_each_was_left(steps, standings):
+def test_the_steps_of_chains_are_read_together_from_where_each_was_left(steps, chain_states):
     three = chains(3)
     for number in range(3):
         for chain in three[: number + 1]:
             steps.make(chain)
-        standings.read_ahead(three)
-        assert [standings.current(chain).count for chain in three] == [number + 1, number, max(0, number - 1)]
+        chain_states.read_ahead(three)
+        assert [chain_states.current(chain).count for chain in three] == [number + 1, number, max(0, number - 1)]
     assert (len(steps.together), steps.alone) == (3, [])
 
 
 @pytest.mark.parametrize("error", [Unavailable(), StoreFault()])
-def test_if_they_cannot_be_read_together_each_chain_reads_its_own(steps, standings, error):
+def test_if_they_cannot_be_read_together_each_chain_reads_its_own(steps, chain_states, error):
     one, other = chains(2)
     steps.make(one)
     steps.error = error
-    standings.read_ahead([one, other])
-    assert [standings.current(chain).count for chain in (one, other)] == [1, 0]
+    chain_states.read_ahead([one, other])
+    assert [chain_states.current(chain).count for chain in (one, other)] == [1, 0]
     assert steps.alone == [one.reference_id, other.reference_id]
 
 
-def test_what_was_read_ahead_serves_once_and_only_from_where_it_was_read(steps, standings):
+def test_what_was_read_ahead_serves_once_and_only_from_where_it_was_read(steps, chain_states):
     (chain,) = chains(1)
-    standings.read_ahead([chain])
+    chain_states.read_ahead([chain])
     steps.make(chain)
-    assert standings.current(chain).count == 0
-    assert standings.current(chain).count == 1
-    standings.read_ahead([chain])
-    standings.forget(chain.reference_id)
-    assert standings.current(chain).count == 1
+    assert chain_states.current(chain).count == 0
+    assert chain_states.current(chain).count == 1
+    chain_states.read_ahead([chain])
+    chain_states.forget(chain.reference_id)
+    assert chain_states.current(chain).count == 1
     assert len(steps.alone) == 2
 
 
-def test_of_steps_at_work_nothing_is_kept(steps, standings):
+def test_of_steps_at_work_nothing_is_kept(steps, chain_states):
     (chain,) = chains(1)
     steps.make(chain, State.SENDING)
-    standings.read_ahead([chain])
-    assert standings.current(chain).results == {}
+    chain_states.read_ahead([chain])
+    assert chain_states.current(chain).results == {}
     steps.made[chain.reference_id].clear()
     steps.make(chain)
-    standings.read_ahead([chain])
-    assert list(standings.current(chain).results) == [0]
+    chain_states.read_ahead([chain])
+    assert list(chain_states.current(chain).results) == [0]

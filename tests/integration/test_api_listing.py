@@ -3,7 +3,7 @@ import time
 import pytest
 
 from relay.domain.invocation import Outcome, State
-from relay.text.moments import rfc3339
+from relay.text.timestamps import rfc3339
 from tests.integration.test_api_triggers import problem
 
 NOBODY = "01a212df-ba71-768c-b6a9-a1f752ce66b7"

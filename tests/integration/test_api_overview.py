@@ -6,7 +6,7 @@ import pytest
 from api.reference.document import make_document
 from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.store.ledger.transitions import Settlement
-from relay.text.moments import read_rfc3339, rfc3339
+from relay.text.timestamps import read_rfc3339, rfc3339
 from tests.integration.test_api_listing import accepted
 from tests.integration.test_api_triggers import problem
 

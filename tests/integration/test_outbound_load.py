@@ -156,7 +156,7 @@ def test_a_burst_behind_tls_is_made_on_a_few_connections(tmp_path, monkeypatch):
             calls = [gevent.spawn(caller.call, r.url, timeout_s=BUSY_S) for _ in range(IN_FLIGHT)]
             gevent.joinall(calls, raise_error=True)
             assert {call.value.outcome for call in calls} == {Outcome.ANSWERED}
-        assert r.connections <= openings.FEW
+        assert r.connections <= openings.FREE_CONNECTIONS
 
 
 def test_a_slow_endpoint_behind_tls_has_every_call_at_once(tmp_path):

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from relay.domain.shares import room_left
+from relay.domain.shares import capacity_left
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, receiver
 from tests.store_keys import KEYS
@@ -14,7 +14,7 @@ from tests.timing import least, wait_until
 
 OK = json_answer({"ok": True})
 SLOTS = 64
-ALONE = room_left(0, SLOTS)  # how many slots one webhook may hold
+ALONE = capacity_left(0, SLOTS)  # how many slots one webhook may hold
 CALLS = 1_500
 ANSWER_S = 0.03
 

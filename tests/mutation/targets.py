@@ -39,7 +39,7 @@ _PYTHON = {
     "relay/executor/settling.py": _EXECUTOR,
     "relay/executor/advancing.py": _EXECUTOR,
     "relay/executor/claiming.py": _EXECUTOR,
-    "relay/executor/attempts.py": _EXECUTOR,
+    "relay/executor/in_flight.py": _EXECUTOR,
     "relay/executor/active_calls.py": _EXECUTOR,
     "relay/executor/slots.py": ("tests/unit/test_shares.py", *_EXECUTOR),
     "relay/upkeep/sweeper.py": (
@@ -47,7 +47,7 @@ _PYTHON = {
         "tests/contract/test_forgetting.py",
     ),
     "relay/upkeep/alerts.py": ("tests/unit/test_alerting.py",),
-    "relay/upkeep/callbacks.py": ("tests/unit/test_telling.py",),
+    "relay/upkeep/callbacks.py": ("tests/unit/test_callback_sender.py",),
 }
 _LUA = (
     "ledger/claim",
@@ -55,7 +55,7 @@ _LUA = (
     "ledger/advance",
     "ledger/release",
     "include/originals",
-    "include/places",
+    "include/permits",
     "include/conclude",
     "include/record",
     "include/ends",

@@ -46,13 +46,13 @@ class Site:
     def holding(self):
         return self.names
 
-    def judge(self, conditions):
+    def evaluate(self, conditions):
         self.conditions = {each.name: each for each in conditions}
         assert len(self.conditions) == len(conditions)
         held = [each for each in conditions if each.holds]
         return [AlertChange(f"{each.name} 1", each.name, self.state, AT_MS, SINCE_MS, each.detail) for each in held]
 
-    def delete_told(self, changes):
+    def delete_delivered(self, changes):
         self.noted += [each.name for each in changes]
 
     def alive(self):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from relay.cli.filters import MomentType
+from relay.cli.filters import TimeType
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.store.ledger.transitions import Advance, NewStep, NextStep
@@ -97,7 +97,7 @@ def test_a_filter_that_is_not_valid_is_wrong_usage(cli, arguments):
 
 def test_how_long_ago_is_counted_from_now():
     before = time.time() * 1000
-    found = MomentType().convert("15m", None, None)
+    found = TimeType().convert("15m", None, None)
     assert abs(found - (before - 15 * 60_000)) < 5_000
 
 

@@ -10,7 +10,7 @@ from gevent.event import Event
 
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
-from relay.domain.shares import room_left
+from relay.domain.shares import capacity_left
 from relay.errors import Unavailable
 from relay.executor import pipeline
 from relay.executor.batch import HOLD_S, LEFT_OUT, Batch
@@ -255,7 +255,7 @@ def test_a_settle_says_how_much_room_there_is_when_its_calls_have_left(store, ex
     store.may_settle.set()
     soon(lambda: len(store.rooms) == 6)
     assert store.rooms[0] in range(4, SLOTS + 1)  # as many as had ended by then
-    assert store.rooms[-1] == room_left(0, SLOTS)
+    assert store.rooms[-1] == capacity_left(0, SLOTS)
 
 
 def test_one_script_claims_so_many_and_no_more(store):

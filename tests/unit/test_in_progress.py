@@ -15,7 +15,7 @@ def test_what_is_held_is_not_taken_again_until_it_is_let_go():
     in_progress, ref = InProgress(), new_reference_id()
     in_progress.take([ref])
     assert in_progress.take([ref]) == []
-    in_progress.let_go([ref])
+    in_progress.release([ref])
     assert in_progress.take([ref]) == [ref]
 
 
@@ -23,6 +23,6 @@ def test_what_was_asked_for_while_it_was_held_is_named_once_when_it_is_let_go():
     in_progress, ref, other = InProgress(), new_reference_id(), new_reference_id()
     in_progress.take([ref, other])
     in_progress.take([ref])
-    assert in_progress.let_go([other]) == []
-    assert in_progress.let_go([ref]) == [ref]
-    assert in_progress.let_go([ref]) == []
+    assert in_progress.release([other]) == []
+    assert in_progress.release([ref]) == [ref]
+    assert in_progress.release([ref]) == []

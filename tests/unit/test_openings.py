@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from relay.domain.invocation import Outcome
 from relay.outbound import openings as module
-from relay.outbound.openings import FEW, IDLE_S, Openings
+from relay.outbound.openings import FREE_CONNECTIONS, IDLE_S, Openings
 from relay.process.clock import boot_time_s
 from tests.timing import BUSY_S, stop_clock
 
@@ -37,7 +37,7 @@ def connected(opening, number, *, is_new=False):
     return opening
 
 
-def busy(openings, count=FEW):
+def busy(openings, count=FREE_CONNECTIONS):
     return [connected(begin(openings), number) for number in range(count)]
 
 
@@ -59,7 +59,9 @@ def is_at_rest(openings):
 
 
 def test_what_needs_no_handshake_never_waits(openings):
-    assert [begin(openings, origin="http://hooks.example.com") for _ in range(10 * FEW)] == [None] * 10 * FEW
+    assert [begin(openings, origin="http://hooks.example.com") for _ in range(10 * FREE_CONNECTIONS)] == [
+        None
+    ] * 10 * FREE_CONNECTIONS
 
 
 def test_beyond_a_few_calls_the_next_wait_and_each_end_lets_the_first_go(openings):
@@ -76,7 +78,7 @@ def test_beyond_a_few_calls_the_next_wait_and_each_end_lets_the_first_go(opening
 def test_a_connection_that_the_next_call_has_already_is_not_free_when_the_call_before_ends(openings):
     held = busy(openings)
     following = begin(openings, waits=False)
-    connected(following, FEW - 1)
+    connected(following, FREE_CONNECTIONS - 1)
     calls = waiting(openings, 2)
     held.pop().end(is_kept=True)
     assert started(calls) == [False, False]
@@ -96,11 +98,14 @@ def test_whoever_leads_a_look_up_does_not_wait(openings):
 
 
 def test_as_many_start_at_once_as_connections_are_idle_and_young(openings, monkeypatch):
-    held = [*busy(openings), *(connected(begin(openings, waits=False), FEW + number) for number in range(FEW))]
+    held = [
+        *busy(openings),
+        *(connected(begin(openings, waits=False), FREE_CONNECTIONS + number) for number in range(FREE_CONNECTIONS)),
+    ]
     for opening in held:
         opening.end(is_kept=True)
-    calls = waiting(openings, 2 * FEW + 1)
-    assert started(calls) == [True] * 2 * FEW + [False]
+    calls = waiting(openings, 2 * FREE_CONNECTIONS + 1)
+    assert started(calls) == [True] * 2 * FREE_CONNECTIONS + [False]
     for call in calls[:-1]:
         call.value.end(is_kept=False)
     calls[-1].get().end(is_kept=False)
@@ -113,7 +118,7 @@ def test_as_many_start_at_once_as_connections_are_idle_and_young(openings, monke
 
 def test_a_call_waits_as_long_as_a_handshake_takes_and_then_as_many_start_as_have_connections(openings, monkeypatch):
     move_on = stop_clock(monkeypatch)
-    first = [begin(openings) for _ in range(FEW)]
+    first = [begin(openings) for _ in range(FREE_CONNECTIONS)]
     move_on(0.5)
     for number, opening in enumerate(first):
         connected(opening, number, is_new=True)
@@ -130,7 +135,7 @@ def test_a_call_waits_as_long_as_a_handshake_takes_and_then_as_many_start_as_hav
         found.append(sum(started(calls)))
         for number, call in enumerate(calls[: found[-1]]):
             if call.value._local_end is None:
-                connected(call.value, FEW + number)
+                connected(call.value, FREE_CONNECTIONS + number)
     assert found == [0, 64, 64, 192, 192, 400, 400, 400]
 
 
@@ -173,7 +178,7 @@ def test_a_connection_in_use_is_not_idle(openings):
 
 def test_who_waits_learns_how_long_a_handshake_takes(openings):
     """Until the first handshake has ended, its duration is unknown."""
-    first = [begin(openings) for _ in range(FEW)]
+    first = [begin(openings) for _ in range(FREE_CONNECTIONS)]
     calls = waiting(openings, 2)
     assert started(calls) == [False] * 2
     connected(first[0], 0, is_new=True)
@@ -183,7 +188,7 @@ def test_who_waits_learns_how_long_a_handshake_takes(openings):
 
 def test_while_no_handshake_comes_to_an_end_no_more_are_begun(openings, monkeypatch):
     monkeypatch.setattr(module, "MAX_PATIENCE_S", 0.01)
-    hanging = [begin(openings) for _ in range(FEW)]
+    hanging = [begin(openings) for _ in range(FREE_CONNECTIONS)]
     calls = waiting(openings, 2)
     gevent.sleep(0.1)
     assert started(calls) == [False, False]
@@ -261,7 +266,7 @@ class Calls:
 def test_whatever_happens_to_calls_nobody_waits_in_vain_and_nothing_stays_behind(acts):
     with pytest.MonkeyPatch.context() as patch:
         calls = Calls(stop_clock(patch))
-        patch.setattr(module, "FEW", 3)
+        patch.setattr(module, "FREE_CONNECTIONS", 3)
         for act, which in acts:
             calls.act(act, which)
             started(calls.all)

@@ -7,13 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.domain.invocation import Outcome, Sent
-from relay.registration.retrying import RETRY_AFTER_CAP_S, Retry, RetryPolicy, Settle, Tried, decide, read_retry_after
+from relay.registration.retrying import (
+    RETRY_AFTER_CAP_S,
+    LastAttempt,
+    Retry,
+    RetryPolicy,
+    Settle,
+    decide,
+    read_retry_after,
+)
 
 POLICY = RetryPolicy(attempts=3, initial_s=1, factor=2, maximum_s=10)
 
 
 def tried(outcome=Outcome.CONNECT_FAILED, sent=Sent.NO, number=1, status=0, *, repeatable=False, retry_after_s=None):
-    return Tried(number, outcome, sent, status, repeatable, retry_after_s)
+    return LastAttempt(number, outcome, sent, status, repeatable, retry_after_s)
 
 
 def test_without_a_policy_there_is_one_attempt():

@@ -1,5 +1,5 @@
 from relay.domain.invocation import Attempt, Invocation, Outcome, Sent, State, StepOf
-from relay.text.moments import rfc3339
+from relay.text.timestamps import rfc3339
 from relay.views import record_of, result_of, row_of, seconds
 
 FIELDS = [

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from api.awaiting import Waiters
-from relay.domain.shares import ALWAYS, may_hold_more, room_left
+from relay.domain.shares import ALWAYS, capacity_left, may_hold_more
 from relay.executor.slots import BRIEF_S, FEW, WOKEN, Slots
 from relay.queue import GROUP_IDS
 from relay.store.scripting.lua_files import include
@@ -58,22 +58,22 @@ def test_the_room_that_is_left_is_what_may_be_taken_one_after_the_other(held, fr
     taken = 0
     while taken < free and may_hold_more(held + taken, free - taken):
         taken += 1
-    assert room_left(held, free) == taken
+    assert capacity_left(held, free) == taken
 
 
 def test_the_room_after_calls_have_left_counts_their_slots():
     slots = held_by_the_slow(40, 50)
-    assert slots.room(SLOW) == 0
-    assert slots.room(QUICK) == 8
-    assert slots.room_after([SLOW] * 20) == {SLOW: room_left(20, 30)}
+    assert slots.capacity(SLOW) == 0
+    assert slots.capacity(QUICK) == 8
+    assert slots.capacity_after([SLOW] * 20) == {SLOW: capacity_left(20, 30)}
 
 
 def test_what_was_woken_and_is_coming_has_its_room_already():
     slots = held_by_the_slow(40, 50)
     with slots.coming([SLOW] * 15):
-        assert slots.room_after([SLOW] * 20) == {SLOW: room_left(35, 15)}
-        assert slots.room_after([QUICK]) == {QUICK: 0}
-    assert slots.room_after([SLOW] * 20) == {SLOW: room_left(20, 30)}
+        assert slots.capacity_after([SLOW] * 20) == {SLOW: capacity_left(35, 15)}
+        assert slots.capacity_after([QUICK]) == {QUICK: 0}
+    assert slots.capacity_after([SLOW] * 20) == {SLOW: capacity_left(20, 30)}
 
 
 def test_a_settle_names_the_webhooks_of_all_that_it_wakes():
@@ -83,9 +83,9 @@ def test_a_settle_names_the_webhooks_of_all_that_it_wakes():
 
 def test_a_settle_wakes_no_more_than_its_answer_says_whose_they_are_but_as_many_as_leave():
     slots = held_by_the_slow(40, 500)
-    assert slots.room_after([SLOW]) == {SLOW: WOKEN}
-    assert slots.room_after([SLOW, SLOW, QUICK]) == {SLOW: WOKEN // 2, QUICK: WOKEN // 2}
-    assert slots.room_after([SLOW] * 40) == {SLOW: 40}
+    assert slots.capacity_after([SLOW]) == {SLOW: WOKEN}
+    assert slots.capacity_after([SLOW, SLOW, QUICK]) == {SLOW: WOKEN // 2, QUICK: WOKEN // 2}
+    assert slots.capacity_after([SLOW] * 40) == {SLOW: 40}
 
 
 def test_callers_that_await_a_slow_webhook_leave_room_for_those_of_another(waiters):
@@ -168,13 +168,13 @@ def test_a_few_wait_for_more_of_their_webhook_that_may_go_soon():
     assert (kept, within + parked) == ([], calls)
 
 
-@pytest.mark.parametrize(("room", "go"), [(FEW - 1, 0), (FEW, FEW), (FEW + 1, FEW + 1), (3 * FEW, 3 * FEW)])
-def test_only_a_few_wait_for_more_of_their_webhook(room, go):
-    held = next(held for held in range(100) if room_left(held, 99 - held) == room)
+@pytest.mark.parametrize(("capacity", "go"), [(FEW - 1, 0), (FEW, FEW), (FEW + 1, FEW + 1), (3 * FEW, 3 * FEW)])
+def test_only_a_few_wait_for_more_of_their_webhook(capacity, go):
+    held = next(held for held in range(100) if capacity_left(held, 99 - held) == capacity)
     slots = held_by_the_slow(held + 1, 100)
     slots.answered(SLOW, 0.01)
     slots.leave(SLOW, 0.1)
-    assert slots.room(SLOW) == room
+    assert slots.capacity(SLOW) == capacity
     calls = names(4 * FEW)
     assert slots.sort(calls, lambda call: call[0], hold_s=0.25) == (calls[:go], calls[go:], [])
 

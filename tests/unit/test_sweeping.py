@@ -39,7 +39,7 @@ class Site:
         self.sweeper = Sweeper(
             self,
             self,
-            tell=lambda: self.told,
+            send_due=lambda: self.told,
             workers_alive=lambda: 1_000,
             chance=lambda: self.chance,
         )

@@ -48,7 +48,7 @@ def sweeper_of(store, workers_alive, *, chance=None):
     return Sweeper(
         store,
         Publisher(),
-        tell=int,
+        send_due=int,
         workers_alive=lambda: workers_alive,
         chance=chance or random.Random(7).random,
     )

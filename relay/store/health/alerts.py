@@ -1,4 +1,4 @@
-"""Keeps which alerts hold, and which of their changes the operators' webhook has not been told of."""
+"""Keeps which alerts hold, and which of their changes are not delivered to the operators' webhook yet."""
 
 from __future__ import annotations
 
@@ -60,19 +60,19 @@ class Alerts:
         with store_errors():
             return sorted(name.decode() for name in self._client.hkeys(keyspace.alerts()))
 
-    def judge(self, conditions: Sequence[Condition]) -> list[AlertChange]:
-        """Compare what holds now with what held before; return the changes that have not been told yet."""
+    def evaluate(self, conditions: Sequence[Condition]) -> list[AlertChange]:
+        """Compare what holds now with what held before; return the changes that are not delivered yet."""
         args: list[Any] = [len(conditions)]
         for each in conditions:
             args += [each.name, int(each.holds), each.hold_ms, orjson.dumps(each.detail)]
         reply = self._scripts.run("alerts", args)
         return [_change_from(name.decode(), text) for name, text in zip(reply[::2], reply[1::2], strict=True)]
 
-    def delete_told(self, changes: Sequence[AlertChange]) -> None:
-        """Delete changes that have been told."""
+    def delete_delivered(self, changes: Sequence[AlertChange]) -> None:
+        """Delete changes that have been delivered."""
         if changes:
             with store_errors():
-                self._client.hdel(keyspace.alerts("alerts_untold"), *(each.change_id for each in changes))
+                self._client.hdel(keyspace.alerts("alerts_pending"), *(each.change_id for each in changes))
 
 
 def _change_from(change_id: str, text: bytes) -> AlertChange:

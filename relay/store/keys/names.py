@@ -38,7 +38,7 @@ PARTITIONED: Final = {
     "ages": "ages",  # zset plugin/webhook -> ms: none of its open calls has to end earlier
     "parked_webhooks": "parked",  # set of plugin/webhook: those with parked calls, and some that had some
     "revisits": "revisits",  # set of plugin/webhook: those whose calls have to be gone through (lua/ledger/revisit.lua)
-    "callbacks": "callbacks",  # zset referenceId -> ms: ends that a callback is to be told of, and when to try
+    "callbacks": "callbacks",  # zset referenceId -> ms: finished calls whose callback is not sent, and when to try
     "expiry": "expiry",  # zset referenceId -> ms: final records, and when to delete them
     "pending": "pending",  # hash: number and bytes of all invocations that are not final
     # one plugin
@@ -55,7 +55,7 @@ PARTITIONED: Final = {
     "totals": "p:{plugin}:totals",  # hash: counts and histograms by webhook
     "minute": "p:{plugin}:minute:{minute}:{webhook}",  # hash: one minute's counts of a webhook, or of all ('')
     "hour": "p:{plugin}:hour:{hour}",  # hash: counts of one hour by webhook
-    "lately_refused": "p:{plugin}:told:full",  # list: the first id of each group lately refused as over capacity
+    "recent_over_capacity": "p:{plugin}:recent-over-capacity",  # list: the first id of each group refused lately
     "gathered": "p:{plugin}:gathered:{process}",  # string: the last batch of histograms that a worker added
     "plugin_rate": "p:{plugin}:rate",  # string: when the plugin's rate will be unused again, and how long that was (us)
     "plugin_rate_taken": "p:{plugin}:rate:{request}",  # string: it was counted in the rate; kept for a minute
@@ -72,7 +72,7 @@ PARTITIONED: Final = {
     "running": "p:{plugin}:running:{webhook}",  # zset referenceId -> leaseEnd ms: places taken
     "open": "p:{plugin}:open:{webhook}",  # zset referenceId -> ms: calls that are not final, and when each has to end
     "parked": "p:{plugin}:parked:{webhook}",  # zset referenceId -> createdAt ms: calls that may not be sent now
-    "policy": "p:{plugin}:policy:{webhook}",  # hash: limits, pause, rate and breaker (lua/include/places.lua)
+    "policy": "p:{plugin}:policy:{webhook}",  # hash: limits, pause, rate and breaker (lua/include/permits.lua)
     "idempotency": "p:{plugin}:idem:{webhook}:{mac}",  # hash: ref, fingerprint
     # replays
     "replays": "p:{plugin}:replays",  # zset replay id -> createdAt ms
@@ -101,7 +101,7 @@ SHARED: Final = {
     "named_webhooks": "metrics:webhooks",  # hash plugin/webhook -> number: those that metrics name individually
     "workers": "workers",  # zset process -> ms of its last heartbeat
     "alerts": "alerts",  # hash: phase, beginning and detail of each alert that holds (lua/health/alerts.lua)
-    "alerts_untold": "alerts:untold",  # hash: changes of alerts that the operators' webhook is to be told of
+    "alerts_pending": "alerts:pending",  # hash: changes of alerts that are not delivered to the operators' webhook yet
     "alerts_lock": "alerts:turn",  # string: a worker is checking for alerts
     "clock_jump": "clock:jump",  # string: when the server's clock last jumped and by how much, for an hour
     "dropped_messages": "lanes:dropped",  # hash lane -> how many things on it were not messages

@@ -1,4 +1,4 @@
-"""Keeps the list of ended calls whose callbacks have not been told yet."""
+"""Keeps the list of finished invocations whose callback is not sent yet."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOLD_MS: Final = 10_000
 
 
 class End(NamedTuple):
-    """How a call ended, and which webhook is to be told."""
+    """How an invocation ended, and which webhook is its callback."""
 
     reference_id: str
     plugin: str
@@ -35,7 +35,7 @@ class End(NamedTuple):
 
 
 class Callbacks:
-    """Ends that callbacks are to be told of. Every method raises `Unavailable` while the server is away."""
+    """Finished invocations whose callback is not sent. Every method raises `Unavailable` while the server is away."""
 
     def __init__(self, client: redis.Redis, keys: Keyspace = SINGLE) -> None:
         self._keys = keys
@@ -49,7 +49,7 @@ class Callbacks:
         return [_end_from(row) for row in chain.from_iterable(rows)]
 
     def delete(self, reference_ids: Sequence[str]) -> None:
-        """Delete ends: their callbacks were told, or are not to be told."""
+        """Delete ends: their callbacks were sent, or are not to be sent."""
         if reference_ids:
             pipeline = self._client.pipeline(transaction=False)
             for part in self._keys.spread(reference_ids, self._keys.root_of_ref):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ParkedCalls:
-    """Parked calls: their webhook may not send now, or no worker has room.
+    """Parked calls: their webhook may not send now, or no worker has capacity.
 
     Methods raise `Unavailable` while the server is away.
     """
@@ -34,9 +34,9 @@ class ParkedCalls:
         """Return some of the webhooks that have parked calls, as plugin and webhook id."""
         return some_webhooks(self._client, self._keys, self._keys.parked_webhooks, limit)
 
-    def wake(self, plugin: str, webhook_id: str, room: int, lanes: Iterable[str]) -> Ready:
+    def wake(self, plugin: str, webhook_id: str, capacity: int, lanes: Iterable[str]) -> Ready:
         """Wake up to ``room`` of a webhook's parked calls that may be sent now, for a worker of these lanes."""
-        args = [self._grace_ms, plugin, webhook_id, room, *lanes]
+        args = [self._grace_ms, plugin, webhook_id, capacity, *lanes]
         return ready_from(self._scripts.run("wake", args, self._keys.root(plugin)))
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 V = TypeVar("V")
 
-#: ``(reference id, lane)`` of calls that may be run now: by this process if it has room, otherwise by a worker that
+#: ``(reference id, lane)`` of calls that may be run now: by this process if it has capacity, otherwise by a worker that
 #: takes a message with the id.
 Ready: TypeAlias = "tuple[tuple[str, str], ...]"
 
@@ -106,7 +106,7 @@ class Settlement(NamedTuple):
     raw: bytes = b""  # sealed: the part of a step's answer that its chain needs; empty for none
     reason: str = ""  # for operators: why a chain could not go on; quotes no data
     contacted: bool | None = None  # whether the endpoint could be contacted; None if that was not tried
-    room: int | None = None  # how many more calls of its webhook the worker could hold; None: not told
+    capacity: int | None = None  # how many more calls of its webhook the worker could hold; None: not told
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ def settle_args(settlement: Settlement) -> list[Any]:
         "" if settlement.contacted is None else int(settlement.contacted),
         settlement.raw,
         settlement.reason,
-        "" if settlement.room is None else settlement.room,
+        "" if settlement.capacity is None else settlement.capacity,
     ]
 
 

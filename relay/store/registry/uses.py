@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Seen:
+class ReadSet:
     """What a check has read. Its result holds only while all of that is unchanged, which the apply script verifies."""
 
     reads: dict[str, str] = field(default_factory=dict)  # webhook -> its current revision, "" for none
@@ -43,13 +43,13 @@ class Uses:
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._registry = registry
 
-    def check(self, plugin: str, registrations: Sequence[Registration]) -> Seen:
+    def check(self, plugin: str, registrations: Sequence[Registration]) -> ReadSet:
         """Check every webhook of the document, and every other webhook that uses one of them.
 
         Raises:
             DocumentError: one of them would not match the webhooks that its steps or its callback name.
         """
-        check = _Check(plugin, {each.shape.webhook_id: each for each in registrations}, self._registry, Seen())
+        check = _Check(plugin, {each.shape.webhook_id: each for each in registrations}, self._registry, ReadSet())
         faults = [fault for each in registrations for fault in check.own_faults(each)]
         faults += self._users_faults(check)
         if faults:
@@ -92,7 +92,7 @@ class _Check:
     plugin: str
     document: dict[str, Registration]
     registry: Registry
-    seen: Seen
+    seen: ReadSet
 
     def own_faults(self, registration: Registration) -> Iterator[Fault]:
         for pointer, message in callback_faults(registration.shape, self._lookup):

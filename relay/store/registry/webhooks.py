@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from relay.registration.building import Registration
-    from relay.store.registry.uses import Seen
+    from relay.store.registry.uses import ReadSet
     from relay.vault import Vault
 
 #: How long, in seconds, the number of a webhook's current revision is cached. The accept script compares it again, so
@@ -214,7 +214,7 @@ class Registry:
             return False
 
     def _commit(
-        self, plugin: str, planned: Sequence[PlannedRevision], seen: Seen, act: Act = Act.WEBHOOK_APPLY
+        self, plugin: str, planned: Sequence[PlannedRevision], seen: ReadSet, act: Act = Act.WEBHOOK_APPLY
     ) -> bool:
         arguments: list[bytes | str] = [plugin, str(len(planned)), seen.to_json(), actor(), act]
         for each in planned:

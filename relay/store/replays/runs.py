@@ -48,7 +48,7 @@ class ReplayVerdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class ClaimedJob:
     """A job that was claimed."""
 
     state: ReplayState  # planning or running
@@ -82,7 +82,7 @@ class NewReplay:
 
 
 @dataclass(frozen=True, slots=True)
-class Created:
+class CreateReply:
     """The verdict, the place at which the job stands now, how long its rate makes it wait, and what may be run now."""
 
     verdict: ReplayVerdict
@@ -169,13 +169,13 @@ class ReplayRuns:
         state, count = self._scripts.run("replay_plan", args, self._keys.root_of_ref(replay_id))
         return state.decode(), int(count)
 
-    def claim(self, replay_id: str, claim_token: str) -> Taken | None:
+    def claim(self, replay_id: str, claim_token: str) -> ClaimedJob | None:
         """Claim a job to plan or run it; return None if it has another holder, or nothing to do."""
         reply = self._scripts.run("replay_claim", [replay_id, claim_token, LEASE_MS], self._keys.root_of_ref(replay_id))
         if not reply:
             return None
         state, plugin, by_hand, rate = (each.decode() for each in reply)
-        return Taken(ReplayState(state), plugin, by_hand == "1", float(rate) if rate else None)
+        return ClaimedJob(ReplayState(state), plugin, by_hand == "1", float(rate) if rate else None)
 
     def leave(self, replay_id: str, claim_token: str, *, after_ms: int) -> Ready:
         """Give a job up, to be woken after ``after_ms``; return it if that is at once."""
@@ -197,7 +197,7 @@ class ReplayRuns:
         ]
         return int(place), originals
 
-    def create(self, replay_id: str, claim_token: str, place: int, news: Sequence[NewReplay]) -> Created:
+    def create(self, replay_id: str, claim_token: str, place: int, news: Sequence[NewReplay]) -> CreateReply:
         """Decide about the originals from ``place`` on, and make their invocations."""
         args: list[Any] = [replay_id, claim_token, LEASE_MS, GRACE_MS, place, len(news)]
         for new in news:
@@ -215,7 +215,7 @@ class ReplayRuns:
             )
         root = self._keys.root_of_ref(replay_id)
         verdict, stands, wait_ms, ready = self._scripts.run("replay_create", args, root)
-        return Created(ReplayVerdict(verdict.decode()), int(stands), int(wait_ms), ready_from(ready))
+        return CreateReply(ReplayVerdict(verdict.decode()), int(stands), int(wait_ms), ready_from(ready))
 
     def tally(
         self, plugin: str, wanted: Filter, before: Tally, left: int, groups: OutcomeGroups, *, uncertain: bool

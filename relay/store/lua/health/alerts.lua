@@ -14,17 +14,17 @@ local function write(name, phase, since, detail)
   redis.call('HSET', KEY.alerts(), name, cjson.encode({ phase = phase, since = int(since), detail = detail }))
 end
 
-local function tell(name, state, since, detail)
+local function note_change(name, state, since, detail)
   local change = { name = name, state = state, at = int(now), since = int(since), detail = detail }
-  redis.call('HSET', KEY.alerts_untold(), name .. ' ' .. state .. ' ' .. int(now), cjson.encode(change))
+  redis.call('HSET', KEY.alerts_pending(), name .. ' ' .. state .. ' ' .. int(now), cjson.encode(change))
 end
 
 local function fire(name, detail)
   write(name, 'firing', now, detail)
-  tell(name, 'firing', now, detail)
+  note_change(name, 'firing', now, detail)
 end
 
-local function judge(name, holds, hold, detail)
+local function evaluate(name, holds, hold, detail)
   local text = redis.call('HGET', KEY.alerts(), name)
   local before = text and cjson.decode(text)
   if holds and (not before or (before.phase == 'waiting' and tonumber(before.since) > now)) then -- the clock went back
@@ -33,16 +33,16 @@ local function judge(name, holds, hold, detail)
     if now - tonumber(before.since) >= hold then fire(name, detail) end
   elseif not holds and before then
     redis.call('HDEL', KEY.alerts(), name)
-    if before.phase == 'firing' then tell(name, 'over', tonumber(before.since), before.detail) end
+    if before.phase == 'firing' then note_change(name, 'over', tonumber(before.since), before.detail) end
   end
 end
 
 for index = 1, tonumber(ARGV[1]) do
   local at = 4 * index - 2
   named[ARGV[at]] = true
-  judge(ARGV[at], ARGV[at + 1] == '1', tonumber(ARGV[at + 2]), ARGV[at + 3])
+  evaluate(ARGV[at], ARGV[at + 1] == '1', tonumber(ARGV[at + 2]), ARGV[at + 3])
 end
 for _, name in ipairs(redis.call('HKEYS', KEY.alerts())) do
-  if not named[name] then judge(name, false, 0, '') end
+  if not named[name] then evaluate(name, false, 0, '') end
 end
-return redis.call('HGETALL', KEY.alerts_untold())
+return redis.call('HGETALL', KEY.alerts_pending())

@@ -1,7 +1,7 @@
 -- finish: the only way in which an invocation becomes final.
 -- Changes together: state and result, alarm, expiry, counters, the webhook's place, the parent of a last step, and the
 -- notices to waiters.
--- needs: alarms, clock, effects, jobs, places, record, steps, tallies
+-- needs: alarms, clock, effects, jobs, permits, record, steps, tallies
 
 local NOTICE_RESULT_BYTES = 65536
 local retention = { ok = 0, failed = 0, rejected = 0, contents = 0 } -- ms; contents 0: as long as records
@@ -66,7 +66,7 @@ local function finish(r, ends)
   local keep = retention_of(ends.state, ends.error == '1')
   local expires = int(now + keep)
   write_end(r, ends, t.sums, bytes, keep, expires)
-  if r.state == 'sending' then leave_place(webhook_of(r.plugin, r.webhook), ref) end
+  if r.state == 'sending' then release_permit(webhook_of(r.plugin, r.webhook), ref) end
   if r.parked == '1' then unpark_unsent(webhook_of(r.plugin, r.webhook), ref) end
   if r.lane then
     alarm_off(ref, r.lane)
@@ -77,7 +77,7 @@ local function finish(r, ends)
   if r.chain == '1' then forget_raw(ref) end
   if r.parent ~= '' then step_ended(r.parent) end
   if r.callback ~= '' then effect_callback(ref) end
-  if r.replay and r.replay ~= '' then job_hears(r.replay, ref, ends.state, ends.error) end
+  if r.replay and r.replay ~= '' then record_job_end(r.replay, ref, ends.state, ends.error) end
 end
 
 -- Cancels every step of a chain that has not been sent, including those of chains within it. The chain itself has to be

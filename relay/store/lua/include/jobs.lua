@@ -2,7 +2,7 @@
 --
 -- A running job has an alarm in `due_running`, and a holder with a lease like a call's. In alarms and messages a job's
 -- id has a prefix, which distinguishes it from an invocation's.
--- needs: alarms, clock, effects, ends, places
+-- needs: alarms, clock, effects, ends, permits
 
 local JOB_PREFIX = 'replay-'
 local JOB_MOST = 1000 -- most unfinished calls of one job; it goes on when half of them are left
@@ -62,7 +62,7 @@ end
 local heard = {} -- by job: its calls that ended in this script, delivered or failed
 
 -- Notes that a call of a job has ended. Delivered are answers that are no errors, as in listings.
-local function job_hears(id, ref, state, error)
+local function record_job_end(id, ref, state, error)
   heard[id] = heard[id] or { delivered = {}, failed = {} }
   table.insert(heard[id][is_delivered(state, error) and 'delivered' or 'failed'], ref)
 end

@@ -9,6 +9,6 @@ local function rate_time(time, at, every, burst, ahead)
 end
 
 -- Returns how many calls may come at `at`, given that time as of `at`, plus a tiny amount against rounding errors.
-local function rate_room(time, at, every)
+local function rate_capacity(time, at, every)
   return math.floor((at - time) / every + 0.000001)
 end

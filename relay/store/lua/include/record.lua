@@ -32,7 +32,7 @@ local function is_over(parent_ref)
 end
 
 -- Returns whether the chain that a call is a step of, or the outermost chain, is over.
-local function is_left_over(parent, root)
+local function is_orphaned_step(parent, root)
   return is_over(parent) or (parent ~= '' and root ~= parent and is_over(root))
 end
 

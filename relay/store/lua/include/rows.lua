@@ -4,7 +4,7 @@
 -- traceparent, timeout_ms, lane, number of attempts, losses, full ('1': its webhook has no place now), chain ('1' for
 -- one), parent, parentStep and pins ('' for none). The second is the payload; '' if full, except for a chain, whose
 -- steps need it. Both are '' for an unknown id.
--- needs: clock, places, record, revisions
+-- needs: clock, permits, record, revisions
 -- values read_for_row: state plugin webhook revision traceparent timeout lane attempts losses root
 
 local MOST_ROWS, MOST_ROW_BYTES = 32, 262144 -- of what may be run now
@@ -14,7 +14,7 @@ local function row_of(ref)
   if not state then return '', '' end
   local tries = attempts and select(2, string.gsub(attempts, '%]', '')) or 0
   plugin, webhook = plugin or '', webhook or ''
-  local full = room(webhook_of(plugin, webhook)) < 1
+  local full = capacity(webhook_of(plugin, webhook)) < 1
   local position = chain_position(ref, root)
   local text = state .. ' ' .. plugin .. ' ' .. webhook .. ' ' .. (revision or '') .. ' '
     .. current_revision(plugin, webhook) .. ' ' .. (traceparent or '') .. ' ' .. (timeout or '') .. ' ' .. (lane or '')

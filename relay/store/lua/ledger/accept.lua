@@ -15,7 +15,7 @@
 --
 -- Idempotent: a known reference id changes nothing and is answered as the first time, unless the first time failed
 -- half-way: then it is written anew.
--- needs: alarms, audit, clock, effects, finish, places, record, revisions, waiting
+-- needs: alarms, audit, clock, effects, finish, permits, record, revisions, waiting
 
 grace_from(1)
 local max_pending, max_per_plugin = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -60,7 +60,7 @@ local refused_before = {} -- plugin -> whether this group was already refused, a
 -- Counts a refusal for lack of room, once. Such triggers leave no record: a repeated call is recognised by the id of
 -- the group's first refused trigger.
 local function count_over_capacity(new)
-  local refused = KEY.lately_refused(new.plugin)
+  local refused = KEY.recent_over_capacity(new.plugin)
   if refused_before[new.plugin] == nil then
     refused_before[new.plugin] = redis.call('LPOS', refused, new.ref) and true or false
     if not refused_before[new.plugin] then

@@ -12,7 +12,7 @@
 --          ready: ref, lane, ..., rows (include/rows.lua) of the first of these}
 --
 -- Idempotent: a step that exists is not created again. A parent whose step exists and has ended is made ready.
--- needs: alarms, clock, conclude, effects, finish, jobs, places, record, rows, steps
+-- needs: alarms, clock, conclude, effects, finish, jobs, permits, record, rows, steps
 -- record read_parent: state callback token lastToken plugin webhook requestBytes waiters parked parent chain lane
 --   caller traceparent step open root deadline createdAt replay
 -- values read_made: made
@@ -66,7 +66,7 @@ end
 local function wait_for_steps(p, token, step, open)
   redis.call('HSET', KEY.record(p.ref), 'state', open > 0 and 'waiting' or 'queued', 'token', '', 'lastToken', token,
     'leaseEnd', '', 'losses', '0', 'step', int(math.max(step, number(p.step))), 'open', int(open))
-  leave_place(webhook_of(p.plugin, p.webhook), p.ref)
+  release_permit(webhook_of(p.plugin, p.webhook), p.ref)
   if open > 0 then
     alarm_running(p.ref, p.lane, p.deadline)
   else
@@ -77,14 +77,14 @@ end
 -- Gives a parent back that waits for its replay job.
 local function put_back(p, token)
   redis.call('HSET', KEY.record(p.ref), 'state', 'queued', 'token', '', 'lastToken', token, 'leaseEnd', '', 'losses', '0')
-  leave_place(webhook_of(p.plugin, p.webhook), p.ref)
+  release_permit(webhook_of(p.plugin, p.webhook), p.ref)
   wait_for_job(p)
 end
 
 -- For a call that has been advanced before, with a reply that was lost.
 local function advanced_before(p)
   if FINAL[p.state] then return 'ended' end
-  if is_left_over(p.parent, p.root) then
+  if is_orphaned_step(p.parent, p.root) then
     if p.state == 'queued' then add_ready(p.ref, p.lane) end
     return 'ended'
   end
@@ -107,7 +107,7 @@ local function advance(token, parent_ref, step, secrets, count, at)
     cancel_steps(parent_ref)
     return 'ended'
   end
-  if is_left_over(p.parent, p.root) then -- nothing is created, and the next claim ends this one
+  if is_orphaned_step(p.parent, p.root) then -- nothing is created, and the next claim ends this one
     wait_for_steps(p, token, step, 0)
     return 'ended'
   end

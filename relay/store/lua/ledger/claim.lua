@@ -15,7 +15,7 @@
 -- Idempotent: the same token is granted the same calls again, and leaseEnd does not move. A lost worker's token does
 -- not become lastToken, so that its answer, should it still come, is late. A call that was parked although it might go
 -- records the claim that parked it (parker): if that claim is repeated, it returns the call as ready again.
--- needs: alarms, clock, conclude, finish, jobs, places, record
+-- needs: alarms, clock, conclude, finish, jobs, permits, record
 -- record read_claimable: state callback token leaseEnd notBefore plugin webhook timeout repeatable losses attempts
 --   requestBytes waiters lastToken parked parker createdAt lane chain deadline parent replay step endBy root
 -- values read_plain: state plugin webhook timeout lane createdAt attempts parked replay endBy notBefore root
@@ -28,7 +28,7 @@ retention_from(4)
 -- Gives a call its place and its lease; `...`: further fields of the record, as pairs.
 local function grant(w, ref, lane, lease_end, was_parked, ...)
   redis.call('HSET', KEY.record(ref), 'state', 'sending', 'token', token, 'leaseEnd', int(lease_end), ...)
-  take_place(w, ref, lease_end)
+  take_permit(w, ref, lease_end)
   if was_parked then unpark(w, ref) end
   alarm_queued_off(ref, lane)
   alarm_running_at_end(ref, lease_end)
@@ -38,7 +38,7 @@ end
 local function keep(r, state, not_before)
   redis.call('HSET', KEY.record(r.ref), 'state', state, 'token', '', 'leaseEnd', '', 'notBefore', not_before,
     'losses', r.losses, 'attempts', r.attempts)
-  if r.state == 'sending' then give_up_place(webhook_of(r.plugin, r.webhook), r.ref) end
+  if r.state == 'sending' then give_up_permit(webhook_of(r.plugin, r.webhook), r.ref) end
 end
 
 -- Wakes a parked call when a call ends that had no place and was not parked, as `over` does in a repeated claim; the
@@ -75,7 +75,7 @@ end
 
 local function admit(r, w)
   if breaker(w) == 'open' then return stop_at_breaker(r, w) end
-  if room(w) >= 1 then
+  if capacity(w) >= 1 then
     grant(w, r.ref, r.lane, now + lease_of(r), r.parked == '1', 'notBefore', '', 'losses', r.losses, 'attempts', r.attempts,
       'parked', '', 'held', '')
     return 'granted', 'sending', r.attempts == '' and (r.notBefore ~= '' and r.notBefore or r.createdAt) or ''
@@ -109,14 +109,14 @@ end
 -- Returns whether no running call will wake a call that is parked now: no call runs any more, or the webhook was read
 --         as full and has a free place since. The latter counts once, as a worker without room would park the call
 --         again; it counts again if this claim is repeated because its reply was lost.
-local function is_left_alone(w, is_new, was_full)
-  return taken(w) == 0 or (was_full and is_new and room(w) >= 1)
+local function has_no_waker(w, is_new, was_full)
+  return permits_taken(w) == 0 or (was_full and is_new and capacity(w) >= 1)
 end
 
 -- Parks a call for which the worker has no room, or whose webhook was read as full; running calls of the webhook wake
 -- it.
 local function park_unwanted(r, w, was_full)
-  if is_left_alone(w, r.parked ~= '1' or r.parker == token, was_full) then
+  if has_no_waker(w, r.parked ~= '1' or r.parker == token, was_full) then
     wake_one_at_end(w)
     redis.call('HSET', KEY.record(r.ref), 'parker', token)
   end
@@ -125,7 +125,7 @@ local function park_unwanted(r, w, was_full)
 end
 
 -- Grants or parks a call as the worker asks, unless its replay job is paused or cancelled.
-local function go_on(r, w, wanted, was_full)
+local function grant_or_park(r, w, wanted, was_full)
   if r.replay ~= '' then
     local verdict, state, more = stopped_by_job(r, w)
     if verdict then return verdict, state, more end
@@ -139,7 +139,7 @@ local function lost(r, w, parent_is_over)
   local again = note_loss(r) and not parent_is_over and not is_removed(r, w) and steered_by(r) ~= 'cancelled'
   if not again then return conclude(r, 'interrupted', 'lease_lost') end
   if is_aged(r) then return conclude_aged(r) end
-  return go_on(r, w, true)
+  return grant_or_park(r, w, true)
 end
 
 local function may_go(r)
@@ -168,11 +168,11 @@ local function claim_plain(ref, wanted, was_full)
   if state ~= 'queued' or (attempts or '') ~= '' or parked == 'job' or replay then return nil end
   if (end_by and tonumber(end_by) <= now) or number(not_before) > now then return nil end
   local position = chain_position(ref, root)
-  if position.chain ~= '' or is_left_over(position.parent, root) then return nil end
+  if position.chain ~= '' or is_orphaned_step(position.parent, root) then return nil end
   local w = webhook_of(plugin, webhook)
   if w.removed > 0 and position.parent == '' and is_older(ref, w) then return nil end
   if wanted then
-    if breaker(w) == 'open' or room(w) < 1 then return nil end
+    if breaker(w) == 'open' or capacity(w) < 1 then return nil end
     local lease_end = now + tonumber(timeout) + lease_margin
     if parked == '1' then
       grant(w, ref, lane, lease_end, true, 'parked', '')
@@ -181,7 +181,7 @@ local function claim_plain(ref, wanted, was_full)
     end
     return 'granted', 'sending', (not_before or '') ~= '' and not_before or created
   end
-  if w.every or parked == '1' or is_left_alone(w, true, was_full) then return nil end
+  if w.every or parked == '1' or has_no_waker(w, true, was_full) then return nil end
   park_queued(w, ref, lane, created)
   return 'parked', state
 end
@@ -194,12 +194,12 @@ local function claim_any(ref, wanted, was_full)
   if is_out_of_time(r) then return stop(r, 'unreachable', 'chain_timeout') end
   if r.state == 'sending' and number(r.leaseEnd) > now then return 'skipped', r.state end
   local w = webhook_of(r.plugin, r.webhook)
-  if r.state == 'sending' then return lost(r, w, is_left_over(r.parent, r.root)) end
+  if r.state == 'sending' then return lost(r, w, is_orphaned_step(r.parent, r.root)) end
   if is_aged(r) then return stop_aged(r) end
   if is_removed(r, w) then return stop(r, 'rejected', 'webhook_not_registered') end
   if not may_go(r) then return 'skipped', r.state end
-  if is_left_over(r.parent, r.root) then return stop(r, 'cancelled', '') end
-  return go_on(r, w, wanted, was_full)
+  if is_orphaned_step(r.parent, r.root) then return stop(r, 'cancelled', '') end
+  return grant_or_park(r, w, wanted, was_full)
 end
 
 local replies = {}

@@ -6,7 +6,7 @@
 -- Returns ready: ref, lane, ...: the calls given back, and those that their freed places wake
 --
 -- Idempotent: a call that was given back has the token as lastToken, and is returned as the first time.
--- needs: places
+-- needs: permits
 -- record read_claimed: state token lastToken plugin webhook lane
 
 local token = ARGV[1]
@@ -20,7 +20,7 @@ local function release(ref)
     add_ready(ref, r.lane)
   elseif r.state == 'sending' and r.token == token then
     redis.call('HSET', KEY.record(ref), 'state', 'queued', 'token', '', 'lastToken', token, 'leaseEnd', '')
-    leave_place(webhook_of(r.plugin, r.webhook), ref)
+    release_permit(webhook_of(r.plugin, r.webhook), ref)
     make_ready(ref, r.lane)
   end
 end

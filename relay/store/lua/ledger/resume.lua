@@ -4,7 +4,7 @@
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 webhook  3 grace_ms  4 offset  5 limit  6 actor
 -- Returns ready: ref, lane, ...: no more calls than the webhook has room for
--- needs: audit, places
+-- needs: audit, permits
 
 grace_from(3)
 local offset, limit = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -13,7 +13,7 @@ if offset == 0 then
   audit('webhook_resume', ARGV[6], ARGV[1], ARGV[2], '', resumed == 1 and 'resumed' or 'unchanged', '', '', '')
 end
 local w = webhook_of(ARGV[1], ARGV[2])
-local count = math.min(room(w) - offset, limit)
+local count = math.min(capacity(w) - offset, limit)
 if count >= 1 then
   make_all_ready(redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), offset, offset + count - 1))
 elseif offset == 0 then

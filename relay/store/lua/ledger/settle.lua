@@ -3,17 +3,17 @@
 -- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 grace_ms  2-5 retention ms: ok, failed, rejected, contents (0: as records)  6 n, then n times:
---       ref token state outcome status error attempt responseBytes masked result delay_ms contacted raw reason room
+--       ref token state outcome status error attempt responseBytes masked result delay_ms contacted raw reason capacity
 --       (status and error '' without a result; attempt '' if none was made; result sealed, '' for none; delay for
 --       the state `retrying`; contacted '1' or '0' for the breaker, '' if nothing was tried; raw: the part of a step's
---       answer that its chain needs, sealed, '' for none; reason: why a chain ended, '' for none; room: how many more
+--       answer that its chain needs, sealed, '' for none; reason: why a chain ended, '' for none; capacity: how many more
 --       calls of the webhook the worker could hold, '' if it does not tell)
 -- Returns {per outcome: settled, or late (another worker has the call, or ended it: counted, kept as lateAnswer),
 --          ready: ref, lane, ..., rows (include/rows.lua) of the first of these, as the settling worker is likely to
 --          run them}
 --
 -- Idempotent: a call that has left `sending` with this token is recognised, and answered as the first time.
--- needs: alarms, clock, conclude, effects, finish, places, record, rows
+-- needs: alarms, clock, conclude, effects, finish, permits, record, rows
 -- record read_settled: state callback token plugin webhook requestBytes waiters attempts parent chain lane createdAt
 --   replay
 -- values read_late_answer: lateAnswer
@@ -39,7 +39,7 @@ local function retry(r, w, delay, fields)
   local not_before = int(now + tonumber(delay))
   redis.call('HSET', KEY.record(r.ref), 'state', 'retrying', 'notBefore', not_before, 'pause', delay, 'token', '',
     'lastToken', r.token, 'leaseEnd', '', 'losses', '0', unpack(fields))
-  leave_place(w, r.ref)
+  release_permit(w, r.ref)
   alarm_running(r.ref, r.lane, not_before)
 end
 
@@ -76,11 +76,11 @@ end
 
 -- Settles one call; the arguments are listed in the header.
 local function settle(ref, token, state, outcome, status, error, attempt, response_bytes, masked, result, delay,
-  contacted, raw, reason, room_there)
+  contacted, raw, reason, worker_capacity)
   local r = read_settled(ref)
   if not r then return 'late' end
   local w = webhook_of(r.plugin, r.webhook)
-  if room_there ~= '' then offer_room(w, r.lane, room_there) end
+  if worker_capacity ~= '' then offer_capacity(w, r.lane, worker_capacity) end
   if r.state ~= 'sending' or r.token ~= token then
     r.lastToken = read_last_token(ref)
     if not ended_with(r, token) then return late(r, token, outcome, status) end
@@ -88,7 +88,7 @@ local function settle(ref, token, state, outcome, status, error, attempt, respon
     return 'settled'
   end
   if masked ~= '0' then sum_count(sums_of(r.plugin), 'masked', number(masked)) end
-  if contacted ~= '' then breaker_hears(w, contacted == '1') end
+  if contacted ~= '' then record_contact(w, contacted == '1') end
   local fields = fields_of(r, attempt, response_bytes, masked, reason)
   if state == 'retrying' then
     try_again(r, delay, fields)

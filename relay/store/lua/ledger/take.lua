@@ -6,7 +6,7 @@
 -- Returns {more ('1': calls are left), the ids, a row per id (include/rows.lua)}
 --
 -- A worker that dies with calls in hand, or a lost reply, costs them the grace: then a sweep makes them wait again.
--- needs: places, rows
+-- needs: rows
 
 local most, bytes_left = tonumber(ARGV[1]), tonumber(ARGV[2])
 local refs, rows, more = {}, {}, ''

@@ -6,7 +6,7 @@
 -- Returns ready: ref, lane, ...
 --
 -- Calls that were made ready a moment ago are not woken again. A webhook without parked calls is removed from the list.
--- needs: clock, places
+-- needs: clock, permits
 -- values read_ready_at: readyAt
 
 local RECENT = 500 -- ms
@@ -14,7 +14,7 @@ grace_from(1)
 local w, own = webhook_of(ARGV[2], ARGV[3]), {}
 for index = 5, #ARGV do own[ARGV[index]] = true end
 local key = KEY.parked(w.plugin, w.webhook)
-local count = math.min(room(w), tonumber(ARGV[4]))
+local count = math.min(capacity(w), tonumber(ARGV[4]))
 
 local function is_under_way(ref)
   local ready_at = tonumber(read_ready_at(ref)) or 0

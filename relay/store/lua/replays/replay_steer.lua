@@ -8,7 +8,7 @@
 --
 -- Idempotent except for the audit entry: a job that is already in that state stays in it, and is answered as the first
 -- time.
--- needs: audit, clock, finish, jobs, places, record, steps, tallies
+-- needs: audit, clock, finish, jobs, permits, record, steps, tallies
 -- record read_held: state chain timeout lane plugin webhook endBy step
 -- values read_step: step
 
@@ -37,7 +37,7 @@ local function give_time(ref)
 end
 
 -- Makes a held call ready.
-local function let_go(ref)
+local function release_held(ref)
   local r = read_held(ref)
   if not r or FINAL[r.state] then return end
   redis.call('HSET', KEY.record(ref), 'parked', '')
@@ -48,7 +48,7 @@ local function resume()
   job_wake(id) -- first: the job must not be running without an alarm
   redis.call('HSET', KEY.replay(id), 'state', 'running')
   for _, ref in ipairs(redis.call('SMEMBERS', KEY.replay_open(id))) do give_time(ref) end
-  for _, ref in ipairs(redis.call('ZRANGE', KEY.replay_parked(id), 0, -1)) do let_go(ref) end
+  for _, ref in ipairs(redis.call('ZRANGE', KEY.replay_parked(id), 0, -1)) do release_held(ref) end
   redis.call('DEL', KEY.replay_parked(id))
 end
 

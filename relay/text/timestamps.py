@@ -37,7 +37,7 @@ def read_rfc3339(text: str) -> int:
         raise ValueError(_RULE) from None
 
 
-def read_moment(text: str, now_ms: int) -> int:
+def read_time(text: str, now_ms: int) -> int:
     """Read a time as `read_rfc3339` does, or as a duration before ``now_ms``: ``15m``, ``2h``, ``1d``."""
     if _RFC3339.match(text):
         return read_rfc3339(text)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class Result:
     """The result of an invocation; ``data`` is JSON text, as it was stored."""
 
     reference_id: str
@@ -38,14 +38,14 @@ class Ending:
         return {"status": self.status, "data": orjson.Fragment(self.data), "error": self.error}
 
 
-class Endings:
+class Results:
     """Opens results with the data keys' vault."""
 
-    def __init__(self, results: InvocationStore, vault: Vault) -> None:
-        self._results = results
+    def __init__(self, store: InvocationStore, vault: Vault) -> None:
+        self._store = store
         self._vault = vault
 
-    def of(self, plugin: str, end: Notice | Invocation) -> Ending:
+    def of(self, plugin: str, end: Notice | Invocation) -> Result:
         """Return the result of a final invocation.
 
         Raises:
@@ -54,7 +54,7 @@ class Endings:
         """
         if end.state not in WITH_RESULT:
             raise without_result(end)
-        return Ending(end.reference_id, end.status or 0, self._data(plugin, end), is_error(end.state, end.error))
+        return Result(end.reference_id, end.status or 0, self._data(plugin, end), is_error(end.state, end.error))
 
     def _data(self, plugin: str, end: Notice | Invocation) -> bytes:
         sealed = self._sealed(end)
@@ -66,7 +66,7 @@ class Endings:
 
     def _sealed(self, end: Notice | Invocation) -> bytes | None:
         if isinstance(end, Invocation) or end.in_store:
-            return self._results.result_of(end.reference_id)
+            return self._store.result_of(end.reference_id)
         return end.sealed
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from relay.text.moments import read_moment, read_rfc3339, rfc3339
+from relay.text.timestamps import read_rfc3339, read_time, rfc3339
 
 NOON_MS = 1_769_860_800_000
 
@@ -36,7 +36,7 @@ def test_an_invalid_rfc_3339_time_is_refused_without_being_quoted(text):
 
 
 def test_a_moment_may_be_how_long_ago_it_was():
-    assert read_moment("15m", NOON_MS) == NOON_MS - 15 * 60_000
-    assert read_moment("2026-01-31T12:00:00Z", 0) == NOON_MS
+    assert read_time("15m", NOON_MS) == NOON_MS - 15 * 60_000
+    assert read_time("2026-01-31T12:00:00Z", 0) == NOON_MS
     with pytest.raises(ValueError, match="how long ago"):
-        read_moment("yesterday", NOON_MS)
+        read_time("yesterday", NOON_MS)

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from relay.store.ledger.transitions import CallRecord, Ready, Settlement
 
 
-class Attempts:
+class InFlight:
     """The calls in flight of one process.
 
-    ``go_on`` gets the calls that may run because others have ended; ``let_go`` gets the ids of calls that have ended.
+    ``run_or_publish`` gets the calls that may run because others have ended, ``release`` the ids of those that have.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of a process, wired in one place
@@ -49,19 +49,21 @@ class Attempts:
         slots: Slots,
         watch: CallWatch,
         *,
-        go_on: Callable[[Ready, Sequence[CallRecord]], None],
-        let_go: Callable[[Sequence[str]], None],
+        run_or_publish: Callable[[Ready, Sequence[CallRecord]], None],
+        release: Callable[[Sequence[str]], None],
     ) -> None:
         self._sender = sender
         self._conclusion = conclusion
         self._evaluator = evaluator
         self._claimer = claimer
         self._slots = slots
-        self._go_on = go_on
-        self._let_go = let_go
+        self._run_or_publish = run_or_publish
+        self._release = release
         self._watch = watch
-        self._settlers = PartitionQueues(store, lambda: Settler(store, self._settled, go_on, self._with_room))
-        self._advancers = PartitionQueues(store, lambda: Advancer(store, go_on))
+        self._settlers = PartitionQueues(
+            store, lambda: Settler(store, self._settled, run_or_publish, self._with_capacity)
+        )
+        self._advancers = PartitionQueues(store, lambda: Advancer(store, run_or_publish))
         self._stopping = False
         self._active_calls = ActiveCalls()
         self._pool = GreenletPool(self._carry_out)
@@ -175,14 +177,14 @@ class Attempts:
     def _sent_at_ms(active: ActiveCall) -> int:
         return active.claimed_at_ms + int((boot_time_s() - active.claimed_at_s) * 1000)
 
-    def _with_room(self, group: Sequence[Settlement]) -> Sequence[Settlement]:
+    def _with_capacity(self, group: Sequence[Settlement]) -> Sequence[Settlement]:
         """Add to each settlement how many further calls of its webhook this process will have room for."""
         if self._stopping:
             return group
         actives = [self._active_calls.of(settlement.reference_id) for settlement in group]
-        room = self._slots.room_after(active.webhook for active in actives if active)
+        capacity = self._slots.capacity_after(active.webhook for active in actives if active)
         return [
-            settlement._replace(room=room[active.webhook]) if active else settlement
+            settlement._replace(capacity=capacity[active.webhook]) if active else settlement
             for settlement, active in zip(group, actives, strict=True)
         ]
 
@@ -199,4 +201,4 @@ class Attempts:
             active = self._active_calls.end(reference_id)
             if active is not None:
                 self._slots.leave(active.webhook, now_s - active.claimed_at_s)
-        self._let_go(reference_ids)
+        self._release(reference_ids)

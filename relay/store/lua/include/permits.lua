@@ -1,4 +1,4 @@
--- places: decides whether a webhook may send now, parks calls, and wakes parked ones.
+-- permits: decides whether a webhook may send now, parks calls, and wakes parked ones.
 --
 -- A webhook's policy is a hash: concurrency, rateCount, ratePeriod (ms) and retry of its current registration; paused;
 -- tat, the rate's theoretical arrival time (GCRA); of its breaker failures, openUntil, openFor, prober (the call that
@@ -30,7 +30,7 @@ local function lease_of(r)
 end
 
 local webhooks = {} -- by plugin/webhook: the policies that this script has read
-local met = nil -- the policy that was asked for last
+local last_policy = nil -- the policy that was asked for last
 local ready = {} -- ref, lane, ref, lane, ...: calls that may be run now
 
 local function read_webhook(plugin, webhook)
@@ -52,11 +52,11 @@ local function read_webhook(plugin, webhook)
 end
 
 local function webhook_of(plugin, webhook)
-  if met and met.webhook == webhook and met.plugin == plugin then return met end
+  if last_policy and last_policy.webhook == webhook and last_policy.plugin == plugin then return last_policy end
   local name = plugin .. '/' .. webhook
-  met = webhooks[name] or read_webhook(plugin, webhook)
-  webhooks[name] = met
-  return met
+  last_policy = webhooks[name] or read_webhook(plugin, webhook)
+  webhooks[name] = last_policy
+  return last_policy
 end
 
 -- Lists a webhook among those with parked calls, where workers that have room find it.
@@ -67,7 +67,7 @@ local function list_parked_webhook(w)
 end
 
 -- Writes which calls took or left a place, were parked or unparked since the last time, with one command for each.
-local function places_flush(w)
+local function permits_flush(w)
   local key = KEY.running(w.plugin, w.webhook)
   if w.parking[1] then list_parked_webhook(w) end
   if w.leaving[1] then in_pieces('ZREM', key, w.leaving, 1) end
@@ -78,9 +78,9 @@ local function places_flush(w)
 end
 
 -- Returns how many places are taken; a place is free once its lease has ended.
-local function taken(w)
+local function permits_taken(w)
   if not w.taken then
-    places_flush(w)
+    permits_flush(w)
     w.taken = redis.call('ZCOUNT', KEY.running(w.plugin, w.webhook), '(' .. int(now), '+inf')
   end
   return w.taken
@@ -89,13 +89,13 @@ end
 -- Returns how many calls the rate allows now.
 local function allowance(w)
   if not w.every then return math.huge end
-  return rate_room(w.tat, now, w.every)
+  return rate_capacity(w.tat, now, w.every)
 end
 
-local function room(w)
+local function capacity(w)
   if w.paused then return 0 end
   if not w.concurrency and not w.every then return math.huge end
-  local places = w.concurrency and math.max(0, w.concurrency - taken(w)) or math.huge
+  local places = w.concurrency and math.max(0, w.concurrency - permits_taken(w)) or math.huge
   return math.min(places, allowance(w))
 end
 
@@ -112,8 +112,8 @@ local function held_until(w)
 end
 
 -- Gives a call a place until `lease_end`.
-local function take_place(w, ref, lease_end)
-  w.taken = w.concurrency and taken(w) + 1
+local function take_permit(w, ref, lease_end)
+  w.taken = w.concurrency and permits_taken(w) + 1
   w.taking[#w.taking + 1] = int(lease_end)
   w.taking[#w.taking + 1] = ref
   if w.every then
@@ -128,7 +128,7 @@ local function take_place(w, ref, lease_end)
 end
 
 -- Moves the end of a running call's place and, if it probes for a half-open breaker, of the probe.
-local function move_place(w, ref, lease_end)
+local function move_permit(w, ref, lease_end)
   redis.call('ZADD', KEY.running(w.plugin, w.webhook), int(lease_end), ref)
   if w.prober == ref then redis.call('HSET', KEY.policy(w.plugin, w.webhook), 'probe', int(lease_end)) end
 end
@@ -140,7 +140,7 @@ local function wake_one_at_end(w)
 end
 
 -- Takes a call's place away. If it was to probe for a half-open breaker and no result came, the next call will.
-local function give_up_place(w, ref)
+local function give_up_permit(w, ref)
   if w.probe > 0 and w.prober == ref then
     w.probe, w.prober = 0, ''
     redis.call('HDEL', KEY.policy(w.plugin, w.webhook), 'probe', 'prober')
@@ -149,8 +149,8 @@ local function give_up_place(w, ref)
   w.taken = nil
 end
 
-local function leave_place(w, ref)
-  give_up_place(w, ref)
+local function release_permit(w, ref)
+  give_up_permit(w, ref)
   wake_one_at_end(w)
 end
 
@@ -166,7 +166,7 @@ end
 
 -- Sets a parked call's far alarm; the oldest parked call of a webhook with a rate gets one at the time when it may go.
 local function set_parked_alarm(w, ref, lane)
-  places_flush(w)
+  permits_flush(w)
   if w.every and not w.paused and allowance(w) < 1
     and redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), 0, 0)[1] == ref then
     return alarm_running(ref, lane, math.max(now, w.tat + w.every))
@@ -226,7 +226,7 @@ end
 -- Makes up to `limit` of a webhook's oldest parked calls ready, only those of the lanes in `own`, if that is given.
 -- They stay parked until they are claimed or end, so that a lost reply loses nothing.
 local function wake(w, limit, own)
-  local count = math.min(room(w), limit)
+  local count = math.min(capacity(w), limit)
   if count >= 1 then
     make_all_ready(redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), 0, count - 1), own)
   elseif w.every and not w.paused then
@@ -236,16 +236,16 @@ local function wake(w, limit, own)
 end
 
 -- Notes that the settling worker, which serves this lane, could hold `count` more calls of the webhook.
-local function offer_room(w, lane, count)
-  w.offered, w.room_there = w.offered or {}, count
+local function offer_capacity(w, lane, count)
+  w.offered, w.worker_capacity = w.offered or {}, count
   w.offered[lane] = true
 end
 
 -- Wakes as many calls as the settling worker has room for: only of its own lanes, unless the places that it frees are
 -- the webhook's only free ones.
 local function wake_for_worker(w)
-  local is_full = (w.concurrency or w.every) and room(w) <= w.freed
-  wake(w, tonumber(w.room_there), not is_full and w.offered or nil)
+  local is_full = (w.concurrency or w.every) and capacity(w) <= w.freed
+  wake(w, tonumber(w.worker_capacity), not is_full and w.offered or nil)
 end
 
 -- Wakes parked calls at the end of every script that changes places: one per freed place; with a rate, as many as may
@@ -253,7 +253,7 @@ end
 -- call is woken too, or gets an alarm at the time that the rate allows.
 local function wake_all()
   for _, w in pairs(webhooks) do
-    places_flush(w)
+    permits_flush(w)
     if w.offered then
       wake_for_worker(w)
     elseif w.freed > 0 or w.spent then
@@ -263,7 +263,7 @@ local function wake_all()
 end
 
 -- Tells the breaker whether the endpoint could be contacted; called once for each attempt that tried.
-local function breaker_hears(w, contacted)
+local function record_contact(w, contacted)
   if contacted and w.failures == 0 and w.open_until == 0 then return end
   local key = KEY.policy(w.plugin, w.webhook)
   if contacted then

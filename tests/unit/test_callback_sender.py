@@ -12,7 +12,7 @@ from relay.errors import NotFound, OverCapacity, RequestRejected, Unavailable, V
 from relay.store.ledger.callbacks import End
 from relay.telemetry.log import Event
 from relay.upkeep import callbacks
-from relay.upkeep.callbacks import PIECE, TELLING_S, CallbackSender
+from relay.upkeep.callbacks import PIECE, SENDING_S, CallbackSender
 
 
 class Site:
@@ -25,8 +25,8 @@ class Site:
         self.partitions = 1  # each returns as many ends as it is asked for
         self.limits, self.noted, self.calls, self.opened = [], [], [], []
 
-    def tell(self):
-        return CallbackSender(self, self, self).tell()
+    def send_due(self):
+        return CallbackSender(self, self, self).send_due()
 
     def end(self, webhook_id="hook", callback="ended", status=200, error=False):
         end = End(new_reference_id("acme"), "acme", callback, status, error, 1_700_000_000_000, webhook_id, 3)
@@ -68,14 +68,14 @@ def said(events_of):
 
 
 def test_where_nothing_has_ended_nothing_is_told(site, said):
-    assert site.tell() == 0
+    assert site.send_due() == 0
     assert (site.limits, site.calls, site.noted, said) == ([PIECE], [], [], [])
 
 
 @pytest.mark.parametrize(("status", "error"), [(200, False), (404, True), (0, True)])
 def test_an_end_is_told_of_as_it_was(site, said, status, error):
     end = site.end(status=status, error=error)
-    assert (site.tell(), site.noted, said) == (1, [end.reference_id], [])
+    assert (site.send_due(), site.noted, said) == (1, [end.reference_id], [])
     (call,) = site.calls
     assert (call.plugin, call.webhook_id, call.caller, call.is_own) == ("acme", "ended", "callback", True)
     assert (call.awaited, site.opened) == (False, [("acme", "hook", 3)])
@@ -84,9 +84,9 @@ def test_an_end_is_told_of_as_it_was(site, said, status, error):
 
 def test_an_end_has_one_reference_id_whoever_tells_of_it_and_each_has_its_own(site):
     ends = [site.end(), site.end()]
-    site.tell()
+    site.send_due()
     site.waiting = ends
-    site.tell()
+    site.send_due()
     refs = [call.reference_id for call in site.calls]
     assert refs[:2] == refs[2:]
     assert len({*refs, *(end.reference_id for end in ends)}) == 4
@@ -98,7 +98,7 @@ def test_an_end_has_one_reference_id_whoever_tells_of_it_and_each_has_its_own(si
 def test_ends_are_told_of_a_piece_at_a_time_until_there_are_no_more(site, monkeypatch, count, pieces):
     monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: 5.0))
     ends = [site.end() for _ in range(count)]
-    assert site.tell() == count
+    assert site.send_due() == count
     assert site.limits == [PIECE] * pieces
     assert site.noted == [end.reference_id for end in ends]
 
@@ -108,10 +108,10 @@ def test_ends_of_several_partitions_are_told_of_until_there_are_no_more(site, mo
     site.partitions = 2
     for _ in range(3 * PIECE):
         site.end()
-    assert (site.tell(), site.limits) == (3 * PIECE, [PIECE] * 3)
+    assert (site.send_due(), site.limits) == (3 * PIECE, [PIECE] * 3)
 
 
-@pytest.mark.parametrize(("each_s", "pieces"), [(TELLING_S, 2), (TELLING_S * 1.01, 1), (TELLING_S / 2, 3)])
+@pytest.mark.parametrize(("each_s", "pieces"), [(SENDING_S, 2), (SENDING_S * 1.01, 1), (SENDING_S / 2, 3)])
 def test_a_sweep_tells_for_a_while_and_leaves_the_rest(site, monkeypatch, each_s, pieces):
     now_s = [0.0]
     monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
@@ -119,7 +119,7 @@ def test_a_sweep_tells_for_a_while_and_leaves_the_rest(site, monkeypatch, each_s
     site.take = lambda limit: now_s.__setitem__(0, now_s[0] + each_s) or take(limit)
     for _ in range(5 * PIECE):
         site.end()
-    assert site.tell() == pieces * PIECE
+    assert site.send_due() == pieces * PIECE
     assert len(site.waiting) == (5 - pieces) * PIECE
 
 
@@ -132,7 +132,7 @@ def test_what_the_called_revision_does_not_name_is_told_to_nobody_and_does_not_c
         site.faults = {"altered": fault}
     bad = site.end("altered", named)
     also_good = site.end()
-    assert site.tell() == 2
+    assert site.send_due() == 2
     assert [call.value["data"]["referenceId"] for call in site.calls] == [good.reference_id, also_good.reference_id]
     assert site.noted == [bad.reference_id, good.reference_id, also_good.reference_id]
     unverified = {"level": logging.ERROR, "ref": bad.reference_id, "plugin": "acme"}
@@ -141,7 +141,7 @@ def test_what_the_called_revision_does_not_name_is_told_to_nobody_and_does_not_c
 
 def test_where_nothing_that_ended_is_named_nobody_is_called(site, said):
     bad = site.end(callback="other")
-    assert (site.tell(), site.calls, site.noted) == (0, [], [bad.reference_id])
+    assert (site.send_due(), site.calls, site.noted) == (0, [], [bad.reference_id])
 
 
 @pytest.mark.parametrize(
@@ -154,5 +154,5 @@ def test_where_nothing_that_ended_is_named_nobody_is_called(site, said):
 def test_what_is_accepted_or_refused_was_told_and_what_is_not_for_now_comes_again(site, reply, is_done):
     first, other, last = site.end(), site.end(status=201), site.end()
     site.replies = {201: reply}
-    assert site.tell() == 2 + is_done
+    assert site.send_due() == 2 + is_done
     assert site.noted == [first.reference_id, *[other.reference_id] * is_done, last.reference_id]

@@ -1,4 +1,4 @@
-"""Reads where chains stand; each step's result is read and opened once in a process."""
+"""Reads the states of chains; each step's result is read and opened once in a process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MAX_KEPT: Final = 512
 
 
 @dataclass(slots=True)
-class Standing:
+class ChainState:
     """A chain's plan and input, and how the first ``count`` of its steps' calls ended."""
 
     plan: ChainPlan
@@ -50,8 +50,8 @@ class Standing:
         return self._seen[number]
 
 
-class ChainStandings:
-    """Reads where chains stand, and keeps what it has read: a step that has ended never changes."""
+class ChainStates:
+    """Reads the states of chains, and keeps what it has read: a step that has ended never changes."""
 
     def __init__(
         self, plans: CallPlans, store: InvocationStore, steps: Steps, payloads: Payloads, target_vault: Vault
@@ -61,7 +61,7 @@ class ChainStandings:
         self._steps = steps
         self._payloads = payloads
         self._target_vault = target_vault
-        self._kept: OrderedDict[str, Standing] = OrderedDict()
+        self._kept: OrderedDict[str, ChainState] = OrderedDict()
         self._kept_bytes = 0
         self._ahead: dict[str, tuple[int, Sequence[StepRecord | None]]] = {}  # by chain: the calls from a number on
 
@@ -73,12 +73,12 @@ class ChainStandings:
             found = self._steps.of_each([(reference_id, first, None) for reference_id, first in firsts.items()])
             self._ahead = dict(zip(firsts, zip(firsts.values(), found, strict=True), strict=True))
 
-    def current(self, record: CallRecord) -> Standing:
-        """Read where a chain stands now; raise what `CallPlans.chain` raises, `VaultError` or `Unavailable`."""
+    def current(self, record: CallRecord) -> ChainState:
+        """Read the present state of a chain; raise what `CallPlans.chain` raises, `VaultError` or `Unavailable`."""
         return self._read(record, None)
 
-    def of_step(self, record: CallRecord, count: int) -> Standing | None:
-        """Return where a step's chain stood when it made the step, after ``count`` calls; None if the chain is gone."""
+    def of_step(self, record: CallRecord, count: int) -> ChainState | None:
+        """Return the state of a step's chain when it made the step, after ``count`` calls; None if it is gone."""
         if record.parent is None:
             return None
         known = self._kept.get(record.parent)
@@ -89,17 +89,17 @@ class ChainStandings:
 
     def forget(self, reference_id: str) -> None:
         """Forget a chain that is over."""
-        standing = self._kept.pop(reference_id, None)
-        if standing is not None:
-            self._kept_bytes -= standing.size_bytes
+        chain_state = self._kept.pop(reference_id, None)
+        if chain_state is not None:
+            self._kept_bytes -= chain_state.size_bytes
 
-    def _read(self, record: CallRecord, end: int | None) -> Standing:
+    def _read(self, record: CallRecord, end: int | None) -> ChainState:
         known = self._kept.get(record.reference_id) or self._at_start(record)
         further = self._further(record.reference_id, known.count, end)
-        standing = self._with(known, record, further)
+        chain_state = self._with(known, record, further)
         if all(step is None or step.state.final for step in further):
-            self._keep(record.reference_id, standing)
-        return standing
+            self._keep(record.reference_id, chain_state)
+        return chain_state
 
     def _further(self, reference_id: str, first: int, end: int | None) -> Sequence[StepRecord | None]:
         if end is not None:
@@ -107,20 +107,20 @@ class ChainStandings:
         first_read, steps = self._ahead.pop(reference_id, (None, ()))
         return steps if first_read == first else self._steps.of(reference_id, first)
 
-    def _at_start(self, record: CallRecord) -> Standing:
+    def _at_start(self, record: CallRecord) -> ChainState:
         pins = json.loads(record.pins or "{}")
         plan = self._plans.chain(record.plugin, record.webhook_id, record.revision, pins)
         size_bytes = len(record.payload)
-        return Standing(plan, run_in_thread_if_large(size_bytes, self._payloads.open, record), {}, 0, size_bytes)
+        return ChainState(plan, run_in_thread_if_large(size_bytes, self._payloads.open, record), {}, 0, size_bytes)
 
-    def _with(self, known: Standing, record: CallRecord, further: Sequence[StepRecord | None]) -> Standing:
+    def _with(self, known: ChainState, record: CallRecord, further: Sequence[StepRecord | None]) -> ChainState:
         results = {number: list(of_step) for number, of_step in known.results.items()}
         size_bytes = known.size_bytes
         for step in further:
             if step is not None and step.state.final:
                 results.setdefault(step.step, []).append(self._result(record, step))
                 size_bytes += len(step.raw or b"")
-        return Standing(known.plan, known.trigger, results, known.count + len(further), size_bytes)
+        return ChainState(known.plan, known.trigger, results, known.count + len(further), size_bytes)
 
     def _result(self, chain: CallRecord, step: StepRecord) -> StepResult:
         data = None
@@ -129,12 +129,12 @@ class ChainStandings:
             data = run_in_thread_if_large(len(raw), lambda: data_from(self._target_vault.open(raw, owner)))
         return StepResult(step.status, data, step.error, step.outcome, step.state)
 
-    def _keep(self, reference_id: str, standing: Standing) -> None:
+    def _keep(self, reference_id: str, chain_state: ChainState) -> None:
         self.forget(reference_id)
-        if standing.size_bytes > MAX_KEPT_BYTES_OF_ONE:
+        if chain_state.size_bytes > MAX_KEPT_BYTES_OF_ONE:
             return
-        self._kept[reference_id] = standing
-        self._kept_bytes += standing.size_bytes
+        self._kept[reference_id] = chain_state
+        self._kept_bytes += chain_state.size_bytes
         while self._kept_bytes > MAX_KEPT_BYTES or len(self._kept) > MAX_KEPT:
             _, oldest = self._kept.popitem(last=False)
             self._kept_bytes -= oldest.size_bytes
