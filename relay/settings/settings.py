@@ -99,7 +99,7 @@ class Settings:
     stop_timeout_s: float = _setting(
         "STOP_TIMEOUT", "20", kinds.seconds(1, 900), "How long a stopping worker lets running calls end."
     )
-    max_waiters: int = _setting("MAX_WAITERS", "256", kinds.number(1, 4096), "Callers that wait in one API process.")
+    max_waiters: int = _setting("MAX_WAITERS", "512", kinds.number(1, 4096), "Callers that wait in one API process.")
     api_cpu: int | None = _setting("API_CPU", "", kinds.processor, "CPU of the API's threads, from 0; any by default.")
     max_body_bytes: int = _setting(
         "MAX_BODY_BYTES", "8MiB", kinds.size("1KiB", "64MiB"), "The largest request body the API reads."

@@ -49,7 +49,7 @@ def api(
     *,
     host: str = LOOPBACK,
     port: int = API_PORT,
-    max_waiters: int = 256,
+    max_waiters: int = 512,
     max_connections: int = 1024,
     number: int = 1,
     cpu: int | None = None,

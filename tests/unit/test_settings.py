@@ -230,7 +230,7 @@ class TestForCommand:
     def test_the_file_gives_what_is_missing_when_the_environment_names_a_redis(self, tmp_path):
         self.write(tmp_path, "RELAY_MAX_WAITERS=7\n")
         assert Settings.for_command(tmp_path, {"RELAY_REDIS_URL": REDIS}).max_waiters == 7
-        assert Settings.for_command(tmp_path / "none", {"RELAY_REDIS_URL": REDIS}).max_waiters == 256
+        assert Settings.for_command(tmp_path / "none", {"RELAY_REDIS_URL": REDIS}).max_waiters == 512
 
     def test_a_file_that_others_may_read_is_refused(self, tmp_path):
         self.write(tmp_path, f"RELAY_REDIS_URL={REDIS}\n", mode=0o644)
