@@ -7,11 +7,17 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from relay.executor.preparation import Prepared
+from relay.process.clock import boot_time_s
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from relay.answer.endpoint_answer import EndpointAnswer
     from relay.executor.preparation import Call
+    from relay.executor.slots import Slots
+    from relay.executor.watch import CallWatch
     from relay.outbound.gate import Gate
+    from relay.store.ledger.transitions import Settlement
     from relay.telemetry.otlp import OtlpSpan
 
 
@@ -41,29 +47,52 @@ class ActiveCall:
 
 
 class ActiveCalls:
-    """The calls of this process that are claimed and not settled."""
+    """The calls of this process that are claimed and not settled; each holds a slot, and is watched."""
 
-    def __init__(self) -> None:
+    def __init__(self, slots: Slots, watch: CallWatch) -> None:
+        self._slots = slots
+        self._watch = watch
         self._active_calls: dict[str, ActiveCall] = {}
+        self._stopping = False
 
     def __len__(self) -> int:
         """Count the calls that a stop waits for; not those that it has given back, even if their connections hang."""
         return sum(not active.released for active in self._active_calls.values())
 
     def add(self, active: ActiveCall) -> None:
-        """Add a call that was claimed."""
+        """Add a claimed call, in the slot that was taken for it."""
+        self._slots.hold(active.webhook)
         self._active_calls[active.reference_id] = active
+        self._watch.claimed(active)
 
-    def of(self, reference_id: str) -> ActiveCall | None:
-        """Return the call with this reference id; None if it has ended."""
-        return self._active_calls.get(reference_id)
+    def with_capacity(self, group: Sequence[Settlement]) -> Sequence[Settlement]:
+        """Add to each settlement how many further calls of its webhook this process will have room for."""
+        if self._stopping:
+            return group
+        actives = [self._active_calls.get(settlement.reference_id) for settlement in group]
+        capacity = self._slots.capacity_after(active.webhook for active in actives if active)
+        return [
+            settlement._replace(capacity=capacity[active.webhook]) if active else settlement
+            for settlement, active in zip(group, actives, strict=True)
+        ]
 
-    def end(self, reference_id: str) -> ActiveCall | None:
-        """Remove and return a call that was settled or given back; return None if it had ended before."""
-        return self._active_calls.pop(reference_id, None)
+    def settled(self, settlement: Settlement) -> None:
+        """Show what came of a call, whose settlement counted."""
+        active = self._active_calls.get(settlement.reference_id)
+        if active is not None:
+            self._watch.settled(active, settlement)
+
+    def end(self, reference_ids: Sequence[str]) -> None:
+        """Remove calls that were settled or given back, and free their slots."""
+        now_s = boot_time_s()
+        for reference_id in reference_ids:
+            active = self._active_calls.pop(reference_id, None)
+            if active is not None:
+                self._slots.leave(active.webhook, now_s - active.claimed_at_s)
 
     def shut_unsent(self) -> dict[str, list[str]]:
-        """Shut the gates of the unsent calls; return their reference ids by claim token, to be given back."""
+        """Stop every unsent request for good; return the reference ids by claim token, to be given back."""
+        self._stopping = True
         by_token: dict[str, list[str]] = {}
         for active in list(self._active_calls.values()):
             if isinstance(active.call, Prepared) and active.gate.shut():

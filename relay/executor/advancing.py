@@ -11,10 +11,11 @@ from relay.executor.group_queue import GROUP_BYTES, GroupQueue
 from relay.store.ledger.transitions import Advanced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from relay.executor.scheduler import Scheduler
     from relay.store.ledger.invocations import InvocationStore
-    from relay.store.ledger.transitions import Advance, CallRecord, NextStep, Ready
+    from relay.store.ledger.transitions import Advance, NextStep
 
 #: What a created call counts in a group besides its payload, in bytes: a group creates at most 32, or one step's.
 CALL_BYTES: Final = GROUP_BYTES // 32
@@ -29,11 +30,11 @@ class Advancing:
 
 
 class Advancer(GroupQueue[Advancing, Advanced]):
-    """Creates the next steps of chains; ``on_ready`` gets the calls that may be run now."""
+    """Creates the next steps of chains."""
 
-    def __init__(self, store: InvocationStore, on_ready: Callable[[Ready, Sequence[CallRecord]], None]) -> None:
+    def __init__(self, store: InvocationStore, scheduler: Scheduler) -> None:
         self._store = store
-        self._on_ready = on_ready
+        self._scheduler = scheduler
         super().__init__("advance")
 
     def _size_bytes(self, item: Advancing) -> int:
@@ -47,7 +48,7 @@ class Advancer(GroupQueue[Advancing, Advanced]):
         for each, verdict in zip(items, reply.verdicts, strict=True):
             each.verdict.set(verdict)
         if reply.ready:
-            self._on_ready(reply.ready, reply.found)
+            self._scheduler.run_or_publish(reply.ready, reply.found)
         return len(items) > 1
 
     def _give_up(self, item: Advancing, error: Exception) -> None:

@@ -15,11 +15,12 @@ from relay.process.clock import boot_time_s
 from relay.process.loops import Failures, repeat_until_done
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from relay.executor.preparation import Call
+    from relay.executor.scheduler import Scheduler
     from relay.store.ledger.invocations import InvocationStore
-    from relay.store.ledger.transitions import Claimed, Ready
+    from relay.store.ledger.transitions import Claimed
 
 #: For how many seconds to try to give back what a claim without a reply may have granted: far longer than any lease.
 GIVE_BACK_S: Final = 3600.0
@@ -55,11 +56,11 @@ class ClaimGrant:
 
 
 class Claimer:
-    """Claims calls for one process; ``publish`` gets the calls that may run because others were given back."""
+    """Claims calls for one process. Calls that may run because others were given back wait for any worker."""
 
-    def __init__(self, store: InvocationStore, publish: Callable[[Ready], object]) -> None:
+    def __init__(self, store: InvocationStore, scheduler: Scheduler) -> None:
         self._store = store
-        self._publish = publish
+        self._scheduler = scheduler
         self._under_way = 0  # claims without a reply yet
         self._unsent: dict[str, list[str]] = {}  # by claim token: calls that are soon given back
 
@@ -90,7 +91,7 @@ class Claimer:
         """Try once to give back calls that were not sent; if that fails, their leases end."""
         for claim_token, reference_ids in by_token.items():
             try:
-                self._publish(self._store.release(reference_ids, claim_token))
+                self._scheduler.publish(self._store.release(reference_ids, claim_token))
             except Exception as error:  # noqa: BLE001 - the calls of other claims are still to be given back
                 Failures("release", calls=len(reference_ids)).note(error)
 
@@ -116,4 +117,4 @@ class Claimer:
             return
         finally:
             del self._unsent[claim_token]
-        self._publish(ready)
+        self._scheduler.publish(ready)

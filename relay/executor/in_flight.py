@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from relay.chains import Create
 from relay.domain.invocation import Outcome
 from relay.errors import StoreFault
-from relay.executor.active_calls import ActiveCalls
 from relay.executor.advancing import Advancer, Advancing
 from relay.executor.chain_evaluation import ChainEvaluation
 from relay.executor.conclusion import salvaged, unsendable
@@ -20,56 +19,41 @@ from relay.store.ledger.transitions import Advance, NextStep
 from relay.telemetry import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from relay.executor.active_calls import ActiveCall
+    from relay.executor.active_calls import ActiveCall, ActiveCalls
     from relay.executor.chain_evaluation import ChainEvaluator
     from relay.executor.claiming import Claimer
     from relay.executor.conclusion import Conclusion
-    from relay.executor.slots import Slots
+    from relay.executor.scheduler import Scheduler
     from relay.executor.watch import CallWatch
     from relay.outbound.sender import Sender
     from relay.store.ledger.invocations import InvocationStore
-    from relay.store.ledger.transitions import CallRecord, Ready, Settlement
+    from relay.store.ledger.transitions import Settlement
 
 
 class InFlight:
-    """The calls in flight of one process.
+    """Carries out the claimed calls of one process."""
 
-    ``run_or_publish`` gets the calls that may run because others have ended, ``release`` the ids of those that have.
-    """
-
-    def __init__(  # noqa: PLR0913 - the parts of a process, wired in one place
+    def __init__(
         self,
         store: InvocationStore,
         sender: Sender,
         conclusion: Conclusion,
         evaluator: ChainEvaluator,
         claimer: Claimer,
-        slots: Slots,
+        active_calls: ActiveCalls,
+        scheduler: Scheduler,
         watch: CallWatch,
-        *,
-        run_or_publish: Callable[[Ready, Sequence[CallRecord]], None],
-        release: Callable[[Sequence[str]], None],
     ) -> None:
         self._sender = sender
         self._conclusion = conclusion
         self._evaluator = evaluator
         self._claimer = claimer
-        self._slots = slots
-        self._run_or_publish = run_or_publish
-        self._release = release
+        self._active_calls = active_calls
+        self._scheduler = scheduler
         self._watch = watch
-        self._settlers = PartitionQueues(
-            store, lambda: Settler(store, self._settled, run_or_publish, self._with_capacity)
-        )
-        self._advancers = PartitionQueues(store, lambda: Advancer(store, run_or_publish))
-        self._stopping = False
-        self._active_calls = ActiveCalls()
+        self._settlers = PartitionQueues(store, lambda: Settler(store, active_calls, scheduler))
+        self._advancers = PartitionQueues(store, lambda: Advancer(store, scheduler))
         self._pool = GreenletPool(self._carry_out)
-
-    def __len__(self) -> int:
-        return len(self._active_calls)
 
     @property
     def settler_moves(self) -> int:
@@ -83,19 +67,12 @@ class InFlight:
 
     def launch(self, active: ActiveCall) -> None:
         """Start a claimed call in the slot that was taken for it; the call frees the slot, however it ends."""
-        self._slots.hold(active.webhook)
         self._active_calls.add(active)
-        self._watch.claimed(active)
         try:
             self._pool.start(active)
         except BaseException:
-            self._done([active.reference_id])
+            self._end(active)
             raise
-
-    def shut_unsent(self) -> dict[str, list[str]]:
-        """Stop every unsent request for good; return the reference ids by claim token, to be given back."""
-        self._stopping = True
-        return self._active_calls.shut_unsent()
 
     def flush(self, timeout_s: float) -> None:
         """Settle the calls that have ended, within ``timeout_s`` seconds."""
@@ -111,7 +88,7 @@ class InFlight:
             settlement = self._salvage(active, error)
         finally:
             if settlement is None:
-                self._done([active.reference_id])
+                self._end(active)
             else:
                 self._settlers.put(settlement.reference_id, settlement)
 
@@ -125,11 +102,11 @@ class InFlight:
             answer = active.answer = self._sender.send(
                 call.request, gate=active.gate, deadline_s=active.gate.deadline_s, repeatable=call.shape.repeatable
             )
-            self._slots.answered(active.webhook, answer.duration_ms / 1000)
+            self._scheduler.slots.answered(active.webhook, answer.duration_ms / 1000)
             if active.released:
                 return None
             return self._conclusion.conclude(call, active.claim_token, answer, sent_at_ms)
-        self._slots.answered(active.webhook, 0.0)  # no endpoint is asked
+        self._scheduler.slots.answered(active.webhook, 0.0)  # no endpoint is asked
         if isinstance(call, ChainEvaluation):
             return self._advance(active, call)
         return unsendable(call, active.claim_token, sent_at_ms)
@@ -177,28 +154,7 @@ class InFlight:
     def _sent_at_ms(active: ActiveCall) -> int:
         return active.claimed_at_ms + int((boot_time_s() - active.claimed_at_s) * 1000)
 
-    def _with_capacity(self, group: Sequence[Settlement]) -> Sequence[Settlement]:
-        """Add to each settlement how many further calls of its webhook this process will have room for."""
-        if self._stopping:
-            return group
-        actives = [self._active_calls.of(settlement.reference_id) for settlement in group]
-        capacity = self._slots.capacity_after(active.webhook for active in actives if active)
-        return [
-            settlement._replace(capacity=capacity[active.webhook]) if active else settlement
-            for settlement, active in zip(group, actives, strict=True)
-        ]
-
-    def _settled(self, group: Sequence[Settlement], counted: Sequence[bool]) -> None:
-        for settlement, counts in zip(group, counted, strict=False):
-            active = self._active_calls.of(settlement.reference_id)
-            if counts and active is not None:
-                self._watch.settled(active, settlement)
-        self._done([settlement.reference_id for settlement in group])
-
-    def _done(self, reference_ids: Sequence[str]) -> None:
-        now_s = boot_time_s()
-        for reference_id in reference_ids:
-            active = self._active_calls.end(reference_id)
-            if active is not None:
-                self._slots.leave(active.webhook, now_s - active.claimed_at_s)
-        self._release(reference_ids)
+    def _end(self, active: ActiveCall) -> None:
+        """End a call without a settlement."""
+        self._active_calls.end([active.reference_id])
+        self._scheduler.release([active.reference_id])

@@ -7,30 +7,31 @@ from typing import TYPE_CHECKING, Final
 
 import gevent
 
-from relay.executor.active_calls import webhook_of
+from relay.executor.active_calls import ActiveCalls, webhook_of
 from relay.executor.batch import Batch
 from relay.executor.claiming import Claimer
 from relay.executor.in_flight import InFlight
-from relay.executor.in_progress import InProgress
+from relay.executor.scheduler import Scheduler
 from relay.executor.slots import Slots
 from relay.executor.waking import Waking
 from relay.process.clock import boot_time_s
-from relay.process.loops import Failures
+from relay.process.loops import Failures, Loop
 from relay.process.pulse import Part
-from relay.queue import GROUP_IDS, LANES
+from relay.queue import GROUP_IDS
 from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from relay.executor.chain_evaluation import ChainEvaluator
     from relay.executor.conclusion import Conclusion
     from relay.executor.preparation import Call, Preparation
     from relay.executor.watch import CallWatch
     from relay.outbound.sender import Sender
+    from relay.queue import Publisher
     from relay.replay.running import Replaying
     from relay.store.ledger.invocations import InvocationStore
-    from relay.store.ledger.transitions import CallRecord, Claimed, Ready
+    from relay.store.ledger.transitions import CallRecord, Claimed
 
 #: The most calls that one script claims; the server does nothing else meanwhile.
 CLAIM_ITEMS: Final = 32
@@ -59,34 +60,25 @@ class Executor:
         *,
         max_in_flight: int,
         lanes: Collection[str],
-        publish: Callable[[Ready], object],
+        publisher: Publisher,
     ) -> None:
         self._store = store
         self._preparation = preparation
         self._replaying = replaying
-        self._lanes = tuple(lane for lane in LANES if lane in lanes)  # most urgent first
         self._waiting = store.waiting
-        self._hand_over = publish
         self._slots = Slots(max_in_flight)
-        self._claimer = Claimer(store, self._publish)
+        self._scheduler = Scheduler(store, self._slots, publisher, lanes)
+        self._claimer = Claimer(store, self._scheduler)
+        self._active_calls = ActiveCalls(self._slots, watch)
         self._in_flight = InFlight(
-            store,
-            sender,
-            conclusion,
-            evaluator,
-            self._claimer,
-            self._slots,
-            watch,
-            run_or_publish=self._run_or_publish,
-            release=self._release,
+            store, sender, conclusion, evaluator, self._claimer, self._active_calls, self._scheduler, watch
         )
-        self.waking = Waking(store.parked_calls, self._slots, self._lanes, self._run_or_publish)
+        self.waking = Waking(store.parked_calls, self._scheduler)
         self._watch = watch
-        self._in_progress = InProgress()
         self._tokens_wanted = 0
         self._looking: set[int] = set()  # partitions
         self._failures: defaultdict[int, Failures] = defaultdict(lambda: Failures("take"))  # by partition
-        self._draining = False
+        self._starter = gevent.spawn(Loop("start", self._start_run, gevent.sleep).run)
 
     def run_waiting(self, lanes: Sequence[str], partition: int) -> dict[str, int]:
         """Start the calls that wait in these lanes of a partition; return counts, all that a task's result may show.
@@ -102,19 +94,19 @@ class Executor:
     def look(self) -> None:
         """Start calls that wait in any lane of this process, as far as it has room: messages may be lost, or late."""
         for partition in range(self._waiting.partitions):
-            if self._slots.free and not self._draining and partition not in self._looking:
+            if self._slots.free and not self._scheduler.draining and partition not in self._looking:
                 self._looking.add(partition)
                 gevent.spawn(self._look, partition)
 
     def _look(self, partition: int) -> None:
         try:
-            self._run_waiting(self._lanes, partition)
+            self._run_waiting(self._scheduler.lanes, partition)
         finally:
             self._looking.remove(partition)
 
     def _run_waiting(self, lanes: Sequence[str], partition: int) -> dict[str, int]:
         total, more = Counter(_no_counts()), True
-        while more and not self._draining:
+        while more and not self._scheduler.draining:
             self._slots.wait_for_free()
             try:
                 taken = self._waiting.take(partition, lanes, most=GROUP_IDS)
@@ -124,7 +116,7 @@ class Executor:
             self._failures[partition].succeeded()
             if taken.reference_ids:
                 self._run_jobs(taken.reference_ids)
-                calls = self._in_progress.take([record.reference_id for record in taken.records])
+                calls = self._scheduler.take([record.reference_id for record in taken.records])
                 total.update(_noted(len(taken.reference_ids), self._run(calls, taken.records, waits=False)))
             more = taken.more
         return dict(total)
@@ -132,7 +124,7 @@ class Executor:
     def run(self, reference_ids: Sequence[str], found: Sequence[CallRecord] = ()) -> dict[str, int]:
         """Start these calls, and return counts. Records that are in ``found`` are not read again."""
         self._run_jobs(reference_ids)
-        return _noted(len(reference_ids), self._run(self._in_progress.take(reference_ids), found, waits=False))
+        return _noted(len(reference_ids), self._run(self._scheduler.take(reference_ids), found, waits=False))
 
     def _run_jobs(self, reference_ids: Sequence[str]) -> None:
         for replay_id in self._replaying.named_by(reference_ids):
@@ -146,8 +138,8 @@ class Executor:
         except Exception as error:  # noqa: BLE001 - a sweep lets the calls wait again that were not claimed
             apart = Failures("claim", calls=len(batch.left)).note(error) and len(batch.left) > 1
         finally:
-            self._release(batch.left)
-        for reference_id in batch.left if apart and not self._draining else ():
+            self._scheduler.release(batch.left)
+        for reference_id in batch.left if apart and not self._scheduler.draining else ():
             gevent.spawn(self.run, [reference_id])  # one of them may make the others fail
         return batch.counts
 
@@ -166,18 +158,18 @@ class Executor:
 
     def drain(self, timeout_s: float) -> None:
         """Claim nothing more, give back the unsent calls, and let the others end, within ``timeout_s`` seconds."""
-        self._draining = True
+        self._scheduler.draining = True
         self._replaying.stop()
         deadline_s = boot_time_s() + timeout_s
         given_back = self._release_unsent()
         while self._under_way and boot_time_s() < deadline_s - SETTLE_S:
             gevent.sleep(0.02)
         self._in_flight.flush(max(0.0, deadline_s - boot_time_s()))
-        event(Event.DRAINED, given_back=given_back, left=len(self._in_flight))
+        event(Event.DRAINED, given_back=given_back, left=len(self._active_calls))
 
     @property
     def _under_way(self) -> bool:
-        return self._claimer.busy or len(self._in_flight) > 0 or self._replaying.busy
+        return self._claimer.busy or len(self._active_calls) > 0 or self._replaying.busy
 
     # -- before the claim ---------------------------------------------------------------------------------------
 
@@ -205,12 +197,12 @@ class Executor:
             self._tokens_wanted -= len(reference_ids)
 
     def _start_all(self, waiting: Sequence[CallRecord], batch: Batch) -> None:
-        while waiting and not self._draining:
+        while waiting and not self._scheduler.draining:
             while batch.hold_s and self._slots.has_enough(webhook_of(waiting[0])):
                 self._slots.wait_for_leave(batch.hold_s)
             waiting = self._start_some(waiting, batch)
         if waiting:
-            self._publish(tuple((record.reference_id, record.lane) for record in waiting))
+            self._scheduler.publish(tuple((record.reference_id, record.lane) for record in waiting))
 
     def _start_some(
         self, waiting: Sequence[CallRecord], batch: Batch, look_at: int = CLAIM_ITEMS
@@ -232,7 +224,7 @@ class Executor:
         calls, wanting = batch.prepare(self._preparation, within[:CLAIM_ITEMS])
         batch.left -= self._await_tokens(wanting)
         count = self._slots.take(len(calls)) if calls else 0
-        if self._draining:
+        if self._scheduler.draining:
             self._slots.give(count)
             return waiting
         batch.keep(calls[count:])
@@ -261,45 +253,23 @@ class Executor:
         for record in records if claimed.ended else ():
             if record.reference_id in claimed.ended:
                 self._watch.ended(record, *claimed.ended[record.reference_id])
-        self._release(claimed.parked)
-        self._run_or_publish(claimed.ready)
+        self._scheduler.release(claimed.parked)
+        self._scheduler.run_or_publish(claimed.ready)
 
     # -- calls that may run now ---------------------------------------------------------------------------------
 
-    def run_here(self, ready: Ready, found: Sequence[CallRecord] = ()) -> Ready:
-        """Run those of the ready calls whose lane this process serves, as far as it has room; return the others."""
-        own = [] if self._draining else [ref for ref, lane in ready if lane in self._lanes][: self._slots.free]
-        if own:
-            gevent.spawn(self._run_woken, own, found)
-        here = set(own)
-        return tuple((ref, lane) for ref, lane in ready if ref not in here)
+    def _start_run(self) -> None:
+        """Start the next run that the scheduler asks for, in a greenlet of its own."""
+        gevent.spawn(self._run_woken, *self._scheduler.runs.get())
 
     def _run_woken(self, reference_ids: Sequence[str], found: Sequence[CallRecord]) -> None:
         with self._slots.coming(map(webhook_of, _those_in(reference_ids, found))):
             self.run(reference_ids, found)
 
-    def _run_or_publish(self, ready: Ready, found: Sequence[CallRecord] = ()) -> None:
-        """Run the ready calls for which this process has room, and publish the others."""
-        others = self.run_here(ready, found)
-        if others:
-            self._publish(others)
-
-    def _publish(self, ready: Ready) -> None:
-        """Let calls wait for any worker. If that fails, a sweep does it later."""
-        try:
-            self._hand_over(ready)
-        except Exception as error:  # noqa: BLE001
-            Failures("publish", calls=len(ready)).note(error)
-
     def _release_unsent(self) -> int:
-        unsent = self._in_flight.shut_unsent()
+        unsent = self._active_calls.shut_unsent()
         self._claimer.give_back(unsent)
         return sum(map(len, unsent.values()))
-
-    def _release(self, reference_ids: Collection[str]) -> None:
-        again = self._in_progress.release(reference_ids)
-        for part in self._store.by_partition(again) if again and not self._draining else ():
-            gevent.spawn(self.run, part)
 
 
 def _noted(asked: int, counts: dict[str, int]) -> dict[str, int]:

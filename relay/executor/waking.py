@@ -13,11 +13,8 @@ from relay.errors import Unavailable
 from relay.process.loops import Failures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
-    from relay.executor.slots import Slots
+    from relay.executor.scheduler import Scheduler
     from relay.store.ledger.parked import ParkedCalls
-    from relay.store.ledger.transitions import Ready
 
 #: Seconds between two looks, so that a webhook gets its share within a second after others have freed slots.
 PERIOD_S: Final = 0.4
@@ -26,15 +23,11 @@ WEBHOOKS: Final = 16
 
 
 class Waking:
-    """Wakes parked calls of the ``lanes`` that one process serves; ``run_or_publish`` gets the calls that may run."""
+    """Wakes parked calls of the lanes that one process serves."""
 
-    def __init__(
-        self, parked: ParkedCalls, slots: Slots, lanes: Collection[str], run_or_publish: Callable[[Ready], object]
-    ) -> None:
+    def __init__(self, parked: ParkedCalls, scheduler: Scheduler) -> None:
         self._parked = parked
-        self._slots = slots
-        self._lanes = sorted(lanes)
-        self._run_or_publish = run_or_publish
+        self._scheduler = scheduler
         self._failures = Failures("wake")
 
     def iterate(self) -> None:
@@ -49,9 +42,10 @@ class Waking:
 
     def look(self) -> None:
         """Wake as many parked calls as there is room for. Raises `Unavailable` while the store is away."""
-        if not self._slots.free:
+        slots = self._scheduler.slots
+        if not slots.free:
             return
         for name in self._parked.webhooks(limit=WEBHOOKS):
-            capacity = self._slots.capacity(name)
+            capacity = slots.capacity(name)
             if capacity:
-                self._run_or_publish(self._parked.wake(*name, capacity, self._lanes))
+                self._scheduler.run_or_publish(self._parked.wake(*name, capacity, sorted(self._scheduler.lanes)))

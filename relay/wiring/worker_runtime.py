@@ -130,7 +130,7 @@ def _executor(
         watch,
         max_in_flight=runtime.settings.max_in_flight,
         lanes=lanes,
-        publish=runtime.publisher.publish_ready,
+        publisher=runtime.publisher,
     )
 
 

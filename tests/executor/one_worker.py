@@ -167,14 +167,19 @@ class OneWorker:
 
     @property
     def _busy(self):
-        attempts = self.executor._in_flight
-        active = attempts._active_calls._active_calls  # including those that a stop has given back
-        return self._at_work() or self.executor._under_way or active or self._to_commit()
+        active = self.executor._active_calls._active_calls  # including those that a stop has given back
+        return (
+            self._at_work()
+            or self.executor._scheduler.runs.qsize()
+            or self.executor._under_way
+            or active
+            or self._to_commit()
+        )
 
     def _to_commit(self):
         """Return whether anything waits in a queue of groups."""
-        attempts = self.executor._in_flight
-        return not all(queues.flush(0) for queues in (attempts._settlers, attempts._advancers))
+        in_flight = self.executor._in_flight
+        return not all(queues.flush(0) for queues in (in_flight._settlers, in_flight._advancers))
 
     def _at_work(self):
         self.greenlets = [each for each in self.greenlets if not each.dead]
@@ -193,9 +198,10 @@ class OneWorker:
             "slots": SLOTS - executor._slots.free,
             "slots by webhook": dict(executor._slots._held),
             "claims": executor._claimer._under_way,
-            "active calls": executor._in_flight._active_calls._active_calls,
-            "in progress": executor._in_progress._held,
-            "asked for": executor._in_progress._asked_for,
+            "active calls": executor._active_calls._active_calls,
+            "runs": executor._scheduler.runs.qsize(),
+            "in progress": executor._scheduler._in_progress._held,
+            "asked for": executor._scheduler._in_progress._asked_for,
             "replay jobs": executor._replaying._in_progress,
             "settler and advancer": self._to_commit(),
             "settler, dead": [each for each in self._own if each.dead],

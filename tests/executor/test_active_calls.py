@@ -15,7 +15,7 @@ from relay.domain.invocation import Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
 from relay.executor import claiming
-from relay.executor.active_calls import ActiveCall
+from relay.executor.active_calls import ActiveCall, ActiveCalls
 from relay.executor.chain_evaluation import ChainEvaluation
 from relay.executor.claiming import Claimer
 from relay.executor.in_flight import InFlight
@@ -35,6 +35,20 @@ SLOTS = 3
 def prepared():
     record = CallRecord(new_reference_id(), State.QUEUED, "acme", "hook", 1, 1, b"", None, TIMEOUT_MS, "bulk")
     return Prepared(record, requests.PreparedRequest(), Shape("hook", "POST"), Mask(()))
+
+
+def publishing(publish):
+    """Return a scheduler that only publishes."""
+    return SimpleNamespace(publish=publish)
+
+
+def in_flight(store, slots, watch, *, sender=None, conclusion=None, evaluator=None, released=None):
+    """Return the active calls of a process, and what carries them out; ``released`` gets the ids of those that end."""
+    scheduler = SimpleNamespace(
+        slots=slots, run_or_publish=lambda *_: None, release=(lambda _: None) if released is None else released.extend
+    )
+    active_calls = ActiveCalls(slots, watch)
+    return active_calls, InFlight(store, sender, conclusion, evaluator, None, active_calls, scheduler, watch)
 
 
 class Claims:
@@ -68,7 +82,7 @@ def test_a_slow_claim_costs_a_call_no_time_as_far_as_half_its_margin_goes(monkey
     """The lease counts from before the claim was sent."""
     store = Claims(sleep=stop_clock(monkeypatch), slow_s=slow_s)
     call, before_s = prepared(), boot_time_s()
-    grant = Claimer(store, lambda _: None).claim([call.record.reference_id], [], [])
+    grant = Claimer(store, publishing(lambda _: None)).claim([call.record.reference_id], [], [])
     active = grant.active_call(call)
     assert grant.begun_s == before_s
     assert active.gate.deadline_s == before_s + TIMEOUT_MS / 1000 + spared_s
@@ -76,7 +90,7 @@ def test_a_slow_claim_costs_a_call_no_time_as_far_as_half_its_margin_goes(monkey
 
 
 def test_a_claimer_is_busy_while_any_claim_has_no_answer():
-    claimer = Claimer(Claims(), lambda _: None)
+    claimer = Claimer(Claims(), publishing(lambda _: None))
     assert not claimer.busy
     first = gevent.spawn(claimer.claim, ["a"], [], [])
     gevent.sleep(0.02)
@@ -92,7 +106,7 @@ def test_a_claim_without_an_answer_is_given_back_as_soon_as_that_can_be_said_and
     monkeypatch.setattr(loops, "RETRY_S", 0.001)
     store, published, refs = Claims(), [], [new_reference_id(), new_reference_id()]
     store.failures, store.failing_releases = [Unavailable()], 5
-    claimer = Claimer(store, published.extend)
+    claimer = Claimer(store, publishing(published.extend))
     with pytest.raises(Unavailable):
         claimer.claim(refs, [], [])
     assert claimer.busy  # a stop waits until they are given back
@@ -109,7 +123,7 @@ def test_what_a_lost_claim_may_have_granted_is_not_tried_to_be_given_back_for_ev
     store = Claims()
     store.failures, store.failing_releases = [Unavailable()], 1_000_000
     with pytest.raises(Unavailable):
-        Claimer(store, pytest.fail).claim([new_reference_id()], [], [])
+        Claimer(store, publishing(pytest.fail)).claim([new_reference_id()], [], [])
     (giving_back,) = spawned
     giving_back.get(timeout=BUSY_S)  # raises the error that has ended it
     left = store.failing_releases
@@ -118,23 +132,20 @@ def test_what_a_lost_claim_may_have_granted_is_not_tried_to_be_given_back_for_ev
 
 
 class HangingCalls:
-    """InFlight whose requests wait for an unreachable endpoint."""
+    """Calls in flight whose requests wait for an unreachable endpoint."""
 
     def __init__(self):
         self.slots = Slots(SLOTS)
-        self.release: list[str] = []
+        self.released: list[str] = []
         self.concluded: list[object] = []
         self.may_return = Event()
-        self.attempts = InFlight(
+        self.active_calls, self.in_flight = in_flight(
             self,
-            self,
-            SimpleNamespace(conclude=lambda *concluded: self.concluded.append(concluded)),
-            None,
-            None,
             self.slots,
             SimpleNamespace(claimed=lambda _: None, sending=lambda _: None, settled=lambda *_: None),
-            run_or_publish=lambda *_: None,
-            release=self.release.extend,
+            sender=self,
+            conclusion=SimpleNamespace(conclude=lambda *concluded: self.concluded.append(concluded)),
+            released=self.released,
         )
 
     def settle(self, group):
@@ -146,7 +157,7 @@ class HangingCalls:
     def launch(self):
         call = prepared()
         self.slots.take(1)
-        self.attempts.launch(
+        self.in_flight.launch(
             ActiveCall(
                 call, ("acme", "hook"), "token", Gate(boot_time_s() + 20), claimed_at_ms=1, claimed_at_s=boot_time_s()
             )
@@ -158,15 +169,15 @@ def test_an_active_call_that_a_stop_has_given_back_ends_settles_nothing_and_hold
     hanging = HangingCalls()
     refs = [hanging.launch() for _ in range(SLOTS)]
     gevent.sleep(0)
-    assert (hanging.slots.free, len(hanging.attempts)) == (0, SLOTS)
-    assert hanging.attempts.shut_unsent() == {"token": refs}
-    assert len(hanging.attempts) == 0  # a stop does not wait for connections that hang
+    assert (hanging.slots.free, len(hanging.active_calls)) == (0, SLOTS)
+    assert hanging.active_calls.shut_unsent() == {"token": refs}
+    assert len(hanging.active_calls) == 0  # a stop does not wait for connections that hang
     hanging.may_return.set()
     gevent.sleep(0.01)
-    assert (hanging.slots.free, len(hanging.attempts)) == (SLOTS, 0)
-    assert sorted(hanging.release) == sorted(refs)
+    assert (hanging.slots.free, len(hanging.active_calls)) == (SLOTS, 0)
+    assert sorted(hanging.released) == sorted(refs)
     assert hanging.concluded == []
-    assert hanging.attempts._settlers.flush(0)
+    assert hanging.in_flight._settlers.flush(0)
 
 
 class Advances:
@@ -204,17 +215,13 @@ def test_a_chain_that_may_make_no_more_steps_ends_and_any_other_waits_for_its_st
     end = Settlement(ref, "token", State.UNREACHABLE, Outcome.STEP_REJECTED, 0, True, None)
     evaluator = SimpleNamespace(new_steps=lambda *_: (), sealed_secrets=lambda *_: b"", end=lambda *_: end)
     watch = SimpleNamespace(claimed=lambda _: None, sending=lambda _: None, settled=lambda *_: None)
-    attempts = InFlight(
-        store, None, None, evaluator, None, slots, watch, run_or_publish=lambda *_: None, release=lambda _: None
-    )
+    _, calls = in_flight(store, slots, watch, evaluator=evaluator)
     slots.take(1)
     evaluation = ChainEvaluation(record, None, Create(0, ()), ())
     gate = Gate(boot_time_s() + 20)
-    attempts.launch(
-        ActiveCall(evaluation, ("acme", "hook"), "token", gate, claimed_at_ms=1, claimed_at_s=boot_time_s())
-    )
+    calls.launch(ActiveCall(evaluation, ("acme", "hook"), "token", gate, claimed_at_ms=1, claimed_at_s=boot_time_s()))
     gevent.sleep(0.05)
-    assert attempts._settlers.flush(5)
+    assert calls._settlers.flush(5)
     assert store.settled == [ref] * ends
     assert slots.free == 1
 
@@ -277,15 +284,13 @@ def test_what_came_of_a_call_is_settled_and_shown_where_it_counts_and_the_slots_
     watch = SimpleNamespace(
         claimed=lambda _: None, sending=lambda _: None, settled=lambda active, _: shown.append(active.reference_id)
     )
-    attempts = InFlight(
-        store, store, store, None, None, slots, watch, run_or_publish=lambda *_: None, release=lambda _: None
-    )
+    _, calls = in_flight(store, slots, watch, sender=store, conclusion=store)
     call, gate = prepared(), Gate(boot_time_s() + 20)
     ref = call.record.reference_id
     claimed_at_s = boot_time_s() - 3
-    attempts.launch(ActiveCall(call, ("acme", "hook"), "token", gate, claimed_at_ms=1, claimed_at_s=claimed_at_s))
+    calls.launch(ActiveCall(call, ("acme", "hook"), "token", gate, claimed_at_ms=1, claimed_at_s=claimed_at_s))
     gevent.sleep(0.05)
-    assert attempts._settlers.flush(5)
+    assert calls._settlers.flush(5)
     outcome = Outcome.ANSWERED if error is None else Outcome.ANSWER_REJECTED
     assert [(each.reference_id, each.outcome) for each in store.settled] == [(ref, outcome)]
     assert shown == [ref] * counts

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from relay.domain.reference_id import new_reference_id
@@ -42,7 +44,7 @@ def ready():
 
 @pytest.fixture
 def advancer(groups, ready):
-    advancer = Advancer(groups, lambda told, found: ready.extend(told))
+    advancer = Advancer(groups, SimpleNamespace(run_or_publish=lambda found_ready, _found: ready.extend(found_ready)))
     yield advancer
     advancer._greenlet.kill()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import gevent
 import pytest
@@ -50,10 +51,14 @@ def ended():
 
 @pytest.fixture
 def settler(groups, ended):
-    def on_settled(settlements, counted):
-        ended.extend(zip([each.reference_id for each in settlements], counted, strict=True))
-
-    settler = Settler(groups, on_settled, lambda *_: None)
+    counted = []
+    active_calls = SimpleNamespace(
+        with_capacity=lambda group: group,
+        settled=lambda settlement: counted.append(settlement.reference_id),
+        end=lambda refs: ended.extend((ref, ref in counted) for ref in refs),
+    )
+    scheduler = SimpleNamespace(run_or_publish=lambda *_: None, release=lambda _refs: None)
+    settler = Settler(groups, active_calls, scheduler)
     yield settler
     settler._greenlet.kill()
 
@@ -152,15 +157,16 @@ def test_what_fails_alone_so_often_for_a_fault_of_ours_is_given_up(settler, grou
 
 def test_when_the_reply_of_a_group_cannot_be_handled_each_of_the_group_is_told(settler, ended, monkeypatch):
     tried, both = [], [settlement(), settlement()]
-    on_settled = settler._on_settled
+    end = settler._active_calls.end
 
-    def failing_at_first(group, counted):
-        tried.append(group)
+    def failing_at_first(refs):
+        tried.append(refs)
         if len(tried) == 1:
             raise RuntimeError
-        on_settled(group, counted)
+        end(refs)
 
-    monkeypatch.setattr(settler, "_on_settled", failing_at_first)
+    monkeypatch.setattr(settler._active_calls, "end", failing_at_first)
+    monkeypatch.setattr(settler._active_calls, "settled", lambda _: None)
     for each in both:
         settler.put(each)
     assert settler.flush(10)
@@ -169,14 +175,15 @@ def test_when_the_reply_of_a_group_cannot_be_handled_each_of_the_group_is_told(s
 
 def test_what_cannot_even_be_given_up_costs_no_other_its_end(settler, ended, monkeypatch):
     broken, other = settlement(), settlement()
-    on_settled = settler._on_settled
+    end = settler._active_calls.end
 
-    def failing(group, counted):
-        if broken in group:
+    def failing(refs):
+        if broken.reference_id in refs:
             raise RuntimeError
-        on_settled(group, counted)
+        end(refs)
 
-    monkeypatch.setattr(settler, "_on_settled", failing)
+    monkeypatch.setattr(settler._active_calls, "end", failing)
+    monkeypatch.setattr(settler._active_calls, "settled", lambda _: None)
     for each in (broken, other):
         settler.put(each)
     assert settler.flush(10)

@@ -58,7 +58,7 @@ class Store:
         self.claimed_at_once: list[int] = []
         self.parked: list[str] = []
         self.woken: list[tuple[str, int, list[str]]] = []
-        self.rooms: list[int | None] = []
+        self.capacities: list[int | None] = []
         self.may_settle = Event()
 
     def call(self, webhook_id="hook", **fields):
@@ -91,13 +91,13 @@ class Store:
     def webhooks(self, *, limit):
         return [("acme", name) for name in ("busy", "other")][:limit]
 
-    def wake(self, _plugin, webhook_id, room, lanes):
-        self.woken.append((webhook_id, room, lanes))
+    def wake(self, _plugin, webhook_id, capacity, lanes):
+        self.woken.append((webhook_id, capacity, lanes))
         ref = self.call(webhook_id)
         return ((ref, "bulk"),)
 
     def settle(self, group):
-        self.rooms += [settlement.room for settlement in group]
+        self.capacities += [settlement.capacity for settlement in group]
         self.may_settle.wait()
         return Settled((True,) * len(group), ())
 
@@ -142,7 +142,7 @@ def make_executor(store, slots):
         ),
         max_in_flight=slots,
         lanes=["bulk"],
-        publish=pytest.fail,
+        publisher=SimpleNamespace(publish_ready=pytest.fail),
     )
 
 
@@ -238,10 +238,9 @@ def test_a_call_of_another_webhook_does_not_wait_behind_many_that_are_kept_in_ha
 def test_parked_calls_are_woken_as_far_as_there_is_room_and_run_here(store, executor):
     executor.run([store.call("busy") for _ in range(SLOTS - 4)])
     executor.waking.look()
-    gevent.sleep(0)
+    soon(lambda: len(store.granted) == SLOTS - 4 + 2)
     assert store.woken[0] == ("busy", 2, ["bulk"])  # a webhook may always hold eight
     assert store.woken[1][:2] == ("other", 4)
-    assert len(store.granted) == SLOTS - 4 + 2
 
 
 def test_a_process_whose_slots_are_all_taken_wakes_nobody(store, executor):
@@ -253,9 +252,9 @@ def test_a_process_whose_slots_are_all_taken_wakes_nobody(store, executor):
 def test_a_settle_says_how_much_room_there_is_when_its_calls_have_left(store, executor):
     executor.run([store.call("busy") for _ in range(6)])
     store.may_settle.set()
-    soon(lambda: len(store.rooms) == 6)
-    assert store.rooms[0] in range(4, SLOTS + 1)  # as many as had ended by then
-    assert store.rooms[-1] == capacity_left(0, SLOTS)
+    soon(lambda: len(store.capacities) == 6)
+    assert store.capacities[0] in range(4, SLOTS + 1)  # as many as had ended by then
+    assert store.capacities[-1] == capacity_left(0, SLOTS)
 
 
 def test_one_script_claims_so_many_and_no_more(store):
@@ -281,7 +280,7 @@ def test_a_few_that_cannot_be_prepared_now_are_left_out_and_with_more_the_store_
 ):
     refs = [store.call("unreadable") for _ in range(unreadable)] + [store.call()]
     assert executor.run(refs) == {"started": started, "skipped": len(refs) - started, "parked": 0}
-    assert executor._in_progress._held == set(store.granted)
+    assert executor._scheduler._in_progress._held == set(store.granted)
 
 
 def test_calls_whose_tokens_hang_hold_no_task_and_hold_up_no_others(store, executor):
@@ -291,7 +290,11 @@ def test_calls_whose_tokens_hang_hold_no_task_and_hold_up_no_others(store, execu
     assert executor.run(hanging)["started"] == 0  # they are already in progress
     store.may_settle.set()
     soon(lambda: set(hanging) <= set(store.granted))
-    soon(lambda: (executor._tokens_wanted, executor._in_progress._held, executor._slots.free) == (0, set(), SLOTS))
+    soon(
+        lambda: (
+            (executor._tokens_wanted, executor._scheduler._in_progress._held, executor._slots.free) == (0, set(), SLOTS)
+        )
+    )
 
 
 def test_a_call_whose_token_is_not_had_is_logged_as_skipped(store, executor, monkeypatch):
@@ -306,7 +309,7 @@ def test_a_call_whose_token_is_not_had_is_logged_as_skipped(store, executor, mon
 def test_so_many_calls_wait_for_tokens_and_more_come_again(store, executor, held, started):
     executor._tokens_wanted = held
     executor.run([store.call("hanging"), store.call("hanging")])
-    assert len(executor._in_progress._held) == started
+    assert len(executor._scheduler._in_progress._held) == started
     store.may_settle.set()
     soon(lambda: executor._tokens_wanted == held)
     assert len(store.granted) == started
