@@ -55,6 +55,8 @@ _LUA = (
     "ledger/advance",
     "ledger/release",
     "include/originals",
+    "include/breaker",
+    "include/parking",
     "include/permits",
     "include/conclude",
     "include/record",

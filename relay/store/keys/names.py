@@ -72,7 +72,7 @@ PARTITIONED: Final = {
     "running": "p:{plugin}:running:{webhook}",  # zset referenceId -> leaseEnd ms: places taken
     "open": "p:{plugin}:open:{webhook}",  # zset referenceId -> ms: calls that are not final, and when each has to end
     "parked": "p:{plugin}:parked:{webhook}",  # zset referenceId -> createdAt ms: calls that may not be sent now
-    "policy": "p:{plugin}:policy:{webhook}",  # hash: limits, pause, rate and breaker (lua/include/permits.lua)
+    "policy": "p:{plugin}:policy:{webhook}",  # hash: limits, pause, rate and breaker (lua/include/policy.lua)
     "idempotency": "p:{plugin}:idem:{webhook}:{mac}",  # hash: ref, fingerprint
     # replays
     "replays": "p:{plugin}:replays",  # zset replay id -> createdAt ms

@@ -1,7 +1,7 @@
 -- conclude: ends calls that got no answer: too old, lost, or of a chain past its deadline.
 --
 -- r: the fields that finish needs, and attempts, losses, repeatable, timeout, leaseEnd, endBy, deadline, step.
--- needs: clock, finish, jobs, permits
+-- needs: clock, finish, jobs, leases
 -- values read_revision: revision
 
 local LOSSES = 3 -- after this many lost leases since the last progress even a repeatable call ends

@@ -1,7 +1,7 @@
 -- finish: the only way in which an invocation becomes final.
 -- Changes together: state and result, alarm, expiry, counters, the webhook's place, the parent of a last step, and the
 -- notices to waiters.
--- needs: alarms, clock, effects, jobs, permits, record, steps, tallies
+-- needs: alarms, clock, effects, jobs, parking, permits, policy, record, steps, tallies
 
 local NOTICE_RESULT_BYTES = 65536
 local retention = { ok = 0, failed = 0, rejected = 0, contents = 0 } -- ms; contents 0: as long as records

@@ -2,7 +2,7 @@
 --
 -- A running job has an alarm in `due_running`, and a holder with a lease like a call's. In alarms and messages a job's
 -- id has a prefix, which distinguishes it from an invocation's.
--- needs: alarms, clock, effects, ends, permits
+-- needs: alarms, clock, effects, ends, parking, ready
 
 local JOB_PREFIX = 'replay-'
 local JOB_MOST = 1000 -- most unfinished calls of one job; it goes on when half of them are left

@@ -1,6 +1,6 @@
 -- jumps: notices that the server's clock has gone back, as it may if another machine takes over, and then looks at every
 -- call and job whose alarm is ahead: each is held no longer from then on than whoever wrote its time can have meant.
--- needs: alarms, clock, jobs, permits, record, walk
+-- needs: alarms, clock, jobs, leases, permits, policy, ready, record, walk
 -- record read_ahead: state lane leaseEnd notBefore pause deadline timeout chain readyAt plugin webhook
 
 -- By state, the field that tells until when a call needs no attention: the end of its lease, the time of a retry or of

@@ -4,7 +4,7 @@
 -- traceparent, timeout_ms, lane, number of attempts, losses, full ('1': its webhook has no place now), chain ('1' for
 -- one), parent, parentStep and pins ('' for none). The second is the payload; '' if full, except for a chain, whose
 -- steps need it. Both are '' for an unknown id.
--- needs: clock, permits, record, revisions
+-- needs: clock, permits, policy, ready, record, revisions
 -- values read_for_row: state plugin webhook revision traceparent timeout lane attempts losses root
 
 local MOST_ROWS, MOST_ROW_BYTES = 32, 262144 -- of what may be run now

@@ -1,5 +1,5 @@
 -- steps: makes a chain's parent ready when its steps have ended, and deletes what only the chain needed.
--- needs: permits
+-- needs: ready
 -- record read_state_and_lane: state lane
 -- record read_unsent: state callback plugin webhook requestBytes waiters parked parent chain lane createdAt replay
 

@@ -15,7 +15,7 @@
 --
 -- Idempotent: a known reference id changes nothing and is answered as the first time, unless the first time failed
 -- half-way: then it is written anew.
--- needs: alarms, audit, clock, effects, finish, permits, record, revisions, waiting
+-- needs: alarms, audit, clock, effects, finish, ready, record, revisions, waiting
 
 grace_from(1)
 local max_pending, max_per_plugin = tonumber(ARGV[2]), tonumber(ARGV[3])

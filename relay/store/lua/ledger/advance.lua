@@ -12,7 +12,7 @@
 --          ready: ref, lane, ..., rows (include/rows.lua) of the first of these}
 --
 -- Idempotent: a step that exists is not created again. A parent whose step exists and has ended is made ready.
--- needs: alarms, clock, conclude, effects, finish, jobs, permits, record, rows, steps
+-- needs: alarms, clock, conclude, effects, finish, jobs, permits, policy, ready, record, rows, steps
 -- record read_parent: state callback token lastToken plugin webhook requestBytes waiters parked parent chain lane
 --   caller traceparent step open root deadline createdAt replay
 -- values read_made: made

@@ -8,7 +8,7 @@
 --
 -- Idempotent except for the audit entry: a cancelled one is answered as the first time. Calls that its end made ready
 -- are not returned again, but their alarms ring soon.
--- needs: audit, finish, permits, steps
+-- needs: audit, finish, ready, steps
 
 grace_from(1)
 retention_from(2)

@@ -15,7 +15,7 @@
 -- Idempotent: the same token is granted the same calls again, and leaseEnd does not move. A lost worker's token does
 -- not become lastToken, so that its answer, should it still come, is late. A call that was parked although it might go
 -- records the claim that parked it (parker): if that claim is repeated, it returns the call as ready again.
--- needs: alarms, clock, conclude, finish, jobs, permits, record
+-- needs: alarms, breaker, clock, conclude, finish, jobs, leases, parking, permits, policy, ready, record
 -- record read_claimable: state callback token leaseEnd notBefore plugin webhook timeout repeatable losses attempts
 --   requestBytes waiters lastToken parked parker createdAt lane chain deadline parent replay step endBy root
 -- values read_plain: state plugin webhook timeout lane createdAt attempts parked replay endBy notBefore root

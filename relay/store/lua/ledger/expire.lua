@@ -8,7 +8,7 @@
 -- Returns {ended, more ('1': others have to be examined at once), ready: ref, lane, ...}
 --
 -- Each webhook gets an equal part of the limit. A repeated call continues with the next calls.
--- needs: clock, conclude, finish, permits, record, tallies
+-- needs: clock, conclude, finish, ready, record, tallies
 -- record read_open: state callback token leaseEnd plugin webhook timeout repeatable losses attempts requestBytes
 --   waiters parked createdAt lane chain deadline parent replay step endBy
 

@@ -6,7 +6,7 @@
 -- Returns ready: ref, lane, ...: the calls given back, and those that their freed places wake
 --
 -- Idempotent: a call that was given back has the token as lastToken, and is returned as the first time.
--- needs: permits
+-- needs: parking, permits, policy, ready
 -- record read_claimed: state token lastToken plugin webhook lane
 
 local token = ARGV[1]

@@ -4,7 +4,7 @@
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 webhook  3 grace_ms  4 offset  5 limit  6 actor
 -- Returns ready: ref, lane, ...: no more calls than the webhook has room for
--- needs: audit, permits
+-- needs: audit, parking, permits, policy, ready
 
 grace_from(3)
 local offset, limit = tonumber(ARGV[4]), tonumber(ARGV[5])

@@ -10,7 +10,7 @@
 --
 -- A repeated call skips what was done, and goes on. If a caller stops before the last piece, the next sweep starts
 -- again.
--- needs: clock, conclude, finish, permits
+-- needs: breaker, clock, conclude, finish, parking, policy, ready
 -- record read_revisited: state callback token leaseEnd plugin webhook timeout repeatable losses attempts requestBytes
 --   waiters parked createdAt lane chain deadline parent replay step endBy held
 

@@ -13,7 +13,7 @@
 --          run them}
 --
 -- Idempotent: a call that has left `sending` with this token is recognised, and answered as the first time.
--- needs: alarms, clock, conclude, effects, finish, permits, record, rows
+-- needs: alarms, breaker, clock, conclude, effects, finish, parking, permits, policy, ready, record, rows
 -- record read_settled: state callback token plugin webhook requestBytes waiters attempts parent chain lane createdAt
 --   replay
 -- values read_late_answer: lateAnswer

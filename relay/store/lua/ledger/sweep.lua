@@ -6,7 +6,7 @@
 -- Returns ready: ref, lane, ref, lane, ...
 --
 -- An alarm only tells when to look at a record; the record alone determines what is done.
--- needs: alarms, clock, jobs, jumps, permits, record
+-- needs: alarms, clock, jobs, jumps, leases, parking, policy, ready, record
 -- record read_alarmed: state lane leaseEnd notBefore deadline parked plugin webhook replay
 -- values read_head: state readyAt
 

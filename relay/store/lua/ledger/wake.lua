@@ -6,7 +6,7 @@
 -- Returns ready: ref, lane, ...
 --
 -- Calls that were made ready a moment ago are not woken again. A webhook without parked calls is removed from the list.
--- needs: clock, permits
+-- needs: clock, permits, policy, ready
 -- values read_ready_at: readyAt
 
 local RECENT = 500 -- ms

@@ -14,7 +14,7 @@
 -- The decisions are kept in the order of the originals, and their number is the job's place. So a repeated call changes
 -- nothing, and returns the place, and those of the last calls that no worker has claimed yet. A call is run even if the
 -- script is stopped before it has written that down: then its original counts as replayed.
--- needs: clock, effects, held, jobs, originals, permits, rates, record, revisions, tallies
+-- needs: clock, effects, held, jobs, originals, rates, ready, record, revisions, tallies
 
 local WIDTH = 9
 local id, lease_ms, count = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[6])

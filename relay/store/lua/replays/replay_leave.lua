@@ -4,7 +4,7 @@
 -- KEYS  1 the root of the partition
 -- ARGV  1 replay id  2 token  3 grace_ms  4 after_ms: how long until it is looked at again; '0': at once
 -- Returns ready: the job and its lane, if after_ms is '0'
--- needs: jobs, permits
+-- needs: jobs, ready
 
 local id, after = ARGV[1], tonumber(ARGV[4])
 grace_from(3)

@@ -8,7 +8,7 @@
 --
 -- Idempotent except for the audit entry: a job that is already in that state stays in it, and is answered as the first
 -- time.
--- needs: audit, clock, finish, jobs, permits, record, steps, tallies
+-- needs: audit, clock, finish, jobs, ready, record, steps, tallies
 -- record read_held: state chain timeout lane plugin webhook endBy step
 -- values read_step: step
 

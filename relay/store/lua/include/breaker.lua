@@ -1,0 +1,37 @@
+-- breaker: decides from a webhook's policy whether its breaker is closed, open or half-open, and records contacts.
+-- needs: clock
+
+local BREAKER_FAILURES = 20 -- this many attempts in a row without contact open the breaker
+local BREAKER_FIRST = 30000
+local BREAKER_LONGEST = 300000
+
+local function breaker(w)
+  if w.open_until == 0 then return 'closed' end
+  if w.open_until > now or w.probe > now then return 'open' end
+  return 'half-open'
+end
+
+-- Returns until when an open breaker holds calls back; while a call probes the endpoint, only for a few seconds.
+local function held_until(w)
+  if w.open_until > now then return w.open_until end
+  return math.min(w.probe, now + 5000)
+end
+
+-- Tells the breaker whether the endpoint could be contacted; called once for each attempt that tried.
+local function record_contact(w, contacted)
+  if contacted and w.failures == 0 and w.open_until == 0 then return end
+  local key = KEY.policy(w.plugin, w.webhook)
+  if contacted then
+    w.failures, w.open_until, w.open_for, w.probe, w.prober = 0, 0, 0, 0, ''
+    redis.call('HDEL', key, 'failures', 'openUntil', 'openFor', 'probe', 'prober')
+    return
+  end
+  local probing = breaker(w) ~= 'closed' and w.open_until <= now
+  w.failures = w.failures + 1
+  redis.call('HSET', key, 'failures', int(w.failures))
+  if probing or (w.open_until == 0 and w.failures >= BREAKER_FAILURES) then
+    w.open_for = w.open_for == 0 and BREAKER_FIRST or math.min(w.open_for * 2, BREAKER_LONGEST)
+    w.open_until, w.probe, w.prober = now + w.open_for, 0, ''
+    redis.call('HSET', key, 'openUntil', int(w.open_until), 'openFor', int(w.open_for), 'probe', '0', 'prober', '')
+  end
+end
