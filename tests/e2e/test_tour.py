@@ -1,4 +1,4 @@
-"""The README's tour: runs all its commands in order, on other ports."""
+"""The tour: runs all its commands in order, on other ports."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bench.ports import free_port
 from tests.e2e.conftest import start_relay, stop_relay
 from tests.tools import require
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```sh ?(\w*)\n(.*?)^```$", README.split("## A ten-minute tour")[1], re.MULTILINE | re.DOTALL)
+TOUR = (Path(__file__).parents[2] / "docs" / "tour.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```sh ?(\w*)\n(.*?)^```$", TOUR, re.MULTILINE | re.DOTALL)
 ECHO = "python -m relay.echo 9900\n"
 UP = "RELAY_EGRESS_ALLOW=127.0.0.1:9900 relay up\n"
-#: Texts that the README tells its reader to expect.
+#: Texts that the tour tells its reader to expect.
 SEEN = (
     "send-jpeg      1         created",
     "GET https://coviu.com/api/v1/randomApi?pageNum=1",
@@ -42,7 +42,7 @@ def blocks(kind=""):
 
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory):
-    """Runs shell text as a reader of the README would, with the tour's endpoint and relay running."""
+    """Runs shell text as a reader of the tour would, with the tour's endpoint and relay running."""
     require("curl")
     bash = require("bash")
     assert blocks("background") == [ECHO, UP]
