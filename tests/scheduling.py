@@ -44,11 +44,11 @@ LONGEST = (
     *("tests/contract/test_ledger_model.py", "tests/e2e/test_telehealth.py", "tests/chaos/test_refusals.py"),
     *("tests/cluster/test_silent_primary.py", "tests/integration/test_api_generated.py"),
     "tests/integration/test_api_siege.py",
-    *("tests/contract/test_replays.py", "tests/integration/test_bench_sweeps.py", "tests/e2e/test_load.py"),
+    *("tests/contract/test_replays.py", "tests/e2e/test_load.py"),
     *("tests/integration/test_hostile_login.py", "tests/cluster/test_rabbitmq.py"),
     *("tests/cluster/test_failover.py", "tests/e2e/test_rotation.py"),
     *("tests/integration/test_heartbeats.py", "tests/integration/test_replays.py"),
-    *("tests/integration/test_bench.py", "tests/cluster/test_whole_relay.py", "tests/integration/test_alerts.py"),
+    *("tests/cluster/test_whole_relay.py", "tests/integration/test_alerts.py"),
 )
 #: The order of all other units, by folder: those with the longer units first.
 FOLDERS = ("chaos", "cluster", "e2e", "integration", "executor", "contract", "architecture", "unit")
