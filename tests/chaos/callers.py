@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import requests
 
+from tests.chaos.history import History, Operation
+from tests.chaos.models import end_of
 from tests.chaos.plan import AWAIT_S
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ class AcceptedTrigger:
     reference_id: str
     hook: str
     at_ms: int
+    plugin: str = ""
     key: str | None = None
     result: tuple[int, bool] | None = None  # status and error, if the caller waited for them
 
@@ -49,6 +52,8 @@ class Callers:
     hung: int = 0  # how many requests got no answer within PATIENCE_S
     refused: list[str] = field(default_factory=list)  # unexpected answers
     answers: Counter[str] = field(default_factory=Counter)
+    history: History = field(default_factory=History)
+    repeated: int = 0  # how many triggers were sent again under their keys
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -78,15 +83,16 @@ class Callers:
         chance = random.Random((self.plan.seed << 8) + number)
         with requests.Session() as session:
             while True:
-                session.headers["Authorization"] = f"Bearer {self.keys[chance.choice(self.plan.plugins)]}"
+                plugin = chance.choice(self.plan.plugins)
+                session.headers["Authorization"] = f"Bearer {self.keys[plugin]}"
                 step = chance.random() * 1000
                 hooks = self._take(1 if step < AWAITED + ALONE else chance.randint(2, BULK))
                 if not hooks:
                     return
                 if len(hooks) > 1:
-                    self._bulk(session, hooks, chance)
+                    self._bulk(session, hooks, chance, plugin)
                 else:
-                    self._single(session, hooks[0], chance, awaited=step < AWAITED)
+                    self._single(session, hooks[0], chance, plugin, awaited=step < AWAITED)
 
     def _take(self, count: int) -> list[str]:
         due_s = self.plan.seconds * self._taken / self.plan.invocations - (time.monotonic() - self._started_s)
@@ -103,31 +109,41 @@ class Callers:
             self._taken += len(taken)
             return taken
 
-    def _bulk(self, session: requests.Session, hooks: list[str], chance: random.Random) -> None:
+    def _bulk(self, session: requests.Session, hooks: list[str], chance: random.Random, plugin: str) -> None:
         while hooks:
+            began_s = time.time()
             items = [{"webhookId": hook, "data": {"n": index}} for index, hook in enumerate(hooks)]
             answer = self._send(session, "/v1/triggers", items, {})
             if answer is None or answer.status_code != 202:
                 time.sleep(chance.uniform(*BACK_OFF_S))
                 continue
             results = answer.json()["results"]
-            self._note(AcceptedTrigger(each["referenceId"], hook, _now_ms()) for hook, each in zip(hooks, results, strict=True)
-                       if "referenceId" in each)  # fmt: skip
+            told = [
+                AcceptedTrigger(each["referenceId"], hook, _now_ms(), plugin)
+                for hook, each in zip(hooks, results, strict=True)
+                if "referenceId" in each
+            ]
+            self._note(told, began_s)
             hooks = [hook for hook, each in zip(hooks, results, strict=True) if "referenceId" not in each]
 
-    def _single(self, session: requests.Session, hook: str, chance: random.Random, *, awaited: bool) -> None:
+    def _single(
+        self, session: requests.Session, hook: str, chance: random.Random, plugin: str, *, awaited: bool
+    ) -> None:
         key = f"key-{chance.getrandbits(64)}" if chance.random() < KEYED else None
         headers = {"Prefer": f"wait={AWAIT_S}" if awaited else "respond-async"}
         if key:
             headers["Idempotency-Key"] = key
+        began_s = time.time()
         while True:
+            began_s = began_s if key else time.time()  # without a key each try is another call
             answer = self._send(session, f"/v1/webhooks/{hook}/trigger", {"data": {"who": "me"}}, headers)
             if answer is not None and answer.status_code in {200, 202}:
                 break
+            self.repeated += key is not None
             time.sleep(chance.uniform(*BACK_OFF_S))
         body = answer.json()
         result = (body["status"], body["error"]) if answer.status_code == 200 else None
-        self._note([AcceptedTrigger(body["referenceId"], hook, _now_ms(), key, result)])
+        self._note([AcceptedTrigger(body["referenceId"], hook, _now_ms(), plugin, key, result)], began_s)
 
     def _send(self, session, path, value, headers) -> requests.Response | None:
         started_s = time.monotonic()
@@ -145,7 +161,13 @@ class Callers:
             self.refused.append(f"{answer.status_code} {answer.text}")
         return answer
 
-    def _note(self, told) -> None:
+    def _note(self, told: list[AcceptedTrigger], began_s: float) -> None:
+        now_s = time.time()
+        for each in told:
+            self.history.add("call", each.reference_id, Operation("accept", "accepted", began_s, now_s))
+            if each.result is not None:
+                end = end_of("final", each.result)
+                self.history.add("call", each.reference_id, Operation("await", end, began_s, now_s))
         with self._lock:
             self.told.extend(told)
 

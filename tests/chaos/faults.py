@@ -104,7 +104,9 @@ class Mischief:
     def _run(self) -> None:
         try:
             first = list(self.kinds)  # first each kind once, then at random by weight
-            self._random.shuffle(first)
+            random.Random(self.plan.seed).shuffle(first)
+            number, runs = self.plan.part
+            first = first[number::runs]
             if self.plan.power_loss:
                 first.insert(len(first) // 2, "power lost")
             while not self._ending.wait(self._random.uniform(*PAUSE_S)):

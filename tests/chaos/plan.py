@@ -70,6 +70,7 @@ class Plan:
     seconds: float = 40.0  # the time over which triggers are sent
     power_loss: bool = False  # once, the server loses what a power loss costs under `everysec`
     plugins: tuple[str, ...] = (PLUGIN,)  # each plugin has all webhooks
+    part: tuple[int, int] = (0, 1)  # of several runs, each begins with its part of the kinds of faults
 
     @property
     def hooks(self) -> tuple[Hook, ...]:

@@ -6,7 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from relay.domain.invocation import Outcome, Sent, State
+from relay.domain.invocation import Outcome, Sent, State, is_error
+from tests.chaos.history import History, Operation, is_explained
+from tests.chaos.models import MODELS, end_of
 from tests.chaos.plan import BY_ID, LEASE_MARGIN_S, Hook
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ LEASE_FAULTS = ("worker", "server", "connections", "power", "primary", "replica"
 SETTLE_SLACK_MS = 2_000  # after a fault's end, until all processes have reconnected
 MAX_LOSSES = 3
 SHOWN = 3  # how many changes to show
+#: How long after its claim an attempt may begin, in seconds, unless its worker stands still meanwhile.
+BEGINS_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Trial:
     hung: int = 0
     excused: frozenset[str] = field(default_factory=frozenset)
     hooks: Mapping[str, Hook] = field(default_factory=lambda: BY_ID)
+    history: History = field(default_factory=History)
 
     def checks(self) -> list[Check]:
         return list(self._checks())
@@ -81,6 +86,9 @@ class Trial:
         yield Check(
             "no trigger is refused, only asked to come again", f"{len(self.refused)} refused", tuple(self.refused)
         )
+        yield self._check("some order explains what clients were told of each call", *self._unexplained_calls())
+        yield self._check("some order explains what clients were told of each key", *self._unexplained_keys())
+        yield self._check("no call is sent while its webhook is paused", *self._sent_while_paused())
         yield Check("no caller is left without an answer", f"{self.hung} hung", ("callers",) * bool(self.hung))
 
     def _check(self, promise: str, found: str, offenders: Iterable[str]) -> Check:
@@ -161,6 +169,47 @@ class Trial:
             fault.kind.startswith(LEASE_FAULTS) and fault.meets(started_ms - SETTLE_SLACK_MS, ended_ms)
             for fault in self.faults
         )
+
+    def _unexplained_calls(self) -> tuple[str, list[str]]:
+        end_s = self._end_s()
+        calls, wrong = self.history.of("call"), []
+        for ref, operations in calls.items():
+            record = self.evidence.records.get(ref)
+            told = "unknown" if record is None else end_of(record.state, (record.status, _error_of(record)))
+            if not is_explained([*operations, Operation("poll", told, end_s, end_s)], MODELS["call"]):
+                wrong.append(ref)
+        return f"{sum(map(len, calls.values()))} operations on {len(calls)}", wrong
+
+    def _unexplained_keys(self) -> tuple[str, list[str]]:
+        keys = self.history.of("key")
+        wrong = [name for name, operations in keys.items() if not is_explained(operations, MODELS["key"])]
+        return f"{sum(map(len, keys.values()))} operations on {len(keys)}", wrong
+
+    def _sent_while_paused(self) -> tuple[str, list[str]]:
+        steered, wrong, seen = self.history.of("webhook"), [], 0
+        stalls = [fault for fault in self.faults if fault.kind.startswith("worker stalled")]
+        for ref, record in self.evidence.records.items():
+            operations = steered.get(f"{record.plugin}/{record.webhook_id}", [])
+            for attempt in record.attempts if operations else ():
+                at_s = attempt.started_at_ms / 1000
+                held_ms = record.timeout_ms + LEASE_MARGIN_S * 1000
+                if attempt.sent is Sent.NO or any(
+                    stall.meets(attempt.started_at_ms - held_ms, attempt.started_at_ms) for stall in stalls
+                ):
+                    continue
+                seen += 1
+                began = Operation("attempt", "began", at_s - BEGINS_S, at_s)
+                if not is_explained([*operations, began], MODELS["webhook"]):
+                    wrong.append(ref)
+        return f"{seen} attempts of {len(steered)} webhooks, {sum(map(len, steered.values()))} operations", wrong
+
+    def _end_s(self) -> float:
+        ends = [each.ended_s for operations in self.history.of("call").values() for each in operations]
+        return max(ends, default=0.0)
+
+
+def _error_of(record: Invocation) -> bool:
+    return is_error(record.state, record.error)
 
 
 def _counted(states: Counter[str]) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from tests.chaos.sometimes import SOMETIMES
+
 if TYPE_CHECKING:
     from tests.chaos.promises import Check
     from tests.chaos.run import Outcome
@@ -39,6 +41,8 @@ def _figures(outcome: Outcome) -> Table:
     )
     table.add_row("slowest answer of the API", f"{outcome.callers.slowest_answer_s:.1f} s")
     table.add_row("run, and from the last fault to the last end", f"{outcome.seconds:.0f} s, {outcome.drain_s:.1f} s")
+    missed = SOMETIMES - outcome.reached
+    table.add_row("reached, and not", f"{len(outcome.reached)} conditions; {', '.join(sorted(missed)) or 'all'}")
     table.add_row("final records looked at meanwhile", str(outcome.watched))
     table.add_row("lost by a killed server", ", ".join(f"{name}: {value:g}" for name, value in outcome.loss.items()))
     return table
@@ -51,7 +55,7 @@ def _offenders(outcome: Outcome, check: Check, console: Console) -> None:
         console.print(ref, record or "no record", markup=False)
         console.print("   received:", outcome.evidence.receipts.get(ref, []), markup=False)
         told = [each for each in outcome.callers.told if each.reference_id == ref]
-        console.print("   told:", told, markup=False)
+        console.print("   told:", told, outcome.callers.history.of("call").get(ref, []), markup=False)
         if record is not None:
             near = [
                 f

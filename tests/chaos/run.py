@@ -16,8 +16,11 @@ from tests.chaos.callers import Callers
 from tests.chaos.evidence import AWAY, Evidence, Watch, pending_of, receipts_of
 from tests.chaos.faults import Fault, Mischief
 from tests.chaos.harness import Harness
+from tests.chaos.history import History
+from tests.chaos.operators import Operators
 from tests.chaos.plan import HOOKS, Plan
 from tests.chaos.promises import Check, Trial
+from tests.chaos.sometimes import reached
 from tests.receivers import closed_port
 from tests.timing import wait_until
 
@@ -41,6 +44,7 @@ class Outcome:
     drain_s: float
     loss: dict[str, float] = field(default_factory=dict)  # what a server lost: ids and seconds
     watched: int = 0  # how many final records were watched during the run
+    reached: frozenset[str] = frozenset()  # the conditions of `tests.chaos.sometimes`
 
     @property
     def is_kept(self) -> bool:
@@ -57,12 +61,15 @@ def try_out(harness: Harness, plan: Plan, mischief: Mischief) -> Outcome:
     """Run callers and faults on a running relay until all is over, then judge the result."""
     callers = Callers(harness.url, prepare(harness, plan), plan)
     watch = Watch(harness, callers, plan.seed)
+    runtime = cli_runtime(Settings.from_environ(harness.environ))
+    operators = Operators(harness.url, runtime, callers, callers.history, plan.seed)
     started_s = time.monotonic()
-    for each in (callers, watch, mischief):
+    for each in (callers, watch, mischief, operators):
         each.start()
     try:
         callers.join()
     finally:
+        operators.stop()
         mischief.stop()
         calm_s = time.monotonic()
         drained = drain(harness)
@@ -74,10 +81,12 @@ def try_out(harness: Harness, plan: Plan, mischief: Mischief) -> Outcome:
         print(harness.last_words())
     excused = excuses(mischief, callers, evidence)
     refused = () if plan.power_loss else tuple(callers.refused)  # a caller that awaits a lost call is told 404
-    trial = Trial(callers.told, evidence, mischief.log, watch.changed, refused, callers.hung, excused)
+    history = History() if plan.power_loss else callers.history  # what was confirmed may be undone
+    trial = Trial(callers.told, evidence, mischief.log, watch.changed, refused, callers.hung, excused, history=history)
     loss = measured_loss(mischief, callers, evidence)
     checks, seconds, drain_s = trial.checks(), ended_s - started_s, ended_s - calm_s
-    return Outcome(plan, checks, mischief.log, evidence, callers, seconds, drain_s, loss, len(watch.seen))
+    found = reached(callers, evidence)
+    return Outcome(plan, checks, mischief.log, evidence, callers, seconds, drain_s, loss, len(watch.seen), found)
 
 
 def prepare(harness: Harness, plan: Plan) -> dict[str, str]:

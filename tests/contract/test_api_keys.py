@@ -7,8 +7,8 @@ import pytest
 from redis.exceptions import ResponseError
 
 from relay.errors import BadParameter, NotFound, Unauthenticated
+from relay.store.api_keys import keys as keys_module
 from relay.store.api_keys.keys import KEY_AGE_S, ApiKeys
-from relay.store.api_keys.keys import keys as keys_module
 from relay.store.api_keys.rules import origin_fault
 from relay.vault import Vault
 

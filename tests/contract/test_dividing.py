@@ -24,8 +24,9 @@ from relay.store.keys.names import PARTITIONED, ROOT, key_in, partition_root
 from relay.store.ledger.callbacks import Callbacks
 from relay.store.ledger.listing import Filter
 from relay.store.ledger.transitions import Settlement
+from relay.store.partitions import dividing
 from relay.store.partitions.dividing import SILENT_MS, Division
-from relay.store.partitions.number import agree_on_partitions, dividing
+from relay.store.partitions.number import agree_on_partitions
 from relay.store.server.connection import client_of
 from relay.vault import Vault
 from relay.wiring.runtime import Runtime

@@ -9,10 +9,10 @@ from relay.registration import Shape, Target
 from relay.registration.building import Registration
 from relay.registration.endpoint import Endpoint
 from relay.registration.retrying import RetryPolicy
+from relay.store.registry import webhooks as registry_module
 from relay.store.registry.revisions import Applied
 from relay.store.registry.uses import ReadSet
 from relay.store.registry.webhooks import POINTER_AGE_S, Registry
-from relay.store.registry.webhooks import webhooks as registry_module
 from relay.text.quantities import Rate
 from relay.vault import Vault, target_owner
 from tests.store_keys import KEYS

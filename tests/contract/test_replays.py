@@ -11,8 +11,8 @@ from relay.errors import BadParameter, Conflict, NotFound
 from relay.replay.planning import Request
 from relay.store.ledger.listing import Filter, OutcomeGroups
 from relay.store.ledger.transitions import Advance, NewStep, NextStep
+from relay.store.replays import runs as replay_runs
 from relay.store.replays.jobs import ReplayState
-from relay.store.replays.jobs import runs as replay_runs
 from relay.store.replays.runs import NewReplay, ReplayVerdict, Tally
 from tests.contract.ledger import LIMITS, Ledger
 from tests.contract.replay_harness import DAY_MS, FAILED, ReplayHarness

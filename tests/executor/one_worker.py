@@ -16,7 +16,7 @@ from relay.process.loops import Failures
 from relay.queue import LANES, make_app
 from relay.registration.document import read_registrations
 from relay.settings import Settings
-from relay.store.partitions.number import number as partitions
+from relay.store.partitions import number as partitions
 from relay.store.scripting.loading import load_into
 from relay.telemetry import log
 from relay.vault import Vault

@@ -163,7 +163,7 @@ def test_contents_whose_record_says_no_more_whose_they_are_are_damaged(site, dam
 
 
 def test_what_lies_under_names_that_are_nobody_s_is_no_sealed_value(site):
-    for name in ("target:x", "target:a:b:x", "token:acme:ping:1:turn", "inv:x:y:z", "inv::", "target:"):
+    for name in ("target:x", "target:a:b:x", "token:acme:ping:1:lock", "inv:x:y:z", "inv::", "target:"):
         site.client.set(f"relay:{{0}}:{name}", PLANTED)
     site.client.set(b"relay:{0}:target:\xff:a:1", PLANTED)
     assert site.rows()[1] == []

@@ -72,7 +72,7 @@ class Alerts:
         """Delete changes that have been delivered."""
         if changes:
             with store_errors():
-                self._client.hdel(keyspace.alerts("alerts_pending"), *(each.change_id for each in changes))
+                self._client.hdel(keyspace.alerts("pending_alerts"), *(each.change_id for each in changes))
 
 
 def _change_from(change_id: str, text: bytes) -> AlertChange:

@@ -243,7 +243,7 @@ def audit(part: str, root: str = ROOT) -> str:
 
 
 def alerts(kind: str = "alerts") -> str:
-    """Hash: the alerts that hold; `alerts_pending`: undelivered changes; `alerts_lock`: a checking worker's lock."""
+    """Hash: the alerts that hold; `pending_alerts`: undelivered changes; `alerts_lock`: a checking worker's lock."""
     return _shared(kind)
 
 

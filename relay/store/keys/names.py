@@ -68,7 +68,7 @@ PARTITIONED: Final = {
     # keys that only workers and commands may read, not the API's server user
     "target": "target:{plugin}:{webhook}:{revision}",  # string: a revision's target, sealed
     "access_token": "token:{plugin}:{webhook}:{revision}",  # string: a webhook's OAuth access token, sealed
-    "access_token_fetcher": "token:{plugin}:{webhook}:{revision}:turn",  # string: the process that is fetching the next
+    "access_token_fetcher": "token:{plugin}:{webhook}:{revision}:lock",  # string: the process that is fetching the next
     "running": "p:{plugin}:running:{webhook}",  # zset referenceId -> leaseEnd ms: places taken
     "open": "p:{plugin}:open:{webhook}",  # zset referenceId -> ms: calls that are not final, and when each has to end
     "parked": "p:{plugin}:parked:{webhook}",  # zset referenceId -> createdAt ms: calls that may not be sent now
@@ -101,8 +101,8 @@ SHARED: Final = {
     "named_webhooks": "metrics:webhooks",  # hash plugin/webhook -> number: those that metrics name individually
     "workers": "workers",  # zset process -> ms of its last heartbeat
     "alerts": "alerts",  # hash: phase, beginning and detail of each alert that holds (lua/health/alerts.lua)
-    "alerts_pending": "alerts:pending",  # hash: changes of alerts that are not delivered to the operators' webhook yet
-    "alerts_lock": "alerts:turn",  # string: a worker is checking for alerts
+    "pending_alerts": "pending-alerts",  # hash: changes of alerts that are not delivered to the operators' webhook yet
+    "alerts_lock": "alerts:lock",  # string: a worker is checking for alerts
     "clock_jump": "clock:jump",  # string: when the server's clock last jumped and by how much, for an hour
     "dropped_messages": "lanes:dropped",  # hash lane -> how many things on it were not messages
     "worker_lanes": "workers:lanes",  # hash process -> the lanes that it serves, separated by commas
@@ -115,7 +115,7 @@ TRAIL: Final = {
     "audit_head": "audit:head",  # string: the signed checkpoint over the first of these entries
     "audit_segments": "audit:segments",  # list: older entries, compressed, each segment with its signed checkpoint
     "audit_beginning": "audit:beginning",  # string: where the trail begins once old segments are deleted, signed
-    "audit_lock": "audit:turn",  # string: a worker is signing
+    "audit_lock": "audit:lock",  # string: a worker is signing
 }
 
 #: The pub/sub channels, which belong to no partition.

@@ -16,7 +16,7 @@ end
 
 local function note_change(name, state, since, detail)
   local change = { name = name, state = state, at = int(now), since = int(since), detail = detail }
-  redis.call('HSET', KEY.alerts_pending(), name .. ' ' .. state .. ' ' .. int(now), cjson.encode(change))
+  redis.call('HSET', KEY.pending_alerts(), name .. ' ' .. state .. ' ' .. int(now), cjson.encode(change))
 end
 
 local function fire(name, detail)
@@ -45,4 +45,4 @@ end
 for _, name in ipairs(redis.call('HKEYS', KEY.alerts())) do
   if not named[name] then evaluate(name, false, 0, '') end
 end
-return redis.call('HGETALL', KEY.alerts_pending())
+return redis.call('HGETALL', KEY.pending_alerts())
