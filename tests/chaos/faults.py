@@ -43,6 +43,7 @@ KINDS = {
     "api ended": 2,
     "server killed": 2,
     "server stalled": 2,
+    "server slow": 2,
     "server restarted": 1,
     "messages dropped": 5,
     "connections killed": 3,
@@ -55,6 +56,9 @@ KINDS = {
     "worker's log fails": 2,
     "api's log fails": 1,
 }
+SLOW_S = (2.0, 5.0)
+SLOW_EVERY_S = 0.3
+HELD_MS = (50, 400)
 REFUSES_S = (0.5, 3.0)  # longer than the shortest timeouts, shorter than a lease
 
 
@@ -201,6 +205,14 @@ class Mischief:
     def _server_full(self, _part):
         with self._refusals.full():
             self._refuses()
+
+    def _server_slow(self, _part):
+        """Hold every command back for a while, again and again."""
+        until_s = time.monotonic() + self._random.uniform(*SLOW_S)
+        while time.monotonic() < until_s and not self._ending.is_set():
+            with suppress(redis.RedisError):
+                self.harness.client.client_pause(self._random.randint(*HELD_MS), all=True)
+            time.sleep(SLOW_EVERY_S)
 
     def _server_busy(self, _part):
         with self._refusals.busy():
