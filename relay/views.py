@@ -34,6 +34,11 @@ def seconds(duration_ms: int) -> int | float:
     return duration_ms / 1000 if rest else whole
 
 
+def path_params_of(shape: Shape) -> dict[str, dict[str, str]]:
+    """Return a webhook's path parameters as they are registered."""
+    return {name: {"pattern": pattern} for name, pattern in shape.path_params.items()}
+
+
 def webhook_of(shape: Shape) -> dict[str, Any]:
     """Return what a plugin may know of a webhook: how to call it, never where it goes."""
     return {
@@ -43,6 +48,7 @@ def webhook_of(shape: Shape) -> dict[str, Any]:
         "headers": list(shape.fillable_headers),
         "queryParams": list(shape.query_params),
         "payloadEncoding": "base64" if shape.encoding == "base64" else None,
+        **({"pathParams": path_params_of(shape)} if shape.path_params else {}),
     }
 
 

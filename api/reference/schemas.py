@@ -50,6 +50,11 @@ _TRIGGER: Final[dict[str, Field[Any]]] = {
         **MAYBE,
         metadata={"description": "Values of registered query parameters."},
     ),
+    "pathParams": fields.Dict(
+        values=fields.Raw(metadata={"type": ["string", "number", "boolean"]}),
+        **MAYBE,
+        metadata={"description": "Values of the segments that the webhook's path leaves to callers: all of them."},
+    ),
     "delay": fields.Float(
         **MAYBE,
         validate=validate.Range(0, MAX_DELAY_S),

@@ -12,6 +12,8 @@ from api.reference.operation import DocumentedAnswer, Operation
 from api.reference.samples import Sample
 from relay import errors
 
+_PathParam: Final = schema("PathParam", pattern=text("A regular expression that the whole value has to match."))
+
 Webhook: Final = schema(
     "Webhook",
     id=text("The webhook's id."),
@@ -19,6 +21,10 @@ Webhook: Final = schema(
     dataSchema=anything("JSON Schema 2020-12 of `data`; null if any value is accepted."),
     headers=several(fields.String(), "Names of headers that a caller may fill."),
     queryParams=several(fields.String(), "Names of query parameters that a caller may give."),
+    pathParams=fields.Dict(
+        values=fields.Nested(_PathParam),
+        metadata={"description": "The segments of its path that a caller has to fill, by name, if there are any."},
+    ),
     payloadEncoding=text("`base64`: `data` is base64 text, and its bytes are sent.", maybe=True),
 )
 

@@ -190,8 +190,7 @@ class Intake:
 
     def _idempotency(self, call: TriggerRequest, key: str, trigger: Trigger) -> Idempotency:
         # The fingerprint is of what the caller sent, so that a repeat matches even if the registration has changed.
-        members = {"data": trigger.data, "headers": dict(trigger.headers), "queryParams": dict(trigger.query_params)}
-        canonical = json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
+        canonical = json.dumps(trigger.to_value(), sort_keys=True, separators=(",", ":")).encode()
         place = (call.plugin.encode(), call.webhook_id.encode())
         return Idempotency(
             macs=self._vault.macs(b"idempotency key", *place, key.encode()),

@@ -145,12 +145,26 @@ def _address(endpoint: Endpoint) -> Iterator[Needle]:
     """Yield the URL, its authority, host and path, alone and joined as servers echo them."""
     yield from (Needle(endpoint.host), Needle(endpoint.host.strip("[]")), Needle(endpoint.authority))
     yield Needle(f"{endpoint.host}:{endpoint.port}", whole=False)
-    for path in {endpoint.path, unquote(endpoint.path)}:
-        yield Needle(path.strip("/"))
+    first, *further = endpoint.fixed_paths
+    for path in {first, unquote(first)}:
+        yield from _parts_of_path(path, alone=not further)
         yield Needle(endpoint.authority + path)
-        yield from (Needle(core, whole=False) for core in _CORE.findall(path))
-        yield from (Needle(segment) for segment in path.split("/") if _looks_like_a_token(unquote(segment)))
         yield from (Needle(text, whole=False) for text in _joined(endpoint, path))
+    for path in {each for part in further for each in (part, unquote(part))}:
+        yield Needle(path)
+        yield from _parts_of_path(path, alone=False)
+
+
+def _parts_of_path(path: str, *, alone: bool) -> Iterator[Needle]:
+    """Yield a path without its slashes, and what looks like a token in it.
+
+    One segment beside a placeholder is looked for with its slash only: answers name resources as paths do.
+    """
+    stripped = path.strip("/")
+    if alone or "/" in stripped:
+        yield Needle(stripped)
+    yield from (Needle(core, whole=False) for core in _CORE.findall(path))
+    yield from (Needle(segment) for segment in path.split("/") if _looks_like_a_token(unquote(segment)))
 
 
 def _looks_like_a_token(segment: str) -> bool:

@@ -57,17 +57,24 @@ def _name_faults(step: Step, called: Shape) -> _FaultPairs:
     for name in step.query_params:
         if name not in called.query_params:
             yield f"/queryParams/{escape_step(name)}", f"is not a parameter of `{called.webhook_id}`"
+    for name in called.path_params:
+        if name not in step.path_params:
+            yield f"/pathParams/{escape_step(name)}", f"is required: it is a part of the path of `{called.webhook_id}`"
+    for name in step.path_params:
+        if name not in called.path_params:
+            yield f"/pathParams/{escape_step(name)}", f"is not a path parameter of `{called.webhook_id}`"
 
 
 def _literal_faults(step: Step, called: Shape) -> _FaultPairs:
     """Yield constant values that the webhook can never accept; other expressions may give any value."""
     fixed, data = _constant_data(step.data)
-    headers, query_params = _constants(step.headers), _constants(step.query_params)
+    constants = (_constants(each) for each in (step.headers, step.query_params, step.path_params))
+    unknown = {f"/pathParams/{escape_step(name)}" for name, each in step.path_params.items() if not each.constant}
     try:
-        check(called, Trigger(data, headers, query_params))
+        check(called, Trigger(data, *constants))
     except RequestRejected as error:
         for fault in error.faults:
-            if fixed or not fault.pointer.startswith("/data"):
+            if fault.pointer not in unknown and (fixed or not fault.pointer.startswith("/data")):
                 yield _reported_pointer(fault.pointer), f"{fault.message} (of `{called.webhook_id}`)"
     if step.data is not None and not fixed:
         yield from _member_faults(step.data, called)

@@ -39,8 +39,9 @@ def trigger_of(step: Step, shape: Shape, seen: Mapping[str, Any]) -> Trigger:
     data = None if step.data is None else evaluated(step.data, seen, "/data")
     headers = _texts(step.headers, seen, "/headers")
     query_params = _texts(step.query_params, seen, "/queryParams")
+    path_params = _texts(step.path_params, seen, "/pathParams")
     try:
-        return check(shape, Trigger(data, headers, query_params))
+        return check(shape, Trigger(data, headers, query_params, path_params))
     except RequestRejected as error:
         raise Unmappable(reason_of(error.faults)) from None
 
@@ -61,7 +62,7 @@ def evaluated(expression: Expression, seen: Mapping[str, Any], place: str) -> An
 
 
 def _texts(expressions: Mapping[str, Expression], seen: Mapping[str, Any], place: str) -> dict[str, str]:
-    """Return mapped headers or query parameters as texts; those that give null are left out."""
+    """Return mapped headers or parameters as texts; those that give null are left out."""
     found: dict[str, str] = {}
     for name, expression in expressions.items():
         value = evaluated(expression, seen, f"{place}/{name}")

@@ -78,8 +78,7 @@ def progress(plan: ChainPlan, trigger: Trigger, results: Mapping[int, Sequence[S
 
 def seen_at_start(trigger: Trigger) -> dict[str, Any]:
     """Return what expressions see before any step has run."""
-    given = {"data": trigger.data, "headers": dict(trigger.headers), "queryParams": dict(trigger.query_params)}
-    return {"input": given, "steps": []}
+    return {"input": trigger.to_value(), "steps": []}
 
 
 def seen_before(

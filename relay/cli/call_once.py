@@ -81,13 +81,14 @@ def test(
     data: str | None,
     headers: Iterable[str],
     query_params: Iterable[str],
+    path_params: Iterable[str],
 ) -> None:
     """Call a webhook once, from here, and show the exchange with its secrets masked and how long its parts took.
 
     It is recorded, limited and counted like every call, and not retried. The exit status is 1 if it ends in error.
     """
     runtime = command_runtime(Settings.for_command(data_dir))
-    value = trigger_value(data, headers, query_params)
+    value = trigger_value(data, headers, query_params, path_params)
     number, shape = current_webhook(runtime.registry, plugin, webhook_id)
     target = runtime.registry.open_target(plugin, webhook_id, number)
     if isinstance(target, ChainTarget):

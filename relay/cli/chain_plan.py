@@ -138,6 +138,7 @@ def _conditions(step: dict[str, Any], indent: str) -> list[str]:
 def _mapped(step: dict[str, Any], indent: str) -> list[str]:
     lines = [f"{indent}{name} <- {expression}" for name, expression in step.get("headers", {}).items()]
     lines += [f"{indent}?{name} <- {expression}" for name, expression in step.get("queryParams", {}).items()]
+    lines += [f"{indent}{{{name}}} <- {expression}" for name, expression in step.get("pathParams", {}).items()]
     return lines + ([f"{indent}data <- {step['data']}"] if step.get("data") is not None else [])
 
 

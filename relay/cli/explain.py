@@ -54,6 +54,7 @@ def explain(
     data: str | None,
     headers: Iterable[str],
     query_params: Iterable[str],
+    path_params: Iterable[str],
 ) -> None:
     """Show the request that a trigger would become, with its secrets masked. Nothing is sent.
 
@@ -62,7 +63,7 @@ def explain(
     """
     runtime = command_runtime(Settings.for_command(data_dir))
     registry = runtime.registry
-    value = trigger_value(data, headers, query_params)
+    value = trigger_value(data, headers, query_params, path_params)
     number, shape = current_webhook(registry, plugin, webhook_id)
     target = registry.open_target(plugin, webhook_id, number)
     trigger = check(shape, Trigger.from_value(value))

@@ -76,8 +76,9 @@ create_plugin_option: Final = click.option(
 
 
 def trigger_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--data``, ``--header`` and ``--query``, in the order of the documented call."""
+    """Add ``--data``, ``--header``, ``--query`` and ``--path``, in the order of the documented call."""
     for option in (
+        click.option("--path", "path_params", multiple=True, metavar="NAME=VALUE", help=_SEVERAL),
         click.option("--query", "query_params", multiple=True, metavar="NAME=VALUE", help=_SEVERAL),
         click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help=_SEVERAL),
         click.option("--data", metavar="JSON|@FILE|-", help="JSON, a file that holds it, or standard input."),
@@ -86,14 +87,20 @@ def trigger_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def trigger_value(data: str | None, headers: Iterable[str], query_params: Iterable[str]) -> dict[str, Any]:
+def trigger_value(
+    data: str | None, headers: Iterable[str], query_params: Iterable[str], path_params: Iterable[str]
+) -> dict[str, Any]:
     """Return the trigger as the JSON value that the API would get.
 
     Raises:
         MalformedJson: ``data`` is not strict JSON.
         click.UsageError: a pair without ``=``, a name given twice, a file that cannot be read.
     """
-    value: dict[str, Any] = {"headers": _pairs("--header", headers), "queryParams": _pairs("--query", query_params)}
+    value: dict[str, Any] = {
+        "headers": _pairs("--header", headers),
+        "queryParams": _pairs("--query", query_params),
+        "pathParams": _pairs("--path", path_params),
+    }
     if data is not None:
         try:
             value["data"] = read_json(_input(data))

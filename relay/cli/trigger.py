@@ -59,6 +59,7 @@ def trigger(  # noqa: PLR0913 - one parameter an option
     data: str | None,
     headers: Iterable[str],
     query_params: Iterable[str],
+    path_params: Iterable[str],
     is_async: bool,
     wait_s: float | None,
     delay_s: float | None,
@@ -66,7 +67,7 @@ def trigger(  # noqa: PLR0913 - one parameter an option
     """Trigger a webhook and show its result, or its reference id and state if there is none in time."""
     settings = Settings.for_command(data_dir)
     runtime = command_runtime(settings)
-    value = trigger_value(data, headers, query_params)
+    value = trigger_value(data, headers, query_params, path_params)
     if delay_s:
         value["delay"], is_async = delay_s, True
     call = TriggerRequest(plugin, webhook_id, value, new_reference_id(plugin), CALLER, awaited=not is_async)

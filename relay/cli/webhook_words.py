@@ -27,6 +27,7 @@ def _facts(value: dict[str, Any]) -> Iterator[tuple[str, object]]:
     yield "data as", None if value["chain"] else _ENCODINGS[value["encoding"]]
     yield "headers", [f"{name}: {kind}" for name, kind in value["headers"].items()]
     yield "parameters", value["queryParams"]
+    yield "in the path", [f"{name}: {each['pattern']}" for name, each in value["pathParams"].items()]
     yield "steps", steps_in_words(value["steps"] or [])
     yield "result", value["result"]
     yield "data has to fit", _SCHEMA if value["dataSchema"] is not None else None

@@ -26,7 +26,7 @@ from relay.registration import ChainTarget
 from relay.registration.document import read_registrations
 from relay.settings import Settings, default_plugin, look_up_secret
 from relay.text.timestamps import rfc3339
-from relay.views import seconds
+from relay.views import path_params_of, seconds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -206,6 +206,7 @@ def _members(shape: Shape) -> dict[str, Any]:
         "method": None if shape.chain else shape.method,
         "chain": shape.chain,
         "queryParams": list(shape.query_params),
+        "pathParams": path_params_of(shape),
         "encoding": shape.encoding,
         "hidden": shape.hidden,
         "timeout": seconds(shape.timeout_ms),

@@ -14,8 +14,10 @@ from relay.registration.endpoint import Endpoint, EndpointRules, parse_endpoint
 from relay.registration.fields import load_fields
 from relay.registration.header_rules import MIN_MASKED_LENGTH, PUBLIC_HEADERS
 from relay.registration.methods import BODILESS_METHODS
+from relay.registration.path_params import DEFAULT_PATTERN
 from relay.registration.shape import Encoding, Shape
 from relay.registration.target import Target
+from relay.text.json_pointers import escape_step
 from relay.text.media_types import FORM_TYPE
 
 if TYPE_CHECKING:
@@ -56,6 +58,11 @@ def _endpoint(fields: Mapping[str, Any], rules: EndpointRules, faults: list[tupl
     except ValueError as error:
         faults.append(("/url", str(error)))
         return None
+    faults += [
+        (f"/pathParams/{escape_step(name)}", f"is not in the path of `url`, as a segment `{{{name}}}`")
+        for name in fields.get("path_params", ())
+        if name not in endpoint.placeholders
+    ]
     fixed = {name for name, _ in endpoint.fixed_query}
     faults += [
         (f"/queryParams/{number}", "is fixed in the URL already")
@@ -79,13 +86,20 @@ def _credentials(fields: Mapping[str, Any], rules: EndpointRules, faults: list[t
             authorization = Basic(**given)
         else:
             try:
-                authorization = ClientCredentials(parse_endpoint(each["token_url"], rules), **given)
+                authorization = ClientCredentials(_token_url(each["token_url"], rules), **given)
             except ValueError as error:
                 place = f"/auth/{number}" if len(auth) > 1 else "/auth"
                 faults.append((f"{place}/tokenUrl", str(error)))
     if any(each["type"] != "mtls" for each in auth) and "authorization" in map(str.lower, fields.get("headers", ())):
         faults.append(("/auth", "cannot be combined with an Authorization header in `headers`"))
     return Credentials(authorization, certificate)
+
+
+def _token_url(url: str, rules: EndpointRules) -> Endpoint:
+    endpoint = parse_endpoint(url, rules)
+    if endpoint.placeholders:
+        raise ValueError("has a `{...}` in its path, and no caller fills it")
+    return endpoint
 
 
 def _chain(fields: dict[str, Any]) -> Registration:
@@ -114,6 +128,7 @@ def _webhook(fields: dict[str, Any], endpoint: Endpoint, credentials: Credential
         method=fields.get("method", "POST"),
         fillable_headers=tuple(name for name, value in headers.items() if not value),
         query_params=tuple(fields["query_params"]),
+        path_params={name: fields["path_params"].get(name, DEFAULT_PATTERN) for name in endpoint.placeholders},
         encoding=_encoding(fields, prefilled),
         data_schema=fields.get("data_schema"),
         hidden=fields["hidden"],

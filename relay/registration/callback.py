@@ -30,6 +30,8 @@ def callback_faults(shape: Shape, lookup: Callable[[str], Shape | None]) -> Iter
             _POINTER,
             f"names `{shape.callback}`, which has a callback itself: a callback's webhook must have none",
         )
+    if callback.path_params:
+        yield _POINTER, f"names `{shape.callback}`, whose path its caller has to fill: a callback gives only data"
     if not callback.chain and callback.method in BODILESS_METHODS:
         yield _POINTER, f"names `{shape.callback}`, whose {callback.method} request carries no data"
     elif callback.encoding == "base64":

@@ -23,8 +23,10 @@ from relay.registration.field_kinds import (
     Mappings,
     QueryNames,
     Text,
+    expression_of,
 )
 from relay.registration.header_rules import MAX_HEADERS
+from relay.registration.path_params import MAX_PATH_PARAMS
 from relay.registration.steps import DEFAULT_CHAIN_TIMEOUT_S, MAX_CHAIN_TIMEOUT_S, MAX_STEPS, Step
 from relay.text.ids import ID_PATTERN, ID_RULE
 
@@ -49,13 +51,18 @@ class ChainHeaders(HeadersField):
         return headers
 
 
+def _mapped(most: int, **arguments: Any) -> Mappings:
+    return Mappings(most, expression_of, "expressions", load_default=dict, **arguments)
+
+
 class StepFields(Fields):
     """One step as it is written."""
 
     webhook = Text(required=True, validate=validate.Regexp(ID_PATTERN, error=ID_RULE))
     data = ExpressionText()
-    headers = Mappings(MAX_HEADERS, load_default=dict)
-    query_params = Mappings(MAX_QUERY_PARAMS, data_key="queryParams", load_default=dict)
+    headers = _mapped(MAX_HEADERS)
+    query_params = _mapped(MAX_QUERY_PARAMS, data_key="queryParams")
+    path_params = _mapped(MAX_PATH_PARAMS, data_key="pathParams")
     when = ExpressionText()
     on_error = Text(
         data_key="onError",

@@ -11,6 +11,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import unquote
 
+from relay.registration.path_params import MAX_PATH_PARAMS, PARAMETER_NAME, PARAMETER_NAME_RULE
 from relay.text.hosts import MAX_PORT, is_host_name, read_port
 
 if TYPE_CHECKING:
@@ -39,13 +40,18 @@ _PATH: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*\Z")  # RFC 3986, 3.3
 _QUERY: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*\Z")  # RFC 3986, 3.4
 _ESCAPE: Final = re.compile(r"%(.{0,2})")
 _HEX: Final = re.compile(r"[0-9A-F]{2}\Z")
+_PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
+_SEGMENT: Final = re.compile(rf"(?<=/){_PLACEHOLDER.pattern}(?=/|\Z)")
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _SEPARATORS: Final = frozenset(b"/\\")
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a call goes. ``host`` is lower-case (an IPv6 literal in brackets), ``query`` is raw and without ``?``."""
+    """Where a call goes. ``host`` is lower-case (an IPv6 literal in brackets), ``query`` is raw and without ``?``.
+
+    A segment ``{name}`` of ``path`` is filled by callers; no other part of an endpoint has braces.
+    """
 
     scheme: str
     host: str
@@ -74,6 +80,22 @@ class Endpoint:
         return f"{self.scheme}://{self.authority}{self.path}{query}"
 
     @property
+    def placeholders(self) -> list[str]:
+        """The names of the path's segments that callers fill, in order."""
+        return _PLACEHOLDER.findall(self.path)
+
+    @property
+    def fixed_paths(self) -> list[str]:
+        """The path's parts between its placeholders; the whole path if it has none."""
+        parts = _PLACEHOLDER.split(self.path)[::2]
+        return [part.rstrip("/") for part in parts] if len(parts) > 1 else parts
+
+    @property
+    def url_pieces(self) -> list[str]:
+        """The URL in pieces: the first, third, ... are sent as they are, between them are names of placeholders."""
+        return _PLACEHOLDER.split(self.url)
+
+    @property
     def fixed_query(self) -> tuple[tuple[str, str], ...]:
         """Names and values that are fixed in the URL, percent-decoded."""
         if not self.query:
@@ -97,6 +119,8 @@ def parse_endpoint(url: str, rules: EndpointRules) -> Endpoint:
     if not _URL_TEXT.match(url):
         raise ValueError("must be of visible ASCII characters only (a name in another script as `xn--...`)")
     match = _URL.match(url)
+    if match is None and "{" in url.partition("?")[0].partition("://")[2].partition("/")[0]:
+        raise ValueError("has a `{...}` outside its path: only a whole segment of the path is left to callers")
     if match is None and _USERINFO.match(url):
         raise ValueError(
             'must hold no user and password: put them into `auth`, as {type: "basic", username: ..., password: ...}'
@@ -111,7 +135,8 @@ def parse_endpoint(url: str, rules: EndpointRules) -> Endpoint:
     if not rules.policy.exempts(host, port):
         _check_public(scheme, host, port, rules)
     path, query = match["path"] or "/", match["query"]
-    _check_path(path)
+    _check_path(_SEGMENT.sub("x", path))
+    _check_placeholders(_SEGMENT.findall(path))
     if query is not None:
         _check_query(query[1:])
     return Endpoint(scheme, host, port, path, query[1:] if query else "")
@@ -155,7 +180,19 @@ def _check_public(scheme: str, host: str, port: int, rules: EndpointRules) -> No
         raise ValueError("has a port that is not open (RELAY_EGRESS_PORTS)")
 
 
+def _check_placeholders(names: Sequence[str]) -> None:
+    if not all(map(PARAMETER_NAME.match, names)):
+        raise ValueError(f"has a `{{...}}` in its path whose name {PARAMETER_NAME_RULE}")
+    if len(set(names)) != len(names):
+        raise ValueError("has a `{...}` twice in its path")
+    if len(names) > MAX_PATH_PARAMS:
+        raise ValueError(f"has more than {MAX_PATH_PARAMS} `{{...}}` in its path")
+
+
 def _check_path(path: str) -> None:
+    """Check a path in which something ordinary stands for each placeholder."""
+    if "{" in path or "}" in path:
+        raise ValueError("has a brace in its path that is not of a whole segment, such as `/{name}/`")
     if not _PATH.match(path):
         raise ValueError("has a character in its path that must be percent-escaped, or a fragment")
     _check_escapes(path, forbidden=_SEPARATORS)
@@ -169,6 +206,8 @@ def _check_path(path: str) -> None:
 def _check_query(query: str) -> None:
     if not query:
         raise ValueError("ends in an empty query")
+    if "{" in query or "}" in query:
+        raise ValueError("has a brace in its query: callers fill the parameters that `queryParams` names")
     if not _QUERY.match(query):
         raise ValueError("has a character in its query that must be percent-escaped, or a fragment")
     _check_escapes(query, forbidden=frozenset())

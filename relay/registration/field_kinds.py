@@ -5,20 +5,26 @@ Types are strict here where marshmallow's own are not: its Boolean takes "no", i
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 from marshmallow import Schema, ValidationError, fields, validate
 
 from relay.registration.data_schema import compile_schema
 from relay.registration.header_rules import registration_faults
+from relay.registration.path_params import (
+    DEFAULT_PATTERN,
+    MAX_PATTERN_LENGTH,
+    PARAMETER_NAME,
+    PARAMETER_NAME_RULE,
+    compile_pattern,
+)
 from relay.text.expressions import Expression, read_expression
 from relay.text.json_pointers import escape_step
 from relay.text.quantities import Rate, read_rate, read_seconds
 from relay.text.similar import hint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 MAX_QUERY_PARAMS: Final = 32
 MAX_DESCRIPTION_LENGTH: Final = 2_000
@@ -29,7 +35,6 @@ MAX_AGE_S: Final = 30 * 24 * 3600
 _UNKNOWN: Final = "is not a known field"
 _FIELD_WORDS: Final = {"required": "is required", "null": "must not be null: leave it out"}
 WHOLE: Final = "_schema"  # marshmallow's key for the faults of an object as a whole
-_QUERY_NAME: Final = re.compile(r"[A-Za-z0-9._~-]{1,64}\Z")
 
 
 class Fields(Schema):
@@ -161,7 +166,7 @@ class QueryNames(fields.List[str]):
     default_error_messages = {"invalid": "must be a list of names"}  # noqa: RUF012 - marshmallow collects it
 
     def __init__(self, **arguments: Any) -> None:
-        rule = validate.Regexp(_QUERY_NAME, error="must be 1 to 64 of letters, digits and `._~-`")
+        rule = validate.Regexp(PARAMETER_NAME, error=PARAMETER_NAME_RULE)
         super().__init__(Text(validate=rule), **arguments)
 
     def _validate(self, value: Any) -> None:
@@ -198,25 +203,25 @@ class ExpressionText(fields.Field[Expression]):
         return expression_of(value)
 
 
-class Mappings(fields.Field[dict[str, Expression]]):
-    """``{name: expression}``, with at most ``most`` names."""
+class Mappings(fields.Field[dict[str, Any]]):
+    """``{name: value}``, with at most ``most`` names; ``read`` reads a value, ``what`` says what values are."""
 
-    def __init__(self, most: int, **arguments: Any) -> None:
+    def __init__(self, most: int, read: Callable[[Any], Any], what: str, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._most = most
+        self._most, self._read, self._what = most, read, what
 
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> dict[str, Expression]:
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise ValidationError("must be an object of names and expressions")
+            raise ValidationError(f"must be an object of names and {self._what}")
         if len(value) > self._most:
             raise ValidationError(f"holds more than {self._most} names")
-        found: dict[str, Expression] = {}
-        faults: dict[str, list[str]] = {}
-        for name, text in value.items():
+        found: dict[str, Any] = {}
+        faults: dict[str, Any] = {}
+        for name, each in value.items():
             try:
-                found[name] = expression_of(text)
+                found[name] = self._read(each)
             except ValidationError as error:
-                faults[name] = list(error.messages)
+                faults[name] = error.messages
         if faults:
             raise ValidationError(dict(faults))
         return found
@@ -230,6 +235,20 @@ def expression_of(value: Any) -> Expression:
         return read_expression(value)
     except ValueError as error:
         raise ValidationError(str(error)) from None
+
+
+def path_pattern_of(value: Any) -> str:
+    """Return the pattern of a path parameter that is written as ``{pattern}``. Raises marshmallow's ValidationError."""
+    if not isinstance(value, dict) or any(name != "pattern" for name in value):
+        raise ValidationError("must be an object with nothing but a `pattern`, which may be left out")
+    pattern = value.get("pattern", DEFAULT_PATTERN)
+    if not isinstance(pattern, str) or not 1 <= len(pattern) <= MAX_PATTERN_LENGTH:
+        raise ValidationError({"pattern": [f"must be a string of 1 to {MAX_PATTERN_LENGTH} characters"]})
+    try:
+        compile_pattern(pattern)
+    except ValueError:
+        raise ValidationError({"pattern": ["is not a regular expression (without look-around)"]}) from None
+    return pattern
 
 
 def flattened(messages: Any, pointer: str = "") -> Iterator[tuple[str, str]]:

@@ -19,14 +19,17 @@ from relay.registration.field_kinds import (
     Fields,
     Flag,
     HeadersField,
+    Mappings,
     QueryNames,
     RateText,
     Text,
     Whole,
     field_names,
     flattened,
+    path_pattern_of,
 )
 from relay.registration.methods import METHODS
+from relay.registration.path_params import MAX_PATH_PARAMS
 from relay.registration.retrying import RetryPolicy
 from relay.registration.shape import DEFAULT_TIMEOUT_S
 from relay.text.ids import ID_PATTERN, ID_RULE
@@ -67,6 +70,9 @@ class WebhookFields(Fields):
     method = Text(validate=validate.OneOf(METHODS, error=_METHOD_RULE))
     headers = HeadersField(load_default=dict)
     query_params = QueryNames(data_key="queryParams", load_default=list)
+    path_params = Mappings(
+        MAX_PATH_PARAMS, path_pattern_of, "objects such as {pattern: ...}", data_key="pathParams", load_default=dict
+    )
     payload_encoding = Text(validate=validate.OneOf(["base64"], error='must be "base64"'))
     data_schema = DataSchema(data_key="dataSchema")
     response_schema = DataSchema(data_key="responseSchema")

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 from relay.registration.data_schema import compile_schema, schema_faults
 from relay.registration.methods import IDEMPOTENT_METHODS
+from relay.registration.path_params import compile_pattern, segment_fault
 from relay.registration.retrying import RetryPolicy
 from relay.text.quantities import Rate, read_rate
 from relay.text.strict_json import dump_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 DEFAULT_TIMEOUT_S: Final = 20
 
@@ -44,8 +45,10 @@ class Shape:
     callback: str | None = None  # id of the webhook that is called back at each end
     chain: bool = False
     uses: tuple[str, ...] = ()  # of a chain: the ids of the webhooks that its steps name, each once, in order
+    path_params: Mapping[str, str] = field(default_factory=dict, hash=False)  # names, in order, and patterns
     _validator: Any = field(default=None, init=False, repr=False, compare=False)
     _response_validator: Any = field(default=None, init=False, repr=False, compare=False)
+    _patterns: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def schema_faults(self, data: Any) -> Iterator[tuple[str, str]]:
         """Yield the places at which ``data`` does not fit ``data_schema``: pointers, and the keywords that failed."""
@@ -54,6 +57,15 @@ class Shape:
         if self._validator is None:  # compiled once for each Shape, or, harmlessly, twice by two threads at once
             object.__setattr__(self, "_validator", compile_schema(self.data_schema))
         return schema_faults(self._validator, data)
+
+    def path_fault(self, name: str, value: str) -> str | None:
+        """Return why a value cannot stand in the path; None if it can."""
+        fault = segment_fault(value)
+        if fault is not None:
+            return fault
+        if name not in self._patterns:
+            self._patterns[name] = compile_pattern(self.path_params[name])
+        return None if self._patterns[name].is_valid(value) else "does not fit its registered pattern"
 
     def takes_answer(self, data: Any) -> bool:
         """Return whether an answer's data fits ``response_schema``."""
@@ -87,6 +99,7 @@ class Shape:
                 "concurrency": self.concurrency,
                 "rate": self.rate and str(self.rate),
                 "responseSchema": self.response_schema,
+                **({"pathParams": self.path_params} if self.path_params else {}),
                 **({} if self.max_age_ms is None else {"maxAgeMs": self.max_age_ms}),
                 **({} if self.callback is None else {"callback": self.callback}),
                 "chain": self.chain,
@@ -103,6 +116,7 @@ class Shape:
             method=value["method"],
             fillable_headers=tuple(value["fillableHeaders"]),
             query_params=tuple(value["queryParams"]),
+            path_params=value.get("pathParams", {}),
             encoding=value["encoding"],
             data_schema=value["dataSchema"],
             hidden=value["hidden"],

@@ -25,7 +25,7 @@ OnError: TypeAlias = Literal["stop", "continue"]
 class Step:
     """One step. Its expressions see ``{input, steps}``.
 
-    With ``for_each`` those of ``data``, ``headers`` and ``query_params`` also see ``item``.
+    With ``for_each`` those of ``data`` and of the mappings also see ``item``.
     """
 
     webhook: str
@@ -36,6 +36,7 @@ class Step:
     on_error: OnError = "stop"
     for_each: Expression | None = None
     mask: tuple[Expression, ...] = ()
+    path_params: Mapping[str, Expression] = field(default_factory=dict, hash=False)
 
     def expressions(self) -> Iterator[tuple[str, Expression, bool]]:
         """Yield every expression, with its JSON pointer in the step and whether it sees ``item``."""
@@ -48,15 +49,18 @@ class Step:
             yield "/data", self.data, each
         yield from ((f"/headers/{name}", expression, each) for name, expression in self.headers.items())
         yield from ((f"/queryParams/{name}", expression, each) for name, expression in self.query_params.items())
+        yield from ((f"/pathParams/{name}", expression, each) for name, expression in self.path_params.items())
         yield from ((f"/mask/{number}", expression, False) for number, expression in enumerate(self.mask))
 
     def to_value(self) -> dict[str, Any]:
-        """Return the step as a registration document has it, with every member."""
+        """Return the step as a registration document has it, with every member but an empty ``pathParams``."""
+        path_params = {name: expression.text for name, expression in self.path_params.items()}
         return {
             "webhook": self.webhook,
             "data": _text(self.data),
             "headers": {name: expression.text for name, expression in self.headers.items()},
             "queryParams": {name: expression.text for name, expression in self.query_params.items()},
+            **({"pathParams": path_params} if path_params else {}),
             "when": _text(self.when),
             "onError": self.on_error,
             "forEach": _text(self.for_each),
@@ -75,6 +79,7 @@ class Step:
             on_error=value["onError"],
             for_each=_expression(value["forEach"]),
             mask=tuple(map(Expression, value["mask"])),
+            path_params={name: Expression(text) for name, text in value.get("pathParams", {}).items()},
         )
 
 

@@ -86,12 +86,15 @@ class OutgoingHeaders(CaseInsensitiveDict[str]):
 class Template:
     """The parts of a request that do not depend on the trigger. Make it once per revision, fill it once per attempt."""
 
-    __slots__ = ("_certificate", "_encoding", "_glue", "_headers", "_method", "_names", "_signing", "_spelling", "_url")
+    __slots__ = (
+        *("_certificate", "_encoding", "_glue", "_headers", "_method", "_names", "_signing", "_spelling"),
+        "_url_pieces",
+    )
 
     def __init__(self, shape: Shape, target: Target) -> None:
         self._method = shape.method
         self._encoding = shape.encoding
-        self._url = target.endpoint.url
+        self._url_pieces = target.endpoint.url_pieces
         self._glue = "&" if target.endpoint.query else "?"
         self._names = {name: quote(name, safe="") for name in shape.query_params}
         self._spelling = {name.lower(): name for name in shape.fillable_headers}
@@ -125,16 +128,25 @@ class Template:
             fields["Content-Length"] = str(len(body))
         elif self._method not in BODILESS_METHODS:
             fields["Content-Length"] = "0"
-        url = self._url_with(trigger.query_params) if trigger.query_params else self._url
         headers = self._headers.with_fields(fields)
+        is_fixed = not trigger.query_params and len(self._url_pieces) == 1
+        url = self._url_pieces[0] if is_fixed else self._url_with(trigger)
         return OutgoingRequest(self._method, url, headers, body, self._signing, self._certificate)
 
-    def _url_with(self, query_params: Mapping[str, str | int | float | bool]) -> str:
+    def _url_with(self, trigger: Trigger) -> str:
+        """Return the URL with a trigger's parameters; ``check`` has seen that each path value stays one segment."""
+        pieces, given = list(self._url_pieces), trigger.path_params
         try:
-            pairs = [f"{self._names[name]}={quote(_text(value), safe='')}" for name, value in query_params.items()]
+            pieces[1::2] = [quote(_text(given[name]), safe="") for name in pieces[1::2]]
+        except KeyError:
+            raise _unfit("/pathParams", "A part of the path is missing.") from None
+        query = trigger.query_params
+        try:
+            pairs = [f"{self._names[name]}={quote(_text(value), safe='')}" for name, value in query.items()]
         except KeyError:
             raise _unfit("/queryParams", "A parameter is not registered.") from None
-        return f"{self._url}{self._glue}{'&'.join(pairs)}"
+        url = "".join(pieces)
+        return f"{url}{self._glue}{'&'.join(pairs)}" if pairs else url
 
     def _registered(self, name: str) -> str:
         try:

@@ -28,58 +28,67 @@ MAX_POINTER_LENGTH: Final = 256
 
 _Scalar: TypeAlias = str | int | float | bool
 
-_MEMBERS: Final = ("data", "headers", "queryParams", "delay")  # delay: relay/request/delay.py
+#: Members of a trigger that are objects, each with the attribute that holds it.
+_OBJECTS: Final = {"headers": "headers", "queryParams": "query_params", "pathParams": "path_params"}
+_MEMBERS: Final = ("data", *_OBJECTS, "delay")  # delay: relay/request/delay.py
 
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """The request of a caller: data, headers, query parameters."""
+    """The request of a caller: data, headers, query parameters, path parameters."""
 
     data: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     query_params: Mapping[str, _Scalar] = field(default_factory=dict)
+    path_params: Mapping[str, _Scalar] = field(default_factory=dict)
 
     @classmethod
     def from_value(cls, value: Any) -> Self:
         """Read a trigger from a JSON value; raise ``RequestRejected`` unless it is an object of a trigger's members."""
         if not isinstance(value, dict):
-            raise _rejected([("", "must be an object with data, headers and queryParams, each of them optional")])
+            raise _rejected([("", "must be an object of a trigger's members, such as data, each of them optional")])
         faults = [(f"/{escape_step(name)}", "is not a member of a trigger") for name in value if name not in _MEMBERS]
-        headers, query_params = value.get("headers"), value.get("queryParams")
+        objects = {attribute: value.get(name) or {} for name, attribute in _OBJECTS.items()}
         faults += [
-            (pointer, "must be an object or null")
-            for pointer, part in (("/headers", headers), ("/queryParams", query_params))
-            if part is not None and not isinstance(part, dict)
+            (f"/{name}", "must be an object or null")
+            for name in _OBJECTS
+            if value.get(name) is not None and not isinstance(value[name], dict)
         ]
         if faults:
             raise _rejected(faults)
-        return cls(value.get("data"), headers or {}, query_params or {})
+        return cls(value.get("data"), **objects)
+
+    def to_value(self) -> dict[str, Any]:
+        """Return the trigger as the JSON value that ``from_value`` reads."""
+        value = {"data": self.data, "headers": dict(self.headers), "queryParams": dict(self.query_params)}
+        return value | {"pathParams": dict(self.path_params)} if self.path_params else value
 
     def to_json(self) -> bytes:
         """Return the trigger as compact JSON, which is sealed as the payload."""
-        return dump_json({"data": self.data, "headers": dict(self.headers), "queryParams": dict(self.query_params)})
+        return dump_json(self.to_value())
 
     @classmethod
     def from_json(cls, raw: bytes) -> Self:
         """Read the trigger that ``to_json`` wrote."""
         value = gradual_json.decode(gradual_json.DECODER, raw.decode())
-        return cls(data=value["data"], headers=value["headers"], query_params=value["queryParams"])
+        return cls(value["data"], value["headers"], value["queryParams"], value.get("pathParams") or {})
 
 
 def check(shape: Shape, trigger: Trigger) -> Trigger:
     """Return the trigger in normal form, or raise ``RequestRejected`` with the faults.
 
-    Normal form: headers under their registered spelling, query values as text, data None if none is sent. A trigger
-    in normal form stays as it is, so that the worker can repeat the door's check.
+    Normal form: headers under their registered spelling, query and path values as text, data None if none is sent. A
+    trigger in normal form stays as it is, so that the worker can repeat the door's check.
     """
     faults: list[tuple[str, str]] = []
     headers = _headers(shape, trigger.headers, faults) if trigger.headers else {}
     query_params = _query_params(shape, trigger.query_params, faults) if trigger.query_params else {}
+    path_params = _path_params(shape, trigger.path_params, faults) if shape.path_params or trigger.path_params else {}
     data = _data(shape, trigger.data, faults)
     if faults:
         raise _rejected(faults)
-    is_normal = data is trigger.data and not trigger.headers and not trigger.query_params
-    return trigger if is_normal else Trigger(data, headers, query_params)
+    is_normal = data is trigger.data and not trigger.headers and not trigger.query_params and not path_params
+    return trigger if is_normal else Trigger(data, headers, query_params, path_params)
 
 
 def _rejected(faults: list[tuple[str, str]]) -> RequestRejected:
@@ -110,6 +119,26 @@ def _query_params(shape: Shape, params: Mapping[str, Any], faults: list[tuple[st
             written[name] = text
         elif len(faults) < MAX_TRIGGER_FAULTS:
             faults.append((f"/queryParams/{escape_step(name)}", message or ""))
+    return written
+
+
+def _path_params(shape: Shape, params: Mapping[str, Any], faults: list[tuple[str, str]]) -> dict[str, _Scalar]:
+    written: dict[str, _Scalar] = {}
+    for name in shape.path_params:
+        text = scalar_text(params.get(name))
+        if name not in params:
+            message: str | None = "is required: it is a part of the webhook's path"
+        else:
+            message = "must be a string, a number, true or false" if text is None else shape.path_fault(name, text)
+        if message is not None:
+            faults.append((f"/pathParams/{escape_step(name)}", message))
+        elif text is not None:
+            written[name] = text
+    unknown = (name for name in params if name not in shape.path_params)
+    faults += [
+        (f"/pathParams/{escape_step(name)}", "is not a path parameter of this webhook")
+        for name in islice(unknown, MAX_TRIGGER_FAULTS)
+    ]
     return written
 
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 SMART_QUOTES: Final = "\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a\uff02\uff07"
 TEMPLATE: Final = re.compile(r"\{\{[^{}]*\}\}")
 TEMPLATE_RULE: Final = (
-    "has `{{...}}`, and the relay fills in no templates: callers give data, `headers` (null) and `queryParams`, "
-    "and a secret that stands elsewhere is `${env:NAME}`"
+    "has `{{...}}`, and the relay fills in no templates: callers give data, `headers` (null), `queryParams` and "
+    "`pathParams`, and a secret from elsewhere is `${env:NAME}`"
 )
 
 _DECLARATION: Final = re.compile(r"(?:const|let|var|export|import|module|return|function|type)\Z|module\.")

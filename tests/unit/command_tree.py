@@ -139,7 +139,18 @@ NAMES: dict[str, Callable[[Site], tuple[str | tuple[str, ...], str]]] = {
 VALUES = frozenset(
     {
         *("form", "file", "path", "key_file", "lines", "follow", "is_new", "dry_run", "create_plugin", "yes", "names"),
-        *("data", "headers", "query_params", "scopes", "origins", "name", "lifetime_s", "overlap_s", "is_async"),
+        *(
+            "data",
+            "headers",
+            "query_params",
+            "path_params",
+            "scopes",
+            "origins",
+            "name",
+            "lifetime_s",
+            "overlap_s",
+            "is_async",
+        ),
         *("wait_s", "delay_s", "states", "status", "outcome", "failed", "with_replayed", "since_ms", "until_ms"),
         *("limit", "grouped", "kind", "with_payload", "from_file", "include_uncertain", "most", "rate", "followed"),
         *("once", "give_up", "number"),

@@ -54,7 +54,7 @@ def test_a_default_port_is_left_out_and_an_open_one_is_kept():
      "https://vendor.com/a%2Fb", "https://vendor.com/a%5Cb", "https://vendor.com/a%00", "https://vendor.com/a%0D%0A", "https://vendor.com/%7F",
      "https://vendor.com/?a=%0A", "https://vendor.com/?a=%00", "https://vendor.com/?a=%61", "https://vendor.com/?a=%2f", "https://vendor.com/?",
      "https://vendor.com//x", "https://vendor.com/x//", "https://vendor.com/./x", "https://vendor.com/x/..", "https://vendor.com/x/../y",
-     "https://vendor.com/..;a/x", "https://vendor.com/{id}", "https://vendor.com/?a={id}", "https://vendor.com/a|b", 'https://vendor.com/a"b',
+     "https://vendor.com/..;a/x", "https://vendor.com/{a b}", "https://vendor.com/?a={id}", "https://vendor.com/a|b", 'https://vendor.com/a"b',
      "https://vendor.com/<x>", "https://vendor.com/a^b", "https://vendor.com/a`b", "https://vendor.com/[x]"],
 )  # fmt: skip
 def test_what_is_outside_the_grammar_is_refused_without_being_quoted(url):

@@ -26,6 +26,7 @@ from relay.registration.endpoint import MAX_URL_LENGTH, EndpointRules
 from relay.registration.field_kinds import Decimal, Duration, ListOf, Mappings, QueryNames, Whole
 from relay.registration.fields import RetryFields, WebhookFields
 from relay.registration.header_rules import MAX_HEADERS, MAX_VALUE_BYTES, MAX_VALUES_BYTES
+from relay.registration.path_params import MAX_PATH_PARAMS
 from relay.replay.planning import MAX_RATE
 from relay.request.trigger import MAX_QUERY_VALUE_LENGTH, Trigger, check
 from relay.settings import Settings, kinds
@@ -140,6 +141,8 @@ def edges(field):  # noqa: PLR0911 - one a kind of field
             return [(least, True), (most, True), (least - 0.001, False), (f"{most + 1}s", False), (f"{most}s", True)]
         case QueryNames():
             return [([f"q{n}" for n in range(count)], count <= 32) for count in (32, 33)]
+        case Mappings() if field._most == MAX_PATH_PARAMS:
+            return []  # tests/unit/test_path_params.py: they have to be in a URL
         case Mappings():
             return [({f"h{n}": "input" for n in range(field._most + extra)}, not extra) for extra in (0, 1)]
         case ListOf():

@@ -1,0 +1,250 @@
+"""Path parameters: what a registration may leave to callers in its path, and what a caller may put there."""
+
+from __future__ import annotations
+
+import json
+import time
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.answer.masking import Mask
+from relay.egress import AddressPolicy
+from relay.errors import DocumentError, RequestRejected
+from relay.registration import Shape, Target
+from relay.registration.document import read_registrations
+from relay.registration.endpoint import EndpointRules
+from relay.registration.path_params import (
+    MAX_PATH_PARAMS,
+    MAX_PATH_VALUE_LENGTH,
+    MAX_PATTERN_LENGTH,
+    segment_fault,
+)
+from relay.request.rendering import render
+from relay.request.trigger import Trigger, check
+from tests.path_values import HOSTILE, UNENDING
+
+RULES = EndpointRules(AddressPolicy(), frozenset())
+URL = "https://ehr.example.com/fhir/Patient/{patientId}/Observation"
+REF = "0199f0a0-0000-7000-8000-000000000000"
+
+
+def registered(url=URL, path_params=..., **more):
+    fields = {"id": "observations", "url": url, "method": "GET", **more}
+    if path_params is not ...:
+        fields["pathParams"] = path_params
+    return read_registrations(json.dumps(fields), RULES, plugin="ehr")[1][0]
+
+
+def faults(url=URL, path_params=..., **more):
+    with pytest.raises(DocumentError) as error:
+        registered(url, path_params, **more)
+    return [(fault.pointer, fault.message) for fault in error.value.faults]
+
+
+def refused(registration, **members):
+    with pytest.raises(RequestRejected) as error:
+        check(registration.shape, Trigger.from_value(members))
+    return {fault.pointer: fault.message for fault in error.value.faults}
+
+
+def sent(registration, path_params, query_params=None):
+    value = {"pathParams": path_params, "queryParams": query_params}
+    trigger = check(registration.shape, Trigger.from_value(value))
+    assert check(registration.shape, Trigger.from_json(trigger.to_json())) == trigger
+    return render(registration.shape, registration.target, trigger, reference_id=REF).url
+
+
+def test_a_placeholder_of_the_path_is_filled_by_the_caller():
+    assert sent(registered(), {"patientId": "4711"}) == "https://ehr.example.com/fhir/Patient/4711/Observation"
+    assert sent(registered(), {"patientId": 4711}) == "https://ehr.example.com/fhir/Patient/4711/Observation"
+
+
+def test_path_and_query_are_filled_together():
+    registration = registered("https://ehr.example.com/{kind}/{id}?v=2", queryParams=["page"])
+    url = sent(registration, {"kind": "Patient", "id": "a~b"}, {"page": 3})
+    assert url == "https://ehr.example.com/Patient/a~b?v=2&page=3"
+
+
+def test_a_pattern_narrows_or_widens_what_callers_give_and_the_rest_is_percent_encoded():
+    registration = registered(path_params={"patientId": {"pattern": "[0-9]+"}})
+    assert refused(registration, pathParams={"patientId": "a1"}) == {
+        "/pathParams/patientId": "does not fit its registered pattern"
+    }
+    registration = registered(path_params={"patientId": {"pattern": ".*"}})
+    assert sent(registration, {"patientId": "ä b|c%?#;"}).endswith("/Patient/%C3%A4%20b%7Cc%25%3F%23%3B/Observation")
+
+
+def test_a_pattern_has_to_match_the_whole_value():
+    registration = registered(path_params={"patientId": {"pattern": "a|b"}})
+    for value in ("ab", "xa", "bx", "a\n"):
+        assert "/pathParams/patientId" in refused(registration, pathParams={"patientId": value})
+    assert sent(registration, {"patientId": "b"}).endswith("/b/Observation")
+
+
+@pytest.mark.parametrize("given", [{}, {"pattern": "[A-Za-z0-9._~-]{1,128}"}])
+def test_without_a_pattern_a_value_is_of_unreserved_characters(given):
+    registration = registered(path_params={"patientId": given})
+    assert registration == registered()
+    assert sent(registration, {"patientId": "x" * 128})
+    for value in ("", ".", "..", "a b", "ä", "x" * 129, "a%20b", "a/b"):
+        assert "/pathParams/patientId" in refused(registration, pathParams={"patientId": value})
+
+
+def test_missing_unknown_and_bad_values_are_named_all_at_once():
+    registration = registered("https://ehr.example.com/{a}/{b}")
+    assert refused(registration, pathParams={"b": ["x"], "c": "1"}, queryParams={"q": 1}) == {
+        "/queryParams/q": "is not a parameter of this webhook",
+        "/pathParams/a": "is required: it is a part of the webhook's path",
+        "/pathParams/b": "must be a string, a number, true or false",
+        "/pathParams/c": "is not a path parameter of this webhook",
+    }
+    assert list(refused(registration)) == ["/pathParams/a", "/pathParams/b"]
+    assert refused(registration, pathParams=["a"]) == {"/pathParams": "must be an object or null"}
+    assert list(refused(registered("https://ehr.example.com/"), pathParams={"a": "1"})) == ["/pathParams/a"]
+
+
+def test_a_fault_does_not_quote_the_value():
+    assert "hunter2" not in str(refused(registered(), pathParams={"patientId": "hunter2/"}))
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("https://ehr.example.com/a{id}", "not of a whole segment"),
+        ("https://ehr.example.com/{id}.json", "not of a whole segment"),
+        ("https://ehr.example.com/{a}{b}", "not of a whole segment"),
+        ("https://ehr.example.com/{id", "not of a whole segment"),
+        ("https://ehr.example.com/id}/x", "not of a whole segment"),
+        ("https://ehr.example.com/{id}/{id}", "twice"),
+        ("https://ehr.example.com/{}", "must be 1 to 64"),
+        ("https://ehr.example.com/{a*}", "must be 1 to 64"),
+        ("https://ehr.example.com/{" + "a" * 65 + "}", "must be 1 to 64"),
+        ("https://ehr.example.com/x?id={id}", "`queryParams`"),
+        ("https://{tenant}.example.com/x", "outside its path"),
+        ("https://ehr.example.com:{port}/x", "outside its path"),
+        ("https://ehr.example.com/{a}//x", "`//`"),
+        ("https://ehr.example.com/{a}/../x", "dot segment"),
+    ],
+)
+def test_a_placeholder_is_a_whole_segment_of_the_path_and_nothing_else(url, said):
+    ((pointer, message),) = faults(url)
+    assert pointer == "/url"
+    assert said in message
+
+
+def test_all_faults_of_a_registration_s_path_are_named_at_once():
+    found = faults(
+        path_params={"patientId": {"pattern": "(?=a)"}, "x/y": {}, "z": {"patern": "a"}, "w": "a"}, method="get"
+    )
+    assert {pointer for pointer, _ in found} >= {
+        "/method",
+        "/pathParams/patientId/pattern",
+        "/pathParams/z",
+        "/pathParams/w",
+    }
+    assert [pointer for pointer, _ in faults(path_params={"x/y": {}})] == ["/pathParams/x~1y"]
+
+
+@pytest.mark.parametrize(
+    "pattern", ["", "a" * (MAX_PATTERN_LENGTH + 1), "(", "a)|(?:b", r"(a)\1", "(?!a)", 5, None, ["a"]]
+)
+def test_a_pattern_that_is_none_is_refused(pattern):
+    ((pointer, _),) = faults(path_params={"patientId": {"pattern": pattern}})
+    assert pointer == "/pathParams/patientId/pattern"
+
+
+def test_a_path_has_so_many_placeholders_and_no_more():
+    names = [f"p{number}" for number in range(MAX_PATH_PARAMS + 1)]
+    url = "https://ehr.example.com/" + "/".join(f"{{{name}}}" for name in names)
+    assert [pointer for pointer, _ in faults(url)] == ["/url"]
+    shorter = registered(url.rpartition("/")[0])
+    assert list(shorter.shape.path_params) == names[:-1]
+    assert [pointer for pointer, _ in faults(path_params={name: {} for name in names})] == ["/pathParams"]
+
+
+def test_a_value_has_so_many_characters_and_no_more():
+    assert segment_fault("x" * MAX_PATH_VALUE_LENGTH) is None
+    assert "longer" in segment_fault("x" * (MAX_PATH_VALUE_LENGTH + 1))
+
+
+def test_a_token_url_and_a_chain_leave_no_path_to_callers():
+    auth = {"type": "oauth2", "tokenUrl": "https://id.example.com/{t}", "clientId": "c", "clientSecret": "s" * 8}
+    assert [pointer for pointer, _ in faults(auth=auth)] == ["/auth/tokenUrl"]
+    text = '{id: "c", steps: [{webhook: "a"}], pathParams: {}}'
+    with pytest.raises(DocumentError) as error:
+        read_registrations(text, RULES, plugin="ehr")
+    assert [fault.pointer for fault in error.value.faults] == ["/pathParams"]
+
+
+def test_shape_and_target_survive_json_and_an_old_shape_has_no_path_params():
+    registration = registered(path_params={"patientId": {"pattern": "[0-9]+"}})
+    assert Shape.from_json(registration.shape.to_json()) == registration.shape
+    assert Target.from_json(registration.target.to_json()) == registration.target
+    assert "pathParams" not in json.loads(registered("https://ehr.example.com/x").shape.to_json())
+    assert b"Observation" not in registration.shape.to_json()
+
+
+@pytest.mark.parametrize("pattern", UNENDING)
+def test_no_pattern_takes_longer_than_its_value_is_long(pattern):
+    registration = registered(path_params={"patientId": {"pattern": pattern}})
+    began_s = time.process_time()
+    refused(registration, pathParams={"patientId": "a" * (MAX_PATH_VALUE_LENGTH - 1) + "!"})
+    assert time.process_time() - began_s < 0.5
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=repr)
+def test_a_hostile_value_is_refused_or_one_segment_however_often_it_is_decoded(value):
+    assert_one_segment(value)
+
+
+@given(st.text(st.sampled_from("./\\%25eEfF;cC0aA?# ..\u2024\uff0f\u0430"), max_size=24) | st.text(max_size=12))
+def test_any_value_is_refused_or_one_segment_however_often_it_is_decoded(value):
+    assert_one_segment(value)
+
+
+def assert_one_segment(value):
+    registration = registered(path_params={"patientId": {"pattern": r"(?s).*"}})
+    try:
+        url = sent(registration, {"patientId": value})
+    except RequestRejected:
+        return
+    assert url.isascii()
+    for _ in range(8):
+        assert url.startswith("https://ehr.example.com/fhir/Patient/")
+        assert url.endswith("/Observation")
+        assert url.count("/") == 6
+        assert "\\" not in url
+        assert not {segment.partition(";")[0] for segment in url.split("/")[3:]} & {"", ".", ".."}
+        url = unquote(url)
+
+
+def answered(text, **more):
+    registration = registered(**more)
+    return Mask.of(registration.shape, registration.target).text(text)[0]
+
+
+def test_an_echoed_address_is_masked_and_the_caller_s_own_value_is_not():
+    for echo in (
+        "https://ehr.example.com/fhir/Patient/4711/Observation",
+        "GET /fhir/Patient/4711/Observation HTTP/1.1",
+        "//ehr.example.com/fhir/Patient/4711/Observation?page=2",
+        "fhir/Patient/4711/Observation",
+    ):
+        shown = answered(echo)
+        assert "4711" in shown
+        assert "ehr.example" not in shown
+        assert "fhir" not in shown
+        assert "Observation" not in shown
+
+
+def test_what_a_resource_is_called_is_no_address():
+    text = '{"resourceType": "MedicationRequest", "subject": {"reference": "Patient/4711"}}'
+    assert answered(text, url="https://ehr.example.com/MedicationRequest/{id}/MedicationRequest") == text
+
+
+def test_an_address_that_is_revealed_is_not_masked():
+    text = "https://ehr.example.com/fhir/Patient/4711/Observation"
+    assert answered(text, revealUrl=True) == text
