@@ -48,6 +48,7 @@ def webhook_of(shape: Shape) -> dict[str, Any]:
         "headers": list(shape.fillable_headers),
         "queryParams": list(shape.query_params),
         "payloadEncoding": "base64" if shape.encoding == "base64" else None,
+        **({"payload": "multipart"} if shape.encoding == "multipart" else {}),
         **({"pathParams": path_params_of(shape)} if shape.path_params else {}),
     }
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, unquote_plus
 
 from relay.registration.credentials import Basic
+from relay.registration.fixed_data import scalars_in
 from relay.registration.header_rules import MIN_MASKED_LENGTH, PUBLIC_HEADERS
 from relay.registration.signing import SECRET_PREFIX, secret_bytes
+from relay.text.scalars import scalar_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -110,6 +112,8 @@ def _secrets(target: Target) -> Iterator[Needle]:
         key = secret_bytes(secret)
         yield from (Needle(secret, whole=False), Needle(secret.removeprefix(SECRET_PREFIX)))
         yield Needle(key.decode("latin-1"), raw=key)
+    for _, fixed in scalars_in(target.fixed_data):
+        yield from _parts_of_header("", scalar_text(fixed) or "")
     yield from _parts_of_credentials(target.credentials.authorization)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.console import Group
 from rich.text import Text
 
+from relay.answer.masking import REPLACEMENT
 from relay.audit.entry import Act
 from relay.cli.acts import acting
 from relay.cli.address import shown_url
@@ -21,6 +23,8 @@ from relay.cli.output import facts_of, safe, screened
 from relay.cli.parameters import IdType, plugin_option, trigger_options, trigger_value
 from relay.domain.reference_id import new_reference_id
 from relay.registration import ChainTarget
+from relay.registration.changes import HIDDEN
+from relay.registration.fixed_data import covered
 from relay.request.rendering import render
 from relay.request.trigger import Trigger, check
 from relay.settings import Settings
@@ -80,11 +84,15 @@ def explain(
 def explained(shape: Shape, target: Target, trigger: Trigger) -> dict[str, Any]:
     """Return the request that a trigger becomes, with its secrets masked."""
     request = render(shape, target, trigger, reference_id=new_reference_id(), traceparent=None)
+    shown = request
+    if target.fixed_data:
+        covering = replace(target, fixed_data=covered(target.fixed_data, REPLACEMENT))
+        shown = render(shape, covering, trigger, reference_id=new_reference_id(), traceparent=None)
     return {
         "method": request.method,
         "url": shown_url(str(request.url), target),
         "headers": _headers(request.headers, target),
-        "body": _body(request.body),
+        "body": _body(request.body, shown.body),
         "timeout": seconds(shape.timeout_ms),
         "repeatable": shape.repeatable,
         "auth": auth_of(target),
@@ -103,11 +111,14 @@ def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode("latin-1")
 
 
-def _body(body: Any) -> dict[str, Any] | None:
-    """Return size, hash and beginning of a body; None if there is no body."""
+def _body(body: Any, shown: Any) -> dict[str, Any] | None:
+    """Return size, hash and beginning of a body, which is ``shown`` without its secrets; None if there is no body.
+
+    Of a body with secrets there is no hash: they could be guessed from it.
+    """
     if body is None:
         return None
-    raw = body.encode() if isinstance(body, str) else bytes(body)
+    whole, raw = bytes(body), bytes(shown)
     start = raw[:PREVIEW_BYTES]
     try:
         preview, encoding = start.decode("utf-8"), "text"
@@ -117,8 +128,8 @@ def _body(body: Any) -> dict[str, Any] | None:
         else:
             preview, encoding = b64encode(start).decode(), "base64"
     return {
-        "bytes": len(raw),
-        "sha256": hashlib.sha256(raw).hexdigest(),
+        "bytes": len(whole),
+        "sha256": hashlib.sha256(whole).hexdigest() if raw == whole else None,
         "encoding": encoding,
         "preview": preview,
         "complete": len(raw) == len(start),
@@ -140,5 +151,9 @@ def _picture(found: dict[str, Any]) -> RenderableType:
     lines, body = request_lines(found), found["body"]
     about = [(name, found[name]) for name in ("plugin", "webhookId", "revision", "timeout", "repeatable")]
     if body is not None:
-        about += [("body bytes", body["bytes"]), ("body sha256", body["sha256"]), ("body shown as", body["encoding"])]
+        about += [
+            ("body bytes", body["bytes"]),
+            ("body sha256", body["sha256"] or HIDDEN),
+            ("body shown as", body["encoding"]),
+        ]
     return Group(facts_of(about), Text(""), Text("\n".join(safe(line) for line in lines)))

@@ -11,7 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SCHEMA: Final = "yes (shown with --output json)"
-_ENCODINGS: Final = {"json": "JSON", "form": "a form", "base64": "the bytes of base64 text"}
+_ENCODINGS: Final = {
+    "json": "JSON",
+    "form": "a form",
+    "multipart": "multipart/form-data",
+    "base64": "the bytes of base64 text",
+}
 
 
 def webhook_facts(value: dict[str, Any]) -> list[tuple[str, object]]:
@@ -25,6 +30,7 @@ def _facts(value: dict[str, Any]) -> Iterator[tuple[str, object]]:
     yield "registered", f"{moment(value['createdAt'])} UTC"
     yield "sends", "its steps, one after the other" if value["chain"] else f"{value['method']} {value['url']}"
     yield "data as", None if value["chain"] else _ENCODINGS[value["encoding"]]
+    yield "data with", list(value["fixedData"] or ())
     yield "headers", [f"{name}: {kind}" for name, kind in value["headers"].items()]
     yield "parameters", value["queryParams"]
     yield "in the path", [f"{name}: {each['pattern']}" for name, each in value["pathParams"].items()]

@@ -9,6 +9,7 @@ import click
 from rich.console import Group
 from rich.text import Text
 
+from relay.answer.masking import REPLACEMENT
 from relay.audit.entry import Act
 from relay.cli.acts import acting
 from relay.cli.address import shown_url
@@ -24,6 +25,7 @@ from relay.cli.webhook_words import webhook_facts
 from relay.errors import Conflict, DocumentError, Fault, WebhookNotRegistered
 from relay.registration import ChainTarget
 from relay.registration.document import read_registrations
+from relay.registration.fixed_data import covered
 from relay.settings import Settings, default_plugin, look_up_secret
 from relay.text.timestamps import rfc3339
 from relay.views import path_params_of, seconds
@@ -230,9 +232,15 @@ def _hidden_half(target: Target | ChainTarget) -> dict[str, Any]:
     """Return what is not secret in a target: steps as written, kinds of credentials, number of signing secrets."""
     if isinstance(target, ChainTarget):
         result = None if target.result is None else target.result.text
-        return {"auth": [], "signingSecrets": 0, "steps": [_step(step) for step in target.steps], "result": result}
-    kinds = list(target.credentials.kinds)
-    return {"auth": kinds, "signingSecrets": len(target.signing), "steps": None, "result": None}
+        steps = [_step(step) for step in target.steps]
+        return {"auth": [], "signingSecrets": 0, "fixedData": None, "steps": steps, "result": result}
+    return {
+        "auth": list(target.credentials.kinds),
+        "signingSecrets": len(target.signing),
+        "fixedData": covered(target.fixed_data, REPLACEMENT) or None,
+        "steps": None,
+        "result": None,
+    }
 
 
 def _step(step: Step) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import Fault
 from relay.registration.chain_fields import name_faults
@@ -12,6 +12,7 @@ from relay.registration.chain_target import ChainTarget
 from relay.registration.credentials import Basic, ClientCertificate, ClientCredentials, Credentials
 from relay.registration.endpoint import Endpoint, EndpointRules, parse_endpoint
 from relay.registration.fields import load_fields
+from relay.registration.fixed_data import names_in, scalars_in
 from relay.registration.header_rules import MIN_MASKED_LENGTH, PUBLIC_HEADERS
 from relay.registration.methods import BODILESS_METHODS
 from relay.registration.path_params import DEFAULT_PATTERN
@@ -22,6 +23,12 @@ from relay.text.media_types import FORM_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+#: What fixed members may be where data is flat: their types, and these in words.
+_FLAT: Final = {
+    "form": ({str, int, float, bool}, "a string, a number, true or false, since it is sent as a form"),
+    "multipart": ({str, int, float}, "a string or a number, since it is sent as multipart/form-data"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,7 @@ def load_registration(value: Any, rules: EndpointRules) -> tuple[Registration | 
         faults.append(("/method", "is required (only with payload_encoding it defaults to POST)"))
     endpoint = _endpoint(fields, rules, faults)
     credentials = _credentials(fields, rules, faults)
+    faults += _data_faults(fields)
     if endpoint is None or faults:
         return None, faults
     return _webhook(fields, endpoint, credentials), []
@@ -102,6 +110,33 @@ def _token_url(url: str, rules: EndpointRules) -> Endpoint:
     return endpoint
 
 
+def _data_faults(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the faults of fields that do not go together with the way in which data is sent."""
+    encoding = _encoding(fields)
+    if "payload" in fields and "payload_encoding" in fields:
+        yield "/payload", "cannot be combined with `payload_encoding`"
+    if encoding == "multipart":
+        yield from (
+            (f"/headers/{name}", "cannot be set with `payload`: it has a boundary, made anew for each request")
+            for name in fields.get("headers", ())
+            if name.lower() == "content-type"
+        )
+    if "fixed_data" not in fields:
+        return
+    if fields.get("method") in BODILESS_METHODS:
+        yield "/fixedData", f"is never sent: a {fields['method']} request carries no data"
+    if encoding == "base64":
+        yield "/fixedData", "cannot be combined with `payload_encoding`: bytes have no members"
+    flat = _FLAT.get(encoding)
+    if flat is not None:
+        kinds, what = flat
+        yield from (
+            (f"/fixedData/{escape_step(name)}", f"must be {what}")
+            for name, value in fields["fixed_data"].items()
+            if type(value) not in kinds
+        )
+
+
 def _chain(fields: dict[str, Any]) -> Registration:
     shape = Shape(
         webhook_id=fields["id"],
@@ -128,8 +163,9 @@ def _webhook(fields: dict[str, Any], endpoint: Endpoint, credentials: Credential
         method=fields.get("method", "POST"),
         fillable_headers=tuple(name for name, value in headers.items() if not value),
         query_params=tuple(fields["query_params"]),
+        fixed_members=names_in(fields.get("fixed_data", {})),
         path_params={name: fields["path_params"].get(name, DEFAULT_PATTERN) for name in endpoint.placeholders},
-        encoding=_encoding(fields, prefilled),
+        encoding=_encoding(fields),
         data_schema=fields.get("data_schema"),
         hidden=fields["hidden"],
         idempotent=fields["idempotent"],
@@ -143,14 +179,16 @@ def _webhook(fields: dict[str, Any], endpoint: Endpoint, credentials: Credential
         rate=fields.get("rate"),
         response_schema=fields.get("response_schema"),
     )
-    target = Target(endpoint, prefilled, fields.get("signing", ()), credentials)
+    target = Target(endpoint, prefilled, fields.get("signing", ()), credentials, fields.get("fixed_data", {}))
     return Registration(shape, target, tuple(_warnings(shape, target)))
 
 
-def _encoding(fields: dict[str, Any], prefilled: Mapping[str, str]) -> Encoding:
+def _encoding(fields: Mapping[str, Any]) -> Encoding:
     if "payload_encoding" in fields:
         return "base64"
-    types = [value for name, value in prefilled.items() if name.lower() == "content-type"]
+    if "payload" in fields:
+        return "multipart"
+    types = [value for name, value in fields.get("headers", {}).items() if value and name.lower() == "content-type"]
     is_form = bool(types) and types[0].partition(";")[0].strip().lower() == FORM_TYPE
     return "form" if is_form else "json"
 
@@ -164,8 +202,12 @@ def _warnings(shape: Shape, target: Target) -> Iterator[str]:
         secrets["The password"] = authorization.password
     elif authorization is not None:
         secrets["The client secret"] = authorization.client_secret
+    fixed = scalars_in(target.fixed_data)
+    secrets |= {f"The value of fixedData{pointer}": value for pointer, value in fixed if isinstance(value, str)}
     for what, value in secrets.items():
         if len(value) < MIN_MASKED_LENGTH:
             yield f"{what} is shorter than {MIN_MASKED_LENGTH} characters: it cannot be masked in answers."
-    if shape.method in BODILESS_METHODS and (shape.data_schema is not None or shape.encoding == "base64"):
-        yield f"A {shape.method} request carries no data: dataSchema and payload_encoding have no effect."
+    if shape.method in BODILESS_METHODS and (
+        shape.data_schema is not None or shape.encoding in {"base64", "multipart"}
+    ):
+        yield f"A {shape.method} request carries no data: dataSchema, payload and payload_encoding have no effect."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from relay.registration.fixed_data import setting_faults
 from relay.registration.methods import BODILESS_METHODS
 
 if TYPE_CHECKING:
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
     from relay.registration.shape import Shape
 
+#: The members of a callback's data.
+MEMBERS: Final = ("referenceId", "status", "error")
 _POINTER: Final = "/callback"
 
 
@@ -34,5 +37,7 @@ def callback_faults(shape: Shape, lookup: Callable[[str], Shape | None]) -> Iter
         yield _POINTER, f"names `{shape.callback}`, whose path its caller has to fill: a callback gives only data"
     if not callback.chain and callback.method in BODILESS_METHODS:
         yield _POINTER, f"names `{shape.callback}`, whose {callback.method} request carries no data"
-    elif callback.encoding == "base64":
-        yield _POINTER, f"names `{shape.callback}`, which sends bytes: a callback gets an object"
+    elif callback.encoding in {"base64", "multipart"}:
+        yield _POINTER, f"names `{shape.callback}`, which sends bytes or files: a callback gets an object"
+    elif any(setting_faults(callback.fixed_members, dict.fromkeys(MEMBERS))):
+        yield _POINTER, f"names `{shape.callback}`, whose `fixedData` sets what a callback gives: {', '.join(MEMBERS)}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.registration.chain_target import ChainTarget
+from relay.registration.fixed_data import scalars_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,13 +47,14 @@ def _members(shape: Shape, target: Target | ChainTarget) -> dict[str, Any]:
     members: dict[str, Any] = {
         name: value for name, value in json.loads(shape.to_json()).items() if value not in (None, [], {}, False)
     }
-    members.pop("webhookId", None)
+    members.pop("fixedMembers", None)
     if isinstance(target, ChainTarget):
         members.update(json.loads(target.to_json()))
         return members
     members["url"] = _Hidden(target.endpoint.url) if "?" in target.endpoint.url else target.endpoint.url
     members |= {f"headers.{name}": _Hidden(value) for name, value in target.headers.items()}
     members |= {f"signing.{index}": _Hidden(secret) for index, secret in enumerate(target.signing)}
+    members |= {f"fixedData{at}": _Hidden(json.dumps(value)) for at, value in scalars_in(target.fixed_data)}
     return members | _credentials(target.credentials.to_value())
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from marshmallow import Schema, ValidationError, fields, validate
 
 from relay.registration.data_schema import compile_schema
+from relay.registration.fixed_data import MAX_FIXED_BYTES
 from relay.registration.header_rules import registration_faults
 from relay.registration.path_params import (
     DEFAULT_PATTERN,
@@ -22,6 +23,7 @@ from relay.text.expressions import Expression, read_expression
 from relay.text.json_pointers import escape_step
 from relay.text.quantities import Rate, read_rate, read_seconds
 from relay.text.similar import hint
+from relay.text.strict_json import dump_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -184,6 +186,17 @@ class DataSchema(fields.Field[Any]):
             compile_schema(value)
         except ValueError as error:
             raise ValidationError(str(error)) from None
+        return value
+
+
+class FixedData(fields.Field[dict[str, Any]]):
+    """An object of the members that the registration adds to a caller's data."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        if not isinstance(value, dict) or not value:
+            raise ValidationError("must be an object of at least one member, with values")
+        if len(dump_json(value)) > MAX_FIXED_BYTES:
+            raise ValidationError(f"is larger than {MAX_FIXED_BYTES} bytes")
         return value
 
 

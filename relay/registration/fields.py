@@ -17,6 +17,7 @@ from relay.registration.field_kinds import (
     Decimal,
     Duration,
     Fields,
+    FixedData,
     Flag,
     HeadersField,
     Mappings,
@@ -74,6 +75,8 @@ class WebhookFields(Fields):
         MAX_PATH_PARAMS, path_pattern_of, "objects such as {pattern: ...}", data_key="pathParams", load_default=dict
     )
     payload_encoding = Text(validate=validate.OneOf(["base64"], error='must be "base64"'))
+    payload = Text(validate=validate.OneOf(["multipart"], error='must be "multipart"'))
+    fixed_data = FixedData(data_key="fixedData")
     data_schema = DataSchema(data_key="dataSchema")
     response_schema = DataSchema(data_key="responseSchema")
     hidden = Flag(load_default=False)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 #: The members that may contain references, because their values may be secrets.
-MEMBERS: Final = ("headers", "auth", "signing")
+MEMBERS: Final = ("headers", "auth", "signing", "fixedData")
 _REFERENCE: Final = re.compile(r"\$\$\{|\$\{([^{}]*)\}?")
 _NAMED: Final = re.compile(r"(env|file):(.+)\Z", re.DOTALL)
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT_S: Final = 20
 
-#: How data is sent: as JSON, form-encoded, or as the bytes that a base64 text encodes.
-Encoding: TypeAlias = Literal["json", "form", "base64"]
+#: How data is sent: as JSON, as a form of either kind, or as the bytes that a base64 text encodes.
+Encoding: TypeAlias = Literal["json", "form", "multipart", "base64"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class Shape:
     callback: str | None = None  # id of the webhook that is called back at each end
     chain: bool = False
     uses: tuple[str, ...] = ()  # of a chain: the ids of the webhooks that its steps name, each once, in order
+    fixed_members: Mapping[str, Any] = field(default_factory=dict, hash=False)  # names only: see `fixed_data`
     path_params: Mapping[str, str] = field(default_factory=dict, hash=False)  # names, in order, and patterns
     _validator: Any = field(default=None, init=False, repr=False, compare=False)
     _response_validator: Any = field(default=None, init=False, repr=False, compare=False)
@@ -100,6 +101,7 @@ class Shape:
                 "rate": self.rate and str(self.rate),
                 "responseSchema": self.response_schema,
                 **({"pathParams": self.path_params} if self.path_params else {}),
+                **({"fixedMembers": self.fixed_members} if self.fixed_members else {}),
                 **({} if self.max_age_ms is None else {"maxAgeMs": self.max_age_ms}),
                 **({} if self.callback is None else {"callback": self.callback}),
                 "chain": self.chain,
@@ -116,6 +118,7 @@ class Shape:
             method=value["method"],
             fillable_headers=tuple(value["fillableHeaders"]),
             query_params=tuple(value["queryParams"]),
+            fixed_members=value.get("fixedMembers", {}),
             path_params=value.get("pathParams", {}),
             encoding=value["encoding"],
             data_schema=value["dataSchema"],

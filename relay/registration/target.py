@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from relay.registration.credentials import Credentials
 from relay.registration.endpoint import Endpoint
@@ -22,6 +22,7 @@ class Target:
     headers: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
     signing: tuple[str, ...] = field(default=(), repr=False)  # Standard Webhooks secrets, ``whsec_...``
     credentials: Credentials = field(default=Credentials(), repr=False)
+    fixed_data: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
     def to_json(self) -> bytes:
         """Return compact JSON, the same bytes for the same target."""
@@ -31,6 +32,7 @@ class Target:
                 "headers": dict(self.headers),
                 "signing": self.signing,
                 "credentials": self.credentials.to_value(),
+                **({"fixedData": self.fixed_data} if self.fixed_data else {}),
             }
         )
 
@@ -43,4 +45,5 @@ class Target:
             headers=value["headers"],
             signing=tuple(value["signing"]),
             credentials=Credentials.from_value(value["credentials"]),
+            fixed_data=value.get("fixedData", {}),
         )

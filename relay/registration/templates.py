@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: Members whose texts are sent, or decide what is sent.
-_MEMBERS: Final = ("url", "headers", "queryParams", "auth", "signing", "steps", "result")
+_MEMBERS: Final = ("url", "headers", "queryParams", "fixedData", "auth", "signing", "steps", "result")
 
 
 def template_faults(webhook: Any) -> Iterator[tuple[str, str]]:

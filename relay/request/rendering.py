@@ -16,8 +16,10 @@ from requests.structures import CaseInsensitiveDict
 
 from relay.errors import Fault, RequestRejected
 from relay.registration.credentials import Basic
+from relay.registration.fixed_data import merged
 from relay.registration.methods import BODILESS_METHODS
 from relay.registration.signing import signature_headers
+from relay.request.multipart import multipart
 from relay.text.media_types import BYTES_TYPE, FORM_TYPE, JSON_TYPE, TEXT_TYPE
 from relay.text.strict_json import dump_json
 
@@ -87,13 +89,14 @@ class Template:
     """The parts of a request that do not depend on the trigger. Make it once per revision, fill it once per attempt."""
 
     __slots__ = (
-        *("_certificate", "_encoding", "_glue", "_headers", "_method", "_names", "_signing", "_spelling"),
+        *("_certificate", "_encoding", "_fixed", "_glue", "_headers", "_method", "_names", "_signing", "_spelling"),
         "_url_pieces",
     )
 
     def __init__(self, shape: Shape, target: Target) -> None:
         self._method = shape.method
         self._encoding = shape.encoding
+        self._fixed = target.fixed_data
         self._url_pieces = target.endpoint.url_pieces
         self._glue = "&" if target.endpoint.query else "?"
         self._names = {name: quote(name, safe="") for name in shape.query_params}
@@ -156,6 +159,8 @@ class Template:
 
     def _body(self, data: Any) -> tuple[bytes | None, str]:
         """Return the body and its Content-Type, which applies unless one is registered or filled."""
+        if self._fixed:
+            data = self._with_fixed(data)
         if data is None or (self._method in BODILESS_METHODS and data in ({}, "")):
             return None, ""
         if isinstance(data, str):
@@ -164,9 +169,16 @@ class Template:
             raise _unfit("/data", "Must be a string, an object, an array or null.")
         if self._encoding == "base64":
             raise _unfit("/data", "Must be base64 text.")
+        if self._encoding == "multipart" and isinstance(data, dict):
+            return multipart(data)
         if self._encoding == "form" and isinstance(data, dict):
             return urlencode(list(_form_pairs(data))).encode("ascii"), FORM_TYPE
         return dump_json(data), JSON_TYPE
+
+    def _with_fixed(self, data: Any) -> dict[str, Any]:
+        if data is not None and not isinstance(data, dict):
+            raise _unfit("/data", "Must be an object, to which the registration adds members.")
+        return merged(data or {}, self._fixed)
 
 
 def render(

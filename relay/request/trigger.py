@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import unicodedata
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from relay.errors import Fault, RequestRejected
+from relay.registration.fixed_data import setting_faults
 from relay.registration.header_rules import caller_faults
 from relay.registration.methods import BODILESS_METHODS
+from relay.request.parts import part_faults
 from relay.text import gradual_json
+from relay.text.base64_text import is_base64
 from relay.text.json_pointers import escape_step
 from relay.text.scalars import scalar_text
 from relay.text.strict_json import dump_json
@@ -159,22 +160,20 @@ def _data(shape: Shape, data: Any, faults: list[tuple[str, str]]) -> Any:
     if data is not None and not isinstance(data, str | dict | list):
         faults.append(("/data", "must be a string, an object, an array or null"))
         return data
-    found = list(_ENCODING_FAULTS[shape.encoding](data)) if data is not None and shape.encoding != "json" else []
+    found: list[tuple[str, str]] = []
+    if data is not None and shape.encoding != "json":
+        found = list(islice(_ENCODING_FAULTS[shape.encoding](data), MAX_TRIGGER_FAULTS))
+    if data is not None and shape.fixed_members:
+        found += islice(setting_faults(shape.fixed_members, data), MAX_TRIGGER_FAULTS)
     for pointer, message in found or shape.schema_faults(data):
         faults.append((f"/data{pointer}", message))
     return data
 
 
 def _base64_faults(data: Any) -> Iterator[tuple[str, str]]:
-    """Yield a fault unless the data is strict base64 (RFC 4648, section 4): the one text that its bytes encode to."""
     if not isinstance(data, str):
         yield "", "must be base64 text"
-        return
-    try:
-        canonical = base64.b64encode(base64.b64decode(data, validate=True)).decode()
-    except (binascii.Error, ValueError):
-        canonical = None
-    if canonical != data:
+    elif not is_base64(data):
         yield "", "is not valid base64 (RFC 4648, section 4, with padding)"
 
 
@@ -188,4 +187,4 @@ def _form_faults(data: Any) -> Iterator[tuple[str, str]]:
             yield f"/{escape_step(name)}", "must be a string, a number, true or false, since it is sent as a form"
 
 
-_ENCODING_FAULTS: Final = {"form": _form_faults, "base64": _base64_faults}
+_ENCODING_FAULTS: Final = {"form": _form_faults, "multipart": part_faults, "base64": _base64_faults}

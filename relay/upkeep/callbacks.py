@@ -16,6 +16,7 @@ from relay.accept.intake import TriggerRequest
 from relay.domain.invocation import OwnCaller
 from relay.domain.reference_id import reference_id_about
 from relay.errors import NotFound, Refused, VaultError
+from relay.registration.callback import MEMBERS
 from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
@@ -77,6 +78,6 @@ class CallbackSender:
 
 
 def _call(end: End) -> TriggerRequest:
-    data = {"referenceId": end.reference_id, "status": end.status, "error": end.error}
+    data = dict(zip(MEMBERS, (end.reference_id, end.status, end.error), strict=True))
     reference_id = reference_id_about(f"callback {end.reference_id}", end.finished_at_ms, end.plugin)
     return TriggerRequest(end.plugin, end.callback, {"data": data}, reference_id, OwnCaller.CALLBACK)

@@ -151,7 +151,7 @@ def test_all_faults_of_a_registration_s_path_are_named_at_once():
 @pytest.mark.parametrize(
     "pattern", ["", "a" * (MAX_PATTERN_LENGTH + 1), "(", "a)|(?:b", r"(a)\1", "(?!a)", 5, None, ["a"]]
 )
-def test_a_pattern_that_is_none_is_refused(pattern):
+def test_what_is_no_regular_expression_is_refused(pattern):
     ((pointer, _),) = faults(path_params={"patientId": {"pattern": pattern}})
     assert pointer == "/pathParams/patientId/pattern"
 
