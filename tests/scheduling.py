@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: Maps a session fixture, or "commands", to the files that share it, in order.
 SHARING = {
-    "harness": ("answers", "contract", "hiding", "plugins", "sent_once"),
+    "harness": ("answers", "contract", "hiding", "plugins", "real_endpoints", "sent_once"),
     "running_relay": (
         *("browser_client", "console", "docs_page", "events", "flower_pages", "javascript_client", "python_client"),
     ),

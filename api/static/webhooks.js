@@ -19,17 +19,21 @@
  *
  * @typedef {{referenceId: string, state: string}} Accepted
  * @typedef {{pointer: string, message: string}} Fault   A JSON pointer (RFC 6901) and what is wrong there.
- * @typedef {string | object | Blob | ArrayBuffer | ArrayBufferView | null} Data
- *   Binary data is sent as base64 text, and only to a webhook that is registered with `payload_encoding: "base64"`. What
+ * @typedef {string | object | Blob | ArrayBuffer | ArrayBufferView | FormData | null} Data
+ *   Binary data is sent as base64 text, and only to a webhook that is registered with `payload_encoding: "base64"`; a
+ *   `FormData`, and an object whose members are `Blob`s, only to one that is registered with `payload: "multipart"`. What
  *   JSON would drop or change is refused; objects with `toJSON` and members that are undefined are as in `JSON.stringify`.
  * @typedef {Record<string, string> | globalThis.Headers | URLSearchParams | null} Headers
  * @typedef {Record<string, string | number | boolean> | URLSearchParams | globalThis.Headers | null} QueryParams
+ *
+ * @typedef {Record<string, string | number | boolean> | null} PathParams
  *
  * @typedef {object} Item   One of many triggers.
  * @property {string} webhookId
  * @property {Data} [data]
  * @property {Headers} [headers]
  * @property {QueryParams} [queryParams]
+ * @property {PathParams} [pathParams]
  * @property {string} [idempotencyKey]
  * @property {number} [delay]   Seconds before which the call is not sent.
  *
@@ -38,6 +42,7 @@
  *   `TimeoutError` for `AbortSignal.timeout`), which has `idempotencyKey`, `referenceId` if known, and the reason as `cause`.
  * @property {number} [timeout]       Milliseconds to wait in all; overrides the one of `createApi`.
  * @property {string} [idempotencyKey]   For `trigger` and `triggerAsync`; made by the client unless given.
+ * @property {PathParams} [pathParams]   The segments that the webhook's path leaves to callers; for both.
  * @property {number} [delay]   Seconds before which the call is not sent, up to 2,592,000; for `triggerAsync`.
  *
  * @typedef {object} Webhooks
@@ -88,11 +93,15 @@ const AS_ENTRIES = "give `Object.fromEntries(...)` of it, if no name repeats";
 const AS_LIST = "give `[...value]`";
 const AS_BASE64 =
   'give base64 text, or, as the whole of `data`, the bytes to a webhook that is registered with `payload_encoding: "base64"`';
+const AS_FILE =
+  'give it, as the whole of `data`, to a webhook that is registered with `payload_encoding: "base64"`, or, as a member of ' +
+  '`data` itself, to one with `payload: "multipart"`';
+const AS_FORM = 'give it, as the whole of `data`, to a webhook that is registered with `payload: "multipart"`';
 const AS_JSON = "give what `await value.json()` or `await value.text()` returns";
 /** What to give instead of a value of a kind. */
 const REMEDIES = {
   __proto__: null,
-  ...{ Map: AS_ENTRIES, FormData: AS_ENTRIES, URLSearchParams: AS_ENTRIES, Headers: AS_ENTRIES },
+  ...{ Map: AS_ENTRIES, FormData: AS_FORM, URLSearchParams: AS_ENTRIES, Headers: AS_ENTRIES },
   ...{ Set: AS_LIST, NodeList: AS_LIST, FileList: AS_LIST, Arguments: AS_LIST, Generator: AS_LIST },
   ...{ "Map Iterator": AS_LIST, "Set Iterator": AS_LIST, "Array Iterator": AS_LIST, "Iterator Helper": AS_LIST },
   ...{ Response: AS_JSON, Request: AS_JSON },
@@ -109,6 +118,11 @@ const REMEDIES = {
   ...{ Number: "give `value.valueOf()`", String: "give `value.valueOf()`", Boolean: "give `value.valueOf()`" },
 };
 const AS_PLAIN = "give a plain object, such as `{ ...value }`, or give it a `toJSON` method";
+/** Why a webhook does not take what is sent as base64 text, by how it would have to be registered. */
+const NOT_TAKEN = {
+  base64: 'takes no binary data: the webhook is not registered with payload_encoding "base64"',
+  multipart: 'takes neither files nor FormData: the webhook is not registered with payload "multipart"',
+};
 const VISIBLE = /^[!-~]+$/;
 const FINAL = new Set(["delivered", "unreachable", "interrupted", "rejected", "cancelled"]);
 const CODE_BY_STATUS = {
@@ -178,31 +192,41 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
   if (typeof key !== "string" || !VISIBLE.test(key)) throw new TypeError("key must be visible ASCII characters");
   const call = connect(baseUrl.replace(/\/+$/, ""), key, fetch, json);
   const deadlineOf = (options) => performance.now() + (options.timeout ?? timeout);
-  const encoded = new Set(); // ids of webhooks that are known to take base64
+  const taken = new Set(); // ids of webhooks, with what they are known to take
 
   /** Returns the relay's description of one webhook. */
   async function describe(webhookId, deadline, signal) {
     const segment = webhookSegment(webhookId);
     const { document } = await call("GET", `/v1/webhooks/${segment}`, {}, deadline, signal);
-    return members(document, ["id", "description", "dataSchema", "headers", "queryParams", "payloadEncoding"]);
+    members(document, ["id", "description", "dataSchema", "headers", "queryParams", "payloadEncoding"]);
+    return document;
   }
 
-  /** Returns binary data as base64 text, if the webhook takes it; any other data unchanged. `at` is where the item is. */
+  /** Returns binary data, and files in data, as base64 text, if the webhook takes it; any other data unchanged. */
   async function plain(webhookId, data, deadline, signal, at = "") {
-    if (!isBinary(data)) return data;
-    if (!encoded.has(webhookId)) {
-      if ((await describe(webhookId, deadline, signal)).payloadEncoding !== "base64") {
-        const message = 'takes no binary data: the webhook is not registered with payload_encoding "base64"';
-        throw new WebhookError("request_rejected", MISFIT, { errors: [{ pointer: `${at}/data`, message }] });
+    const place = `${at}/data`;
+    const check = async (kind, pointer) => {
+      const key = `${kind} ${webhookId}`;
+      if (taken.has(key)) return;
+      const { payloadEncoding, payload } = await describe(webhookId, deadline, signal);
+      if (payloadEncoding !== kind && payload !== kind) {
+        throw new WebhookError("request_rejected", MISFIT, { errors: [{ pointer, message: NOT_TAKEN[kind] }] });
       }
-      encoded.add(webhookId);
+      taken.add(key);
+    };
+    if (isBinary(data)) {
+      await check("base64", place);
+      return base64(await bytesOf(data, place));
     }
-    return base64(await bytesOf(data, at));
+    if (!(data instanceof Form)) return data;
+    await check("multipart", data.file === undefined ? place : pointerTo(place, data.file));
+    return data.written(place);
   }
 
   async function post(webhookId, data, headers, queryParams, prefer, deadline, options) {
     const copies = new Copies(json); // made before anything is awaited: the caller may change its objects meanwhile
-    const trigger = copies.trigger({ data, headers, queryParams, delay: options.delay }, "");
+    const { pathParams, delay } = options;
+    const trigger = copies.trigger({ data, headers, queryParams, pathParams, delay }, "");
     const idempotencyKey = options.idempotencyKey ?? (await newKey());
     if (!VISIBLE.test(idempotencyKey)) {
       throw new WebhookError("bad_parameter", "An idempotency key must be visible ASCII characters.");
@@ -502,6 +526,7 @@ class Copies {
   constructor(json) {
     this.writesMore = json !== JSON;
     this.above = new Set(); // the objects around a value
+    this.dataAt = null; // pointer to the data that is copied, whose members may be files
     this.faults = [];
   }
 
@@ -528,21 +553,27 @@ class Copies {
     return this.fault(at, "must be a plain object with a webhookId");
   }
 
-  trigger({ data, headers, queryParams, ...more }, at) {
+  trigger({ data, headers, queryParams, pathParams, ...more }, at) {
     const copy = this.value(more, at) ?? {};
     if (data !== undefined) copy.data = this.data(data, `${at}/data`);
     if (headers !== undefined) copy.headers = this.pairs(headers, `${at}/headers`);
     if (queryParams !== undefined) copy.queryParams = this.pairs(queryParams, `${at}/queryParams`);
+    if (pathParams !== undefined) copy.pathParams = this.value(pathParams, `${at}/pathParams`);
     return copy;
   }
 
-  /** Returns binary data as it is: whether the webhook takes it is not known yet. */
+  /** Returns binary data and files as they are: whether the webhook takes them is not known yet. */
   data(data, at) {
     try {
-      if (!isBinary(data)) return this.copy(data, at);
-      return isBlob(data) ? data : bytesIn(data).slice(); // a Blob cannot change
+      if (isBinary(data)) return isBlob(data) ? data : bytesIn(data).slice(); // a Blob cannot change
+      if (kindOf(data) === "FormData") return new Form(this.once(data, at));
+      this.dataAt = at;
+      const copy = this.copy(data, at);
+      return isPlain(copy) && Object.values(copy).some(isBlob) ? new Form(copy) : copy;
     } catch (cause) {
       return this.unreadable(at, cause); // such as a buffer that was transferred
+    } finally {
+      this.dataAt = null;
     }
   }
 
@@ -550,16 +581,21 @@ class Copies {
   pairs(pairs, at) {
     const kind = kindOf(pairs);
     if (kind !== "Headers" && kind !== "URLSearchParams") return this.value(pairs, at);
-    const given = new Map();
     try {
-      for (const [name, value] of pairs) {
-        if (given.has(name)) this.fault(pointerTo(at, name), "is given more than once: a webhook takes each name once");
-        given.set(name, value);
-      }
+      return this.value(this.once(pairs, at), at);
     } catch (cause) {
       return this.unreadable(at, cause);
     }
-    return this.value(Object.fromEntries(given), at);
+  }
+
+  /** Returns an object of pairs, whose names may not repeat. */
+  once(pairs, at) {
+    const given = new Map();
+    for (const [name, value] of pairs) {
+      if (given.has(name)) this.fault(pointerTo(at, name), "is given more than once: a webhook takes each name once");
+      given.set(name, value);
+    }
+    return Object.fromEntries(given);
   }
 
   value(value, at) {
@@ -576,7 +612,7 @@ class Copies {
     if (typeof value === "number") {
       return Number.isFinite(value) ? value : this.fault(at, `is ${value}, which JSON cannot hold: give null or text`);
     }
-    if (isBinary(value)) return this.fault(at, `is binary data (${kindOf(value)}): ${AS_BASE64}`);
+    if (isBinary(value)) return this.fault(at, `is binary data (${kindOf(value)}): ${isBlob(value) ? AS_FILE : AS_BASE64}`);
     if (JSON.isRawJSON?.(value) || (this.writesMore && isForeign(value))) return value;
     if (typeof value === "symbol" || typeof value?.toJSON !== "function") return this.composite(value, at);
     const written = value.toJSON(nameIn(at));
@@ -622,7 +658,8 @@ class Copies {
       }
       const place = pointerTo(at, key);
       const value = this.read(object, key, place);
-      if (value !== undefined) entries.push([this.text(key, place), this.value(value, place)]);
+      const isFile = at === this.dataAt && isBlob(value);
+      if (value !== undefined) entries.push([this.text(key, place), isFile ? value : this.value(value, place)]);
     }
     return Object.fromEntries(entries);
   }
@@ -649,6 +686,26 @@ class Copies {
   fault(pointer, message) {
     if (this.faults.length < MAX_FAULTS) this.faults.push({ pointer: pointer.slice(0, POINTER_LENGTH), message });
   }
+}
+
+/** Data for a webhook that is registered with `payload: "multipart"`: an object, some of whose members are files. */
+class Form {
+  constructor(members) {
+    this.entries = Object.entries(members);
+    /** The name of the first file, if there is one. */
+    this.file = this.entries.find(([, value]) => isBlob(value))?.[0];
+  }
+
+  /** Returns the object as JSON carries it. */
+  async written(at) {
+    const write = async ([name, value]) => [name, isBlob(value) ? await fileOf(value, pointerTo(at, name)) : value];
+    return Object.fromEntries(await Promise.all(this.entries.map(write)));
+  }
+}
+
+async function fileOf(blob, at) {
+  const content = base64(await bytesOf(blob, at));
+  return { filename: blob.name || "blob", contentType: blob.type || "application/octet-stream", content };
 }
 
 /** Returns the type of a value for people: `Map`, `bigint`, the name of its class. */
@@ -720,7 +777,7 @@ async function bytesOf(data, at) {
   try {
     return isBlob(data) ? new Uint8Array(await data.arrayBuffer()) : data;
   } catch (cause) {
-    const errors = [{ pointer: `${at}/data`, message: "cannot be read: its file is gone or has changed" }];
+    const errors = [{ pointer: at, message: "cannot be read: its file is gone or has changed" }];
     throw new WebhookError("request_rejected", UNWRITABLE, { cause, errors });
   }
 }

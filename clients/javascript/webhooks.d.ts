@@ -40,13 +40,17 @@ export interface Problem {
 }
 
 /**
- * Binary data is sent as base64 text, and only to a webhook that is registered with `payload_encoding: "base64"`. What
+ * Binary data is sent as base64 text, and only to a webhook that is registered with `payload_encoding: "base64"`; a
+ * `FormData`, and an object whose members are `Blob`s, only to one that is registered with `payload: "multipart"`. What
  * JSON would drop or change is refused with `request_rejected`, before anything is sent; `toJSON` is used, and members
  * that are undefined are left out, as by `JSON.stringify`.
  */
-export type Data = string | object | Blob | ArrayBuffer | ArrayBufferView | null;
+export type Data = string | object | Blob | ArrayBuffer | ArrayBufferView | FormData | null;
 export type Headers = Record<string, string> | globalThis.Headers | URLSearchParams | null;
 export type QueryParams = Record<string, string | number | boolean> | URLSearchParams | globalThis.Headers | null;
+
+/** The segments that a webhook's path leaves to callers: all of them. */
+export type PathParams = Record<string, string | number | boolean> | null;
 
 /** One of many triggers. */
 export interface Item {
@@ -54,6 +58,7 @@ export interface Item {
   data?: Data;
   headers?: Headers;
   queryParams?: QueryParams;
+  pathParams?: PathParams;
   idempotencyKey?: string;
   /** Seconds before which the call is not sent, up to 2,592,000. */
   delay?: number;
@@ -67,6 +72,7 @@ export interface CallOptions {
 }
 
 export interface TriggerOptions extends CallOptions {
+  pathParams?: PathParams;
   /** Made by the client unless given. */
   idempotencyKey?: string;
   /** Seconds before which the call is not sent, up to 2,592,000. */
@@ -82,6 +88,10 @@ export interface Description {
   headers: string[];
   queryParams: string[];
   payloadEncoding: "base64" | null;
+  /** `data` is sent as multipart/form-data. */
+  payload?: "multipart";
+  /** The segments of its path that a caller has to fill. */
+  pathParams?: Record<string, { pattern: string }>;
 }
 
 export interface Attempt {

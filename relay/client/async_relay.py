@@ -85,12 +85,14 @@ class AsyncWebhooks:
         headers: Mapping[str, str] | None = None,
         query_params: Mapping[str, Any] | None = None,
         *,
+        path_params: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
         idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """Trigger a webhook, wait, and return its result: ``{"referenceId", "status", "data", "error"}``."""
-        act, about = self._webhooks.trigger, (webhook_id, *snapshot(data, headers, query_params))
-        return await self._done(partial(act, *about, timeout_s=timeout_s, idempotency_key=idempotency_key))
+        *parts, path = snapshot(data, headers, query_params, path_params)
+        act = partial(self._webhooks.trigger, webhook_id, *parts, path_params=path)
+        return await self._done(partial(act, timeout_s=timeout_s, idempotency_key=idempotency_key))
 
     async def trigger_async(
         self,
@@ -99,14 +101,15 @@ class AsyncWebhooks:
         headers: Mapping[str, str] | None = None,
         query_params: Mapping[str, Any] | None = None,
         *,
+        path_params: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
         idempotency_key: str | None = None,
         delay_s: float | None = None,
     ) -> dict[str, Any]:
         """Trigger a webhook without waiting for its end; return ``{"referenceId", "state"}``."""
-        act, about = self._webhooks.trigger_async, (webhook_id, *snapshot(data, headers, query_params))
-        call = partial(act, *about, timeout_s=timeout_s, idempotency_key=idempotency_key, delay_s=delay_s)
-        return await self._done(call)
+        *parts, path = snapshot(data, headers, query_params, path_params)
+        act = partial(self._webhooks.trigger_async, webhook_id, *parts, path_params=path)
+        return await self._done(partial(act, timeout_s=timeout_s, idempotency_key=idempotency_key, delay_s=delay_s))
 
     async def trigger_many(
         self, items: Iterable[Mapping[str, Any]], *, timeout_s: float | None = None

@@ -20,7 +20,12 @@ GROUP_ITEMS: Final = 1_000
 #: Half of the relay's default RELAY_MAX_BODY_BYTES; a relay with a lower one answers 413, and the group is halved.
 GROUP_BYTES: Final = 4 * 1024 * 1024
 
-_MEMBERS: Final = {"webhook_id": "webhookId", "query_params": "queryParams", "idempotency_key": "idempotencyKey"}
+_MEMBERS: Final = {
+    "webhook_id": "webhookId",
+    "query_params": "queryParams",
+    "path_params": "pathParams",
+    "idempotency_key": "idempotencyKey",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +46,11 @@ class Group:
 
 
 def copy_items(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Copy items as JSON carries them; bytes that are the whole of data stay bytes.
+    """Copy items as JSON carries them; bytes that are the whole of data stay bytes, files among its members `FileCopy`.
 
-    Each item has the members ``webhookId``, ``data``, ``headers``, ``queryParams`` and ``idempotencyKey`` (or the same
-    in snake_case). One without an idempotency key is given one, so that a group can be sent again safely.
+    Each item has the members ``webhookId``, ``data``, ``headers``, ``queryParams``, ``pathParams`` and
+    ``idempotencyKey`` (or the same in snake_case). One without an idempotency key is given one, so that a group can be
+    sent again safely.
 
     Raises:
         RequestRejected: JSON would drop or change a value in an item, or an item has a member twice.

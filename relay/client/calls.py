@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from relay.client.bulk import Group, copy_items, groups, write
 from relay.client.copies import Copies
+from relay.client.files import FileCopy
 from relay.client.problem import first_of
 from relay.domain.invocation import FINAL, Outcome, State
 from relay.errors import (
@@ -27,6 +28,7 @@ from relay.errors import (
     TooLarge,
     WebhookNotRegistered,
 )
+from relay.text.json_pointers import escape_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -42,7 +44,10 @@ _WEBHOOK_MEMBERS: Final = ("description", "dataSchema", "headers", "queryParams"
 RESULT_MEMBERS: Final = ("referenceId", "status", "data", "error")
 
 VISIBLE: Final = re.compile(r"[!-~]+\Z")
-_NO_BYTES: Final = 'takes no bytes: the webhook is not registered with payload_encoding "base64"'
+_NOT_TAKEN: Final = {
+    "base64": 'takes no bytes: the webhook is not registered with payload_encoding "base64"',
+    "multipart": 'takes no file: the webhook is not registered with payload "multipart"',
+}
 _UNREADABLE: Final = "The relay's answer cannot be read."
 
 
@@ -68,7 +73,7 @@ class Webhooks:
     def __init__(self, wire: HttpWire, timeout_s: float) -> None:
         self._wire = wire
         self._timeout_s = timeout_s
-        self._encoded: set[str] = set()  # ids of webhooks that are known to take base64
+        self._taken: set[tuple[str, str]] = set()  # ids of webhooks, with what they are known to take
 
     def trigger(
         self,
@@ -77,17 +82,19 @@ class Webhooks:
         headers: Mapping[str, str] | None = None,
         query_params: Mapping[str, Any] | None = None,
         *,
+        path_params: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
         idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """Trigger a webhook, wait, and return its result: ``{"referenceId", "status", "data", "error"}``.
 
         ``data`` given as bytes is sent as base64 text, and only to a webhook that is registered with
-        ``payload_encoding``. What JSON would drop or change is refused.
+        ``payload_encoding``. Members of ``data`` may be files that were opened with mode "rb", if it is registered with
+        ``payload: "multipart"``. What else JSON would drop or change is refused.
 
         Raises:
             WebhookNotRegistered: no such webhook is registered for this plugin.
-            RequestRejected: data, headers or query params do not fit the registration, or JSON would drop or change
+            RequestRejected: data, headers or parameters do not fit the registration, or JSON would drop or change
                 them; ``faults`` say where, and the message names the first.
             WaitEnded: (a TimeoutError) not final in ``timeout_s``; it has the reference id, and the call goes on.
             RelayError: any other fault of the relay, of the key, or on the way to the relay. Every error has the
@@ -96,7 +103,7 @@ class Webhooks:
         deadline_s, key = self._deadline(timeout_s), _idempotency_key(idempotency_key)
         with _naming(key=key):
             prefer = f"wait={_to_ask(deadline_s)}"
-            trigger = {"data": data, "headers": headers, "queryParams": query_params}
+            trigger = {"data": data, "headers": headers, "queryParams": query_params, "pathParams": path_params}
             answer = self._post(webhook_id, trigger, key, prefer, deadline_s)
             if answer.status != 202:
                 return _members(answer.document, RESULT_MEMBERS)
@@ -110,6 +117,7 @@ class Webhooks:
         headers: Mapping[str, str] | None = None,
         query_params: Mapping[str, Any] | None = None,
         *,
+        path_params: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
         idempotency_key: str | None = None,
         delay_s: float | None = None,
@@ -121,7 +129,8 @@ class Webhooks:
         """
         deadline_s, key = self._deadline(timeout_s), _idempotency_key(idempotency_key)
         with _naming(key=key):
-            trigger = {"data": data, "headers": headers, "queryParams": query_params, "delay": delay_s}
+            trigger = {"data": data, "headers": headers, "queryParams": query_params, "pathParams": path_params}
+            trigger["delay"] = delay_s
             answer = self._post(webhook_id, trigger, key, "respond-async", deadline_s)
             return _members(answer.document, ("referenceId", "state"))
 
@@ -130,11 +139,11 @@ class Webhooks:
     ) -> list[dict[str, Any]]:
         """Trigger webhooks without waiting; return for each, in order, ``{"referenceId", "state"}`` or ``{"problem"}``.
 
-        An item has ``webhookId``, ``data``, ``headers``, ``queryParams``, and perhaps ``idempotencyKey`` and ``delay``
-        (seconds). Any number of items is sent, in groups that the relay takes. A fault of a whole group is raised if
-        nothing has been accepted; otherwise it becomes the problem of each item not sent, so no reference id is lost.
-        Every group may take ``timeout_s``. Raises ``RequestRejected``, and sends nothing, if JSON would drop or change
-        a value of any item.
+        An item has ``webhookId``, and perhaps ``data``, ``headers``, ``queryParams``, ``pathParams``,
+        ``idempotencyKey`` and ``delay`` (seconds). Any number of items is sent, in groups that the relay takes. A fault
+        of a whole group is raised if nothing has been accepted; otherwise it becomes the problem of each item not sent,
+        so no reference id is lost. Every group may take ``timeout_s``. Raises ``RequestRejected``, and sends nothing,
+        if JSON would drop or change a value of any item.
         """
         results: list[dict[str, Any]] = []
         copied = copy_items(items)
@@ -169,7 +178,8 @@ class Webhooks:
 
     def _describe(self, webhook_id: object, deadline_s: float) -> dict[str, Any]:
         answer = self._wire.call("GET", f"/v1/webhooks/{_webhook_segment(webhook_id)}", {}, deadline_s)
-        return _members(answer.document, ("id", *_WEBHOOK_MEMBERS))
+        _members(answer.document, ("id", *_WEBHOOK_MEMBERS))
+        return dict(answer.document)
 
     def get(self, reference_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return the record of an invocation as it is now; raise `NotFound`, or `Expired` after its retention."""
@@ -199,16 +209,26 @@ class Webhooks:
         return self._wire.call("POST", path, headers, deadline_s, body=write(copy))
 
     def _encode(self, webhook_id: Any, copy: dict[str, Any], deadline_s: float, at: str = "") -> None:
-        """Write data that is bytes as base64 text, if the webhook takes it."""
+        """Write data that is bytes, or files in it, as base64 text, if the webhook takes it."""
         data = copy.get("data")
-        if not isinstance(data, bytes):
+        if isinstance(data, bytes):
+            self._check_taken("base64", webhook_id, deadline_s, f"{at}/data")
+            copy["data"] = base64.b64encode(data).decode("ascii")
+        elif isinstance(data, dict):
+            files = {name: value for name, value in data.items() if isinstance(value, FileCopy)}
+            if files:
+                self._check_taken("multipart", webhook_id, deadline_s, f"{at}/data/{escape_step(next(iter(files)))}")
+            copy["data"] = data | {name: file.to_value() for name, file in files.items()}
+
+    def _check_taken(self, kind: str, webhook_id: Any, deadline_s: float, at: str) -> None:
+        """Raise ``RequestRejected`` unless the webhook is registered with this payload encoding, or this payload."""
+        if (webhook_id, kind) in self._taken:
             return
-        if webhook_id not in self._encoded:
-            if self._describe(webhook_id, deadline_s)["payloadEncoding"] != "base64":
-                faults = (Fault(f"{at}/data", _NO_BYTES),)
-                raise RequestRejected(RequestRejected.sentence + first_of(faults), faults=faults)
-            self._encoded.add(webhook_id)
-        copy["data"] = base64.b64encode(data).decode("ascii")
+        described = self._describe(webhook_id, deadline_s)
+        if kind not in (described["payloadEncoding"], described.get("payload")):
+            faults = (Fault(at, _NOT_TAKEN[kind]),)
+            raise RequestRejected(RequestRejected.sentence + first_of(faults), faults=faults)
+        self._taken.add((webhook_id, kind))
 
     def _send_group(self, group: Group, deadline_s: float) -> list[dict[str, Any]]:
         answer = self._wire.call("POST", "/v1/triggers", {}, deadline_s, body=group.body)

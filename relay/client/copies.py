@@ -1,6 +1,7 @@
 """Copies of triggers as JSON carries them: what JSON would drop or change is a fault, and nothing is sent.
 
-What arrives equals what was given. Only a tuple arrives as a list, and a mapping of another type as a dict.
+What arrives equals what was given; a file that is a member of data, as its name, type and content. Only a tuple arrives
+as a list, and a mapping of another type as a dict.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import PurePath
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
+from relay.client.files import FileCopy, is_file
 from relay.client.problem import first_of
 from relay.errors import Fault, RequestRejected
 from relay.text.json_pointers import escape_step
@@ -28,7 +30,7 @@ MAX_POINTER_LENGTH: Final = 256
 
 UNWRITABLE: Final = "The trigger holds a value that JSON would drop or change, so nothing was sent."
 BINARY: Final = (bytes, bytearray, memoryview)
-_PARTS: Final = ("data", "headers", "queryParams")
+_PARTS: Final = ("data", "headers", "queryParams", "pathParams")
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
@@ -52,6 +54,9 @@ _BY_TYPE: Final[tuple[tuple[type | tuple[type, ...], str], ...]] = (
     (Awaitable, "`await` it"),
     ((Collection, Iterator), "give `list(value)`"),
 )
+_AS_FILE: Final = (
+    'give the open file as a member of data itself, to a webhook that is registered with payload "multipart"'
+)
 _AS_PLAIN: Final = "give a dict, a list, text, a number, a bool or None"
 
 
@@ -61,6 +66,7 @@ class Copies:
     def __init__(self) -> None:
         self.faults: list[Fault] = []
         self._above: set[int] = set()  # the ids of the containers around a value
+        self._data_at: str | None = None  # pointer to the data that is copied, whose members may be files
 
     def check(self) -> None:
         """Raise ``RequestRejected`` with the faults, if there are any."""
@@ -69,7 +75,10 @@ class Copies:
             raise RequestRejected(UNWRITABLE + first_of(faults), faults=faults)
 
     def trigger(self, members: Mapping[Any, Any], at: str = "") -> dict[str, Any]:
-        """Copy the members of a trigger; leave out those that are None, and keep bytes that are the whole of data."""
+        """Copy the members of a trigger; leave out those that are None.
+
+        Bytes that are the whole of data stay bytes, and files that are members of data become `FileCopy`.
+        """
         copy: dict[str, Any] = {}
         for name, value in members.items():
             place = f"{at}/{escape_step(name)}" if isinstance(name, str) else at
@@ -78,6 +87,7 @@ class Copies:
             elif not isinstance(name, str):
                 self._fault(at, _misnamed(name))
             elif value is not None:
+                self._data_at = place if name == "data" and isinstance(value, Mapping) else None
                 copy[name] = self.value(value, place)
         return copy
 
@@ -96,7 +106,7 @@ class Copies:
             self._fault(at, "is a memoryview that was released")
             return b""
 
-    def _copy(self, value: Any, at: str) -> Any:
+    def _copy(self, value: Any, at: str) -> Any:  # noqa: PLR0911 - one a kind of value
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, str):
@@ -110,8 +120,19 @@ class Copies:
             return value
         if isinstance(value, Mapping) or (isinstance(value, list | tuple) and not hasattr(value, "_fields")):
             return self._inside(value, at)
+        if at.rpartition("/")[0] == self._data_at and (isinstance(value, FileCopy) or is_file(value)):
+            return self._file(value, at)
         self._fault(at, f"is of type {_kind(value)}, which JSON cannot hold: {_remedy(value)}")
         return None
+
+    def _file(self, file: Any, at: str) -> FileCopy | None:
+        if isinstance(file, FileCopy):
+            return file
+        try:
+            return FileCopy.of(file, at.rpartition("/")[2].replace("~1", "/").replace("~0", "~"))
+        except TypeError:
+            self._fault(at, 'is a file that was opened as text: open it with mode "rb"')
+            return None
 
     def _text(self, text: str, at: str) -> str:
         try:
@@ -164,12 +185,14 @@ class Copies:
             self.faults.append(Fault(pointer[:MAX_POINTER_LENGTH], message))
 
 
-def snapshot(data: Any, headers: Any, query_params: Any) -> tuple[Any, Any, Any]:
-    """Copy the arguments of a trigger, so that the caller may change its own; return them as given if one is faulty."""
-    given = (data, headers, query_params)
+def snapshot(*given: Any) -> tuple[Any, ...]:
+    """Copy the parts of a trigger, so that the caller may change its own; return them as given if one is faulty.
+
+    They are data, headers, query parameters and path parameters.
+    """
     copies = Copies()
     copy = copies.trigger(dict(zip(_PARTS, given, strict=True)))
-    return given if copies.faults else (copy.get("data"), copy.get("headers"), copy.get("queryParams"))
+    return given if copies.faults else tuple(map(copy.get, _PARTS))
 
 
 def _misnamed(name: object) -> str:
@@ -184,6 +207,8 @@ def _kind(value: object) -> str:
 def _remedy(value: object) -> str:
     if isinstance(value, BINARY):
         return _AS_BASE64
+    if is_file(value):
+        return _AS_FILE
     if callable(value):
         return "call it, or leave it out"
     if is_dataclass(value):

@@ -195,8 +195,11 @@ class FixedData(fields.Field[dict[str, Any]]):
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> dict[str, Any]:
         if not isinstance(value, dict) or not value:
             raise ValidationError("must be an object of at least one member, with values")
-        if len(dump_json(value)) > MAX_FIXED_BYTES:
+        written = dump_json(value)
+        if len(written) > MAX_FIXED_BYTES:
             raise ValidationError(f"is larger than {MAX_FIXED_BYTES} bytes")
+        if rb"\u0000" in written:
+            raise ValidationError("holds the character NUL")
         return value
 
 

@@ -69,6 +69,7 @@ class Webhook:
     data: object = None
     outcome: str | None = None
     payload_encoding: str | None = None
+    payload: str | None = None
 
 
 class FakeRelay:
@@ -133,7 +134,9 @@ class FakeRelay:
 
     def _description(self, webhook_id: str) -> dict:
         empty = {"description": None, "dataSchema": None, "headers": [], "queryParams": []}
-        return {"id": webhook_id, **empty, "payloadEncoding": self.webhooks[webhook_id].payload_encoding}
+        webhook = self.webhooks[webhook_id]
+        payload = {"payload": webhook.payload} if webhook.payload else {}
+        return {"id": webhook_id, **empty, "payloadEncoding": webhook.payload_encoding, **payload}
 
     def _look(self, seen: Seen, reference_id: str) -> Reply:
         if reference_id not in self.invocations:

@@ -16,6 +16,7 @@ import ipaddress
 import itertools
 import json
 import pathlib
+import tempfile
 import types
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -131,6 +132,15 @@ TAKEN = {
     "CaseInsensitiveDict": Same(CaseInsensitiveDict({"A": "1"}), {"A": "1"}),
     "multi_items, each once": Same(MultiItems(a=[1], b=[2]), {"a": 1, "b": 2}),
 }
+
+
+def temporary(path):
+    made = tempfile.NamedTemporaryFile(suffix=".pdf")  # noqa: SIM115 - its caller closes it
+    made.write(path.read_bytes())
+    made.seek(0)
+    return made
+
+
 REFUSED = {
     "nan": float("nan"),
     "inf": float("inf"),
@@ -225,6 +235,13 @@ def made_by_builtins():
 
 
 REFUSED |= dict(made_by_builtins())
+#: Open files, with what arrives if they are members of data themselves; anywhere else they have to be refused.
+FILES = {
+    "BytesIO": (lambda _: io.BytesIO(b"\x00\xff"), ("scan", "application/octet-stream", "AP8=")),
+    "open": (lambda path: path.open("rb"), ("scän.pdf", "application/pdf", "JVBERg==")),
+    "unbuffered": (lambda path: path.open("rb", buffering=0), ("scän.pdf", "application/pdf", "JVBERg==")),
+    "tempfile": (temporary, (None, "application/pdf", "JVBERg==")),
+}
 
 PLACES = {
     "the whole of data": ("/data", lambda value: (value, None, None), lambda body: body["data"]),
@@ -243,7 +260,9 @@ PLACES = {
 
 @pytest.fixture
 def fake():
-    with FakeRelay(text=Webhook(payload_encoding="base64")) as relay:
+    with FakeRelay(
+        text=Webhook(payload_encoding="base64"), form=Webhook(payload="multipart"), later=Webhook(60)
+    ) as relay:
         yield relay
 
 
@@ -314,6 +333,76 @@ def test_what_json_would_drop_or_change_is_refused_with_its_place_and_what_to_do
             assert str(error.faults[0]) in str(error)
             assert ADVISED.get(name, "") in str(error)
     assert not fake.seen
+
+
+@pytest.fixture
+def document(tmp_path):
+    path = tmp_path / "scän.pdf"
+    path.write_bytes(b"%PDF")
+    return path
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_open_file_arrives_with_its_name_type_and_content(fake, relay, document, name):
+    make, (filename, content_type, content) = FILES[name]
+    for act in (
+        lambda data: relay.webhooks.trigger("form", data),
+        lambda data: relay.webhooks.trigger_many([{"webhookId": "form", "data": data}]),
+        lambda data: asyncio.run(asynchronously(fake, data)),
+    ):
+        with make(document) as file:
+            act({"title": "x", "scan": file})
+            expected = {"filename": filename or pathlib.Path(file.name).name, "contentType": content_type}
+        sent = fake.seen[-1].json
+        sent = sent[0] if isinstance(sent, list) else sent
+        assert sent["data"] == {"title": "x", "scan": expected | {"content": content}}
+
+
+async def asynchronously(fake, data):
+    async with AsyncRelay(fake.base_url, KEY) as relay:
+        await relay.webhooks.trigger("form", data)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_anywhere_else_is_refused(fake, relay, document, name):
+    for place, (pointer, give, _) in PLACES.items():
+        with FILES[name][0](document) as file:
+            error = refusal(lambda: relay.webhooks.trigger("form", *give(file)))  # noqa: B023 - called at once
+        assert error.faults[0].pointer.startswith(pointer), place
+        assert "as a member of data itself" in error.faults[0].message or place == "the whole of headers"
+    assert not fake.seen
+
+
+def test_a_file_is_refused_by_a_webhook_that_takes_none_and_one_opened_as_text_by_all(fake, relay, document):
+    with document.open("rb") as file:
+        error = refusal(lambda: relay.webhooks.trigger("text", {"a": 1, "b/c": file}))
+    assert error.faults == (
+        errors.Fault("/data/b~1c", 'takes no file: the webhook is not registered with payload "multipart"'),
+    )
+    with document.open(encoding="utf-8") as file:
+        error = refusal(lambda: relay.webhooks.trigger("form", {"a": file}))
+    assert [fault.pointer for fault in error.faults] == ["/data/a"]
+    assert 'mode "rb"' in str(error)
+    assert [seen.path for seen in fake.seen] == ["/v1/webhooks/text"]
+
+
+@pytest.mark.parametrize("call", ["trigger", "trigger_async"])
+def test_path_params_are_sent_as_they_were_given(fake, relay, call):
+    webhook = {"trigger": "text", "trigger_async": "later"}[call]
+    getattr(relay.webhooks, call)(webhook, path_params={"id": "a b", "n": 1})
+    relay.webhooks.trigger_many([{"webhook_id": "text", "path_params": {"id": "x"}}])
+
+    async def act():
+        async with AsyncRelay(fake.base_url, KEY) as asynchronous:
+            await getattr(asynchronous.webhooks, call)(webhook, path_params={"id": "z"})
+
+    asyncio.run(act())
+    one, (many,), other = (seen.json for seen in fake.seen)
+    assert one == {"pathParams": {"id": "a b", "n": 1}}
+    assert many["pathParams"] == {"id": "x"}
+    assert other == {"pathParams": {"id": "z"}}
+    error = refusal(lambda: getattr(relay.webhooks, call)("text", path_params={"id": dt.date(2026, 1, 1)}))
+    assert error.faults[0].pointer == "/pathParams/id"
 
 
 def test_an_awaitable_that_was_not_awaited_is_refused(fake, relay):

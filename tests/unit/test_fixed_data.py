@@ -175,6 +175,7 @@ def test_a_difference_names_the_member_and_hides_the_values():
         ({"fixedData": {}}, ["/fixedData"]),
         ({"fixedData": ["a"]}, ["/fixedData"]),
         ({"fixedData": None}, ["/fixedData"]),
+        ({"fixedData": {"a": ["b\x00c"]}}, ["/fixedData"]),
         ({"fixedData": FIXED, "method": "GET"}, ["/fixedData"]),
         ({"fixedData": FIXED, "method": "DELETE"}, ["/fixedData"]),
         ({"fixedData": FIXED, "payload_encoding": "base64"}, ["/fixedData"]),

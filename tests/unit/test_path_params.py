@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.answer.masking import Mask
+from relay.chains.checking import chain_faults
 from relay.egress import AddressPolicy
 from relay.errors import DocumentError, RequestRejected
-from relay.registration import Shape, Target
+from relay.registration import ChainTarget, Shape, Target
+from relay.registration.callback import callback_faults
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
 from relay.registration.path_params import (
@@ -248,3 +250,70 @@ def test_what_a_resource_is_called_is_no_address():
 def test_an_address_that_is_revealed_is_not_masked():
     text = "https://ehr.example.com/fhir/Patient/4711/Observation"
     assert answered(text, revealUrl=True) == text
+
+
+def step_faults_of(path_params, called):
+    text = json.dumps({"id": "c", "steps": [{"webhook": "observations", "pathParams": path_params}]})
+    chain = read_registrations(text, RULES, plugin="ehr")[1][0]
+    return dict(chain_faults(chain.shape, chain.target, {"observations": called.shape}.get))
+
+
+@pytest.mark.parametrize(
+    ("path_params", "pointers"),
+    [
+        ({"patientId": "input.data.id"}, []),
+        ({"patientId": "'4711'"}, []),
+        ({"patientId": "`4711`"}, []),
+        ({}, ["/steps/0/pathParams/patientId"]),
+        ({"patientId": "'..'"}, ["/steps/0/pathParams/patientId"]),
+        ({"patientId": "`null`"}, ["/steps/0/pathParams/patientId"]),
+        ({"patientId": "input.data", "x": "input"}, ["/steps/0/pathParams/x"]),
+    ],
+)
+def test_a_step_has_to_fill_the_path_of_its_webhook_and_nothing_else(path_params, pointers):
+    assert list(step_faults_of(path_params, registered())) == pointers
+
+
+def test_a_step_whose_webhook_has_no_such_path_is_refused():
+    assert list(step_faults_of({"patientId": "'1'"}, registered("https://ehr.example.com/x"))) == [
+        "/steps/0/pathParams/patientId"
+    ]
+
+
+def test_a_chain_s_target_without_path_params_is_as_it_was_before_there_were_any():
+    chain = read_registrations('{id: "c", steps: [{webhook: "a"}]}', RULES, plugin="ehr")[1][0]
+    assert b"pathParams" not in chain.target.to_json()
+    filled = '{id: "c", steps: [{webhook: "a", pathParams: {x: "input.data"}}]}'
+    target = read_registrations(filled, RULES, plugin="ehr")[1][0].target
+    assert ChainTarget.from_json(target.to_json()) == target
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"url": URL}, "whose path"),
+        ({"payload": "multipart"}, "bytes or files"),
+        ({"fixedData": {"status": "x" * 8}}, "referenceId, status, error"),
+        ({"fixedData": {"Error": {"a": "x" * 8}}}, "referenceId, status, error"),
+        ({"fixedData": {"key": "x" * 8}}, None),
+    ],
+)
+def test_what_a_callback_cannot_give_is_refused_when_it_is_named(fields, said):
+    called = registered(**{"url": "https://ehr.example.com/x", "method": "POST", **fields})
+    found = list(callback_faults(Shape("a", "POST", callback="observations"), {"observations": called.shape}.get))
+    if said is None:
+        assert found == []
+    else:
+        ((pointer, message),) = found
+        assert pointer == "/callback"
+        assert said in message
+
+
+def test_show_and_explain_have_the_path(cli):
+    cli.apply({"id": "observations", "url": URL, "method": "GET", "pathParams": {"patientId": {"pattern": "[0-9]+"}}})
+    shown = cli.json("webhooks", "show", "observations", "--plugin", "acme")
+    assert shown["pathParams"] == {"patientId": {"pattern": "[0-9]+"}}
+    assert shown["url"] == URL
+    assert "patientId: [0-9]+" in cli.run("webhooks", "show", "observations", "--plugin", "acme").output
+    explained = cli.json("explain", "observations", "--plugin", "acme", "--path", "patientId=7")
+    assert explained["url"] == URL.replace("{patientId}", "7")

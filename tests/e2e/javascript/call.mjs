@@ -2,7 +2,7 @@
 //   { source, baseUrl, key, options?, shared?, calls: [{ method, args, abortAfterMs? }] }
 // `shared` calls have one signal.
 // `source` is the module's http URL, as a plugin would import it, or its file path. Binary arguments are
-// {"$bytes": base64}, {"$buffer": base64}, {"$blob": base64}. Prints a line for each: { results }, a list of
+// {"$bytes": base64}, {"$buffer": base64}, {"$blob": base64}, {"$form": [[name, value, filename?]]}. Prints a line for each: { results }, a list of
 // { value, ms } or { error, ms }; or { fault } if the client could not be made.
 import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
@@ -19,7 +19,14 @@ function revive(value) {
   if (value?.$bytes !== undefined) return new Uint8Array(Buffer.from(value.$bytes, "base64"));
   if (value?.$buffer !== undefined) return Uint8Array.from(Buffer.from(value.$buffer, "base64")).buffer;
   if (value?.$blob !== undefined) return new Blob([Buffer.from(value.$blob, "base64")]);
+  if (value?.$form !== undefined) return formOf(value.$form);
   return value;
+}
+
+function formOf(entries) {
+  const form = new FormData();
+  for (const [name, value, ...filename] of entries) form.append(name, revive(value), ...filename);
+  return form;
 }
 
 async function run(api, WebhookError, controller, { method, args, abortAfterMs }) {

@@ -244,6 +244,48 @@ async function bodyOf(options, make) {
 }
 
 const OTHERS = {
+  async "a FormData and an object of Blobs arrive with names, types and contents"() {
+    const form = new FormData();
+    form.append("title", "ä\n");
+    form.append("scan", new Blob([bytes], { type: "image/jpeg" }), 'a"\r\n.jpg');
+    form.append("more", new Blob([bytes]));
+    const file = (filename, contentType) => ({ filename, contentType, content: "AP/Y" });
+    const [jpeg, blob] = [file('a"\r\n.jpg', "image/jpeg"), file("blob", "application/octet-stream")];
+    const object = { title: "t", n: 1, "a/b": new Blob([bytes]), __proto__: null };
+    const calls = [
+      [form, { title: "ä\n", scan: jpeg, more: blob }],
+      [object, { title: "t", n: 1, "a/b": blob }],
+    ];
+    for (const [data, arrives] of calls) {
+      const one = bodyOf({}, (api) => Promise.all([api.webhooks.trigger("form", data), form.set("title", "later")]));
+      assert.deepEqual(JSON.parse(await one).data, arrives);
+      if (data === form) form.set("title", "ä\n");
+      assert.deepEqual(JSON.parse(await bodyOf({}, (api) => api.webhooks.triggerMany([{ webhookId: "form", data }])))[0].data, arrives);
+    }
+  },
+  async "files and FormData are refused where the webhook takes none, or a name repeats"() {
+    const repeating = new FormData();
+    repeating.append("a", "1");
+    repeating.append("a", "2");
+    const calls = [
+      ["bytes", { a: 1, "b/c": new Blob([bytes]) }, "/data/b~1c"], ["bytes", new FormData(), "/data"],
+      ["form", repeating, "/data/a"], ["form", { a: [new Blob([bytes])] }, "/data/a/0"], ["form", new Blob([bytes]), "/data"],
+    ];
+    for (const [webhook, data, pointer] of calls) {
+      const failure = await createApi({ baseUrl, key }).webhooks.trigger(webhook, data).catch((error) => error);
+      assert.equal(failure.code, "request_rejected");
+      assert.equal(failure.errors[0].pointer, pointer);
+    }
+  },
+  async "path params are sent as they were given"() {
+    const pathParams = { id: "a b", n: 1 };
+    const one = await bodyOf({}, (api) => Promise.all([api.webhooks.trigger("bytes", null, null, null, { pathParams }), (pathParams.n = 2)]));
+    assert.deepEqual(JSON.parse(one).pathParams, { id: "a b", n: 1 });
+    const many = await bodyOf({}, (api) => api.webhooks.triggerMany([{ webhookId: "bytes", pathParams }]));
+    assert.deepEqual(JSON.parse(many)[0].pathParams, pathParams);
+    const wrong = createApi({ baseUrl, key }).webhooks.trigger("bytes", null, null, null, { pathParams: { id: new Map() } });
+    assert.equal((await wrong.catch((error) => error)).errors[0].pointer, "/pathParams/id");
+  },
   async "what changes after the call is sent as it was"() {
     const [data, buffer, headers] = [{ a: [1] }, bytes.slice(), { X: "1" }];
     const change = () => (data.a.push(2), buffer.fill(7), (headers.X = "2"));
