@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.chaos.history import History
 
 STEP_S = (0.02, 0.1)
-PAUSED_S = (1.2, 3.0)
+PAUSED_S = (3.2, 5.0)
 RECENT = 40  # how far back among the accepted calls operators look for one to cancel or poll
 PATIENCE_S = 10.0
 REVOKED = "revocable"  # the name of the keys that are made to be revoked

@@ -25,7 +25,7 @@ SETTLE_SLACK_MS = 2_000  # after a fault's end, until all processes have reconne
 MAX_LOSSES = 3
 SHOWN = 3  # how many changes to show
 #: How long after its claim an attempt may begin, in seconds, unless its worker stands still meanwhile.
-BEGINS_S = 1.0
+BEGINS_S = 3.0
 
 
 @dataclass(frozen=True)
