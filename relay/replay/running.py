@@ -110,10 +110,10 @@ class Replaying:
     def _step(self, replay_id: str, claim_token: str, claimed: ClaimedJob) -> CreateReply:
         rate = claimed.rate_per_second
         piece = PIECE if rate is None else min(PIECE, 2 + int(rate * STEP_S))
-        place, originals = self._runs.read(replay_id, piece)
+        cursor, originals = self._runs.read(replay_id, piece)
         known: dict[str, NewReplay] = {}
         news = [self._new(claimed.plugin, original, known) for original in originals]
-        created = self._runs.create(replay_id, claim_token, place, news)
+        created = self._runs.create(replay_id, claim_token, cursor, news)
         if created.verdict is ReplayVerdict.STALE:
             for webhook_id in known:
                 self._registered(claimed.plugin, webhook_id, refresh=True)

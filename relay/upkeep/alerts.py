@@ -42,7 +42,7 @@ LANE_HOLD_MS: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class AlertRules:
-    """Which webhook is told, and the bounds above which alerts fire."""
+    """Which webhook gets the alerts, and the bounds above which they fire."""
 
     plugin: str
     webhook_id: str
@@ -117,7 +117,7 @@ class Alerting:
             counted = self._watched.measures.recent(plugin, WINDOW_MINUTES)
             names = sorted({*counted, *(webhook for owner, webhook in holding if owner == plugin)})
             if plugin == rules.plugin:
-                names = [name for name in names if name != rules.webhook_id]  # it is not told of itself
+                names = [name for name in names if name != rules.webhook_id]  # it gets no alerts about itself
             for webhook_id, traffic in zip(names, self._watched.policies.traffics(plugin, names), strict=True):
                 about = {"plugin": plugin, "webhookId": webhook_id}
                 yield Condition(f"breaker_open {plugin}/{webhook_id}", traffic.breaker != "closed", about)

@@ -270,7 +270,7 @@ def test_a_repeated_creation_in_the_midst_says_where_the_job_stands(harness):
     place, news = harness.brought(job, 2)
     first = harness.runs.create(job.replay_id, token, place, news)
     second = harness.runs.create(job.replay_id, token, place, news)
-    assert (second.verdict, second.place, second.ready) == (ReplayVerdict.AGAIN, 2, first.ready)
+    assert (second.verdict, second.cursor, second.ready) == (ReplayVerdict.AGAIN, 2, first.ready)
     assert harness.job(job).started == 2
     harness.step(job, token)
     assert [harness.record(ref).replay_of for ref in harness.made(job)] == failed
@@ -313,7 +313,7 @@ def test_a_job_keeps_at_most_1000_of_its_own_unfinished_and_is_woken_when_half_h
     job = harness.start(reference_ids=refs)
     assert job.matched == 1010
     created = harness.create_all(job)
-    assert (created.verdict, created.place) == (ReplayVerdict.FULL, 1000)
+    assert (created.verdict, created.cursor) == (ReplayVerdict.FULL, 1000)
     assert harness.create_all(job).verdict is ReplayVerdict.FULL
     made = harness.made(job)
     harness.published.clear()
@@ -333,7 +333,7 @@ def test_a_rate_paces_what_is_made(harness):
     token = harness.take(job)
     created = harness.step(job, token)
     assert created.verdict is ReplayVerdict.PACED
-    assert created.place <= 8  # a tenth of a second's worth, and what the time since then allows
+    assert created.cursor <= 8  # a tenth of a second's worth, and what the time since then allows
     assert 0 < created.wait_ms <= 20
 
 
@@ -479,7 +479,7 @@ def test_an_original_that_was_to_be_skipped_and_may_go_by_now_is_read_again(harn
     assert news == [NewReplay()]
     harness.send(harness.made(other), status=503)
     created = harness.runs.create(job.replay_id, token, place, news)
-    assert (created.verdict, created.place) == (ReplayVerdict.AGAIN, 0)
+    assert (created.verdict, created.cursor) == (ReplayVerdict.AGAIN, 0)
     harness.step(job, token)
     assert harness.record(harness.made(job)[0]).replay_of == first
 

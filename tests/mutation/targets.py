@@ -13,7 +13,7 @@ _SCRIPTS = tuple(
         "tests/contract/test_invocations.py tests/contract/test_parking.py tests/contract/test_wake_ups.py",
         "tests/contract/test_short_claims.py tests/contract/test_chains.py tests/contract/test_chain_groups.py",
         "tests/contract/test_age.py tests/architecture/test_lua.py tests/contract/test_lifecycle.py",
-        "tests/contract/test_room.py tests/contract/test_replays.py tests/contract/test_forgetting.py",
+        "tests/contract/test_capacity.py tests/contract/test_replays.py tests/contract/test_forgetting.py",
     )
 )
 _MASKING = (

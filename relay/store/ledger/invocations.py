@@ -173,8 +173,8 @@ class InvocationStore(RecordReader):
     ) -> Claimed:
         """Claim calls, each with a lease of its timeout + margin from now; park others.
 
-        Parked are the ids in ``full``, whose webhook had no place when they were read, and those in ``park``, for which
-        this worker has no room.
+        Parked are the ids in ``full``, whose webhook had no permit left when they were read, and those in ``park``, for
+        which this worker has no capacity.
         """
         every = [*reference_ids, *full, *park]
         asked, read_full = len(reference_ids), len(reference_ids) + len(full)
@@ -201,7 +201,7 @@ class InvocationStore(RecordReader):
         return settled_from(self._scripts.run("settle", args, root))
 
     def release(self, reference_ids: Sequence[str], claim_token: str) -> Ready:
-        """Give claimed calls back that have not been sent; return them, and the calls that their freed places wake."""
+        """Give claimed calls back that have not been sent; return them, and the calls that their freed permits wake."""
         ready: Ready = ()
         for group in self._keys.spread(reference_ids, self._keys.root_of_ref):
             args = [claim_token, GRACE_MS, *group.items]

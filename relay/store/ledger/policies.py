@@ -81,7 +81,7 @@ class Policies:
             for webhook_id in webhook_ids:
                 pipeline.hmget(self._keys.policy(plugin, webhook_id), "paused", "failures", "openUntil", "openFor")
                 pipeline.zcard(self._keys.parked(plugin, webhook_id))
-                pipeline.zcount(self._keys.running(plugin, webhook_id), f"({now_ms}", "+inf")  # ended leases: no place
+                pipeline.zcount(self._keys.running(plugin, webhook_id), f"({now_ms}", "+inf")  # ended leases: no permit
             replies = pipeline.execute() if webhook_ids else []
         rows = zip(replies[::3], replies[1::3], replies[2::3], strict=True)
         return [_traffic(*row, now_ms) for row in rows]

@@ -73,7 +73,7 @@ class CallRecord(NamedTuple):
     lane: str
     tries: int = 0  # attempts so far
     losses: int = 0  # lost leases since its last progress
-    full: bool = False  # its webhook had no place when it was read: it will be parked; no payload unless a chain
+    full: bool = False  # its webhook had no permit left when it was read: it will be parked; no payload unless a chain
     pins: str | None = None  # for a chain
     parent: str | None = None  # for a step
     step: int | None = None  # for a step: its number in its chain

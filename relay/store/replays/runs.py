@@ -39,7 +39,7 @@ class ReplayVerdict(StrEnum):
     """What `ReplayRuns.create` did with the originals."""
 
     ON = "on"
-    AGAIN = "again"  # read them again: the job stands at another place, or something has changed
+    AGAIN = "again"  # read them again: the job has another cursor, or something has changed
     STALE = "stale"  # a registration has changed since it was read
     PACED = "paced"  # the job's rate allows no more now
     FULL = "full"  # enough of its invocations are unfinished; as they end, they wake the job
@@ -83,10 +83,10 @@ class NewReplay:
 
 @dataclass(frozen=True, slots=True)
 class CreateReply:
-    """The verdict, the place at which the job stands now, how long its rate makes it wait, and what may be run now."""
+    """The verdict, the job's cursor now, how long its rate makes it wait, and what may be run now."""
 
     verdict: ReplayVerdict
-    place: int
+    cursor: int
     wait_ms: int
     ready: Ready
 
@@ -183,9 +183,9 @@ class ReplayRuns:
         return ready_from(self._scripts.run("replay_leave", args, self._keys.root_of_ref(replay_id)))
 
     def read(self, replay_id: str, limit: int) -> tuple[int, list[Original]]:
-        """Read the place at which a job stands, and its next originals."""
+        """Read a job's cursor, and its next originals."""
         args = [replay_id, limit, PIECE_BYTES]
-        place, *rows = self._scripts.run("replay_read", args, self._keys.root_of_ref(replay_id))
+        cursor, *rows = self._scripts.run("replay_read", args, self._keys.root_of_ref(replay_id))
         originals = [
             Original(
                 ref.decode(),
@@ -195,11 +195,11 @@ class ReplayRuns:
             )
             for ref, skip, webhook, payload, revision, pins in rows
         ]
-        return int(place), originals
+        return int(cursor), originals
 
-    def create(self, replay_id: str, claim_token: str, place: int, news: Sequence[NewReplay]) -> CreateReply:
-        """Decide about the originals from ``place`` on, and make their invocations."""
-        args: list[Any] = [replay_id, claim_token, LEASE_MS, GRACE_MS, place, len(news)]
+    def create(self, replay_id: str, claim_token: str, cursor: int, news: Sequence[NewReplay]) -> CreateReply:
+        """Decide about the originals from ``cursor`` on, and make their invocations."""
+        args: list[Any] = [replay_id, claim_token, LEASE_MS, GRACE_MS, cursor, len(news)]
         for new in news:
             args.extend(
                 [

@@ -3,7 +3,7 @@
 -- kind: counts
 -- KEYS  1 the root of the shared keys
 -- ARGV  1 n, then n times: name, '1' if it holds, hold_ms (how long it has to hold before it fires), detail (JSON)
--- Returns the changes not told yet: id, JSON {name, state: firing or over, at, since, detail}, id, ...
+-- Returns the changes not delivered yet: id, JSON {name, state: firing or over, at, since, detail}, id, ...
 --
 -- Idempotent: an unchanged condition changes nothing. A condition that is not named no longer holds.
 -- needs: clock

@@ -17,7 +17,7 @@ local function held_until(w)
   return math.min(w.probe, now + 5000)
 end
 
--- Tells the breaker whether the endpoint could be contacted; called once for each attempt that tried.
+-- Records whether the endpoint could be contacted; called once for each attempt that tried.
 local function record_contact(w, contacted)
   if contacted and w.failures == 0 and w.open_until == 0 then return end
   local key = KEY.policy(w.plugin, w.webhook)

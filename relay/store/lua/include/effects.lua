@@ -25,7 +25,7 @@ local function sum_kept(plugin, bytes)
   sums.kept = sums.kept + bytes
 end
 
--- Notes that a callback is to be told of this end; the next sweep does that.
+-- Notes that this end has a callback to be sent; the next sweep does that.
 local function effect_callback(ref)
   effects.callbacks[#effects.callbacks + 1] = int(now)
   effects.callbacks[#effects.callbacks + 1] = ref

@@ -1,4 +1,4 @@
--- ends: names the kinds of ends, by which final invocations are indexed, and tells good ones from others.
+-- ends: names the kinds of ends, by which final invocations are indexed, and distinguishes good ones from others.
 --
 -- A kind is state, outcome, first digit of the status and error, separated by colons, each empty if missing:
 -- `delivered:answered:5:1`. A plugin has few kinds, so a search such as "failed since noon" reads only the indexes of

@@ -1,5 +1,5 @@
 -- finish: the only way in which an invocation becomes final.
--- Changes together: state and result, alarm, expiry, counters, the webhook's place, the parent of a last step, and the
+-- Changes together: state and result, alarm, expiry, counters, the webhook's permit, the parent of a last step, and the
 -- notices to waiters.
 -- needs: alarms, clock, effects, jobs, parking, permits, policy, record, steps, tallies
 

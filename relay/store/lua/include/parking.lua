@@ -58,15 +58,15 @@ local function offer_capacity(w, lane, count)
   w.offered[lane] = true
 end
 
--- Wakes as many calls as the settling worker has room for: only of its own lanes, unless the places that it frees are
+-- Wakes as many calls as the settling worker has capacity for: only of its own lanes, unless the permits that it frees are
 -- the webhook's only free ones.
 local function wake_for_worker(w)
   local is_full = (w.concurrency or w.every) and capacity(w) <= w.freed
   wake(w, tonumber(w.worker_capacity), not is_full and w.offered or nil)
 end
 
--- Wakes parked calls at the end of every script that changes places: one per freed place; with a rate, as many as may
--- go; if the worker told its room, as many as that. After a call of a webhook with a rate was sent, the oldest parked
+-- Wakes parked calls at the end of every script that changes permits: one per freed permit; with a rate, as many as may
+-- go; if the worker stated its capacity, as many as that. After a call of a webhook with a rate was sent, the oldest parked
 -- call is woken too, or gets an alarm at the time that the rate allows.
 local function wake_all()
   for _, w in pairs(webhooks) do

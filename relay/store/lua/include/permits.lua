@@ -8,7 +8,7 @@ local function list_parked_webhook(w)
   w.listed = true
 end
 
--- Writes which calls took or left a place, were parked or unparked since the last time, with one command for each.
+-- Writes which calls took or released a permit, were parked or unparked since the last time, with one command for each.
 local function permits_flush(w)
   local key = KEY.running(w.plugin, w.webhook)
   if w.parking[1] then list_parked_webhook(w) end
@@ -19,7 +19,7 @@ local function permits_flush(w)
   w.taking, w.leaving, w.parking, w.unparking = {}, {}, {}, {}
 end
 
--- Returns how many places are taken; a place is free once its lease has ended.
+-- Returns how many permits are taken; a permit is free once its lease has ended.
 local function permits_taken(w)
   if not w.taken then
     permits_flush(w)
@@ -37,11 +37,11 @@ end
 local function capacity(w)
   if w.paused then return 0 end
   if not w.concurrency and not w.every then return math.huge end
-  local places = w.concurrency and math.max(0, w.concurrency - permits_taken(w)) or math.huge
-  return math.min(places, allowance(w))
+  local permits = w.concurrency and math.max(0, w.concurrency - permits_taken(w)) or math.huge
+  return math.min(permits, allowance(w))
 end
 
--- Gives a call a place until `lease_end`.
+-- Gives a call a permit until `lease_end`.
 local function take_permit(w, ref, lease_end)
   w.taken = w.concurrency and permits_taken(w) + 1
   w.taking[#w.taking + 1] = int(lease_end)
@@ -57,7 +57,7 @@ local function take_permit(w, ref, lease_end)
   end
 end
 
--- Moves the end of a running call's place and, if it probes for a half-open breaker, of the probe.
+-- Moves the end of a running call's permit and, if it probes for a half-open breaker, of the probe.
 local function move_permit(w, ref, lease_end)
   redis.call('ZADD', KEY.running(w.plugin, w.webhook), int(lease_end), ref)
   if w.prober == ref then redis.call('HSET', KEY.policy(w.plugin, w.webhook), 'probe', int(lease_end)) end
@@ -69,7 +69,7 @@ local function wake_one_at_end(w)
   w.freed = w.freed + 1
 end
 
--- Takes a call's place away. If it was to probe for a half-open breaker and no result came, the next call will.
+-- Takes a call's permit away. If it was to probe for a half-open breaker and no result came, the next call will.
 local function give_up_permit(w, ref)
   if w.probe > 0 and w.prober == ref then
     w.probe, w.prober = 0, ''

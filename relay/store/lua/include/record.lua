@@ -61,7 +61,7 @@ end
 -- for a replay: replay replay_of. A record in the state queued counts as accepted.
 local function write_record(new, state)
   local first_ms = now + (new.delay or 0) -- when it may first be sent
-  if OWN_CALLERS[new.caller] then new.callback = '' end -- the end of a callback is told to nobody
+  if OWN_CALLERS[new.caller] then new.callback = '' end -- a callback has no callback
   local fields = {
     'plugin', new.plugin, 'webhook', new.webhook, 'revision', new.revision, 'state', state, 'lane', new.lane,
     'createdAt', now_text, 'readyAt', now_text, 'timeout', new.timeout, 'repeatable', new.repeatable,

@@ -1,7 +1,7 @@
 -- rows: reads what a worker needs to prepare a call.
 --
 -- A row is two texts. The first holds, separated by spaces: state, plugin, webhook, revision, current revision or '',
--- traceparent, timeout_ms, lane, number of attempts, losses, full ('1': its webhook has no place now), chain ('1' for
+-- traceparent, timeout_ms, lane, number of attempts, losses, full ('1': its webhook has no permit now), chain ('1' for
 -- one), parent, parentStep and pins ('' for none). The second is the payload; '' if full, except for a chain, whose
 -- steps need it. Both are '' for an unknown id.
 -- needs: clock, permits, policy, ready, record, revisions

@@ -8,7 +8,7 @@
 --       ref plugin webhook revision lane timeout_ms repeatable payload requestBytes caller traceparent waiter
 --       chain pins age_ms delay_ms callback refusal k, then k times: mac fingerprint
 --       (chain '1' for a chain, whose pins are the revisions of its steps' webhooks as JSON; callback: the webhook to
---       tell of its end, '' for none)
+--       trigger at its end, '' for none)
 --       then m times: lane, message ('' if the broker is not this database): the lanes whose lists the calls join
 -- Returns {{n times: verdict, ref, state}, {lane, how many messages the caller has to publish, ...}}; verdict: accepted
 --         known key_reused stale over_capacity unrecorded
@@ -39,7 +39,7 @@ local function pending_of(plugin)
   return of_plugin
 end
 
--- Returns whether the limits leave no room for another call of this size; if they do, counts it.
+-- Returns whether the limits leave no capacity for another call of this size; if they do, counts it.
 local function over_capacity(plugin, bytes)
   local own = pending_of(plugin)
   if all.count >= max_pending or all.bytes + bytes > max_bytes or own.count >= max_per_plugin
@@ -57,7 +57,7 @@ end
 
 local refused_before = {} -- plugin -> whether this group was already refused, and the reply was lost
 
--- Counts a refusal for lack of room, once. Such triggers leave no record: a repeated call is recognised by the id of
+-- Counts a refusal for lack of capacity, once. Such triggers leave no record: a repeated call is recognised by the id of
 -- the group's first refused trigger.
 local function count_over_capacity(new)
   local refused = KEY.recent_over_capacity(new.plugin)

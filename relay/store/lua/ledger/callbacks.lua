@@ -1,4 +1,4 @@
--- callbacks: hands ends that callbacks are to be told of to a worker, which deletes them once it has told them.
+-- callbacks: hands finished calls with due callbacks to a worker, which deletes them once it has sent these.
 --
 -- kind: counts
 -- KEYS  1 the root of the partition

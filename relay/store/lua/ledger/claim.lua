@@ -1,12 +1,12 @@
 -- claim: takes n invocations, each with a lease until now + timeout + margin, and parks others: those for which the
--- worker has no room (the webhook has its share of the process), and those that were read as full. A chain's parent
+-- worker has no capacity (the webhook has its share of the process), and those that were read as full. A chain's parent
 -- sends nothing itself: its lease is the margin.
 --
 -- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 token (new for each claim)  2 margin_ms  3 grace_ms  4-7 retention ms: ok, failed, rejected, contents
 --       (0: as records)  8 n  9 m
---       10... n reference ids to take, m to park that were read as full, then those to park for want of room
+--       10... n reference ids to take, m to park that were read as full, then those to park for want of capacity
 -- Returns {now, {per id: verdict, state, more ('' for none)}, ready: ref, lane, ...}; verdict: granted (more: for a
 --         call that is sent for the first time, since when (ms) it could have been sent), parked, skipped (it may not
 --         be sent now, or never again), ended (this claim ended it: a lost call, an open breaker, a chain past its
@@ -25,7 +25,7 @@ conclude_from(1, 2)
 grace_from(3)
 retention_from(4)
 
--- Gives a call its place and its lease; `...`: further fields of the record, as pairs.
+-- Gives a call its permit and its lease; `...`: further fields of the record, as pairs.
 local function grant(w, ref, lane, lease_end, was_parked, ...)
   redis.call('HSET', KEY.record(ref), 'state', 'sending', 'token', token, 'leaseEnd', int(lease_end), ...)
   take_permit(w, ref, lease_end)
@@ -41,7 +41,7 @@ local function keep(r, state, not_before)
   if r.state == 'sending' then give_up_permit(webhook_of(r.plugin, r.webhook), r.ref) end
 end
 
--- Wakes a parked call when a call ends that had no place and was not parked, as `over` does in a repeated claim; the
+-- Wakes a parked call when a call ends that had no permit and was not parked, as `over` does in a repeated claim; the
 -- end of any other call wakes one anyway.
 local function wake_for_end(r)
   if r.state ~= 'sending' and r.parked ~= '1' then wake_one_at_end(webhook_of(r.plugin, r.webhook)) end
@@ -107,13 +107,13 @@ local function stopped_by_job(r, w)
 end
 
 -- Returns whether no running call will wake a call that is parked now: no call runs any more, or the webhook was read
---         as full and has a free place since. The latter counts once, as a worker without room would park the call
+--         as full and has a free permit since. The latter counts once, as a worker without capacity would park the call
 --         again; it counts again if this claim is repeated because its reply was lost.
 local function has_no_waker(w, is_new, was_full)
   return permits_taken(w) == 0 or (was_full and is_new and capacity(w) >= 1)
 end
 
--- Parks a call for which the worker has no room, or whose webhook was read as full; running calls of the webhook wake
+-- Parks a call for which the worker has no capacity, or whose webhook was read as full; running calls of the webhook wake
 -- it.
 local function park_unwanted(r, w, was_full)
   if has_no_waker(w, r.parked ~= '1' or r.parker == token, was_full) then

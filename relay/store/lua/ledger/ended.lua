@@ -1,4 +1,4 @@
--- ended: tells which invocations are final, so that what a notice says is on replicas before a caller is told.
+-- ended: tells which invocations are final, so that what a notice says is on replicas before a caller gets it.
 --
 -- kind: confirms
 -- KEYS  1 the root of the partition

@@ -3,7 +3,7 @@
 -- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 token  2 grace_ms  3... the reference ids
--- Returns ready: ref, lane, ...: the calls given back, and those that their freed places wake
+-- Returns ready: ref, lane, ...: the calls given back, and those that their freed permits wake
 --
 -- Idempotent: a call that was given back has the token as lastToken, and is returned as the first time.
 -- needs: parking, permits, policy, ready

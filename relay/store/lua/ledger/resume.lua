@@ -3,7 +3,7 @@
 -- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 webhook  3 grace_ms  4 offset  5 limit  6 actor
--- Returns ready: ref, lane, ...: no more calls than the webhook has room for
+-- Returns ready: ref, lane, ...: no more calls than the webhook has capacity for
 -- needs: audit, parking, permits, policy, ready
 
 grace_from(3)

@@ -7,7 +7,7 @@
 --       (status and error '' without a result; attempt '' if none was made; result sealed, '' for none; delay for
 --       the state `retrying`; contacted '1' or '0' for the breaker, '' if nothing was tried; raw: the part of a step's
 --       answer that its chain needs, sealed, '' for none; reason: why a chain ended, '' for none; capacity: how many more
---       calls of the webhook the worker could hold, '' if it does not tell)
+--       calls of the webhook the worker could hold, '' if it does not say)
 -- Returns {per outcome: settled, or late (another worker has the call, or ended it: counted, kept as lateAnswer),
 --          ready: ref, lane, ..., rows (include/rows.lua) of the first of these, as the settling worker is likely to
 --          run them}

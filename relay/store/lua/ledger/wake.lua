@@ -1,4 +1,4 @@
--- wake: makes parked calls of a webhook ready, for a process that has room for them.
+-- wake: makes parked calls of a webhook ready, for a process that has capacity for them.
 --
 -- kind: counts
 -- KEYS  1 the root of the partition

@@ -9,12 +9,12 @@
 
 local most, named, names = tonumber(ARGV[1]), redis.call('HLEN', KEY.named_webhooks()), {}
 for index = 2, #ARGV do
-  local place = tonumber(redis.call('HGET', KEY.named_webhooks(), ARGV[index]) or '')
-  if not place and named < most then
-    place = named
-    redis.call('HSET', KEY.named_webhooks(), ARGV[index], place)
+  local position = tonumber(redis.call('HGET', KEY.named_webhooks(), ARGV[index]) or '')
+  if not position and named < most then
+    position = named
+    redis.call('HSET', KEY.named_webhooks(), ARGV[index], position)
     named = named + 1
   end
-  if place and place < most then names[#names + 1] = ARGV[index] end
+  if position and position < most then names[#names + 1] = ARGV[index] end
 end
 return names

@@ -3,16 +3,16 @@
 --
 -- kind: confirms
 -- KEYS  1 the root of the partition
--- ARGV  1 replay id  2 token  3 lease_ms  4 grace_ms  5 the job's place  6 n, then n times, for the originals from
---       that place on: ref ('' if it would have been skipped), revision ('' if its webhook is not registered),
+-- ARGV  1 replay id  2 token  3 lease_ms  4 grace_ms  5 the job's cursor  6 n, then n times, for the originals from
+--       that cursor on: ref ('' if it would have been skipped), revision ('' if its webhook is not registered),
 --       timeout_ms, repeatable, payload ('' if it could not be opened), chain, pins, age_ms, callback
--- Returns {verdict, place, wait_ms, ready: ref, lane, ...}; verdict: on; decided (there are no more); full (enough of
+-- Returns {verdict, cursor, wait_ms, ready: ref, lane, ...}; verdict: on; decided (there are no more); full (enough of
 --         its calls are unfinished; their ends wake the job); paced (not before wait_ms have passed); stale (a
 --         registration has changed since it was read); again (an original has to be read again); late (the job has
 --         another holder, or is not running)
 --
--- The decisions are kept in the order of the originals, and their number is the job's place. So a repeated call changes
--- nothing, and returns the place, and those of the last calls that no worker has claimed yet. A call is run even if the
+-- The decisions are kept in the order of the originals, and their number is the job's cursor. So a repeated call changes
+-- nothing, and returns the cursor, and those of the last calls that no worker has claimed yet. A call is run even if the
 -- script is stopped before it has written that down: then its original counts as replayed.
 -- needs: clock, effects, held, jobs, originals, rates, ready, record, revisions, tallies
 
@@ -21,12 +21,12 @@ local id, lease_ms, count = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[6])
 grace_from(4)
 local job = held_job(id, ARGV[2], 'running')
 if not job then return { 'late', -1, 0, ready } end
-local place = redis.call('LLEN', KEY.replay_decided(id))
-if place ~= tonumber(ARGV[5]) then
-  for _, ref in ipairs(redis.call('LRANGE', KEY.replay_decided(id), ARGV[5], place - 1)) do
+local cursor = redis.call('LLEN', KEY.replay_decided(id))
+if cursor ~= tonumber(ARGV[5]) then
+  for _, ref in ipairs(redis.call('LRANGE', KEY.replay_decided(id), ARGV[5], cursor - 1)) do
     if read_state(ref) == 'queued' then make_ready(ref, JOB_LANE) end
   end
-  return { 'again', place, 0, ready }
+  return { 'again', cursor, 0, ready }
 end
 
 -- The burst is a tenth of a second's worth.
@@ -34,7 +34,7 @@ local every = job.rate and 1000 / job.rate
 local burst = every and math.max(1, math.floor(100 / every))
 local tat = every and rate_time(job.tat, now, every, burst, every + UNNOTICED)
 local left = JOB_MOST - redis.call('SCARD', KEY.replay_open(id))
-local originals = redis.call('LRANGE', KEY.replay_ids(id), -place - count, -place - 1)
+local originals = redis.call('LRANGE', KEY.replay_ids(id), -cursor - count, -cursor - 1)
 local decided, skips, made = {}, {}, {}
 
 local function new_at(index)
@@ -103,8 +103,8 @@ end
 write_down()
 tallies_flush()
 effects_flush()
-place = place + #decided
-if place == job.matched then
+cursor = cursor + #decided
+if cursor == job.matched then
   verdict = 'decided'
   job_leave(id, JOB_ALARM)
   job_may_end(id)
@@ -114,4 +114,4 @@ elseif verdict == 'full' then
 else
   renew_lease(id, lease_ms)
 end
-return { verdict, place, every and math.max(0, math.ceil(tat - now)) or 0, ready }
+return { verdict, cursor, every and math.max(0, math.ceil(tat - now)) or 0, ready }
