@@ -130,9 +130,9 @@ class Copies:
             return file
         try:
             return FileCopy.of(file, at.rpartition("/")[2].replace("~1", "/").replace("~0", "~"))
-        except TypeError:
-            self._fault(at, 'is a file that was opened as text: open it with mode "rb"')
-            return None
+        except (OSError, TypeError, ValueError):  # not open for reading, opened as text, closed
+            self._fault(at, 'is a file that yields no bytes: open it with mode "rb", and close it after the call')
+        return None
 
     def _text(self, text: str, at: str) -> str:
         try:

@@ -373,17 +373,33 @@ def test_a_file_anywhere_else_is_refused(fake, relay, document, name):
     assert not fake.seen
 
 
-def test_a_file_is_refused_by_a_webhook_that_takes_none_and_one_opened_as_text_by_all(fake, relay, document):
+def test_a_file_is_refused_by_a_webhook_that_takes_none(fake, relay, document):
     with document.open("rb") as file:
         error = refusal(lambda: relay.webhooks.trigger("text", {"a": 1, "b/c": file}))
     assert error.faults == (
         errors.Fault("/data/b~1c", 'takes no file: the webhook is not registered with payload "multipart"'),
     )
-    with document.open(encoding="utf-8") as file:
+    assert [seen.path for seen in fake.seen] == ["/v1/webhooks/text"]
+
+
+def closed(file):
+    file.close()
+    return file
+
+
+UNREADABLE = {
+    "opened as text": lambda path: path.open(encoding="utf-8"),
+    "opened for writing": lambda path: path.with_name("out").open("wb"),
+} | {f"closed {name}": lambda path, make=make: closed(make(path)) for name, (make, _) in FILES.items()}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_file_that_cannot_be_read_as_bytes_is_refused(fake, relay, document, name):
+    with contextlib.closing(UNREADABLE[name](document)) as file:
         error = refusal(lambda: relay.webhooks.trigger("form", {"a": file}))
     assert [fault.pointer for fault in error.faults] == ["/data/a"]
     assert 'mode "rb"' in str(error)
-    assert [seen.path for seen in fake.seen] == ["/v1/webhooks/text"]
+    assert not fake.seen
 
 
 @pytest.mark.parametrize("call", ["trigger", "trigger_async"])
