@@ -93,7 +93,10 @@ class Endpoint:
     @property
     def url_pieces(self) -> list[str]:
         """The URL in pieces: the first, third, ... are sent as they are, between them are names of placeholders."""
-        return _PLACEHOLDER.split(self.url)
+        first, *others = _PLACEHOLDER.split(self.path)
+        pieces = [f"{self.scheme}://{self.authority}{first}", *others]
+        pieces[-1] += f"?{self.query}" if self.query else ""
+        return pieces
 
     @property
     def fixed_query(self) -> tuple[tuple[str, str], ...]:
