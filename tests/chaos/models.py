@@ -22,10 +22,10 @@ class CallModel:
     def follow(self, state: tuple[object, ...], operation: Operation) -> Iterable[tuple[object, ...]]:
         if operation.kind == "accept":
             return [PENDING if state == ABSENT else state]
-        if operation.kind == "cancel":
-            return self._cancelled(state, operation)
         if operation.told == "unknown":
             return [ABSENT] if state == ABSENT else []
+        if operation.kind == "cancel":
+            return self._cancelled(state, operation)
         if state == ABSENT:
             return []
         if operation.told == "unfinished":

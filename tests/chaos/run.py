@@ -71,6 +71,7 @@ def try_out(harness: Harness, plan: Plan, mischief: Mischief) -> Outcome:
     finally:
         operators.stop()
         mischief.stop()
+        runtime.close()
         calm_s = time.monotonic()
         drained = drain(harness)
         watch.stop()

@@ -45,6 +45,7 @@ EXPLAINED = {
 }
 PLANTED = {
     "an accepted call is gone": ("call", [ACCEPTED, op("poll", "unknown", 2, 3)]),
+    "an accepted call is unknown when it is cancelled": ("call", [ACCEPTED, op("cancel", "unknown", 2, 3)]),
     "a call was never accepted": ("call", [op("poll", OK, 2, 3)]),
     "an end changes": ("call", [ACCEPTED, op("poll", OK, 2, 3), op("poll", FAILED, 4, 5)]),
     "an awaited end is another": ("call", [ACCEPTED, op("await", OK, 0, 2), op("poll", FAILED, 4, 5)]),
