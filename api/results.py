@@ -61,7 +61,7 @@ class Results:
         if sealed:
             return self._vault.open(sealed, result_owner(plugin, end.reference_id))
         if end.outcome is not None and MEANINGS[end.outcome].code is not None:
-            return json_data(failure_result(end.outcome))
+            return json_data(failure_result(end.outcome, end.sent))
         return b"null"
 
     def _sealed(self, end: Notice | Invocation) -> bytes | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from relay.answer.results import failure_result
 from relay.domain.invocation import MEANINGS, State, is_error
 from relay.text import gradual_json
 from relay.text.timestamps import rfc3339
@@ -90,17 +91,16 @@ def result_of(invocation: Invocation, opened: bytes | None) -> dict[str, Any] | 
     """Return the result ``{status, data, error}`` of an invocation; None if it has none, or none yet.
 
     ``opened`` is the opened data of the endpoint's answer (JSON), or None if no data is kept; ``data`` is then
-    ``{"code", "message"}``, derived from the outcome.
+    derived from the outcome (`failure_result`).
     """
     summary = _summary(invocation)
     if summary is None:
         return None
-    meaning = MEANINGS[invocation.outcome] if invocation.outcome else None
     data: Any = None
     if opened is not None:
         data = gradual_json.loads(opened)
-    elif meaning is not None and meaning.code is not None:
-        data = {"code": meaning.code, "message": meaning.sentence}
+    elif invocation.outcome is not None and MEANINGS[invocation.outcome].code is not None:
+        data = failure_result(invocation.outcome, invocation.sent).data
     return {"status": summary["status"], "data": data, "error": summary["error"]}
 
 

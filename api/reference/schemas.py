@@ -75,11 +75,16 @@ BulkItem: Final = Schema.from_dict(
     name="BulkItem",
 )
 
+_DATA: Final = (
+    "The endpoint's answer, masked; `{code, message}` if it could not be accepted; `{code, message, sent}` if there "
+    "was none: `sent` is `no` if certainly no request of the call was sent, else `maybe`."
+)
+
 Answer: Final = schema(
     "Answer",
     referenceId=reference("The invocation's id everywhere."),
     status=whole(_STATUS),
-    data=anything("The endpoint's answer, masked; or `{code, message}` if there was none."),
+    data=anything(_DATA),
     error=flag(
         "Whether the call failed: `status` is 0 or at least 400, or the answer does not have the registered form."
     ),
@@ -132,7 +137,7 @@ Chain: Final = schema(
 Result: Final = schema(
     "Result",
     status=whole(_STATUS),
-    data=anything("The endpoint's answer, masked; or `{code, message}` if there was none."),
+    data=anything(_DATA),
     error=flag("Whether the call failed."),
 )
 

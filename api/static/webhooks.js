@@ -14,8 +14,11 @@
  * @typedef {object} Result   What became of a trigger; exactly these four members.
  * @property {string} referenceId
  * @property {number} status   The endpoint's HTTP status, 0 if there was no acceptable answer.
- * @property {any} data        The endpoint's answer; without one, `{code, message}`.
+ * @property {any} data        The endpoint's answer, or `{code, message}` if it could not be accepted; without one, a `NoAnswer`.
  * @property {boolean} error
+ *
+ * @typedef {{code: string, message: string, sent: "no" | "maybe"}} NoAnswer
+ *   `sent` is "no" if certainly no request of the call was sent, so that the endpoint cannot have acted on it.
  *
  * @typedef {{referenceId: string, state: string}} Accepted
  * @typedef {{pointer: string, message: string}} Fault   A JSON pointer (RFC 6901) and what is wrong there.

@@ -3,9 +3,17 @@ export interface Result<T = any> {
   referenceId: string;
   /** The endpoint's HTTP status, 0 if there was no acceptable answer. */
   status: number;
-  /** The endpoint's answer; without an acceptable one, `{code, message}`. */
+  /** The endpoint's answer, or `{code, message}` if it could not be accepted; without one, a `NoAnswer`. */
   data: T;
   error: boolean;
+}
+
+/** The `data` of a call that the endpoint did not answer (`status` 0). */
+export interface NoAnswer {
+  code: string;
+  message: string;
+  /** "no" if certainly no request of the call was sent, so that the endpoint cannot have acted on it. */
+  sent: "no" | "maybe";
 }
 
 export interface Accepted {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from relay.answer.media import content_type_of, text_of
 from relay.answer.search import TooMuchWork
-from relay.domain.invocation import MEANINGS, Outcome
+from relay.domain.invocation import MEANINGS, Outcome, Sent
 from relay.text import gradual_json
 from relay.text.media_types import BYTES_TYPE
 from relay.text.strict_json import dump_json
@@ -86,8 +86,11 @@ def hide(body: AnswerBody, mask: Mask) -> tuple[Any, int] | None:
     return body.data, 0
 
 
-def failure_result(outcome: Outcome, *, status: int = 0) -> Result:
+def failure_result(outcome: Outcome, sent: Sent | None, *, status: int = 0) -> Result:
     """Return the result of an outcome without an acceptable answer: its coarse code and fixed sentence.
+
+    Without any answer, ``sent`` says whether a request may have reached the endpoint; unless it is known that none has,
+    that is "maybe".
 
     Raises:
         ValueError: the outcome has none (an answer, or a state without result).
@@ -95,7 +98,10 @@ def failure_result(outcome: Outcome, *, status: int = 0) -> Result:
     meaning = MEANINGS[outcome]
     if meaning.code is None or meaning.sentence is None:
         raise ValueError(f"{outcome} has no failure result.")
-    return Result(status, {"code": meaning.code, "message": meaning.sentence}, error=True)
+    if not meaning.unanswered:
+        return Result(status, {"code": meaning.code, "message": meaning.sentence}, error=True)
+    message, known = (meaning.sentence, "no") if sent is Sent.NO else (meaning.sentence_if_sent, "maybe")
+    return Result(status, {"code": meaning.code, "message": message, "sent": known}, error=True)
 
 
 def json_data(result: Result) -> bytes:

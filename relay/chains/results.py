@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from relay.answer.results import Result, failure_result
-from relay.domain.invocation import MEANINGS, Outcome, State
+from relay.domain.invocation import MEANINGS, Outcome, Sent, State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,7 @@ class StepResult:
     error: bool
     outcome: Outcome | None
     state: State
+    sent: Sent | None = None  # of a call without an acceptable answer
 
     @property
     def answered(self) -> bool:
@@ -40,7 +41,7 @@ class StepResult:
         """Return the result of a chain that ends with this step."""
         if self.answered:
             return Result(self.status, self.data, self.error)
-        return failure_result(self.failure, status=self.status if self.state is State.DELIVERED else 0)
+        return failure_result(self.failure, self.sent, status=self.status if self.state is State.DELIVERED else 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,9 @@ class Webhooks:
     ) -> dict[str, Any]:
         """Trigger a webhook, wait, and return its result: ``{"referenceId", "status", "data", "error"}``.
 
+        The result's ``data`` is the endpoint's answer, or ``{"code", "message"}`` if that could not be accepted.
+        Without an answer it is ``{"code", "message", "sent"}``: "no" if certainly nothing was sent, else "maybe".
+
         ``data`` given as bytes is sent as base64 text, and only to a webhook that is registered with
         ``payload_encoding``. Members of ``data`` may be files that were opened with mode "rb", if it is registered with
         ``payload: "multipart"``. What else JSON would drop or change is refused.

@@ -134,15 +134,34 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """The state that an outcome leads to, and the coarse code and fixed sentence that a plugin sees."""
+    """The state that an outcome leads to, and the coarse code and fixed sentence that a plugin sees.
+
+    Without an answer there is a sentence for calls of which nothing was sent, and another for those that may have been.
+    """
 
     state: State
     code: str | None
     sentence: str | None = None
+    sentence_if_sent: str | None = None  # None if the endpoint has answered, and for outcomes without a result
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the outcome ends a call without an answer: its result says whether a request may have been sent."""
+        return self.sentence_if_sent is not None
 
 
-_UNREACHABLE = Meaning(State.UNREACHABLE, "unreachable", "The endpoint could not be contacted.")
-_TIMEOUT = Meaning(State.UNREACHABLE, "timeout", "The endpoint did not answer in time.")
+_UNREACHABLE = Meaning(
+    State.UNREACHABLE,
+    "unreachable",
+    "The endpoint could not be contacted; nothing was sent.",
+    "No answer came from the endpoint; it may have received the request.",
+)
+_TIMEOUT = Meaning(
+    State.UNREACHABLE,
+    "timeout",
+    "The endpoint could not be contacted in time; nothing was sent.",
+    "The endpoint did not answer in time; it may have received the request.",
+)
 
 MEANINGS: Final[Mapping[Outcome, Meaning]] = MappingProxyType(
     {
@@ -163,13 +182,29 @@ MEANINGS: Final[Mapping[Outcome, Meaning]] = MappingProxyType(
             State.UNREACHABLE, "answer_rejected", "The endpoint's answer could not be accepted."
         ),
         Outcome.LEASE_LOST: Meaning(
-            State.INTERRUPTED, "interrupted", "The call was interrupted; the endpoint may or may not have received it."
+            State.INTERRUPTED,
+            "interrupted",
+            "The call was interrupted; nothing was sent.",
+            "The call was interrupted; the endpoint may or may not have received the request.",
         ),
         Outcome.STEP_REJECTED: Meaning(
-            State.UNREACHABLE, "step_rejected", "A step of the chain could not be created from the earlier results."
+            State.UNREACHABLE,
+            "step_rejected",
+            "A step of the chain could not be created; nothing was sent.",
+            "A step of the chain could not be created; requests of earlier steps may have been sent.",
         ),
-        Outcome.CHAIN_TIMEOUT: Meaning(State.UNREACHABLE, "timeout", "The chain did not end in time."),
-        Outcome.EXPIRED: Meaning(State.UNREACHABLE, "timeout", "The call did not come to an end in time."),
+        Outcome.CHAIN_TIMEOUT: Meaning(
+            State.UNREACHABLE,
+            "timeout",
+            "The chain did not end in time; nothing was sent.",
+            "The chain did not end in time; requests of its steps may have been sent.",
+        ),
+        Outcome.EXPIRED: Meaning(
+            State.UNREACHABLE,
+            "timeout",
+            "The call did not come to an end in time; nothing was sent.",
+            "The call did not come to an end in time; the endpoint may have received a request.",
+        ),
         Outcome.REQUEST_REJECTED: Meaning(State.REJECTED, "request_rejected"),
         Outcome.WEBHOOK_NOT_REGISTERED: Meaning(State.REJECTED, "webhook_not_registered"),
     }
@@ -227,6 +262,7 @@ class Invocation:
     status: int | None = None  # of the result
     error: bool | None = None  # of the result
     outcome: Outcome | None = None  # the outcome that ended it
+    sent: Sent | None = None  # if it ended without an acceptable answer: whether a request of it may have left
     request_bytes: int = 0
     response_bytes: int = 0
     masked: int = 0  # how many secrets were masked in the answer

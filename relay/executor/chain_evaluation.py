@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import gevent
 
-from relay.answer.results import Result, failure_result, json_data
+from relay.answer.results import Result, json_data
 from relay.chains import Create, Reject, StepResult, TooManySecrets, found_secrets, progress, secrets_beside
 from relay.domain.invocation import Outcome, Purpose, State
 from relay.domain.reference_id import new_reference_id
@@ -138,9 +138,8 @@ class ChainEvaluator:
 
     def rejected(self, evaluation: ChainEvaluation, claim_token: str, step: int, reason: str) -> Settlement:
         """Settle a chain whose step cannot be made; the reason is for operators."""
-        outcome = Outcome.STEP_REJECTED
-        result = failure_result(outcome)
-        return self._settlement(evaluation, claim_token, outcome, State.UNREACHABLE, result, f"step {step}: {reason}")
+        result, why = Result(0, None, error=True), f"step {step}: {reason}"
+        return self._settlement(evaluation, claim_token, Outcome.STEP_REJECTED, State.UNREACHABLE, result, why)
 
     def secrets_beside(self, record: CallRecord, result: Result, size_bytes: int) -> tuple[str, ...] | None:
         """Return the texts to hide in the answer of a chain's step: what the chain's masks find, also in this answer.

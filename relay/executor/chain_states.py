@@ -127,7 +127,7 @@ class ChainStates:
         if step.raw is not None:
             raw, owner = step.raw, raw_owner(chain.plugin, step.reference_id, chain.reference_id, step.step)
             data = run_in_thread_if_large(len(raw), lambda: data_from(self._target_vault.open(raw, owner)))
-        return StepResult(step.status, data, step.error, step.outcome, step.state)
+        return StepResult(step.status, data, step.error, step.outcome, step.state, step.sent)
 
     def _keep(self, reference_id: str, chain_state: ChainState) -> None:
         self.forget(reference_id)

@@ -10,7 +10,7 @@ import gevent
 from relay.answer.masking import Mask
 from relay.answer.results import Result, failure_result, hide, read_body
 from relay.chains import TooManySecrets
-from relay.domain.invocation import Outcome
+from relay.domain.invocation import Outcome, Sent
 from relay.executor.large_work import making_bytes, run_in_thread_if_large
 from relay.process.loops import repeat_until_done
 from relay.telemetry import log
@@ -46,7 +46,7 @@ class AnswerReader:
     def read(self, call: Prepared, answer: EndpointAnswer) -> Reading:
         """Read the answer of an attempt; for an attempt without one, return the result that its outcome stands for."""
         if answer.outcome is not Outcome.ANSWERED:
-            return _failed(answer.outcome)
+            return _failed(answer.outcome, answer.sent)
         try:
             return self._read(call, answer)
         except Exception as error:  # noqa: BLE001 - the request was answered; a fault of the relay must not hide that
@@ -105,5 +105,5 @@ def _hidden(result: Result, body: AnswerBody, mask: Mask) -> Reading:
     return Reading(Outcome.ANSWERED, Result(result.status, data, result.error), masked)
 
 
-def _failed(outcome: Outcome, *, status: int = 0) -> Reading:
-    return Reading(outcome, failure_result(outcome, status=status))
+def _failed(outcome: Outcome, sent: Sent = Sent.ANSWERED, *, status: int = 0) -> Reading:
+    return Reading(outcome, failure_result(outcome, sent, status=status))

@@ -353,7 +353,7 @@ def test_each_process_that_awaits_is_told_once_with_the_sealed_result(ledger):
         if message and message["type"] == "message":
             assert message["channel"] not in told
             told[message["channel"]] = message["data"]
-    entry = "{} delivered answered 200 0 8\n"
+    entry = "{} delivered answered 200 0 - 8\n"
     assert told == {
         b"relay:notice:api1": b"".join(entry.format(ref).encode() + b"\x00sealed\xff" for ref in refs),
         b"relay:notice:api2": entry.format(refs[1]).encode() + b"\x00sealed\xff",

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from relay.domain.invocation import MEANINGS, Outcome
+from relay.answer.results import failure_result
+from relay.domain.invocation import Outcome, Sent
 from tests.e2e.harness import NOWHERE, REFUSED_ADDRESS, Harness
 from tests.receivers import (
     JPEG,
@@ -56,8 +57,7 @@ class Case:
     def result(self) -> dict[str, Any]:
         if self.answered:
             return {"status": self.status, "data": self.data, "error": self.status >= 400}
-        meaning = MEANINGS[self.outcome]
-        return {"status": 0, "data": {"code": meaning.code, "message": meaning.sentence}, "error": True}
+        return {"status": 0, "data": failure_result(self.outcome, Sent(self.sent)).data, "error": True}
 
 
 def failure(does: Any, outcome: Outcome, sent: str, **more: Any) -> Case:

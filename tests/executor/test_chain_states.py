@@ -33,7 +33,7 @@ class Steps:
 
     def make(self, chain, state=State.DELIVERED):
         steps = self.made.setdefault(chain.reference_id, [])
-        steps.append(StepRecord(new_reference_id(), len(steps), state, 200, False, Outcome.ANSWERED, None))
+        steps.append(StepRecord(new_reference_id(), len(steps), state, 200, False, Outcome.ANSWERED, None, None))
 
 
 @pytest.fixture

@@ -121,8 +121,9 @@ class ApiHarness:
         if outcome is Outcome.ANSWERED:
             raw = json_data(Result(status, data, error=False))
             sealed = {ref: self.runtime.data_vault.seal(raw, result_owner("acme", ref)) for ref in granted}
+        sent = Sent.ANSWERED if outcome is Outcome.ANSWERED else Sent.NO
         with_result = state in {State.DELIVERED, State.UNREACHABLE, State.INTERRUPTED}
-        attempt = Attempt(1, 1_700_000_000_000, 5, status, outcome, Sent.ANSWERED) if with_result else None
+        attempt = Attempt(1, 1_700_000_000_000, 5, status, outcome, sent) if with_result else None
         self.store.settle(
             [
                 Settlement(

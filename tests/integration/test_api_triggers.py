@@ -40,7 +40,8 @@ def test_an_endpoint_that_cannot_be_contacted_is_a_success_with_a_coarse_code(ap
     with api.hand_worker(status=0, outcome=Outcome.DNS_FAILED, state=State.UNREACHABLE):
         answer = api.trigger()
     assert answer.status_code == 200
-    assert answer.json()["data"] == {"code": "unreachable", "message": "The endpoint could not be contacted."}
+    message = "The endpoint could not be contacted; nothing was sent."
+    assert answer.json()["data"] == {"code": "unreachable", "message": message, "sent": "no"}
     assert (answer.json()["status"], answer.json()["error"]) == (0, True)
 
 

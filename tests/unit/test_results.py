@@ -24,9 +24,13 @@ MASK = Mask.of(Shape("w", "POST"), Target(ENDPOINT, {"Authorization": f"Bearer {
 
 
 def answer(
-    body: bytes, content_type: str | None = "application/json", status: int = 200, outcome=Outcome.ANSWERED
+    body: bytes,
+    content_type: str | None = "application/json",
+    status: int = 200,
+    outcome=Outcome.ANSWERED,
+    sent=Sent.ANSWERED,
 ) -> EndpointAnswer:
-    return EndpointAnswer(outcome, Sent.ANSWERED, status, content_type, body, 1, len(body), None, 0)
+    return EndpointAnswer(outcome, sent, status, content_type, body, 1, len(body), None, 0)
 
 
 def read(body: bytes, content_type: str | None = "application/json", status: int = 200, mask: Mask = MASK):
@@ -297,7 +301,7 @@ def test_keys_that_become_equal_both_stay():
 def test_bytes_that_hold_a_secret_reject_the_answer(body):
     reading = read(body, "image/jpeg")
     assert reading.outcome is Outcome.ANSWER_REJECTED
-    assert reading.result == failure_result(Outcome.ANSWER_REJECTED)
+    assert reading.result == failure_result(Outcome.ANSWER_REJECTED, Sent.ANSWERED)
     assert (reading.result.status, reading.result.error, reading.masked) == (0, True, 1)
 
 
@@ -312,24 +316,32 @@ def test_gzip_that_nobody_announced_is_bytes():
     assert data(body, "application/gzip")["encoding"] == "base64"
 
 
-@pytest.mark.parametrize("outcome", [o for o in Outcome if MEANINGS[o].sentence])
-def test_without_an_answer_the_result_is_the_outcomes_code_and_sentence(outcome):
-    meaning = MEANINGS[outcome]
-    expected = Result(0, {"code": meaning.code, "message": meaning.sentence}, error=True)
-    assert failure_result(outcome) == expected
-    if outcome is not Outcome.ANSWERED:
-        assert reading_of(answer(b"secret", outcome=outcome), MASK).result == expected
+@pytest.mark.parametrize("sent", [Sent.NO, Sent.MAYBE, None])
+@pytest.mark.parametrize("outcome", [o for o in Outcome if MEANINGS[o].unanswered])
+def test_without_an_answer_the_result_says_what_happened_and_whether_a_request_may_have_arrived(outcome, sent):
+    data = failure_result(outcome, sent).data
+    assert failure_result(outcome, sent) == Result(0, data, error=True)
+    assert list(data) == ["code", "message", "sent"]
+    assert (data["code"], data["sent"]) == (MEANINGS[outcome].code, "no" if sent is Sent.NO else "maybe")
+    assert ("nothing was sent" in data["message"]) == (sent is Sent.NO)
+    if sent is not None:
+        assert reading_of(answer(b"secret", outcome=outcome, sent=sent), MASK).result.data == data
+
+
+@pytest.mark.parametrize("outcome", [Outcome.RESPONSE_REJECTED, Outcome.ANSWER_REJECTED])
+def test_an_answer_that_is_not_accepted_says_nothing_of_what_was_sent(outcome):
+    assert list(failure_result(outcome, None).data) == ["code", "message"]
 
 
 def test_a_failure_may_keep_the_endpoints_status():
-    assert failure_result(Outcome.RESPONSE_REJECTED, status=201).status == 201
+    assert failure_result(Outcome.RESPONSE_REJECTED, None, status=201).status == 201
 
 
 @pytest.mark.parametrize("outcome", [o for o in Outcome if not MEANINGS[o].sentence])
 def test_answers_and_refusals_have_no_failure_result(outcome):
     assert MEANINGS[outcome].state in {State.DELIVERED, State.REJECTED}
     with pytest.raises(ValueError):
-        failure_result(outcome)
+        failure_result(outcome, None)
 
 
 def test_the_four_members_are_written_around_the_data_as_it_is_kept():

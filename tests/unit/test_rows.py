@@ -86,10 +86,14 @@ def test_a_result_has_the_answers_data_with_integers_of_any_size():
 
 
 def test_a_result_without_an_answer_says_why_in_coarse_words():
-    failed = an_invocation(state=State.UNREACHABLE, status=0, error=True, outcome=Outcome.DNS_FAILED)
+    failed = an_invocation(state=State.UNREACHABLE, status=0, error=True, outcome=Outcome.DNS_FAILED, sent=Sent.NO)
     assert result_of(failed, None) == {
         "status": 0,
-        "data": {"code": "unreachable", "message": "The endpoint could not be contacted."},
+        "data": {
+            "code": "unreachable",
+            "message": "The endpoint could not be contacted; nothing was sent.",
+            "sent": "no",
+        },
         "error": True,
     }
 

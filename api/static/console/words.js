@@ -30,7 +30,7 @@ export const OUTCOMES = {
   lease_lost: "the worker was lost during the call",
   step_rejected: "a step of the chain could not be made",
   chain_timeout: "the chain did not end in time",
-  expired: "the call was too old to be sent",
+  expired: "the call did not end before its maximum age",
   request_rejected: "the call does not fit the registration",
   webhook_not_registered: "the webhook is not registered",
 };

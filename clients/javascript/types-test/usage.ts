@@ -1,5 +1,5 @@
 // What a plugin writes; checked by the TypeScript compiler, never run.
-import { createApi, WebhookError, type Accepted, type Problem, type Result } from "../webhooks.js";
+import { createApi, WebhookError, type Accepted, type NoAnswer, type Problem, type Result } from "../webhooks.js";
 
 const api = createApi({ baseUrl: "https://relay.example", key: "whk_a_b" });
 
@@ -18,6 +18,11 @@ export async function everyCall(signal: AbortSignal): Promise<number> {
   const names = (await api.webhooks.list()).map(({ id, payloadEncoding }) => `${id} ${payloadEncoding}`);
   await api.webhooks.wait(later.referenceId, { timeout: 1000 });
   return status + typed.data.temperature + image.status + accepted + record.attempts.length + names.length + (error ? data.code : 0);
+}
+
+export async function maySendAgain(referenceId: string): Promise<boolean> {
+  const { status, data } = await api.webhooks.wait(referenceId);
+  return status === 0 && (data as NoAnswer).sent === "no";
 }
 
 export function explain(error: unknown): string {

@@ -1,7 +1,7 @@
 """Notices: the ends of invocations, published to the API processes whose callers wait for them.
 
-A message on a process's channel holds any number of entries. Each is ``reference-id state outcome status error size``,
-a line feed, and ``size`` bytes of sealed result. ``-`` stands for a missing value. Size -1 means that the result is too
+A message on a process's channel holds any number of entries. Each is
+``reference-id state outcome status error sent size``, a line feed, and ``size`` bytes of sealed result. ``-`` stands for a missing value. Size -1 means that the result is too
 large for a notice and has to be read from the store.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
-from relay.domain.invocation import Outcome, State
+from relay.domain.invocation import Outcome, Sent, State
 from relay.errors import Unavailable
 from relay.process.loops import Failures
 from relay.store.keys import keyspace
@@ -46,6 +46,7 @@ class Notice:
     outcome: Outcome | None
     status: int | None
     error: bool | None
+    sent: Sent | None  # for an end without an acceptable answer: whether a request may have left
     sealed: bytes | None = field(default=None, repr=False)
     in_store: bool = False  # the result is too large for a notice: read it from the store
 
@@ -55,7 +56,7 @@ def read_notices(message: bytes) -> Iterator[Notice]:
     at = 0
     while at < len(message):
         line_end = message.index(b"\n", at)
-        ref, state, outcome, status, error, size = message[at:line_end].decode().split(" ")
+        ref, state, outcome, status, error, sent, size = message[at:line_end].decode().split(" ")
         at = line_end + 1 + max(0, int(size))
         yield Notice(
             reference_id=ref,
@@ -63,6 +64,7 @@ def read_notices(message: bytes) -> Iterator[Notice]:
             outcome=None if outcome == "-" else Outcome(outcome),
             status=None if status == "-" else int(status),
             error=None if error == "-" else error == "1",
+            sent=None if sent == "-" else Sent(sent),
             sealed=message[line_end + 1 : at] or None,
             in_store=size == "-1",
         )

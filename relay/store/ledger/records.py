@@ -41,7 +41,7 @@ def invocation_from(reference_id: str, fields: Mapping[bytes, bytes], steps: Seq
 
     state = State(text["state"])
     error = text.get("error")
-    outcome = text.get("outcome")
+    outcome, sent = text.get("outcome"), text.get("sent")
     return Invocation(
         reference_id=reference_id,
         plugin=text["plugin"],
@@ -59,6 +59,7 @@ def invocation_from(reference_id: str, fields: Mapping[bytes, bytes], steps: Seq
         status=number("status"),
         error=error == "1" if error else None,
         outcome=Outcome(outcome) if outcome else None,
+        sent=Sent(sent) if sent else None,
         request_bytes=number("requestBytes") or 0,
         response_bytes=number("responseBytes") or 0,
         masked=number("masked") or 0,

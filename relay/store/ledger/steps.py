@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from relay.domain.invocation import Outcome, State
+from relay.domain.invocation import Outcome, Sent, State
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.server.errors import store_errors
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import redis
 
-_FIELDS: Final = ("state", "parentStep", "status", "error", "outcome")
+_FIELDS: Final = ("state", "parentStep", "status", "error", "outcome", "sent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class StepRecord:
     status: int
     error: bool
     outcome: Outcome | None
+    sent: Sent | None  # without an acceptable answer: whether a request may have left
     raw: bytes | None
 
 
@@ -73,7 +74,7 @@ class Steps:
 def _step_from(reference_id: str, fields: list[bytes | None], raw: bytes | None) -> StepRecord | None:
     if not fields[0]:
         return None
-    state, step, status, error, outcome = ((value or b"").decode() for value in fields)
+    state, step, status, error, outcome, sent = ((value or b"").decode() for value in fields)
     return StepRecord(
         reference_id,
         step=int(step or 0),
@@ -81,5 +82,6 @@ def _step_from(reference_id: str, fields: list[bytes | None], raw: bytes | None)
         status=int(status or 0),
         error=error == "1",
         outcome=Outcome(outcome) if outcome else None,
+        sent=Sent(sent) if sent else None,
         raw=raw,
     )

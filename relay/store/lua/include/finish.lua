@@ -1,7 +1,7 @@
 -- finish: the only way in which an invocation becomes final.
 -- Changes together: state and result, alarm, expiry, counters, the webhook's permit, the parent of a last step, and the
 -- notices to waiters.
--- needs: alarms, clock, effects, jobs, parking, permits, policy, record, steps, tallies
+-- needs: alarms, clock, effects, jobs, parking, permits, policy, record, sent, steps, tallies
 
 local NOTICE_RESULT_BYTES = 65536
 local retention = { ok = 0, failed = 0, rejected = 0, contents = 0 } -- ms; contents 0: as long as records
@@ -19,25 +19,26 @@ local function retention_of(state, failed)
   return retention.ok
 end
 
--- Returns a notice's entry: ref, state, outcome, status and error ('-' if missing), and the size of the sealed result
--- that follows (0: no result; -1: too large for a notice, to be read from the store).
-local function notice_entry(ref, ends)
+-- Returns a notice's entry: ref, state, outcome, status, error and sent ('-' if missing), and the size of the sealed
+-- result that follows (0: no result; -1: too large for a notice, to be read from the store).
+local function notice_entry(ref, ends, sent)
   local size = #ends.result
   local body = ends.result
   if size > NOTICE_RESULT_BYTES then size, body = -1, '' end
-  local head = { ref, ends.state, ends.outcome, ends.status, ends.error, size }
-  for index = 3, 5 do
+  local head = { ref, ends.state, ends.outcome, ends.status, ends.error, sent, size }
+  for index = 3, 6 do
     if head[index] == '' then head[index] = '-' end
   end
   return table.concat(head, ' ') .. '\n' .. body
 end
 
 -- Writes the fields of a final record. Lease and delay stay as they are: no code reads them in a final record.
-local function write_end(r, ends, sums, bytes, keep, expires)
+local function write_end(r, ends, sent, sums, bytes, keep, expires)
   local fields = ends.fields or {}
   if ends.token ~= r.token then add_field(fields, 'token', ends.token) end
   if r.waiters ~= '' then set_field(fields, 'waiters', '') end
   if r.parked and r.parked ~= '' then set_field(fields, 'parked', '') end
+  add_field(fields, 'sent', sent)
   local kept = bytes + #ends.result -- roughly: sealing adds little
   if kept > 0 then
     set_field(fields, 'keptBytes', int(kept))
@@ -58,14 +59,15 @@ local function write_end(r, ends, sums, bytes, keep, expires)
 end
 
 -- r: the record before its end: state, plugin, webhook, lane (nil: it has no alarm), requestBytes, waiters, parked,
---    parent, chain, createdAt, callback and replay; unregistered: the webhook is only a name that a caller used.
+--    parent, chain, createdAt, callback, replay and attempts; unregistered: the webhook is only a name that a caller used.
 -- ends: state, outcome, status, error ('1', '0' or ''), result (sealed, '' for none), token (of the call that ended
 --       it, '' for none), fields (further pairs).
 local function finish(r, ends)
   local ref, t, bytes = r.ref, tally_of(r.plugin, r.webhook), tonumber(r.requestBytes)
   local keep = retention_of(ends.state, ends.error == '1')
   local expires = int(now + keep)
-  write_end(r, ends, t.sums, bytes, keep, expires)
+  local sent = (ends.status == '' or ends.status == '0') and sent_of(r) or ''
+  write_end(r, ends, sent, t.sums, bytes, keep, expires)
   if r.state == 'sending' then release_permit(webhook_of(r.plugin, r.webhook), ref) end
   if r.parked == '1' then unpark_unsent(webhook_of(r.plugin, r.webhook), ref) end
   if r.lane then
@@ -73,7 +75,7 @@ local function finish(r, ends)
     tally_close(t, ref)
   end
   tally_end(t, r, ends, bytes, r.unregistered and tally_of(r.plugin, '-') or t)
-  if r.waiters ~= '' then effect_notice(r.waiters, notice_entry(ref, ends)) end
+  if r.waiters ~= '' then effect_notice(r.waiters, notice_entry(ref, ends, sent)) end
   if r.chain == '1' then forget_raw(ref) end
   if r.parent ~= '' then step_ended(r.parent) end
   if r.callback ~= '' then effect_callback(ref) end

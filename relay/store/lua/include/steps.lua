@@ -2,6 +2,7 @@
 -- needs: ready
 -- record read_state_and_lane: state lane
 -- record read_unsent: state callback plugin webhook requestBytes waiters parked parent chain lane createdAt replay
+--   attempts
 
 -- Counts an ended step; the last one of its parent's current step makes the parent ready.
 -- A parent whose record is gone is left alone: counting would create its key again, and nothing would ever delete it.
