@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from relay.store.api_keys.records import ApiKey
     from relay.wiring.runtime import Runtime
 
-#: A key that ends within this time is named.
-WARNING_MS: Final = 14 * 86_400_000
-_CHECK: Final = "API keys"
+#: A key that ends within so many days is named.
+WARNING_DAYS: Final = 7
+_CHECK: Final = "keys"
 
 
 def examine_api_keys(runtime: Runtime) -> Finding:
@@ -39,8 +39,10 @@ def examine_api_keys(runtime: Runtime) -> Finding:
 def _ends(keys: Sequence[ApiKey]) -> Finding:
     now_ms = time.time() * 1000
     live = [key for key in keys if not key.revoked and (key.expires_at_ms is None or key.expires_at_ms > now_ms)]
-    ending = [key for key in live if key.expires_at_ms is not None and key.expires_at_ms - now_ms < WARNING_MS]
+    until_ms = now_ms + WARNING_DAYS * 86_400_000
+    ending = [key for key in live if key.expires_at_ms is not None and key.expires_at_ms < until_ms]
     if not ending:
         return Finding(_CHECK, Level.OK, f"{len(live)} live")
     named = listed([f"{key.id} of {key.plugin}" for key in ending])
-    return Finding(_CHECK, Level.NOTE, f"end within 14 days: {named}", "Replace them: `relay keys rotate ID`.")
+    advice = "Replace them: `relay keys rotate ID`."
+    return Finding(_CHECK, Level.PROBLEM, f"end within {WARNING_DAYS} days: {named}", advice)

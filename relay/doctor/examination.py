@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from relay.doctor.api_keys import examine_api_keys
 from relay.doctor.audit_trail import examine_audit_trail
+from relay.doctor.calls import examine_calls
 from relay.doctor.egress import examine_egress, examine_ingress
 from relay.doctor.finding import Finding, Level, judged
 from relay.doctor.installation import examine_installation
 from relay.doctor.lanes import examine_lanes
-from relay.doctor.registrations import examine_alerts, examine_registrations, examine_waiting
+from relay.doctor.own_calls import examine_alerts, examine_callbacks
+from relay.doctor.registrations import examine_registrations
 from relay.doctor.servers import examine_servers
 from relay.errors import SettingsError, Unavailable
 from relay.queue import LANES
@@ -71,9 +73,10 @@ def _contents(settings: Settings, runtime: Runtime, plugins: Sequence[str]) -> I
     """Yield the findings on what plugins have in the store, as far as the key rings at hand open it."""
     if settings.target_keys is not None:
         yield from examine_registrations(runtime, plugins)
-    yield from examine_waiting(runtime, plugins)
     if settings.data_keys is not None:
-        yield from examine_alerts(runtime)
+        yield from examine_calls(runtime, plugins)
+        yield examine_alerts(runtime)
+        yield examine_callbacks(runtime, plugins)
         yield examine_api_keys(runtime)
     yield examine_audit_trail(runtime)
 

@@ -1,4 +1,4 @@
-"""Checks that registrations open and that their endpoints may be called; finds calls that wait for an operator."""
+"""Checks that registrations open and that their endpoints may be called."""
 
 from __future__ import annotations
 
@@ -49,38 +49,6 @@ def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[
         f"the guard refuses those of {listed(refused)}" if refused else "the guard refuses none of their names",
         "Their calls end with `address_refused`. To allow them, set RELAY_EGRESS_ALLOW or RELAY_EGRESS_PORTS.",
     )
-
-
-def examine_alerts(runtime: Runtime) -> Iterator[Finding]:
-    """Yield whether the webhook that alerts go to is registered."""
-    name = runtime.settings.alerts
-    if name is None:
-        return
-    found = runtime.registry.current(*name.split("/"), refresh=True)
-    advice = f"Register it: relay webhooks apply FILE --plugin {name.split('/')[0]}. Until then alerts are lost."
-    yield judged("alerts", found is not None, f"go to {name}" if found else f"{name} is not registered", advice)
-
-
-def examine_waiting(runtime: Runtime, plugins: Sequence[str]) -> Iterator[Finding]:
-    """Yield the webhooks with parked calls that are paused, or whose registration was removed."""
-    paused, removed = [], []
-    for plugin in plugins:
-        registered = {webhook.webhook_id for webhook in runtime.registry.shapes(plugin)}
-        known = {webhook for webhook, _ in runtime.measures.totals(plugin) if webhook} | registered
-        names = sorted(known)
-        for webhook_id, traffic in zip(names, runtime.policies.traffics(plugin, names), strict=True):
-            if not traffic.parked:
-                continue
-            waiting = f"{plugin}/{webhook_id} ({traffic.parked})"
-            if webhook_id not in registered:
-                removed.append(waiting)
-            elif traffic.paused:
-                paused.append(waiting)
-    if paused:
-        yield Finding("paused", Level.NOTE, f"calls wait: {listed(paused)}", "`relay webhooks resume` sends them.")
-    if removed:
-        advice = "`relay webhooks resume` ends them as `rejected`; to have them sent, register the webhook again."
-        yield Finding("removed", Level.PROBLEM, f"calls of removed webhooks wait: {listed(removed)}", advice)
 
 
 def _endpoints(runtime: Runtime, plugin: str, webhook: Registered) -> list[Endpoint] | None:

@@ -15,6 +15,7 @@ from relay.domain.invocation import OwnCaller
 from relay.domain.reference_id import reference_id_about
 from relay.errors import Refused
 from relay.queue import LANES
+from relay.store.counts.measures import FEWEST_ENDS, NOTHING_COUNTED, RECENT_MINUTES
 from relay.store.health.alerts import Alerts, Condition
 from relay.store.health.workers import workers_by_lane
 from relay.telemetry.log import Event, event
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from relay.store.registry.webhooks import Registry
     from relay.wiring.shared_runtime import SharedRuntime
 
-#: The share of failures counts over this many minutes, and only if at least this many calls ended in them.
-WINDOW_MINUTES: Final = 5
-FEWEST_ENDS: Final = 10
 #: How long, in milliseconds, a lane has to be without a worker before the alert fires: restarts take a moment.
 LANE_HOLD_MS: Final = 10_000
 
@@ -114,20 +112,19 @@ class Alerting:
     def _of_webhooks(self, rules: AlertRules) -> Iterator[Condition]:
         holding = [name.split(" ", 1)[1].split("/") for name in self._alerts.holding() if "/" in name]
         for plugin in self._watched.registry.plugins():
-            counted = self._watched.measures.recent(plugin, WINDOW_MINUTES)
+            counted = self._watched.measures.recent(plugin, RECENT_MINUTES)
             names = sorted({*counted, *(webhook for owner, webhook in holding if owner == plugin)})
             if plugin == rules.plugin:
                 names = [name for name in names if name != rules.webhook_id]  # it gets no alerts about itself
             for webhook_id, traffic in zip(names, self._watched.policies.traffics(plugin, names), strict=True):
                 about = {"plugin": plugin, "webhookId": webhook_id}
                 yield Condition(f"breaker_open {plugin}/{webhook_id}", traffic.breaker != "closed", about)
-                yield _failures(rules, about, counted.get(webhook_id))
+                yield _failures(rules, about, counted.get(webhook_id, NOTHING_COUNTED))
 
 
-def _failures(rules: AlertRules, about: dict[str, Any], counts: Counts | None) -> Condition:
-    ends = sum(counts.final.values()) if counts is not None else 0
-    percent = round(100 * counts.errors / ends) if counts is not None and ends else 0
-    holds = ends >= FEWEST_ENDS and percent >= rules.failures_percent
+def _failures(rules: AlertRules, about: dict[str, Any], counts: Counts) -> Condition:
+    percent = counts.failed_percent
+    holds = counts.ended >= FEWEST_ENDS and percent >= rules.failures_percent
     detail = {**about, "value": percent, "bound": rules.failures_percent}
     return Condition(f"failures {about['plugin']}/{about['webhookId']}", holds, detail)
 

@@ -111,4 +111,4 @@ def test_api_keys_and_webhooks_of_before_are_still_believed(rotated):
     assert [row["id"] for row in caller.relay.cli("webhooks", "list", "--plugin", PLUGIN)] == ["echo"]
     assert {row["plugin"] for row in caller.relay.cli("keys", "list")} == {PLUGIN}
     levels = {row["check"]: row["level"] for row in caller.relay.cli("doctor")}
-    assert levels["API keys"] == levels["registrations"] == "ok"
+    assert levels["keys"] == levels["registrations"] == "ok"

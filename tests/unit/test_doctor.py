@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import time
+from uuid import uuid4
 
 import pytest
 import redis
@@ -17,13 +18,18 @@ from relay.audit.signing_keys import AuditSigner, new_private_text
 from relay.doctor import Level, examination, examine
 from relay.doctor.egress import examine_ingress
 from relay.doctor.installation import OFTEN
+from relay.domain.invocation import Outcome, OwnCaller, State
 from relay.domain.reference_id import new_reference_id
+from relay.errors import RequestRejected
 from relay.queue import LANES
 from relay.registration.document import read_registrations
+from relay.replay.planning import Request
 from relay.settings import Settings
 from relay.store.health.readiness import ServerWarnings, failed_writes
 from relay.store.health.workers import Workers
 from relay.store.keys import keyspace
+from relay.store.ledger.listing import Filter
+from relay.store.ledger.transitions import Settlement
 from relay.store.scripting.library import library
 from relay.store.scripting.loading import load_functions
 from relay.store.server.clock import ClockJump
@@ -260,21 +266,21 @@ def test_a_write_of_the_server_that_failed_is_told(given, tmp_path, name, monkey
 def test_keys_that_end_soon_are_named_and_others_counted(given, tmp_path):
     keys = cli_runtime(Settings.from_environ(given)).api_keys
     day_s = 86_400
-    keys.create("shop", ["trigger"], lifetime_s=15 * day_s)
+    keys.create("shop", ["trigger"], lifetime_s=8 * day_s)
     keys.create("shop", ["trigger"])
-    assert findings(given, tmp_path)["API keys"].found == "2 live"
-    _, ending = keys.create("shop", ["trigger"], lifetime_s=13 * day_s)
-    found = findings(given, tmp_path)["API keys"]
-    assert (found.level, found.found) == (Level.NOTE, f"end within 14 days: {ending.id} of shop")
+    assert findings(given, tmp_path)["keys"].found == "2 live"
+    _, ending = keys.create("shop", ["trigger"], lifetime_s=6 * day_s)
+    found = findings(given, tmp_path)["keys"]
+    assert (found.level, found.found) == (Level.PROBLEM, f"end within 7 days: {ending.id} of shop")
     keys.revoke(ending.id)
-    assert findings(given, tmp_path)["API keys"].level is Level.OK
+    assert findings(given, tmp_path)["keys"].level is Level.OK
 
 
 def test_a_key_that_somebody_else_wrote_is_a_problem(given, tmp_path, valkey):
     with valkey.client() as client:
         client.sadd(keyspace.api_keys(), "0" * 16)
         client.hset(keyspace.api_key("0" * 16), mapping={"plugin": "shop"})
-    found = findings(given, tmp_path)["API keys"]
+    found = findings(given, tmp_path)["keys"]
     assert found.level is Level.PROBLEM
     assert "0" * 16 in found.found
 
@@ -327,11 +333,81 @@ def test_alerts_that_go_to_no_webhook_are_a_problem(cli):
         rows = cli.json("doctor", exit_code=1)
         return next((row for row in rows if row["check"] == "alerts"), None)
 
-    assert found("alerts") is None
+    assert (found("alerts")["level"], "RELAY_ALERTS" in found("alerts")["found"]) == ("note", True)
     cli.keys["RELAY_ALERTS"] = "ops/on-alert"
     assert (found("alerts")["level"], found("alerts")["found"]) == ("problem", "ops/on-alert is not registered")
     cli.apply({"id": "on-alert", "url": "https://a.example.com/", "method": "POST"}, plugin="ops")
     assert (found("alerts")["level"], found("alerts")["found"]) == ("ok", "go to ops/on-alert")
+
+
+def ended_calls(runtime, plugin, webhook_id, count, *, caller="k1", ok=False, outcome=Outcome.CONNECT_FAILED):
+    """Make calls of a webhook that have ended, each with or without an answer; return their reference ids."""
+    refs = [new_reference_id(plugin) for _ in range(count)]
+    replies = runtime.dispatcher.trigger_many([TriggerRequest(plugin, webhook_id, {}, ref, caller) for ref in refs])
+    assert not any(isinstance(reply, Exception) for reply in replies)
+    token = uuid4().hex
+    assert runtime.store.claim(refs, token).granted == set(refs)
+    if ok:
+        end = {"state": State.DELIVERED, "outcome": Outcome.ANSWERED, "status": 200, "error": False}
+    else:
+        end = {"state": State.UNREACHABLE, "outcome": outcome, "status": 0, "error": True}
+    more = {"attempt": None, "contacted": ok}
+    runtime.store.settle([Settlement(reference_id=ref, claim_token=token, **end, **more) for ref in refs])
+    return refs
+
+
+@pytest.mark.parametrize(
+    ("failed", "good", "level"),
+    [(9, 0, Level.OK), (5, 5, Level.PROBLEM), (10, 0, Level.PROBLEM), (5, 6, Level.OK), (0, 10, Level.OK)],
+)
+def test_a_webhook_that_fails_half_of_its_calls_is_a_problem_from_ten_calls_on(given, tmp_path, failed, good, level):
+    runtime = register(given, WEBHOOK)
+    ended_calls(runtime, "shop", "echo", failed)
+    ended_calls(runtime, "shop", "echo", good, ok=True)
+    found = findings(given, tmp_path)["failing"]
+    assert found.level is level
+    assert (f"shop/echo ({failed} of {failed + good})" in found.found) == (level is Level.PROBLEM)
+
+
+def test_an_open_breaker_is_a_problem_that_names_its_webhook(given, tmp_path):
+    runtime = register(given, WEBHOOK)
+    assert findings(given, tmp_path)["breakers"].level is Level.OK
+    ended_calls(runtime, "shop", "echo", 20)
+    found = findings(given, tmp_path)["breakers"]
+    assert (found.level, "shop/echo (open)" in found.found) == (Level.PROBLEM, True)
+    list(runtime.policies.close_breaker("shop", "echo"))
+    assert findings(given, tmp_path)["breakers"].level is Level.OK
+
+
+@pytest.mark.parametrize(("check", "caller"), [("alerts", OwnCaller.ALERT), ("callbacks", OwnCaller.CALLBACK)])
+def test_calls_of_the_relay_itself_that_failed_are_a_problem_until_a_replay_succeeds(given, tmp_path, check, caller):
+    given = given | {"RELAY_ALERTS": "shop/echo"}
+    runtime = register(given, WEBHOOK)
+    ended_calls(runtime, "shop", "echo", 3)  # of somebody else
+    assert findings(given, tmp_path)[check].level is Level.OK
+    ended_calls(runtime, "shop", "echo", 2, caller=caller)
+    ended_calls(runtime, "shop", "echo", 1, caller=caller, ok=True)
+    found = findings(given, tmp_path)[check]
+    assert (found.level, "shop/echo (2)" in found.found, bool(found.advice)) == (Level.PROBLEM, True, True)
+
+
+def test_an_alert_that_did_not_fit_its_webhook_counts_as_failed(given, tmp_path):
+    given = given | {"RELAY_ALERTS": "shop/echo"}
+    runtime = register(given, WEBHOOK)
+    request = {"data": {}, "headers": {"X-Not-There": "1"}}
+    call = TriggerRequest("shop", "echo", request, new_reference_id("shop"), OwnCaller.ALERT)
+    assert isinstance(runtime.dispatcher.trigger_many([call])[0], RequestRejected)
+    assert findings(given, tmp_path)["alerts"].level is Level.PROBLEM
+
+
+def test_a_replay_that_is_paused_is_told(given, tmp_path):
+    runtime = register(given, WEBHOOK)
+    ended_calls(runtime, "shop", "echo", 2)
+    job = runtime.replays.start("shop", Request(filter=Filter()), caller="cli")
+    assert "replays" not in findings(given, tmp_path)
+    runtime.replays.pause("shop", job.replay_id)
+    found = findings(given, tmp_path)["replays"]
+    assert (found.level, f"{job.replay_id} of shop" in found.found) == (Level.NOTE, True)
 
 
 @pytest.mark.parametrize(

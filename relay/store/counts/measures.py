@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 DAY_MS: Final = 24 * HOUR_MS
 #: Final states in the order in which they are shown.
 ENDS: Final = tuple(state for state in State if state in FINAL)
+#: Whether a webhook fails is judged by so many minutes, and only if at least so many of its calls ended in them.
+RECENT_MINUTES: Final = 5
+FEWEST_ENDS: Final = 10
 _STEP: Final = "step:"
 #: How many notes are counted at a time.
 _NOTES: Final = 500
@@ -54,6 +57,16 @@ class Counts:
     accepted: int
     final: Mapping[State, int]
     errors: int
+
+    @property
+    def ended(self) -> int:
+        """How many reached a final state."""
+        return sum(self.final.values())
+
+    @property
+    def failed_percent(self) -> int:
+        """The share of those that ended in error."""
+        return round(100 * self.errors / self.ended) if self.ended else 0
 
 
 NOTHING_COUNTED: Final = Counts(0, dict.fromkeys(ENDS, 0), 0)
