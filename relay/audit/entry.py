@@ -49,6 +49,7 @@ class Act(StrEnum):
     VAULT_PROMOTE = "vault_promote"
     VAULT_RESEAL = "vault_reseal"
     VAULT_RETIRE = "vault_retire"
+    AUDIT_LIST = "audit_list"
     AUDIT_EXPORT = "audit_export"
     AUDIT_VERIFY = "audit_verify"
     AUDIT_TAIL = "audit_tail"
@@ -96,7 +97,7 @@ class AuditEntry:
 
     def members(self) -> dict[str, Any]:
         """Return the entry as the members of a JSON object; empty ones are left out."""
-        who = {"operator": _operator_in(self.who)} if self.who[:1] == _OPERATOR_MARK else {"key": self.who}
+        who = {"operator": name_of(self.who)} if self.who[:1] == _OPERATOR_MARK else {"key": self.who}
         found = {
             "at": rfc3339(self.at_ms),
             "act": self.act,
@@ -161,8 +162,9 @@ def operator_text(name: str) -> str:
     return _OPERATOR_MARK + quote(name, safe=_SAFE)
 
 
-def _operator_in(who: str) -> str:
-    return unquote(who.removeprefix(_OPERATOR_MARK))
+def name_of(who: str) -> str:
+    """Return the name of an operator, or the id of a key, as entries have it."""
+    return unquote(who[1:]) if who[:1] == _OPERATOR_MARK else who
 
 
 def _reads_back(entry: AuditEntry) -> bool:

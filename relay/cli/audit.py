@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -16,8 +17,10 @@ from relay.audit.lines import heads_in, lines_of, trail_files
 from relay.audit.signing_keys import AuditSigner, PublicKeys, new_private_text
 from relay.audit.verifying import AWAY, EDITED, TrailCheck, Verification, Wrong
 from relay.cli.acts import acting
+from relay.cli.audit_entries import entry_options, newest, take_wanted
 from relay.cli.command_runtime import command_runtime
 from relay.cli.export import opened_file
+from relay.cli.names import check_plugin
 from relay.cli.output import EXIT_FAILED, facts_of, safe, screened, table_of
 from relay.errors import BadParameter, SettingsError, Unavailable
 from relay.settings import Settings
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from relay.audit.lines import TrailFile
+    from relay.cli.audit_entries import Wanted
     from relay.cli.output import Screen
     from relay.store.trail.trail import Trail
     from relay.wiring.runtime import Runtime
@@ -101,7 +105,23 @@ def verify(screen: Screen, data_dir: Path, file: IO[str] | None, key_file: Path 
         raise click.exceptions.Exit(EXIT_FAILED)
 
 
+@audit.command("list")
+@entry_options
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Show at most this many.")
+@screened
+@acting(Act.AUDIT_LIST)
+def list_entries(screen: Screen, data_dir: Path, *, limit: int, **options: Any) -> None:
+    """Show entries of the trail, newest first."""
+    runtime, wanted = command_runtime(Settings.for_command(data_dir)), take_wanted(options)
+    _check_plugin(runtime, wanted)
+    runtime.audit_writer.write(Act.AUDIT_LIST)
+    lasts = {trail: trail.last_number() for trail in trails(runtime.client, runtime.keyspace)}
+    rows = list(islice(newest(lasts, wanted), limit))
+    screen.show(rows, lambda: Text("\n".join(safe(_words(row)) for row in rows) or "No entry matches."))
+
+
 @audit.command()
+@entry_options
 @click.option("--lines", type=click.IntRange(0, 10_000), default=10, show_default=True, help="Show this many first.")
 @click.option(
     "--from",
@@ -114,19 +134,24 @@ def verify(screen: Screen, data_dir: Path, file: IO[str] | None, key_file: Path 
 @click.option("--follow/--no-follow", default=True, show_default=True, help="Show new entries as they come.")
 @screened
 @acting(Act.AUDIT_TAIL)
-def tail(screen: Screen, data_dir: Path, *, lines: int, begins: tuple[tuple[str, int], ...], follow: bool) -> None:
-    """Follow the trail: a line for each entry, as it comes. Ctrl-C ends it.
+def tail(
+    screen: Screen, data_dir: Path, *, lines: int, begins: tuple[tuple[str, int], ...], follow: bool, **options: Any
+) -> None:
+    """Follow the trail: a line for each entry that matches, as it comes. Ctrl-C ends it.
 
     With --output json each is a line of JSON, with its number, from which --from can go on later.
     """
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime, wanted = command_runtime(Settings.for_command(data_dir)), take_wanted(options)
     every = trails(runtime.client, runtime.keyspace)
     _check_trails([name for name, _ in begins], [trail.name for trail in every])
+    _check_plugin(runtime, wanted)
+    from_numbers = dict(begins)
+    lasts = {trail: trail.last_number() for trail in every if trail.name not in from_numbers}
     runtime.audit_writer.write(Act.AUDIT_TAIL)
-    places = {trail: trail.number_before(lines) for trail in every}
-    places |= {trail: seq - 1 for trail in every for name, seq in begins if trail.name == name}
+    shown_first = reversed(list(islice(newest(lasts, wanted), lines)))
+    places = lasts | {trail: from_numbers[trail.name] - 1 for trail in every if trail.name in from_numbers}
     try:
-        for line in _lines_from(places, screen, follow=follow):
+        for line in chain(shown_first, _lines_from(places, wanted, screen, follow=follow)):
             click.echo(_json(line) if screen.is_json else safe(_words(line)))
             sys.stdout.flush()
     except (KeyboardInterrupt, BrokenPipeError):
@@ -141,6 +166,11 @@ def key(screen: Screen, data_dir: Path, *, is_new: bool) -> None:
     text = new_private_text() if is_new else _signer(command_runtime(Settings.for_command(data_dir))).public.text()
     keys = text.split()
     screen.show(keys, lambda: Text("\n".join(keys)))
+
+
+def _check_plugin(runtime: Runtime, wanted: Wanted) -> None:
+    if wanted.plugin is not None:
+        check_plugin(runtime, wanted.plugin, has_records=True)
 
 
 def _check_trails(named: list[str], known: list[str]) -> None:
@@ -195,11 +225,11 @@ def _value(found: Verification) -> dict[str, Any]:
     }
 
 
-def _lines_from(places: dict[Trail, int], screen: Screen, *, follow: bool) -> Iterator[dict[str, Any]]:
-    """Yield the entries after ``places`` of all trails, as lines; those of each trail are in order."""
+def _lines_from(places: dict[Trail, int], wanted: Wanted, screen: Screen, *, follow: bool) -> Iterator[dict[str, Any]]:
+    """Yield the wanted entries after ``places`` of all trails, as lines; those of each trail are in order."""
     away: set[Trail] = set()
     while True:
-        found: list[dict[str, Any]] = []
+        found: list[tuple[dict[str, Any], bool]] = []  # with whether it is wanted
         for trail, seq in places.items():
             try:
                 entries = trail.after(seq)
@@ -212,8 +242,8 @@ def _lines_from(places: dict[Trail, int], screen: Screen, *, follow: bool) -> It
                 continue
             away.discard(trail)
             places[trail] = entries[-1][0] if entries else seq
-            found += [{"trail": trail.name, **line_of(number, raw)} for number, raw in entries]
-        yield from sorted(found, key=lambda line: line.get("at", ""))
+            found += [({"trail": trail.name, **line_of(number, raw)}, wanted.takes(raw)) for number, raw in entries]
+        yield from sorted((line for line, takes in found if takes), key=lambda line: str(line.get("at", "")))
         if not found:
             if not follow:
                 return

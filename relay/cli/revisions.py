@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import click
 from rich.text import Text
 
-from relay.audit.entry import Act
+from relay.audit.entry import Act, name_of
 from relay.cli.acts import acting
 from relay.cli.command_runtime import command_runtime
 from relay.cli.completion import webhooks_like
@@ -50,7 +50,7 @@ _NUMBER = click.IntRange(min=1)
 @screened
 @acting(Act.WEBHOOK_SHOW)
 def history(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
-    """Show every revision of a webhook, newest first, and what changed in each. Also of a webhook that was removed."""
+    """Show every revision of a webhook, newest first: who made it, when, and what changed; even if it was removed."""
     registry, last = _shown(data_dir, plugin, webhook_id)
     current = registry.current(plugin, webhook_id, refresh=True)
     rows: list[dict[str, Any]] = []
@@ -60,11 +60,11 @@ def history(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> Non
         both = (found.shape, registry.open_target(plugin, webhook_id, number))
         changed = [] if before is None else [change.member for change in changes(before, both)]
         is_current = current is not None and current[0] == number
-        made = rfc3339(found.created_at_ms)
-        rows.insert(0, {"revision": number, "createdAt": made, "current": is_current, "changed": changed})
+        made = {"at": rfc3339(found.created_at_ms), "by": name_of(found.by) or None}
+        rows.insert(0, {"revision": number, **made, "current": is_current, "changed": changed})
         before = both
-    columns = ("revision", "created (UTC)", "current", "changed")
-    lines = [(row["revision"], moment(row["createdAt"]), row["current"], row["changed"]) for row in rows]
+    columns = ("revision", "at (UTC)", "by", "current", "changed")
+    lines = [(row["revision"], moment(row["at"]), row["by"], row["current"], row["changed"]) for row in rows]
     screen.show(rows, lambda: table_of(columns, lines))
 
 

@@ -42,7 +42,7 @@ def _breakers(traffics: dict[str, Traffic]) -> Finding:
         "breakers",
         not open_ones,
         f"the endpoints of these cannot be contacted: {listed(open_ones)}" if open_ones else "all are closed",
-        "`relay webhooks test ID --plugin P` shows why; once it succeeds, `relay webhooks close-breaker` sends at once.",
+        "`relay webhooks test ID --plugin P` shows why; if it succeeds, `relay webhooks close-breaker` sends again.",
     )
 
 

@@ -39,9 +39,7 @@ def examine_alerts(runtime: Runtime) -> Finding:
 def examine_callbacks(runtime: Runtime, plugins: Sequence[str]) -> Finding:
     """Check that the callbacks of the last day arrived."""
     failed = [each for plugin in plugins for each in _failed(runtime, plugin, OwnCaller.CALLBACK)]
-    advice = (
-        "`relay replay start --webhook ID --caller callback --plugin P` sends them again once the endpoint is back."
-    )
+    advice = "Once the endpoint is back: `relay replay start --caller callback --plugin P` sends them again."
     return judged("callbacks", not failed, _said(failed) if failed else "none failed", advice)
 
 

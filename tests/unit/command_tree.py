@@ -109,6 +109,7 @@ GOOD: dict[tuple[str, ...], dict[str, str | tuple[str, ...]]] = {
     ("functions", "load"): {},
     ("audit", "export"): {},
     ("audit", "verify"): {},
+    ("audit", "list"): {},
     ("audit", "tail"): {"follow": "--no-follow"},
     ("audit", "key"): {},
 }
@@ -154,6 +155,7 @@ VALUES = frozenset(
         *("wait_s", "delay_s", "states", "status", "outcome", "failed", "with_replayed", "since_ms", "until_ms"),
         *("limit", "grouped", "kind", "with_payload", "from_file", "include_uncertain", "most", "rate", "followed"),
         *("once", "give_up", "number"),
+        *("act", "actor", "subject"),  # of entries, which remain when what they name is gone
     }
 )
 #: Parameters that mean something else in one command.

@@ -57,6 +57,7 @@ ACTS = {
     ("functions", "load"): Act.FUNCTIONS_LOAD,
     ("audit", "export"): Act.AUDIT_EXPORT,
     ("audit", "verify"): Act.AUDIT_VERIFY,
+    ("audit", "list"): Act.AUDIT_LIST,
     ("audit", "tail"): Act.AUDIT_TAIL,
     ("audit", "key"): "it shows public keys of the machine's own settings and calls no server",
 }

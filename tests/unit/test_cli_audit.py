@@ -193,8 +193,61 @@ def test_the_trail_is_followed_from_a_number_on(audited):
     shown = audited.run("audit", "tail", "--no-follow", "--from", "0", "2", "--output", "json").stdout.splitlines()
     subjects = [line["subject"] for line in map(json.loads, shown) if line["trail"] == "0"]
     assert subjects == ["pong", "pang"]
-    words = audited.run("audit", "tail", "--no-follow", "--lines", "1").stdout
+    words = audited.run("audit", "tail", "--no-follow", "--lines", "2").stdout
     assert "Ann Lee  webhook_apply  acme/pang  created" in words
+
+
+def test_entries_are_selected_by_who_what_on_what_how_and_when(audited):
+    audited.apply(a_webhook(), a_webhook(id="pong"))
+    audited.apply(a_webhook(), plugin="other")
+    audited.keys["RELAY_OPERATOR"] = "Bob"
+    audited.apply(a_webhook(description="another"))
+    sign(audited)
+    applied = ["--act", "webhook_apply"]
+
+    def found(*options):
+        rows = audited.json("audit", "list", *options)
+        assert [row["at"] for row in rows] == sorted((row["at"] for row in rows), reverse=True)
+        shown = audited.run("audit", "tail", "--no-follow", "--lines", "1000", "--output", "json", *options).stdout
+        tailed = [
+            line for line in map(json.loads, shown.splitlines()) if line["act"] not in {"audit_tail", "audit_list"}
+        ]
+        names = [(row["operator"], row["plugin"], row["subject"], row["outcome"]) for row in rows if "plugin" in row]
+        assert names[::-1] == [(row["operator"], row["plugin"], row["subject"], row["outcome"]) for row in tailed]
+        return names
+
+    newest_ping = ("Bob", "acme", "ping", "changed")
+    first_ping, pong = ("Ann Lee", "acme", "ping", "created"), ("Ann Lee", "acme", "pong", "created")
+    others = ("Ann Lee", "other", "ping", "created")
+    assert found(*applied) == [newest_ping, others, pong, first_ping]
+    assert found(*applied, "--plugin", "acme", "--subject", "ping") == [newest_ping, first_ping]
+    assert found(*applied, "--actor", "Bob") == [newest_ping]
+    assert found(*applied, "--outcome", "created", "--plugin", "other") == [others]
+    assert found(*applied, "--since", "15m", "--until", "2099-01-01T00:00:00Z")[0] == newest_ping
+    assert found(*applied, "--until", "10m") == found(*applied, "--since", "2099-01-01T00:00:00Z") == []
+    assert len(audited.json("audit", "list", *applied, "--limit", "2")) == 2
+    assert "Bob  webhook_apply  acme/ping  changed" in audited.run("audit", "list", "--actor", "Bob").stdout
+
+
+def test_everything_is_listed_once_across_the_segments_of_a_trail(audited, monkeypatch):
+    monkeypatch.setattr("relay.upkeep.checkpointing.SEGMENT_ENTRIES", 3)
+    monkeypatch.setattr("relay.store.trail.trail._PAGE", 2)
+    for number in range(20):
+        audited.apply(a_webhook(description=f"number {number}"))
+        sign(audited)
+    assert Trail(audited.runtime().client).end().segments > 4
+    rows = [row for row in audited.json("audit", "list", "--limit", "1000") if row["trail"] == "0"]
+    assert [row["seq"] for row in rows] == list(range(20, 0, -1))
+
+
+def test_the_history_of_a_webhook_says_who_and_when(audited):
+    audited.apply(a_webhook())
+    audited.keys["RELAY_OPERATOR"] = "Bob"
+    audited.apply(a_webhook(description="another"))
+    rows = audited.json("webhooks", "history", "ping", "--plugin", "acme")
+    assert [(row["revision"], row["by"]) for row in rows] == [(2, "Bob"), (1, "Ann Lee")]
+    made = {line["revision"]: line["at"] for line in entries(audited, Act.WEBHOOK_APPLY)}
+    assert {row["revision"]: row["at"] for row in rows} == made
 
 
 def test_a_file_that_is_not_an_export_and_an_invalid_key_are_refused(audited, tmp_path):
@@ -240,7 +293,7 @@ def test_while_a_trail_is_away_the_others_are_followed(away, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("relay.cli.audit.time", SimpleNamespace(sleep=interrupt))
-    result = away.run("audit", "tail", "--output", "json")
+    result = away.run("audit", "tail", "--lines", "0", "--output", "json")
     shown = [json.loads(line) for line in result.stdout.splitlines()]
     assert {line["trail"] for line in shown} == {"shared"}
     assert shown[-1]["act"] == Act.AUDIT_TAIL

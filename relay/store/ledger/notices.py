@@ -1,8 +1,8 @@
 """Notices: the ends of invocations, published to the API processes whose callers wait for them.
 
-A message on a process's channel holds any number of entries. Each is
-``reference-id state outcome status error sent size``, a line feed, and ``size`` bytes of sealed result. ``-`` stands for
-a missing value. Size -1 means that the result is too large for a notice and has to be read from the store.
+A message on a process's channel holds any number of entries. Each is a line ``reference-id state outcome status error
+sent size``, and ``size`` bytes of sealed result. ``-`` stands for a missing value. Size -1 means that the result is too
+large for a notice and has to be read from the store.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ class StoredRevision:
     shape: Shape
     shape_json: bytes  # as stored; the target is sealed for an owner that contains it
     created_at_ms: int
+    by: str  # who registered it, as audit entries have it; empty if that is not known
 
 
 @dataclass(frozen=True, slots=True)

@@ -266,10 +266,10 @@ class Registry:
     def _read_revision(self, plugin: str, webhook_id: str, number: int) -> StoredRevision:
         with store_errors():
             key = self._keys.revision(plugin, webhook_id, number)
-            shape, created_at = self._client.hmget(key, "shape", "createdAt")
+            shape, created_at, by = self._client.hmget(key, "shape", "createdAt", "by")
         if shape is None:
             raise NotFound("There is no such revision.")
-        return StoredRevision(Shape.from_json(shape), shape, int(created_at))
+        return StoredRevision(Shape.from_json(shape), shape, int(created_at), (by or b"").decode())
 
     def _open_target(self, plugin: str, webhook_id: str, number: int) -> Target | ChainTarget:
         stored = self.revision(plugin, webhook_id, number)

@@ -115,11 +115,24 @@ class Trail:
         if entries or head:
             yield Block(entries, None if not head else Signed.from_bytes(head) or Signed({}, b""), is_open=True)
 
-    def number_before(self, count: int) -> int:
-        """Return the number before the last ``count`` entries, or before the newest segment if it begins later."""
+    def last_number(self) -> int:
+        """Return the number of the newest entry; 0 if there has been none."""
         end = self.end()
-        newest = block_from(end.last_segment).entries if end.last_segment else ()
-        return _archived(end) + len(end.entries) - min(count, len(newest) + len(end.entries))
+        return _archived(end) + len(end.entries)
+
+    def newest_first(self) -> Iterator[tuple[int, bytes]]:
+        """Yield every entry with its number, the newest first; leave out segments that cannot be read."""
+        end = self.end()
+        before = _archived(end) + 1  # the number of the last entry that was yielded
+        yield from reversed(list(enumerate(end.entries, before)))
+        for first in range((end.segments - 1) // _PAGE * _PAGE, -1, -_PAGE):
+            for segment in reversed(self.segments(first, min(_PAGE, end.segments - first))):
+                point = checkpoint_in(segment).checkpoint()
+                entries = () if point is None else block_from(segment).entries
+                for number, entry in reversed(list(enumerate(entries, 0 if point is None else point.first))):
+                    if number < before:  # otherwise older segments were deleted meanwhile, and the others moved up
+                        before = number
+                        yield number, entry
 
     def after(self, seq: int) -> list[tuple[int, bytes]]:
         """Read some of the entries after number ``seq``, in order, with their numbers; none if there are no more."""

@@ -85,7 +85,8 @@ for index = 1, count do
   note(each)
   if each.new ~= '' then
     local before = each.current ~= '' and redis.call('HGET', KEY.revision(plugin, each.webhook, each.current), 'shape')
-    redis.call('HSET', KEY.revision(plugin, each.webhook, each.new), 'shape', each.shape, 'createdAt', int(now))
+    redis.call('HSET', KEY.revision(plugin, each.webhook, each.new), 'shape', each.shape, 'createdAt', int(now),
+      'by', ARGV[4])
     redis.call('SET', KEY.target(plugin, each.webhook, each.new), each.target)
     redis.call('SET', KEY.last_revision(plugin, each.webhook), each.new)
     redis.call('HSET', KEY.webhooks(plugin), each.webhook, each.new)
