@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,7 @@ from relay.domain.reference_id import UUID_PATTERN
 from relay.errors import BadParameter, Fault
 from relay.store.ledger.listing import CALLER, MAX_PAGE, Filter
 from relay.text.ids import ID_PATTERN, ID_RULE
-from relay.text.timestamps import read_rfc3339
+from relay.text.timestamps import AGE_PATTERN, read_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,18 +33,20 @@ STATUS_RULE: Final = "must be a status, 0 or 100 to 999, or a class such as 5xx"
 
 
 class Moment(fields.Field[int]):
-    """A field that reads an RFC 3339 time into milliseconds since the epoch."""
+    """A field that reads an RFC 3339 time, or an age, into milliseconds since the epoch."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
         try:
-            return read_rfc3339(value if isinstance(value, str) else "")
+            return read_time(value if isinstance(value, str) else "", int(time.time() * 1000))
         except ValueError as error:
             raise ValidationError(str(error)) from None
 
 
 def moment(about: str) -> Moment:
     """Make a field for a time, with ``about`` as its description."""
-    return Moment(metadata={"description": about, "type": "string", "format": "date-time"})
+    forms = [{"format": "date-time"}, {"pattern": AGE_PATTERN}]
+    about = f"{about} RFC 3339, or an age: `90s`, `15m`, `2h`, `7d`."
+    return Moment(metadata={"description": about, "type": "string", "anyOf": forms})
 
 
 class Words(fields.Field[list[str]]):

@@ -118,7 +118,7 @@ def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="Only what this replay job made.",
             ),
             click.option(
-                "--since", "since_ms", type=TimeType(), help="Created since this time, or since 15m, 2h, 1d ago."
+                "--since", "since_ms", type=TimeType(), help="Created since this time, or since 15m, 2h, 7d ago."
             ),
             click.option("--until", "until_ms", type=TimeType(), help="Created until this time."),
         )

@@ -1,4 +1,4 @@
-"""Writes points in time as RFC 3339 in UTC with milliseconds, and reads any RFC 3339 time or a time ago. Pure."""
+"""Writes points in time as RFC 3339 in UTC with milliseconds; reads any RFC 3339 time, or an age. Pure."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
-from relay.text.quantities import read_seconds
-
 # RFC 3339, section 5.6: the offset is required, and leap seconds are not accepted.
 _RFC3339: Final = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:[0-5]\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})\Z", re.ASCII
 )
+#: An age, as a regular expression for JSON Schema.
+AGE_PATTERN: Final = "^[0-9]{1,9}[smhd]$"
+_AGE: Final = re.compile(r"([0-9]{1,9})([smhd])\Z", re.ASCII)
+_UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _RULE: Final = "must be an RFC 3339 time, such as 2026-01-31T12:00:00Z"
 
 
@@ -38,10 +40,15 @@ def read_rfc3339(text: str) -> int:
 
 
 def read_time(text: str, now_ms: int) -> int:
-    """Read a time as `read_rfc3339` does, or as a duration before ``now_ms``: ``15m``, ``2h``, ``1d``."""
-    if _RFC3339.match(text):
-        return read_rfc3339(text)
+    """Read a time as `read_rfc3339` does, or as an age at ``now_ms``: ``90s``, ``15m``, ``2h``, ``7d``.
+
+    Every route and command reads the times that it is given by this function. An age that reaches back beyond the epoch
+    means the epoch.
+    """
+    age = _AGE.match(text)
+    if age is not None:
+        return max(0, now_ms - int(age[1]) * _UNITS_MS[age[2]])
     try:
-        return now_ms - int(read_seconds(text) * 1000)
-    except ValueError:
-        raise ValueError(f"{_RULE}, or how long ago: 15m, 2h, 1d") from None
+        return read_rfc3339(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or an age: 90s, 15m, 2h, 7d") from None

@@ -82,6 +82,8 @@ def test_a_listing_is_filtered_by_time_and_caller(story):
     assert made[0] not in refs(listed(api, since=created[4])) or created[0] == created[4]
     assert refs(listed(api, until=created[0]))[-1] == made[0]
     assert refs(listed(api, since=rfc3339(int(time.time() * 1000) + 60_000))) == []
+    assert refs(listed(api, since="1h")) == refs(listed(api, until="0s")) == made[::-1]
+    assert refs(listed(api, until="1h")) == refs(listed(api, since="0s")) == []
     assert refs(listed(api, caller=api.key_row.id)) == made[::-1]
 
 
@@ -113,6 +115,8 @@ def test_pages_follow_each_other_while_records_come(story):
         ({"replay": "x"}, "replay"),
         ({"since": "yesterday"}, "since"),
         ({"until": "2026-01-01"}, "until"),
+        ({"since": "15"}, "since"),
+        ({"since": "1.5h"}, "since"),
         ({"limit": "0"}, "limit"),
         ({"limit": "1001"}, "limit"),
         ({"limit": "\u0661"}, "limit"),

@@ -35,8 +35,21 @@ def test_an_invalid_rfc_3339_time_is_refused_without_being_quoted(text):
     assert str(caught.value) == "must be an RFC 3339 time, such as 2026-01-31T12:00:00Z"
 
 
-def test_a_moment_may_be_how_long_ago_it_was():
-    assert read_time("15m", NOON_MS) == NOON_MS - 15 * 60_000
+@pytest.mark.parametrize(
+    ("text", "age_ms"),
+    [("90s", 90_000), ("15m", 900_000), ("2h", 7_200_000), ("7d", 604_800_000), ("0s", 0), ("999999999d", NOON_MS)],
+)
+def test_a_moment_may_be_an_age(text, age_ms):
+    assert read_time(text, NOON_MS) == NOON_MS - age_ms
+
+
+def test_a_moment_may_be_a_time():
     assert read_time("2026-01-31T12:00:00Z", 0) == NOON_MS
-    with pytest.raises(ValueError, match="how long ago"):
-        read_time("yesterday", NOON_MS)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "15", "1.5h", "500ms", "-2h", " 2h", "2h\n", "2 h", "2H", "1w", "٢h"]
+)
+def test_any_other_moment_is_refused_with_both_forms(text):
+    with pytest.raises(ValueError, match=r"RFC 3339 time, such as .*, or an age: 90s, 15m, 2h, 7d"):
+        read_time(text, NOON_MS)

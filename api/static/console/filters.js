@@ -7,22 +7,10 @@ import { OUTCOMES, STATES } from "./words.js";
 export const NAMES = ["webhookId", "state", "status", "failed", "unreplayed", "outcome", "caller", "chain", "replay", "since", "until"];
 const MORE = ["outcome", "caller", "chain", "replay", "until"];
 const AGO = [["", "Any time"], ["15m", "Last 15 minutes"], ["1h", "Last hour"], ["24h", "Last 24 hours"], ["7d", "Last 7 days"]];
-const UNIT = { m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /** Returns the filter in an address's query, by name; ignores unknown names. */
 export function filterOf(query) {
   return Object.fromEntries(NAMES.filter((name) => query.get(name)).map((name) => [name, query.get(name)]));
-}
-
-/** Returns the time that an age (`15m`, `2h`) means now; any other text as it is. */
-export function timeOf(text, now = Date.now()) {
-  const age = /^(\d{1,4})([mhd])$/.exec(text ?? "");
-  return age ? new Date(now - age[1] * UNIT[age[2]]).toISOString() : (text ?? null);
-}
-
-/** Returns a filter as the API takes it, with times instead of ages. */
-export function askedOf(filter) {
-  return { ...filter, since: timeOf(filter.since), until: timeOf(filter.until) };
 }
 
 /** Returns the address of a view with a filter. */

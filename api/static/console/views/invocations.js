@@ -3,7 +3,7 @@
 import { invocations, traffic } from "../api.js";
 import { h, icon, put } from "../dom.js";
 import { count, duration } from "../format.js";
-import { NAMES, address, askedOf, filterBar, filterOf } from "../filters.js";
+import { NAMES, address, filterBar, filterOf } from "../filters.js";
 import { keepLooking } from "../live.js";
 import { button, empty, failure, loading, panel, say, stateBadge, table, when } from "../parts.js";
 import { endingText } from "../words.js";
@@ -32,7 +32,7 @@ export function show({ root, query, signal }) {
     panel(null, filterBar(filter, changed, { names: NAMES, webhooks }), { class: "filter-panel" }),
     panel(null, list),
   );
-  pages(list, askedOf(filter), filter, signal);
+  pages(list, filter, signal);
 }
 
 function lookUp() {
@@ -46,7 +46,7 @@ function lookUp() {
   return h("form", { class: "look-up", role: "search", "aria-label": "Reference id", onsubmit: go }, icon("search"), input);
 }
 
-function pages(list, asked, filter, signal) {
+function pages(list, filter, signal) {
   const starts = [null]; // the cursor of each page up to the one that is shown
   let current = new AbortController();
   const open = () => {
@@ -56,7 +56,7 @@ function pages(list, asked, filter, signal) {
     const isFirst = starts.length === 1;
     keepLooking(
       async () => {
-        const page = await pageFrom(asked, starts.at(-1), both);
+        const page = await pageFrom(filter, starts.at(-1), both);
         if (both.aborted) return false;
         draw(list, page, filter, starts.length, move);
         return isFirst; // older pages do not change
@@ -75,7 +75,7 @@ function pages(list, asked, filter, signal) {
   open();
 }
 
-async function pageFrom(asked, cursor, signal) {
+async function pageFrom(filter, cursor, signal) {
   const rows = [];
   let next = cursor;
   for (let piece = 0; piece < PIECES; piece += 1) {

@@ -3,7 +3,7 @@
 import { plan, startReplay, traffic } from "../api.js";
 import { h, put } from "../dom.js";
 import { count, counted, duration } from "../format.js";
-import { address, askedOf, filterBar, filterOf, filterText, redraw } from "../filters.js";
+import { address, filterBar, filterOf, filterText, redraw } from "../filters.js";
 import { button, empty, failure, field, loading, panel, refLink, table, when } from "../parts.js";
 import { endingText } from "../words.js";
 import { skipText } from "./replay_parts.js";
@@ -69,7 +69,7 @@ function how(wanted, preview, several) {
 function bodyOf({ filter, rate, uncertain, most }, reference) {
   const body = { includeUncertain: uncertain };
   if (reference) return { ...body, referenceIds: [reference] };
-  const { webhookId, state, status, outcome, since, until } = askedOf(filter);
+  const { webhookId, state, status, outcome, since, until } = filter;
   const asked = { webhookId, outcome, since, until };
   if (state) asked.states = state.split(",").filter((each) => FINAL.has(each));
   if (status) asked.status = status.split(",").map((each) => (/^\d+$/.test(each) ? Number(each) : each));
