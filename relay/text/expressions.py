@@ -90,7 +90,8 @@ def read_expression(text: str) -> Expression:
     except JMESPathError as error:
         place = getattr(error, "lex_position", getattr(error, "lexer_position", None))
         where = f" at character {place + 1}" if isinstance(place, int) and place >= 0 else ""
-        raise ValueError(f"is not a JMESPath expression{where}") from None
+        path = "; JMESPath has no `$`: write `input.data` for `$.input.data`" if text.lstrip().startswith("$") else ""
+        raise ValueError(f"is not a JMESPath expression{where}{path}") from None
     except (RecursionError, ValueError, TypeError):
         raise ValueError("is not a JMESPath expression") from None
     fault = next(_faults(tree, 1, may_refer=False), None)

@@ -19,22 +19,48 @@ TEMPLATE_RULE: Final = (
 _DECLARATION: Final = re.compile(r"(?:const|let|var|export|import|module|return|function|type)\Z|module\.")
 _YAML_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 _OPENERS: Final = frozenset("{[")
+_CLOSERS: Final = frozenset("}]")
+_FENCES: Final = ("```", "~~~")
+_WORDS: Final = frozenset({"word", "text", "stray"})
 
 
 def mistake_in(text: str, tokens: Iterable[tuple[str, str, int]]) -> tuple[int, str] | None:
     """Return offset and description of the known mistake that makes a text unreadable; None if it is not a known one.
 
-    ``tokens`` are kind, lexeme and offset in order, without space and comments.
+    ``tokens`` are kind, lexeme and offset in order, without space and comments, up to one that cannot be read (stray).
     """
-    before = ""
+    before, end, depth = "", 0, 0
     for number, (kind, lexeme, offset) in enumerate(tokens):
-        found = (number == 0 and _at_the_beginning(kind, lexeme, text, offset)) or _anywhere(kind, lexeme, before)
+        found = (
+            _of_a_mail(kind, lexeme, text, offset, begins_a_line=end == 0 or "\n" in text[end:offset])
+            or (number == 0 and _at_the_beginning(kind, lexeme, text, offset))
+            or _anywhere(kind, lexeme, before)
+            or (number == 0 and _before_the_beginning(kind, text, offset))
+            or (depth == 0 and before in _CLOSERS and _after_the_end(kind, text, offset))
+        )
         if found:
             return offset, found
         if lexeme == "{" and before == "{" and text[offset - 1] == "{":
             return offset - 1, TEMPLATE_RULE
-        before = lexeme
+        depth += (lexeme in _OPENERS) - (lexeme in _CLOSERS)
+        before, end = lexeme, offset + len(lexeme)
     return None
+
+
+def _of_a_mail(kind: str, lexeme: str, text: str, offset: int, *, begins_a_line: bool) -> str | None:
+    """Describe what mails and chats put around a text: marks of quoted lines, and fences of Markdown."""
+    if kind == "word" and lexeme[0] == ">" and begins_a_line:
+        return "this line begins with `>`, as mails quote lines: leave out these marks"
+    if kind in _WORDS and text.startswith(_FENCES, offset):
+        return "a Markdown fence is not expected: leave out its two lines"
+    return None
+
+
+def _after_the_end(kind: str, text: str, offset: int) -> str | None:
+    if kind not in _WORDS:
+        return None
+    where = "between two webhooks" if "{" in text[offset:] else "after the last `}`"
+    return f"text {where} is not expected: leave it out, or make it a comment (`//`)"
 
 
 def _at_the_beginning(kind: str, lexeme: str, text: str, offset: int) -> str | None:
@@ -48,6 +74,13 @@ def _at_the_beginning(kind: str, lexeme: str, text: str, offset: int) -> str | N
     ):
         return "this looks like YAML, or its braces are missing: write each webhook as an object in `{` and `}`"
     return None
+
+
+def _before_the_beginning(kind: str, text: str, offset: int) -> str | None:
+    opener = next((char for char in text[offset:] if char in _OPENERS), None)
+    if kind not in _WORDS or opener is None:
+        return None
+    return f"text before the first `{opener}` is not expected: leave it out, or make it a comment (`//`)"
 
 
 def _anywhere(kind: str, lexeme: str, before: str) -> str | None:

@@ -42,6 +42,7 @@ _LINE_BREAK: Final = re.compile(r"[\n\r\u2028\u2029]")
 _NUMBER: Final = re.compile(
     r"[+-]?(?:0[xX][0-9a-fA-F]+|(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\Z"
 )
+_PYTHON: Final = {"True": "true", "False": "false", "None": "null"}
 _HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
 _STRAYS: Final = {
     '"': "a string is not closed on its line",
@@ -120,12 +121,12 @@ def original_offset(offset: int, insertions: list[int]) -> int:
 
 
 def _lexemes(text: str) -> Iterator[tuple[str, str, int]]:
-    """Yield kind, lexeme and offset of each token that is not space or a comment, up to the first unreadable one."""
+    """Yield kind, lexeme and offset of each token that is not space or a comment; the first stray one is the last."""
     for match in _TOKEN.finditer(text):
-        if match.lastgroup == "stray":
-            return
         if match.lastgroup != "space":
             yield match.lastgroup or "", match.group(), match.start()
+        if match.lastgroup == "stray":
+            return
 
 
 class _Scanner:
@@ -191,7 +192,7 @@ class _Scanner:
             self._lost(offset, _EXPECTED[frame.state])
 
     def _name(self, frame: _Frame, lexeme: str, offset: int) -> None:
-        name = self._read(lexeme, offset) if lexeme[0] in "\"'" else lexeme
+        name = self._read(lexeme, offset) if lexeme[0] in "\"'" else self._bare_name(lexeme, offset)
         if len(name) > MAX_NAME_LENGTH:
             self._lost(offset, f"a name of more than {MAX_NAME_LENGTH} characters")
         frame.step = escape_step(name)
@@ -200,6 +201,11 @@ class _Scanner:
         frame.names.add(name)
         self._place(frame.here, offset)
         frame.state = "colon"
+
+    def _bare_name(self, lexeme: str, offset: int) -> str:
+        if _NUMBER.match(lexeme):
+            self._flaw(offset, 'a name that is a number needs quotes, such as "200"')
+        return lexeme
 
     def _value(self, frame: _Frame, kind: str, lexeme: str, offset: int) -> None:
         if frame.closer != "}":
@@ -220,7 +226,9 @@ class _Scanner:
     def _word(self, lexeme: str, offset: int) -> None:
         if lexeme in {"true", "false", "null"}:
             return
-        if not _NUMBER.match(lexeme):
+        if lexeme in _PYTHON:
+            self._flaw(offset, f"`{lexeme}` is Python: write `{_PYTHON[lexeme]}`")
+        elif not _NUMBER.match(lexeme):
             self._flaw(offset, "a string needs quotes, and this is not a number, true, false or null")
         elif len(lexeme) > MAX_NUMBER_LENGTH + 1:
             self._flaw(offset, f"a number of more than {MAX_NUMBER_LENGTH} digits")

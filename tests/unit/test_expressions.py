@@ -235,3 +235,9 @@ def test_names_values_and_what_holds_them_count_for_the_size(monkeypatch, value,
 def test_a_character_that_cannot_be_is_told_with_its_place(text, where):
     with pytest.raises(ValueError, match=f"at character {where}$"):
         read_expression(text)
+
+
+@pytest.mark.parametrize("text", ["$.input.data", " $['input']", "$"])
+def test_a_json_path_is_pointed_to_jmespath(text):
+    with pytest.raises(ValueError, match=r"JMESPath has no `\$`: write `input.data`"):
+        read_expression(text)

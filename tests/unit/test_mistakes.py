@@ -36,6 +36,35 @@ def faults_of(text):
         ("- id: ping\n  url: https://a.vendor.com/\n", 1, "YAML"),
         ('"id": "ping",\n"method": "GET"', 1, "YAML"),
         ("{id: 'ping',\nurl: {{base}}, method: 'GET'}", 2, "templates"),
+        *(
+            (f"{quote}{{\n{quote}  id: 'ping',\n{quote}\n{quote}  {REST}\n{quote}}}", 1, "mails quote lines")
+            for quote in ("> ", ">", ">> ", "> > ", "  > ")
+        ),
+        (f"{{id: 'ping',\n> {REST}}}", 2, "mails quote lines"),
+        *(
+            (f"{greeting}\n\n{{id: 'ping', {REST}}}", 1, "text before the first `{`")
+            for greeting in (
+                "Hi Ann",
+                "Here's the one we need.",
+                '"Please" register',
+                "On Monday Bob wrote:\n> Hi",
+                "Dear all,",
+            )
+        ),
+        (f"Hi\n[{{id: 'ping', {REST}}}]", 1, "text before the first `[`"),
+        *(
+            (f"{{id: 'ping',\n{REST}}}\n{after}", 3, "text after the last `}`")
+            for after in ("Thanks,\nAnn", "That's all", "-- \nAnn Lee", "Best regards: Ann")
+        ),
+        (f"[{{id: 'ping', {REST}}}]\nThanks", 2, "text after the last `}`"),
+        (f"{{id: 'ping',\n{REST}}}\nand\n{{id: 'pong', {REST}}}", 3, "text between two webhooks"),
+        *((f"{fence}\n{{id: 'ping', {REST}}}\n{fence}", 1, "Markdown fence") for fence in ("```", "~~~")),
+        (f"```json\n{{id: 'ping', {REST}}}\n```", 1, "Markdown fence"),
+        (f"{{id: 'ping', {REST}}}\n```\n", 2, "Markdown fence"),
+        (f"{{id: 'ping',\n hidden: True, {REST}}}", 2, "`True` is Python: write `true`"),
+        (f"{{id: 'ping',\n hidden: False, {REST}}}", 2, "`False` is Python: write `false`"),
+        (f"{{id: 'ping',\n headers: {{'X-A': None}}, {REST}}}", 2, "`None` is Python: write `null`"),
+        (f"{{id: 'ping', {REST},\n headers: {{200: 'x'}}}}", 2, "a name that is a number needs quotes"),
     ],
 )
 def test_a_known_habit_is_the_one_fault(text, line, said):
@@ -46,7 +75,13 @@ def test_a_known_habit_is_the_one_fault(text, line, said):
 
 
 @pytest.mark.parametrize(
-    "text", ["{id: 'a“b', url: '# const x = ---', method: '{{'}", "// const # “\n{id: 1}", "{note: 'a;'}"]
+    "text",
+    [
+        "{id: '> ``` True'}\n// Thanks",
+        "{id: 'a“b', url: '# const x = ---', method: '{{'}",
+        "// const # “\n{id: 1}",
+        "{note: 'a;'}",
+    ],
 )
 def test_what_stands_within_texts_and_comments_is_nobodys_habit(text):
     assert scan(text).flaws == ()
@@ -101,7 +136,18 @@ def test_an_unknown_field_comes_with_the_one_that_was_meant(text, pointer, meant
     assert fault.message.endswith(f"did you mean `{meant}`?")
 
 
-@pytest.mark.parametrize("text", ["/*" * 200_000, "{" * 200_000, "#" * 400_000, "\u201c" * 400_000, "- " * 200_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x " + "> " * 200_000,
+        "{}" * 100_000 + "\nand",
+        "/*" * 200_000,
+        "{" * 200_000,
+        "#" * 400_000,
+        "\u201c" * 400_000,
+        "- " * 200_000,
+    ],
+)
 def test_to_recognise_a_habit_takes_linear_time(text):
     begin = time.perf_counter()
     assert scan(text).flaws
