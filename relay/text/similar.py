@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LIKENESS: Final = 0.6  # difflib's ratio from which names are alike; 1 means equal
-_ALIKE: Final = 0.75  # the ratio from which one name is very likely a misspelling of the other
+#: Shorter names differ by one letter because they are meant to (`zeta`, `beta`).
+_SHORTEST: Final = 8
+_KEYS: Final = ("qwertyuiop", "asdfghjkl", "zxcvbnm")  # rows of a keyboard, each half a key to the right
 _NUMBERS: Final = re.compile(r"[0-9]+|(?<=[-_])[a-z]\Z")  # a last letter counts as a number: `site-a`, `site-b`
 _SEPARATORS: Final = str.maketrans("", "", "_- ")
 
@@ -29,16 +31,44 @@ def hint(name: str, known: Iterable[str]) -> str:
 
 
 def slip_of(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name of which ``name`` looks like a misspelling.
+    """Return the known name of which ``name`` is very likely a misspelling; None if there is none.
 
-    Names with the same letters and different numbers (``clinic-1``, ``clinic-2``) are a series, not misspellings.
+    Both have eight letters or more, and differ by two letters that changed places, by one that is missing or doubled,
+    or by one that is beside the right one on a keyboard. Names that differ in a number (``clinic-1``, ``clinic-2``) are
+    a series.
     """
-    others = [each for each in known if each != name and not _is_series(name, each)]
-    return nearest(name, others, likeness=_ALIKE)
+    others = (each for each in sorted(known) if min(len(name), len(each)) >= _SHORTEST and not _is_series(name, each))
+    return next((each for each in others if _is_slip(name, each)), None)
 
 
 def _folded(name: str) -> str:
     return name.lower().translate(_SEPARATORS)
+
+
+def _is_slip(one: str, other: str) -> bool:
+    same = next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), None)
+    place = min(len(one), len(other)) if same is None else same
+    if len(one) != len(other):
+        shorter, longer = sorted((one, other), key=len)
+        return not longer[place].isdecimal() and longer[:place] + longer[place + 1 :] == shorter
+    if same is None:
+        return False
+    if one[place + 1 :] == other[place + 1 :]:
+        return other[place] in _NEIGHBOURS.get(one[place], "")
+    return one[place : place + 2] == other[place : place + 2][::-1] and one[place + 2 :] == other[place + 2 :]
+
+
+def _neighbours() -> dict[str, str]:
+    """Return for each letter those beside it on a keyboard."""
+    found: dict[str, str] = {}
+    for above, row, below in zip(("", *_KEYS), _KEYS, (*_KEYS[1:], ""), strict=False):
+        for place, letter in enumerate(row):
+            beside = row[max(0, place - 1) : place] + row[place + 1 : place + 2]
+            found[letter] = beside + above[place : place + 2] + below[max(0, place - 1) : place + 1]
+    return found
+
+
+_NEIGHBOURS: Final = _neighbours()
 
 
 def _is_series(one: str, other: str) -> bool:

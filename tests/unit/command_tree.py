@@ -162,6 +162,8 @@ VALUES = frozenset(
 APART = {
     (("audit", "verify"), "after"): "a file",
     (("audit", "tail"), "lines"): "a number",
+    (("keys", "create"), "plugin"): "it may be new",
+    (("webhooks", "apply"), "plugin"): "it may be new",
 }
 #: Here a key is a ring's key, not an API key.
 RING_KEY = ("vault", "retire")

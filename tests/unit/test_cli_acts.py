@@ -75,7 +75,6 @@ REFUSED = [
     (("invocations", "forget"), {}, "conflict"),  # it is still queued
     (("replay", "pause"), {}, "conflict"),  # the job has ended
     (("vault", "retire"), {"key_id": "{seals}"}, "conflict"),
-    (("keys", "create"), {"plugin": "acmee"}, "bad_parameter"),
 ]
 
 

@@ -190,16 +190,16 @@ def test_without_the_target_keys_nothing_is_registered_and_it_says_why(cli):
 
 
 def test_a_plugin_that_looks_like_an_existing_one_is_made_only_where_it_is_meant(cli):
-    cli.apply(a_webhook())
+    cli.apply(a_webhook(), plugin="scheduling")
     text = json.dumps(a_webhook())
     for command in (("webhooks", "apply", "-"), ("keys", "create", "--scope", "trigger")):
-        refused = cli.json(*command, "--plugin", "acne", text=text, exit_code=2)
+        refused = cli.json(*command, "--plugin", "schedulnig", text=text, exit_code=2)
         assert refused["code"] == "bad_parameter"
-        assert "`acme` is similar" in refused["message"]
+        assert "`scheduling` is similar" in refused["message"]
         assert "--create-plugin" in refused["message"]
-    assert cli.runtime().registry.plugins() == ["acme"]
-    made = cli.run("webhooks", "apply", "-", "--plugin", "acne", "--create-plugin", text=text)
-    assert (made.exit_code, "Plugin acne is new: it was created." in made.stderr) == (0, True)
+    assert cli.runtime().registry.plugins() == ["scheduling"]
+    made = cli.run("webhooks", "apply", "-", "--plugin", "schedulnig", "--create-plugin", text=text)
+    assert (made.exit_code, "Plugin schedulnig is new: it was created." in made.stderr) == (0, True)
 
 
 def test_any_other_new_plugin_is_made_and_that_is_said_once(cli):

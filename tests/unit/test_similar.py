@@ -13,14 +13,32 @@ def test_the_nearest_name_is_found_whatever_its_case_and_separators(name, known,
     assert hint(name, known) == (f"; did you mean `{meant}`?" if meant else "")
 
 
-@pytest.mark.parametrize("name", ["acmee", "acne", "amce", "acme2", "acm"])
-def test_a_name_with_a_slip_looks_like_the_one_that_exists(name):
-    assert slip_of(name, ["acme", "zoo"]) == "acme"
+RIGHT = "scheduling"
+
+
+def slips():
+    """Yield every name that one slip of a finger makes of another."""
+    for place, letter in enumerate(RIGHT):
+        yield RIGHT[:place] + RIGHT[place + 1 :]
+        yield RIGHT[:place] + letter + RIGHT[place:]
+        yield RIGHT[:place] + RIGHT[place : place + 2][::-1] + RIGHT[place + 2 :]
+    for letter, beside in {"s": "awedxz", "c": "xdfv", "g": "ftyhbv", "l": "kop"}.items():
+        for wrong in beside:
+            yield RIGHT.replace(letter, wrong)
+
+
+@pytest.mark.parametrize("name", sorted({*slips()} - {RIGHT}))
+def test_one_slip_of_a_finger_makes_a_name_look_like_another(name):
+    assert slip_of(name, ["zoo", RIGHT]) == RIGHT
+    assert slip_of(RIGHT, [name]) == name
 
 
 @pytest.mark.parametrize(
     ("name", "other"),
-    [("clinic-2", "clinic-1"), ("p10", "p9"), ("site-a", "site-b"), ("billing", "booking"), ("acme", "acme")],
-)
-def test_a_series_of_names_and_other_words_are_no_slips(name, other):
+    [("clinic-12", "clinic-13"), ("p10", "p9"), ("clinics-a", "clinics-b"), ("billing", "booking"), ("scheduling", "scheduling"),
+     ("zeta", "beta"), ("acme", "acne"), ("acmee", "acme"), ("patient", "patients"), ("telehealth", "telehealth2"),
+     ("scheduling", "rescheduling"), ("clinic-north", "clinic-south"), ("payments-eu", "payments-us"), ("marketing", "parketing")],
+)  # fmt: skip
+def test_short_names_series_and_other_words_are_no_slips(name, other):
     assert slip_of(name, [other]) is None
+    assert slip_of(other, [name]) is None
