@@ -122,10 +122,16 @@ ListingQuery: Final = Schema.from_dict(
             },
         ),
         "outcome": _one_of(Outcome, "Only invocations with this outcome."),
-        "failed": Yes(metadata={"description": "`true`: only invocations that ended in error.", "type": "boolean"}),
+        "failed": Yes(
+            metadata={
+                "description": "`true`: only invocations that ended in error, unless a replay has succeeded.",
+                "type": "boolean",
+            }
+        ),
         "unreplayed": Yes(
             metadata={
-                "description": "`true`: leave out invocations that a replay has sent again with success.",
+                "description": "`true`: leave out invocations that a replay has sent again with success, as `failed` "
+                "does; `false`: with `failed`, add these.",
                 "type": "boolean",
             }
         ),
@@ -212,7 +218,7 @@ def filter_of(query: Mapping[str, Any]) -> Filter:
         status=tuple(status_of(word) for word in query.get("status", ())),
         outcome=Outcome(query["outcome"]) if "outcome" in query else None,
         error=True if query.get("failed") else None,
-        unreplayed=bool(query.get("unreplayed")),
+        unreplayed=query.get("unreplayed", query.get("failed", False)),
         caller=query.get("caller"),
         chain=query.get("chain"),
         replay=query.get("replay"),

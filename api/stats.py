@@ -45,7 +45,7 @@ class StatsResource:
 
 
 class GroupsResource:
-    """`GET /v1/groups`: the invocations in error by webhook, outcome and status."""
+    """`GET /v1/groups`: what failed, unless a replay has succeeded, by webhook, outcome and status."""
 
     scopes = OPERATE
     query = OverviewQuery
@@ -57,7 +57,7 @@ class GroupsResource:
         """Answer with the groups, most frequent first."""
         query = read_query(req, self.query)
         since_ms = query.get("since", int(time.time() * 1000) - DAY_MS)
-        failed = Filter(webhook_id=query.get("webhookId"), since_ms=since_ms, error=True)
+        failed = Filter(webhook_id=query.get("webhookId"), since_ms=since_ms, error=True, unreplayed=True)
         counted = self._listing.newest_groups(req.context.key.plugin, failed, at_most=MAX_GROUPED)
         groups = [group_of(group) for group in counted.groups[:MAX_GROUPS]]
         is_complete = counted.complete and len(counted.groups) <= MAX_GROUPS

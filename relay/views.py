@@ -14,6 +14,8 @@ from relay.text import gradual_json
 from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from relay.domain.invocation import Attempt, Invocation
     from relay.registration import Shape
     from relay.replay.planning import ReplayPlan
@@ -127,7 +129,8 @@ def plan_of(plan: ReplayPlan) -> dict[str, Any]:
         "matched": plan.matched,
         "skipped": plan.skipped,
         "breakdown": [group_of(group) for group in plan.breakdown],
-        "skippedReasons": _reasons(plan),
+        "skippedReasons": _counts(plan.skipped_reasons),
+        "leftOut": _counts(plan.left_out),
     }
 
 
@@ -183,13 +186,13 @@ def job_of(job: ReplayJob) -> dict[str, Any]:
         "ratePerSecond": plain_number(job.rate_per_second),
         "createdAt": rfc3339(job.created_at_ms),
         "finishedAt": rfc3339(job.finished_at_ms),
-        "skippedReasons": _reasons(job),
+        "skippedReasons": _counts(job.skipped_reasons),
     }
 
 
-def _reasons(counted: ReplayJob | ReplayPlan) -> dict[str, int]:
-    """Return how many invocations were skipped for each reason."""
-    return {str(reason): count for reason, count in counted.skipped_reasons.items()}
+def _counts(counted: Mapping[str, int]) -> dict[str, int]:
+    """Return how many invocations there are for each reason."""
+    return {str(reason): count for reason, count in counted.items()}
 
 
 def plain_number(number: float | None) -> float | int | None:

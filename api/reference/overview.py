@@ -37,7 +37,8 @@ _GROUPS: Final = Operation(
     path="/v1/groups",
     tag="Overview",
     summary="Failures by kind",
-    about="Counts invocations in error from `since` on (a day ago by default) by webhook, outcome and status.",
+    about="Counts what failed, unless a replay has succeeded, from `since` on (a day ago by default), by webhook, "
+    "outcome and status.",
     scopes=OPERATE,
     query=OverviewQuery,
     answers={200: DocumentedAnswer("At most 100 groups.", schemas.Groups)},

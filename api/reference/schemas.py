@@ -194,6 +194,11 @@ Plan: Final = schema(
     skipped=whole("How many of them would be skipped."),
     breakdown=several(Group, "The matching invocations, by webhook, outcome and status."),
     skippedReasons=counts_by("How many are skipped for each reason.", Skip),
+    leftOut=counts_by(
+        "How many more the filter selects that do not match, since their replay has succeeded (`replayed`) or is "
+        "under way (`being_replayed`).",
+        Skip,
+    ),
 )
 
 StartedReplay: Final = schema(

@@ -9,12 +9,14 @@ from rich.text import Text
 
 from relay.cli.output import bad, facts_of, table_of
 from relay.cli.row_tables import groups_picture, rows_picture
+from relay.store.replays.jobs import Skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rich.console import RenderableType
 
+_LEFT_OUT: Final = {Skip.REPLAYED: "were already replayed with success", Skip.BEING_REPLAYED: "are being replayed"}
 _COLUMNS: Final = ("replay id", "state", "delivered", "failed", "skipped")
 
 
@@ -37,7 +39,14 @@ def plan_picture(value: dict[str, Any]) -> RenderableType:
         facts.append(("takes about", f"{max(estimated_s, 1):.0f} s"))
     breakdown = (Text("what matches"), groups_picture(value["breakdown"])) if value["breakdown"] else ()
     sample = (Text("the newest"), rows_picture(value["sample"])) if value["sample"] else ()
-    return Group(facts_of(facts), *_reasons(value), *breakdown, *sample)
+    why = (Text(_left_out(value)),) if not value["matched"] or value["leftOut"] else ()
+    return Group(facts_of(facts), *why, *_reasons(value), *breakdown, *sample)
+
+
+def _left_out(value: dict[str, Any]) -> str:
+    """Say why calls that ended so are not in a plan."""
+    said = [f"{count} {_LEFT_OUT[why]}" for why, count in value["leftOut"].items()]
+    return f"Not matched: {', '.join(said)}." if said else "No call matches."
 
 
 def _reasons(value: dict[str, Any]) -> tuple[RenderableType, ...]:

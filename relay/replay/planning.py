@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -35,7 +36,7 @@ SAMPLE: Final = 10  # rows
 PLAN_KEPT_S: Final = 24 * 3600
 _PIECE: Final = 250  # how many ids one script takes
 _NO_LIMIT: Final = 1 << 53
-_BEGINNING: Final = Tally("", "", 0, [], {})
+_BEGINNING: Final = Tally("", "", 0, [], {}, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class ReplayPlan:
     matched: int
     skipped: int
     skipped_reasons: Mapping[str, int]
+    left_out: Mapping[str, int]  # selected, but not matched: by Skip, those whose replay succeeded or is under way
     breakdown: list[OutcomeGroup]  # of the matching invocations
     sample: list[Invocation]  # the newest
     estimated_s: float | None  # at the rate; None without one
@@ -79,19 +81,21 @@ class Replays:
     def plan(self, plugin: str, request: Request) -> ReplayPlan:
         """Return what a job would do, and keep the plan; raises `BadParameter` as `start`."""
         self._check(plugin, request)
-        groups, sample, skipped, matched = OutcomeGroups(), list[bytes](), dict[str, int](), 0
+        groups, sample, matched = OutcomeGroups(), list[bytes](), 0
+        skipped, left_out = Counter[str](), Counter[str]()
         tally = _BEGINNING
         for tally in self._tallies(plugin, request, groups):
             matched += tally.matched
             sample = [*sample, *tally.sample][:SAMPLE]
-            for why, count in tally.skipped.items():
-                skipped[why] = skipped.get(why, 0) + count
-        skips = sum(skipped.values())
+            skipped.update(tally.skipped)
+            left_out.update(tally.left_out)
+        skips = skipped.total()
         return ReplayPlan(
             plan_id=self._keep(plugin, request, tally.ended_by),
             matched=matched,
             skipped=skips,
             skipped_reasons=skipped,
+            left_out=left_out,
             breakdown=groups.all(),
             sample=self._listing.records(sample),
             estimated_s=None if request.rate_per_second is None else (matched - skips) / request.rate_per_second,

@@ -80,7 +80,7 @@ def test_one_script_of_a_plan_looks_at_so_many_records_and_no_more(harness, monk
         harness.client.hset(KEYS.record(ref), "replayOf", before)
         harness.client.hset(KEYS.record(before), mapping={"plugin": "acme", "repeatable": "1", "state": "delivered"})
         harness.client.hset(KEYS.record(before), mapping={"error": "1", "requestBytes": "0", "timeout": "1"})
-    tally = harness.runs.tally("acme", FAILED, Tally("", "", 0, [], {}), 10, OutcomeGroups(), uncertain=False)
+    tally = harness.runs.tally("acme", FAILED, Tally("", "", 0, [], {}, {}), 10, OutcomeGroups(), uncertain=False)
     assert tally.matched == matched
 
 
@@ -674,6 +674,26 @@ def test_a_plan_says_what_a_job_would_do_and_starts_nothing(harness):
     assert len(plan.sample) == 4
     assert plan.estimated_s == 1.5
     assert {key for key in harness.ledger.everything() if b":plan:" not in key} == before
+
+
+def test_a_plan_says_how_many_have_been_replayed_and_is_empty_once_all_have(harness):
+    harness.failed(5)
+    job = harness.start()
+    harness.create_all(job)
+    made = harness.made(job)
+    assert harness.replays.plan("acme", Request(filter=Filter())).left_out == {"being_replayed": 5}
+    harness.send(made[:2])
+    harness.send(made[2:3], status=503)
+    plan = harness.replays.plan("acme", Request(filter=Filter()))
+    assert (plan.matched, plan.left_out) == (1, {"replayed": 2, "being_replayed": 2})
+    harness.send(made[3:])
+    again = harness.start(filter=Filter(status=("5xx",)))
+    harness.create_all(again)
+    harness.send(harness.made(again))
+    for wanted in (Filter(), Filter(error=True, unreplayed=True), Filter(status=(503,))):
+        plan = harness.replays.plan("acme", Request(filter=wanted))
+        assert (plan.matched, plan.left_out) == (0, {"replayed": 6})
+    assert harness.replays.plan("acme", Request(filter=Filter(status=(404,)))).left_out == {}
 
 
 def test_a_plan_of_ids_counts_them_once(harness):

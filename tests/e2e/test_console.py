@@ -122,10 +122,10 @@ def test_an_operator_finds_what_failed_and_why_and_replays_only_that(console, cl
     page.get_by_role("navigation", name="Console").get_by_role("link", name="Invocations").click()
     page.get_by_label("Only calls that failed").check()
     reminder = page.locator("tbody tr").filter(has_text="send-reminder")
-    reminder.first.wait_for()
-    page.get_by_label("Leave out calls that a replay sent again successfully").check()
     reminder.first.wait_for(state="detached")
-    assert "unreplayed=true" in page.url
+    page.get_by_label("Also those that a replay sent again successfully").check()
+    reminder.first.wait_for()
+    assert "unreplayed=false" in page.url
     assert console.said == []
 
 

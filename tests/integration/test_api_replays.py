@@ -24,6 +24,13 @@ def steer(api, replay_id, action, key=None):
     return api.call("POST", f"/v1/replays/{replay_id}/{action}", key=key or api.operator_key)
 
 
+def run(api, replay_id):
+    """Make the invocations of a job, as a worker would."""
+    runtime = api.runtime
+    vault = runtime.data_vault
+    Replaying(runtime.replay_runs, runtime.replay_store, runtime.registry, vault, lambda _: None).run(replay_id)
+
+
 @pytest.fixture
 def failed(fresh_api):
     """Three invocations that failed with 503 and one that did not, of a repeatable webhook."""
@@ -42,6 +49,19 @@ def test_a_dry_run_says_what_would_be_done_and_starts_nothing(failed):
     (group,) = plan["breakdown"]
     assert (group["webhookId"], group["outcome"], group["status"], group["count"]) == ("read", "answered", 503, 3)
     assert look(api).json() == {"replays": []}
+
+
+def test_what_a_replay_has_made_good_no_longer_counts_as_failed_anywhere(failed):
+    api, made = failed
+    assert sorted(refs(listed(api, failed="true"))) == sorted(made[:3])
+    replay_id = start(api, filter={"webhookId": "read"}).json()["replayId"]
+    run(api, replay_id)
+    api.settle([each["referenceId"] for each in listed(api, state="queued").json()["invocations"]])
+    assert refs(listed(api, failed="true")) == []
+    assert sorted(refs(listed(api, failed="true", unreplayed="false"))) == sorted(made[:3])
+    assert api.call("GET", "/v1/groups", key=api.operator_key).json()["groups"] == []
+    plan = start(api, filter={"webhookId": "read"}, dryRun=True).json()
+    assert (plan["matched"], plan["leftOut"]) == (0, {"replayed": 3})
 
 
 def test_a_replay_is_started_and_looked_at(failed):
@@ -156,11 +176,7 @@ def test_what_a_replay_makes_is_listed_by_its_id(failed):
     api, made = failed
     replay_id = start(api, filter={}).json()["replayId"]
     assert refs(listed(api, replay=replay_id)) == []  # no worker has run it yet
-    runtime = api.runtime
-    replaying = Replaying(
-        runtime.replay_runs, runtime.replay_store, runtime.registry, runtime.data_vault, lambda _: None
-    )
-    replaying.run(replay_id)
+    run(api, replay_id)
     rows = listed(api, replay=replay_id).json()["invocations"]
     assert sorted(row["replayOf"] for row in rows) == sorted(made[:3])
     assert {row["state"] for row in rows} == {State.QUEUED}

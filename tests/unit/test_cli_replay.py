@@ -40,7 +40,8 @@ def test_a_plan_says_how_many_which_and_how_long(failed):
     cli, made = failed
     plan = replay(cli, "plan", "--plugin", "acme", "--rate", "2")
     assert list(plan) == [
-        "planId", "matched", "skipped", "breakdown", "skippedReasons", "sample", "estimatedSeconds",
+        "planId", "matched", "skipped", "breakdown", "skippedReasons", "leftOut", "sample",
+        "estimatedSeconds",
     ]  # fmt: skip
     assert (plan["matched"], plan["skipped"], plan["skippedReasons"]) == (3, 0, {})
     assert [(each["webhookId"], each["status"], each["count"]) for each in plan["breakdown"]] == [("ping", 503, 3)]

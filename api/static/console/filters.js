@@ -41,13 +41,13 @@ export function filterBar(filter, changed, { names = NAMES, webhooks = Promise.r
   const made = (list) => list.filter((name) => names.includes(name) && controls[name]).map((name) => controls[name]());
   const more = made(MORE);
   const open = MORE.some((name) => filter[name]);
-  const check = (name, text) => names.includes(name) && h(
+  const check = (name, text, value = "true") => names.includes(name) && h(
     "label",
     { class: "check" },
-    h("input", { type: "checkbox", checked: filter[name] === "true", onchange: (event) => set(name, event.target.checked ? "true" : "") }),
+    h("input", { type: "checkbox", checked: filter[name] === value, onchange: (event) => set(name, event.target.checked ? value : "") }),
     text,
   );
-  const checks = names.includes("failed") && h("div", { class: "checks" }, check("failed", "Only calls that failed"), check("unreplayed", "Leave out calls that a replay sent again successfully"));
+  const checks = names.includes("failed") && h("div", { class: "checks" }, check("failed", "Only calls that failed"), filter.failed && check("unreplayed", "Also those that a replay sent again successfully", "false"));
   return h(
     "div",
     { class: "filters", role: "search", "aria-label": "Filters" },

@@ -100,6 +100,7 @@ class Tally:
     matched: int
     sample: list[bytes]  # reference ids
     skipped: dict[str, int]
+    left_out: dict[str, int]  # selected, but a replay of them has succeeded or is under way
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +238,9 @@ def _text(value: float | None) -> str:
 
 
 def _tally_from(reply: list[Any], groups: OutcomeGroups) -> Tally:
-    position, ended_by, matched, sample, rows, reasons = reply
+    position, ended_by, matched, sample, rows, *reasons = reply
     groups.add(rows)
-    skipped = {why.decode(): int(count) for why, count in zip(reasons[::2], reasons[1::2], strict=True)}
-    return Tally(position.decode(), ended_by.decode(), int(matched), sample, skipped)
+    skipped, left_out = (
+        {why.decode(): int(count) for why, count in zip(each[::2], each[1::2], strict=True)} for each in reasons
+    )
+    return Tally(position.decode(), ended_by.decode(), int(matched), sample, skipped, left_out)

@@ -6,7 +6,7 @@ import { empty, table, when } from "../parts.js";
 import { endingText } from "../words.js";
 
 export function groupsTable({ groups, complete }, since, rangeName) {
-  if (groups.length === 0) return empty("Nothing failed", `Every call that ended in ${rangeName} succeeded.`);
+  if (groups.length === 0) return empty("Nothing is left to repair", `Every call that ended in ${rangeName} succeeded, itself or in a replay.`);
   const query = (group) => new URLSearchParams(
     Object.entries({ webhookId: group.webhookId, outcome: group.outcome, status: group.status, since, failed: "true" }).filter(([, value]) => value !== null && value !== undefined),
   );

@@ -141,7 +141,7 @@ function look(places, range, webhook, signal) {
 }
 
 function failedAddress({ query }, webhook) {
-  return `#/invocations?${new URLSearchParams({ ...(webhook && { webhookId: webhook }), since: query, failed: "true" })}`;
+  return `#/invocations?${new URLSearchParams({ ...(webhook && { webhookId: webhook }), since: query, failed: "true", unreplayed: "false" })}`;
 }
 
 function draw({ charts, strip, lanesBody }, { range, webhook }, buckets, waiting, since) {

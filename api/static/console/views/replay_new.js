@@ -79,7 +79,7 @@ function bodyOf({ filter, rate, uncertain, most }, reference) {
   return body;
 }
 
-function planned({ matched, skipped, skippedReasons, breakdown }, wanted, reference, signal) {
+function planned({ matched, skipped, skippedReasons, leftOut, breakdown }, wanted, reference, signal) {
   const sent = matched - skipped;
   const problem = h("div", {});
   const start = button(`Start: send ${counted(sent, "call")}`, async () => {
@@ -92,7 +92,7 @@ function planned({ matched, skipped, skippedReasons, breakdown }, wanted, refere
       put(problem, failure(error));
     }
   }, { kind: "primary" });
-  if (matched === 0) return panel("What it would do", empty("Nothing to replay", reference ? "This call cannot be replayed." : `No call matches${filterText(wanted.filter) ? `: ${filterText(wanted.filter)}` : ""}.`));
+  if (matched === 0) return panel("What it would do", empty("Nothing to replay", reference ? "This call cannot be replayed." : skipText(leftOut) ? `Calls that ended so: ${skipText(leftOut)}.` : `No call matches${filterText(wanted.filter) ? `: ${filterText(wanted.filter)}` : ""}.`));
   const time = wanted.rate && sent ? `, in about ${duration((sent / Number(wanted.rate)) * 1_000)}` : "";
   const skips = skipped ? ` Skipped: ${skipText(skippedReasons) || counted(skipped, "call")}.` : "";
   return panel(

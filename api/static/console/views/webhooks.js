@@ -95,7 +95,7 @@ function inside(row, act) {
       { class: "row" },
       row.paused ? button("Resume", () => act(row, "resume"), { icon: "play", kind: "primary" }) : button("Pause…", () => act(row, "pause"), { icon: "pause" }),
       row.breaker.state !== "closed" && button("Close breaker", () => act(row, "close-breaker"), { icon: "breaker" }),
-      row.errors > 0 && h("a", { class: "button quiet", href: `#/invocations?webhookId=${row.webhookId}&failed=true&since=24h` }, "Failed calls"),
+      row.errors > 0 && h("a", { class: "button quiet", href: `#/invocations?webhookId=${row.webhookId}&failed=true&unreplayed=false&since=24h` }, "Failed calls"),
     ),
   ];
 }
