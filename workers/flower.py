@@ -15,13 +15,15 @@ import workers.clean_start  # noqa: F401 - it may start the process anew, so not
 import sys
 from typing import TYPE_CHECKING
 
+import flower.command
 import flower.events
 from celery.bin.celery import main
 from flower.views import BaseHandler
+from tornado.options import options
 
 from relay.queue import LANES
 from relay.settings import Settings
-from workers.logins import Logins, has_password
+from workers.logins import Logins, has_login
 from workers.page_policy import send_policy
 from workers.shown_events import Receiver
 
@@ -38,9 +40,11 @@ def _with_every_lane(names_of: Callable[[BaseHandler], list[str]]) -> Callable[[
 
 def run() -> None:
     """Start Flower with the options of the command line."""
-    if not has_password(sys.argv[1:]):
-        sys.exit("Flower has no password: set FLOWER_BASIC_AUTH to user:password, or give --auth.")
     settings = Settings.from_environ()
+    if settings.flower_auth is not None:
+        options.basic_auth = [settings.flower_auth.reveal()]
+    elif not has_login(sys.argv[1:]):
+        sys.exit("Flower has no password: set RELAY_FLOWER_AUTH to user:password, or give --auth.")
     logins = Logins(settings.auth_failures, settings.trusted_proxies)
     BaseHandler.get_active_queue_names = _with_every_lane(BaseHandler.get_active_queue_names)
     BaseHandler.get_current_user = logins.limited(BaseHandler.get_current_user)

@@ -11,7 +11,6 @@ from tornado.web import Finish, HTTPError
 from relay.authentication.source_address import FailedAuthentications, SourceAddresses
 from relay.authentication.unkeyed_refusals import UnkeyedRefusals
 from relay.errors import RateLimited
-from relay.settings import look_up_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,18 +21,9 @@ if TYPE_CHECKING:
 _WRITE_AFTER_S: Final = 61.0
 
 
-def has_password(options: Sequence[str]) -> bool:
-    """Return whether an option, or a variable of the environment, makes Flower ask for a password."""
-    if any(option.startswith(("--basic-auth=", "--basic_auth=", "--auth=")) for option in options):
-        return True
-    return any(_is_set(name) for name in ("FLOWER_BASIC_AUTH", "FLOWER_AUTH"))
-
-
-def _is_set(name: str) -> bool:
-    try:
-        return bool(look_up_secret("env", name))
-    except ValueError:
-        return False
+def has_login(options: Sequence[str]) -> bool:
+    """Return whether an option of Flower makes it ask who somebody is."""
+    return any(option.startswith(("--basic-auth=", "--basic_auth=", "--auth=")) for option in options)
 
 
 class Logins:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.console import Group
 from rich.text import Text
 
+from relay.audit.signing_keys import new_private_text
 from relay.cli.output import safe, screened, table_of
-from relay.errors import SettingsError
-from relay.settings import Settings
+from relay.errors import Conflict, SettingsError
+from relay.settings import ENV_FILE, Settings
 from relay.settings.kinds import Secret, as_text
+from relay.settings.names import AUDIT_KEY, DATA_KEYS, FLOWER_AUTH, REDIS_URL, TARGET_KEYS
+from relay.up.datadir import new_flower_auth
+from relay.vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from rich.console import RenderableType
@@ -33,10 +38,12 @@ _KEPT: Final = {
 _KEPT_COLUMNS: Final = ("what is kept", "record", "payload and result", "by")
 
 
-@click.command(short_help="Show every setting and what it does.")
+@click.group(short_help="Show every setting and what it does.", invoke_without_command=True)
 @screened
 def settings(screen: Screen, data_dir: Path) -> None:
     """Show the settings that commands run with here, secrets hidden, with their defaults and descriptions."""
+    if click.get_current_context().invoked_subcommand is not None:
+        return
     found, trouble = _settings(data_dir)
     value = [
         {
@@ -51,6 +58,50 @@ def settings(screen: Screen, data_dir: Path) -> None:
     screen.show(value, lambda: Group(*_lines(found), *_kept(found)))
     if trouble:
         screen.note(f"No values are shown: {trouble.message}")
+
+
+@settings.command()
+@click.option(
+    "--redis-url",
+    default="redis://127.0.0.1:6379/0",
+    show_default=True,
+    help="The server. For one with a password, write the address into the file instead.",
+)
+@screened
+def init(screen: Screen, data_dir: Path, redis_url: str) -> None:
+    """Write relay.env to the data directory: new keys and passwords, and every other setting with its default.
+
+    For relays that `relay up` does not start: under a Procfile, in containers, on Kubernetes. An existing file is left
+    as it is.
+    """
+    made = {
+        REDIS_URL: redis_url,
+        TARGET_KEYS: Vault.new_key_text(),
+        DATA_KEYS: Vault.new_key_text(),
+        AUDIT_KEY: new_private_text(),
+        FLOWER_AUTH: new_flower_auth(),
+    }
+    Settings.from_environ(made)
+    file = data_dir / ENV_FILE
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as written:
+            written.write(_env_text(made))
+    except FileExistsError:
+        raise Conflict(f"{file} exists: its keys open what was sealed with them, so that it is not replaced.") from None
+    except OSError:
+        raise SettingsError(f"{file} cannot be written: give another --data-dir.") from None
+    said = {"file": str(file), "made": list(made)}
+    screen.show(said, lambda: Text(safe(f"{file} has new keys and passwords. Back it up.")))
+
+
+def _env_text(made: Mapping[str, str]) -> str:
+    """Return the text of a file with every setting; those that were not made are comments."""
+    pieces = ["# Every setting. A line that begins with # shows the default."]
+    for _, about in Settings.described():
+        line = f"{about.name}={made[about.name]}" if about.name in made else f"#{about.name}={about.default or ''}"
+        pieces.append(f"# {about.description}\n{line}")
+    return "\n\n".join(pieces) + "\n"
 
 
 def _lines(found: Settings | None) -> Iterator[Text]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
@@ -143,6 +144,11 @@ class DataDir:
         port = self.ports.choose()
         self.write(path.name, f"{port}\n")
         return port
+
+
+def new_flower_auth() -> str:
+    """Make a user and a password for Flower."""
+    return f"relay:{secrets.token_urlsafe(24)}"
 
 
 def _refuse_foreign(root: Path) -> None:

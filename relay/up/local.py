@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import secrets
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -32,7 +31,7 @@ from relay.store.scripting.loading import load_functions
 from relay.text.hosts import LOOPBACK
 from relay.up import processes
 from relay.up.child import MARK, Child, end_leftovers
-from relay.up.datadir import AUDIT_PUBLIC_FILE, RING_FILES, SECRET_FILES, DataDir
+from relay.up.datadir import AUDIT_PUBLIC_FILE, RING_FILES, SECRET_FILES, DataDir, new_flower_auth
 from relay.up.kept_settings import kept_settings
 from relay.up.ports import CAN_BE_SHARED, listeners_on
 from relay.up.servers import EmbeddedServers
@@ -215,7 +214,7 @@ def _complete(given: dict[str, str], directory: DataDir, plan: LaunchPlan, demo_
     given[API_URL] = f"http://{LOOPBACK}:{plan.port}"
     given[FLOWER_URL] = f"http://{LOOPBACK}:{plan.flower_port}"
     made = dict.fromkeys(RING_FILES, _refuse_new_keys if directory.has_records() else Vault.new_key_text)
-    made |= {AUDIT_KEY: new_private_text, FLOWER_AUTH: _new_flower_auth}
+    made |= {AUDIT_KEY: new_private_text, FLOWER_AUTH: new_flower_auth}
     for name, make in made.items():
         if not (given.get(name) or given.get(name + FILE_SUFFIX)):
             given[name] = directory.secret(SECRET_FILES[name], make)
@@ -244,10 +243,6 @@ def _refuse_new_keys() -> str:
         f"The data directory has records but not its key files ({', '.join(RING_FILES.values())}): restore them"
         " from the back-up, or start with another --data-dir."
     )
-
-
-def _new_flower_auth() -> str:
-    return f"relay:{secrets.token_urlsafe(24)}"
 
 
 def _is_ok(url: str) -> bool:

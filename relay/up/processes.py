@@ -88,7 +88,7 @@ def flower(*, host: str = LOOPBACK, port: int = FLOWER_PORT, auth: str | None = 
         *("python", "-m", "workers.flower", f"--address={host}", f"--port={port}"),
         f"--max-tasks={FLOWER_TASKS}",
     )
-    extra = {} if auth is None else {"FLOWER_BASIC_AUTH": auth}
+    extra = {} if auth is None else {FLOWER_AUTH: auth}
     return Process("flower", command, without=SECRETS, extra=extra, user="flower")
 
 

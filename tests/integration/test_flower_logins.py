@@ -75,7 +75,7 @@ def attempt(shown, path="/api/workers", *, auth=None, **headers):
 
 def test_without_a_password_it_does_not_start(shown):
     process = flower(port=free_port())
-    environ = child_environ(shown.environ, without=("FLOWER_BASIC_AUTH", "FLOWER_AUTH"))
+    environ = child_environ(shown.environ, without=("RELAY_FLOWER_AUTH",))
     ended = subprocess.run(
         [sys.executable, *process.command[1:]],
         cwd=ROOT,
@@ -86,7 +86,7 @@ def test_without_a_password_it_does_not_start(shown):
         check=False,
     )
     assert ended.returncode == 1
-    assert "FLOWER_BASIC_AUTH" in ended.stderr
+    assert "RELAY_FLOWER_AUTH" in ended.stderr
 
 
 @pytest.mark.parametrize("credentials", ["Basic", "Basic !", "Bearer x", "Basic w6k6eA==", "Basic /w==", "Basic a b c"])

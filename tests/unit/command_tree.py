@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Yield every command that is not a group, with its path."""
-    if not isinstance(command, click.Group):
+    if not isinstance(command, click.Group) or command.invoke_without_command:
         yield path, command
+    if not isinstance(command, click.Group):
         return
     context = click.Context(command)
     for name in command.list_commands(context):
@@ -67,6 +68,7 @@ def make_site(cli: Cli) -> Site:
 GOOD: dict[tuple[str, ...], dict[str, str | tuple[str, ...]]] = {
     ("doctor",): {},
     ("settings",): {},
+    ("settings", "init"): {},
     ("webhooks", "test"): {"webhook_id": "ping", "plugin": "acme"},
     ("webhooks", "pause"): {"webhook_id": "ping", "plugin": "acme"},
     ("webhooks", "resume"): {"webhook_id": "ping", "plugin": "acme"},
@@ -155,7 +157,7 @@ VALUES = frozenset(
         *("wait_s", "delay_s", "states", "status", "outcome", "failed", "with_replayed", "since_ms", "until_ms"),
         *("limit", "grouped", "kind", "with_payload", "from_file", "include_uncertain", "most", "rate", "followed"),
         *("once", "give_up", "number"),
-        *("act", "actor", "subject"),  # of entries, which remain when what they name is gone
+        *("redis_url", "act", "actor", "subject"),  # of entries, which remain when what they name is gone
     }
 )
 #: Parameters that mean something else in one command.

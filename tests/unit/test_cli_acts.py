@@ -15,6 +15,7 @@ ACTS = {
     ("up",): "it starts processes of the machine's user, and asks no running relay for anything",
     ("doctor",): Act.DOCTOR,
     ("settings",): "it reads the machine's own settings and calls no server",
+    ("settings", "init"): "it writes a file of the machine and calls no server",
     ("webhooks", "test"): Act.TRIGGER,
     ("webhooks", "pause"): Act.WEBHOOK_PAUSE,
     ("webhooks", "resume"): Act.WEBHOOK_RESUME,
