@@ -1,5 +1,10 @@
 import re
 
+from dotenv import dotenv_values
+
+from relay.settings import Settings
+from relay.vault import Vault
+
 
 def test_settings_say_what_is_kept_for_how_long(cli):
     environ = cli.environ | {"RELAY_RETENTION": "7d", "RELAY_PAYLOAD_RETENTION": "36h"}
@@ -29,3 +34,29 @@ def test_every_setting_has_its_value_its_default_and_its_words_on_lines_of_80_co
     assert pairs["RELAY_EGRESS_ALLOW"] == " = 10.0.0.0/8"
     assert pairs["RELAY_EGRESS_DENY"] == " (not set)"
     assert pairs["RELAY_TARGET_KEYS"] == " = ***"
+
+
+def test_a_new_relay_env_is_complete_private_and_never_replaced(cli, tmp_path):
+    directory = tmp_path / "new" / "relay"
+    said = cli.json("--data-dir", str(directory), "settings", "init", "--redis-url", "redis://127.0.0.1:6380/1")
+    file = directory / "relay.env"
+    assert said == {
+        "file": str(file),
+        "made": ["RELAY_REDIS_URL", "RELAY_TARGET_KEYS", "RELAY_DATA_KEYS", "RELAY_AUDIT_KEY", "RELAY_FLOWER_AUTH"],
+    }
+    assert (file.stat().st_mode & 0o777, directory.stat().st_mode & 0o777) == (0o600, 0o700)
+    text = file.read_text()
+    named = re.findall(r"^#?(RELAY_\w+)=", text, re.MULTILINE)
+    assert named == [about.name for _, about in Settings.described()]
+    given = {name: value for name, value in dotenv_values(file).items() if value}
+    assert sorted(given) == sorted(said["made"])
+    found = Settings.from_environ(given)
+    assert found.redis_url.reveal() == "redis://127.0.0.1:6380/1"
+    assert Vault.from_text(found.target_keys.reveal()).key_ids != Vault.from_text(found.data_keys.reveal()).key_ids
+    refused = cli.json("--data-dir", str(directory), "settings", "init", exit_code=1)
+    assert (refused["code"], file.read_text()) == ("conflict", text)
+
+
+def test_a_server_s_address_that_is_none_makes_no_relay_env(cli, tmp_path):
+    refused = cli.json("--data-dir", str(tmp_path / "x"), "settings", "init", "--redis-url", "nonsense", exit_code=1)
+    assert (refused["code"], (tmp_path / "x").exists()) == ("bad_settings", False)

@@ -86,7 +86,7 @@ function make(range, webhook, signal) {
     h(
       "div",
       { class: "charts" },
-      panel("Throughput", h("div", { class: "panel-body" }, charts.throughput.element), { aside: h("span", { class: "muted small" }, "calls a minute") }),
+      panel("Throughput", h("div", { class: "panel-body" }, charts.throughput.element), { aside: h("span", { class: "muted small" }, range.step === 1 ? "calls a minute" : `calls a minute, mean of ${range.step} minutes a bar`) }),
       panel("Error rate", h("div", { class: "panel-body" }, charts.errors.element), { aside: h("span", { class: "muted small" }, "of calls that ended") }),
       panel("Latency", h("div", { class: "panel-body" }, charts.latency.element), { aside: h("span", { class: "muted small" }, "from acceptance to end") }),
     ),
@@ -160,7 +160,7 @@ function draw({ charts, strip, lanesBody }, { range, webhook }, buckets, waiting
   put(
     strip,
     tiles([
-      { label: "Throughput", value: perMinuteNow === null ? "–" : short(perMinuteNow), unit: perMinuteNow === null ? null : "a minute", note: `${counted(all.ended, "call")} in ${range.name}` },
+      { label: "Throughput now", value: perMinuteNow === null ? "–" : short(perMinuteNow), unit: perMinuteNow === null ? null : "a minute", note: `${counted(all.ended, "call")} in ${range.name}` },
       {
         label: "Error rate",
         value: share(all.errorShare),
