@@ -118,8 +118,7 @@ class LocalRelay:
             )
         for number in range(1, plan.workers + 1):
             yield from (processes.worker(group, number) for group in _WORKER_GROUPS)
-        auth = settings.flower_auth
-        yield processes.flower(port=plan.flower_port, auth=auth.reveal() if auth else None)
+        yield processes.flower(port=plan.flower_port)
 
     def start(self, supervisor: Supervisor) -> None:
         """Start the embedded servers first, and all other processes once those answer.

@@ -82,14 +82,13 @@ def worker(group: str, number: int = 1) -> Process:
     return Process(_numbered(f"worker_{group}", number), command, user="worker", broker_user="consumer")
 
 
-def flower(*, host: str = LOOPBACK, port: int = FLOWER_PORT, auth: str | None = None) -> Process:
-    """Describe Flower behind Basic authentication; ``auth`` is ``user:password``."""
+def flower(*, host: str = LOOPBACK, port: int = FLOWER_PORT) -> Process:
+    """Describe Flower, the only process that is given its user and password."""
     command = (
         *("python", "-m", "workers.flower", f"--address={host}", f"--port={port}"),
         f"--max-tasks={FLOWER_TASKS}",
     )
-    extra = {} if auth is None else {FLOWER_AUTH: auth}
-    return Process("flower", command, without=SECRETS, extra=extra, user="flower")
+    return Process("flower", command, without=(TARGET_KEYS, DATA_KEYS, AUDIT_KEY, EGRESS_PROXY), user="flower")
 
 
 def demo_endpoint(port: int) -> Process:

@@ -57,12 +57,12 @@ class Flower:
 def running_flower(harness, *, prepared=""):
     """Run Flower; ``prepared`` is Python code that its process runs first."""
     port = free_port()
-    process = flower(port=port, auth=":".join(AUTH))
+    process = flower(port=port)
     with harness.log.open("ab") as log:
         running = subprocess.Popen(
             [sys.executable, "-c", PREPARED.format(prepared), *process.command[3:]],
             cwd=ROOT,
-            env={**os.environ, **harness.environ, **process.extra},
+            env={**os.environ, **harness.environ, "RELAY_FLOWER_AUTH": ":".join(AUTH)},
             stdout=log,
             stderr=log,
             start_new_session=True,

@@ -57,6 +57,6 @@ def test_a_new_relay_env_is_complete_private_and_never_replaced(cli, tmp_path):
     assert (refused["code"], file.read_text()) == ("conflict", text)
 
 
-def test_a_server_s_address_that_is_none_makes_no_relay_env(cli, tmp_path):
+def test_a_malformed_address_makes_no_relay_env(cli, tmp_path):
     refused = cli.json("--data-dir", str(tmp_path / "x"), "settings", "init", "--redis-url", "nonsense", exit_code=1)
     assert (refused["code"], (tmp_path / "x").exists()) == ("bad_settings", False)
