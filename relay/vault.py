@@ -244,6 +244,11 @@ def token_owner(plugin: str, webhook_id: str, revision: int) -> str:
     return f"token/{plugin}/{webhook_id}/{revision}"
 
 
+def secret_owner(plugin: str, name: str) -> str:
+    """Return the owner of a plugin's secret, to which registrations refer by its name."""
+    return f"secret/{plugin}/{name}"
+
+
 def _hkdf(secret: bytes, purpose: bytes) -> bytes:
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(secret)
 

@@ -39,6 +39,9 @@ class Act(StrEnum):
     WEBHOOK_PAUSE = "webhook_pause"
     WEBHOOK_RESUME = "webhook_resume"
     WEBHOOK_CLOSE_BREAKER = "webhook_close_breaker"
+    SECRET_SET = "secret_set"  # noqa: S105 - the name of an act
+    SECRET_LIST = "secret_list"  # noqa: S105
+    SECRET_REMOVE = "secret_remove"  # noqa: S105
     REPLAY_PLAN = "replay_plan"
     REPLAY_START = "replay_start"
     REPLAY_PAUSE = "replay_pause"

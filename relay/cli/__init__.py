@@ -18,6 +18,7 @@ COMMANDS: Final = (
     "doctor",
     "settings",
     "webhooks",
+    "secrets",
     "keys",
     "trigger",
     "invocations",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from relay.cli.output import Screen
 
 #: Parameters that name what a command acts on; the first that is given is the entry's subject.
-_SUBJECTS: Final = ("webhook_id", "key_id", "replay_id")
+_SUBJECTS: Final = ("webhook_id", "key_id", "replay_id", "secret")
 _MAX_SUBJECT_CHARS: Final = 64
 
 

@@ -93,6 +93,7 @@ def test(
     target = runtime.registry.open_target(plugin, webhook_id, number)
     if isinstance(target, ChainTarget):
         raise BadParameter("A chain sends nothing itself: test the webhooks of its steps.")
+    target = runtime.registry.fill(plugin, target)
     request = explained(shape, target, check(shape, Trigger.from_value(value)))
     call = TriggerRequest(plugin, webhook_id, value, new_reference_id(plugin), CALLER, awaited=True)
     with adding_reference_id(call.reference_id):

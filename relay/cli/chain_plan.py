@@ -14,6 +14,7 @@ from relay.registration import ChainTarget
 from relay.registration.credentials import ClientCredentials
 from relay.registration.header_rules import PUBLIC_HEADERS
 from relay.registration.steps import MAX_CHAIN_DEPTH
+from relay.registration.stored_secrets import spelled
 from relay.views import seconds
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def _step(registry: Registry, plugin: str, number: int, step: Step, depth: int) 
         return value
     revision, shape = found
     target = registry.open_target(plugin, step.webhook, revision)
+    if not isinstance(target, ChainTarget):
+        target = spelled(target)
     value |= {"revision": revision, "hidden": shape.hidden}
     if isinstance(target, ChainTarget):
         return value | {"chain": plan_of(registry, plugin, shape, target, depth + 1)}
@@ -58,6 +61,7 @@ def _request(shape: Shape, target: Target) -> dict[str, Any]:
         "url": shown_url(target.endpoint.url, target),
         "headers": {"Host": target.endpoint.authority, **shown_prefilled(target)},
         "auth": auth_of(target),
+        "secrets": list(shape.secrets),
         "encoding": shape.encoding,
         "timeout": seconds(shape.timeout_ms),
         "repeatable": shape.repeatable,
@@ -119,6 +123,7 @@ def _request_lines(step: dict[str, Any], indent: str) -> list[str]:
     lines = [f"{indent}{request['method']} {request['url']}"]
     lines += [f"{indent}{name}: {value}" for name, value in request["headers"].items()]
     lines += [f"{indent}auth: {each['type']}" for each in request["auth"]]
+    lines += [f"{indent}secret: {name}" for name in request["secrets"]]
     return lines + _mapped(step, indent)
 
 

@@ -49,6 +49,10 @@ def _webhooks(runtime: Runtime, plugin: str | None) -> list[CompletionItem]:
     return [CompletionItem(each.webhook_id, help=each.shape.description) for each in found]
 
 
+def _secrets(runtime: Runtime, plugin: str | None) -> list[CompletionItem]:
+    return [] if plugin is None else [CompletionItem(name) for name in runtime.registry.secrets.names(plugin)]
+
+
 def _keys(runtime: Runtime, _plugin: str | None) -> list[CompletionItem]:
     keys = runtime.api_keys.list(None)
     return [CompletionItem(key.id, help=f"{key.plugin} {key.name}".rstrip()) for key in keys if not key.revoked]
@@ -70,6 +74,7 @@ def _replays(runtime: Runtime, plugin: str | None) -> list[CompletionItem]:
 
 plugins_like: Final = _completes(_plugins)
 webhooks_like: Final = _completes(_webhooks)
+secrets_like: Final = _completes(_secrets)
 keys_like: Final = _completes(_keys)
 references_like: Final = _completes(_references)
 replays_like: Final = _completes(_replays)

@@ -25,6 +25,7 @@ from relay.domain.reference_id import new_reference_id
 from relay.registration import ChainTarget
 from relay.registration.changes import HIDDEN
 from relay.registration.fixed_data import covered
+from relay.registration.stored_secrets import spelled
 from relay.request.rendering import render
 from relay.request.trigger import Trigger, check
 from relay.settings import Settings
@@ -83,6 +84,7 @@ def explain(
 
 def explained(shape: Shape, target: Target, trigger: Trigger) -> dict[str, Any]:
     """Return the request that a trigger becomes, with its secrets masked."""
+    target = spelled(target)
     request = render(shape, target, trigger, reference_id=new_reference_id(), traceparent=None)
     shown = request
     if target.fixed_data:
@@ -96,6 +98,7 @@ def explained(shape: Shape, target: Target, trigger: Trigger) -> dict[str, Any]:
         "timeout": seconds(shape.timeout_ms),
         "repeatable": shape.repeatable,
         "auth": auth_of(target),
+        "secrets": list(shape.secrets),
     }
 
 
@@ -141,6 +144,7 @@ def request_lines(found: dict[str, Any]) -> list[str]:
     lines = [f"{found['method']} {found['url']}"]
     lines += [f"{name}: {value}" for name, value in found["headers"].items()]
     lines += [f"auth: {each['type']}" for each in found["auth"]]
+    lines += [f"secret: {name}" for name in found["secrets"]]
     body = found["body"]
     if body is not None:
         lines += ["", body["preview"] if body["complete"] else f"{body['preview']}..."]

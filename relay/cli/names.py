@@ -107,6 +107,15 @@ def not_registered(registry: Registry, plugin: str, webhook_id: str) -> WebhookN
     return WebhookNotRegistered(_ask(f"Plugin `{plugin}` has no webhook `{webhook_id}`.", webhook_id, ids))
 
 
+def no_secret(runtime: Runtime, plugin: str, name: str) -> NotFound:
+    """Return the error for a secret that is not set, with the name that was probably meant."""
+    plugins = runtime.registry.plugins()
+    if plugin not in plugins:
+        return NotFound(_no_plugin(plugin, plugins))
+    sentence = f"Plugin `{plugin}` has no secret `{name}`."
+    return NotFound(_ask(sentence, name, runtime.registry.secrets.names(plugin)))
+
+
 def check_new_plugin(registry: Registry, plugin: str, *, meant: bool) -> bool:
     """Return whether a plugin is new; raise `BadParameter` if its name looks misspelt, unless it is ``meant``."""
     plugins = registry.plugins()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
 from relay.cli.completion import plugins_like
-from relay.errors import MalformedJson
+from relay.errors import BadParameter, MalformedJson
 from relay.settings import default_plugin
 from relay.text.ids import ID_PATTERN, ID_RULE
 from relay.text.quantities import read_seconds
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: The most bytes that a document or a payload in a file or on standard input may have.
 MAX_INPUT_BYTES: Final = 64 * 1024 * 1024
+#: The most bytes of a secret.
+MAX_SECRET_BYTES: Final = 64 * 1024
 _MAX_DURATION_S: Final = 3_650 * 86_400
 #: The caller that records name for calls made by commands.
 CALLER: Final = "cli"
@@ -140,3 +142,21 @@ def read_source(read: Callable[[int], bytes]) -> bytes:
     if len(raw) > MAX_INPUT_BYTES:
         raise click.UsageError(f"The input has more than {MAX_INPUT_BYTES} bytes.")
     return raw
+
+
+def read_secret(prompt: str, file: IO[bytes] | None = None) -> str:
+    """Read a secret's value from a file, from standard input, or by a prompt on a terminal; drop its last line break.
+
+    Raises:
+        BadParameter: it is not text in UTF-8, or has more than ``MAX_SECRET_BYTES``.
+    """
+    if file is None and sys.stdin.isatty():
+        return str(click.prompt(prompt, hide_input=True, confirmation_prompt=True))
+    raw = (file or sys.stdin.buffer).read(MAX_SECRET_BYTES + 1)
+    try:
+        text = raw.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise BadParameter("A secret must be text in UTF-8.") from None
+    if "\0" in text or len(raw) > MAX_SECRET_BYTES:
+        raise BadParameter(f"A secret must have at most {MAX_SECRET_BYTES} bytes, and no NUL among them.")
+    return text

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 from rich.text import Text
@@ -15,19 +15,20 @@ from relay.cli.command_runtime import command_runtime
 from relay.cli.completion import webhooks_like
 from relay.cli.names import current_webhook, not_registered
 from relay.cli.output import moment, safe, screened, table_of
-from relay.cli.parameters import IdType, plugin_option
+from relay.cli.parameters import IdType, plugin_option, read_secret
 from relay.errors import BadParameter, Fault, NotFound, StoreFault, Unavailable
 from relay.registration import ChainTarget
 from relay.registration.building import Registration
 from relay.registration.changes import Change, changes
 from relay.registration.header_rules import value_fault
+from relay.registration.stored_secrets import referred
 from relay.settings import Settings
 from relay.store.server.errors import adding_sentence
 from relay.text.similar import hint
 from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from rich.table import Table
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 #: The changes that a registration would make, by webhook id.
 Differences: TypeAlias = "dict[str, list[Change]]"
 
-_SECRET_BYTES: Final = 64 * 1024
 _ID = click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 _NUMBER = click.IntRange(min=1)
 
@@ -50,10 +50,14 @@ _NUMBER = click.IntRange(min=1)
 @screened
 @acting(Act.WEBHOOK_SHOW)
 def history(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
-    """Show every revision of a webhook, newest first: who made it, when, and what changed; even if it was removed."""
+    """Show every revision of a webhook, newest first: who made it, when, and what changed; even if it was removed.
+
+    Between them it shows when a secret was set to which the revision of that time referred.
+    """
     registry, last = _shown(data_dir, plugin, webhook_id)
     current = registry.current(plugin, webhook_id, refresh=True)
     rows: list[dict[str, Any]] = []
+    shapes: list[tuple[int, Shape]] = []
     before: tuple[Shape, Target | ChainTarget] | None = None
     for number in range(1, last + 1):
         found = registry.revision(plugin, webhook_id, number)
@@ -61,11 +65,31 @@ def history(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> Non
         changed = [] if before is None else [change.member for change in changes(before, both)]
         is_current = current is not None and current[0] == number
         made = {"at": rfc3339(found.created_at_ms), "by": name_of(found.by) or None}
-        rows.insert(0, {"revision": number, **made, "current": is_current, "changed": changed})
+        rows.append({"revision": number, **made, "current": is_current, "changed": changed})
+        shapes.append((found.created_at_ms, found.shape))
         before = both
+    rows += _settings(registry, plugin, shapes)
+    rows.sort(key=lambda row: row["at"], reverse=True)
     columns = ("revision", "at (UTC)", "by", "current", "changed")
     lines = [(row["revision"], moment(row["at"]), row["by"], row["current"], row["changed"]) for row in rows]
     screen.show(rows, lambda: table_of(columns, lines))
+
+
+def _settings(registry: Registry, plugin: str, shapes: Sequence[tuple[int, Shape]]) -> Iterator[dict[str, Any]]:
+    """Yield a row for each time that a secret was set while a revision referred to it.
+
+    ``shapes`` have when each revision began, in order.
+    """
+    names = sorted({name for _, shape in shapes for name in shape.secrets})
+    ends = [*(at_ms for at_ms, _ in shapes[1:]), math.inf]
+    for name, settings in registry.secrets.settings(plugin, names).items():
+        for at_ms, by in settings:
+            if any(
+                began_ms < at_ms < end_ms and name in shape.secrets
+                for (began_ms, shape), end_ms in zip(shapes, ends, strict=True)
+            ):
+                changed = [f"secrets.{name}"]
+                yield {"revision": None, "at": rfc3339(at_ms), "by": by, "current": False, "changed": changed}
 
 
 @click.command()
@@ -123,10 +147,11 @@ def set_secret(screen: Screen, data_dir: Path, webhook_id: str, header: str, plu
     if name is None or isinstance(target, ChainTarget):
         meant = "" if isinstance(target, ChainTarget) else hint(header, target.headers)
         raise BadParameter(f"Webhook `{webhook_id}` has no pre-filled header `{header}`{meant or '.'}")
-    secret = _read_secret(name)
+    secret = read_secret(f"New value of {name}")
     if fault := value_fault(secret):
         raise BadParameter("This cannot be a header's value.", faults=(Fault(f"/headers/{name}", fault),))
     changed = replace(target, headers={**target.headers, name: secret})
+    shape = replace(shape, secrets=referred(changed))
     _apply(screen, registry, plugin, Registration(shape, changed), Act.WEBHOOK_SET_SECRET)
 
 
@@ -163,12 +188,6 @@ def _both(registry: Registry, plugin: str, webhook_id: str, number: int) -> tupl
 def _prefilled(target: Target, header: str) -> str | None:
     """Return a pre-filled header's name as it is registered; None if there is no such header."""
     return next((name for name in target.headers if name.lower() == header.lower()), None)
-
-
-def _read_secret(name: str) -> str:
-    if sys.stdin.isatty():
-        return str(click.prompt(f"New value of {name}", hide_input=True, confirmation_prompt=True))
-    return sys.stdin.read(_SECRET_BYTES).removesuffix("\n").removesuffix("\r")
 
 
 def _apply(screen: Screen, registry: Registry, plugin: str, registration: Registration, act: Act) -> None:

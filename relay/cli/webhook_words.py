@@ -39,6 +39,7 @@ def _facts(value: dict[str, Any]) -> Iterator[tuple[str, object]]:
     yield "data has to fit", _SCHEMA if value["dataSchema"] is not None else None
     yield "answer has to fit", _SCHEMA if value["responseSchema"] is not None else None
     yield "authenticates by", [*value["auth"], *(["a signature"] if value["signingSecrets"] else [])]
+    yield "secrets", value["secrets"]
     yield "callback", value["callback"]
     yield "timeout", f"{value['timeout']} s"
     yield "repeated", _repeated(value)

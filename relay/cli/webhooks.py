@@ -20,13 +20,16 @@ from relay.cli.names import check_new_plugin, check_plugin, current_webhook, not
 from relay.cli.output import bad, facts_of, safe, screened, table_of
 from relay.cli.parameters import IdType, create_plugin_option, plugin_option, read_source
 from relay.cli.revisions import change_row, diff, differences_pictures, differing, history, rollback, set_secret
+from relay.cli.secrets import look_up_in
 from relay.cli.traffic import close_breaker, pause, resume, traffic_of
 from relay.cli.webhook_words import webhook_facts
 from relay.errors import Conflict, DocumentError, Fault, WebhookNotRegistered
 from relay.registration import ChainTarget
 from relay.registration.document import read_registrations
+from relay.registration.stored_secrets import spelled
+from relay.settings import Settings, default_plugin
 from relay.registration.fixed_data import covered
-from relay.settings import Settings, default_plugin, look_up_secret
+
 from relay.text.timestamps import rfc3339
 from relay.views import path_params_of, seconds
 
@@ -67,11 +70,15 @@ def apply(
     FILE is JSON or JavaScript object text: one webhook, several, a list, or {plugin, webhooks: [...]}, for
     which --plugin is not needed. If neither names the plugin, RELAY_PLUGIN does. Webhooks that FILE does not
     mention stay as they are. In values of headers, auth and signing, ${env:NAME} and ${file:PATH} are replaced by
-    what they name.
+    what they name; ${secret:NAME} (also in the URL's query) refers to a secret of the plugin (`relay secrets`).
     """
     runtime = command_runtime(Settings.for_command(data_dir))
     named, registrations = read_registrations(
-        _text(file), runtime.rules, plugin=plugin, default_plugin=default_plugin(data_dir), look_up=look_up_secret
+        _text(file),
+        runtime.rules,
+        plugin=plugin,
+        default_plugin=default_plugin(data_dir),
+        look_up=look_up_in(runtime.registry),
     )
     is_new = check_new_plugin(runtime.registry, named, meant=create_plugin)
     differences = differing(runtime.registry, named, registrations) if dry_run else {}
@@ -122,6 +129,8 @@ def show(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
     runtime.audit_writer.write(Act.WEBHOOK_SHOW, plugin=plugin, subject=webhook_id)
     created_at_ms = registry.revision(plugin, webhook_id, number).created_at_ms
     target = registry.open_target(plugin, webhook_id, number)
+    if not isinstance(target, ChainTarget):
+        target = spelled(target)
     value = {
         "id": webhook_id,
         "plugin": plugin,
@@ -220,6 +229,7 @@ def _members(shape: Shape) -> dict[str, Any]:
         "rate": shape.rate and str(shape.rate),
         "repeatable": shape.repeatable,
         "callback": shape.callback,
+        "secrets": list(shape.secrets),
     }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from relay.doctor.finding import Finding, Level, judged, listed
 from relay.errors import NotFound, RelayError, StoreFault, VaultError
 from relay.registration.endpoint import parse_endpoint
+from relay.registration.stored_secrets import spelled
 from relay.registration.target import Target
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def _endpoints(runtime: Runtime, plugin: str, webhook: Registered) -> list[Endpo
         return None
     if not isinstance(target, Target):
         return []
+    target = spelled(target)
     token_url = getattr(target.credentials.authorization, "token_url", None)
     return [target.endpoint, *([token_url] if token_url is not None else [])]
 

@@ -12,16 +12,19 @@ from relay.chains import ChainPlan
 from relay.errors import NotFound
 from relay.registration import ChainTarget
 from relay.registration.credentials import ClientCredentials
+from relay.registration.stored_secrets import filled
 from relay.request.rendering import Template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from relay.egress import AddressPolicy
-    from relay.registration import Shape
+    from relay.registration import Shape, Target
     from relay.store.registry.webhooks import Registry
+    from relay.store.secrets import SecretValue
 
-#: How many plans are kept. Revisions never change, so no plan goes stale; the bound is for memory.
+#: How many plans are kept. Revisions never change, and the plan of one that refers to secrets is kept for their values,
+#: so no plan goes stale; the bound is for memory.
 MAX_PLANS: Final = 2_048
 MAX_CHAIN_MASKS: Final = 256
 
@@ -44,16 +47,21 @@ class CallPlans:
         self._registry = registry
         self._policy = policy
         self._cached = lru_cache(MAX_PLANS)(self._make)
-        self._chain_masks = lru_cache(MAX_CHAIN_MASKS)(self._make_chain_mask)
+        self._filled = lru_cache(MAX_PLANS)(self._make_filled)
+        self._chain_masks = lru_cache(MAX_CHAIN_MASKS)(Mask.of_all)
 
     def of(self, plugin: str, webhook_id: str, revision: int) -> CallPlan:
-        """Return the plan of a revision of a webhook that is not a chain.
+        """Return the plan of a revision of a webhook that is not a chain, with the present values of its secrets.
 
         Raises:
-            NotFound: there is no such revision, or it is a chain's.
-            VaultError: its target does not open with this process's keys.
+            NotFound: there is no such revision, or it is a chain's, or a secret to which it refers is not set.
+            VaultError: its target or a secret does not open with this process's keys.
+            DocumentError: a secret does not fit where it stands.
         """
-        return self._cached(plugin, webhook_id, revision)
+        plan = self._cached(plugin, webhook_id, revision)
+        if isinstance(plan, CallPlan):
+            return plan
+        return self._filled(plugin, webhook_id, revision, plan, self._registry.secrets.values(plugin, plan))
 
     def chain(self, plugin: str, webhook_id: str, revision: int, pins: Mapping[str, int]) -> ChainPlan:
         """Return the plan of a revision of a chain; ``pins`` has the revision of each webhook that its steps call.
@@ -80,19 +88,35 @@ class CallPlans:
 
         Raises NotFound and VaultError as ``of`` does.
         """
-        return self._chain_masks(plugin, tuple(sorted(pins.items())))
+        called = (pin for pin in sorted(pins.items()) if not self._registry.revision(plugin, *pin).shape.chain)
+        return self._chain_masks(tuple(self.of(plugin, *pin).mask for pin in called))
 
-    def _make_chain_mask(self, plugin: str, pins: tuple[tuple[str, int], ...]) -> Mask:
-        called = (pin for pin in pins if not self._registry.revision(plugin, *pin).shape.chain)
-        return Mask.of_all(self.of(plugin, *pin).mask for pin in called)
+    def _make(self, plugin: str, webhook_id: str, revision: int) -> CallPlan | tuple[str, ...]:
+        """Make a plan; of a webhook that refers to secrets, return their names instead."""
+        shape, target = self._read(plugin, webhook_id, revision)
+        return shape.secrets or self._plan(shape, target, Mask.of(shape, target))
 
-    def _make(self, plugin: str, webhook_id: str, revision: int) -> CallPlan:
+    def _make_filled(
+        self, plugin: str, webhook_id: str, revision: int, names: tuple[str, ...], values: tuple[SecretValue, ...]
+    ) -> CallPlan:
+        """Make a plan with these values of the secrets. Its mask also hides what they were a short while ago."""
+        shape, target = self._read(plugin, webhook_id, revision)
+        now = {name: each.value for name, each in zip(names, values, strict=True)}
+        former = [now | {name: old} for name, each in zip(names, values, strict=True) for old in each.former]
+        full, *others = [filled(target, texts) for texts in (now, *former)]
+        mask = Mask.of_all(Mask.of(shape, each) for each in (full, *others))
+        return self._plan(shape, full, mask)
+
+    def _read(self, plugin: str, webhook_id: str, revision: int) -> tuple[Shape, Target]:
         shape = self._registry.revision(plugin, webhook_id, revision).shape
         target = self._registry.open_target(plugin, webhook_id, revision)
         if isinstance(target, ChainTarget):
             raise NotFound("A chain has no request of its own.")
+        return shape, target
+
+    def _plan(self, shape: Shape, target: Target, mask: Mask) -> CallPlan:
         authorization = target.credentials.authorization
         oauth = authorization if isinstance(authorization, ClientCredentials) else None
         endpoints = [target.endpoint] if oauth is None else [target.endpoint, oauth.token_url]
         sendable = all(each.scheme == "https" or self._policy.exempts(each.host, each.port) for each in endpoints)
-        return CallPlan(shape, Template.of(shape, target), Mask.of(shape, target), sendable, oauth)
+        return CallPlan(shape, Template.of(shape, target), mask, sendable, oauth)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from relay.answer.masking import Mask
 from relay.domain.invocation import Outcome
-from relay.errors import NotFound, RequestRejected, StoreFault, Unavailable, VaultError
+from relay.errors import DocumentError, NotFound, RequestRejected, StoreFault, Unavailable, VaultError
 from relay.executor.chain_evaluation import ChainEvaluation
 from relay.executor.large_work import run_in_thread_if_large
 from relay.request.oauth import NoToken
@@ -89,7 +89,7 @@ class Preparation:
             raise
         except RequestRejected:
             return Unsendable(record, Outcome.REQUEST_REJECTED)
-        except (NotFound, VaultError):
+        except (NotFound, VaultError, DocumentError):
             return Unsendable(record, Outcome.PREPARE_FAILED)
         except Exception as error:  # noqa: BLE001 - the other calls of its batch must not fail with it
             log.fault(error, "prepare")

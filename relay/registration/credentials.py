@@ -74,6 +74,19 @@ class Credentials:
             None if certificate is None else ClientCertificate(*certificate),
         )
 
+    def to_document(self) -> list[dict[str, Any]]:
+        """Return them as they are written in a registration document, as far as their values matter."""
+        authorization, certificate = self.authorization, self.certificate
+        found: list[dict[str, Any]] = []
+        if authorization is not None:
+            value = _authorization_value(authorization) or {}
+            if isinstance(authorization, ClientCredentials):
+                value["tokenUrl"] = authorization.token_url.url
+            found.append({name: each for name, each in value.items() if each is not None})
+        if certificate is not None:
+            found.append({"certificate": certificate.certificate, "key": certificate.key})
+        return [{"type": kind, **each} for kind, each in zip(self.kinds, found, strict=True)]
+
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of these credentials, by their names in a registration document."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import MAX_FAULTS, DocumentError, Fault
 from relay.registration.building import Registration, load_registration
-from relay.registration.references import resolved
+from relay.registration.references import Resolved, pointer_of, resolved
+from relay.registration.stored_secrets import Place, referred, referring
+from relay.registration.target import Target
 from relay.registration.templates import template_faults
 from relay.text.documents import Document, read_document
 from relay.text.ids import ID_PATTERN, ID_RULE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from relay.registration.endpoint import EndpointRules
 
@@ -24,13 +27,14 @@ def read_registrations(
     *,
     plugin: str | None,
     default_plugin: str | None = None,
-    look_up: Callable[[str, str], str] | None = None,
+    look_up: Callable[[str, str, str], str] | None = None,
 ) -> tuple[str, list[Registration]]:
     """Read a registration document; return the plugin's name and its registrations.
 
     ``plugin`` is the name given beside the document. A document that names its plugin must name the same one; if
     neither is given, ``default_plugin`` is meant.
-    ``look_up`` returns the values of ``${env:NAME}`` and ``${file:PATH}``; without it they are plain text.
+    ``look_up`` returns the values of ``${env:NAME}``, ``${file:PATH}`` and ``${secret:NAME}`` by plugin, kind and name;
+    without it they are plain text.
     For a document with faults, raises ``DocumentError`` with all of them, up to `MAX_FAULTS`. Whether the steps of
     chains fit the webhooks that they name is checked when the document is applied.
     """
@@ -38,10 +42,12 @@ def read_registrations(
     if document.plugin is None and plugin is None:
         plugin = default_plugin
     faults = list(_plugin_faults(document, plugin))
+    name = document.plugin if document.plugin is not None else plugin
+    of_plugin = None if look_up is None else partial(look_up, name or "")
     registrations: list[Registration] = []
     seen: set[str] = set()
     for value, base in zip(document.values, document.pointers, strict=True):
-        registration, problems = _read_one(value, rules, look_up)
+        registration, problems = _read_one(value, rules, of_plugin)
         webhook_id = value.get("id") if isinstance(value, dict) else None
         if isinstance(webhook_id, str) and webhook_id in seen:
             problems.append(("/id", "is the id of another webhook in this document"))
@@ -50,7 +56,6 @@ def read_registrations(
         faults += [document.fault(base + pointer, message) for pointer, message in problems]
         if registration and not problems:
             registrations.append(replace(registration, fault=_placer(document, base)))
-    name = document.plugin if document.plugin is not None else plugin
     if faults or name is None:
         faults.sort(key=lambda fault: (fault.line or 0, fault.column or 0, fault.pointer))
         raise DocumentError(faults=tuple(faults[:MAX_FAULTS]))
@@ -61,15 +66,33 @@ def _read_one(
     value: Any, rules: EndpointRules, look_up: Callable[[str, str], str] | None
 ) -> tuple[Registration | None, list[tuple[str, str]]]:
     """Read one webhook; return its registration, or None, and its faults with pointers into its value."""
-    filled, problems = (value, []) if look_up is None else resolved(value, look_up)
-    registration, more = load_registration(filled, rules)
-    return registration, _without_consequences(list(template_faults(value)), problems or more)
+    found = Resolved(value) if look_up is None else resolved(value, look_up)
+    registration, problems = load_registration(found.value, rules)
+    problems = _without_consequences(found.faults, problems)
+    if registration is not None and found.written and not problems:
+        registration, problems = _referring(registration, found.written)
+    return registration, _without_consequences(list(template_faults(value)), problems)
 
 
-def _without_consequences(templates: list[tuple[str, str]], problems: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the faults of templates, and the problems elsewhere: a template's braces also break the other rules."""
-    named = {pointer for pointer, _ in templates}
-    return templates + [(pointer, message) for pointer, message in problems if pointer not in named]
+def _referring(registration: Registration, written: Mapping[Place, str]) -> tuple[Registration, list[tuple[str, str]]]:
+    """Return a registration whose target keeps its references to secrets, and those that stand where none may."""
+    target = registration.target
+    if not isinstance(target, Target):
+        return registration, []
+    try:
+        target = referring(target, written)
+    except KeyError as error:
+        return registration, [
+            (pointer_of(error.args[0]), "is not secret: write it out instead of referring to a secret")
+        ]
+    shape = replace(registration.shape, secrets=referred(target))
+    return replace(registration, shape=shape, target=target), []
+
+
+def _without_consequences(causes: list[tuple[str, str]], problems: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the causes, and the problems elsewhere: a template, or a reference to nothing, also breaks other rules."""
+    named = {pointer for pointer, _ in causes}
+    return causes + [(pointer, message) for pointer, message in problems if pointer not in named]
 
 
 def _placer(document: Document, base: str) -> Callable[[str, str], Fault]:

@@ -141,7 +141,9 @@ def parse_endpoint(url: str, rules: EndpointRules) -> Endpoint:
     _check_path(_SEGMENT.sub("x", path))
     _check_placeholders(_SEGMENT.findall(path))
     if query is not None:
-        _check_query(query[1:])
+        if query == "?":
+            raise ValueError("ends in an empty query")
+        check_query(query[1:])
     return Endpoint(scheme, host, port, path, query[1:] if query else "")
 
 
@@ -206,9 +208,8 @@ def _check_path(path: str) -> None:
         raise ValueError("has a dot segment in its path")
 
 
-def _check_query(query: str) -> None:
-    if not query:
-        raise ValueError("ends in an empty query")
+def check_query(query: str) -> None:
+    """Raise ``ValueError`` if this cannot be the raw query of a registered URL."""
     if "{" in query or "}" in query:
         raise ValueError("has a brace in its query: callers fill the parameters that `queryParams` names")
     if not _QUERY.match(query):

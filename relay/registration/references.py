@@ -1,14 +1,18 @@
-"""Fills in ``${env:NAME}`` and ``${file:PATH}``, by which a webhook's document refers to secrets kept elsewhere.
+"""Fills in ``${env:NAME}``, ``${file:PATH}`` and ``${secret:NAME}``: references to secrets that are kept elsewhere.
 
-They are looked up when the document is applied; a value that was found is sealed like one that was written out. ``$${``
-stands for ``${``. Pure: the caller passes a function that looks them up, by kind (``env`` or ``file``) and name.
+They are looked up when the document is applied. A value from the environment or a file is sealed like one that was
+written out; of a plugin's secret the target keeps the reference (`relay.registration.stored_secrets`). ``$${`` stands
+for ``${``. Pure: the caller passes a function that looks them up, by kind and name.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
+from relay.registration.stored_secrets import NUL, Place, reference
 from relay.text.json_pointers import escape_step
 
 if TYPE_CHECKING:
@@ -17,47 +21,101 @@ if TYPE_CHECKING:
 #: The members that may contain references, because their values may be secrets.
 MEMBERS: Final = ("headers", "auth", "signing", "fixedData")
 _REFERENCE: Final = re.compile(r"\$\$\{|\$\{([^{}]*)\}?")
-_NAMED: Final = re.compile(r"(env|file):(.+)\Z", re.DOTALL)
+_NAMED: Final = re.compile(r"(env|file|secret):(.+)\Z", re.DOTALL)
+#: In a URL only secrets of the store are filled in, and only in its query.
+_IN_QUERY: Final = re.compile(r"\$\{secret:([^{}]*)\}")
+_KINDS: Final = "${env:NAME}, ${file:PATH} or ${secret:NAME}"
 
 
-def resolved(webhook: Any, look_up: Callable[[str, str], str]) -> tuple[Any, list[tuple[str, str]]]:
-    """Return a webhook's document with its references filled in, and the faults of these, each with its pointer."""
-    if not isinstance(webhook, dict):
-        return webhook, []
-    faults: list[tuple[str, str]] = []
-    filled = dict(webhook)
-    for member in MEMBERS:
-        if member in webhook:
-            filled[member] = _fill(webhook[member], f"/{member}", look_up, faults)
-    return filled, faults
+@dataclass(slots=True)
+class Resolved:
+    """A webhook's document with its references filled in; ``written`` has the texts that refer to secrets of the store.
+
+    Each is as its target keeps it, by its place in the document.
+    """
+
+    value: Any
+    faults: list[tuple[str, str]] = field(default_factory=list)
+    written: dict[Place, str] = field(default_factory=dict)
 
 
-def _fill(value: Any, pointer: str, look_up: Callable[[str, str], str], faults: list[tuple[str, str]]) -> Any:
-    if isinstance(value, dict):
-        return {name: _fill(each, f"{pointer}/{escape_step(name)}", look_up, faults) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_fill(each, f"{pointer}/{index}", look_up, faults) for index, each in enumerate(value)]
-    if not isinstance(value, str) or "${" not in value:
-        return value
-    return "".join(_pieces(value, pointer, look_up, faults))
+def resolved(webhook: Any, look_up: Callable[[str, str], str]) -> Resolved:
+    """Fill in the references of a webhook's document."""
+    found = Resolved(webhook)
+    if isinstance(webhook, dict):
+        filling = _Filling(look_up, found)
+        found.value = dict(webhook)
+        if isinstance(webhook.get("url"), str):
+            found.value["url"] = filling.url(webhook["url"])
+        for member in MEMBERS:
+            if member in webhook:
+                found.value[member] = filling.value(webhook[member], (member,))
+    return found
 
 
-def _pieces(
-    text: str, pointer: str, look_up: Callable[[str, str], str], faults: list[tuple[str, str]]
-) -> Iterator[str]:
-    at = 0
-    for found in _REFERENCE.finditer(text):
-        yield text[at : found.start()]
-        at = found.end()
-        if found[0] == "$${":
-            yield "${"
-            continue
-        named = _NAMED.match(found[1]) if found[0].endswith("}") else None
-        if named is None:
-            faults.append((pointer, "has a reference that is not ${env:NAME} or ${file:PATH}; write $${ for ${ itself"))
-            continue
+def pointer_of(place: Place) -> str:
+    """Return a place in a document as a JSON pointer."""
+    return "".join(f"/{escape_step(str(step))}" for step in place)
+
+
+@dataclass(frozen=True, slots=True)
+class _Filling:
+    """Fills in one document; what it looks up, and where it keeps what it finds."""
+
+    look_up: Callable[[str, str], str]
+    found: Resolved
+
+    def value(self, value: Any, place: Place) -> Any:
+        if isinstance(value, dict):
+            return {name: self.value(each, (*place, name)) for name, each in value.items()}
+        if isinstance(value, list):
+            return [self.value(each, (*place, index)) for index, each in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        if NUL in value:
+            self._fault(place, "must have no control characters")
+        return self._text(value, place) if "${" in value else value
+
+    def url(self, url: str) -> str:
+        before, mark, query = url.partition("?")
+        if not _IN_QUERY.search(url):
+            return url
+        if _IN_QUERY.search(before):
+            self._fault(("url",), "may refer to a secret in its query only")
+        self.found.written["url",] = _IN_QUERY.sub(lambda found: reference(found[1]), query)
+        return before + mark + _IN_QUERY.sub(self._in_query, query)
+
+    def _in_query(self, found: re.Match[str]) -> str:
+        return quote(self._looked_up("secret", found[1], ("url",)), safe="")
+
+    def _text(self, text: str, place: Place) -> str:
+        pieces = list(self._pieces(text, place))
+        if any(kept != piece for piece, kept in pieces):
+            self.found.written[place] = "".join(kept for _, kept in pieces)
+        return "".join(piece for piece, _ in pieces)
+
+    def _pieces(self, text: str, place: Place) -> Iterator[tuple[str, str]]:
+        """Yield the pieces of a text, each with what the target keeps of it."""
+        at = 0
+        for found in _REFERENCE.finditer(text):
+            yield (text[at : found.start()],) * 2
+            at = found.end()
+            named = _NAMED.match(found[1] or "") if found[0].endswith("}") else None
+            if found[0] == "$${":
+                yield "${", "${"
+            elif named is None:
+                self._fault(place, f"has a reference that is not {_KINDS}; write $${{ for ${{ itself")
+            else:
+                value = self._looked_up(named[1], named[2], place)
+                yield value, reference(named[2]) if named[1] == "secret" else value
+        yield (text[at:],) * 2
+
+    def _looked_up(self, kind: str, name: str, place: Place) -> str:
         try:
-            yield look_up(named[1], named[2])
+            return self.look_up(kind, name)
         except ValueError as error:
-            faults.append((pointer, str(error)))
-    yield text[at:]
+            self._fault(place, str(error))
+            return ""
+
+    def _fault(self, place: Place, message: str) -> None:
+        self.found.faults.append((pointer_of(place), message))

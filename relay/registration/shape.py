@@ -47,6 +47,7 @@ class Shape:
     uses: tuple[str, ...] = ()  # of a chain: the ids of the webhooks that its steps name, each once, in order
     fixed_members: Mapping[str, Any] = field(default_factory=dict, hash=False)  # names only: see `fixed_data`
     path_params: Mapping[str, str] = field(default_factory=dict, hash=False)  # names, in order, and patterns
+    secrets: tuple[str, ...] = ()  # the names of the secrets to which the target refers, in order
     _validator: Any = field(default=None, init=False, repr=False, compare=False)
     _response_validator: Any = field(default=None, init=False, repr=False, compare=False)
     _patterns: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -106,6 +107,7 @@ class Shape:
                 **({} if self.callback is None else {"callback": self.callback}),
                 "chain": self.chain,
                 "uses": self.uses,
+                **({"secrets": self.secrets} if self.secrets else {}),
             }
         )
 
@@ -135,4 +137,5 @@ class Shape:
             callback=value.get("callback"),
             chain=value["chain"],
             uses=tuple(value["uses"]),
+            secrets=tuple(value.get("secrets", ())),
         )

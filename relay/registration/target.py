@@ -39,7 +39,11 @@ class Target:
     @classmethod
     def from_json(cls, raw: bytes) -> Self:
         """Read the target that ``to_json`` wrote."""
-        value = json.loads(raw)
+        return cls.from_value(json.loads(raw))
+
+    @classmethod
+    def from_value(cls, value: Mapping[str, Any]) -> Self:
+        """Read the JSON value of a target."""
         return cls(
             endpoint=Endpoint.from_value(value["endpoint"]),
             headers=value["headers"],

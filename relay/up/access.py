@@ -21,7 +21,7 @@ OPERATOR: Final = "operator"
 #: The user of a worker's connection to the lanes, over which it takes messages that others wrote: without the records.
 CONSUMER: Final = "consumer"
 
-_TARGET_HEADS: Final = frozenset({"target", "token"})
+_TARGET_HEADS: Final = frozenset({"target", "token", "secret"})
 #: The server compares a key with one pattern after another, so the keys that scripts use most come first.
 _FIRST_HEADS: Final = ("inv", "p", "due", "pending", "expiry", "ages")
 _PARTITION_ROOTS: Final = (f"{PREFIX}{{?}}:", f"{PREFIX}{{??}}:")  # of one digit, and of two

@@ -78,15 +78,21 @@ def test_the_lifecycle_page_says_what_every_outcome_leads_to():
 
 RULES = EndpointRules(AddressPolicy())
 EXAMPLES = re.findall(r"^```(?:js|json)\n(.*?)^```$", text_of("docs/registrations.md"), re.MULTILINE | re.DOTALL)
+SECRETS = {"VENDOR_TENANT": "planted-tenant", "VENDOR_KEY": "planted-vendor-key"}
 FAULTY = re.findall(
     r"^```js faulty\n(.*?)^```\n\n```text\n(.*?)^```$", text_of("docs/registrations.md"), re.MULTILINE | re.DOTALL
 )
 
 
+def looked_up(plugin, kind, name):
+    assert (plugin, kind) == ("shop", "secret")
+    return SECRETS[name]
+
+
 @pytest.mark.parametrize("text", EXAMPLES, ids=lambda text: re.search(r'id"?: "([a-z-]+)"', text)[1])
 def test_an_example_of_the_registrations_page_registers_without_a_warning(text):
     plugin = None if '"plugin"' in text else "shop"
-    name, registrations = read_registrations(text, RULES, plugin=plugin)
+    name, registrations = read_registrations(text, RULES, plugin=plugin, look_up=looked_up)
     assert name == "shop"
     assert registrations
     assert not [warning for each in registrations for warning in each.warnings]
@@ -98,8 +104,10 @@ def registered():
     registry = Registry(
         fakeredis.FakeRedis(server=fakeredis.FakeServer()), *[Vault.from_text(Vault.new_key_text())] * 2
     )
+    for name, value in SECRETS.items():
+        registry.secrets.set("shop", name, value)
     for text in EXAMPLES:
-        registry.apply("shop", read_registrations(text, RULES, plugin="shop")[1])
+        registry.apply("shop", read_registrations(text, RULES, plugin="shop", look_up=looked_up)[1])
     return registry
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from relay.accept.intake import TriggerRequest
 from relay.audit.checkpoint import NOTHING, Signed, beginning_members
 from relay.audit.signing_keys import AuditSigner, new_private_text
+from relay.cli.secrets import look_up_in
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Conflict, NotFound
 from relay.registration.document import read_registrations
@@ -107,7 +108,9 @@ class Story:
         return self.runs
 
     def _apply(self, *hooks: dict[str, Any]) -> None:
-        _, registrations = read_registrations(json.dumps(list(hooks)), self.runtime.rules, plugin=PLUGIN)
+        _, registrations = read_registrations(
+            json.dumps(list(hooks)), self.runtime.rules, plugin=PLUGIN, look_up=look_up_in(self.runtime.registry)
+        )
         self.runtime.registry.apply(PLUGIN, registrations)
 
     def _trigger(self, *webhooks: str, **more: Any) -> list[str]:
@@ -120,6 +123,15 @@ class Story:
     def _registrations(self) -> None:
         self._apply(*HOOKS)
         self._apply(HOOKS[0] | {"description": "second"})
+        secrets = self.runtime.registry.secrets
+        secrets.set(PLUGIN, "TOKEN", "first-value")
+        secrets.set(PLUGIN, "TOKEN", "other-value")
+        referring = {"id": "referring", "url": "https://a.example.com/", "method": "POST"}
+        self._apply(referring | {"headers": {"X-Key": "${secret:TOKEN}"}})
+        with suppress(Conflict):
+            secrets.remove(PLUGIN, "TOKEN")
+        self.runtime.registry.remove(PLUGIN, "referring")
+        secrets.remove(PLUGIN, "TOKEN")
 
     def _calls(self) -> None:
         refs = self._trigger("hook", "hook", "slow", "unknown")

@@ -8,6 +8,7 @@ import shutil
 from contextlib import contextmanager
 
 from relay.accept.intake import TriggerRequest
+from relay.cli.secrets import look_up_in
 from relay.domain.reference_id import new_reference_id
 from relay.registration.document import read_registrations
 from relay.settings import Settings
@@ -38,7 +39,9 @@ class WorkerHarness:
         self.workers = []
 
     def register(self, *webhooks, plugin="acme"):
-        _, registrations = read_registrations(json.dumps(list(webhooks)), self.runtime.rules, plugin=plugin)
+        look_up = look_up_in(self.runtime.registry)
+        text = json.dumps(list(webhooks))
+        _, registrations = read_registrations(text, self.runtime.rules, plugin=plugin, look_up=look_up)
         self.runtime.registry.apply(plugin, registrations)
 
     def start_worker(self, group="bulk", number=1, *, sabotage="", waits=True):

@@ -48,7 +48,7 @@ class Site:
 
 
 def make_site(cli: Cli) -> Site:
-    """Plugin ``acme`` with webhook ``ping`` (two revisions), a key, a call, a failed one and its replay; ring files."""
+    """Plugin ``acme`` with webhook ``ping`` (two revisions), a secret, a key, a call, a failed one and its replay; ring files."""
     cli.keys["RELAY_AUDIT_KEY"] = new_private_text()
     cli.keys["RELAY_EGRESS_ALLOW"] = "127.0.0.1:9"
     cli.keys["RELAY_PARTITIONS"] = "2"
@@ -56,6 +56,7 @@ def make_site(cli: Cli) -> Site:
     assert cli.run("vault", "promote").exit_code == 0
     cli.apply(a_webhook(url="http://127.0.0.1:9/", timeout=1))
     cli.apply(a_webhook(url="http://127.0.0.1:9/", timeout=1, description="second"))
+    cli.json("secrets", "set", "TOKEN", "--plugin", "acme", text="a-planted-secret")
     made = cli.json("keys", "create", "--plugin", "acme", "--scope", "trigger")
     ref = cli.json("trigger", "ping", "--plugin", "acme", "--async")["referenceId"]
     assert cli.run("webhooks", "test", "ping", "--plugin", "acme").exit_code == 1  # nothing listens there
@@ -81,6 +82,9 @@ GOOD: dict[tuple[str, ...], dict[str, str | tuple[str, ...]]] = {
     ("webhooks", "list"): {"plugin": "acme"},
     ("webhooks", "show"): {"webhook_id": "ping", "plugin": "acme"},
     ("webhooks", "remove"): {"webhook_id": "ping", "plugin": "acme"},
+    ("secrets", "set"): {"secret": "TOKEN", "plugin": "acme"},
+    ("secrets", "list"): {"plugin": "acme"},
+    ("secrets", "remove"): {"secret": "TOKEN", "plugin": "acme"},
     ("keys", "create"): {"plugin": "acme", "scopes": "trigger"},
     ("keys", "rotate"): {"key_id": "{key_id}"},
     ("keys", "list"): {"plugin": "acme"},
@@ -126,6 +130,7 @@ def _slip(text: str) -> str:
 NAMES: dict[str, Callable[[Site], tuple[str | tuple[str, ...], str]]] = {
     "plugin": lambda site: ("acmee", "acme"),
     "webhook_id": lambda site: ("pnig", "ping"),
+    "secret": lambda site: ("TOKNE", "TOKEN"),
     "key_id": lambda site: (_slip(site.key_id), site.key_id),
     "caller": lambda site: (_slip(site.key_id), site.key_id),
     "reference_id": lambda site: (new_reference_id("acme"), ""),
@@ -162,6 +167,7 @@ VALUES = frozenset(
 )
 #: Parameters that mean something else in one command.
 APART = {
+    (("secrets", "set"), "secret"): "a new name",
     (("audit", "verify"), "after"): "a file",
     (("audit", "tail"), "lines"): "a number",
     (("keys", "create"), "plugin"): "it may be new",

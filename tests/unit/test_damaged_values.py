@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.vault import Vault, raw_owner, result_owner, secrets_owner, token_owner
+from relay.vault import Vault, raw_owner, result_owner, secret_owner, secrets_owner, token_owner
 from tests.store_keys import KEYS
 from tests.unit.cli import Cli, a_webhook
 from tests.unit.kept import Kept
@@ -15,6 +15,7 @@ OWNERS = {
     "raw": lambda ref: raw_owner("acme", ref, "", 0),
     "secrets": lambda ref: secrets_owner("acme", ref, 0),
     "token": lambda ref: token_owner("acme", "ping", 1),
+    "secret": lambda ref: secret_owner("acme", "TOKEN"),
 }
 DATA = {"payload", "result"}
 KINDS = [*OWNERS, "payload", "target"]
@@ -44,6 +45,8 @@ class Site:
             return KEYS.target("acme", "ping", 1)
         if kind == "token":
             return KEYS.access_token("acme", "ping", 1)
+        if kind == "secret":
+            return KEYS.secret("acme", "TOKEN")
         return getattr(KEYS, kind)(self.ref)
 
     def ring(self, kind):
@@ -102,7 +105,7 @@ def site(made):
 
 def test_what_is_whole_is_counted_and_nothing_else_is_shown(site):
     keys, damaged = site.rows()
-    assert (sorted(keys.values()), damaged) == ([0, 0, 2, 4], [])
+    assert (sorted(keys.values()), damaged) == ([0, 0, 2, 5], [])
     assert site.cli.run("vault", "status").stderr == ""
 
 
@@ -117,7 +120,7 @@ def test_a_damaged_value_is_named_and_all_others_are_counted_resealed_and_retire
     keys, damaged = site.rows()
     assert keys == before | {(ring, old[ring]): before[ring, old[ring]] - 1}
     row = {"ring": ring, "key": None, "role": "damaged", "sealed": 1, "kind": kind, "plugin": "acme"}
-    if damage == "of another type" and kind not in {"target", "token"}:
+    if damage == "of another type" and kind not in {"target", "token", "secret"}:
         row["plugin"] = None
     assert damaged == [row]
     shown = site.cli.run("vault", "status")
@@ -176,7 +179,7 @@ def test_a_rotation_in_one_go_does_all_but_retire_the_key_that_may_be_needed(sit
     assert "Values of the data ring that do not open: 1." in refused.stderr
     keys, (damaged,) = site.rows()
     assert damaged["kind"] == "payload"
-    assert sorted(keys.values()) == [0, 0, 1, 4]
+    assert sorted(keys.values()) == [0, 0, 1, 5]
 
 
 def test_one_ring_is_gone_through_without_the_keys_of_the_other(site, monkeypatch):

@@ -407,6 +407,7 @@ _OTHERS = {
     "MAX_STEP_MASKS": "of masks that are kept made",
     "MAX_TOKEN_MASKS": "of masks that are kept made",
     "MAX_SECRET_BYTES": "tests/unit/test_credential_registration.py",
+    "MAX_FORMER": "of values of a secret: tests/contract/test_secrets.py",
     "MAX_PEM_LENGTH": "tests/unit/test_credential_registration.py",
     "MAX_TOKEN_LENGTH": "tests/unit/test_oauth.py",
     "MAX_WORDS": "of one parameter: above",

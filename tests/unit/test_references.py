@@ -1,4 +1,4 @@
-"""``${env:NAME}`` and ``${file:PATH}`` in registrations: looked up when applied, and never left in what is stored."""
+"""References in registrations: looked up when applied; those to secrets of the store stay in what is stored."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import pytest
 
 from relay.egress import AddressPolicy
 from relay.errors import DocumentError
+from relay.registration import target_from_json
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
+from relay.registration.stored_secrets import filled, referred, spelled
 from relay.settings import look_up_secret
 
 RULES = EndpointRules(AddressPolicy(), frozenset())
 DOCUMENT = '{id: "hook", url: "https://hooks.vendor.com/x", method: "POST", MEMBERS}'
 
 
-def applied(members, look_up=look_up_secret):
+def look_up(plugin, kind, name):
+    return look_up_secret(kind, name)
+
+
+def applied(members, look_up=look_up):
     return read_registrations(DOCUMENT.replace("MEMBERS", members), RULES, plugin="shop", look_up=look_up)[1][0].target
 
 
@@ -46,10 +52,10 @@ def test_credentials_and_signing_secrets_are_filled_as_well(monkeypatch):
     [
         ("${env:NO_SUCH_VARIABLE_HERE}", "NO_SUCH_VARIABLE_HERE, which is not set"),
         ("${file:/no/such/file}", "cannot be read"),
-        ("${NAME}", "${env:NAME} or ${file:PATH}"),
-        ("${vault:x}", "${env:NAME} or ${file:PATH}"),
-        ("${env:}", "${env:NAME} or ${file:PATH}"),
-        ("${env:OPEN", "${env:NAME} or ${file:PATH}"),
+        ("${NAME}", "${env:NAME}, ${file:PATH} or ${secret:NAME}"),
+        ("${vault:x}", "${env:NAME}, ${file:PATH} or ${secret:NAME}"),
+        ("${env:}", "${env:NAME}, ${file:PATH} or ${secret:NAME}"),
+        ("${env:OPEN", "${env:NAME}, ${file:PATH} or ${secret:NAME}"),
     ],
 )
 def test_a_reference_that_leads_nowhere_is_a_fault_at_its_place(value, says):
@@ -72,10 +78,132 @@ def test_two_dollars_stand_for_one_that_is_no_reference():
 def test_only_secrets_may_stand_elsewhere(monkeypatch):
     monkeypatch.setenv("TEXT", "filled")
     ((registration,)) = read_registrations(
-        DOCUMENT.replace("MEMBERS", 'description: "${env:TEXT}"'), RULES, plugin="shop", look_up=look_up_secret
+        DOCUMENT.replace("MEMBERS", 'description: "${env:TEXT}"'), RULES, plugin="shop", look_up=look_up
     )[1]
     assert registration.shape.description == "${env:TEXT}"
 
 
 def test_without_a_look_up_references_are_plain_text():
     assert applied('headers: {"X-Key": "${env:HOME}"}', look_up=None).headers == {"X-Key": "${env:HOME}"}
+
+
+VALUES = {
+    "TOKEN": "sk-live-123456",
+    "word": "correct horse battery",
+    "SIGN": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "escaped": "a b&c=d/%",
+    "type": "oauth2",
+    "tokenUrl": "https://a.vendor.com/t",
+}
+
+
+def secrets_of(plugin, kind, name):
+    if (plugin, kind) != ("shop", "secret") or name not in VALUES:
+        raise ValueError(f"names {name}, which is not set")
+    return VALUES[name]
+
+
+def with_query(query, look_up=secrets_of):
+    text = DOCUMENT.replace("hooks.vendor.com/x", f"hooks.vendor.com/{query}").replace("MEMBERS", "")
+    return read_registrations(text, RULES, plugin="shop", look_up=look_up)[1][0].target
+
+
+def test_a_target_keeps_references_to_secrets_and_nothing_of_their_values():
+    target = applied(
+        'headers: {Authorization: "Bearer ${secret:TOKEN}", "X-Two": "${secret:TOKEN}.${secret:word}", "X-Own": "own"},'
+        'signing: "${secret:SIGN}"',
+        look_up=secrets_of,
+    )
+    raw = target.to_json().decode()
+    assert not [value for value in VALUES.values() if value in raw]
+    assert target_from_json(target.to_json()) == target
+    assert referred(target) == ("SIGN", "TOKEN", "word")
+    assert spelled(target).headers["X-Two"] == "${secret:TOKEN}.${secret:word}"
+    made = filled(target, VALUES)
+    assert made.headers == {
+        "Authorization": "Bearer sk-live-123456",
+        "X-Two": "sk-live-123456.correct horse battery",
+        "X-Own": "own",
+    }
+    assert made.signing == (VALUES["SIGN"],)
+
+
+@pytest.mark.parametrize(
+    ("auth", "members"),
+    [
+        ('{type: "basic", username: "u", password: "${secret:word}"}', {"password": VALUES["word"]}),
+        (
+            (
+                '[{type: "oauth2", tokenUrl: "https://a.vendor.com/t", clientId: "x${secret:word}", '
+                'clientSecret: "${secret:TOKEN}"}]'
+            ),
+            {"client_id": "x" + VALUES["word"], "client_secret": VALUES["TOKEN"]},
+        ),
+    ],
+)
+def test_credentials_may_refer_to_secrets(auth, members):
+    target = applied(f"auth: {auth}", look_up=secrets_of)
+    made = filled(target, VALUES).credentials.authorization
+    assert {name: getattr(made, name) for name in members} == members
+    assert not [value for value in members.values() if value in target.to_json().decode()]
+
+
+def test_a_secret_in_the_url_s_query_is_escaped_and_stands_nowhere_else():
+    target = with_query("x?v=3&key=${secret:escaped}")
+    assert filled(target, VALUES).endpoint.query == "v=3&key=a%20b%26c%3Dd%2F%25"
+    assert "b%26c" not in target.to_json().decode()
+    with pytest.raises(DocumentError) as caught:
+        with_query("${secret:TOKEN}/y?key=${secret:TOKEN}")
+    assert [fault.pointer for fault in caught.value.faults] == ["/url"]
+    assert "query only" in caught.value.faults[0].message
+
+
+@pytest.mark.parametrize("name", ["type", "tokenUrl"])
+def test_a_member_that_is_not_secret_may_not_refer_to_a_secret(name):
+    auth = {"type": '"oauth2"', "tokenUrl": '"https://a.vendor.com/t"', "clientId": '"c"', "clientSecret": '"secret"'}
+    auth[name] = f'"${{secret:{name}}}"'
+    with pytest.raises(DocumentError) as caught:
+        applied(f"auth: {{{', '.join(f'{key}: {value}' for key, value in auth.items())}}}", look_up=secrets_of)
+    assert [fault.pointer for fault in caught.value.faults] == [f"/auth/{name}"]
+
+
+def test_all_faults_are_named_at_once_also_beside_a_reference_that_leads_nowhere():
+    with pytest.raises(DocumentError) as caught:
+        applied(
+            'headers: {"X-Key": "${secret:NONE}", "X-Two": "${secret:NOR}"}, timeout: 0, '
+            'auth: {type: "basic", username: "a\\u0007b", password: "${secret:NEITHER}"}',
+            look_up=secrets_of,
+        )
+    found = sorted(fault.pointer for fault in caught.value.faults)
+    assert found == ["/auth/password", "/auth/username", "/headers/X-Key", "/headers/X-Two", "/timeout"]
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "pointer"),
+    [
+        ('headers: {"X-Key": "${secret:S}"}', "line\nbreak", "/headers/X-Key"),
+        ('headers: {"X-Key": "${secret:S}"}', "x" * 2_049, "/headers/X-Key"),
+        ('signing: "${secret:S}"', "whsec_short", "/signing/0"),
+        ('auth: {type: "basic", username: "${secret:S}", password: "long enough"}', "a:b", "/auth/username"),
+        ('auth: {type: "basic", username: "u", password: "${secret:S}"}', "a\x07b", "/auth/password"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_never_filled_in(member, value, pointer):
+    good = VALUES["SIGN"] if "signing" in member else "good-enough"
+    target = applied(member, look_up=lambda plugin, kind, name: good)
+    with pytest.raises(DocumentError) as caught:
+        filled(target, {"S": value})
+    assert [fault.pointer for fault in caught.value.faults] == [pointer]
+    assert value not in str(caught.value.faults)
+
+
+def test_a_control_character_of_a_secret_does_not_reach_a_url():
+    target = with_query("x?key=${secret:S}", lambda *_: "good")
+    with pytest.raises(DocumentError):
+        filled(target, {"S": "a\r\nb"})
+
+
+def test_a_nul_stands_in_no_text_that_may_hold_a_reference():
+    with pytest.raises(DocumentError) as caught:
+        applied('headers: {"X-Key": "a\\u0000S\\u0000"}, signing: "\\u0000S\\u0000"', look_up=secrets_of)
+    assert {"/headers/X-Key", "/signing"} <= {fault.pointer for fault in caught.value.faults}

@@ -21,7 +21,9 @@ UUID = "0189c6b4-8f1e-4d3a-9c55-2f6a1b7e0d42"
 #: Names that a plugin may give itself or a webhook, each like a part of some pattern.
 NAMES = ("x", "celeryev", "pidbox", "interactive", "audit", "target", "token", "reply", "shared", "relay", UUID)
 SECTION = re.search(r"## Server users\n(.*?)\n## ", (ROOT / "docs/security.md").read_text("utf-8"), re.DOTALL)[1]
-TARGETS = {"target", "access_token", "access_token_fetcher"}
+TARGETS = {
+    *("target", "access_token", "access_token_fetcher", "secret_names", "secret", "secret_settings", "secret_users")
+}
 CATEGORIES = ("string", "hash", "list", "set", "sortedset")
 _TWO = (
     *("copy K K", "rename K K", "renamenx K K", "lmove K K LEFT LEFT", "blmove K K LEFT LEFT 0", "rpoplpush K K"),
@@ -57,7 +59,7 @@ def keys(names=NAMES):
     """Return keys by their kind in the table, with every kind of name that the relay and Celery make."""
     found, chosen = {row: set() for row in table()}, cycle(names)
     for name, template in PARTITIONED.items():
-        kind = "targets, access tokens" if name in TARGETS else "records, registrations, counts, API keys"
+        kind = "targets, secrets, access tokens" if name in TARGETS else "records, registrations, counts, API keys"
         found[kind] |= {partition_root(number) + named(template, next(chosen)) for number in (0, 42)}
     found["records, registrations, counts, API keys"] |= {SHARED_ROOT + named(each, "x") for each in SHARED.values()}
     found["records, registrations, counts, API keys"] |= {SHARED_ROOT, partition_root(0), partition_root(99)}

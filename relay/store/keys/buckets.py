@@ -8,7 +8,7 @@ from relay.domain.reference_id import bucket_of, bucket_of_plugin
 from relay.store.keys.names import PARTITIONED
 
 #: First parts of keys by what their second part is: a plugin, or an id.
-_OF_PLUGIN: Final = frozenset({"p", "target", "token"})
+_OF_PLUGIN: Final = frozenset({"p", "target", "token", "secret"})
 _OF_ID: Final = frozenset({"inv", "replay"})
 #: Kinds of keys that the plugins of a partition share.
 SETS: Final = ("plugins", "parked_webhooks", "revisits")

@@ -146,6 +146,22 @@ class Keyspace:
         """String: the process that is fetching the next access token."""
         return key_in(self.root(plugin), "access_token_fetcher", plugin=plugin, webhook=webhook, revision=revision)
 
+    def secret_names(self, plugin: str) -> str:
+        """Set: the names of a plugin's secrets."""
+        return key_in(self.root(plugin), "secret_names", plugin=plugin)
+
+    def secret(self, plugin: str, secret: str) -> str:
+        """String: the sealed values of a secret."""
+        return key_in(self.root(plugin), "secret", plugin=plugin, secret=secret)
+
+    def secret_settings(self, plugin: str, secret: str) -> str:
+        """Sorted set: when and by whom a secret was set."""
+        return key_in(self.root(plugin), "secret_settings", plugin=plugin, secret=secret)
+
+    def secret_users(self, plugin: str, secret: str) -> str:
+        """Set: the webhooks whose current revision refers to a secret."""
+        return key_in(self.root(plugin), "secret_users", plugin=plugin, secret=secret)
+
     def running(self, plugin: str, webhook: str) -> str:
         """Sorted set: the places that a webhook's running calls hold."""
         return key_in(self.root(plugin), "running", plugin=plugin, webhook=webhook)

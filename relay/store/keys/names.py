@@ -69,6 +69,10 @@ PARTITIONED: Final = {
     "target": "target:{plugin}:{webhook}:{revision}",  # string: a revision's target, sealed
     "access_token": "token:{plugin}:{webhook}:{revision}",  # string: a webhook's OAuth access token, sealed
     "access_token_fetcher": "token:{plugin}:{webhook}:{revision}:lock",  # string: the process that is fetching the next
+    "secret_names": "secret:{plugin}",  # set: the names of a plugin's secrets
+    "secret": "secret:{plugin}:{secret}",  # string: a secret's value and those that it had lately, sealed
+    "secret_settings": "secret:{plugin}:{secret}:set",  # zset "id who" -> ms: when it was set, the last hundred times
+    "secret_users": "secret:{plugin}:{secret}:users",  # set of webhook ids: those whose current revision refers to it
     "running": "p:{plugin}:running:{webhook}",  # zset referenceId -> leaseEnd ms: places taken
     "open": "p:{plugin}:open:{webhook}",  # zset referenceId -> ms: calls that are not final, and when each has to end
     "parked": "p:{plugin}:parked:{webhook}",  # zset referenceId -> createdAt ms: calls that may not be sent now

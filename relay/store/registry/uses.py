@@ -1,13 +1,13 @@
-"""Checks that a document breaks no webhook that uses another one, as a step or as a callback."""
+"""Checks that a document breaks no webhook that uses another one, as a step or as a callback, and lacks no secret."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from relay.chains.checking import chain_faults
-from relay.errors import MAX_FAULTS, DocumentError, Fault
+from relay.errors import MAX_FAULTS, DocumentError, Fault, NotFound
 from relay.registration import ChainTarget
 from relay.registration.callback import callback_faults
 from relay.store.keys.keyspace import SINGLE, Keyspace
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from relay.registration import Shape
     from relay.registration.building import Registration
     from relay.store.registry.webhooks import Registry
+
+
+_NAMED: Final = 5  # how many users a refusal to remove what they use names
+
+
+def named_users(users: Sequence[bytes]) -> str:
+    """Return the first users, and how many more there are."""
+    names = ", ".join(f"`{user.decode()}`" for user in users[:_NAMED])
+    return names + (f" and {len(users) - _NAMED} more" if len(users) > _NAMED else "")
 
 
 @dataclass(slots=True)
@@ -100,6 +109,13 @@ class _Check:
         if isinstance(registration.target, ChainTarget):
             for pointer, message in chain_faults(registration.shape, registration.target, self._lookup):
                 yield registration.fault(pointer, message)
+            return
+        try:
+            self.registry.fill(self.plugin, registration.target)
+        except NotFound as error:
+            yield registration.fault("", f"refers to a secret that is not set: {error.message}")
+        except DocumentError as error:
+            yield from (registration.fault(each.pointer, each.message) for each in error.faults)
 
     def faults_of_user(self, user: str, cause: Registration) -> Iterator[Fault]:
         """Yield what a changed webhook, ``cause``, would break in a webhook that is not in the document."""

@@ -15,12 +15,14 @@ from relay.audit.actor import actor
 from relay.audit.entry import Act
 from relay.errors import Conflict, DocumentError, Fault, NotFound, SettingsError, StoreFault, VaultError
 from relay.registration import ChainTarget, Shape, Target, target_from_json
+from relay.registration.stored_secrets import filled, referred
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.partitions.plugins import plugins_of
 from relay.store.registry.pointers import is_authentic, is_made_by_relay, pointer_mac
 from relay.store.registry.revisions import Applied, PlannedRevision, Registered, StoredRevision
-from relay.store.registry.uses import Uses
+from relay.store.registry.uses import Uses, named_users
 from relay.store.scripting.scripts import Scripts
+from relay.store.secrets import Secrets
 from relay.store.server.errors import store_errors
 from relay.vault import target_owner
 
@@ -39,7 +41,6 @@ POINTER_AGE_S: Final = 1.0
 MAX_POINTERS: Final = 10_000  # remembered by one process
 MAX_REVISIONS: Final = 4_096  # shapes, and as many targets, remembered by one process
 MAX_WEBHOOKS: Final = 10_000  # per plugin
-_NAMED_USERS: Final = 5  # how many users a refusal to remove a webhook names
 _APPLY_TRIES: Final = 5  # tries when others register the same webhooks at the same time
 
 
@@ -55,6 +56,7 @@ class Registry:
         self._scripts = Scripts(client)
         self._vault = vault
         self._target_vault = target_vault
+        self.secrets = Secrets(client, target_vault, keys)
         self._uses = Uses(client, self, keys)
         self._pointers: dict[tuple[str, str], tuple[int, float]] = {}
         self._shape = lru_cache(MAX_REVISIONS)(self._read_shape)
@@ -75,7 +77,7 @@ class Registry:
 
         Raises:
             DocumentError: the plugin would have more than ``MAX_WEBHOOKS``, or a webhook would not match its steps or
-                callback.
+                callback, or a secret to which it refers is missing or does not fit.
             Conflict: others keep registering the same webhooks.
             SettingsError: this process has no target keys.
         """
@@ -146,6 +148,20 @@ class Registry:
         """Open a revision's target. Raises ``NotFound``, ``VaultError``, and ``SettingsError`` without target keys."""
         return self._target(plugin, webhook_id, number)
 
+    def fill(self, plugin: str, target: Target) -> Target:
+        """Return a target with the present values of the secrets to which it refers.
+
+        Raises:
+            NotFound: one of them is not set.
+            VaultError: one does not open with this process's keys.
+            DocumentError: a value does not fit where it stands.
+        """
+        names = referred(target)
+        if not names:
+            return target
+        values = self.secrets.values(plugin, names)
+        return filled(target, {name: each.value for name, each in zip(names, values, strict=True)})
+
     def last_revision(self, plugin: str, webhook_id: str) -> int:
         """Return the highest revision that a webhook ever had, even if it was removed since; 0 if it never existed."""
         with store_errors():
@@ -163,9 +179,7 @@ class Registry:
             is_registered = bool(self._client.hexists(self._keys.webhooks(plugin), webhook_id))
         users = self._scripts.run("remove_webhook", [plugin, webhook_id, actor()], self._keys.root(plugin))
         if users:
-            names = ", ".join(f"`{user.decode()}`" for user in users[:_NAMED_USERS])
-            more = f" and {len(users) - _NAMED_USERS} more" if len(users) > _NAMED_USERS else ""
-            raise Conflict(f"The webhook is used by {names}{more}: change or remove that first.")
+            raise Conflict(f"The webhook is used by {named_users(users)}: change or remove that first.")
         return is_registered
 
     def _plan(self, plugin: str, registrations: Sequence[Registration]) -> list[PlannedRevision]:

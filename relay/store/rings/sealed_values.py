@@ -11,7 +11,7 @@ from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import key_in, partition_root, root_of_key
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import store_errors
-from relay.vault import payload_owner, raw_owner, result_owner, secrets_owner, target_owner, token_owner
+from relay.vault import payload_owner, raw_owner, result_owner, secret_owner, secrets_owner, target_owner, token_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ class SealedValue:
 
     key: str
     ring: str  # "target" or "data"
-    kind: str  # "payload", "result", "raw", "secrets", "target" or "token"
+    kind: str  # "payload", "result", "raw", "secrets", "target", "token" or "secret"
     plugin: str = ""
     owner: str = ""
     sealed: bytes = b""
@@ -82,7 +82,7 @@ class SealedValues:
         A value that exists all the time is found at least once; a value that is written meanwhile is sealed with the
         newest key already.
         """
-        for kind in ("inv:*:*", "target:*", "token:*"):
+        for kind in ("inv:*:*", "target:*", "token:*", "secret:*"):
             found = self._client.scan_iter(match=partition_root("*") + kind, count=_PIECE)
             while True:
                 with store_errors():
@@ -100,8 +100,8 @@ class SealedValues:
         if kind == "inv" and len(names) == 2 and names[1] in _PARTS:
             return self._content(key, *names)
         if kind in {"target", "token"} and len(names) == 3 and names[2].isdecimal():
-            return self._secret(key, kind, *names)
-        return None
+            return self._of_revision(key, kind, *names)
+        return self._secret(key, *names) if kind == "secret" and len(names) == 2 else None
 
     def _content(self, key: str, reference_id: str, part: str) -> SealedValue | None:
         try:
@@ -119,7 +119,17 @@ class SealedValues:
         is_from_answer = part in _FROM_ANSWERS or (part == "payload" and record.parent)
         return SealedValue(key, "target" if is_from_answer else "data", part, record.plugin, owner, sealed)
 
-    def _secret(self, key: str, kind: str, plugin: str, webhook: str, revision: str) -> SealedValue | None:
+    def _secret(self, key: str, plugin: str, name: str) -> SealedValue | None:
+        try:
+            with store_errors():
+                sealed = self._client.get(key)
+        except StoreFault:
+            return SealedValue(key, "target", "secret", plugin)
+        if sealed is None:
+            return None
+        return SealedValue(key, "target", "secret", plugin, secret_owner(plugin, name), sealed)
+
+    def _of_revision(self, key: str, kind: str, plugin: str, webhook: str, revision: str) -> SealedValue | None:
         number = int(revision)
         try:
             with store_errors():

@@ -1,4 +1,4 @@
--- uses: lists the webhooks that a webhook uses: a chain's steps, and its callback.
+-- uses: lists what a webhook uses: a chain's steps and its callback, and the secrets that its target refers to.
 
 -- shape: the revision's shape, decoded.
 local function used_by(shape)
@@ -7,3 +7,5 @@ local function used_by(shape)
   if shape.callback then used[#used + 1] = shape.callback end
   return used
 end
+
+local function secrets_of(shape) return shape.secrets or {} end

@@ -6,8 +6,8 @@
 --       users: {webhook: those that use it}}  4 actor  5 name of the act, then n times:
 --       webhook, its current revision ('' if none), the highest revision it ever had ('0' if none),
 --       its new revision ('' if nothing changes), shape, sealed target, MAC (all three '' if nothing changes)
--- Returns 'applied', or 'stale' if a webhook has changed since the caller or the check read it (nothing is written
---         then).
+-- Returns 'applied', or 'stale' if a webhook has changed since the caller or the check read it, or a secret that it refers
+--         to is missing (nothing is written then).
 --
 -- Idempotent: no two sealed targets are equal (their nonces are random), so a revision that holds this target was
 -- written by this same call, and so were all others. Revisions are immutable: none is overwritten.
@@ -33,6 +33,13 @@ local function is_as_read(each)
     and (redis.call('GET', KEY.last_revision(plugin, each.webhook)) or '0') == each.last
 end
 
+local function has_its_secrets(each)
+  for _, secret in ipairs(each.new ~= '' and secrets_of(cjson.decode(each.shape)) or {}) do
+    if redis.call('EXISTS', KEY.secret(plugin, secret)) == 0 then return false end
+  end
+  return true
+end
+
 local function is_as_seen()
   for webhook, revision in pairs(seen.reads) do
     if (redis.call('HGET', KEY.webhooks(plugin), webhook) or '') ~= revision then return false end
@@ -53,14 +60,15 @@ local function note(each)
   audit(ARGV[5], ARGV[4], plugin, each.webhook, revision, outcome, '', size > 0 and size or '', '')
 end
 
--- Updates the users of the webhooks that this one uses; `before` is the shape that it replaces.
+-- Updates the users of the webhooks and secrets that this one uses; `before` is the shape that it replaces.
 local function write_uses(each, before)
-  for _, used in ipairs(before and used_by(cjson.decode(before)) or {}) do
-    redis.call('SREM', KEY.users(plugin, used), each.webhook)
+  local old, new = before and cjson.decode(before), cjson.decode(each.shape)
+  for _, used in ipairs(old and used_by(old) or {}) do redis.call('SREM', KEY.users(plugin, used), each.webhook) end
+  for _, secret in ipairs(old and secrets_of(old) or {}) do
+    redis.call('SREM', KEY.secret_users(plugin, secret), each.webhook)
   end
-  for _, used in ipairs(used_by(cjson.decode(each.shape))) do
-    redis.call('SADD', KEY.users(plugin, used), each.webhook)
-  end
+  for _, used in ipairs(used_by(new)) do redis.call('SADD', KEY.users(plugin, used), each.webhook) end
+  for _, secret in ipairs(secrets_of(new)) do redis.call('SADD', KEY.secret_users(plugin, secret), each.webhook) end
 end
 
 -- Writes the limits that the claim script enforces; the policy's other fields (pause, rate, breaker) stay.
@@ -77,7 +85,7 @@ for index = 1, count do
   if is_written(item(index)) then return 'applied' end
 end
 for index = 1, count do
-  if not is_as_read(item(index)) then return 'stale' end
+  if not is_as_read(item(index)) or not has_its_secrets(item(index)) then return 'stale' end
 end
 if not is_as_seen() then return 'stale' end
 for index = 1, count do

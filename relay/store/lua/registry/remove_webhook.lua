@@ -29,6 +29,9 @@ if revision then
   for _, used in ipairs(used_by(shape)) do
     redis.call('SREM', KEY.users(plugin, used), webhook)
   end
+  for _, secret in ipairs(secrets_of(shape)) do
+    redis.call('SREM', KEY.secret_users(plugin, secret), webhook)
+  end
   redis.call('HDEL', KEY.webhooks(plugin), webhook)
   redis.call('HDEL', KEY.pointer_macs(plugin), webhook)
   redis.call('DEL', KEY.policy(plugin, webhook))

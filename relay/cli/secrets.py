@@ -1,0 +1,160 @@
+"""``relay secrets``: a plugin's secrets, to which the registrations of its webhooks refer by name."""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import click
+from rich.text import Text
+
+from relay.audit.entry import Act
+from relay.cli.acts import acting
+from relay.cli.command_runtime import command_runtime
+from relay.cli.completion import secrets_like
+from relay.cli.names import check_new_plugin, check_plugin, no_secret
+from relay.cli.output import moment, safe, screened, table_of
+from relay.cli.parameters import create_plugin_option, plugin_option, read_secret
+from relay.errors import BadParameter, Conflict, DocumentError, Fault, NotFound
+from relay.registration import Target
+from relay.registration.stored_secrets import filled, referred
+from relay.settings import Settings, look_up_secret
+from relay.text.ids import SECRET_NAME_PATTERN, SECRET_NAME_RULE
+from relay.text.timestamps import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from relay.cli.output import Screen
+    from relay.store.registry.webhooks import Registry
+    from relay.store.secrets import ListedSecret
+
+_COLUMNS: Final = ("name", "set (UTC)", "by", "used by")
+
+
+class SecretType(click.ParamType[str]):
+    """The grammar of a secret's name."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name itself; raise a usage error if it is malformed."""
+        if not isinstance(value, str) or not SECRET_NAME_PATTERN.match(value):
+            self.fail(f"a secret's name {SECRET_NAME_RULE}", param, ctx)
+        return value
+
+
+_NAME = click.argument("secret", metavar="NAME", type=SecretType(), shell_complete=secrets_like)
+
+
+@click.group()
+def secrets() -> None:
+    """Secrets of a plugin, to which registrations refer as ${secret:NAME}: set them, list them, remove them."""
+
+
+@secrets.command("set")
+@_NAME
+@plugin_option()
+@click.option("--file", type=click.File("rb"), help="The file that holds the value; else standard input or a prompt.")
+@create_plugin_option
+@screened
+@acting(Act.SECRET_SET)
+def set_one(
+    screen: Screen, data_dir: Path, secret: str, plugin: str, file: IO[bytes] | None, *, create_plugin: bool
+) -> None:
+    """Set a secret. Calls of every webhook that refers to it use the new value within two seconds.
+
+    The value is read from --file, from standard input or by a prompt; a line break at its end is dropped. It is refused
+    if it does not fit where a webhook uses it.
+    """
+    runtime = command_runtime(Settings.for_command(data_dir))
+    is_new = check_new_plugin(runtime.registry, plugin, meant=create_plugin)
+    value = read_secret(f"Value of {secret}", file)
+    if not value:
+        raise BadParameter("The value is empty: nothing was changed.")
+    users = runtime.registry.secrets.users(plugin, secret)
+    _check_value(runtime.registry, plugin, secret, value, users)
+    change = runtime.registry.secrets.set(plugin, secret, value)
+    shown = {"plugin": plugin, "name": secret, "change": change, "webhooks": users}
+    used = f", used by {', '.join(users)}" if users else ""
+    sentence = f"Secret {safe(secret)} of plugin {safe(plugin)}: {change}{used}."
+    screen.show(shown, lambda: Text(sentence))
+    if is_new:
+        screen.note(f"Plugin {plugin} is new: it was created.")
+
+
+@secrets.command("list")
+@plugin_option()
+@screened
+@acting(Act.SECRET_LIST)
+def list_secrets(screen: Screen, data_dir: Path, plugin: str) -> None:
+    """List a plugin's secrets, when and by whom each was set, and the webhooks that refer to it. No value is shown."""
+    runtime = command_runtime(Settings.for_command(data_dir))
+    check_plugin(runtime, plugin)
+    runtime.audit_writer.write(Act.SECRET_LIST, plugin=plugin)
+    rows = [_row(each) for each in runtime.registry.secrets.listed(plugin)]
+    lines = [(row["name"], moment(row["setAt"]), row["by"], row["webhooks"]) for row in rows]
+    screen.show(rows, lambda: table_of(_COLUMNS, lines))
+
+
+@secrets.command()
+@_NAME
+@plugin_option()
+@screened
+@acting(Act.SECRET_REMOVE, noted=(Conflict, NotFound))
+def remove(screen: Screen, data_dir: Path, secret: str, plugin: str) -> None:
+    """Remove a secret, unless a registration refers to it; then name those that do."""
+    runtime = command_runtime(Settings.for_command(data_dir))
+    if not runtime.registry.secrets.remove(plugin, secret):
+        raise no_secret(runtime, plugin, secret)
+    value = {"plugin": plugin, "name": secret, "removed": True}
+    screen.show(value, lambda: Text(f"Secret {safe(secret)} of plugin {safe(plugin)} is removed."))
+
+
+def look_up_in(registry: Registry) -> Callable[[str, str, str], str]:
+    """Return the function that looks up references of registrations, by plugin, kind and name."""
+
+    def look_up(plugin: str, kind: str, name: str) -> str:
+        if kind != "secret":
+            return look_up_secret(kind, name)
+        if not SECRET_NAME_PATTERN.match(name):
+            raise ValueError(f"names a secret, whose name {SECRET_NAME_RULE}")
+        try:
+            (found,) = registry.secrets.values(plugin, [name])
+        except NotFound:
+            raise ValueError(
+                f"names the secret {name}, which is not set: `relay secrets set {name} --plugin {plugin}`"
+            ) from None
+        return found.value
+
+    return look_up
+
+
+def _row(secret: ListedSecret) -> dict[str, Any]:
+    return {
+        "name": secret.name,
+        "setAt": rfc3339(secret.last.at_ms),
+        "by": secret.last.by,
+        "webhooks": list(secret.users),
+    }
+
+
+def _check_value(registry: Registry, plugin: str, secret: str, value: str, users: Sequence[str]) -> None:
+    """Raise `BadParameter` if the value does not fit where a webhook uses it; the faults name these places."""
+    faults = [fault for user in users for fault in _misfits(registry, plugin, secret, value, user)]
+    if faults:
+        raise BadParameter("The value does not fit where webhooks use it; nothing was changed.", faults=tuple(faults))
+
+
+def _misfits(registry: Registry, plugin: str, secret: str, value: str, user: str) -> Iterator[Fault]:
+    current = registry.current(plugin, user, refresh=True)
+    target = None if current is None else registry.open_target(plugin, user, current[0])
+    if not isinstance(target, Target):
+        return
+    values = {name: value for name in referred(target) if name == secret}
+    others = [name for name in referred(target) if name != secret]
+    values |= {name: each.value for name, each in zip(others, registry.secrets.values(plugin, others), strict=True)}
+    try:
+        filled(target, values)
+    except DocumentError as error:
+        yield from (Fault(f"/{user}{fault.pointer}", fault.message) for fault in error.faults)

@@ -1,0 +1,21 @@
+-- remove_secret: removes a plugin's secret, unless a registration refers to it.
+--
+-- kind: confirms
+-- KEYS  1 the root of the partition
+-- ARGV  1 plugin  2 secret  3 actor
+-- Returns the ids of the webhooks that refer to it; if empty, there is no such secret (any more).
+-- needs: audit
+
+local plugin, secret = ARGV[1], ARGV[2]
+
+local users = redis.call('SMEMBERS', KEY.secret_users(plugin, secret))
+local is_set = redis.call('EXISTS', KEY.secret(plugin, secret)) == 1
+audit('secret_remove', ARGV[3], plugin, secret, '',
+  #users > 0 and 'conflict' or is_set and 'removed' or 'not_found', '', '', '')
+if #users > 0 then
+  table.sort(users)
+  return users
+end
+redis.call('SREM', KEY.secret_names(plugin), secret)
+redis.call('DEL', KEY.secret(plugin, secret), KEY.secret_settings(plugin, secret))
+return {}

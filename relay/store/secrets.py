@@ -1,0 +1,189 @@
+"""A plugin's secrets, each sealed by itself; the targets of webhooks refer to them by their names."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import uuid4
+
+import orjson
+
+from relay.audit.actor import actor
+from relay.audit.entry import name_of
+from relay.errors import Conflict, NotFound, OverCapacity, SettingsError, VaultError
+from relay.registration.steps import MAX_CHAIN_TIMEOUT_S
+from relay.store.registry.uses import named_users
+from relay.store.scripting.scripts import Scripts
+from relay.store.server.errors import store_errors
+from relay.vault import secret_owner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from redis import Redis
+
+    from relay.store.keys.keyspace import Keyspace
+    from relay.vault import Vault
+
+#: How long, in seconds, a process uses a value without reading the store again.
+SECRET_AGE_S: Final = 1.0
+MAX_SECRETS: Final = 1_000  # per plugin
+MAX_KNOWN: Final = 10_000  # remembered by one process
+#: How long, in seconds, answers also hide a value that was replaced: longer than a call with the old one may take.
+FORMER_S: Final = 2 * MAX_CHAIN_TIMEOUT_S
+MAX_FORMER: Final = 8
+_SET_TRIES: Final = 5  # tries when others set the same secret at the same time
+
+
+class SecretValue(NamedTuple):
+    """The value of a secret, and those that it had lately, which answers hide as well. Its repr shows none of them."""
+
+    value: str
+    former: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return "SecretValue(...)"
+
+
+class SecretSetting(NamedTuple):
+    """When a secret was set (ms since the epoch), and the operator who did it."""
+
+    at_ms: int
+    by: str
+
+
+class ListedSecret(NamedTuple):
+    """A secret without its value: when it was last set, and the webhooks that refer to it."""
+
+    name: str
+    last: SecretSetting
+    users: tuple[str, ...]
+
+
+class Secrets:
+    """The secrets of all plugins. Methods raise `Unavailable` when the store cannot be reached."""
+
+    def __init__(self, client: Redis, vault: Vault | None, keys: Keyspace) -> None:
+        self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
+        self._scripts = Scripts(client)
+        self._vault = vault
+        self._keys = keys
+        self._known: dict[tuple[str, str], tuple[SecretValue, float]] = {}
+
+    def values(self, plugin: str, names: Iterable[str]) -> tuple[SecretValue, ...]:
+        """Return the values of these secrets, at most a second old.
+
+        Raises:
+            NotFound: one of them is not set.
+            VaultError: one does not open with this process's keys.
+            SettingsError: this process has no target keys.
+        """
+        wanted, now_s = list(names), time.monotonic()
+        known = [(name, *self._known.get((plugin, name), (None, 0.0))) for name in wanted]
+        found = {name: value for name, value, until_s in known if value is not None and now_s < until_s}
+        missing = [name for name in wanted if name not in found]
+        if missing:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()  # entries last for a second: evicting them in order is not worth it
+            for name, sealed in zip(missing, self._read(plugin, missing), strict=True):
+                found[name] = self._open(plugin, name, sealed)
+                self._known[plugin, name] = (found[name], now_s + SECRET_AGE_S)
+        return tuple(found[name] for name in wanted)
+
+    def set(self, plugin: str, name: str, value: str) -> str:
+        """Set a secret; return ``created`` or ``changed``.
+
+        Raises:
+            OverCapacity: the plugin would have more than `MAX_SECRETS`.
+            Conflict: others keep setting the same secret.
+            SettingsError: this process has no target keys.
+        """
+        self._known.pop((plugin, name), None)
+        for _ in range(_SET_TRIES):
+            (before,) = self._read(plugin, [name])
+            if before is None and self._count(plugin) >= MAX_SECRETS:
+                raise OverCapacity(f"A plugin has at most {MAX_SECRETS} secrets: remove one first.")
+            sealed = self._sealed(plugin, name, value, before)
+            arguments = [plugin, name, before or b"", sealed, actor(), uuid4().hex]
+            outcome = self._scripts.run("set_secret", arguments, self._keys.root(plugin)).decode()
+            if outcome != "stale":
+                return str(outcome)
+        raise Conflict("Somebody else is setting the same secret: look at it, and set it again.")
+
+    def remove(self, plugin: str, name: str) -> bool:
+        """Remove a secret; return False if it was not set.
+
+        Raises:
+            Conflict: registrations refer to it; the message names them.
+        """
+        self._known.pop((plugin, name), None)
+        # The script's reply does not say whether it removed one: repeated after a lost reply it would say no.
+        (before,) = self._read(plugin, [name])
+        users = self._scripts.run("remove_secret", [plugin, name, actor()], self._keys.root(plugin))
+        if users:
+            raise Conflict(f"The secret is used by {named_users(users)}: change or remove that first.")
+        return before is not None
+
+    def names(self, plugin: str) -> list[str]:
+        """Return the names of a plugin's secrets, in order."""
+        with store_errors():
+            return sorted(name.decode() for name in self._client.smembers(self._keys.secret_names(plugin)))
+
+    def users(self, plugin: str, name: str) -> list[str]:
+        """Return the webhooks whose current revision refers to a secret, in order."""
+        with store_errors():
+            return sorted(user.decode() for user in self._client.smembers(self._keys.secret_users(plugin, name)))
+
+    def listed(self, plugin: str) -> list[ListedSecret]:
+        """Return a plugin's secrets without their values, in the order of their names."""
+        names = self.names(plugin)
+        settings = self.settings(plugin, names)
+        return [
+            ListedSecret(name, settings[name][-1], tuple(self.users(plugin, name))) for name in names if settings[name]
+        ]
+
+    def settings(self, plugin: str, names: Sequence[str]) -> Mapping[str, Sequence[SecretSetting]]:
+        """Return for each secret when and by whom it was set, the oldest first, as far as that is kept."""
+        if not names:
+            return {}
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for name in names:
+                pipeline.zrange(self._keys.secret_settings(plugin, name), 0, -1, withscores=True)
+            rows = pipeline.execute()
+        return {
+            name: [SecretSetting(int(at), name_of(member.decode().partition(" ")[2])) for member, at in row]
+            for name, row in zip(names, rows, strict=True)
+        }
+
+    def _read(self, plugin: str, names: Iterable[str]) -> list[bytes | None]:
+        with store_errors():
+            return list(self._client.mget([self._keys.secret(plugin, name) for name in names]))
+
+    def _count(self, plugin: str) -> int:
+        with store_errors():
+            return int(self._client.scard(self._keys.secret_names(plugin)))
+
+    def _open(self, plugin: str, name: str, sealed: bytes | None) -> SecretValue:
+        if sealed is None:
+            raise NotFound(f"Plugin `{plugin}` has no secret `{name}`.")
+        value, former = orjson.loads(self._targets().open(sealed, secret_owner(plugin, name)))
+        return SecretValue(value, tuple(text for text, _ in former))
+
+    def _sealed(self, plugin: str, name: str, value: str, before: bytes | None) -> bytes:
+        """Seal a value, with those that it replaces now and has replaced lately."""
+        owner, former = secret_owner(plugin, name), []
+        if before is not None:
+            try:
+                old, older = orjson.loads(self._targets().open(before, owner))
+            except VaultError:
+                old, older = "", []  # sealed with a key that is gone: setting it anew repairs it
+            now_s = time.time()
+            lately = [[old, now_s], *(each for each in older if now_s - each[1] < FORMER_S)]
+            former = [each for each in lately if each[0] not in {"", value}]
+        return self._targets().seal(orjson.dumps([value, former[:MAX_FORMER]]), owner)
+
+    def _targets(self) -> Vault:
+        if self._vault is None:
+            raise SettingsError("RELAY_TARGET_KEYS is not set: secrets can be neither sealed nor opened without it.")
+        return self._vault

@@ -1,0 +1,235 @@
+"""A plugin's secrets: sealed by themselves, set and removed by scripts, read at most a second late by plans of calls."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import pytest
+
+from relay.cli.secrets import look_up_in
+from relay.domain.reference_id import new_reference_id
+from relay.egress import AddressPolicy
+from relay.errors import Conflict, DocumentError, NotFound, OverCapacity, SettingsError, VaultError
+from relay.executor.call_plans import CallPlans
+from relay.registration.document import read_registrations
+from relay.registration.endpoint import EndpointRules
+from relay.request.trigger import Trigger
+from relay.store import secrets as secrets_module
+from relay.store.registry.webhooks import Registry
+from relay.vault import Vault
+from tests.store_keys import KEYS
+
+POLICY = AddressPolicy()
+FIRST, SECOND = "planted-first-value", "planted-second-value"
+
+
+@pytest.fixture
+def vault():
+    return Vault.from_text(Vault.new_key_text())
+
+
+@pytest.fixture
+def process(redis_client, vault):
+    """A function that makes the registry of one more process."""
+    return lambda: Registry(redis_client, vault, vault)
+
+
+@pytest.fixture
+def registry(process):
+    return process()
+
+
+def hook(webhook_id="hook", **changes):
+    return {
+        "id": webhook_id,
+        "url": f"https://{webhook_id}.vendor.com/x",
+        "method": "POST",
+        "headers": {"X-Key": "${secret:KEY}"},
+        **changes,
+    }
+
+
+def apply(registry, *webhooks, plugin="acme"):
+    rules, look_up = EndpointRules(POLICY), look_up_in(registry)
+    found = read_registrations(json.dumps(list(webhooks)), rules, plugin=plugin, look_up=look_up)[1]
+    return registry.apply(plugin, found)
+
+
+def test_a_value_is_sealed_for_its_plugin_and_name_alone(registry, redis_client, vault):
+    assert registry.secrets.set("acme", "KEY", FIRST) == "created"
+    assert registry.secrets.set("acme", "KEY", SECOND) == "changed"
+    registry.secrets.set("acme", "OTHER", FIRST)
+    everything = b"".join(redis_client.dump(key) for key in redis_client.keys("*"))
+    assert b"planted" not in everything
+    redis_client.set(KEYS.secret("acme", "OTHER"), redis_client.get(KEYS.secret("acme", "KEY")))
+    redis_client.set(KEYS.secret("other", "KEY"), redis_client.get(KEYS.secret("acme", "KEY")))
+    for plugin, name in (("acme", "OTHER"), ("other", "KEY")):
+        with pytest.raises(VaultError):
+            Registry(redis_client, vault, vault).secrets.values(plugin, [name])
+
+
+def test_a_process_without_target_keys_sets_and_reads_no_secret(redis_client, registry, vault):
+    registry.secrets.set("acme", "KEY", FIRST)
+    door = Registry(redis_client, vault)
+    for act in (lambda: door.secrets.values("acme", ["KEY"]), lambda: door.secrets.set("acme", "KEY", SECOND)):
+        with pytest.raises(SettingsError):
+            act()
+
+
+def test_a_value_shows_in_no_repr(registry):
+    registry.secrets.set("acme", "KEY", FIRST)
+    assert FIRST not in repr(registry.secrets.values("acme", ["KEY"]))
+
+
+def test_values_are_read_once_a_second_and_together(process, monkeypatch, registry):
+    for name in ("A", "B"):
+        registry.secrets.set("acme", name, f"{FIRST}-{name}")
+    reader = process().secrets
+    reads = []
+    read = reader._read
+    monkeypatch.setattr(reader, "_read", lambda plugin, names: reads.append(list(names)) or read(plugin, names))
+    for _ in range(5):
+        assert [each.value for each in reader.values("acme", ["B", "A"])] == [f"{FIRST}-B", f"{FIRST}-A"]
+    assert reads == [["B", "A"]]
+    monkeypatch.setattr(secrets_module, "SECRET_AGE_S", 0.0)
+    other = process().secrets
+    assert other.values("acme", ["A"])[0].value == f"{FIRST}-A"
+    registry.secrets.set("acme", "A", SECOND)
+    assert other.values("acme", ["A"])[0].value == SECOND
+
+
+def test_what_is_remembered_is_bounded(registry, monkeypatch):
+    monkeypatch.setattr(secrets_module, "MAX_KNOWN", 2)
+    for name in ("A", "B", "C"):
+        registry.secrets.set("acme", name, name)
+        assert registry.secrets.values("acme", [name])[0].value == name
+    assert len(registry.secrets._known) <= 2
+    assert [each.value for each in registry.secrets.values("acme", ["A", "B", "C"])] == ["A", "B", "C"]
+
+
+def test_a_plugin_has_so_many_secrets_and_no_more(registry, monkeypatch):
+    monkeypatch.setattr(secrets_module, "MAX_SECRETS", 2)
+    registry.secrets.set("acme", "A", FIRST)
+    registry.secrets.set("acme", "B", FIRST)
+    registry.secrets.set("other", "C", FIRST)
+    with pytest.raises(OverCapacity):
+        registry.secrets.set("acme", "C", FIRST)
+    assert registry.secrets.set("acme", "B", SECOND) == "changed"
+    assert registry.secrets.names("acme") == ["A", "B"]
+
+
+def test_of_many_that_set_a_secret_at_once_none_is_lost_in_the_list_of_settings(process):
+    def set_it(number):
+        process().secrets.set("acme", "KEY", f"{FIRST}-{number}")
+
+    threads = [threading.Thread(target=set_it, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    secrets = process().secrets
+    assert len(secrets.settings("acme", ["KEY"])["KEY"]) == 4
+    found = secrets.values("acme", ["KEY"])[0]
+    assert {found.value, *found.former} == {f"{FIRST}-{number}" for number in range(4)}
+
+
+def test_only_the_last_hundred_settings_are_kept(registry):
+    for number in range(103):
+        registry.secrets.set("acme", "KEY", f"{FIRST}-{number}")
+    assert len(registry.secrets.settings("acme", ["KEY"])["KEY"]) == 100
+    found = registry.secrets.values("acme", ["KEY"])[0]
+    assert found.former == tuple(f"{FIRST}-{number}" for number in range(101, 93, -1))
+
+
+def test_a_value_that_was_replaced_long_ago_is_forgotten(registry, monkeypatch):
+    registry.secrets.set("acme", "KEY", FIRST)
+    registry.secrets.set("acme", "KEY", SECOND)
+    later_s = time.time() + secrets_module.FORMER_S + 1
+    monkeypatch.setattr(secrets_module.time, "time", lambda: later_s)
+    registry.secrets.set("acme", "KEY", "third-value")
+    assert registry.secrets.values("acme", ["KEY"])[0].former == (SECOND,)
+
+
+def test_a_webhook_is_not_registered_once_its_secret_was_removed_meanwhile(process, registry, monkeypatch):
+    registry.secrets.set("acme", "KEY", FIRST)
+    slow, other = process(), process()
+    plan = slow._plan
+
+    def removing(*arguments):
+        other.secrets.remove("acme", "KEY")
+        return plan(*arguments)
+
+    monkeypatch.setattr(slow, "_plan", removing)
+    monkeypatch.setattr(secrets_module, "SECRET_AGE_S", 0.0)
+    slow.secrets._known.clear()
+    with pytest.raises(DocumentError, match="."):
+        apply(slow, hook())
+    assert other.current("acme", "hook") is None
+    assert other.secrets.users("acme", "KEY") == []
+
+
+def test_users_follow_what_is_current(registry):
+    registry.secrets.set("acme", "KEY", FIRST)
+    registry.secrets.set("acme", "OTHER", FIRST)
+    apply(registry, hook("a"), hook("b"))
+    assert registry.secrets.users("acme", "KEY") == ["a", "b"]
+    apply(registry, hook("a", headers={"X-Key": "${secret:OTHER}"}))
+    registry.remove("acme", "b")
+    assert registry.secrets.users("acme", "KEY") == []
+    assert registry.secrets.users("acme", "OTHER") == ["a"]
+    assert registry.secrets.remove("acme", "KEY")
+    with pytest.raises(Conflict, match="`a`"):
+        registry.secrets.remove("acme", "OTHER")
+    assert not registry.secrets.remove("acme", "KEY")
+
+
+def sent_key(plans, revision=1):
+    plan = plans.of("acme", "hook", revision)
+    return plan.template.fill(Trigger(), new_reference_id("acme")).headers["X-Key"]
+
+
+def test_a_plan_has_the_present_value_and_hides_the_one_before_as_well(process, registry, monkeypatch):
+    registry.secrets.set("acme", "KEY", FIRST)
+    apply(registry, hook(headers={"X-Key": "${secret:KEY}", "X-Own": "planted-own"}))
+    monkeypatch.setattr(secrets_module, "SECRET_AGE_S", 0.0)
+    plans = CallPlans(process(), POLICY)
+    assert sent_key(plans) == FIRST
+    assert plans.of("acme", "hook", 1) is plans.of("acme", "hook", 1)
+    registry.secrets.set("acme", "KEY", SECOND)
+    assert sent_key(plans) == SECOND
+    masked, _ = plans.of("acme", "hook", 1).mask.text(f"{FIRST} {SECOND} planted-own")
+    assert masked == "[redacted] [redacted] [redacted]"
+
+
+def test_a_chain_hides_the_present_secrets_of_its_steps(process, registry, monkeypatch):
+    registry.secrets.set("acme", "KEY", FIRST)
+    apply(registry, hook(), {"id": "chain", "steps": [{"webhook": "hook"}]})
+    monkeypatch.setattr(secrets_module, "SECRET_AGE_S", 0.0)
+    plans = CallPlans(process(), POLICY)
+    assert plans.chain_mask("acme", {"hook": 1}).text(FIRST)[0] == "[redacted]"
+    registry.secrets.set("acme", "KEY", SECOND)
+    assert plans.chain_mask("acme", {"hook": 1}).text(f"{FIRST} {SECOND}")[0] == "[redacted] [redacted]"
+    assert plans.chain_mask("acme", {"hook": 1}) is plans.chain_mask("acme", {"hook": 1})
+
+
+def test_a_plan_without_references_asks_for_no_secret(process, registry, monkeypatch):
+    apply(registry, hook(headers={"X-Key": "own-value"}))
+    reader = process()
+    monkeypatch.setattr(reader, "secrets", None)
+    assert sent_key(CallPlans(reader, POLICY)) == "own-value"
+
+
+def test_an_older_revision_whose_secret_is_gone_or_does_not_fit_has_no_plan(process, registry, monkeypatch):
+    monkeypatch.setattr(secrets_module, "SECRET_AGE_S", 0.0)
+    registry.secrets.set("acme", "KEY", FIRST)
+    apply(registry, hook())
+    apply(registry, hook(headers={}))
+    registry.secrets.set("acme", "KEY", "two\nlines")
+    plans = CallPlans(process(), POLICY)
+    with pytest.raises(DocumentError):
+        plans.of("acme", "hook", 1)
+    registry.secrets.remove("acme", "KEY")
+    with pytest.raises(NotFound):
+        plans.of("acme", "hook", 1)

@@ -1,0 +1,214 @@
+"""``relay secrets``: one value for many webhooks, set, listed, used and removed; no command shows it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+
+import pytest
+
+from relay.audit.entry import Act, entry_from
+from relay.store.trail.trail import trails
+from tests.unit.forked_command import start_command
+
+FIRST, SECOND = "planted-first-value", "planted-second-value"
+
+
+def hook(webhook_id="hook", **changes):
+    return {
+        "id": webhook_id,
+        "url": f"https://{webhook_id}.vendor.com/x",
+        "method": "POST",
+        "headers": {"Authorization": "Bearer ${secret:VENDOR_KEY}"},
+        **changes,
+    }
+
+
+def put(cli, text=FIRST, name="VENDOR_KEY", plugin="shop", **more):
+    return cli.json("secrets", "set", name, "--plugin", plugin, text=text, **more)
+
+
+def of(cli, *arguments, **more):
+    return cli.json(*arguments, "--plugin", "shop", **more)
+
+
+def filled(cli, webhook_id="hook", revision=1):
+    registry = cli.runtime().registry
+    return registry.fill("shop", registry.open_target("shop", webhook_id, revision))
+
+
+def test_a_value_comes_from_standard_input_or_a_file_and_loses_its_last_line_break(cli, tmp_path):
+    assert put(cli, FIRST + "\n") == {"plugin": "shop", "name": "VENDOR_KEY", "change": "created", "webhooks": []}
+    (tmp_path / "value").write_text("line one\nline two\r\n")
+    assert of(cli, "secrets", "set", "other", "--file", str(tmp_path / "value"))["change"] == "created"
+    values = cli.runtime().registry.secrets.values("shop", ["VENDOR_KEY", "other"])
+    assert [each.value for each in values] == [FIRST, "line one\nline two"]
+
+
+def test_a_value_is_asked_for_on_a_terminal_without_showing_it(cli):
+    master, slave = pty.openpty()
+    arguments = ["--data-dir", str(cli.directory), "secrets", "set", "KEY", "--plugin", "shop"]
+    process = start_command(arguments, {**os.environ, **cli.environ, "TERM": "dumb"}, [os.ttyname(slave)] * 3)
+    shown = b""
+    for prompt in (b"Value of KEY: ", b"Repeat for confirmation: "):
+        while not shown.endswith(prompt):  # what is typed before a prompt is dropped
+            shown += os.read(master, 65_536)
+        os.write(master, f"{FIRST}\n".encode())
+    process.join()
+    os.close(slave)
+    os.close(master)
+    assert process.exitcode == 0
+    assert FIRST.encode() not in shown
+    assert cli.runtime().registry.secrets.values("shop", ["KEY"])[0].value == FIRST
+
+
+def test_a_value_is_never_taken_from_an_argument(cli):
+    result = cli.run("secrets", "set", "KEY", FIRST, "--plugin", "shop")
+    assert result.exit_code == 2
+    assert cli.runtime().registry.secrets.names("shop") == []
+
+
+@pytest.mark.parametrize("text", ["", "\n", b"\xff\xfe", "a\0b", "x" * (64 * 1024 + 1)])
+def test_a_value_that_can_be_no_secret_is_refused(cli, text):
+    assert put(cli, text, exit_code=2)["code"] == "bad_parameter"
+    assert cli.runtime().registry.secrets.names("shop") == []
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:b", "a/b", "-a", ".a", "x" * 65, "a}b", "ä"])
+def test_a_name_that_can_be_no_secret_s_is_refused(cli, name):
+    result = cli.run("secrets", "set", "--plugin", "shop", "--", name, text=FIRST)
+    assert result.exit_code == 2
+    text = json.dumps(hook(headers={"X-Key": f"${{secret:{name}}}"}))
+    refused = of(cli, "webhooks", "apply", "-", text=text, exit_code=2)
+    assert [fault["pointer"] for fault in refused["faults"]] == ["/headers/X-Key"]
+
+
+def test_many_webhooks_refer_to_one_secret_and_none_shows_it(cli):
+    put(cli)
+    webhooks = [
+        hook("one"),
+        hook("two", headers={}, auth={"type": "basic", "username": "u", "password": "${secret:VENDOR_KEY}"}),
+        hook("three", headers={}, url="https://three.vendor.com/x?v=1&key=${secret:VENDOR_KEY}"),
+    ]
+    cli.apply(*webhooks, plugin="shop")
+    assert filled(cli, "one").headers["Authorization"] == f"Bearer {FIRST}"
+    assert filled(cli, "two").credentials.authorization.password == FIRST
+    assert filled(cli, "three").endpoint.query == f"v=1&key={FIRST}"
+    shown = ""
+    for webhook in ("one", "two", "three"):
+        assert of(cli, "webhooks", "show", webhook)["secrets"] == ["VENDOR_KEY"]
+        assert of(cli, "explain", webhook)["secrets"] == ["VENDOR_KEY"]
+        for command in (("webhooks", "show"), ("explain",), ("webhooks", "history"), ("webhooks", "diff")):
+            shown += cli.run(*command, webhook, "--plugin", "shop").output
+    (row,) = of(cli, "secrets", "list")
+    assert row["webhooks"] == ["one", "three", "two"]
+    shown += cli.run("secrets", "list", "--plugin", "shop").output
+    assert "VENDOR_KEY" in shown
+    assert "planted" not in shown
+    assert "\0" not in shown
+
+
+def test_a_secret_that_is_set_anew_makes_no_revision_and_is_in_the_history_and_in_the_audit_trail(cli):
+    put(cli)
+    cli.apply(hook(), plugin="shop")
+    assert put(cli, SECOND) == {"plugin": "shop", "name": "VENDOR_KEY", "change": "changed", "webhooks": ["hook"]}
+    assert filled(cli).headers["Authorization"] == f"Bearer {SECOND}"
+    assert of(cli, "webhooks", "apply", "-", text=json.dumps(hook()))["webhooks"][0]["change"] == "unchanged"
+    newest, first = of(cli, "webhooks", "history", "hook")
+    assert (first["revision"], first["current"]) == (1, True)
+    assert (newest["revision"], newest["changed"]) == (None, ["secrets.VENDOR_KEY"])
+    assert newest["by"]
+    assert newest["at"] == newest["createdAt"] >= first["createdAt"]
+    assert cli.run("webhooks", "history", "hook", "--plugin", "shop").exit_code == 0
+    runtime = cli.runtime()
+    entries = [entry_from(raw) for each in trails(runtime.client, runtime.keyspace) for _, raw in each.after(0)]
+    sets = [(each.plugin, each.subject, each.outcome) for each in entries if each.act == Act.SECRET_SET]
+    assert sets == [("shop", "VENDOR_KEY", "created"), ("shop", "VENDOR_KEY", "changed")]
+    assert all(each.who.startswith("@") for each in entries)
+
+
+def test_history_shows_only_settings_of_secrets_that_the_revision_of_that_time_referred_to(cli):
+    put(cli)
+    cli.apply(hook(headers={}), plugin="shop")
+    put(cli, SECOND)
+    cli.apply(hook(), plugin="shop")
+    put(cli, FIRST)
+    cli.apply(hook(headers={"X-Key": "literal-value"}), plugin="shop")
+    put(cli, SECOND)
+    assert [(row["revision"], row["changed"]) for row in of(cli, "webhooks", "history", "hook")] == [
+        (3, ["headers.Authorization", "headers.X-Key", "secrets"]),
+        (None, ["secrets.VENDOR_KEY"]),
+        (2, ["headers.Authorization", "secrets"]),
+        (1, []),
+    ]
+
+
+def test_every_missing_secret_is_a_fault_of_the_document_that_says_what_to_do(cli):
+    text = json.dumps([hook("one"), hook("two", headers={"X-A": "${secret:A}", "X-B": "${secret:B}"})])
+    refused = of(cli, "webhooks", "apply", "-", text=text, exit_code=2)
+    assert [fault["pointer"] for fault in refused["faults"]] == [
+        "/0/headers/Authorization",
+        "/1/headers/X-A",
+        "/1/headers/X-B",
+    ]
+    assert "`relay secrets set A --plugin shop`" in refused["faults"][1]["message"]
+
+
+def test_a_secret_in_use_is_not_removed_and_its_users_are_named(cli):
+    put(cli)
+    cli.apply(hook("one"), hook("two"), plugin="shop")
+    refused = of(cli, "secrets", "remove", "VENDOR_KEY", exit_code=1)
+    assert refused["code"] == "conflict"
+    assert "`one`, `two`" in refused["message"]
+    cli.json("webhooks", "remove", "one", "--plugin", "shop")
+    cli.apply(hook("two", headers={}), plugin="shop")
+    assert of(cli, "secrets", "remove", "VENDOR_KEY") == {"plugin": "shop", "name": "VENDOR_KEY", "removed": True}
+    assert of(cli, "secrets", "list") == []
+    again = of(cli, "secrets", "remove", "VENDOR_KEY", exit_code=1)
+    assert again["code"] == "not_found"
+
+
+def test_rolling_back_to_a_revision_whose_secret_is_gone_is_refused(cli):
+    put(cli)
+    cli.apply(hook(), plugin="shop")
+    cli.apply(hook(headers={}), plugin="shop")
+    of(cli, "secrets", "remove", "VENDOR_KEY")
+    refused = of(cli, "webhooks", "rollback", "hook", exit_code=2)
+    assert "`VENDOR_KEY`" in refused["faults"][0]["message"]
+    assert of(cli, "webhooks", "history", "hook")[0]["revision"] == 2
+
+
+def test_a_value_that_does_not_fit_where_webhooks_use_it_is_refused_with_every_place(cli):
+    put(cli)
+    other = hook("two", headers={"X-Key": "${secret:VENDOR_KEY}", "X-Other": "${secret:OTHER}"})
+    put(cli, name="OTHER")
+    cli.apply(hook("one"), other, plugin="shop")
+    refused = put(cli, "two\nlines", exit_code=2)
+    assert refused["code"] == "bad_parameter"
+    assert [fault["pointer"] for fault in refused["errors"]] == ["/one/headers/Authorization", "/two/headers/X-Key"]
+    assert "lines" not in json.dumps(refused)
+    assert filled(cli, "one").headers["Authorization"] == f"Bearer {FIRST}"
+
+
+def test_set_secret_of_a_webhook_replaces_a_reference(cli):
+    put(cli)
+    cli.apply(hook(), plugin="shop")
+    of(cli, "webhooks", "set-secret", "hook", "--header", "Authorization", text=SECOND)
+    assert filled(cli, revision=2).headers == {"Authorization": SECOND}
+    assert of(cli, "webhooks", "show", "hook")["secrets"] == []
+    assert of(cli, "secrets", "list")[0]["webhooks"] == []
+
+
+def test_a_plugin_s_secret_is_no_other_plugin_s(cli):
+    put(cli)
+    refused = cli.json("webhooks", "apply", "-", "--plugin", "clinic", text=json.dumps(hook()), exit_code=2)
+    assert "relay secrets set VENDOR_KEY --plugin clinic" in refused["faults"][0]["message"]
+    runtime = cli.runtime()
+    keys = runtime.keyspace
+    put(cli, SECOND, plugin="clinic")
+    runtime.client.set(keys.secret("clinic", "VENDOR_KEY"), runtime.client.get(keys.secret("shop", "VENDOR_KEY")))
+    again = cli.json("secrets", "list", "--plugin", "clinic")
+    assert [row["name"] for row in again] == ["VENDOR_KEY"]
+    applied = cli.json("webhooks", "apply", "-", "--plugin", "clinic", text=json.dumps(hook()), exit_code=1)
+    assert applied["code"] == "vault"
