@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from relay.registration import Shape, Target
-    from relay.registration.credentials import ClientCredentials
+    from relay.registration.credentials import OAuth2Client
     from relay.registration.endpoint import Endpoint
 
 #: A run of letters and digits of this length is the core of a secret, which is hidden whatever is done to the rest.
@@ -134,15 +134,17 @@ def _parts_of_header(name: str, value: str) -> Iterator[Needle]:
         yield from map(Needle, _PAIR_VALUE.findall(value))
 
 
-def _parts_of_credentials(authorization: Basic | ClientCredentials | None) -> Iterator[Needle]:
-    """Yield the secrets of credentials. Mutual TLS adds none: its key is never sent, its certificate is no secret."""
+def _parts_of_credentials(authorization: Basic | OAuth2Client | None) -> Iterator[Needle]:
+    """Yield the secrets of credentials. Keys are none of them, as they are never sent; nor is a certificate."""
     if authorization is None:
         return
-    yield from _parts_of_header("authorization", authorization.header)
+    if authorization.header is not None:
+        yield from _parts_of_header("authorization", authorization.header)
     if isinstance(authorization, Basic):
         yield from (Needle(authorization.username), Needle(authorization.password))
-    else:
-        yield from (Needle(authorization.client_id), Needle(authorization.client_secret))
+        return
+    further = (value for value in authorization.token_params.values() if _looks_like_a_token(value))
+    yield from (Needle(text) for text in (authorization.client_id, authorization.client_secret, *further) if text)
 
 
 def _address(endpoint: Endpoint) -> Iterator[Needle]:

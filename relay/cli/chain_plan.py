@@ -11,7 +11,7 @@ from relay.answer.masking import REPLACEMENT
 from relay.cli.address import shown_url
 from relay.cli.output import facts_of, safe
 from relay.registration import ChainTarget
-from relay.registration.credentials import ClientCredentials
+from relay.registration.credentials import OAuth2Client
 from relay.registration.header_rules import PUBLIC_HEADERS
 from relay.registration.steps import MAX_CHAIN_DEPTH
 from relay.registration.stored_secrets import spelled
@@ -82,11 +82,18 @@ def auth_of(target: Target) -> list[dict[str, Any]]:
     """Return the kinds of a call's credentials, and the address from which its token comes."""
     shown: list[dict[str, Any]] = [{"type": kind} for kind in target.credentials.kinds]
     authorization = target.credentials.authorization
-    if isinstance(authorization, ClientCredentials):
+    if isinstance(authorization, OAuth2Client):
         shown[0] |= {
             "tokenUrl": authorization.token_url.url.partition("?")[0],
             "scope": authorization.scope,
             "audience": authorization.audience,
+            "grant": authorization.grant,
+            "clientAuth": authorization.proof,
+            "keyId": authorization.key_id,
+            "algorithm": authorization.algorithm,
+            "issuer": authorization.issuer,
+            "subject": authorization.subject,
+            "tokenParams": sorted(authorization.token_params),
         }
     return shown
 

@@ -6,7 +6,8 @@ import time
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import uuid4
 
 import gevent
@@ -18,12 +19,14 @@ from relay.errors import StoreFault, Unavailable, VaultError
 from relay.executor.large_work import run_in_thread_if_large
 from relay.outbound.gate import Gate
 from relay.process.clock import boot_time_s
+from relay.registration.credentials import Credentials
 from relay.request.oauth import NoToken, read_grant, token_request
+from relay.text.strict_json import dump_json
 from relay.vault import token_owner
 
 if TYPE_CHECKING:
     from relay.outbound.sender import Sender
-    from relay.registration.credentials import ClientCredentials
+    from relay.registration.credentials import OAuth2Client
     from relay.store.registry.access_tokens import AccessTokenStore, RevisionId
     from relay.vault import Vault
 
@@ -47,6 +50,7 @@ class AccessToken:
     """An access token for calls of one revision, opened and as the store has it (``sealed``)."""
 
     revision_id: RevisionId
+    client: OAuth2Client = field(repr=False)
     token: str = field(repr=False)
     sealed: bytes = field(repr=False)
     fetched_at_s: float  # seconds since the epoch
@@ -65,6 +69,10 @@ class _Failure:
     until_s: float  # on boot_time_s' clock
 
 
+#: A client whose secret or key was set anew asks for a token of its own at once, whatever is known of the one before.
+_Client: TypeAlias = "tuple[RevisionId, OAuth2Client]"
+
+
 class AccessTokens:
     """Gives tokens to the calls of one process. ``vault`` has the target keys."""
 
@@ -72,115 +80,123 @@ class AccessTokens:
         self._store = store
         self._sender = sender
         self._vault = vault
-        self._known: dict[RevisionId, tuple[AccessToken, float]] = {}
-        self._failures: dict[RevisionId, _Failure] = {}
-        self._fetching: defaultdict[RevisionId, BoundedSemaphore] = defaultdict(BoundedSemaphore)
+        self._known: dict[_Client, tuple[AccessToken, float]] = {}
+        self._failures: dict[_Client, _Failure] = {}
+        self._fetching: defaultdict[_Client, BoundedSemaphore] = defaultdict(BoundedSemaphore)
 
-    def existing(self, revision_id: RevisionId) -> AccessToken | None:
+    def existing(self, revision_id: RevisionId, client: OAuth2Client) -> AccessToken | None:
         """Return a usable token that this process or the store has; None if one has to be fetched.
 
         Raises:
             NoToken: a fetch failed a moment ago, and is not tried again yet.
             Unavailable: the store cannot be reached.
         """
-        known = self._believed(revision_id)
+        known = self._believed((revision_id, client))
         if known is None:
-            self._check_pause(revision_id)
-            known = self._stored(revision_id)
+            self._check_pause((revision_id, client))
+            known = self._stored(revision_id, client)
             if known is not None:
                 self._remember(known)
         return known
 
-    def access(self, revision_id: RevisionId, credentials: ClientCredentials) -> AccessToken:
+    def access(self, revision_id: RevisionId, client: OAuth2Client) -> AccessToken:
         """Return a usable token; fetch one if neither this process nor the store has one.
 
         Raises:
             NoToken: the fetch failed, now or a moment ago.
             Unavailable: the store cannot be reached.
         """
-        known = self._believed(revision_id)
+        known = self._believed((revision_id, client))
         if known is not None:
             return known
-        with self._fetching[revision_id]:
-            known = self._believed(revision_id)
+        with self._fetching[revision_id, client]:
+            known = self._believed((revision_id, client))
             if known is not None:
                 return known
-            self._check_pause(revision_id)
+            self._check_pause((revision_id, client))
             try:
-                access = self._obtain(revision_id, credentials)
+                access = self._obtain(revision_id, client)
             except NoToken as error:
-                self._note_failure(revision_id, error.outcome)
+                self._note_failure((revision_id, client), error.outcome)
                 raise
-        self._failures.pop(revision_id, None)
+        self._failures.pop((revision_id, client), None)
         self._remember(access)
         return access
 
     def drop(self, access: AccessToken) -> None:
         """Forget a token that the endpoint refused, unless it was replaced meanwhile."""
-        known = self._known.get(access.revision_id)
+        of = access.revision_id, access.client
+        known = self._known.get(of)
         if known is not None and known[0].sealed == access.sealed:
-            del self._known[access.revision_id]
+            del self._known[of]
         self._store.drop(access.revision_id, access.sealed)
 
-    def _believed(self, revision_id: RevisionId) -> AccessToken | None:
-        known, until_s = self._known.get(revision_id, (None, 0.0))
+    def _believed(self, of: _Client) -> AccessToken | None:
+        known, until_s = self._known.get(of, (None, 0.0))
         return known if known is not None and boot_time_s() < until_s and time.time() < known.usable_until_s else None
 
     def _remember(self, access: AccessToken) -> None:
         if len(self._known) >= MAX_REMEMBERED:
             for remembered in (self._known, self._failures, self._fetching):
                 remembered.clear()
-        self._known[access.revision_id] = (access, boot_time_s() + BELIEVED_S)
+        self._known[access.revision_id, access.client] = (access, boot_time_s() + BELIEVED_S)
 
-    def _obtain(self, revision_id: RevisionId, credentials: ClientCredentials) -> AccessToken:
+    def _obtain(self, revision_id: RevisionId, client: OAuth2Client) -> AccessToken:
         """Return the store's token; if it has none, fetch one, or wait while another process with the lock does so."""
         owner, give_up_s = uuid4().hex, boot_time_s() + FETCH_LOCK_S + FETCH_S
         while boot_time_s() < give_up_s:
-            stored = self._stored(revision_id)
+            stored = self._stored(revision_id, client)
             if stored is not None:
                 return stored
             if self._store.lock_fetch(revision_id, owner, FETCH_LOCK_S):
                 try:
-                    return self._stored(revision_id) or self._fetch(revision_id, credentials)
+                    return self._stored(revision_id, client) or self._fetch(revision_id, client)
                 finally:
                     with suppress(Unavailable, StoreFault):  # the lock expires by itself
                         self._store.unlock_fetch(revision_id, owner)
             gevent.sleep(LOOK_S)
         raise NoToken(Outcome.CONNECT_TIMEOUT)
 
-    def _stored(self, revision_id: RevisionId) -> AccessToken | None:
+    def _stored(self, revision_id: RevisionId, client: OAuth2Client) -> AccessToken | None:
         sealed = self._store.read(revision_id)
         if sealed is None:
             return None
         try:
-            token, fetched_at_s, until_s = orjson.loads(self._vault.open(sealed, _owner(revision_id)))
+            token, fetched_at_s, until_s, by = orjson.loads(self._vault.open(sealed, _owner(revision_id)))
         except (VaultError, ValueError):
             return None  # sealed with a key that is gone: the next token overwrites it
-        return AccessToken(revision_id, token, sealed, fetched_at_s, until_s) if time.time() < until_s else None
+        if time.time() >= until_s or by != _fingerprint(client):
+            return None
+        return AccessToken(revision_id, client, token, sealed, fetched_at_s, until_s)
 
-    def _fetch(self, revision_id: RevisionId, credentials: ClientCredentials) -> AccessToken:
+    def _fetch(self, revision_id: RevisionId, client: OAuth2Client) -> AccessToken:
         deadline_s = boot_time_s() + FETCH_S
-        request = token_request(credentials)
+        request = token_request(client, time.time())
         answer = self._sender.send(request, gate=Gate(deadline_s), deadline_s=deadline_s, repeatable=False)
         grant = run_in_thread_if_large(len(answer.body), read_grant, answer)
         now_s = time.time()
-        value = [grant.token, now_s, now_s + grant.usable_s]
+        value = [grant.token, now_s, now_s + grant.usable_s, _fingerprint(client)]
         sealed = self._vault.seal(orjson.dumps(value), _owner(revision_id))
         with suppress(Unavailable, StoreFault):  # other processes then fetch tokens of their own
             self._store.write(revision_id, sealed, grant.usable_s)
-        return AccessToken(revision_id, grant.token, sealed, now_s, now_s + grant.usable_s)
+        return AccessToken(revision_id, client, grant.token, sealed, now_s, now_s + grant.usable_s)
 
-    def _check_pause(self, revision_id: RevisionId) -> None:
-        failure = self._failures.get(revision_id)
+    def _check_pause(self, of: _Client) -> None:
+        failure = self._failures.get(of)
         if failure is not None and boot_time_s() < failure.until_s:
             raise NoToken(failure.outcome)
 
-    def _note_failure(self, revision_id: RevisionId, outcome: Outcome) -> None:
-        before = self._failures.get(revision_id)
+    def _note_failure(self, of: _Client, outcome: Outcome) -> None:
+        before = self._failures.get(of)
         pause_s = FIRST_PAUSE_S if before is None else min(LONGEST_PAUSE_S, 2 * before.pause_s)
         if before is None or boot_time_s() >= before.until_s:
-            self._failures[revision_id] = _Failure(outcome, pause_s, boot_time_s() + pause_s)
+            self._failures[of] = _Failure(outcome, pause_s, boot_time_s() + pause_s)
 
 
 def _owner(revision_id: RevisionId) -> str:
     return token_owner(revision_id.plugin, revision_id.webhook_id, revision_id.revision)
+
+
+def _fingerprint(client: OAuth2Client) -> str:
+    """Return what tells a client from the same one with another secret or key; it is stored sealed only."""
+    return sha256(dump_json(Credentials(client).to_value())).hexdigest()

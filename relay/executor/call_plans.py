@@ -11,7 +11,7 @@ from relay.answer.masking import Mask
 from relay.chains import ChainPlan
 from relay.errors import NotFound
 from relay.registration import ChainTarget
-from relay.registration.credentials import ClientCredentials
+from relay.registration.credentials import OAuth2Client
 from relay.registration.stored_secrets import filled
 from relay.request.rendering import Template
 
@@ -37,7 +37,7 @@ class CallPlan:
     template: Template
     mask: Mask
     sendable: bool  # false for plain http that no exception allows (security.md, "Egress guard")
-    oauth: ClientCredentials | None = None  # set if every call needs an access token
+    oauth: OAuth2Client | None = None  # set if every call needs an access token
 
 
 class CallPlans:
@@ -116,7 +116,7 @@ class CallPlans:
 
     def _plan(self, shape: Shape, target: Target, mask: Mask) -> CallPlan:
         authorization = target.credentials.authorization
-        oauth = authorization if isinstance(authorization, ClientCredentials) else None
+        oauth = authorization if isinstance(authorization, OAuth2Client) else None
         endpoints = [target.endpoint] if oauth is None else [target.endpoint, oauth.token_url]
         sendable = all(each.scheme == "https" or self._policy.exempts(each.host, each.port) for each in endpoints)
         return CallPlan(shape, Template.of(shape, target), mask, sendable, oauth)

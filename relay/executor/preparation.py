@@ -124,7 +124,8 @@ class Preparation:
         record = call.record
         revision_id = RevisionId(record.plugin, record.webhook_id, record.revision)
         try:
-            access = self._tokens.access(revision_id, plan.oauth) if waits else self._tokens.existing(revision_id)
+            find = self._tokens.access if waits else self._tokens.existing
+            access = find(revision_id, plan.oauth)
         except NoToken as error:
             return Unsendable(record, error.outcome, plan.shape)
         if access is None:

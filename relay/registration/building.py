@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import Fault
 from relay.registration.chain_fields import name_faults
 from relay.registration.chain_target import ChainTarget
-from relay.registration.credentials import Basic, ClientCertificate, ClientCredentials, Credentials
+from relay.registration.credentials import Basic, ClientCertificate, Credentials, OAuth2Client
 from relay.registration.endpoint import Endpoint, EndpointRules, parse_endpoint
 from relay.registration.fields import load_fields
 from relay.registration.fixed_data import names_in, scalars_in
@@ -51,6 +52,8 @@ def load_registration(value: Any, rules: EndpointRules) -> tuple[Registration | 
     if isinstance(value, dict) and "method" not in value and "payload_encoding" not in value:
         faults.append(("/method", "is required (only with payload_encoding it defaults to POST)"))
     endpoint = _endpoint(fields, rules, faults)
+    if isinstance(value, dict):
+        faults += _token_url_faults(value.get("auth"), rules)
     credentials = _credentials(fields, rules, faults)
     faults += _data_faults(fields)
     if endpoint is None or faults:
@@ -83,21 +86,18 @@ def _endpoint(fields: Mapping[str, Any], rules: EndpointRules, faults: list[tupl
 
 
 def _credentials(fields: Mapping[str, Any], rules: EndpointRules, faults: list[tuple[str, str]]) -> Credentials:
-    authorization: Basic | ClientCredentials | None = None
+    authorization: Basic | OAuth2Client | None = None
     certificate: ClientCertificate | None = None
     auth = fields.get("auth", ())
-    for number, each in enumerate(auth):
+    for each in auth:
         given = {name: value for name, value in each.items() if name not in {"type", "token_url"}}
         if each["type"] == "mtls":
             certificate = ClientCertificate(**given)
         elif each["type"] == "basic":
             authorization = Basic(**given)
         else:
-            try:
-                authorization = ClientCredentials(_token_url(each["token_url"], rules), **given)
-            except ValueError as error:
-                place = f"/auth/{number}" if len(auth) > 1 else "/auth"
-                faults.append((f"{place}/tokenUrl", str(error)))
+            with suppress(ValueError):  # which `_token_url_faults` reports
+                authorization = OAuth2Client(_token_url(each["token_url"], rules), **given)
     if any(each["type"] != "mtls" for each in auth) and "authorization" in map(str.lower, fields.get("headers", ())):
         faults.append(("/auth", "cannot be combined with an Authorization header in `headers`"))
     return Credentials(authorization, certificate)
@@ -135,6 +135,17 @@ def _data_faults(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             for name, value in fields["fixed_data"].items()
             if type(value) not in kinds
         )
+
+
+def _token_url_faults(auth: Any, rules: EndpointRules) -> Iterator[tuple[str, str]]:
+    """Yield the faults of token URLs in a document's ``auth``, whatever else is wrong with it."""
+    several = isinstance(auth, list)
+    for number, each in enumerate(auth if isinstance(auth, list) else [auth]):
+        if isinstance(each, dict) and each.get("type") == "oauth2" and isinstance(each.get("tokenUrl"), str):
+            try:
+                _token_url(each["tokenUrl"], rules)
+            except ValueError as error:
+                yield (f"/auth/{number}/tokenUrl" if several else "/auth/tokenUrl"), str(error)
 
 
 def _chain(fields: dict[str, Any]) -> Registration:
@@ -200,7 +211,7 @@ def _warnings(shape: Shape, target: Target) -> Iterator[str]:
     authorization = target.credentials.authorization
     if isinstance(authorization, Basic):
         secrets["The password"] = authorization.password
-    elif authorization is not None:
+    elif authorization is not None and authorization.client_secret is not None:
         secrets["The client secret"] = authorization.client_secret
     fixed = scalars_in(target.fixed_data)
     secrets |= {f"The value of fixedData{pointer}": value for pointer, value in fixed if isinstance(value, str)}

@@ -5,16 +5,22 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode, b64encode
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 from marshmallow import RAISE, ValidationError, fields, validate
 
+from relay.registration.credentials import CLIENT_CREDENTIALS, JWT_BEARER, proof_of
 from relay.registration.field_kinds import Fields, Text
 from relay.registration.header_rules import VISIBLE_TEXT
+from relay.registration.private_keys import ALGORITHMS, MAX_KEY_LENGTH, UnfitKeyError, read_signing_key
 from relay.registration.signing import SECRET_PREFIX
+from relay.text.strict_json import dump_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MAX_SECRETS: Final = 5
 #: The lengths that Standard Webhooks 1.0 allows for a symmetric secret.
@@ -23,6 +29,18 @@ MAX_SECRET_BYTES: Final = 64
 MAX_CREDENTIAL_LENGTH: Final = 2_048
 MAX_PEM_LENGTH: Final = 32 * 1024
 
+MAX_TOKEN_PARAMS: Final = 16
+PRIVATE_KEY_JWT: Final = "private_key_jwt"
+
+#: Parameters of the token request that a registration gives by other members, or cannot give.
+_OWN_PARAMS: Final = frozenset(
+    {"grant_type", "scope", "client_secret", "client_assertion", "client_assertion_type", "assertion"}
+)
+_PARAM_NAME: Final = re.compile(r"[A-Za-z0-9._~-]{1,64}\Z")
+_PARAM_RULE: Final = "must be named by 1 to 64 letters, digits and `._~-`"
+#: What only a client that signs has: names in a document, and members.
+_OF_KEYS: Final = {"privateKey": "private_key", "keyId": "key_id", "algorithm": "algorithm"}
+_KEY_ID_RULE: Final = f"is required with the client authentication {PRIVATE_KEY_JWT}, unless a JWK has a `kid`"
 _PRINTABLE: Final = re.compile(r"[^\x00-\x1f\x7f]*\Z")
 _TYPES_RULE: Final = 'must have a `type` of "basic", "oauth2" or "mtls"'
 
@@ -66,6 +84,11 @@ def _line(**arguments: Any) -> Text:
     return Text(validate=[length, rule], **arguments)
 
 
+def _choice(*words: str, **arguments: Any) -> Text:
+    """Make the field of one of these words."""
+    return Text(validate=validate.OneOf(words, error=f"must be one of {', '.join(words)}"), **arguments)
+
+
 class _AuthFields(Fields):
     type = Text(required=True)
 
@@ -77,14 +100,54 @@ class BasicFields(_AuthFields):
     password = _line(required=True)
 
 
+class _PrivateKey(fields.Field[Any]):
+    """A private key: PEM text, or a JWK as an object or as JSON text."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str | dict[str, Any]:
+        if not isinstance(value, str | dict):
+            raise ValidationError("must be a private key: PEM text, or a JWK (an object)")
+        if len(value if isinstance(value, str) else dump_json(value)) > MAX_KEY_LENGTH:
+            raise ValidationError(f"is longer than {MAX_KEY_LENGTH} bytes")
+        return value
+
+
+class _TokenParams(fields.Field[dict[str, str]]):
+    """``{name: value}``: further parameters of the token request."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> dict[str, str]:
+        if not isinstance(value, dict):
+            raise ValidationError("must be an object of names and strings")
+        if len(value) > MAX_TOKEN_PARAMS:
+            raise ValidationError(f"holds more than {MAX_TOKEN_PARAMS} names")
+        faults: dict[str, list[str]] = {}
+        for name, text in value.items():
+            try:
+                _line().deserialize(text)
+            except ValidationError as error:
+                faults[name] = list(error.messages)
+            if name in _OWN_PARAMS or not _PARAM_NAME.match(name):
+                faults[name] = ["is a parameter that the relay sends itself" if name in _OWN_PARAMS else _PARAM_RULE]
+        if faults:
+            raise ValidationError(dict(faults))
+        return value
+
+
 class OAuth2Fields(_AuthFields):
-    """OAuth 2.0 client credentials."""
+    """OAuth 2.0: client credentials, or a bearer assertion (RFC 7523)."""
 
     token_url = Text(required=True, data_key="tokenUrl")
-    client_id = _line(required=True, data_key="clientId")
-    client_secret = _line(required=True, data_key="clientSecret")
+    client_id = _line(data_key="clientId")
+    client_secret = _line(data_key="clientSecret")
     scope = _line()
     audience = _line()
+    client_auth = _choice("basic", "post", PRIVATE_KEY_JWT, data_key="clientAuth")
+    grant = _choice(CLIENT_CREDENTIALS, JWT_BEARER)
+    private_key = _PrivateKey(data_key="privateKey")
+    key_id = _line(data_key="keyId")
+    algorithm = _choice(*ALGORITHMS)
+    issuer = _line()
+    subject = _line()
+    token_params = _TokenParams(data_key="tokenParams")
 
 
 class MutualTlsFields(_AuthFields):
@@ -122,25 +185,85 @@ class AuthList(fields.Field[list[dict[str, Any]]]):
 def _loaded(value: Any) -> dict[str, Any]:
     kind = value.get("type") if isinstance(value, dict) else None
     schema = _FIELDS.get(kind) if isinstance(kind, str) else None
-    if schema is None:
+    if schema is None or not isinstance(kind, str):
         raise ValidationError(_TYPES_RULE)
+    faults: dict[str, Any] = {}
     try:
         loaded = dict(schema(unknown=RAISE).load(value))
     except ValidationError as error:
-        raise ValidationError(error.messages) from None  # without the valid part, which is of no use alone
-    fault = _FAULTS[loaded["type"]](loaded)
-    if fault is not None:
-        raise ValidationError({fault[0]: [fault[1]]})
+        loaded, faults = dict(error.valid_data), dict(error.messages_dict)  # type: ignore[arg-type]
+    for name, message in _FAULTS[kind](loaded):
+        faults.setdefault(name, [message])
+    if faults:
+        raise ValidationError(faults)
     return loaded
 
 
-def _basic_fault(loaded: dict[str, Any]) -> tuple[str, str] | None:
-    return ("username", "must have no colon") if ":" in loaded["username"] else None
+def _basic_faults(loaded: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if ":" in loaded.get("username", ""):
+        yield "username", "must have no colon"
 
 
-def _oauth2_fault(loaded: dict[str, Any]) -> tuple[str, str] | None:
+def _oauth2_faults(loaded: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is missing, what has no effect, and what does not fit, by the grant and the client's proof."""
+    grant = loaded.get("grant", CLIENT_CREDENTIALS)
+    proof = proof_of(grant, loaded.get("client_auth"), has_secret="client_secret" in loaded)
+    signs = proof == PRIVATE_KEY_JWT or grant == JWT_BEARER
+    yield from _missing(loaded, grant, proof)
+    yield from _unused(loaded, grant, proof, signs=signs)
     scope = loaded.get("scope")
-    return ("scope", "must be names of visible ASCII") if scope is not None and not VISIBLE_TEXT.match(scope) else None
+    if scope is not None and not VISIBLE_TEXT.match(scope):
+        yield "scope", "must be names of visible ASCII"
+    params = loaded.get("token_params", {})
+    if "client_id" in params and proof in {"basic", "post"}:
+        yield "tokenParams", "holds client_id, which the relay sends itself"
+    if "audience" in params and "audience" in loaded and grant != JWT_BEARER:
+        yield "tokenParams", "holds audience, which `audience` gives as well"
+    if signs:
+        yield from _key_faults(loaded, id_is_needed=proof == PRIVATE_KEY_JWT)
+
+
+def _missing(loaded: dict[str, Any], grant: str, proof: str | None) -> Iterator[tuple[str, str]]:
+    if proof is not None and "client_id" not in loaded:
+        yield "clientId", "is required"
+    if proof in {"basic", "post"} and "client_secret" not in loaded:
+        yield "clientSecret", f"is required with the client authentication {proof}"
+    if grant == JWT_BEARER and not {"issuer", "client_id"} & loaded.keys():
+        yield "issuer", f"is required with the grant {JWT_BEARER}, unless clientId is the issuer"
+
+
+def _unused(loaded: dict[str, Any], grant: str, proof: str | None, *, signs: bool) -> Iterator[tuple[str, str]]:
+    if proof == PRIVATE_KEY_JWT and "client_secret" in loaded:
+        yield "clientSecret", f"is not used with the client authentication {PRIVATE_KEY_JWT}"
+    if not signs:
+        for name, member in _OF_KEYS.items():
+            if member in loaded:
+                yield name, f"is used only with the client authentication {PRIVATE_KEY_JWT} or the grant {JWT_BEARER}"
+    for name in ("issuer", "subject"):
+        if name in loaded and grant != JWT_BEARER:
+            yield name, f"is used only with the grant {JWT_BEARER}"
+
+
+def _key_faults(loaded: dict[str, Any], *, id_is_needed: bool) -> Iterator[tuple[str, str]]:
+    if "private_key" not in loaded:
+        yield "privateKey", "is required, to sign with"
+        if id_is_needed and "key_id" not in loaded:
+            yield "keyId", _KEY_ID_RULE
+        return
+    key_id = loaded.get("key_id")
+    try:
+        key_id = read_signing_key(loaded["private_key"], loaded.get("algorithm"), key_id).key_id
+    except UnfitKeyError as error:
+        yield error.member, str(error)
+    if id_is_needed and key_id is None:
+        yield "keyId", _KEY_ID_RULE
+
+
+def _mtls_faults(loaded: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if "certificate" in loaded and "key" in loaded:
+        fault = _mtls_fault(loaded)
+        if fault is not None:
+            yield fault
 
 
 def _mtls_fault(loaded: dict[str, Any]) -> tuple[str, str] | None:
@@ -161,4 +284,4 @@ def _mtls_fault(loaded: dict[str, Any]) -> tuple[str, str] | None:
     return None if public == own else ("key", "is not the key of the certificate")
 
 
-_FAULTS: Final = {"basic": _basic_fault, "oauth2": _oauth2_fault, "mtls": _mtls_fault}
+_FAULTS: Final = {"basic": _basic_faults, "oauth2": _oauth2_faults, "mtls": _mtls_faults}

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote_plus
 
 from relay.registration.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+#: The grants, by their names in a registration document.
+CLIENT_CREDENTIALS: Final = "client_credentials"
+JWT_BEARER: Final = "jwt_bearer"
+#: Members of a client that are stored only where they differ from their default, by their names in a document.
+_FURTHER: Final = {
+    "clientAuth": "client_auth",
+    "grant": "grant",
+    "privateKey": "private_key",
+    "keyId": "key_id",
+    "algorithm": "algorithm",
+    "issuer": "issuer",
+    "subject": "subject",
+    "tokenParams": "token_params",
+}
+_DEFAULTS: Final[tuple[Any, ...]] = (None, CLIENT_CREDENTIALS, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +43,39 @@ class Basic:
 
 
 @dataclass(frozen=True, slots=True)
-class ClientCredentials:
-    """The OAuth 2.0 client credentials grant (RFC 6749, 4.4); the client proves itself with HTTP Basic (2.3.1)."""
+class OAuth2Client:
+    """An OAuth 2.0 client, and how it gets access tokens: its grant, and how it proves itself to the token endpoint."""
 
     token_url: Endpoint
-    client_id: str
-    client_secret: str = field(repr=False)
+    client_id: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
     scope: str | None = None
-    audience: str | None = None  # in no RFC, but several authorization servers need it
+    audience: str | None = None  # requested (in no RFC, but several servers need it); of a bearer assertion: its `aud`
+    client_auth: str | None = None  # as registered; see `proof`
+    grant: str = CLIENT_CREDENTIALS
+    private_key: str | Mapping[str, Any] | None = field(default=None, repr=False, hash=False)  # PEM, or a JWK
+    key_id: str | None = None
+    algorithm: str | None = None
+    issuer: str | None = None
+    subject: str | None = None
+    token_params: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
 
     @property
-    def header(self) -> str:
-        """The value of ``Authorization`` in the token request: both parts are form-encoded first, as the RFC says."""
-        return _basic(quote_plus(self.client_id), quote_plus(self.client_secret))
+    def proof(self) -> str | None:
+        """How the client proves itself, ``basic``, ``post`` or ``private_key_jwt``; None if an assertion is all."""
+        return proof_of(self.grant, self.client_auth, has_secret=self.client_secret is not None)
+
+    @property
+    def header(self) -> str | None:
+        """The value of ``Authorization`` in the token request: both parts are form-encoded first (RFC 6749, 2.3.1)."""
+        if self.proof != "basic":
+            return None
+        return _basic(quote_plus(self.client_id or ""), quote_plus(self.client_secret or ""))
+
+
+def proof_of(grant: str, client_auth: str | None, *, has_secret: bool) -> str | None:
+    """Return how a client proves itself: as registered, else by HTTP Basic if its grant needs it or it has a secret."""
+    return client_auth or ("basic" if grant == CLIENT_CREDENTIALS or has_secret else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +90,7 @@ class ClientCertificate:
 class Credentials:
     """A webhook's credentials: at most one kind that goes into ``Authorization``, and at most one certificate."""
 
-    authorization: Basic | ClientCredentials | None = None
+    authorization: Basic | OAuth2Client | None = None
     certificate: ClientCertificate | None = None
 
     def to_value(self) -> dict[str, Any]:
@@ -80,7 +116,7 @@ class Credentials:
         found: list[dict[str, Any]] = []
         if authorization is not None:
             value = _authorization_value(authorization) or {}
-            if isinstance(authorization, ClientCredentials):
+            if isinstance(authorization, OAuth2Client):
                 value["tokenUrl"] = authorization.token_url.url
             found.append({name: each for name, each in value.items() if each is not None})
         if certificate is not None:
@@ -90,7 +126,7 @@ class Credentials:
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of these credentials, by their names in a registration document."""
-        names = {Basic: "basic", ClientCredentials: "oauth2"}
+        names = {Basic: "basic", OAuth2Client: "oauth2"}
         found = [names[type(self.authorization)]] if self.authorization is not None else []
         return (*found, *["mtls"] * (self.certificate is not None))
 
@@ -99,29 +135,32 @@ def _basic(user: str, password: str) -> str:
     return f"Basic {b64encode(f'{user}:{password}'.encode()).decode('ascii')}"
 
 
-def _authorization_value(authorization: Basic | ClientCredentials | None) -> dict[str, Any] | None:
+def _authorization_value(authorization: Basic | OAuth2Client | None) -> dict[str, Any] | None:
     if authorization is None:
         return None
     if isinstance(authorization, Basic):
         return {"username": authorization.username, "password": authorization.password}
+    further = {name: getattr(authorization, member) for name, member in _FURTHER.items()}
     return {
         "tokenUrl": authorization.token_url.to_value(),
         "clientId": authorization.client_id,
         "clientSecret": authorization.client_secret,
         "scope": authorization.scope,
         "audience": authorization.audience,
+        **{name: value for name, value in further.items() if value not in _DEFAULTS},
     }
 
 
-def _authorization_from(value: Mapping[str, Any] | None) -> Basic | ClientCredentials | None:
+def _authorization_from(value: Mapping[str, Any] | None) -> Basic | OAuth2Client | None:
     if value is None:
         return None
     if "username" in value:
         return Basic(value["username"], value["password"])
-    return ClientCredentials(
+    return OAuth2Client(
         Endpoint.from_value(value["tokenUrl"]),
         value["clientId"],
         value["clientSecret"],
         value["scope"],
         value["audience"],
+        **{member: value[name] for name, member in _FURTHER.items() if name in value},
     )

@@ -1,4 +1,4 @@
-"""Makes token requests for OAuth 2.0 client credentials (RFC 6749, 4.4), and reads their answers. Pure."""
+"""Makes token requests of OAuth 2.0 clients (RFC 6749, 4.4; RFC 7523), and reads their answers. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from urllib.parse import urlencode
 
 from relay.domain.invocation import Outcome
 from relay.errors import MalformedJson, TooLarge
+from relay.registration.credentials import JWT_BEARER
 from relay.registration.retrying import REPEATABLE_STATUSES, STATUSES
+from relay.request.assertions import bearer_assertion, client_assertion
 from relay.request.rendering import USER_AGENT, OutgoingHeaders, OutgoingRequest
 from relay.text import gradual_json
 from relay.text.json_extent import MAX_DEPTH, check_extent
@@ -17,7 +19,7 @@ from relay.text.media_types import FORM_TYPE, JSON_TYPE
 
 if TYPE_CHECKING:
     from relay.answer.endpoint_answer import EndpointAnswer
-    from relay.registration.credentials import ClientCredentials
+    from relay.registration.credentials import OAuth2Client
 
 #: How many seconds a token is used if its answer does not say, and at most.
 DEFAULT_LIFETIME_S: Final = 300.0
@@ -28,6 +30,8 @@ MAX_TOKEN_LENGTH: Final = 8_192
 #: The most JSON values in a token endpoint's answer; one with more counts as an answer without a token.
 MAX_GRANT_VALUES: Final = 10_000
 
+_BEARER_GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _TOKEN: Final = re.compile(r"[!-~]+\Z")  # visible ASCII: more than RFC 6750, 2.1 allows, because servers use more
 _TRY_AGAIN: Final = STATUSES | REPEATABLE_STATUSES  # a token may be asked for twice
 #: The outcome of a call whose token request failed, by that request's outcome. The call itself was not sent.
@@ -54,18 +58,34 @@ class NoToken(Exception):
         self.outcome = outcome
 
 
-def token_request(credentials: ClientCredentials) -> OutgoingRequest:
-    """Make the request to the token endpoint."""
-    fields = {"grant_type": "client_credentials", "scope": credentials.scope, "audience": credentials.audience}
-    body = urlencode({name: value for name, value in fields.items() if value is not None}).encode("ascii")
+def token_request(client: OAuth2Client, now_s: float) -> OutgoingRequest:
+    """Make the request to the token endpoint, at ``now_s`` (seconds since the epoch)."""
+    fields = {name: value for name, value in _fields(client, now_s).items() if value is not None}
+    body = urlencode(fields | dict(client.token_params)).encode("ascii")
     headers = {
-        "Authorization": credentials.header,
         "Accept": JSON_TYPE,
         "User-Agent": USER_AGENT,
         "Content-Type": FORM_TYPE,
         "Content-Length": str(len(body)),
     }
-    return OutgoingRequest("POST", credentials.token_url.url, OutgoingHeaders(headers), body)
+    if client.header is not None:
+        headers = {"Authorization": client.header, **headers}
+    return OutgoingRequest("POST", client.token_url.url, OutgoingHeaders(headers), body)
+
+
+def _fields(client: OAuth2Client, now_s: float) -> dict[str, str | None]:
+    if client.grant == JWT_BEARER:
+        fields: dict[str, str | None] = {"grant_type": _BEARER_GRANT, "assertion": bearer_assertion(client, now_s)}
+    else:
+        fields = {"grant_type": client.grant}
+    fields["scope"] = client.scope
+    if client.grant != JWT_BEARER:
+        fields["audience"] = client.audience
+    if client.proof == "private_key_jwt":
+        fields |= {"client_assertion_type": _ASSERTION_TYPE, "client_assertion": client_assertion(client, now_s)}
+    elif client.proof != "basic":
+        fields |= {"client_id": client.client_id, "client_secret": client.client_secret}
+    return fields
 
 
 def read_grant(answer: EndpointAnswer) -> TokenGrant:

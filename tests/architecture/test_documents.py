@@ -29,6 +29,7 @@ from relay.store.registry.webhooks import Registry
 from relay.store.replays.jobs import Skip
 from relay.telemetry.log import Event
 from relay.vault import Vault
+from tests.signing_keys import key_pair
 
 from .sources import ROOT, modules, name_of, text_of
 
@@ -78,7 +79,7 @@ def test_the_lifecycle_page_says_what_every_outcome_leads_to():
 
 RULES = EndpointRules(AddressPolicy())
 EXAMPLES = re.findall(r"^```(?:js|json)\n(.*?)^```$", text_of("docs/registrations.md"), re.MULTILINE | re.DOTALL)
-SECRETS = {"VENDOR_TENANT": "planted-tenant", "VENDOR_KEY": "planted-vendor-key"}
+SECRETS = {"VENDOR_TENANT": "planted-tenant", "VENDOR_KEY": "planted-vendor-key", "EHR_KEY": key_pair("P-384").pem}
 FAULTY = re.findall(
     r"^```js faulty\n(.*?)^```\n\n```text\n(.*?)^```$", text_of("docs/registrations.md"), re.MULTILINE | re.DOTALL
 )

@@ -11,16 +11,14 @@ from relay.answer.endpoint_answer import EndpointAnswer
 from relay.domain.invocation import Outcome, Sent
 from relay.executor import access_tokens as tokens_module
 from relay.executor.access_tokens import AccessTokens
-from relay.registration.credentials import ClientCredentials
+from relay.registration.credentials import OAuth2Client
 from relay.registration.endpoint import Endpoint
 from relay.request.oauth import NoToken
 from relay.store.registry.access_tokens import AccessTokenStore, RevisionId
 from relay.vault import Vault
 
 REVISION = RevisionId("acme", "hook", 3)
-CREDENTIALS = ClientCredentials(
-    Endpoint("https", "login.example.com", 443, "/token"), "client", "planted-client-secret"
-)
+CREDENTIALS = OAuth2Client(Endpoint("https", "login.example.com", 443, "/token"), "client", "planted-client-secret")
 
 
 class AuthorizationServer:

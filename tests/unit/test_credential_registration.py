@@ -9,14 +9,17 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
+from relay.answer.masking import Mask
 from relay.egress import AddressPolicy
 from relay.errors import DocumentError
 from relay.registration import target_from_json
-from relay.registration.credentials import Basic, ClientCertificate, ClientCredentials, Credentials
+from relay.registration.credentials import Basic, ClientCertificate, Credentials, OAuth2Client
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import Endpoint, EndpointRules
+from relay.registration.private_keys import signing_key
 from relay.request.rendering import render
 from relay.request.trigger import Trigger
+from tests.signing_keys import KINDS, key_pair
 
 RULES = EndpointRules(AddressPolicy(["127.0.0.1"]))
 HOOK = {"id": "hook", "url": "https://a.example.com/in", "method": "POST"}
@@ -56,7 +59,7 @@ def test_every_kind_of_credentials_is_part_of_the_target_and_comes_back(pems):
     certificate, key = pems
     mtls = {"type": "mtls", "certificate": certificate, "key": key}
     shown = ClientCertificate(certificate, key)
-    token = ClientCredentials(
+    token = OAuth2Client(
         Endpoint("https", "login.example.com", 443, "/token"), "client", "planted-client-secret", "a b"
     )
     for auth, expected in (
@@ -191,3 +194,146 @@ def test_a_request_carries_the_certificate_to_the_transport_and_nothing_of_it_in
 def test_a_response_schema_is_checked_like_a_data_schema(schema):
     assert faults(responseSchema=schema) == ["/responseSchema"]
     assert register(responseSchema={"type": "object"}).shape.response_schema == {"type": "object"}
+
+
+SIGNED = {
+    "type": "oauth2",
+    "tokenUrl": "https://login.example.com/token",
+    "clientId": "client",
+    "clientAuth": "private_key_jwt",
+    "keyId": "k1",
+}
+BEARER = {"type": "oauth2", "tokenUrl": "https://login.example.com/token", "grant": "jwt_bearer", "issuer": "me"}
+
+
+@pytest.mark.parametrize("algorithm", [*KINDS, None])
+@pytest.mark.parametrize("form", ["pem", "jwk", "text"])
+def test_a_client_with_a_private_key_is_part_of_the_target_and_comes_back(algorithm, form):
+    pair = key_pair(KINDS[algorithm or "RS256"])
+    key = {"pem": pair.pem, "jwk": pair.jwk, "text": json.dumps(pair.jwk)}[form]
+    further = {} if algorithm is None else {"algorithm": algorithm}
+    for base in (SIGNED, BEARER):
+        target = register(auth=base | further | {"privateKey": key, "tokenParams": {"resource": "urn:x"}}).target
+        assert target_from_json(target.to_json()) == target
+        assert pair.pem[60:90] not in repr(target)
+        assert pair.jwk["d"] not in repr(target)
+        made = signing_key(target.credentials.authorization)
+        assert (made.algorithm, made.key_id) == (algorithm or "RS256", base.get("keyId"))
+
+
+@pytest.mark.parametrize(("kind", "chosen"), [("RSA", "RS256"), ("P-256", "ES256"), ("P-384", "ES384")])
+def test_without_an_algorithm_a_key_signs_with_the_usual_one_or_what_its_jwk_says(kind, chosen):
+    pair = key_pair(kind)
+    said = {"RSA": "RS384"}.get(kind, chosen)
+    for key, algorithm, key_id in ((pair.pem, chosen, "k1"), (pair.jwk | {"alg": said, "kid": "own"}, said, "k1")):
+        made = signing_key(register(auth=SIGNED | {"privateKey": key}).target.credentials.authorization)
+        assert (made.algorithm, made.key_id) == (algorithm, key_id)
+    without_id = {name: value for name, value in SIGNED.items() if name != "keyId"}
+    by_jwk = register(auth=without_id | {"privateKey": pair.jwk | {"kid": "own"}}).target.credentials.authorization
+    assert signing_key(by_jwk).key_id == "own"
+
+
+def jwk_without(kind, *names):
+    return {name: value for name, value in key_pair(kind).jwk.items() if name not in names}
+
+
+def locked(pem):
+    return (
+        serialization.load_pem_private_key(pem.encode(), None)
+        .private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"pw")
+        )
+        .decode()
+    )
+
+
+BAD_KEYS = {
+    "no key": lambda: "planted",
+    "empty": lambda: "",
+    "half a PEM": lambda: key_pair("RSA").pem[:200],
+    "an encrypted PEM": lambda: locked(key_pair("P-256").pem),
+    "a public PEM": lambda: key_pair("RSA").public.as_pem(private=False).decode(),
+    "a short RSA key": lambda: key_pair("RSA-1024").pem,
+    "another curve": lambda: key_pair("P-521").pem,
+    "another curve's JWK": lambda: key_pair("P-521").jwk,
+    "a public JWK": lambda: jwk_without("P-256", "d"),
+    "a JWK without its kind": lambda: jwk_without("P-256", "kty"),
+    "a JWK without a coordinate": lambda: jwk_without("P-256", "x"),
+    "a JWK of another kind": lambda: {"kty": "oct", "k": "planted-planted-planted-planted"},
+    "a JWK of numbers": lambda: {"kty": "EC", "crv": 5, "d": 6, "x": 7, "y": 8},
+    "a damaged JWK": lambda: key_pair("RSA").jwk | {"n": "planted!"},
+    "damaged JSON": lambda: json.dumps(key_pair("RSA").jwk)[:-2],
+    "a list": lambda: ["planted"],
+    "a number": lambda: 5,
+    "a long text": lambda: key_pair("RSA").pem + "x" * 32 * 1024,
+    "letters": lambda: "ä",
+}
+
+
+@pytest.mark.parametrize("key", BAD_KEYS)
+@pytest.mark.parametrize("base", [SIGNED, BEARER], ids=["client", "grant"])
+def test_a_key_that_cannot_sign_is_refused_and_never_quoted(key, base):
+    made = BAD_KEYS[key]()
+    with pytest.raises(DocumentError) as caught:
+        register(auth=base | {"privateKey": made})
+    assert [fault.pointer for fault in caught.value.faults] == ["/auth/privateKey"]
+    said = caught.value.faults[0].message
+    assert "planted" not in said
+    assert not [text for text in (str(made)[40:80], "MII") if text and text in said]
+
+
+@pytest.mark.parametrize("algorithm", KINDS)
+@pytest.mark.parametrize("kind", ["RSA", "P-256", "P-384"])
+def test_an_algorithm_fits_its_key_or_is_refused(algorithm, kind):
+    auth = SIGNED | {"privateKey": key_pair(kind).pem, "algorithm": algorithm}
+    if KINDS[algorithm] == kind:
+        assert register(auth=auth).warnings == ()
+    else:
+        assert faults(auth=auth) == ["/auth/algorithm"]
+
+
+PEM = key_pair("P-256").pem
+SECRET = {"clientSecret": "planted-client-secret"}
+
+
+@pytest.mark.parametrize(
+    ("auth", "pointers"),
+    [
+        ({"type": "oauth2"}, ["clientId", "clientSecret", "tokenUrl"]),
+        ({"type": "oauth2", "clientAuth": "post"}, ["clientId", "clientSecret", "tokenUrl"]),
+        ({"type": "oauth2", "clientAuth": "private_key_jwt"}, ["clientId", "keyId", "privateKey", "tokenUrl"]),
+        ({"type": "oauth2", "grant": "jwt_bearer"}, ["issuer", "privateKey", "tokenUrl"]),
+        (SIGNED | {"privateKey": PEM, "keyId": ""}, ["keyId"]),
+        ({name: SIGNED[name] for name in SIGNED if name != "keyId"} | {"privateKey": PEM}, ["keyId"]),
+        (SIGNED | SECRET | {"privateKey": PEM}, ["clientSecret"]),
+        (SIGNED | {"privateKey": PEM, "subject": "s", "issuer": "i"}, ["issuer", "subject"]),
+        (OAUTH | {"privateKey": PEM, "keyId": "k", "algorithm": "ES256"}, ["algorithm", "keyId", "privateKey"]),
+        (OAUTH | {"clientAuth": "mtls", "grant": "password"}, ["clientAuth", "grant"]),
+        (SIGNED | {"privateKey": PEM, "algorithm": "HS256"}, ["algorithm"]),
+        (SIGNED | {"privateKey": PEM, "algorithm": "none"}, ["algorithm"]),
+        (BEARER | {"privateKey": PEM, "clientAuth": "basic"}, ["clientId", "clientSecret"]),
+        (BEARER | {"privateKey": PEM, "clientAuth": "private_key_jwt"}, ["clientId", "keyId"]),
+        (OAUTH | {"tokenUrl": "http://x", "scope": "ä", "keyId": "k", "no": 1}, ["keyId", "no", "scope", "tokenUrl"]),
+        (OAUTH | {"tokenParams": []}, ["tokenParams"]),
+        (OAUTH | {"tokenParams": {f"p{number}": "x" for number in range(17)}}, ["tokenParams"]),
+        (OAUTH | {"tokenParams": {"client_id": "x"}}, ["tokenParams"]),
+        (OAUTH | {"audience": "a", "tokenParams": {"audience": "b"}}, ["tokenParams"]),
+        (
+            OAUTH | {"tokenParams": {"grant_type": "x", "scope": "y", "a b": "z", "number": 5, "line": "a\nb"}},
+            [f"tokenParams/{name}" for name in ("a b", "grant_type", "line", "number", "scope")],
+        ),
+    ],
+)
+def test_all_that_is_wrong_with_a_client_is_said_at_once(auth, pointers):
+    assert sorted(faults(auth=auth)) == [f"/auth/{pointer}" for pointer in pointers]
+
+
+def test_a_target_of_a_client_with_a_secret_is_stored_as_before():
+    stored = json.loads(register(auth=OAUTH | {"scope": "a"}).target.to_json())["credentials"]["authorization"]
+    assert list(stored) == ["tokenUrl", "clientId", "clientSecret", "scope", "audience"]
+
+
+def test_a_parameter_of_the_token_request_that_looks_like_a_token_is_masked():
+    registration = register(auth=OAUTH | {"tokenParams": {"api_key": "a1b2c3d4e5f6a7b8", "resource": "appointments"}})
+    masked, _ = Mask.of(registration.shape, registration.target).text("a1b2c3d4e5f6a7b8 appointments client-secret")
+    assert masked == "[redacted] appointments client-secret"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from relay.answer.masking import REPLACEMENT, Mask
 from relay.answer.needles import Needle, forms_of
 from relay.registration import Shape, Target
-from relay.registration.credentials import Basic, ClientCredentials, Credentials
+from relay.registration.credentials import Basic, Credentials, OAuth2Client
 from relay.registration.endpoint import Endpoint
 from relay.registration.header_rules import MIN_MASKED_LENGTH
 
@@ -398,7 +398,7 @@ def test_a_basic_login_is_hidden(shown):
 
 def test_an_oauth_client_s_secret_is_hidden():
     endpoint = Endpoint("https", "a.example.com", 443, "/")
-    target = Target(endpoint, credentials=Credentials(ClientCredentials(endpoint, "client-0001", "client+secret/1")))
+    target = Target(endpoint, credentials=Credentials(OAuth2Client(endpoint, "client-0001", "client+secret/1")))
     mask = Mask.of(Shape("hook", "POST"), target)
     assert mask.text("client+secret/1 client%2Bsecret%2F1") == ("[redacted] [redacted]", 2)
 

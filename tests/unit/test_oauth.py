@@ -10,10 +10,11 @@ import pytest
 
 from relay.answer.endpoint_answer import EndpointAnswer
 from relay.domain.invocation import Outcome, Sent
-from relay.registration.credentials import ClientCredentials
+from relay.registration.credentials import OAuth2Client
 from relay.registration.endpoint import Endpoint
 from relay.request.oauth import MAX_GRANT_VALUES, MAX_TOKEN_LENGTH, NoToken, TokenGrant, read_grant, token_request
 
+NOW_S = 1_800_000_000.5
 URL = Endpoint("https", "login.example.com", 443, "/token", "tenant=a%20b")
 
 
@@ -23,7 +24,7 @@ def answered(body, status=200, outcome=Outcome.ANSWERED):
 
 
 def test_the_token_request_is_a_form_with_the_client_in_its_authorization():
-    request = token_request(ClientCredentials(URL, "client id:1", "s€cret+/", "read write", "api"))
+    request = token_request(OAuth2Client(URL, "client id:1", "s€cret+/", "read write", "api"), NOW_S)
     assert (request.method, request.url) == ("POST", "https://login.example.com/token?tenant=a%20b")
     assert parse_qs(request.body.decode()) == {
         "grant_type": ["client_credentials"],
@@ -38,7 +39,7 @@ def test_the_token_request_is_a_form_with_the_client_in_its_authorization():
 
 
 def test_what_is_not_registered_is_not_asked_for():
-    request = token_request(ClientCredentials(URL, "c", "s"))
+    request = token_request(OAuth2Client(URL, "c", "s"), NOW_S)
     assert request.body == b"grant_type=client_credentials"
 
 
