@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.doctor.finding import Finding, Level, judged, listed
-from relay.errors import NotFound, RelayError, StoreFault, VaultError
+from relay.errors import DocumentError, NotFound, RelayError, StoreFault, VaultError
 from relay.registration.endpoint import parse_endpoint
 from relay.registration.stored_secrets import spelled
 from relay.registration.target import Target
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[Finding]:
     """Yield the findings on current registrations; name those that the target keys at hand do not open."""
-    opened, closed, refused, forged = 0, [], [], []
+    opened, closed, refused, forged, unfilled = 0, [], [], [], []
     try:
         for plugin in plugins:
             forged += [f"{plugin}/{webhook_id}" for webhook_id in runtime.registry.unverified(plugin)]
@@ -31,6 +31,8 @@ def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[
                     closed.append(name)
                     continue
                 opened += 1
+                if webhook.shape.secrets and not _is_filled(runtime, plugin, webhook):
+                    unfilled.append(name)
                 if any(_is_refused(runtime, endpoint) for endpoint in endpoints):
                     refused.append(name)
     except RelayError as error:
@@ -41,6 +43,10 @@ def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[
         yield Finding(
             "revisions", Level.PROBLEM, f"made current by something other than a relay: {listed(forged)}", advice
         )
+    if unfilled:
+        advice = "Their calls end with `prepare_failed`. Set the secrets again: relay secrets set NAME --plugin P."
+        found = f"those of {listed(unfilled)} do not open, or do not fit where they stand"
+        yield Finding("secrets", Level.PROBLEM, found, advice)
     found = f"{opened} open" + (f", {len(closed)} do not: {listed(closed)}" if closed else "")
     advice = "Put the key that sealed them back into RELAY_TARGET_KEYS (from the back-up), or register them again."
     yield judged("registrations", not closed, found, advice)
@@ -63,6 +69,15 @@ def _endpoints(runtime: Runtime, plugin: str, webhook: Registered) -> list[Endpo
     target = spelled(target)
     token_url = getattr(target.credentials.authorization, "token_url", None)
     return [target.endpoint, *([token_url] if token_url is not None else [])]
+
+
+def _is_filled(runtime: Runtime, plugin: str, webhook: Registered) -> bool:
+    """Return whether the secrets to which a registration refers are there and fit."""
+    target = runtime.registry.open_target(plugin, webhook.webhook_id, webhook.revision)
+    try:
+        return isinstance(target, Target) and bool(runtime.registry.fill(plugin, target))
+    except (VaultError, NotFound, DocumentError):
+        return False
 
 
 def _is_refused(runtime: Runtime, endpoint: Endpoint) -> bool:

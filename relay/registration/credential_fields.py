@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cryptography.x509 import load_pem_x509_certificates
 from marshmallow import RAISE, ValidationError, fields, validate
 
-from relay.registration.credentials import CLIENT_CREDENTIALS, JWT_BEARER, proof_of
+from relay.registration.credentials import CLIENT_CREDENTIALS, JWT_BEARER, PRIVATE_KEY_JWT, proof_of
 from relay.registration.field_kinds import Fields, Text
 from relay.registration.header_rules import VISIBLE_TEXT
 from relay.registration.private_keys import ALGORITHMS, MAX_KEY_LENGTH, UnfitKeyError, read_signing_key
@@ -30,7 +30,6 @@ MAX_CREDENTIAL_LENGTH: Final = 2_048
 MAX_PEM_LENGTH: Final = 32 * 1024
 
 MAX_TOKEN_PARAMS: Final = 16
-PRIVATE_KEY_JWT: Final = "private_key_jwt"
 
 #: Parameters of the token request that a registration gives by other members, or cannot give.
 _OWN_PARAMS: Final = frozenset(

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 #: The grants, by their names in a registration document.
 CLIENT_CREDENTIALS: Final = "client_credentials"
 JWT_BEARER: Final = "jwt_bearer"
+#: The client authentication by a signed assertion, as it is registered.
+PRIVATE_KEY_JWT: Final = "private_key_jwt"
 #: Members of a client that are stored only where they differ from their default, by their names in a document.
 _FURTHER: Final = {
     "clientAuth": "client_auth",

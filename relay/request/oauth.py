@@ -9,9 +9,8 @@ from urllib.parse import urlencode
 
 from relay.domain.invocation import Outcome
 from relay.errors import MalformedJson, TooLarge
-from relay.registration.credentials import JWT_BEARER
+from relay.registration.credentials import JWT_BEARER, PRIVATE_KEY_JWT
 from relay.registration.retrying import REPEATABLE_STATUSES, STATUSES
-from relay.request.assertions import bearer_assertion, client_assertion
 from relay.request.rendering import USER_AGENT, OutgoingHeaders, OutgoingRequest
 from relay.text import gradual_json
 from relay.text.json_extent import MAX_DEPTH, check_extent
@@ -74,18 +73,19 @@ def token_request(client: OAuth2Client, now_s: float) -> OutgoingRequest:
 
 
 def _fields(client: OAuth2Client, now_s: float) -> dict[str, str | None]:
+    if client.grant == JWT_BEARER or client.proof == PRIVATE_KEY_JWT:
+        from relay.request import assertions  # noqa: PLC0415 - few clients sign, and it loads much
     if client.grant == JWT_BEARER:
-        fields: dict[str, str | None] = {"grant_type": _BEARER_GRANT, "assertion": bearer_assertion(client, now_s)}
+        assertion = assertions.bearer_assertion(client, now_s)
+        fields = {"grant_type": _BEARER_GRANT, "assertion": assertion, "scope": client.scope}
     else:
-        fields = {"grant_type": client.grant}
-    fields["scope"] = client.scope
-    if client.grant != JWT_BEARER:
-        fields["audience"] = client.audience
-    if client.proof == "private_key_jwt":
-        fields |= {"client_assertion_type": _ASSERTION_TYPE, "client_assertion": client_assertion(client, now_s)}
-    elif client.proof != "basic":
-        fields |= {"client_id": client.client_id, "client_secret": client.client_secret}
-    return fields
+        fields = {"grant_type": client.grant, "scope": client.scope, "audience": client.audience}
+    if client.proof == PRIVATE_KEY_JWT:
+        assertion = assertions.client_assertion(client, now_s)
+        return fields | {"client_assertion_type": _ASSERTION_TYPE, "client_assertion": assertion}
+    if client.proof == "basic":
+        return fields
+    return fields | {"client_id": client.client_id, "client_secret": client.client_secret}
 
 
 def read_grant(answer: EndpointAnswer) -> TokenGrant:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import gevent
 import pytest
@@ -160,3 +161,23 @@ def test_a_lock_is_freed_by_its_owner_only(redis_client):
     assert not store.lock_fetch(REVISION, "b", 30)
     store.unlock_fetch(REVISION, "a")
     assert store.lock_fetch(REVISION, "b", 30)
+
+
+def test_a_client_whose_secret_is_another_gets_a_token_of_its_own_at_once(process, server):
+    renewed = replace(CREDENTIALS, client_secret="planted-other-secret")
+    first, second = process(), process()
+    assert first.access(REVISION, CREDENTIALS).token == "planted-token-1"
+    assert first.access(REVISION, renewed).token == "planted-token-2"
+    assert second.existing(REVISION, CREDENTIALS) is None
+    assert second.existing(REVISION, renewed).token == "planted-token-2"
+
+
+def test_a_failure_with_one_secret_does_not_delay_a_request_with_another(process, server):
+    server.outcome = Outcome.ANSWER_TIMEOUT
+    tokens = process()
+    with pytest.raises(NoToken):
+        tokens.access(REVISION, CREDENTIALS)
+    server.outcome = Outcome.ANSWERED
+    with pytest.raises(NoToken):  # it is not tried again yet
+        tokens.access(REVISION, CREDENTIALS)
+    assert tokens.access(REVISION, replace(CREDENTIALS, client_secret="planted-other-secret")).token

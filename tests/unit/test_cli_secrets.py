@@ -212,3 +212,18 @@ def test_a_plugin_s_secret_is_no_other_plugin_s(cli):
     assert [row["name"] for row in again] == ["VENDOR_KEY"]
     applied = cli.json("webhooks", "apply", "-", "--plugin", "clinic", text=json.dumps(hook()), exit_code=1)
     assert applied["code"] == "vault"
+
+
+def test_doctor_names_webhooks_whose_secret_does_not_open(cli):
+    put(cli)
+    cli.apply(hook("one"), hook("two", headers={}), plugin="shop")
+
+    def row():
+        return next((each for each in cli.json("doctor", exit_code=1) if each["check"] == "secrets"), None)
+
+    assert row() is None
+    runtime = cli.runtime()
+    runtime.client.set(runtime.keyspace.secret("shop", "VENDOR_KEY"), b"nothing that was sealed")
+    assert (row()["level"], "shop/one" in row()["found"], "shop/two" in row()["found"]) == ("problem", True, False)
+    assert put(cli, SECOND)["change"] == "changed"
+    assert row() is None
