@@ -87,15 +87,15 @@ def auth_of(target: Target) -> list[dict[str, Any]]:
             "tokenUrl": authorization.token_url.url.partition("?")[0],
             "scope": authorization.scope,
             "audience": authorization.audience,
-            "grant": authorization.grant,
-            "clientAuth": authorization.proof,
-            "keyId": authorization.key_id,
-            "algorithm": authorization.algorithm,
-            "issuer": authorization.issuer,
-            "subject": authorization.subject,
-            "tokenParams": sorted(authorization.token_params),
+            **{name: value for name, value in authorization.ways().items() if value is not None},
         }
     return shown
+
+
+def auth_words(auth: dict[str, Any]) -> str:
+    """Return one kind of credentials in words, with the ways that are not the usual ones."""
+    ways = [auth[name] for name in ("grant", "clientAuth", "algorithm") if name in auth]
+    return f"{auth['type']} ({', '.join(ways)})" if ways else str(auth["type"])
 
 
 def plan_picture(explained: dict[str, Any]) -> RenderableType:
@@ -129,7 +129,7 @@ def _request_lines(step: dict[str, Any], indent: str) -> list[str]:
         return _mapped(step, indent)
     lines = [f"{indent}{request['method']} {request['url']}"]
     lines += [f"{indent}{name}: {value}" for name, value in request["headers"].items()]
-    lines += [f"{indent}auth: {each['type']}" for each in request["auth"]]
+    lines += [f"{indent}auth: {auth_words(each)}" for each in request["auth"]]
     lines += [f"{indent}secret: {name}" for name in request["secrets"]]
     return lines + _mapped(step, indent)
 

@@ -15,7 +15,7 @@ from relay.answer.masking import REPLACEMENT
 from relay.audit.entry import Act
 from relay.cli.acts import acting
 from relay.cli.address import shown_url
-from relay.cli.chain_plan import auth_of, plan_of, plan_picture, shown_prefilled
+from relay.cli.chain_plan import auth_of, auth_words, plan_of, plan_picture, shown_prefilled
 from relay.cli.command_runtime import command_runtime
 from relay.cli.completion import webhooks_like
 from relay.cli.names import current_webhook
@@ -143,7 +143,7 @@ def request_lines(found: dict[str, Any]) -> list[str]:
     """Return a result of `explained` as the lines of a request."""
     lines = [f"{found['method']} {found['url']}"]
     lines += [f"{name}: {value}" for name, value in found["headers"].items()]
-    lines += [f"auth: {each['type']}" for each in found["auth"]]
+    lines += [f"auth: {auth_words(each)}" for each in found["auth"]]
     lines += [f"secret: {name}" for name in found["secrets"]]
     body = found["body"]
     if body is not None:

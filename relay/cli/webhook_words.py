@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from relay.cli.chain_plan import steps_in_words
+from relay.cli.chain_plan import auth_words, steps_in_words
 from relay.cli.output import bad, moment
 
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ def _facts(value: dict[str, Any]) -> Iterator[tuple[str, object]]:
     yield "result", value["result"]
     yield "data has to fit", _SCHEMA if value["dataSchema"] is not None else None
     yield "answer has to fit", _SCHEMA if value["responseSchema"] is not None else None
-    yield "authenticates by", [*value["auth"], *(["a signature"] if value["signingSecrets"] else [])]
+    yield (
+        "authenticates by",
+        [*map(auth_words, value["credentials"]), *(["a signature"] if value["signingSecrets"] else [])],
+    )
     yield "secrets", value["secrets"]
     yield "callback", value["callback"]
     yield "timeout", f"{value['timeout']} s"

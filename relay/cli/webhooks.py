@@ -14,6 +14,7 @@ from relay.audit.entry import Act
 from relay.cli.acts import acting
 from relay.cli.address import shown_url
 from relay.cli.call_once import test as call_once
+from relay.cli.chain_plan import auth_of
 from relay.cli.command_runtime import command_runtime
 from relay.cli.completion import webhooks_like
 from relay.cli.names import check_new_plugin, check_plugin, current_webhook, not_registered
@@ -242,10 +243,17 @@ def _hidden_half(target: Target | ChainTarget) -> dict[str, Any]:
     """Return what is not secret in a target: steps as written, kinds of credentials, number of signing secrets."""
     if isinstance(target, ChainTarget):
         result = None if target.result is None else target.result.text
-        steps = [_step(step) for step in target.steps]
-        return {"auth": [], "signingSecrets": 0, "fixedData": None, "steps": steps, "result": result}
+        return {
+            "auth": [],
+            "credentials": [],
+            "signingSecrets": 0,
+            "fixedData": None,
+            "steps": [_step(step) for step in target.steps],
+            "result": result,
+        }
     return {
         "auth": list(target.credentials.kinds),
+        "credentials": auth_of(target),
         "signingSecrets": len(target.signing),
         "fixedData": covered(target.fixed_data, REPLACEMENT) or None,
         "steps": None,

@@ -74,6 +74,18 @@ class OAuth2Client:
             return None
         return _basic(quote_plus(self.client_id or ""), quote_plus(self.client_secret or ""))
 
+    def ways(self) -> dict[str, Any]:
+        """Return how it asks for tokens, by the names in a document, without secrets; None for what is as usual."""
+        return {
+            "grant": None if self.grant == CLIENT_CREDENTIALS else self.grant,
+            "clientAuth": self.client_auth,
+            "keyId": self.key_id,
+            "algorithm": self.algorithm,
+            "issuer": self.issuer,
+            "subject": self.subject,
+            "tokenParams": sorted(self.token_params) or None,
+        }
+
 
 def proof_of(grant: str, client_auth: str | None, *, has_secret: bool) -> str | None:
     """Return how a client proves itself: as registered, else by HTTP Basic if its grant needs it or it has a secret."""

@@ -97,4 +97,9 @@ def _place(value: Any, place: Place) -> tuple[Any, Any]:
             return value["credentials"]["authorization"], name
         case ["auth", "tokenParams", name]:
             return value["credentials"]["authorization"]["tokenParams"], name
+        case ["fixedData", *_]:
+            holder = value["fixedData"]
+            for step in place[1:-1]:
+                holder = holder[step]
+            return holder, place[-1]
     raise KeyError(place)

@@ -10,6 +10,7 @@ import pytest
 
 from relay.audit.entry import Act, entry_from
 from relay.store.trail.trail import trails
+from tests.signing_keys import key_pair
 from tests.unit.forked_command import start_command
 
 FIRST, SECOND = "planted-first-value", "planted-second-value"
@@ -227,3 +228,27 @@ def test_doctor_names_webhooks_whose_secret_does_not_open(cli):
     assert (row()["level"], "shop/one" in row()["found"], "shop/two" in row()["found"]) == ("problem", True, False)
     assert put(cli, SECOND)["change"] == "changed"
     assert row() is None
+
+
+def test_how_a_client_signs_is_shown_and_nothing_of_its_key(cli):
+    pair = key_pair("P-384")
+    put(cli, json.dumps(pair.jwk | {"kid": "k1"}))
+    auth = {
+        "type": "oauth2",
+        "tokenUrl": "https://login.vendor.com/token",
+        "clientId": "client",
+        "clientAuth": "private_key_jwt",
+        "privateKey": "${secret:VENDOR_KEY}",
+        "algorithm": "ES384",
+    }
+    cli.apply(hook(headers={}, auth=auth), plugin="shop")
+    written = {"clientAuth": "private_key_jwt", "algorithm": "ES384"}
+    (shown,) = of(cli, "webhooks", "show", "hook")["credentials"]
+    assert shown == of(cli, "explain", "hook")["auth"][0]
+    assert written.items() <= shown.items()
+    for command in (("webhooks", "show"), ("explain",)):
+        text = cli.run(*command, "hook", "--plugin", "shop").output
+        assert "oauth2 (private_key_jwt, ES384)" in text
+        assert not [part for part in pair.jwk.values() if part in text and len(part) > 10]
+    put(cli, key_pair("P-256").pem, exit_code=2)
+    assert put(cli, key_pair("P-256").pem, exit_code=2)["errors"][0]["pointer"] == "/hook/auth/algorithm"
