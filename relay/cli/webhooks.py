@@ -27,10 +27,9 @@ from relay.cli.webhook_words import webhook_facts
 from relay.errors import Conflict, DocumentError, Fault, WebhookNotRegistered
 from relay.registration import ChainTarget
 from relay.registration.document import read_registrations
+from relay.registration.fixed_data import covered
 from relay.registration.stored_secrets import spelled
 from relay.settings import Settings, default_plugin
-from relay.registration.fixed_data import covered
-
 from relay.text.timestamps import rfc3339
 from relay.views import path_params_of, seconds
 

@@ -15,6 +15,7 @@ from marshmallow import RAISE, ValidationError, fields, validate
 from relay.registration.credentials import CLIENT_CREDENTIALS, JWT_BEARER, PRIVATE_KEY_JWT, proof_of
 from relay.registration.field_kinds import Fields, Text
 from relay.registration.header_rules import VISIBLE_TEXT
+from relay.registration.path_params import PARAMETER_NAME
 from relay.registration.private_keys import ALGORITHMS, MAX_KEY_LENGTH, UnfitKeyError, read_signing_key
 from relay.registration.signing import SECRET_PREFIX
 from relay.text.strict_json import dump_json
@@ -35,7 +36,6 @@ MAX_TOKEN_PARAMS: Final = 16
 _OWN_PARAMS: Final = frozenset(
     {"grant_type", "scope", "client_secret", "client_assertion", "client_assertion_type", "assertion"}
 )
-_PARAM_NAME: Final = re.compile(r"[A-Za-z0-9._~-]{1,64}\Z")
 _PARAM_RULE: Final = "must be named by 1 to 64 letters, digits and `._~-`"
 #: What only a client that signs has: names in a document, and members.
 _OF_KEYS: Final = {"privateKey": "private_key", "keyId": "key_id", "algorithm": "algorithm"}
@@ -99,7 +99,7 @@ class BasicFields(_AuthFields):
     password = _line(required=True)
 
 
-class _PrivateKey(fields.Field[Any]):
+class _KeyText(fields.Field[Any]):
     """A private key: PEM text, or a JWK as an object or as JSON text."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> str | dict[str, Any]:
@@ -124,7 +124,7 @@ class _TokenParams(fields.Field[dict[str, str]]):
                 _line().deserialize(text)
             except ValidationError as error:
                 faults[name] = list(error.messages)
-            if name in _OWN_PARAMS or not _PARAM_NAME.match(name):
+            if name in _OWN_PARAMS or not PARAMETER_NAME.match(name):
                 faults[name] = ["is a parameter that the relay sends itself" if name in _OWN_PARAMS else _PARAM_RULE]
         if faults:
             raise ValidationError(dict(faults))
@@ -141,7 +141,7 @@ class OAuth2Fields(_AuthFields):
     audience = _line()
     client_auth = _choice("basic", "post", PRIVATE_KEY_JWT, data_key="clientAuth")
     grant = _choice(CLIENT_CREDENTIALS, JWT_BEARER)
-    private_key = _PrivateKey(data_key="privateKey")
+    private_key = _KeyText(data_key="privateKey")
     key_id = _line(data_key="keyId")
     algorithm = _choice(*ALGORITHMS)
     issuer = _line()

@@ -87,19 +87,18 @@ def _place(value: Any, place: Place) -> tuple[Any, Any]:
     match names:
         case ["url"]:
             return value["endpoint"], _QUERY
-        case ["headers", name]:
-            return value["headers"], name
         case ["signing"]:
             return value["signing"], next((step for step in place if isinstance(step, int)), 0)
+        case ["auth", name] if name in _OF_CERTIFICATE:
+            return value["credentials"]["certificate"], _OF_CERTIFICATE.index(name)
         case ["auth", name] if name not in {"type", "tokenUrl"}:
-            if name in _OF_CERTIFICATE:
-                return value["credentials"]["certificate"], _OF_CERTIFICATE.index(name)
-            return value["credentials"]["authorization"], name
+            within: Place = ("credentials", "authorization", name)
         case ["auth", "tokenParams", name]:
-            return value["credentials"]["authorization"]["tokenParams"], name
-        case ["fixedData", *_]:
-            holder = value["fixedData"]
-            for step in place[1:-1]:
-                holder = holder[step]
-            return holder, place[-1]
-    raise KeyError(place)
+            within = ("credentials", "authorization", "tokenParams", name)
+        case ["headers", _] | ["fixedData", *_]:
+            within = place
+        case _:
+            raise KeyError(place)
+    for step in within[:-1]:
+        value = value[step]
+    return value, within[-1]

@@ -37,6 +37,7 @@ from relay.text.documents import read_document
 from relay.text.object_text import MAX_NAME_LENGTH, MAX_NUMBER_LENGTH
 from relay.text.strict_json import MAX_INTEGER_DIGITS, dump_json, read_json
 from relay.vault import Vault
+from tests.signing_keys import key_pair
 from tests.unit.command_tree import LEAVES
 
 ROOT = Path(__file__).parents[2]
@@ -107,14 +108,22 @@ WEBHOOK = {"id": "hook", "url": "https://hooks.vendor.com/x", "method": "POST", 
 CHAIN = {"id": "chain", "steps": [{"webhook": "hook"}]}
 BASIC = {"type": "basic", "username": "u", "password": "planted-password"}
 OAUTH = {"type": "oauth2", "tokenUrl": "https://id.vendor.com/t", "clientId": "c", "clientSecret": "planted-secret"}
+
+
 #: For each schema, the place of its fields in a document, and a function that makes a document with such a field.
+def client_with(name):
+    """Return a client that may have this member."""
+    signs = {"grant": "jwt_bearer", "privateKey": key_pair("P-256").pem}
+    return {**OAUTH, **(signs if name in {"keyId", "issuer", "subject"} else {})}
+
+
 PLACES = {
     WebhookFields: ("", lambda name, value: {**WEBHOOK, name: value}),
     RetryFields: ("/retry", lambda name, value: {**WEBHOOK, "retry": {"attempts": 2, name: value}}),
     ChainFields: ("", lambda name, value: {**CHAIN, name: value}),
     StepFields: ("/steps/0", lambda name, value: {**CHAIN, "steps": [{"webhook": "hook", name: value}]}),
     BasicFields: ("/auth", lambda name, value: {**WEBHOOK, "auth": {**BASIC, name: value}}),
-    OAuth2Fields: ("/auth", lambda name, value: {**WEBHOOK, "auth": {**OAUTH, name: value}}),
+    OAuth2Fields: ("/auth", lambda name, value: {**WEBHOOK, "auth": {**client_with(name), name: value}}),
 }
 
 
@@ -408,6 +417,8 @@ _OTHERS = {
     "MAX_TOKEN_MASKS": "of masks that are kept made",
     "MAX_SECRET_BYTES": "tests/unit/test_credential_registration.py",
     "MAX_FORMER": "of values of a secret: tests/contract/test_secrets.py",
+    "MAX_TOKEN_PARAMS": "tests/unit/test_credential_registration.py",
+    "MAX_KEY_LENGTH": "tests/unit/test_credential_registration.py",
     "MAX_PEM_LENGTH": "tests/unit/test_credential_registration.py",
     "MAX_TOKEN_LENGTH": "tests/unit/test_oauth.py",
     "MAX_WORDS": "of one parameter: above",
