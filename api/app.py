@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from relay.store.ledger.invocations import InvocationStore
     from relay.store.ledger.listing import Listing
     from relay.store.ledger.rates import PluginRates
+    from relay.store.partitions.reachable import Partitions
     from relay.store.registry.webhooks import Registry
     from relay.store.scripting.loading import Functions
     from relay.store.trail.writer import AuditWriter
@@ -71,6 +72,7 @@ class Parts:
     dispatcher: Dispatcher
     waiters: Waiters
     rates: PluginRates
+    partitions: Partitions
     functions: Functions
     warnings: ServerWarnings
     workers: Workers
@@ -98,7 +100,7 @@ def create_app(settings: Settings, parts: Parts) -> _App:
     _route_overview(app, parts)
     app.add_route("/metrics", MetricsResource(parts.metrics_page, is_open=settings.metrics_open))
     app.add_route("/healthz", HealthResource())
-    app.add_route("/readyz", ReadyResource(parts.functions, parts.workers, parts.warnings))
+    app.add_route("/readyz", ReadyResource(parts.partitions, parts.functions, parts.workers, parts.warnings))
     _publish(app)
     return app
 

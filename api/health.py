@@ -10,7 +10,7 @@ from api.json_answers import answer_with
 from api.problems import problem_of
 from relay.errors import Unavailable
 from relay.queue import LANES, URGENT
-from relay.store.health.workers import workers_by_lane
+from relay.store.health.workers import known_workers, workers_by_lane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from relay.store.health.readiness import ServerWarnings
     from relay.store.health.workers import LiveWorker, Workers
+    from relay.store.partitions.reachable import Partitions, Silence
     from relay.store.scripting.loading import Functions
 
 
@@ -33,23 +34,34 @@ class HealthResource:
 
 
 class ReadyResource:
-    """`GET /readyz`: the store can be reached and has the relay's functions, and workers are alive."""
+    """`GET /readyz`: a part of the store can be reached, it has the relay's functions, and workers are alive."""
 
-    def __init__(self, functions: Functions, workers: Workers, warnings: ServerWarnings) -> None:
+    def __init__(
+        self, partitions: Partitions, functions: Functions, workers: Workers, warnings: ServerWarnings
+    ) -> None:
+        self._partitions = partitions
         self._functions = functions
         self._workers = workers
         self._warnings = warnings
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer 200 with the number of workers of each lane and warnings, or 503 with what is missing."""
+        """Answer 200 with the number of workers of each lane and warnings, or 503 with what is missing.
+
+        While a part of the store is silent, the others are served; numbers that it has are null.
+        """
         try:
-            alive, server_warnings = self._workers.alive(), self._warnings.now()
+            silence, server_warnings = self._partitions.silence(), self._warnings.now()
         except Unavailable:
             raise Unavailable("Redis cannot be reached.") from None
         self._functions.check()
-        lanes = workers_by_lane(alive, LANES)
-        found = {"workers": len(alive), "lanes": lanes, "warnings": [*_lane_warnings(lanes), *server_warnings]}
-        missing = _missing(alive, lanes)
+        alive = None if silence.shared else known_workers(self._workers)
+        lanes = None if alive is None else workers_by_lane(alive, LANES)
+        found = {
+            "workers": None if alive is None else len(alive),
+            "lanes": lanes or dict.fromkeys(LANES),
+            "warnings": [*_warnings_of(silence, lanes), *server_warnings],
+        }
+        missing = None if lanes is None else _missing(alive or [], lanes)
         if missing:
             _write_unready(missing, found, req, resp)
             return
@@ -58,8 +70,10 @@ class ReadyResource:
     on_head = on_get
 
 
-def _lane_warnings(lanes: Mapping[str, int]) -> Iterator[str]:
-    for lane, count in lanes.items():
+def _warnings_of(silence: Silence, lanes: Mapping[str, int] | None) -> Iterator[str]:
+    if silence:
+        yield silence.sentence
+    for lane, count in (lanes or {}).items():
         if not count:
             yield f"No worker serves the lane {lane}: its calls are kept and wait."
 

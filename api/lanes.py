@@ -10,7 +10,7 @@ from api.auth import OPERATE
 from api.json_answers import answer_with
 from api.queries import LanesQuery, read_query
 from relay.queue import LANES
-from relay.store.health.workers import workers_by_lane
+from relay.store.health.workers import known_workers, workers_by_lane
 from relay.views import backlog_minute_of, lane_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ class LanesResource:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer with the lanes, most urgent first; with ``since``, also with the calls that waited in each minute."""
         query = read_query(req, self.query)
-        alive = workers_by_lane(self._workers.alive(), LANES)
+        workers = known_workers(self._workers)
+        alive = dict.fromkeys(LANES) if workers is None else workers_by_lane(workers, LANES)
         lanes = [lane_of(each, alive[each.lane]) for each in self._backlog.of(LANES)]
         answer: dict[str, Any] = {"lanes": lanes}
         if "since" in query:

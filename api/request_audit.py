@@ -13,10 +13,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from relay.audit.entry import Act, AuditEntry
-from relay.errors import Unavailable
 from relay.process.loops import Loop
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     import falcon
 
     from relay.store.trail.writer import AuditWriter
@@ -94,18 +95,15 @@ class ActCounts:
                 counts.update(
                     {AlikeRequests(Act.AUTHENTICATE, "", "", "", code): count for code, count in unkeyed.items()}
                 )
-        left = list(counts.items())
-        while left:
-            piece, left = left[:_PIECE], left[_PIECE:]
-            try:
-                self._writer.write_all([_entry(alike, count) for alike, count in piece])
-            except Unavailable:
-                self._keep(piece + left)
-                return
+        entries = {_entry(alike, count): alike for alike, count in counts.items()}
+        listed = list(entries)
+        for at in range(0, len(listed), _PIECE):
+            self._keep(self._writer.write_all(listed[at : at + _PIECE]), entries)
 
-    def _keep(self, counts: list[tuple[AlikeRequests, int]]) -> None:
+    def _keep(self, left: Iterable[AuditEntry], entries: Mapping[AuditEntry, AlikeRequests]) -> None:
         with self._lock:
-            self._counts.update(dict(counts))
+            for entry in left:
+                self._counts[entries[entry]] += entry.count or 0
 
     def _iterate(self) -> None:
         if self._stopped.wait(PERIOD_S):

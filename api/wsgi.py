@@ -45,6 +45,7 @@ app = create_app(
         dispatcher=_runtime.dispatcher,
         waiters=_waiters,
         rates=PluginRates(_runtime.client, _settings.plugin_rate, _runtime.keyspace),
+        partitions=_runtime.partitions,
         functions=_runtime.functions,
         warnings=ServerWarnings(_runtime.client),
         workers=_runtime.workers,

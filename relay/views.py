@@ -162,8 +162,8 @@ def traffic_of(webhook: WebhookTraffic) -> dict[str, Any]:
     }
 
 
-def lane_of(backlog: LaneBacklog, workers: int) -> dict[str, Any]:
-    """Return how many calls wait in a lane, the age of the oldest, and how many workers serve the lane."""
+def lane_of(backlog: LaneBacklog, workers: int | None) -> dict[str, Any]:
+    """Return how many calls wait in a lane, the age of the oldest, and how many workers serve it; None: not known."""
     oldest_s = None if backlog.oldest_ms is None else backlog.oldest_ms / 1000
     return {"lane": backlog.lane, "pending": backlog.pending, "oldestSeconds": oldest_s, "workers": workers}
 

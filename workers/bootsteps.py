@@ -177,7 +177,8 @@ class Sweeping(bootsteps.StartStopStep):
     @staticmethod
     def _look(parts: WorkerParts) -> None:
         gevent.sleep(PERIOD_S)
-        parts.alerting.look()
+        if parts.alerting is not None:
+            parts.alerting.look()
 
 
 class Signing(bootsteps.StartStopStep):

@@ -73,7 +73,10 @@ _Lane: Final = schema(
         **MAYBE,
         metadata={"description": "How long the oldest of them has waited; null if no call waits."},
     ),
-    workers=whole("How many live worker processes serve the lane."),
+    workers=whole(
+        "How many live worker processes serve the lane; null while the shared keys of the store do not answer.",
+        maybe=True,
+    ),
 )
 
 _LanePending: Final = schema(

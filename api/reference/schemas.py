@@ -231,19 +231,24 @@ Replays: Final = schema("Replays", replays=several(Replay, "Newest first."))
 
 Health: Final = schema("Health", status=text("`ok`."))
 
-_WARNINGS: Final = "Lanes without a worker, and faults of the server that put accepted calls at risk."
+_WARNINGS: Final = (
+    "Lanes without a worker, parts of the store that do not answer, and faults of the server that put accepted calls at"
+    " risk."
+)
+_UNKNOWN: Final = "null while the shared keys of the store do not answer."
 
 
 def _lanes(*, required: bool = True) -> fields.Dict:
-    about = {"description": "Live workers by lane: `interactive`, `bulk`, `replay`."}
-    return fields.Dict(keys=fields.String(), values=fields.Integer(), required=required, metadata=about)
+    about = {"description": f"Live workers by lane: `interactive`, `bulk`, `replay`; {_UNKNOWN}"}
+    number = fields.Integer(allow_none=True)
+    return fields.Dict(keys=fields.String(), values=number, required=required, metadata=about)
 
 
 Ready: Final = schema(
     "Ready",
     status=text("`ready`."),
     redis=text("`ok`."),
-    workers=whole("How many worker processes are alive."),
+    workers=whole(f"How many worker processes are alive; {_UNKNOWN}", maybe=True),
     lanes=_lanes(),
     warnings=several(fields.String(), _WARNINGS),
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 from rich.text import Text
@@ -17,19 +17,19 @@ from relay.audit.lines import heads_in, lines_of, trail_files
 from relay.audit.signing_keys import AuditSigner, PublicKeys, new_private_text
 from relay.audit.verifying import AWAY, EDITED, TrailCheck, Verification, Wrong
 from relay.cli.acts import acting
-from relay.cli.audit_entries import entry_options, newest, take_wanted
+from relay.cli.audit_entries import entry_options, in_order, newest, take_wanted
 from relay.cli.command_runtime import command_runtime
 from relay.cli.export import opened_file
 from relay.cli.names import check_plugin
 from relay.cli.output import EXIT_FAILED, facts_of, safe, screened, table_of
-from relay.errors import BadParameter, SettingsError, Unavailable
+from relay.errors import BadParameter, SettingsError
 from relay.settings import Settings
-from relay.store.trail.trail import trails
+from relay.store.trail.trail import every_trail, trails
 from relay.text.similar import hint
 from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from relay.audit.lines import TrailFile
     from relay.cli.audit_entries import Wanted
@@ -37,8 +37,12 @@ if TYPE_CHECKING:
     from relay.store.trail.trail import Trail
     from relay.wiring.runtime import Runtime
 
+T = TypeVar("T")
+
 _LOOK_S: Final = 0.5  # between two looks
 _COLUMNS: Final = ("trail", "good", "first", "last", "unsigned", "checkpoints", "signedAt")
+#: The verdict on a trail that cannot be read: it is not good.
+_UNREAD: Final = Verification(wrong=Wrong(1, AWAY, "It did not answer."))
 _KEY = click.option(
     "--key",
     "key_file",
@@ -61,15 +65,12 @@ def export(screen: Screen, data_dir: Path, path: str | None) -> None:
     With --file, a summary is shown, in the form that --output gives.
     """
     runtime = command_runtime(Settings.for_command(data_dir))
-    count = 0
     with runtime.audit_writer.writing(Act.AUDIT_EXPORT), opened_file(path) as file:
-        for trail in trails(runtime.client, runtime.keyspace):
-            for line in lines_of(trail.name, trail.beginning(), trail.blocks()):
-                file.write(_json(line) + "\n")
-                count += "seq" in line
+        found = every_trail(runtime.client, runtime.keyspace, lambda trail: _write(trail, file))
     if path is not None:
-        said = {"file": path, "entries": count}
+        said = {"file": path, "entries": sum(found)}
         screen.show(said, lambda: facts_of(said.items()))
+    _fail_if_silent(screen, found.silent)
 
 
 @audit.command()
@@ -91,7 +92,8 @@ def verify(screen: Screen, data_dir: Path, file: IO[str] | None, key_file: Path 
         runtime = command_runtime(Settings.for_command(data_dir))
         keys = _keys(key_file, runtime)
         with runtime.audit_writer.writing(Act.AUDIT_VERIFY):
-            found = {trail.name: _check(trail, keys, known) for trail in trails(runtime.client, runtime.keyspace)}
+            answers = every_trail(runtime.client, runtime.keyspace, lambda trail: _check(trail, keys, known))
+        found = {**answers.found, **dict.fromkeys(answers.silent, _UNREAD)}
     else:
         keys = _keys(key_file, None if key_file else command_runtime(Settings.for_command(data_dir)))
         found = {trail.name: _check_file(trail, keys, known) for trail in trail_files(file)}
@@ -115,9 +117,12 @@ def list_entries(screen: Screen, data_dir: Path, *, limit: int, **options: Any) 
     runtime, wanted = command_runtime(Settings.for_command(data_dir)), take_wanted(options)
     _check_plugin(runtime, wanted)
     runtime.audit_writer.write(Act.AUDIT_LIST)
-    lasts = {trail: trail.last_number() for trail in trails(runtime.client, runtime.keyspace)}
-    rows = list(islice(newest(lasts, wanted), limit))
+    answers = every_trail(
+        runtime.client, runtime.keyspace, lambda trail: newest(trail, trail.last_number(), wanted, limit)
+    )
+    rows = in_order(chain.from_iterable(answers))[: -limit - 1 : -1]
     screen.show(rows, lambda: Text("\n".join(safe(_words(row)) for row in rows) or "No entry matches."))
+    _fail_if_silent(screen, answers.silent)
 
 
 @audit.command()
@@ -142,20 +147,18 @@ def tail(
     With --output json each is a line of JSON, with its number, from which --from can go on later.
     """
     runtime, wanted = command_runtime(Settings.for_command(data_dir)), take_wanted(options)
-    every = trails(runtime.client, runtime.keyspace)
-    _check_trails([name for name, _ in begins], [trail.name for trail in every])
+    _check_trails([name for name, _ in begins], [trail.name for trail in trails(runtime.client, runtime.keyspace)])
     _check_plugin(runtime, wanted)
-    from_numbers = dict(begins)
-    lasts = {trail: trail.last_number() for trail in every if trail.name not in from_numbers}
     runtime.audit_writer.write(Act.AUDIT_TAIL)
-    shown_first = reversed(list(islice(newest(lasts, wanted), lines)))
-    places = lasts | {trail: from_numbers[trail.name] - 1 for trail in every if trail.name in from_numbers}
+    following = _Following(runtime, wanted, {name: seq - 1 for name, seq in begins})
     try:
-        for line in chain(shown_first, _lines_from(places, wanted, screen, follow=follow)):
+        for line in chain(following.first(screen, lines), following.lines(screen, follow=follow)):
             click.echo(_json(line) if screen.is_json else safe(_words(line)))
             sys.stdout.flush()
     except (KeyboardInterrupt, BrokenPipeError):
         return
+    if following.silent:
+        raise click.exceptions.Exit(EXIT_FAILED)
 
 
 @audit.command()
@@ -179,12 +182,28 @@ def _check_trails(named: list[str], known: list[str]) -> None:
             raise BadParameter(f"There is no trail `{name}`: the trails are {', '.join(known)}{hint(name, known)}")
 
 
+def _write(trail: Trail, file: IO[str]) -> int:
+    """Write a trail as lines; return the number of its entries."""
+    count = 0
+    for line in lines_of(trail.name, trail.beginning(), trail.blocks()):
+        file.write(_json(line) + "\n")
+        count += "seq" in line
+    return count
+
+
+def _fail_if_silent(screen: Screen, silent: Collection[str]) -> None:
+    for name in silent:
+        screen.note(_silence(name))
+    if silent:
+        raise click.exceptions.Exit(EXIT_FAILED)
+
+
+def _silence(name: str) -> str:
+    return f"Trail {name}: it did not answer, and its entries are missing here."
+
+
 def _check(trail: Trail, keys: PublicKeys, known: dict[str, dict[int, bytes]]) -> Verification:
-    """Check a trail on the server; one that cannot be read is not good, and stops no other check."""
-    try:
-        return TrailCheck(trail.name, keys, trail.beginning(), known.get(trail.name)).run(trail.blocks())
-    except Unavailable as error:
-        return Verification(wrong=Wrong(1, AWAY, f"It cannot be read. {error.message}"))
+    return TrailCheck(trail.name, keys, trail.beginning(), known.get(trail.name)).run(trail.blocks())
 
 
 def _check_file(trail: TrailFile, keys: PublicKeys, known: dict[str, dict[int, bytes]]) -> Verification:
@@ -225,29 +244,49 @@ def _value(found: Verification) -> dict[str, Any]:
     }
 
 
-def _lines_from(places: dict[Trail, int], wanted: Wanted, screen: Screen, *, follow: bool) -> Iterator[dict[str, Any]]:
-    """Yield the wanted entries after ``places`` of all trails, as lines; those of each trail are in order."""
-    away: set[Trail] = set()
-    while True:
-        found: list[tuple[dict[str, Any], bool]] = []  # with whether it is wanted
-        for trail, seq in places.items():
-            try:
-                entries = trail.after(seq)
-            except Unavailable as error:  # the store may come back
+class _Following:
+    """Follows all trails, each from its own place on; one that does not answer is followed when it does."""
+
+    def __init__(self, runtime: Runtime, wanted: Wanted, places: dict[str, int]) -> None:
+        self._runtime = runtime
+        self._wanted = wanted
+        self._places = places  # by trail, the number of the last entry that was looked at
+        self.silent: set[str] = set()
+
+    def first(self, screen: Screen, most: int) -> list[dict[str, Any]]:
+        """Return the newest entries of the trails without a place, at most ``most``, and follow these from there on."""
+        found = self._ask(screen, lambda trail: self._newest(trail, most))
+        return in_order(chain.from_iterable(found))[-most:] if most else []
+
+    def lines(self, screen: Screen, *, follow: bool) -> Iterator[dict[str, Any]]:
+        """Yield the next entries of all trails as lines; those of each trail are in order."""
+        while True:
+            found = list(chain.from_iterable(self._ask(screen, self._next)))
+            yield from in_order(line for line, takes in found if takes)
+            if not found:
                 if not follow:
-                    raise
-                if trail not in away:
-                    screen.note(f"Trail {trail.name}: {error.message}")
-                away.add(trail)
-                continue
-            away.discard(trail)
-            places[trail] = entries[-1][0] if entries else seq
-            found += [({"trail": trail.name, **line_of(number, raw)}, wanted.takes(raw)) for number, raw in entries]
-        yield from sorted((line for line, takes in found if takes), key=lambda line: str(line.get("at", "")))
-        if not found:
-            if not follow:
-                return
-            time.sleep(_LOOK_S)
+                    return
+                time.sleep(_LOOK_S)
+
+    def _ask(self, screen: Screen, act: Callable[[Trail], T]) -> list[T]:
+        answers = every_trail(self._runtime.client, self._runtime.keyspace, act)
+        for name in answers.silent.keys() - self.silent:
+            screen.note(_silence(name))
+        self.silent = set(answers.silent)
+        return list(answers)
+
+    def _newest(self, trail: Trail, most: int) -> list[dict[str, Any]]:
+        if trail.name in self._places:
+            return []
+        self._places[trail.name] = last = trail.last_number()
+        return newest(trail, last, self._wanted, most)
+
+    def _next(self, trail: Trail) -> list[tuple[dict[str, Any], bool]]:
+        """Return the trail's next entries as lines, with whether each is wanted."""
+        entries = trail.after(self._places.setdefault(trail.name, trail.last_number()))
+        if entries:
+            self._places[trail.name] = entries[-1][0]
+        return [({"trail": trail.name, **line_of(number, raw)}, self._wanted.takes(raw)) for number, raw in entries]
 
 
 def _json(line: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from heapq import merge
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -13,7 +13,7 @@ from relay.cli.filters import TimeType
 from relay.cli.parameters import IdType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from relay.store.trail.trail import Trail
 
@@ -80,13 +80,17 @@ def take_wanted(options: dict[str, Any]) -> Wanted:
     return Wanted(**{name: options.pop(name) for name in Wanted.__slots__})
 
 
-def newest(lasts: Mapping[Trail, int], wanted: Wanted) -> Iterator[dict[str, Any]]:
-    """Yield the selected entries of these trails, each up to a number, as lines, newest first."""
-    every = (_of(trail, last, wanted) for trail, last in lasts.items())
-    return merge(*every, key=lambda line: str(line.get("at", "")), reverse=True)
+def newest(trail: Trail, last: int, wanted: Wanted, most: int) -> list[dict[str, Any]]:
+    """Return the newest ``most`` selected entries of a trail up to number ``last``, as lines."""
+    return list(islice(_selected(trail, last, wanted), most))
 
 
-def _of(trail: Trail, last: int, wanted: Wanted) -> Iterator[dict[str, Any]]:
+def in_order(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return lines of several trails, the oldest first."""
+    return sorted(lines, key=lambda line: (str(line.get("at", "")), line["trail"], line["seq"]))
+
+
+def _selected(trail: Trail, last: int, wanted: Wanted) -> Iterator[dict[str, Any]]:
     for number, raw in trail.newest_first():
         if wanted.is_past(raw):
             return

@@ -26,11 +26,12 @@ def _completes(
 
     def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from relay.settings import Settings, default_plugin  # noqa: PLC0415
+        from relay.store.server.availability import going_on_without  # noqa: PLC0415
         from relay.wiring.runtime import cli_runtime  # noqa: PLC0415 - only where something is completed
 
         try:
             data_dir = ctx.find_root().params["data_dir"]
-            with closing(cli_runtime(Settings.for_command(data_dir))) as runtime:
+            with closing(cli_runtime(Settings.for_command(data_dir))) as runtime, going_on_without():
                 found = list(find(runtime, ctx.params.get("plugin") or default_plugin(data_dir)))
         except Exception:  # noqa: BLE001 - a shell that completes shows no errors
             return []

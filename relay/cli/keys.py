@@ -15,9 +15,10 @@ from relay.cli.completion import keys_like
 from relay.cli.names import check_key, check_new_plugin, check_plugin
 from relay.cli.output import EXIT_FAILED, bad, brief, facts_of, safe, screened, table_of
 from relay.cli.parameters import DurationType, create_plugin_option, plugin_option
-from relay.errors import RelayError
+from relay.errors import RelayError, Unavailable
 from relay.settings import Settings
 from relay.store.api_keys.rules import SCOPES, origin_fault
+from relay.store.server.availability import going_on_without
 from relay.store.server.errors import adding_sentence
 from relay.text.timestamps import rfc3339
 
@@ -126,7 +127,8 @@ def list_keys(screen: Screen, data_dir: Path, plugin: str | None) -> None:
     if plugin is not None:
         check_plugin(runtime, plugin)
     runtime.audit_writer.write(Act.KEY_LIST, plugin=plugin or "")
-    found = runtime.api_keys.list(plugin)
+    with going_on_without(), adding_sentence("API keys are among the shared keys, which do not answer.", Unavailable):
+        found = runtime.api_keys.list(plugin)
     rows = [_row(key) for key in found]
     screen.show(rows, lambda: table_of(_COLUMNS, (_line(row) for row in rows)))
 

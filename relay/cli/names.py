@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from relay.errors import BadParameter, NotFound, WebhookNotRegistered
+from relay.errors import BadParameter, NotFound, Unavailable, WebhookNotRegistered
+from relay.store.server.availability import going_on_without
 from relay.text.similar import LIKENESS, nearest, slip_of
 
 #: How alike two ids of random digits must be for one to count as a misspelling of the other.
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
 
 def check_plugin(runtime: Runtime, plugin: str, *, has_records: bool = False) -> None:
     """Raise `BadParameter` for an unknown plugin; with ``has_records``, accept one that has nothing but records."""
-    plugins = runtime.registry.plugins()
-    if plugin not in plugins and not (has_records and runtime.listing.knows(plugin)):
-        raise BadParameter(_no_plugin(plugin, plugins))
+    if not runtime.registry.has_plugin(plugin) and not (has_records and runtime.listing.knows(plugin)):
+        raise BadParameter(_no_plugin(plugin, runtime.registry.plugins()))
 
 
 def check_key(runtime: Runtime, key_id: str) -> None:
@@ -44,10 +44,11 @@ def find_replay(runtime: Runtime, plugin: str | None, replay_id: str) -> ReplayJ
     """
     if plugin is not None:
         check_plugin(runtime, plugin)
-    names = runtime.registry.plugins() if plugin is None else [plugin]
-    for name in names:
+    registry, partition = runtime.registry, runtime.keyspace.partition_of_ref(replay_id)
+    for name in registry.plugins_in(partition) if plugin is None else [plugin]:
         with suppress(NotFound):
             return runtime.replays.get(name, replay_id)
+    names = registry.plugins() if plugin is None else [plugin]
     jobs = [job.replay_id for name in names for job in runtime.replays.list(name)]
     sentence = "There is no" if plugin is None else f"Plugin `{plugin}` has no"
     raise NotFound(_ask(f"{sentence} replay `{replay_id}`.", replay_id, jobs, likeness=_SAME_ID))
@@ -57,9 +58,8 @@ def no_invocation(runtime: Runtime, plugin: str | None, reference_id: str) -> No
     """Return the error for a reference id without a record; it says which of the two names is wrong."""
     if plugin is None:
         return NotFound(f"There is no invocation `{reference_id}`.")
-    plugins = runtime.registry.plugins()
-    if plugin not in plugins:
-        return NotFound(_no_plugin(plugin, plugins))
+    if not runtime.registry.has_plugin(plugin):
+        return NotFound(_no_plugin(plugin, runtime.registry.plugins()))
     return NotFound(f"Plugin `{plugin}` has no invocation `{reference_id}`.")
 
 
@@ -77,8 +77,8 @@ def check_filter(runtime: Runtime, plugin: str, wanted: Filter) -> None:
 
 def _check_ids(runtime: Runtime, plugin: str, wanted: Filter) -> None:
     if wanted.caller is not None and wanted.caller not in _OWN_CALLERS:
-        ids = [key.id for key in runtime.api_keys.list(None)]
-        if wanted.caller not in ids:
+        ids = _key_ids(runtime)
+        if ids is not None and wanted.caller not in ids:
             message = _ask(f"There is no API key `{wanted.caller}`.", wanted.caller, ids, likeness=_SAME_ID)
             raise BadParameter(message)
     if wanted.chain is not None and runtime.replays.unknown(plugin, [wanted.chain]):
@@ -88,6 +88,15 @@ def _check_ids(runtime: Runtime, plugin: str, wanted: Filter) -> None:
             find_replay(runtime, plugin, wanted.replay)
         except NotFound as error:
             raise BadParameter(error.message) from None
+
+
+def _key_ids(runtime: Runtime) -> list[str] | None:
+    """Return the ids of all API keys; None if the shared keys do not answer soon."""
+    try:
+        with going_on_without():
+            return [key.id for key in runtime.api_keys.list(None)]
+    except Unavailable:
+        return None
 
 
 def current_webhook(registry: Registry, plugin: str, webhook_id: str) -> tuple[int, Shape]:
@@ -100,9 +109,8 @@ def current_webhook(registry: Registry, plugin: str, webhook_id: str) -> tuple[i
 
 def not_registered(registry: Registry, plugin: str, webhook_id: str) -> WebhookNotRegistered:
     """Return the error for a webhook that is not registered, with the name that was probably meant."""
-    plugins = registry.plugins()
-    if plugin not in plugins:
-        return WebhookNotRegistered(_no_plugin(plugin, plugins))
+    if not registry.has_plugin(plugin):
+        return WebhookNotRegistered(_no_plugin(plugin, registry.plugins()))
     ids = [each.webhook_id for each in registry.shapes(plugin)]
     return WebhookNotRegistered(_ask(f"Plugin `{plugin}` has no webhook `{webhook_id}`.", webhook_id, ids))
 
@@ -118,10 +126,9 @@ def no_secret(runtime: Runtime, plugin: str, name: str) -> NotFound:
 
 def check_new_plugin(registry: Registry, plugin: str, *, meant: bool) -> bool:
     """Return whether a plugin is new; raise `BadParameter` if its name looks misspelt, unless it is ``meant``."""
-    plugins = registry.plugins()
-    if plugin in plugins:
+    if registry.has_plugin(plugin):
         return False
-    if not meant and (other := slip_of(plugin, plugins)):
+    if not meant and (other := slip_of(plugin, registry.plugins())):
         raise BadParameter(
             f"There is no plugin `{plugin}`, but `{other}` is similar. "
             f"To create `{plugin}` anyway, add --create-plugin."

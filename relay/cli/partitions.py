@@ -53,11 +53,7 @@ def show(screen: Screen, data_dir: Path) -> None:
     runtime = command_runtime(Settings.for_command(data_dir))
     with suppress(Unavailable):  # the command shows which servers are away
         runtime.audit_writer.write(Act.PARTITION_SHOW)
-    try:
-        client = runtime.client
-    except Unavailable:  # the server of shared keys is away; those of partitions may not be
-        client = connect(runtime.settings)
-    found = partition_states(client, runtime.keyspace)
+    found = partition_states(runtime.client, runtime.keyspace)
     rows = [asdict(state) for state in found]
     screen.show(rows, lambda: table_of(_COLUMNS, (_line(state) for state in found)))
     if len(found) == 1:

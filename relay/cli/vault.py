@@ -14,7 +14,7 @@ from rich.text import Text
 from relay.audit.entry import Act
 from relay.cli.acts import refusals
 from relay.cli.command_runtime import command_runtime
-from relay.cli.output import screened, table_of
+from relay.cli.output import EXIT_FAILED, screened, table_of
 from relay.cli.ring_tables import ring_line, ring_rows, say_damaged
 from relay.domain.invocation import IDEMPOTENCY_MS
 from relay.errors import Conflict, NotFound, SettingsError
@@ -64,10 +64,13 @@ def status(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
     """Show the keys of each ring, which one seals, and how much is sealed under each."""
     runtime, rings = _opened(data_dir, names, Act.VAULT_STATUS)
     runtime.audit_writer.write(Act.VAULT_STATUS)
-    uses = _resealing(runtime, rings).uses()
+    uses, complete = _resealing(runtime, rings).uses_found()
     rows = [row for ring in rings for row in ring_rows(ring, uses)]
     screen.show(rows, lambda: table_of(_COLUMNS, (ring_line(row) for row in rows)))
     say_damaged(screen, uses.damaged)
+    if not complete:
+        screen.note(f"{runtime.partitions.silence().sentence} What is sealed there is not counted.")
+        raise click.exceptions.Exit(EXIT_FAILED)
 
 
 @vault.command()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from relay.doctor.finding import Finding, Level, listed
 from relay.errors import RelayError
+from relay.store.server.availability import going_on_without
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,8 @@ _CHECK: Final = "keys"
 def examine_api_keys(runtime: Runtime) -> Finding:
     """Check the record and the expiry of every API key."""
     try:
-        keys, forged = runtime.api_keys.list(), runtime.api_keys.unverified()
+        with going_on_without():
+            keys, forged = runtime.api_keys.list(), runtime.api_keys.unverified()
     except RelayError as error:
         return Finding(_CHECK, Level.PROBLEM, error.message, "See the findings above.")
     if forged:

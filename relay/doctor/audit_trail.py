@@ -9,7 +9,7 @@ from relay.audit.entry import entry_from
 from relay.audit.verifying import LOST
 from relay.doctor.finding import Finding, Level
 from relay.errors import RelayError
-from relay.store.trail.trail import checkpoint_in, trails
+from relay.store.trail.trail import Trail, checkpoint_in, every_trail
 
 if TYPE_CHECKING:
     from relay.audit.checkpoint import Breach, Checkpoint
@@ -26,29 +26,22 @@ def examine_audit_trail(runtime: Runtime) -> Finding:
     if runtime.settings.audit_key is None:
         advice = "`relay audit key --new` makes a key: give it to workers and commands as RELAY_AUDIT_KEY."
         return Finding(_CHECK, Level.NOTE, "entries are written but not signed", advice)
-    ends, away = _ends(runtime)
-    breaches = {name: breach.what for name, end in ends.items() for breach in _breaches(end)}
+    try:
+        found = every_trail(runtime.client, runtime.keyspace, Trail.end)
+    except RelayError as error:
+        return Finding(_CHECK, Level.PROBLEM, error.message, "See the findings above.")
+    breaches = {name: breach.what for name, end in found.found.items() for breach in _breaches(end)}
     if breaches:
         lost = [name for name, what in breaches.items() if what == LOST]
         return _lost(lost) if len(lost) == len(breaches) else _changed([name for name in breaches if name not in lost])
-    if away is not None:
-        return Finding(_CHECK, Level.PROBLEM, away.message, "See the findings above.")
-    lag_ms = max(map(_lag_ms, ends.values()))
+    if found.silent:
+        said = f"these trails cannot be read: {', '.join(found.silent)}"
+        return Finding(_CHECK, Level.PROBLEM, said, "See the findings above.")
+    lag_ms = max(map(_lag_ms, found))
     if lag_ms > LAG_MS:
-        found = f"nothing was signed for {lag_ms // 1000} s"
-        return Finding(_CHECK, Level.PROBLEM, found, "Workers sign entries: start one, with RELAY_AUDIT_KEY set.")
+        said = f"nothing was signed for {lag_ms // 1000} s"
+        return Finding(_CHECK, Level.PROBLEM, said, "Workers sign entries: start one, with RELAY_AUDIT_KEY set.")
     return Finding(_CHECK, Level.OK, "signed")
-
-
-def _ends(runtime: Runtime) -> tuple[dict[str, TrailEnd], RelayError | None]:
-    """Return the ends of the trails that can be read, by name, and why others cannot be."""
-    ends, away = {}, None
-    for trail in trails(runtime.client, runtime.keyspace):
-        try:
-            ends[trail.name] = trail.end()
-        except RelayError as error:
-            away = error
-    return ends, away
 
 
 def _changed(names: list[str]) -> Finding:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from relay.store.partitions.reachable import Silence
     from relay.wiring.runtime import Runtime
 
 #: The oldest releases without known holes or faults that matter here (security, "Version floors").
@@ -64,9 +65,16 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
         yield Finding("store", Level.PROBLEM, health.rest.message, advice)
         yield from _key_rings(settings)
         return
+    if runtime.keyspace.partitions > 1:
+        yield _partitions(runtime.keyspace.partitions, health.silence)
     yield from examine_lanes(health.workers, Backlog(runtime.client, runtime.keyspace).of(LANES))
     yield from _key_rings(settings)
     yield from _contents(settings, runtime, health.plugins)
+
+
+def _partitions(count: int, silence: Silence) -> Finding:
+    advice = "Start their servers again; what is in them is missing in the findings below."
+    return judged("partitions", not silence, silence.sentence if silence else f"all {count} answer", advice)
 
 
 def _contents(settings: Settings, runtime: Runtime, plugins: Sequence[str]) -> Iterator[Finding]:

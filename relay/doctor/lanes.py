@@ -16,27 +16,32 @@ if TYPE_CHECKING:
 
 #: A call that has waited longer than this many seconds probably needs an operator.
 LONG_S: Final = 900
+_SEE_ABOVE: Final = "See the findings above."
 
 
-def examine_lanes(workers: Sequence[LiveWorker], backlogs: Sequence[LaneBacklog]) -> Iterator[Finding]:
-    """Yield the findings on the workers, and on the calls that wait in each lane."""
-    yield judged(
-        "workers",
-        bool(workers),
-        ", ".join(worker.name for worker in workers) or "none is alive",
-        "Start some: `relay up`, or the worker lines of the Procfile. Until then triggers are kept and wait.",
-    )
-    counts = workers_by_lane(workers, LANES)
+def examine_lanes(workers: Sequence[LiveWorker] | None, backlogs: Sequence[LaneBacklog]) -> Iterator[Finding]:
+    """Yield the findings on the workers, None if these are not known, and on the calls that wait in each lane."""
+    if workers is None:
+        yield Finding("workers", Level.PROBLEM, "not known: their heartbeats are among the shared keys", _SEE_ABOVE)
+    else:
+        yield judged(
+            "workers",
+            bool(workers),
+            ", ".join(worker.name for worker in workers) or "none is alive",
+            "Start some: `relay up`, or the worker lines of the Procfile. Until then triggers are kept and wait.",
+        )
+    counts = dict.fromkeys(LANES) if workers is None else workers_by_lane(workers, LANES)
     for backlog in backlogs:
         yield _lane(backlog, counts[backlog.lane])
 
 
-def _lane(backlog: LaneBacklog, workers: int) -> Finding:
+def _lane(backlog: LaneBacklog, workers: int | None) -> Finding:
     check, oldest_s = f"lane {backlog.lane}", (backlog.oldest_ms or 0) / 1000
-    found = f"{workers} worker{'' if workers == 1 else 's'}, {backlog.pending} waiting"
+    served = "" if workers is None else f"{workers} worker{'' if workers == 1 else 's'}, "
+    found = f"{served}{backlog.pending} waiting"
     if backlog.pending:
         found += f", the oldest for {oldest_s:.0f} s"
-    if not workers:
+    if workers == 0:
         return Finding(
             check, Level.PROBLEM, found, "Start a worker for it (in the Procfile, `-Q` names a worker's lanes)."
         )

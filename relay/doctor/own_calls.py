@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from relay.doctor.finding import Finding, Level, judged, listed
 from relay.domain.invocation import OwnCaller, State
+from relay.errors import Unavailable
 from relay.store.ledger.listing import Filter
+from relay.store.server.availability import going_on_without
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,10 +27,15 @@ def examine_alerts(runtime: Runtime) -> Finding:
     """Check that alerts go to a registered webhook, and that those of the last day arrived."""
     name = runtime.settings.alerts
     if name is None:
-        found = "RELAY_ALERTS is not set: nobody is told when calls fail or a lane has no worker"
-        return Finding(_ALERTS, Level.NOTE, found, "Register a webhook for alerts, and name it there as PLUGIN/ID.")
+        unset = "RELAY_ALERTS is not set: nobody is told when calls fail or a lane has no worker"
+        return Finding(_ALERTS, Level.NOTE, unset, "Register a webhook for alerts, and name it there as PLUGIN/ID.")
     plugin, webhook_id = name.split("/")
-    if runtime.registry.current(plugin, webhook_id, refresh=True) is None:
+    try:
+        with going_on_without():
+            found = runtime.registry.current(plugin, webhook_id, refresh=True)
+    except Unavailable as error:
+        return Finding(_ALERTS, Level.PROBLEM, error.message, "See the findings above.")
+    if found is None:
         advice = f"Register it: relay webhooks apply FILE --plugin {plugin}. Until then alerts are lost."
         return Finding(_ALERTS, Level.PROBLEM, f"{name} is not registered", advice)
     failed = _failed(runtime, plugin, OwnCaller.ALERT)

@@ -42,6 +42,12 @@ IN_FLIGHT: Final = Metric("relay_in_flight", "gauge", _WEBHOOK, "Calls that are 
 BREAKER_OPEN: Final = Metric(
     "relay_breaker_open", "gauge", _WEBHOOK, "1 if calls are held back because the endpoint cannot be contacted."
 )
+SILENT: Final = Metric(
+    "relay_partitions_silent",
+    "gauge",
+    (),
+    "Partitions of the store that do not answer: what they have is missing.",
+)
 WORKERS: Final = Metric("relay_workers", "gauge", ("lane",), "Live worker processes that serve the lane.")
 OVER_CAPACITY: Final = Metric(
     "relay_over_capacity_total", "counter", ("plugin",), "Triggers refused because too much was pending."
@@ -74,6 +80,7 @@ METRICS: Final = (
     IN_FLIGHT,
     BREAKER_OPEN,
     WORKERS,
+    SILENT,
     OVER_CAPACITY,
     LATE_ANSWERS,
     MASKED,

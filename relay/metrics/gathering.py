@@ -25,7 +25,7 @@ class Gathering:
         self._measures = measures
         self._process = process
         self._gathered: dict[str, _Histograms] = {}  # by plugin
-        self._unsure: tuple[str, str, Counter[str]] | None = None  # batch, plugin, amounts: the store may have them
+        self._unsure: dict[str, tuple[str, Counter[str]]] = {}  # by plugin, batch and amounts: the store may have them
 
     def add(self, name: str, webhook: tuple[str, str], duration_ms: int) -> None:
         """Note one duration of a plugin's webhook."""
@@ -35,15 +35,18 @@ class Gathering:
         self._gathered[plugin][webhook_id, name][duration_ms] += 1
 
     def add_to_store(self) -> None:
-        """Add what was gathered to the store. Raises `Unavailable`; a batch that may be missing is sent again later."""
-        while self._unsure is not None or self._gathered:
-            batch, plugin, amounts = self._unsure = self._unsure or self._next()
-            self._measures.add(plugin, self._process, batch, amounts)
-            self._unsure = None
+        """Add what was gathered to the store; a batch that may be missing is sent again later, before what follows."""
+        self._send()
+        for plugin in [each for each in self._gathered if each not in self._unsure]:
+            self._unsure[plugin] = uuid4().hex, self._amounts(plugin)
+        self._send()
 
-    def _next(self) -> tuple[str, str, Counter[str]]:
-        plugin, gathered = self._gathered.popitem()
+    def _send(self) -> None:
+        left = self._measures.add_all(self._process, self._unsure) if self._unsure else ()
+        self._unsure = {plugin: self._unsure[plugin] for plugin in left}
+
+    def _amounts(self, plugin: str) -> Counter[str]:
         amounts = Counter[str]()
-        for (webhook_id, name), durations in gathered.items():
+        for (webhook_id, name), durations in self._gathered.pop(plugin).items():
             add_durations(amounts, f"{webhook_id}:{name}", durations)
-        return uuid4().hex, plugin, amounts
+        return amounts

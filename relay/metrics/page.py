@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
@@ -10,11 +11,13 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Proce
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from relay.errors import Unavailable
 from relay.metrics import catalogue
 from relay.metrics.catalogue import DURATION_LIMITS_MS, OTHER
 from relay.metrics.gathering import ATTEMPT, WAITED
 from relay.queue import LANES
-from relay.store.health.workers import workers_by_lane
+from relay.store.health.workers import known_workers, workers_by_lane
+from relay.store.server.availability import going_on_without
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
     from relay.store.counts.measures import Measures
     from relay.store.health.workers import Workers
     from relay.store.ledger.invocations import InvocationStore
-    from relay.store.ledger.policies import Policies
+    from relay.store.ledger.policies import Policies, Traffic
+    from relay.store.partitions.reachable import Partitions
     from relay.store.registry.webhooks import Registry
 
 MEDIA_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -51,6 +55,7 @@ class MetricsPage:
 
     def __init__(
         self,
+        partitions: Partitions,
         registry: Registry,
         store: InvocationStore,
         measures: Measures,
@@ -60,6 +65,7 @@ class MetricsPage:
         *,
         max_webhooks: int,
     ) -> None:
+        self._partitions = partitions
         self._registry = registry
         self._store = store
         self._measures = measures
@@ -67,6 +73,7 @@ class MetricsPage:
         self._backlog = backlog
         self._workers = workers
         self._max_webhooks = max_webhooks
+        self._last_named = frozenset[str]()
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
         self._one_at_a_time = Lock()
@@ -79,50 +86,76 @@ class MetricsPage:
     def _families(self) -> Iterator[Family]:
         samples = _Samples()
         self._add_lanes(samples)
-        plugins = {plugin: self._measures.totals(plugin) for plugin in self._registry.plugins()}
-        webhooks = {plugin: [each.webhook_id for each in self._registry.shapes(plugin)] for plugin in plugins}
-        named = self._named(plugins, webhooks)
-        for plugin, totals in plugins.items():
-            for webhook in webhooks[plugin]:
-                for metric in (catalogue.ACCEPTED, catalogue.ERRORS):  # from 0 on, so that the first increase is seen
-                    samples.add(metric, (plugin, _label(named, plugin, webhook)), 0)
-            for (webhook, name), count in totals.items():
-                samples.add_total(plugin, _label(named, plugin, webhook), name, count)
-            self._add_traffic(samples, plugin, webhooks[plugin], named)
-            counts = self._store.counts(plugin)
-            for name, metric in _OF_PLUGIN.items():
-                samples.add(metric, (plugin,), counts.get(name, 0))
+        found = self._partitions.ask(self._read)
+        samples.add(catalogue.SILENT, (), len(found.silent))
+        states = [state for states in found for state in states]
+        named = self._named(states)
+        for state in states:
+            _add_plugin(samples, state, named)
         return samples.families()
 
+    def _read(self, partition: int) -> list[_PluginState]:
+        return [self._state_of(plugin) for plugin in self._registry.plugins_in(partition)]
+
+    def _state_of(self, plugin: str) -> _PluginState:
+        totals = self._measures.totals(plugin)
+        webhooks = [each.webhook_id for each in self._registry.shapes(plugin)]
+        traffics = self._policies.traffics(plugin, webhooks)
+        return _PluginState(plugin, totals, dict(zip(webhooks, traffics, strict=True)), self._store.counts(plugin))
+
     def _add_lanes(self, samples: _Samples) -> None:
-        alive = workers_by_lane(self._workers.alive(), LANES)
         for backlog in self._backlog.of(LANES):
             lane = (backlog.lane,)
             samples.add(catalogue.PENDING, lane, backlog.pending)
             samples.add(catalogue.OLDEST_PENDING, lane, (backlog.oldest_ms or 0) / 1000)
-            samples.add(catalogue.WORKERS, lane, alive[backlog.lane])
+        workers = known_workers(self._workers)
+        for each, count in workers_by_lane(workers, LANES).items() if workers is not None else ():
+            samples.add(catalogue.WORKERS, (each,), count)
         sweeps = self._measures.sweeps()
-        samples.add(catalogue.SWEEPS, (), sweeps.sweeps)
-        samples.add(catalogue.SWEPT, (), sweeps.published)
+        if sweeps is not None:
+            samples.add(catalogue.SWEEPS, (), sweeps.sweeps)
+            samples.add(catalogue.SWEPT, (), sweeps.published)
 
-    def _add_traffic(self, samples: _Samples, plugin: str, webhooks: list[str], named: frozenset[str]) -> None:
-        for webhook, now in zip(webhooks, self._policies.traffics(plugin, webhooks), strict=True):
-            labels = (plugin, _label(named, plugin, webhook))
-            samples.add(catalogue.PARKED, labels, now.parked)
-            samples.add(catalogue.IN_FLIGHT, labels, now.running)
-            samples.add(catalogue.BREAKER_OPEN, labels, int(now.breaker != "closed"))
-
-    def _named(
-        self, plugins: Mapping[str, Mapping[tuple[str, str], int]], webhooks: Mapping[str, list[str]]
-    ) -> frozenset[str]:
+    def _named(self, states: Iterable[_PluginState]) -> frozenset[str]:
         """Return which webhooks have a label of their own: those that were named before, then the busiest."""
-        busy = Counter({f"{plugin}/{webhook}": 0 for plugin, each in webhooks.items() for webhook in each})
-        for plugin, totals in plugins.items():
-            for (webhook, name), count in totals.items():
+        busy = Counter[str]()
+        for state in states:
+            busy.update({f"{state.plugin}/{webhook}": 0 for webhook in state.webhooks})
+            for (webhook, name), count in state.totals.items():
                 if webhook:
-                    busy[f"{plugin}/{webhook}"] += count if name == "accepted" else 0
+                    busy[f"{state.plugin}/{webhook}"] += count if name == "accepted" else 0
         order = sorted(busy, key=lambda name: (-busy[name], name))
-        return self._measures.name_webhooks(order, at_most=self._max_webhooks)
+        try:
+            with going_on_without():
+                self._last_named = self._measures.name_webhooks(order, at_most=self._max_webhooks)
+        except Unavailable:  # the shared keys are silent: as it was, or, in a new process, as if there were none
+            self._last_named = self._last_named or frozenset(order[: self._max_webhooks])
+        return self._last_named
+
+
+@dataclass(frozen=True, slots=True)
+class _PluginState:
+    """What was read of a plugin: its totals, its webhooks with their traffic, and its counts."""
+
+    plugin: str
+    totals: Mapping[tuple[str, str], int]
+    webhooks: Mapping[str, Traffic]
+    counts: Mapping[str, int]
+
+
+def _add_plugin(samples: _Samples, state: _PluginState, named: frozenset[str]) -> None:
+    plugin = state.plugin
+    for webhook, now in state.webhooks.items():
+        labels = (plugin, _label(named, plugin, webhook))
+        for metric in (catalogue.ACCEPTED, catalogue.ERRORS):  # from 0 on, so that the first increase is seen
+            samples.add(metric, labels, 0)
+        samples.add(catalogue.PARKED, labels, now.parked)
+        samples.add(catalogue.IN_FLIGHT, labels, now.running)
+        samples.add(catalogue.BREAKER_OPEN, labels, int(now.breaker != "closed"))
+    for (webhook, name), count in state.totals.items():
+        samples.add_total(plugin, _label(named, plugin, webhook), name, count)
+    for name, metric in _OF_PLUGIN.items():
+        samples.add(metric, (plugin,), state.counts.get(name, 0))
 
 
 def _label(named: frozenset[str], plugin: str, webhook: str) -> str:

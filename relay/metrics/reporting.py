@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from relay.errors import Unavailable
@@ -29,8 +30,6 @@ class Reporter:
         calls = self._shown.take(PERIOD_S)
         if calls:
             show(calls)
-        try:
-            self._gathering.add_to_store()
+        self._gathering.add_to_store()
+        with suppress(Unavailable):
             self._measures.count_everything()
-        except Unavailable:
-            return

@@ -72,7 +72,7 @@ class Resealing:
         found = Resealed()
         self._api_keys.reseal()
         self._registry.reseal()
-        for value, opened in self._opened(found.damaged, on_step):
+        for value, opened in self._opened(self._values.every(), found.damaged, on_step):
             vault = self._vaults[value.ring]
             if Vault.key_id_of(value.sealed) == vault.key_ids[0]:
                 found.current += 1
@@ -83,15 +83,23 @@ class Resealing:
     def uses(self) -> KeyUses:
         """Count the values that are sealed under each key, by ring and key id."""
         found = KeyUses({name: Counter() for name in self._vaults})
-        for value, _ in self._opened(found.damaged):
-            found.counts[value.ring][Vault.key_id_of(value.sealed)] += 1
+        self._count(self._values.every(), found)
         return found
 
+    def uses_found(self) -> tuple[KeyUses, bool]:
+        """Count as `uses`, on the servers that answer; also return whether all of them did."""
+        found = KeyUses({name: Counter() for name in self._vaults})
+        return found, self._values.on_each_server(lambda values: self._count(values, found))
+
+    def _count(self, values: Iterator[SealedValue | None], found: KeyUses) -> None:
+        for value, _ in self._opened(values, found.damaged):
+            found.counts[value.ring][Vault.key_id_of(value.sealed)] += 1
+
     def _opened(
-        self, damaged: Damaged, on_step: Callable[[], object] = lambda: None
+        self, values: Iterator[SealedValue | None], damaged: Damaged, on_step: Callable[[], object] = lambda: None
     ) -> Iterator[tuple[SealedValue, bytes]]:
         """Yield every value of the available rings that opens, with its content; count others in ``damaged``."""
-        for value in self._values.every():
+        for value in values:
             on_step()
             if value is None or value.ring not in self._vaults:
                 continue

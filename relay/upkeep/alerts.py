@@ -17,25 +17,29 @@ from relay.errors import Refused
 from relay.queue import LANES
 from relay.store.counts.measures import FEWEST_ENDS, NOTHING_COUNTED, RECENT_MINUTES
 from relay.store.health.alerts import Alerts, Condition
-from relay.store.health.workers import workers_by_lane
+from relay.store.health.workers import known_workers, workers_by_lane
+from relay.store.partitions.reachable import Silence
 from relay.telemetry.log import Event, event
 from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from relay.accept.dispatcher import Dispatcher
     from relay.settings import Settings
-    from relay.store.counts.backlog import Backlog
+    from relay.store.counts.backlog import Backlog, LaneBacklog
     from relay.store.counts.measures import Counts, Measures
     from relay.store.health.alerts import AlertChange
     from relay.store.health.workers import Workers
     from relay.store.ledger.policies import Policies
+    from relay.store.partitions.reachable import Partitions
     from relay.store.registry.webhooks import Registry
     from relay.wiring.shared_runtime import SharedRuntime
 
 #: How long, in milliseconds, a lane has to be without a worker before the alert fires: restarts take a moment.
 LANE_HOLD_MS: Final = 10_000
+#: How long, in milliseconds, a part of the store has to be silent: a replica may take its place meanwhile.
+SILENCE_HOLD_MS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class AlertRules:
 class AlertSources:
     """The parts of the store from which conditions are read."""
 
+    partitions: Partitions
     registry: Registry
     measures: Measures
     policies: Policies
@@ -70,27 +75,40 @@ class AlertSources:
 class Alerting:
     """Checks conditions and tells of changes, for one worker process. Raises `Unavailable` while the store is away."""
 
-    def __init__(self, rules: AlertRules | None, alerts: Alerts, watched: AlertSources, dispatcher: Dispatcher) -> None:
+    def __init__(self, rules: AlertRules, alerts: Alerts, watched: AlertSources, dispatcher: Dispatcher) -> None:
         self._rules = rules
         self._alerts = alerts
         self._watched = watched
         self._dispatcher = dispatcher
 
     @classmethod
-    def of(cls, runtime: SharedRuntime) -> Self:
-        """Build it from the parts of a process."""
-        sources = AlertSources(runtime.registry, runtime.measures, runtime.policies, runtime.backlog, runtime.workers)
-        return cls(AlertRules.of(runtime.settings), Alerts(runtime.client), sources, runtime.dispatcher)
+    def of(cls, runtime: SharedRuntime) -> Self | None:
+        """Build it from the parts of a process; None if the settings name no webhook to tell."""
+        rules = AlertRules.of(runtime.settings)
+        if rules is None:
+            return None
+        sources = AlertSources(
+            runtime.partitions,
+            runtime.registry,
+            runtime.measures,
+            runtime.policies,
+            runtime.backlog,
+            runtime.workers,
+        )
+        alerts = Alerts(runtime.client, rules.plugin, runtime.keyspace)
+        return cls(rules, alerts, sources, runtime.dispatcher)
 
     def look(self) -> int:
         """Check the conditions, unless another worker does so now, and deliver the changes; return how many."""
-        if self._rules is None or not self._alerts.take_lock():
+        if not self._alerts.take_lock():
             return 0
-        served = workers_by_lane(self._watched.workers.alive(), LANES)
-        changes = self._alerts.evaluate([*self._of_lanes(self._rules, served), *self._of_webhooks(self._rules)])
+        workers = known_workers(self._watched.workers)
+        served = None if workers is None else workers_by_lane(workers, LANES)
+        changes = self._alerts.evaluate(list(self._conditions(served)))
         if not changes:
             return 0
-        calls = [_call(self._rules, change, awaited=served[LANES[0]] > 0) for change in changes]
+        awaited = served is None or served[LANES[0]] > 0
+        calls = [_call(self._rules, change, awaited=awaited) for change in changes]
         replies = self._dispatcher.trigger_many(calls)
         delivered = []
         for change, reply in zip(changes, replies, strict=True):
@@ -101,25 +119,53 @@ class Alerting:
         self._alerts.delete_delivered(delivered)
         return len(delivered)
 
-    def _of_lanes(self, rules: AlertRules, served: dict[str, int]) -> Iterator[Condition]:
-        for lane, count in served.items():
-            yield Condition(f"lane_unserved {lane}", not count, {"lane": lane}, LANE_HOLD_MS)
+    def _conditions(self, served: dict[str, int] | None) -> Iterator[Condition]:
+        holding = self._alerts.holding()
+        found = self._watched.partitions.ask(lambda number: self._of_partition(number, holding))
+        yield _silence(self._watched.partitions.silence())
+        for lane in LANES:
+            unserved = None if served is None else not served[lane]
+            yield Condition(f"lane_unserved {lane}", unserved, {"lane": lane}, LANE_HOLD_MS)
         for backlog in self._watched.backlog.of(LANES):
-            oldest_s = (backlog.oldest_ms or 0) / 1000
-            detail = {"lane": backlog.lane, "value": round(oldest_s), "bound": rules.backlog_s}
-            yield Condition(f"backlog_old {backlog.lane}", oldest_s > rules.backlog_s, detail)
+            yield self._backlog(backlog, complete=found.complete)
+        named = [condition for conditions in found for condition in conditions]
+        yield from named
+        known, registry = {condition.name for condition in named}, self._watched.registry
+        for name in (each for each in holding if "/" in each and each not in known):
+            if registry.partition_of(_plugin_in(name)) in found.silent:
+                yield Condition(name, None, {})
 
-    def _of_webhooks(self, rules: AlertRules) -> Iterator[Condition]:
-        holding = [name.split(" ", 1)[1].split("/") for name in self._alerts.holding() if "/" in name]
-        for plugin in self._watched.registry.plugins():
+    def _backlog(self, backlog: LaneBacklog, *, complete: bool) -> Condition:
+        oldest_s, bound_s = (backlog.oldest_ms or 0) / 1000, self._rules.backlog_s
+        detail = {"lane": backlog.lane, "value": round(oldest_s), "bound": bound_s}
+        return Condition(f"backlog_old {backlog.lane}", oldest_s > bound_s or (False if complete else None), detail)
+
+    def _of_partition(self, number: int, holding: Sequence[str]) -> list[Condition]:
+        """Return the conditions of a partition's webhooks: those that failed lately, and those of which alerts hold."""
+        rules, conditions = self._rules, list[Condition]()
+        held = [name.split(" ", 1)[1].split("/") for name in holding if "/" in name]
+        for plugin in self._watched.registry.plugins_in(number):
             counted = self._watched.measures.recent(plugin, RECENT_MINUTES)
-            names = sorted({*counted, *(webhook for owner, webhook in holding if owner == plugin)})
+            names = sorted({*counted, *(webhook for owner, webhook in held if owner == plugin)})
             if plugin == rules.plugin:
                 names = [name for name in names if name != rules.webhook_id]  # it gets no alerts about itself
             for webhook_id, traffic in zip(names, self._watched.policies.traffics(plugin, names), strict=True):
                 about = {"plugin": plugin, "webhookId": webhook_id}
-                yield Condition(f"breaker_open {plugin}/{webhook_id}", traffic.breaker != "closed", about)
-                yield _failures(rules, about, counted.get(webhook_id, NOTHING_COUNTED))
+                conditions += [
+                    Condition(f"breaker_open {plugin}/{webhook_id}", traffic.breaker != "closed", about),
+                    _failures(rules, about, counted.get(webhook_id, NOTHING_COUNTED)),
+                ]
+        return conditions
+
+
+def _plugin_in(name: str) -> str:
+    """Return the plugin in the name of an alert about a webhook."""
+    return name.split(" ", 1)[1].split("/", maxsplit=1)[0]
+
+
+def _silence(silence: Silence) -> Condition:
+    detail = {"partitions": list(silence.partitions), "sharedKeys": silence.shared}
+    return Condition("partitions_silent", bool(silence), detail, SILENCE_HOLD_MS)
 
 
 def _failures(rules: AlertRules, about: dict[str, Any], counts: Counts) -> Condition:
@@ -137,9 +183,15 @@ _SENTENCES: Final = {
 }
 
 
+def _sentence(kind: str, detail: Mapping[str, Any]) -> str:
+    if kind == "partitions_silent":
+        return Silence(tuple(detail["partitions"]), detail["sharedKeys"]).sentence
+    return _SENTENCES[kind].format_map(detail)
+
+
 def _call(rules: AlertRules, change: AlertChange, *, awaited: bool) -> TriggerRequest:
     kind = change.name.split(" ", 1)[0]
-    sentence = _SENTENCES[kind].format_map(change.detail)
+    sentence = _sentence(kind, change.detail)
     data = {
         "alert": kind,
         "state": change.state,

@@ -22,6 +22,7 @@ from relay.telemetry.log import Event, event
 if TYPE_CHECKING:
     from relay.accept.dispatcher import Dispatcher
     from relay.store.ledger.callbacks import Callbacks, End
+    from relay.store.partitions.reachable import Partitions
     from relay.store.registry.webhooks import Registry
 
 #: How many ends one script takes.
@@ -33,7 +34,10 @@ SENDING_S: Final = 0.4
 class CallbackSender:
     """Sends due callbacks, for one worker process. Raises `Unavailable` while the store is away."""
 
-    def __init__(self, callbacks: Callbacks, dispatcher: Dispatcher, registry: Registry) -> None:
+    def __init__(
+        self, partitions: Partitions, callbacks: Callbacks, dispatcher: Dispatcher, registry: Registry
+    ) -> None:
+        self._partitions = partitions
         self._callbacks = callbacks
         self._dispatcher = dispatcher
         self._registry = registry
@@ -41,12 +45,15 @@ class CallbackSender:
     def send_due(self) -> int:
         """Send due callbacks, for at most about `SENDING_S`; return how many were sent."""
         until_s = time.monotonic() + SENDING_S
+        return sum(self._partitions.ask(lambda partition: self._tell_in(partition, until_s)))
+
+    def _tell_in(self, partition: int, until_s: float) -> int:
         sent = 0
         while True:
-            ends = self._callbacks.take(PIECE)
+            ends = self._callbacks.take(partition, PIECE)
             named = [end for end in ends if self._is_named(end)]
-            self._callbacks.delete([end.reference_id for end in ends if end not in named])
-            sent += self._send(named)
+            self._callbacks.delete(partition, [end.reference_id for end in ends if end not in named])
+            sent += self._send(partition, named)
             if len(ends) < PIECE or time.monotonic() > until_s:
                 return sent
 
@@ -62,7 +69,7 @@ class CallbackSender:
         event(Event.CALLBACK_UNVERIFIED, level=logging.ERROR, ref=end.reference_id, plugin=end.plugin)
         return False
 
-    def _send(self, ends: list[End]) -> int:
+    def _send(self, partition: int, ends: list[End]) -> int:
         if not ends:
             return 0
         replies = self._dispatcher.trigger_many([_call(end) for end in ends])
@@ -73,7 +80,7 @@ class CallbackSender:
             for end, reply in zip(ends, replies, strict=True)
             if not isinstance(reply, Exception) or isinstance(reply, Refused)
         ]
-        self._callbacks.delete(done)
+        self._callbacks.delete(partition, done)
         return len(done)
 
 

@@ -55,6 +55,7 @@ class Runtime(SharedRuntime):
         from relay.metrics.page import MetricsPage  # noqa: PLC0415 - commands do without
 
         return MetricsPage(
+            self.partitions,
             self.registry,
             self.store,
             self.measures,

@@ -21,6 +21,7 @@ from relay.store.ledger.invocations import InvocationStore
 from relay.store.ledger.limits import Limits
 from relay.store.ledger.policies import Policies
 from relay.store.partitions.number import agreed_client, partitions_of
+from relay.store.partitions.reachable import Partitions
 from relay.store.registry.webhooks import Registry
 from relay.store.replays.jobs import ReplayStore
 from relay.store.replays.runs import ReplayRuns
@@ -60,6 +61,11 @@ class SharedRuntime:
     def keyspace(self) -> Keyspace:
         """The names of the store's keys."""
         return Keyspace(partitions_of(self.settings))
+
+    @cached_property
+    def partitions(self) -> Partitions:
+        """The partitions of the store."""
+        return Partitions(self.client, self.keyspace)
 
     @cached_property
     def policy(self) -> AddressPolicy:

@@ -57,7 +57,7 @@ class WorkerParts:
     spans: Spans
     transport: CurlTransport
     checkpointing: Sequence[Checkpointing]
-    alerting: Alerting
+    alerting: Alerting | None  # None: nobody is to be told
     runtime: SharedRuntime
 
     def close(self) -> None:
@@ -81,7 +81,9 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
     transport = _transport(runtime)
     gathering, shown, spans = Gathering(runtime.measures, name), ShownCalls(settings.flower_events), runtime.spans(name)
     executor = _executor(runtime, runtime.target_vault, Sender(transport), CallWatch(gathering, shown, spans), lanes)
-    callbacks = CallbackSender(Callbacks(runtime.client, runtime.keyspace), runtime.dispatcher, runtime.registry)
+    callbacks = CallbackSender(
+        runtime.partitions, Callbacks(runtime.client, runtime.keyspace), runtime.dispatcher, runtime.registry
+    )
     return WorkerParts(
         executor,
         Sweeper(

@@ -240,11 +240,11 @@ class Story:
         self.runtime.measures.count(PLUGIN)
         self.runtime.measures.add(PLUGIN, "worker", "batch", {"hook:call_ms:5": 3})
         self.runtime.measures.name_webhooks([f"{PLUGIN}/hook"], at_most=5)
-        alerts = Alerts(self.client)
+        alerts = Alerts(self.client, PLUGIN)
         alerts.evaluate([Condition("backlog", True, {"lane": "bulk"}), Condition("workers", True, {}, 60_000)])
         alerts.evaluate([])
         callbacks = Callbacks(self.client)
-        assert callbacks.take(100)
+        assert callbacks.take(0, 100)
         ended = self.replaying.ended()
         assert Subscription(self.client, "api1")._scripts.run("ended", [ended]) == [1]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from relay.store.health.alerts import Alerts, Condition
-from relay.store.keys import keyspace
+from relay.store.keys.keyspace import SINGLE
 
 BRIEF = Condition("lane_unserved bulk", True, {"lane": "bulk"}, hold_ms=60_000)
 AT_ONCE = Condition("backlog_old bulk", True, {"lane": "bulk", "value": 1, "bound": 1})
@@ -11,7 +11,7 @@ AT_ONCE = Condition("backlog_old bulk", True, {"lane": "bulk", "value": 1, "boun
 
 @pytest.fixture
 def alerts(redis_client):
-    return Alerts(redis_client)
+    return Alerts(redis_client, "ops")
 
 
 def names(changes):
@@ -41,7 +41,16 @@ def test_what_has_held_for_long_enough_counts(alerts):
     assert names(alerts.evaluate([long_ago])) == [("lane_unserved bulk", "firing")]
 
 
+@pytest.mark.parametrize("condition", [AT_ONCE, BRIEF])
+def test_what_is_not_known_stays_as_it_was(alerts, condition):
+    alerts.delete_delivered(alerts.evaluate([condition]))
+    unknown = Condition(condition.name, None, {})
+    assert alerts.evaluate([unknown]) == []
+    assert alerts.holding() == [condition.name]
+    assert alerts.evaluate([Condition("failures acme/hook", None, {})]) or alerts.holding() == []
+
+
 def test_one_of_several_workers_looks_at_a_time(alerts, redis_client):
     assert [alerts.take_lock() for _ in range(3)] == [True, False, False]
-    redis_client.delete(keyspace.alerts("alerts_lock"))
+    redis_client.delete(SINGLE.alerts("ops", "alerts_lock"))
     assert alerts.take_lock()

@@ -210,17 +210,17 @@ def test_a_callback_is_told_soon(redis_client, clock, taken, jump_ms):
     redis_client.zadd(KEYS.callbacks(0), {ref: START_MS})
     callbacks = Callbacks(redis_client)
     if taken:
-        assert callbacks.take(5)  # by a worker that dies
+        assert callbacks.take(0, 5)  # by a worker that dies
     clock.set_ms(START_MS + jump_ms)
-    assert [each.reference_id for each in callbacks.take(5)] == [ref]
-    assert callbacks.take(5) == []
+    assert [each.reference_id for each in callbacks.take(0, 5)] == [ref]
+    assert callbacks.take(0, 5) == []
     clock.set_ms(START_MS + jump_ms + HOLD_MS)
-    assert [each.reference_id for each in callbacks.take(5)] == [ref]
+    assert [each.reference_id for each in callbacks.take(0, 5)] == [ref]
 
 
 @each_jump
 def test_an_alert_fires_once_it_has_held_for_long_enough(redis_client, clock, jump_ms):
-    alerts, holds = Alerts(redis_client), Condition("lane_unserved bulk", True, {}, hold_ms=MINUTE_MS)
+    alerts, holds = Alerts(redis_client, PLUGIN), Condition("lane_unserved bulk", True, {}, hold_ms=MINUTE_MS)
     assert alerts.evaluate([holds]) == []
     clock.set_ms(START_MS + jump_ms)
     alerts.evaluate([holds])
@@ -283,7 +283,7 @@ def test_a_chain_that_waits_is_looked_at_after_its_timeout_at_the_latest(redis_c
 def locks_of(client):
     tokens, revision_id = AccessTokenStore(client), RevisionId(PLUGIN, "hook", 1)
     return {
-        "alerts": (keyspace.alerts("alerts_lock"), Alerts(client).take_lock, PERIOD_MS),
+        "alerts": (KEYS.alerts(PLUGIN, "alerts_lock"), Alerts(client, PLUGIN).take_lock, PERIOD_MS),
         "counting": (KEYS.counting_lock(0), Measures(client).count_everything, 1_500),
         "signing": (keyspace.audit("lock", "relay:{0}:"), lambda: Trail(client).take_lock("next"), 5_000),
         "token": (

@@ -23,7 +23,7 @@ OK = json_answer({"ok": True})
 #: Python that a worker runs first: it makes the worker die after calling back, before it has recorded that.
 DIES_AFTER_TELLING = """
 import os, signal, relay.store.ledger.callbacks
-relay.store.ledger.callbacks.Callbacks.delete = lambda self, refs: os.kill(os.getpid(), signal.SIGKILL) if refs else None
+relay.store.ledger.callbacks.Callbacks.delete = lambda self, number, refs: os.kill(os.getpid(), signal.SIGKILL) if refs else None
 """
 
 

@@ -14,9 +14,11 @@ from relay.store.counts.backlog import LaneBacklog
 from relay.store.counts.measures import Counts
 from relay.store.health.alerts import AlertChange
 from relay.store.health.workers import LiveWorker
+from relay.store.keys.keyspace import SINGLE
+from relay.store.partitions.reachable import Answers, Silence
 from relay.telemetry.log import Event
 from relay.upkeep import alerts
-from relay.upkeep.alerts import LANE_HOLD_MS, Alerting, AlertRules, AlertSources
+from relay.upkeep.alerts import LANE_HOLD_MS, SILENCE_HOLD_MS, Alerting, AlertRules, AlertSources
 
 RULES = AlertRules("ops", "on-alert", failures_percent=60, backlog_s=3.0)
 SINCE_MS, AT_MS = 1_700_000_000_000, 1_700_000_060_000
@@ -28,7 +30,8 @@ class Site:
     def __init__(self):
         self.is_due = True
         self.names = []  # the names of the alerts that held before
-        self.lanes = frozenset(LANES)  # the lanes that a worker serves
+        self.lanes = frozenset(LANES)  # the lanes that a worker serves; None: the shared keys do not answer
+        self.silent = ()  # the partitions that do not answer; acme is in 1, ops in 0
         self.oldest_ms = {}
         self.counts = {}  # by plugin and webhook
         self.breakers = {}
@@ -37,8 +40,14 @@ class Site:
         self.conditions, self.calls, self.noted = {}, [], []
 
     def look(self, rules=RULES):
-        sources = AlertSources(*[self] * 5)
-        return Alerting(rules, self, sources, self).look()
+        return Alerting(rules, self, AlertSources(*[self] * 6), self).look()
+
+    def ask(self, ask):
+        found = {number: ask(number) for number in (0, 1) if number not in self.silent}
+        return Answers(found, dict.fromkeys(self.silent, Unavailable()))
+
+    def silence(self):
+        return Silence(tuple(self.silent), self.lanes is None)
 
     def take_lock(self):
         return self.is_due
@@ -56,13 +65,18 @@ class Site:
         self.noted += [each.name for each in changes]
 
     def alive(self):
+        if self.lanes is None:
+            raise Unavailable
         return [LiveWorker("w1", self.lanes, 0)]
 
     def of(self, lanes):
         return [LaneBacklog(lane, 1, self.oldest_ms.get(lane)) for lane in lanes]
 
-    def plugins(self):
-        return ["acme", "ops"]
+    def plugins_in(self, number):
+        return [["ops"], ["acme"]][number]
+
+    def partition_of(self, plugin):
+        return ["ops", "acme"].index(plugin)
 
     def recent(self, plugin, minutes):
         assert minutes == 5
@@ -91,8 +105,9 @@ def counted(ends, errors):
 
 
 def test_nobody_looks_unless_somebody_is_to_be_told_and_this_process_holds_the_lock(site):
+    settings = Settings.from_environ({"RELAY_REDIS_URL": "redis://127.0.0.1/0"})
+    assert Alerting.of(SimpleNamespace(settings=settings)) is None
     site.lanes = frozenset()
-    assert (site.look(rules=None), site.conditions) == (0, {})
     site.is_due = False
     assert (site.look(), site.conditions) == (0, {})
 
@@ -100,7 +115,8 @@ def test_nobody_looks_unless_somebody_is_to_be_told_and_this_process_holds_the_l
 def test_where_nothing_is_wrong_nothing_is_told_and_each_lane_was_looked_at(site):
     assert site.look() == 0
     assert (site.calls, site.noted) == ([], [])
-    assert site.conditions.keys() == {f"{kind} {lane}" for kind in ("lane_unserved", "backlog_old") for lane in LANES}
+    of_lanes = {f"{kind} {lane}" for kind in ("lane_unserved", "backlog_old") for lane in LANES}
+    assert site.conditions.keys() == of_lanes | {"partitions_silent"}
 
 
 @pytest.mark.parametrize("missing", LANES)
@@ -224,13 +240,47 @@ def test_the_settings_say_who_is_told():
     assert AlertRules.of(Settings.from_environ(needed | told)) == RULES
 
 
+def test_one_alert_tells_of_all_partitions_that_are_silent(site):
+    site.silent = (1,)
+    assert site.look() == 1
+    silent = site.conditions["partitions_silent"]
+    assert (silent.holds, silent.hold_ms) == (True, SILENCE_HOLD_MS)
+    (call,) = site.calls
+    assert call.value["data"]["message"] == "Partition 1 does not answer: calls of its plugins wait."
+    assert (call.value["data"]["partitions"], call.value["data"]["sharedKeys"]) == ([1], False)
+
+
+@pytest.mark.parametrize(("silent", "unknown"), [((1,), True), ((0,), False)])
+def test_of_plugins_in_silent_partitions_nothing_is_known_and_the_others_are_looked_at(site, silent, unknown):
+    site.names = ["breaker_open acme/hook", "failures acme/hook"]
+    site.silent = silent
+    site.look()
+    for name in site.names:
+        assert site.conditions[name].holds is (None if unknown else False)
+    assert site.conditions["backlog_old bulk"].holds is None
+    site.oldest_ms = {"bulk": 4_000}
+    site.look()
+    assert site.conditions["backlog_old bulk"].holds
+
+
+def test_while_the_shared_keys_are_silent_it_is_not_known_which_lanes_are_served(site):
+    site.lanes = None
+    assert site.look() == 1
+    assert {site.conditions[f"lane_unserved {lane}"].holds for lane in LANES} == {None}
+    (call,) = site.calls
+    assert (call.value["data"]["sharedKeys"], call.awaited) == (True, True)
+
+
 class Part:
     """Any part of a process."""
 
 
 def test_a_process_looks_at_what_it_is_made_of(site):
-    parts = {name: Part() for name in ("registry", "measures", "policies", "backlog", "workers", "client")}
+    names = ("partitions", "registry", "measures", "policies", "backlog", "workers")
+    parts = {name: Part() for name in (*names, "client")}
     told = {"RELAY_REDIS_URL": "redis://127.0.0.1/0", "RELAY_ALERTS": "ops/on-alert"}
-    alerting = Alerting.of(SimpleNamespace(**parts, dispatcher=site, settings=Settings.from_environ(told)))
-    assert alerting._watched == AlertSources(*[parts[name] for name in list(parts)[:5]])
+    alerting = Alerting.of(
+        SimpleNamespace(**parts, keyspace=SINGLE, dispatcher=site, settings=Settings.from_environ(told))
+    )
+    assert alerting._watched == AlertSources(*[parts[name] for name in names])
     assert (alerting._rules.plugin, alerting._dispatcher) == ("ops", site)

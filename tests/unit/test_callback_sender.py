@@ -22,24 +22,27 @@ class Site:
         self.waiting = []
         self.replies = {}  # by callback; all others are accepted
         self.faults = {}  # errors when reading these webhooks' revisions
-        self.partitions = 1  # each returns as many ends as it is asked for
+        self.partitions = 1
         self.limits, self.noted, self.calls, self.opened = [], [], [], []
 
     def send_due(self):
-        return CallbackSender(self, self, self).send_due()
+        return CallbackSender(self, self, self, self).send_due()
 
     def end(self, webhook_id="hook", callback="ended", status=200, error=False):
         end = End(new_reference_id("acme"), "acme", callback, status, error, 1_700_000_000_000, webhook_id, 3)
         self.waiting.append(end)
         return end
 
-    def take(self, limit):
+    def ask(self, ask):
+        return [ask(number) for number in range(self.partitions)]
+
+    def take(self, partition, limit):
         self.limits.append(limit)
-        most = self.partitions * limit
-        taken, self.waiting = self.waiting[:most], self.waiting[most:]
+        assert partition in range(self.partitions)
+        taken, self.waiting = self.waiting[:limit], self.waiting[limit:]
         return taken
 
-    def delete(self, reference_ids):
+    def delete(self, _partition, reference_ids):
         self.noted += reference_ids
 
     def open_target(self, *revision):
@@ -108,7 +111,7 @@ def test_ends_of_several_partitions_are_told_of_until_there_are_no_more(site, mo
     site.partitions = 2
     for _ in range(3 * PIECE):
         site.end()
-    assert (site.send_due(), site.limits) == (3 * PIECE, [PIECE] * 3)
+    assert (site.send_due(), site.limits) == (3 * PIECE, [PIECE] * 5)
 
 
 @pytest.mark.parametrize(("each_s", "pieces"), [(SENDING_S, 2), (SENDING_S * 1.01, 1), (SENDING_S / 2, 3)])
@@ -116,7 +119,7 @@ def test_a_sweep_tells_for_a_while_and_leaves_the_rest(site, monkeypatch, each_s
     now_s = [0.0]
     monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
     take = site.take
-    site.take = lambda limit: now_s.__setitem__(0, now_s[0] + each_s) or take(limit)
+    site.take = lambda *args: now_s.__setitem__(0, now_s[0] + each_s) or take(*args)
     for _ in range(5 * PIECE):
         site.end()
     assert site.send_due() == pieces * PIECE

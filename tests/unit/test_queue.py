@@ -26,7 +26,8 @@ PUBLISHED_S = 30.0
 
 @pytest.fixture
 def waiting():
-    return WaitingCalls(Scripts(fakeredis.FakeRedis()), SINGLE)
+    client = fakeredis.FakeRedis()
+    return WaitingCalls(client, Scripts(client), SINGLE)
 
 
 @pytest.fixture

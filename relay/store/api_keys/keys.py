@@ -11,10 +11,11 @@ import re
 import secrets
 import string
 import time
+from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay.audit.actor import actor
 from relay.audit.entry import Act, AuditEntry
@@ -26,6 +27,7 @@ from relay.store.keys import keyspace
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import SHARED_ROOT
 from relay.store.scripting.scripts import Scripts
+from relay.store.server.availability import going_on_without
 from relay.store.server.clock import time_ms_at
 from relay.store.server.errors import adding_sentence, is_answer, store_errors
 from relay.telemetry.log import Event, event
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 
 #: How long, in seconds, a process uses a key that it has read: a revoked key works at most this much longer.
 KEY_AGE_S: Final = 1.0
+#: How long, in seconds, a key that a process has read and verified opens the door while the server with the keys is
+#: silent. Revocations that the process has heard of are honoured.
+KEPT_S: Final = 600.0
 #: How exactly, in seconds, a key's last use is known.
 USE_PERIOD_S: Final = 60.0
 _MAX_REMEMBERED: Final = 10_000  # keys, in one process
@@ -48,6 +53,22 @@ _SECRET_CHARS: Final = 43
 _NO_DIGEST: Final = "0" * 64
 _ID: Final = re.compile(r"[0-9a-f]{16}\Z", re.ASCII)
 _KEY: Final = re.compile(r"whk_([0-9a-f]{16})_([0-9A-Za-z]{43})\Z", re.ASCII)
+
+
+class _Remembered(NamedTuple):
+    """A record as it was read; None if there was none, or if it could not be verified. Times are monotonic."""
+
+    record: KeyRecord | None
+    read_at_s: float
+    asked_at_s: float  # when the server was last asked for it: it may have been silent
+
+
+class _Origins(NamedTuple):
+    """The origins that valid keys allowed when they were read."""
+
+    allowed: frozenset[str]
+    read_at_s: float
+    asked_at_s: float
 
 
 class ApiKeys:
@@ -62,9 +83,10 @@ class ApiKeys:
         self._vault = vault
         self._scripts = Scripts(client)
         self._revocations = Revocations(client, vault)
-        self._remembered: dict[str, tuple[KeyRecord | None, float]] = {}
+        self._remembered: dict[str, _Remembered] = {}
+        self._verified_keys: OrderedDict[str, _Remembered] = OrderedDict()  # those that opened the door, oldest first
         self._used_at_s: dict[str, float] = {}
-        self._origins: tuple[frozenset[str], float] | None = None
+        self._origins: _Origins | None = None
 
     def create(
         self,
@@ -135,7 +157,7 @@ class ApiKeys:
         with store_errors():
             now_ms = time_ms_at(self._client, SHARED_ROOT)
         self._revocations.add(key_id, now_ms, _entry(now_ms, Act.KEY_REVOKE, record.key, "revoked"))
-        self._remembered.pop(key_id, None)
+        self._forget(key_id)
         return replace(record.key, revoked=True)
 
     def reseal(self) -> int:
@@ -155,24 +177,34 @@ class ApiKeys:
         if found is None:
             raise Unauthenticated
         key_id, secret = found.groups()
-        record = self._read(key_id)
+        read = self._read(key_id)
+        record = read.record
         # Compare even if there is no such key, so that the time taken reveals nothing.
         matches = hmac.compare_digest(digest_of(secret), record.digest if record else _NO_DIGEST)
         if record is None or not matches or record.key.revoked:
             raise Unauthenticated
         if _expired(record.key, time.time() * 1000):
             raise Unauthenticated("This key has expired: make another with `relay keys create`.")
+        self._keep(key_id, read)
         self._note_use(key_id)
         return record.key
 
     def origins(self) -> frozenset[str]:
-        """Return every origin that any valid key allows; the answer is at most ``KEY_AGE_S`` old."""
-        read_at_s = time.monotonic()
-        if self._origins is None or read_at_s - self._origins[1] >= KEY_AGE_S:
-            now_ms = time.time() * 1000
-            valid = [key for key in self.list() if not key.revoked and not _expired(key, now_ms)]
-            self._origins = (frozenset(origin for key in valid for origin in key.origins), read_at_s)
-        return self._origins[0]
+        """Return every origin that any valid key allows, as of `KEY_AGE_S` ago, or `KEPT_S` if it is silent."""
+        now_s, known = time.monotonic(), self._origins
+        if known is not None and now_s - known.asked_at_s < KEY_AGE_S:
+            return known.allowed
+        try:
+            with going_on_without():
+                now_ms = time.time() * 1000
+                valid = [key for key in self.list() if not key.revoked and not _expired(key, now_ms)]
+            known = _Origins(frozenset(origin for key in valid for origin in key.origins), now_s, now_s)
+        except Unavailable:
+            if known is None or now_s - known.read_at_s >= KEPT_S:
+                raise
+            known = known._replace(asked_at_s=now_s)
+        self._origins = known
+        return known.allowed
 
     def _every(self) -> dict[str, KeyRecord | None]:
         with store_errors():
@@ -200,17 +232,41 @@ class ApiKeys:
             return None
         return replace(record, key=replace(record.key, revoked=key_id in self._revocations))
 
-    def _read(self, key_id: str) -> KeyRecord | None:
-        """Return a record at most ``KEY_AGE_S`` old. Missing keys are remembered too, so that they take as long."""
-        read_at_s = time.monotonic()  # taken before the read, so that a remembered record is never older than it claims
+    def _read(self, key_id: str) -> _Remembered:
+        """Return a record that the server was asked for at most ``KEY_AGE_S`` ago.
+
+        Missing keys are remembered too, so that they take as long. If the server is silent, a key that opened the door
+        in the last ``KEPT_S`` still does, unless this process has heard that it is revoked.
+        """
+        now_s = time.monotonic()  # taken before the read, so that a remembered record is never older than it claims
         remembered = self._remembered.get(key_id)
-        if remembered is not None and read_at_s - remembered[1] < KEY_AGE_S:
-            return remembered[0]
-        record = self._verified(key_id)
+        if remembered is not None and now_s - remembered.asked_at_s < KEY_AGE_S:
+            return remembered
+        kept = self._verified_keys.get(key_id)
+        if kept is None or now_s - kept.read_at_s >= KEPT_S:
+            read = _Remembered(self._verified(key_id), now_s, now_s)
+        else:
+            read = self._read_or_kept(key_id, kept, now_s)
         if len(self._remembered) >= _MAX_REMEMBERED:
             self._remembered.clear()  # entries last for a second: evicting them in order is not worth it
-        self._remembered[key_id] = (record, read_at_s)
-        return record
+        self._remembered[key_id] = read
+        return read
+
+    def _read_or_kept(self, key_id: str, kept: _Remembered, now_s: float) -> _Remembered:
+        try:
+            with going_on_without():
+                return _Remembered(self._verified(key_id), now_s, now_s)
+        except Unavailable:
+            if key_id in self._revocations:
+                raise Unauthenticated from None
+            return kept._replace(asked_at_s=now_s)
+
+    def _keep(self, key_id: str, read: _Remembered) -> None:
+        """Remember a key that opens the door, and when it was read."""
+        self._verified_keys[key_id] = read
+        self._verified_keys.move_to_end(key_id)
+        if len(self._verified_keys) > _MAX_REMEMBERED:
+            self._verified_keys.popitem(last=False)
 
     def _write_new(self, new: KeyRecord, entry: AuditEntry, *changed: KeyRecord) -> None:
         """Write a new key; leave nothing of it behind if the server refuses it, for then its text is lost.
@@ -253,7 +309,12 @@ class ApiKeys:
             args += [key_id, 0]
         self._scripts.run("write_keys", args)
         for record in records:
-            self._remembered.pop(record.key.id, None)
+            self._forget(record.key.id)
+
+    def _forget(self, key_id: str) -> None:
+        """Read a key again before it opens the door: this process has changed it."""
+        self._remembered.pop(key_id, None)
+        self._verified_keys.pop(key_id, None)
 
     def _note_use(self, key_id: str) -> None:
         """Record that a key was used, once a minute; admit the caller even if the server takes no writes now."""
@@ -263,7 +324,7 @@ class ApiKeys:
         if len(self._used_at_s) >= _MAX_REMEMBERED:
             self._used_at_s.clear()
         self._used_at_s[key_id] = now_s
-        with suppress(Unavailable), store_errors():
+        with suppress(Unavailable), going_on_without(), store_errors():
             self._client.hset(keyspace.api_key_uses(), key_id, time_ms_at(self._client, SHARED_ROOT))
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.domain.reference_id import REPLAY_PREFIX, reference_time_ms
 from relay.store.counts.measures import minutes_to
 from relay.store.counts.notes import MINUTE_MS
 from relay.store.keys.keyspace import SINGLE, Keyspace
-from relay.store.keys.names import SHARED_ROOT
-from relay.store.server.clock import time_ms_at
+from relay.store.keys.names import partition_root
+from relay.store.partitions.reachable import ask_partitions
+from relay.store.server.clock import add_time, time_ms_at, time_ms_from
 from relay.store.server.errors import store_errors
 
 if TYPE_CHECKING:
@@ -51,38 +51,44 @@ class Backlog:
         self._keys = keys
         self._client: Any = client
 
-    def of(self, lanes: Iterable[str]) -> list[LaneBacklog]:
-        """Return the backlog of each of these lanes."""
-        return [self._of_one(lane) for lane in lanes]
+    def of(self, lanes: Sequence[str]) -> list[LaneBacklog]:
+        """Return the backlog of each of these lanes, in the partitions that answer."""
+        parts = list(ask_partitions(self._client, self._keys, lambda number: self._in(number, lanes)))
+        return [_sum_of(lane, [part[place] for part in parts]) for place, lane in enumerate(lanes)]
 
     def minutes(self, lanes: Collection[str], since_ms: int) -> list[BacklogMinute]:
-        """Return every minute from ``since_ms`` to the current one, at most a day's."""
-        with store_errors():
-            now_ms = time_ms_at(self._client, SHARED_ROOT)
-        numbers = minutes_to(now_ms, since_ms)
-        pipeline = self._client.pipeline(transaction=False)
-        for number in numbers:
-            for partition in range(self._keys.partitions):
-                pipeline.hmget(self._keys.backlog(number, partition), lanes)
-        with store_errors():
-            rows = iter(pipeline.execute())
+        """Return every minute from ``since_ms`` to the current one, at most a day's, as `of` does."""
+
+        def noted(number: int) -> dict[int, list[bytes | None]]:
+            with store_errors():
+                numbers = minutes_to(time_ms_at(self._client, partition_root(number)), since_ms)
+                pipeline = self._client.pipeline(transaction=False)
+                for minute in numbers:
+                    pipeline.hmget(self._keys.backlog(minute, number), lanes)
+                return dict(zip(numbers, pipeline.execute(), strict=True))
+
+        parts = list(ask_partitions(self._client, self._keys, noted))
         return [
-            BacklogMinute(number * MINUTE_MS, _together(lanes, islice(rows, self._keys.partitions)))
-            for number in numbers
+            BacklogMinute(minute * MINUTE_MS, _together(lanes, [part[minute] for part in parts if minute in part]))
+            for minute in sorted({minute for part in parts for minute in part})
         ]
 
-    def _of_one(self, lane: str) -> LaneBacklog:
+    def _in(self, number: int, lanes: Sequence[str]) -> list[LaneBacklog]:
         pipeline = self._client.pipeline(transaction=False)
-        for number in range(self._keys.partitions):
+        for lane in lanes:
             key = self._keys.due_queued(lane, number)
             pipeline.zcard(key)
             pipeline.zrange(key, 0, _FIRST - 1)
             pipeline.zrandmember(key, _ANY)
         with store_errors():
-            now_ms = time_ms_at(self._client, SHARED_ROOT)
-            found = pipeline.execute()
-        pending, firsts, somes = sum(found[::3]), found[1::3], found[2::3]
-        since_ms = self._since_ms({ref.decode() for refs in (*firsts, *somes) for ref in refs or ()})
+            add_time(pipeline, self._client, partition_root(number))
+            *found, time = pipeline.execute()
+        now_ms = time_ms_from(time)
+        rows = zip(lanes, found[::3], found[1::3], found[2::3], strict=True)
+        return [self._of_one(lane, pending, [*first, *(some or ())], now_ms) for lane, pending, first, some in rows]
+
+    def _of_one(self, lane: str, pending: int, some: Iterable[bytes], now_ms: int) -> LaneBacklog:
+        since_ms = self._since_ms({ref.decode() for ref in some})
         return LaneBacklog(lane, int(pending), None if since_ms is None else max(0, now_ms - since_ms))
 
     def _since_ms(self, reference_ids: set[str]) -> int | None:
@@ -97,6 +103,11 @@ class Backlog:
         with store_errors():
             rows = pipeline.execute()
         return min((max(int(created), int(first or 0)) for created, first in rows if created), default=None)
+
+
+def _sum_of(lane: str, parts: Sequence[LaneBacklog]) -> LaneBacklog:
+    waits = [part.oldest_ms for part in parts if part.oldest_ms is not None]
+    return LaneBacklog(lane, sum(part.pending for part in parts), max(waits, default=None))
 
 
 def _together(lanes: Iterable[str], rows: Iterable[Sequence[bytes | None]]) -> dict[str, int | None]:

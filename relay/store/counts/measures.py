@@ -14,7 +14,7 @@ from relay.domain.invocation import FINAL, State
 from relay.store.counts.notes import HOUR_MS, MINUTE_MS, STEPS_A_DOUBLING, UNREGISTERED, amounts_of
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.partitions.plugins import plugins_in
-from relay.store.partitions.reachable import in_each
+from relay.store.partitions.reachable import ask_groups, ask_partitions
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.clock import time_ms_at
 from relay.store.server.errors import store_errors
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import redis
+
+    from relay.store.partitions.spreading import Spread
 
 #: How far back, in milliseconds, the counts by the minute go.
 DAY_MS: Final = 24 * HOUR_MS
@@ -114,7 +116,7 @@ class Measures:
 
     def count_everything(self) -> None:
         """Count the notes of every plugin, except in partitions where another process is counting."""
-        in_each(self._keys, self._count_partition)
+        ask_partitions(self._client, self._keys, self._count_partition)
 
     def _count_partition(self, number: int) -> None:
         with store_errors():
@@ -222,6 +224,15 @@ class Measures:
         pairs = [item for pair in amounts.items() for item in pair]
         self._scripts.run("add_gathered", [plugin, process, batch, _BATCH_KNOWN_S, *pairs], self._keys.root(plugin))
 
+    def add_all(self, process: str, batches: Mapping[str, tuple[str, Mapping[str, int]]]) -> list[str]:
+        """Add batches, by plugin, as `add`; return the plugins whose partition did not answer."""
+
+        def add(group: Spread[str]) -> None:
+            for plugin in group.items:
+                self.add(plugin, process, *batches[plugin])
+
+        return ask_groups(self._client, list(batches), self._keys.root, add)[1]
+
     def name_webhooks(self, order: Sequence[str], *, at_most: int) -> frozenset[str]:
         """Return which of these webhooks (``plugin/webhook``) metrics name individually.
 
@@ -230,13 +241,17 @@ class Measures:
         found = self._scripts.run("name_webhooks", [at_most, *order])
         return frozenset(name.decode() for name in found)
 
-    def sweeps(self) -> Sweeps:
-        """Return the numbers of sweeps, and of ids published by them, over all workers."""
-        with store_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            for number in range(self._keys.partitions):
-                pipeline.hmget(self._keys.sweeps(number), "sweeps", "published")
-            found = pipeline.execute()
+    def sweeps(self) -> Sweeps | None:
+        """Return the numbers of sweeps, and of ids published by them, over all workers; None if not all is known."""
+
+        def read(number: int) -> list[bytes | None]:
+            with store_errors():
+                found: list[bytes | None] = self._client.hmget(self._keys.sweeps(number), "sweeps", "published")
+            return found
+
+        found = ask_partitions(self._client, self._keys, read)
+        if not found.complete:
+            return None  # a sum without some of them would be lower than before
         return Sweeps(sum(int(sweeps or 0) for sweeps, _ in found), sum(int(published or 0) for _, published in found))
 
     def _now_ms(self, plugin: str) -> int:

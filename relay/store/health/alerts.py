@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from relay.store.keys import keyspace
+from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import store_errors
 from relay.store.server.locks import take_lock
@@ -26,7 +26,7 @@ class Condition:
     """The subject of an alert, whether it holds now, and for how long it has to hold before the alert fires."""
 
     name: str
-    holds: bool
+    holds: bool | None  # None: not known, since a part of the store does not answer
     detail: Mapping[str, Any]
     hold_ms: int = 0
 
@@ -44,35 +44,39 @@ class AlertChange:
 
 
 class Alerts:
-    """The alerts in the store. Every method raises `Unavailable` while the server is away."""
+    """The alerts that a plugin's webhook is told of. Every method raises `Unavailable` while that server is away."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, plugin: str, keys: Keyspace = SINGLE) -> None:
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
+        self._plugin = plugin
+        self._keys = keys
         self._scripts = Scripts(client)
 
     def take_lock(self) -> bool:
         """Take the lock that lets one worker check for alerts, for one period; return whether it was free."""
         with store_errors():
-            return take_lock(self._client, keyspace.alerts("alerts_lock"), "1", PERIOD_MS)
+            return take_lock(self._client, self._keys.alerts(self._plugin, "alerts_lock"), "1", PERIOD_MS)
 
     def holding(self) -> list[str]:
         """Return the names of the alerts that fire, or that hold but not yet for long enough to fire."""
         with store_errors():
-            return sorted(name.decode() for name in self._client.hkeys(keyspace.alerts()))
+            return sorted(name.decode() for name in self._client.hkeys(self._keys.alerts(self._plugin)))
 
     def evaluate(self, conditions: Sequence[Condition]) -> list[AlertChange]:
         """Compare what holds now with what held before; return the changes that are not delivered yet."""
-        args: list[Any] = [len(conditions)]
+        args: list[Any] = [self._plugin, len(conditions)]
         for each in conditions:
-            args += [each.name, int(each.holds), each.hold_ms, orjson.dumps(each.detail)]
-        reply = self._scripts.run("alerts", args)
+            holds = "" if each.holds is None else int(each.holds)
+            args += [each.name, holds, each.hold_ms, orjson.dumps(each.detail)]
+        reply = self._scripts.run("alerts", args, self._keys.root(self._plugin))
         return [_change_from(name.decode(), text) for name, text in zip(reply[::2], reply[1::2], strict=True)]
 
     def delete_delivered(self, changes: Sequence[AlertChange]) -> None:
         """Delete changes that have been delivered."""
         if changes:
+            key = self._keys.alerts(self._plugin, "pending_alerts")
             with store_errors():
-                self._client.hdel(keyspace.alerts("pending_alerts"), *(each.change_id for each in changes))
+                self._client.hdel(key, *(each.change_id for each in changes))
 
 
 def _change_from(change_id: str, text: bytes) -> AlertChange:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -18,10 +19,12 @@ from relay.store.keys import keyspace
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import SHARED_ROOT
 from relay.store.partitions.plugins import plugins_of
+from relay.store.partitions.reachable import Partitions, Silence, ask_servers
+from relay.store.server.availability import going_on_without
 from relay.store.server.clock import ClockJump, time_ms_of
 from relay.store.server.connection import client_of, servers_of
 from relay.store.server.errors import store_errors
-from relay.store.server.replicas import primaries_of, primary_of
+from relay.store.server.replicas import primary_of
 from relay.text.server_addresses import is_cluster, places_in, read_address
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S: Final = 3.0
 _ANSWER_TIMEOUT_S: Final = 1.0
+_NO_SILENCE: Final = Silence()
 #: How old, in seconds, readiness's view of the server's settings may be.
 _WARNINGS_AGE_S: Final = 10.0
 
@@ -37,14 +41,15 @@ _WARNINGS_AGE_S: Final = 10.0
 class StoreHealth:
     """The health of the store at one moment: of each server, and what all servers hold together.
 
-    ``away`` names the servers that did not answer. ``rest`` says why the data that they hold together could not be
-    read; None if it was read.
+    ``away`` names the servers that did not answer, ``silence`` what they hold; ``workers`` are None if that includes
+    the shared keys. ``rest`` says why nothing of what they hold could be read; None if something was.
     """
 
     servers: tuple[ServerHealth, ...]
     away: tuple[str, ...] = ()
-    workers: tuple[LiveWorker, ...] = ()
-    plugins: tuple[str, ...] = ()
+    workers: tuple[LiveWorker, ...] | None = ()
+    plugins: tuple[str, ...] = ()  # of partitions that answer
+    silence: Silence = _NO_SILENCE
     clock_jump: ClockJump | None = None  # within the last hour
     rest: Unavailable | None = None
 
@@ -66,9 +71,7 @@ class ServerWarnings:
 
     def _look(self) -> Iterator[str]:
         try:
-            with store_errors():
-                servers = [(each.info("persistence"), each.info("memory")) for each in primaries_of(self._client)]
-                jump = self._client.get(keyspace.clock_jump())
+            servers = list(ask_servers(self._client, _persistence_and_memory))
         except StoreFault:  # some hosted servers forbid these commands
             return
         except Unavailable as error:
@@ -77,8 +80,20 @@ class ServerWarnings:
             raise
         for persistence, memory in servers:
             yield from _warnings_of(persistence, memory)
+        jump = self._jump()
         if jump is not None:
             yield f"{_jump_from(jump).sentence.capitalize()}: leases may have ended early, or may last longer."
+
+    def _jump(self) -> bytes | None:
+        with suppress(Unavailable), going_on_without(), store_errors():
+            found: bytes | None = self._client.get(keyspace.clock_jump())
+            return found
+        return None
+
+
+def _persistence_and_memory(server: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    with store_errors():
+        return server.info("persistence"), server.info("memory")
 
 
 def _warnings_of(persistence: Mapping[str, Any], memory: Mapping[str, Any]) -> Iterator[str]:
@@ -108,23 +123,20 @@ def read_health(url: str, admin_url: str | None = None, keys: Keyspace = SINGLE)
     Raises:
         Unavailable: no server answers; the message says why, without the address.
     """
-    servers, away, last = [], [], Unavailable()
     with _without_addresses(), _client(url) as client:
-        for name, own in servers_of(client, url).items():
-            try:
-                with _without_addresses():
-                    servers.append(_health_of(name, own, admin_url))
-            except Unavailable as error:
-                away.append(name)
-                last = error
+        every = servers_of(client, url)
+        timeout_s = _TIMEOUT_S if len(every) == 1 else _ANSWER_TIMEOUT_S
+        with ThreadPoolExecutor(len(every)) as pool:  # each of a silent pair takes the whole time
+            read = {name: pool.submit(_health_of, name, own, admin_url, timeout_s) for name, own in every.items()}
+        away = {name: error for name, each in read.items() if (error := each.exception()) is not None}
+        servers = tuple(each.result() for name, each in read.items() if name not in away)
         if not servers:
-            raise last
-        known = tuple(servers)
+            raise next(iter(away.values()))
         try:
             with _without_addresses():
-                return replace(_rest(client, keys), servers=known, away=tuple(away))
+                return replace(_rest(client, keys), servers=servers, away=tuple(away))
         except Unavailable as error:
-            return StoreHealth(known, tuple(away), rest=error)
+            return StoreHealth(servers, tuple(away), rest=error)
 
 
 def read_workers(url: str) -> tuple[LiveWorker, ...]:
@@ -150,9 +162,9 @@ def _without_addresses() -> Iterator[None]:
         raise Unavailable("Redis cannot be reached, or refuses to answer.") from None
 
 
-def _health_of(name: str, url: str, admin_url: str | None) -> ServerHealth:
+def _health_of(name: str, url: str, admin_url: str | None, timeout_s: float) -> ServerHealth:
     admin_url = url if admin_url is None else _same_server(url, admin_url)
-    with _client(url) as client, _client(admin_url) as administrator:
+    with _without_addresses(), _client(url, timeout_s) as client, _client(admin_url, timeout_s) as administrator:
         return read_server(name, client, administrator)
 
 
@@ -170,12 +182,14 @@ def _client(url: str, timeout_s: float = _TIMEOUT_S) -> redis.Redis:
 
 def _rest(client: redis.Redis, keys: Keyspace) -> StoreHealth:
     """Read what the servers hold together: the workers, the plugins and the last jump of the clock."""
-    jump = cast("bytes | None", client.get(keyspace.clock_jump()))
+    silence = Partitions(client, keys).silence()
+    jump = None if silence.shared else cast("bytes | None", client.get(keyspace.clock_jump()))
     return StoreHealth(
         (),
-        workers=_workers(client),
-        clock_jump=None if jump is None else _jump_from(jump),
+        workers=None if silence.shared else _workers(client),
         plugins=tuple(plugins_of(client, keys)),
+        silence=silence,
+        clock_jump=None if jump is None else _jump_from(jump),
     )
 
 

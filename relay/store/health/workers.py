@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from relay.errors import Unavailable
 from relay.store.keys import keyspace
 from relay.store.keys.names import SHARED_ROOT
 from relay.store.scripting.scripts import Scripts
+from relay.store.server.availability import going_on_without
 from relay.store.server.clock import TOLD_MS, add_time, time_ms_from
 from relay.store.server.errors import store_errors
 
@@ -74,6 +76,15 @@ class Workers:
             add_time(pipeline, self._client, SHARED_ROOT)
             beats, lanes, time = pipeline.execute()
         return sorted(live_workers(beats, lanes, time_ms_from(time)), key=lambda worker: worker.name)
+
+
+def known_workers(workers: Workers) -> list[LiveWorker] | None:
+    """List the live workers as `Workers.alive`; None if the shared keys do not answer soon."""
+    try:
+        with going_on_without():
+            return workers.alive()
+    except Unavailable:
+        return None
 
 
 def live_workers(

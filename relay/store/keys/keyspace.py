@@ -210,6 +210,10 @@ class Keyspace:
         """Hash: a replay job."""
         return key_in(self.root_of_ref(replay_id), "replay", replay=replay_id)
 
+    def alerts(self, plugin: str, kind: str = "alerts") -> str:
+        """Hash: alerts that hold; `pending_alerts`: undelivered changes; `alerts_lock`: the lock of who is checking."""
+        return key_in(self.root(plugin), kind, plugin=plugin)
+
     def sweeps(self, partition: int = 0) -> str:
         """Hash: how many sweeps there were, and how many ids they published."""
         return key_in(partition_root(partition), "sweeps")
@@ -256,11 +260,6 @@ def revocations() -> str:
 def audit(part: str, root: str = ROOT) -> str:
     """A key of a root's audit trail: ``entries``, ``head``, ``segments``, ``beginning`` or ``lock``."""
     return root + TRAIL[f"audit_{part}"]
-
-
-def alerts(kind: str = "alerts") -> str:
-    """Hash: the alerts that hold; `pending_alerts`: undelivered changes; `alerts_lock`: a checking worker's lock."""
-    return _shared(kind)
 
 
 def notice(process: str) -> str:

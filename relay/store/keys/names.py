@@ -65,6 +65,10 @@ PARTITIONED: Final = {
     "revision": "p:{plugin}:webhook:{webhook}:{revision}",  # hash: shape (JSON), createdAt
     "last_revision": "p:{plugin}:webhook:{webhook}:last",  # int: the highest revision ever given
     "users": "p:{plugin}:users:{webhook}",  # set: chains with it among their steps, webhooks whose callback it is
+    # alerts, of the plugin whose webhook is told of them
+    "alerts": "p:{plugin}:alerts",  # hash: phase, beginning and detail of each alert that holds (lua/health/alerts.lua)
+    "pending_alerts": "p:{plugin}:pending-alerts",  # hash: changes of alerts that are not delivered yet
+    "alerts_lock": "p:{plugin}:alerts:turn",  # string: a worker is checking for alerts
     # keys that only workers and commands may read, not the API's server user
     "target": "target:{plugin}:{webhook}:{revision}",  # string: a revision's target, sealed
     "access_token": "token:{plugin}:{webhook}:{revision}",  # string: a webhook's OAuth access token, sealed
@@ -91,6 +95,7 @@ PARTITIONED: Final = {
     "backlog": "due:backlog:{minute}",  # hash lane -> the most calls that waited in it at once in this minute
     "sweeps": "sweeps",  # hash: how many sweeps there were, and ids they published; times (lua/include/jumps.lua)
     "confirmed": CONFIRMED,
+    "partitions_copy": "partitions",  # int: how many partitions there are, as `partitions` below
     "counting_lock": "counting",  # string: a worker is counting notes
 }
 
@@ -104,9 +109,6 @@ SHARED: Final = {
     "revocations": "keys:revoked",  # list: revoked keys in order, each entry bound to the one before
     "named_webhooks": "metrics:webhooks",  # hash plugin/webhook -> number: those that metrics name individually
     "workers": "workers",  # zset process -> ms of its last heartbeat
-    "alerts": "alerts",  # hash: phase, beginning and detail of each alert that holds (lua/health/alerts.lua)
-    "pending_alerts": "pending-alerts",  # hash: changes of alerts that are not delivered to the operators' webhook yet
-    "alerts_lock": "alerts:lock",  # string: a worker is checking for alerts
     "clock_jump": "clock:jump",  # string: when the server's clock last jumped and by how much, for an hour
     "dropped_messages": "lanes:dropped",  # hash lane -> how many things on it were not messages
     "worker_lanes": "workers:lanes",  # hash process -> the lanes that it serves, separated by commas
@@ -131,6 +133,11 @@ CHANNELS: Final = {
 def partition_root(number: int | Literal["*"]) -> str:
     """Return the root of a partition's keys; with ``*`` a pattern that matches every such root."""
     return f"{PREFIX}{{{number}}}:"
+
+
+def root_name(root: str) -> str:
+    """Return the number of the partition that has this root, as text; ``shared`` for the shared keys."""
+    return root.removeprefix(PREFIX).strip("{}:")
 
 
 #: The root of the first partition's keys, and of all of them where there is one partition.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay.domain.invocation import is_error
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import partition_root
-from relay.store.partitions.reachable import in_each
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import store_errors
 
@@ -42,20 +40,16 @@ class Callbacks:
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._scripts = Scripts(client)
 
-    def take(self, limit: int) -> list[End]:
-        """Return up to ``limit`` ends per partition; each is returned again after `HOLD_MS` unless it is deleted."""
-        args = [HOLD_MS, limit]
-        rows = in_each(self._keys, lambda number: self._scripts.run("callbacks", args, partition_root(number)))
-        return [_end_from(row) for row in chain.from_iterable(rows)]
+    def take(self, partition: int, limit: int) -> list[End]:
+        """Return up to ``limit`` ends of a partition; each is returned again after `HOLD_MS` unless it is deleted."""
+        rows = self._scripts.run("callbacks", [HOLD_MS, limit], partition_root(partition))
+        return [_end_from(row) for row in rows]
 
-    def delete(self, reference_ids: Sequence[str]) -> None:
-        """Delete ends: their callbacks were sent, or are not to be sent."""
+    def delete(self, partition: int, reference_ids: Sequence[str]) -> None:
+        """Delete ends of a partition: their callbacks were sent, or are not to be sent."""
         if reference_ids:
-            pipeline = self._client.pipeline(transaction=False)
-            for part in self._keys.spread(reference_ids, self._keys.root_of_ref):
-                pipeline.zrem(self._keys.callbacks(self._keys.partition_of_ref(part.items[0])), *part.items)
             with store_errors():
-                pipeline.execute()
+                self._client.zrem(self._keys.callbacks(partition), *reference_ids)
 
 
 def _end_from(row: Sequence[bytes]) -> End:

@@ -41,7 +41,7 @@ from relay.store.ledger.transitions import (
 )
 from relay.store.ledger.waiting import WaitingCalls, to_publish
 from relay.store.partitions.plugins import plugins_in
-from relay.store.partitions.reachable import in_each
+from relay.store.partitions.reachable import ask_partitions
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.clock import time_ms_at
 from relay.store.server.errors import store_errors
@@ -78,7 +78,7 @@ class InvocationStore(RecordReader):
     ) -> None:
         super().__init__(client, Scripts(client), keys, limits)
         self.parked_calls = ParkedCalls(client, self._scripts, GRACE_MS, keys)
-        self.waiting = WaitingCalls(self._scripts, keys)
+        self.waiting = WaitingCalls(client, self._scripts, keys)
         self._lease_margin_ms = lease_margin_ms
         self._operator = operator
 
@@ -255,7 +255,7 @@ class InvocationStore(RecordReader):
                 return 0, b"", ()  # the script would wait for replicas, also with nothing to do
             return self._scripts.run("expire", args, partition_root(number))
 
-        replies = in_each(self._keys, end)
+        replies = ask_partitions(self._client, self._keys, end)
         ready: Ready = sum((ready_from(each[2]) for each in replies), ())
         return sum(int(each[0]) for each in replies), any(each[1] for each in replies), ready
 
@@ -307,11 +307,13 @@ class InvocationStore(RecordReader):
             runs = (self._scripts.run("drop_contents", [plugin, most, limit], root) for plugin in over)
             return sum(int(dropped) for dropped, _ in runs)
 
-        return sum(in_each(self._keys, drop))
+        return sum(ask_partitions(self._client, self._keys, drop))
 
-    def _in_each(self, script: str, args: Sequence[Any]) -> list[Any]:
-        """Run a script in every partition that can be reached; raise `Unavailable` if none can."""
-        return in_each(self._keys, lambda number: self._scripts.run(script, args, partition_root(number)))
+    def _in_each(self, script: str, args: Sequence[Any]) -> Iterable[Any]:
+        """Run a script in every partition; return the answers of those that answer."""
+        return ask_partitions(
+            self._client, self._keys, lambda number: self._scripts.run(script, args, partition_root(number))
+        )
 
     def forget(self, plugin: str, reference_id: str) -> Invocation:
         """Destroy the payload and result of an invocation, and of a chain's steps; the rest of the record stays.

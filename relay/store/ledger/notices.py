@@ -8,16 +8,21 @@ large for a notice and has to be read from the store.
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from zlib import crc32
+
+from redis.cluster import RedisCluster
 
 from relay.domain.invocation import Outcome, Sent, State
 from relay.errors import Unavailable
 from relay.process.loops import Failures
 from relay.store.keys import keyspace
 from relay.store.keys.keyspace import SINGLE, Keyspace
+from relay.store.partitions.reachable import ask_groups
 from relay.store.scripting.scripts import Scripts
+from relay.store.server.availability import going_on_without
 from relay.store.server.errors import is_ours
 from relay.store.server.replicas import primaries_of, refresh_primaries
 
@@ -27,9 +32,11 @@ if TYPE_CHECKING:
 
     import redis
 
-_POLL_S: Final = 1.0  # how soon a stop is noticed
-_PING_AFTER_S: Final = 5.0  # after this much silence the connection is probed with a ping
-_SILENCE_S: Final = 10.0  # after this much silence the connection is given up
+    from relay.store.partitions.spreading import Spread
+#: How soon a stop is noticed, after how much silence the connection is probed with a ping, and after how much it is
+#: given up, in seconds. In a cluster another server has the same notices.
+_OF_A_SERVER: Final = (1.0, 5.0, 10.0)
+_OF_A_CLUSTER: Final = (0.25, 0.4, 0.9)
 _PAUSE_FIRST_S: Final = 0.05
 _PAUSE_MAXIMUM_S: Final = 1.0
 #: How soon a partition that does not confirm is asked again: each time may hold up the others' notices for a second.
@@ -82,11 +89,12 @@ class Subscription:
         self._client: Any = client
         self._scripts = Scripts(client)
         self._keys = keys
-        self._unconfirmed: dict[str, list[Notice]] = {}  # by root
+        self._unconfirmed: dict[str, deque[Notice]] = {}  # by root
         self._confirm_at_s = 0.0  # when to ask for these again
         self.process = process
         self._channel = keyspace.notice(process)
         self._number = crc32(process.encode())  # processes spread over the servers of a cluster
+        self._silence = _OF_A_CLUSTER if isinstance(cast("Any", client), RedisCluster) else _OF_A_SERVER
 
     def run(self, deliver: Callable[[Notice], None], renew: Callable[[], None], stop: threading.Event) -> None:
         """Pass every notice to ``deliver`` until ``stop`` is set; continue after restarts of the server.
@@ -116,49 +124,54 @@ class Subscription:
         """
         if not self._scripts.waits:
             return notices
-        confirmed = []
-        for group in self._keys.spread(notices, lambda notice: self._keys.root_of_ref(notice.reference_id)):
-            if group.root in self._unconfirmed:
-                self._keep(group.root, group.items)
-            else:
-                confirmed += self._ended(group.root, group.items)
-        return confirmed
+        held = [notice for notice in notices if self._root_of(notice) in self._unconfirmed]
+        self._keep(held)
+        return self._ended([notice for notice in notices if notice not in held] if held else notices)
 
     def _confirmed_since(self) -> Iterator[Notice]:
         """Ask again, every few seconds, for the notices that were not confirmed; yield those that are now."""
         if self._unconfirmed and time.monotonic() >= self._confirm_at_s:
             kept, self._unconfirmed = self._unconfirmed, {}
-            for root, notices in kept.items():
-                yield from self._ended(root, notices)
+            yield from self._ended([notice for notices in kept.values() for notice in notices])
 
-    def _ended(self, root: str, notices: Sequence[Notice]) -> list[Notice]:
-        """Return the notices whose end is on the present primary and on enough replicas; keep all if it is away."""
-        try:
-            ended = self._scripts.run("ended", [notice.reference_id for notice in notices], root)
-        except Unavailable:
-            self._keep(root, notices)
+    def _ended(self, notices: Sequence[Notice]) -> list[Notice]:
+        """Return the notices whose end is on the present primary and on enough replicas; keep those of others."""
+
+        def ended(group: Spread[Notice]) -> list[Notice]:
+            found = self._scripts.run("ended", [notice.reference_id for notice in group.items], group.root)
+            return [notice for notice, is_final in zip(group.items, found, strict=True) if is_final]
+
+        replies, left = ask_groups(self._client, notices, self._root_of, ended)
+        if left:
+            self._keep(left)
             self._confirm_at_s = time.monotonic() + _CONFIRM_AGAIN_S
-            return []
-        return [notice for notice, is_final in zip(notices, ended, strict=True) if is_final]
+        return [notice for reply in replies for notice in reply]
 
-    def _keep(self, root: str, notices: Sequence[Notice]) -> None:
+    def _root_of(self, notice: Notice) -> str:
+        return self._keys.root_of_ref(notice.reference_id)
+
+    def _keep(self, notices: Sequence[Notice]) -> None:
         """Keep notices for later, without their results, which are in the store; the oldest give way to new ones."""
-        slim = [replace(each, sealed=None, in_store=each.in_store or each.sealed is not None) for each in notices]
-        self._unconfirmed[root] = [*self._unconfirmed.get(root, ()), *slim][-_MOST_UNCONFIRMED:]
+        for notice in notices:
+            slim = replace(notice, sealed=None, in_store=notice.in_store or notice.sealed is not None)
+            kept = self._unconfirmed.setdefault(self._root_of(notice), deque(maxlen=_MOST_UNCONFIRMED))
+            kept.append(slim)
 
     def _next_server(self) -> Any:
         """Return a client of the next server of a cluster: each has every notice, and the last one may be silent."""
         self._number += 1
         refresh_primaries(self._client, at_most_once_in_s=_PAUSE_MAXIMUM_S)
-        servers = primaries_of(self._client)
+        servers = sorted(primaries_of(self._client), key=_place)
         return servers[self._number % len(servers)]
 
     def _listen(self, renew: Callable[[], None], stop: threading.Event) -> Iterator[Notice]:
+        poll_s, ping_after_s, given_up_s = self._silence
         with self._next_server().pubsub(push_handler_func=_unchanged) as pubsub:
-            pubsub.subscribe(self._channel)
+            with going_on_without():
+                pubsub.subscribe(self._channel)
             heard_at_s, asked = time.monotonic(), False
             while not stop.is_set():
-                message = pubsub.get_message(timeout=_POLL_S)
+                message = pubsub.get_message(timeout=poll_s)
                 now_s = time.monotonic()
                 yield from self._confirmed_since()
                 if message is not None:
@@ -167,8 +180,14 @@ class Subscription:
                         renew()
                     elif message["type"] == "message":
                         yield from self._confirmed(list(read_notices(message["data"])))
-                elif now_s - heard_at_s >= _SILENCE_S:
-                    return  # the connection is dead, although no error was reported
-                elif now_s - heard_at_s >= _PING_AFTER_S and not asked:
+                elif now_s - heard_at_s >= given_up_s:
+                    renew()  # the connection is dead, although no error was reported; the next one may take a moment
+                    return
+                elif now_s - heard_at_s >= ping_after_s and not asked:
                     pubsub.ping()
                     asked = True
+
+
+def _place(server: Any) -> tuple[str, ...]:
+    options = server.connection_pool.connection_kwargs
+    return str(options.get("host")), str(options.get("port"))

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from relay.store.ledger.transitions import Ready, ready_from
-from relay.store.partitions.reachable import in_each
+from relay.store.partitions.reachable import ask_partitions
 from relay.store.server.errors import store_errors
 
 if TYPE_CHECKING:
@@ -48,5 +48,5 @@ def some_webhooks(client: Any, keys: Keyspace, key_of: Callable[[int], str], lim
             found: list[bytes] = client.srandmember(key_of(number), limit)
         return found
 
-    names = (name.decode().split("/") for name in chain.from_iterable(in_each(keys, some)))
+    names = (name.decode().split("/") for name in chain.from_iterable(ask_partitions(client, keys, some)))
     return [(plugin, webhook) for plugin, webhook in names]

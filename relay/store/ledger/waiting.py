@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from relay.errors import Unavailable
 from relay.store.keys.names import partition_root
 from relay.store.ledger.transitions import found_from
+from relay.store.partitions.reachable import ask_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    import redis
+
     from relay.store.keys.keyspace import Keyspace
     from relay.store.ledger.acceptance import LaneMessage
     from relay.store.ledger.transitions import CallRecord, Ready
+    from relay.store.partitions.spreading import Spread
     from relay.store.scripting.scripts import Scripts
 
 #: The most bytes of sealed payloads in one reply, unless a single call has more.
@@ -30,7 +35,8 @@ class TakenCalls(NamedTuple):
 class WaitingCalls:
     """Queues calls that may be run, and takes them. Methods raise `Unavailable` while the server is away."""
 
-    def __init__(self, scripts: Scripts, keys: Keyspace) -> None:
+    def __init__(self, client: redis.Redis, scripts: Scripts, keys: Keyspace) -> None:
+        self._client = client
         self._scripts = scripts
         self._keys = keys
 
@@ -44,16 +50,21 @@ class WaitingCalls:
     ) -> list[tuple[str, int]]:
         """Append calls to their lanes; ``messages`` makes the messages of some lanes of a partition.
 
-        Returns the lane and the partition of each message that remains to be published.
+        Returns the lane and the partition of each message that remains to be published. A sweep appends those whose
+        partition does not answer.
         """
-        left: list[tuple[str, int]] = []
-        for group in self._keys.spread(ready, lambda each: self._keys.root_of_ref(each[0])) if ready else ():
+
+        def queue(group: Spread[tuple[str, str]]) -> list[tuple[str, int]]:
             partition, lanes = self._keys.partition_of_ref(group.items[0][0]), by_lane(group.items)
             args: list[object] = []
             for lane, message in messages(lanes, partition):
                 args += [lane, message, len(lanes[lane]), *lanes[lane]]
-            left += to_publish(self._scripts.run("queue", args, group.root), partition)
-        return left
+            return to_publish(self._scripts.run("queue", args, group.root), partition)
+
+        replies, left = ask_groups(self._client, ready, lambda each: self._keys.root_of_ref(each[0]), queue)
+        if left and not replies:
+            raise Unavailable
+        return [message for reply in replies for message in reply]
 
     def take(self, partition: int, lanes: Iterable[str], *, most: int) -> TakenCalls:
         """Take up to ``most`` calls of these lanes off their lists, those of the first lane first."""

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from relay.errors import SettingsError, Unavailable
 from relay.store.keys import keyspace
 from relay.store.keys.keyspace import Keyspace
+from relay.store.keys.names import SHARED, SHARED_ROOT, key_in, partition_root
+from relay.store.partitions.plugins import plugins_in
+from relay.store.partitions.reachable import ask_partitions, ask_roots
 from relay.store.server.connection import connect
 from relay.store.server.errors import store_errors
 from relay.text.server_addresses import is_cluster
@@ -56,21 +59,48 @@ def agreed_client(settings: Settings) -> Redis:
 def agree_on_partitions(client: Redis, count: int) -> Redis:
     """Compare ``count`` with the number of partitions in the store, or write it there; return the client.
 
+    Each partition has a copy of the number, for processes that start while the server of the shared keys is silent.
+
     Raises:
         SettingsError: the store has another number of partitions, or is being divided.
         Unavailable: the store is away.
     """
     any_client: Any = client
-    with store_errors():
-        found = any_client.get(keyspace.partitions())
-        one = found is None and count > 1 and _has_one_partition(any_client, count)
-        if found is None and count > 1 and not one:
-            any_client.set(keyspace.partitions(), count, nx=True)
-            found = any_client.get(keyspace.partitions())
+    keys = Keyspace(count)
+
+    def read(root: str) -> bytes | None:
+        with store_errors():
+            found: bytes | None = any_client.get(root + SHARED["partitions"])
+        return found
+
+    answers = ask_roots(client, keys, read).found
+    found, one = next(filter(None, answers.values()), None), False
+    if SHARED_ROOT in answers:
+        with store_errors():
+            found, one = _found_or_written(any_client, count, answers[SHARED_ROOT])
+    elif found is None:
+        raise Unavailable
     if refusal := _refusal(found, count):
         more = f" To have {count}, stop every process, then: relay partitions divide {count}" if one else ""
         raise SettingsError(refusal + more)
+    if count > 1 and None in answers.values():
+        ask_partitions(client, keys, lambda number: _copy(any_client, number, count))
     return client
+
+
+def _found_or_written(client: Any, count: int, found: bytes | None) -> tuple[bytes | None, bool]:
+    """Return the number that the store has, written now if it had none; and whether it has one partition in use."""
+    if found is not None or count == 1:
+        return found, False
+    if _has_one_partition(client, count):
+        return None, True
+    client.set(keyspace.partitions(), count, nx=True)
+    return client.get(keyspace.partitions()), False
+
+
+def _copy(client: Any, number: int, count: int) -> None:
+    with store_errors():
+        client.set(key_in(partition_root(number), "partitions_copy"), count)
 
 
 def _refusal(found: bytes | None, count: int) -> str:
@@ -98,5 +128,7 @@ def _check_on_connect(connection: Any) -> None:
 
 def _has_one_partition(client: Any, count: int) -> bool:
     """Return whether the first partition has plugins and no other has."""
-    keys = Keyspace(count)
-    return bool(client.exists(keys.plugins(0))) and not any(client.exists(keys.plugins(n)) for n in range(1, count))
+    first, *others = ask_partitions(
+        client, Keyspace(count), lambda number: bool(plugins_in(client, Keyspace(count), number))
+    )
+    return first and not any(others)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from relay.store.partitions.reachable import ask_partitions
+from relay.store.server.errors import store_errors
+
 if TYPE_CHECKING:
     from relay.store.keys.keyspace import Keyspace
 
 
 def plugins_of(client: Any, keys: Keyspace) -> list[str]:
-    """Return every plugin."""
-    return sorted(name for number in range(keys.partitions) for name in plugins_in(client, keys, number))
+    """Return every plugin of the partitions that answer. Raises `Unavailable` if none does."""
+    return sorted(
+        name for names in ask_partitions(client, keys, lambda n: plugins_in(client, keys, n)) for name in names
+    )
 
 
 def plugins_in(client: Any, keys: Keyspace, number: int) -> list[str]:
-    """Return the plugins of a partition."""
-    return [name.decode() for name in client.smembers(keys.plugins(number))]
+    """Return the plugins of a partition. Raises `Unavailable` while it does not answer."""
+    with store_errors():
+        return sorted(name.decode() for name in client.smembers(keys.plugins(number)))

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from redis.sentinel import SentinelConnectionPool
 
-from relay.errors import Unavailable
 from relay.store.keys.names import partition_root
 from relay.store.partitions.plugins import plugins_in
+from relay.store.partitions.reachable import ask_partitions
 from relay.store.server.errors import store_errors
 from relay.store.server.replicas import primary_of
 
@@ -36,21 +36,18 @@ class PartitionState:
 
 def partition_states(client: redis.Redis, keys: Keyspace) -> list[PartitionState]:
     """Read the state of every partition, in order. Raises `Unavailable` if none can be reached."""
-    states, last = [], Unavailable()
-    for number in range(keys.partitions):
-        try:
-            states.append(_state_of(client, keys, number))
-        except Unavailable as error:
-            last = error
-            states.append(PartitionState(number, partition_root(number), None))
-    if all(state.server is None for state in states):
-        raise last
-    return states
+    answers = ask_partitions(client, keys, lambda number: _state_of(client, keys, number))
+    states = {**answers.found, **{number: _away(number) for number in answers.silent}}
+    return [states[number] for number in sorted(states)]
+
+
+def _away(number: int) -> PartitionState:
+    return PartitionState(number, partition_root(number), None)
 
 
 def _state_of(client: Any, keys: Keyspace, number: int) -> PartitionState:
+    plugins = plugins_in(client, keys, number)
     with store_errors():
-        plugins = sorted(plugins_in(client, keys, number))
         pipeline = client.pipeline(transaction=False)
         pipeline.hget(keys.pending(number), "count")
         for plugin in plugins:

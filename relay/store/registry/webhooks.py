@@ -13,17 +13,26 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.audit.actor import actor
 from relay.audit.entry import Act
-from relay.errors import Conflict, DocumentError, Fault, NotFound, SettingsError, StoreFault, VaultError
+from relay.errors import (
+    Conflict,
+    DocumentError,
+    Fault,
+    NotFound,
+    SettingsError,
+    StoreFault,
+    Unavailable,
+    VaultError,
+)
 from relay.registration import ChainTarget, Shape, Target, target_from_json
 from relay.registration.stored_secrets import filled, referred
 from relay.store.keys.keyspace import SINGLE, Keyspace
-from relay.store.partitions.plugins import plugins_of
+from relay.store.partitions.plugins import plugins_in, plugins_of
 from relay.store.registry.pointers import is_authentic, is_made_by_relay, pointer_mac
 from relay.store.registry.revisions import Applied, PlannedRevision, Registered, StoredRevision
 from relay.store.registry.uses import Uses, named_users
 from relay.store.scripting.scripts import Scripts
 from relay.store.secrets import Secrets
-from relay.store.server.errors import store_errors
+from relay.store.server.errors import adding_sentence, store_errors
 from relay.vault import target_owner
 
 if TYPE_CHECKING:
@@ -102,9 +111,22 @@ class Registry:
         return (number, self._shape(plugin, webhook_id, number)[0]) if number else None
 
     def plugins(self) -> list[str]:
-        """Return every plugin that exists."""
-        with store_errors():
-            return plugins_of(self._client, self._keys)
+        """Return every plugin that exists, as far as its partition answers."""
+        return plugins_of(self._client, self._keys)
+
+    def plugins_in(self, partition: int) -> list[str]:
+        """Return the plugins of a partition."""
+        return plugins_in(self._client, self._keys, partition)
+
+    def partition_of(self, plugin: str) -> int:
+        """Return the partition of a plugin."""
+        return self._keys.partition_of(plugin)
+
+    def has_plugin(self, plugin: str) -> bool:
+        """Return whether a plugin exists; only its own partition is asked."""
+        partition = self.partition_of(plugin)
+        with adding_sentence(f"Partition {partition} does not answer.", Unavailable):
+            return plugin in self.plugins_in(partition)
 
     def shapes(self, plugin: str) -> list[Registered]:
         """Return a plugin's webhooks in the order of their ids, including hidden ones."""

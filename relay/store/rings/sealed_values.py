@@ -9,12 +9,13 @@ from relay.domain.invocation import Purpose
 from relay.errors import StoreFault
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import key_in, partition_root, root_of_key
+from relay.store.partitions.reachable import ask_servers
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import store_errors
 from relay.vault import payload_owner, raw_owner, result_owner, secret_owner, secrets_owner, target_owner, token_owner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from redis import Redis
 
@@ -76,14 +77,20 @@ class SealedValues:
         with store_errors():
             return int(self._client.dbsize())
 
-    def every(self) -> Iterator[SealedValue | None]:
+    def on_each_server(self, act: Callable[[Iterator[SealedValue | None]], object]) -> bool:
+        """Do something with the values of each server that answers; return whether all of them did."""
+        return ask_servers(self._client, lambda server: act(self.every(server))).complete
+
+    def every(self, server: Any = None) -> Iterator[SealedValue | None]:
         """Yield every sealed value, and None for each key of another kind, so that the caller can show progress.
+
+        With ``server``, a client of one, only those on it.
 
         A value that exists all the time is found at least once; a value that is written meanwhile is sealed with the
         newest key already.
         """
         for kind in ("inv:*:*", "target:*", "token:*", "secret:*"):
-            found = self._client.scan_iter(match=partition_root("*") + kind, count=_PIECE)
+            found = (server or self._client).scan_iter(match=partition_root("*") + kind, count=_PIECE)
             while True:
                 with store_errors():
                     key = next(found, None)

@@ -12,9 +12,10 @@ from typing import Any, Final
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from relay.errors import SettingsError, Unavailable
+from relay.store.partitions.reachable import ask_servers
 from relay.store.scripting.library import PREFIX, library
 from relay.store.server.connection import client_of
-from relay.store.server.errors import store_errors
+from relay.store.server.errors import is_answer, store_errors
 from relay.store.server.replicas import primaries_of
 
 _UNKNOWN: Final = "Function not found"  # the server's message; it has no error code for this
@@ -55,6 +56,12 @@ def load_into(server: Any) -> None:
         raise Unavailable(lacking_text()) from error
 
 
+def _load_if_lacking(server: Any) -> None:
+    with store_errors():
+        if not has_functions(server):
+            load_into(server)
+
+
 def _load(server: Any) -> None:
     try:
         server.function_load(library().text)
@@ -82,14 +89,17 @@ class Functions:
         self._seen_s = -_BELIEVED_S
 
     def check(self) -> None:
-        """Raise `Unavailable` if a server lacks the functions and the client's user may not load them."""
+        """Raise `Unavailable` if a server lacks the functions and the client's user may not load them.
+
+        Servers that do not answer are looked at later; raises `Unavailable` if none does.
+        """
         if time.monotonic() - self._seen_s < _BELIEVED_S:
             return
-        with store_errors():
-            for server in primaries_of(self._client):
-                if not has_functions(server):
-                    load_into(server)
-        self._seen_s = time.monotonic()
+        found = ask_servers(self._client, _load_if_lacking)
+        for refusal in filter(is_answer, found.silent.values()):
+            raise refusal
+        if found.complete:
+            self._seen_s = time.monotonic()
 
 
 def load_functions(url: str) -> int:

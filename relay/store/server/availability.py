@@ -3,12 +3,17 @@
 A request to a silent server waits for the socket's time limit, several times over; soon every thread of an API process
 and every task of a worker would be waiting. So once a server has kept a connection waiting for too long, only one
 connection at a time asks it, and the others fail at once. Whoever waited until the time limit does not wait again.
+
+Whoever can go on without a server (`going_on_without`) waits for a shorter time, and says nothing about the server to
+those who need it.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
 
 from redis.connection import Connection, SSLConnection
 from redis.exceptions import ResponseError
@@ -16,6 +21,13 @@ from redis.exceptions import TimeoutError as ServerSilent
 
 from relay.store.scripting.packing import SCRIPT_PACKER
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: How long, in seconds, whoever can go on without a server waits for it.
+SHORT_S: Final = 0.5
+#: How long, in seconds, such callers leave out a server that has kept one of them waiting for so long.
+LEFT_OUT_S: Final = 3.0
 #: How long a server may take before others stop asking it; longer than the second that `WAIT` may take.
 PATIENCE_S: Final = 2.0
 #: How long after a time-out nobody asks the server: redis-py repeats a request at once, and would wait as long again.
@@ -24,6 +36,34 @@ PAUSE_S: Final = 1.0
 GONE_S: Final = 10.0
 #: Commands after which a connection waits for messages, which may never come.
 _LISTENING: Final = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
+
+
+#: How long, in seconds, the present caller waits for a server; None if it needs the answer.
+_short_s: ContextVar[float | None] = ContextVar("short_s", default=None)
+
+
+@contextmanager
+def going_on_without(within_s: float = SHORT_S) -> Iterator[None]:
+    """Wait for each server of a cluster, inside, for no longer than this: the caller goes on without those that fail.
+
+    Other servers are waited for as usual.
+    """
+    token = _short_s.set(within_s)
+    try:
+        yield
+    finally:
+        _short_s.reset(token)
+
+
+@contextmanager
+def waiting_longer(more_s: float) -> Iterator[None]:
+    """Add to the time of `going_on_without`, if it holds: the server itself waits for so long before it answers."""
+    short_s = _short_s.get()
+    token = _short_s.set(None if short_s is None else short_s + more_s)
+    try:
+        yield
+    finally:
+        _short_s.reset(token)
 
 
 class NotAskedError(ServerSilent):
@@ -41,11 +81,18 @@ class WaitingConnections:
         self._failed = False  # the last connection that waited got no answer
         self._answered_s = 0.0  # when the server last answered any connection
         self._paused_until_s = 0.0
+        self._left_out_until_s = 0.0
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the server has just kept somebody waiting in vain."""
+        return time.monotonic() < max(self._paused_until_s, self._left_out_until_s)
 
     def begin_wait(self, connection: object) -> None:
         """Note that a connection begins to wait; raise `NotAskedError` if one waits in vain, or has just done so."""
         now_s = time.monotonic()
-        if now_s < self._paused_until_s:
+        is_left_out = now_s < self._left_out_until_s and _short_s.get() is not None
+        if now_s < self._paused_until_s or is_left_out:
             raise NotAskedError("The server did not answer the last request in time.")
         others = [(other, since_s) for other, since_s in tuple(self._waiting.items()) if other is not connection]
         for other, since_s in others:
@@ -69,22 +116,25 @@ class WaitingConnections:
         """Note an answer: the server is well."""
         self._failed = False
         self._answered_s = time.monotonic()
-        self._paused_until_s = 0.0
+        self._paused_until_s = self._left_out_until_s = 0.0
         self._waiting.pop(connection, None)
 
     def timed_out(self, connection: object, since_s: float) -> None:
         """Note that a connection has waited in vain: for a moment nobody asks the server.
 
-        ``since_s`` is when it began to wait, on the monotonic clock. If the server has answered
-        others meanwhile, only this connection was lost, and the server is asked as before.
+        If it waited for a short time only, those who can go on without the server leave it out; others ask it as
+        before. ``since_s`` is when it began to wait, on the monotonic clock. If the server has answered others
+        meanwhile, only this connection was lost, and the server is asked as before.
         """
         if self._answered_s <= since_s:
-            self._paused_until_s = time.monotonic() + PAUSE_S
+            self._left_out_until_s = time.monotonic() + LEFT_OUT_S
+            if _short_s.get() is None:
+                self._paused_until_s = time.monotonic() + PAUSE_S
         self.gave_up(connection)
 
     def gave_up(self, connection: object) -> None:
         """Note that a connection stopped waiting without an answer."""
-        if self._waiting.pop(connection, None) is not None:
+        if self._waiting.pop(connection, None) is not None and _short_s.get() is None:
             self._failed = True
 
 
@@ -92,8 +142,16 @@ class WaitingConnections:
 _BY_SERVER: Final[dict[tuple[str, int], WaitingConnections]] = {}
 
 
+def is_silent(host: str, port: int) -> bool:
+    """Return whether a server has just kept somebody waiting in vain."""
+    known = _BY_SERVER.get((host, port))
+    return known is not None and known.is_silent
+
+
 class _Patient:
     """Notes in `WaitingConnections` when a connection starts and stops waiting for its server."""
+
+    socket_connect_timeout: float | None
 
     def __init__(self, **options: Any) -> None:
         self._waiting = _BY_SERVER.setdefault((options["host"], int(options["port"])), WaitingConnections())
@@ -104,7 +162,8 @@ class _Patient:
         if self.is_connected:  # type: ignore[attr-defined]
             return
         self._waiting.begin_wait(self)
-        since_s = time.monotonic()
+        since_s, limit_s = time.monotonic(), self.socket_connect_timeout
+        self.socket_connect_timeout = _short_s.get() or limit_s
         try:
             super().connect_check_health(*args, **options)  # type: ignore[misc]
         except NotAskedError:
@@ -113,6 +172,7 @@ class _Patient:
             self._waiting.timed_out(self, since_s)
             raise
         finally:
+            self.socket_connect_timeout = limit_s
             self._waiting.pause_wait(self)
 
     def send_command(self, *args: Any, **options: Any) -> None:
@@ -131,6 +191,8 @@ class _Patient:
     def read_response(self, *args: Any, **options: Any) -> Any:
         if not self._listens:
             self._waiting.resume_wait(self)
+            if short_s := _short_s.get():
+                options["timeout"] = short_s
         since_s = time.monotonic()
         try:
             reply = super().read_response(*args, **options)  # type: ignore[misc]

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.cluster import ClusterNode, RedisCluster
-from redis.exceptions import ClusterDownError
+from redis.exceptions import ClusterDownError, RedisClusterException
+from redis.exceptions import TimeoutError as ServerSilent
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from relay.store.scripting.packing import SCRIPT_PACKER
-from relay.store.server.availability import PatientConnection, PatientSslConnection
+from relay.store.server.availability import PatientConnection, PatientSslConnection, going_on_without, is_silent
 from relay.store.server.errors import store_errors
 from relay.store.server.replicas import require_replicas
 from relay.text.server_addresses import CLUSTER, SENTINEL, ServerAddress, read_address, scheme_of
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _RETRIES: Final = 2
 _SOCKET_TIMEOUT_S: Final = 5
 _CONNECT_TIMEOUT_S: Final = 2
+#: How long, in seconds, each server of a cluster may take to tell where the keys are: any of them knows.
+_SLOTS_S: Final = 0.3
 #: How many threads of an API process may use the store at once, waiters included; redis-py's own limit is 100.
 _MAX_CONNECTIONS: Final = 4_096
 #: Without this, redis-py looks up its version for each connection, which takes longer than the rest of connecting.
@@ -111,7 +114,31 @@ def _cluster(address: ServerAddress, options: dict[str, Any]) -> redis.Redis:
 
 
 class _Cluster(RedisCluster):
-    """redis-py's cluster client; its pipelines also look up the slots again after a server reports the cluster down."""
+    """redis-py's cluster client; it waits for no silent server to tell where the keys are while another one may.
+
+    Its pipelines also look up the slots again after a server reports the cluster down.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        try:
+            with going_on_without(_SLOTS_S):
+                super().__init__(**options)
+        except (RedisClusterException, ServerSilent):  # on a busy machine all of them may take longer
+            super().__init__(**options)
+        manager: Any = self.nodes_manager
+        initialize = manager.initialize
+
+        def initialize_soon(*args: Any, **more: Any) -> None:
+            with going_on_without(_SLOTS_S):
+                initialize(*args, **more)
+
+        manager.initialize = initialize_soon
+
+    def get_default_node(self) -> Any:
+        """Return a server for what any server knows."""
+        default: Any = super().get_default_node()  # type: ignore[no-untyped-call]
+        others = (node for node in self.get_primaries() if not is_silent(node.host, int(node.port)))  # type: ignore[no-untyped-call]
+        return next(others, default) if default and is_silent(default.host, int(default.port)) else default
 
     def pipeline(self, *args: Any, **options: Any) -> Any:
         """Make a pipeline; if it finds the cluster down it fails, but pipelines after it ask the new primaries."""

@@ -20,7 +20,7 @@ from redis.exceptions import TimeoutError as ServerSilent
 
 from relay.errors import Unavailable
 from relay.store.keys.names import CONFIRMED
-from relay.store.server.availability import NotAskedError
+from relay.store.server.availability import NotAskedError, is_silent, waiting_longer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,7 +100,8 @@ class Replicas:
         pipeline = server.pipeline(transaction=False)
         command(pipeline)
         pipeline.execute_command("WAIT", self.count, WAIT_MS)
-        replies = pipeline.execute(raise_on_error=False)
+        with waiting_longer(WAIT_MS / 1000):
+            replies = pipeline.execute(raise_on_error=False)
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
@@ -147,6 +148,13 @@ def primary_of(client: Any, key: str) -> Any:
     if node is None:
         raise Unavailable
     return client.get_redis_connection(node)
+
+
+def check_not_silent(client: Any, root: str) -> None:
+    """Raise `Unavailable` if the server that has a root has just kept somebody waiting in vain; ask nobody."""
+    node = cast("Any", client).get_node_from_key(root) if isinstance(client, RedisCluster) else None
+    if node is not None and is_silent(node.host, int(node.port)):
+        raise Unavailable
 
 
 def primaries_of(client: Any) -> list[Any]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redis.exceptions import ResponseError
 
 from relay.audit.checkpoint import Signed
 from relay.audit.verifying import Block
 from relay.store.keys import keyspace
-from relay.store.keys.names import PREFIX, ROOT, SHARED_ROOT, partition_root
+from relay.store.keys.names import ROOT, root_name
+from relay.store.partitions.reachable import Answers, ask_roots, roots_of
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.clock import time_ms_from
 from relay.store.server.errors import store_errors
@@ -20,9 +21,11 @@ from relay.store.server.locks import take_lock
 from relay.store.server.replicas import on_primary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import redis
+
+T = TypeVar("T")
 
 #: How many segments are read at once, each of about 16 KiB.
 _PAGE: Final = 32
@@ -52,7 +55,7 @@ class Trail:
     def __init__(self, client: redis.Redis, root: str = ROOT) -> None:
         self._client: Any = client
         self._root = root
-        self.name = root.removeprefix(PREFIX).strip("{}:")  # the partition's number, or ``shared``
+        self.name = root_name(root)
         self._scripts = Scripts(client)
 
     def end(self, most: int = 0) -> TrailEnd:
@@ -217,8 +220,14 @@ def _archived(end: TrailEnd) -> int:
 
 def trails(client: redis.Redis, keys: keyspace.Keyspace = keyspace.SINGLE) -> list[Trail]:
     """Return the trails of all roots: one for each partition, and the shared one."""
-    roots = [partition_root(number) for number in range(keys.partitions)]
-    return [Trail(client, root) for root in (*roots, SHARED_ROOT)]
+    return [Trail(client, root) for root in roots_of(keys)]
+
+
+def every_trail(client: redis.Redis, keys: keyspace.Keyspace, act: Callable[[Trail], T]) -> Answers[str, T]:
+    """Do something with each trail; return what came of it, and the trails that do not answer, by their names."""
+    answers = ask_roots(client, keys, lambda root: act(Trail(client, root)))
+    found = {root_name(root): each for root, each in answers.found.items()}
+    return Answers(found, {root_name(root): each for root, each in answers.silent.items()})
 
 
 def segment_of(checkpoint: Signed, entries: Sequence[bytes]) -> bytes:

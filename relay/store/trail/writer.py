@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from relay.audit.actor import actor
 from relay.audit.entry import AuditEntry
 from relay.errors import RelayError
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import SHARED_ROOT
+from relay.store.partitions.reachable import ask_first, ask_groups
 from relay.store.scripting.scripts import Scripts
 
 if TYPE_CHECKING:
@@ -18,32 +19,42 @@ if TYPE_CHECKING:
     import redis
 
     from relay.audit.entry import Act
+    from relay.store.partitions.spreading import Spread
 
 
 class AuditWriter:
     """Writes entries: those about a plugin to the trail of its partition, others to the shared trail.
 
-    Methods raise `Unavailable` while the server is away.
+    While the shared keys are silent, an entry of an act is written to the trail of a partition instead.
+
+    Methods that do not say otherwise raise `Unavailable` while the server is away.
     """
 
     def __init__(self, client: redis.Redis, keys: Keyspace = SINGLE) -> None:
         self._keys = keys
+        self._client = client
         self._scripts = Scripts(client)
 
     def write(
         self, act: Act, *, plugin: str = "", subject: str = "", outcome: str = "done", count: int | None = None
     ) -> None:
         """Add an entry for an act that no script performs, in the name of the current actor."""
-        self.write_all([AuditEntry(0, act, actor(), plugin, subject, outcome=outcome, count=count)])
+        entry = AuditEntry(0, act, actor(), plugin, subject, outcome=outcome, count=count)
+        if plugin:
+            self._scripts.run("audit_add", [entry.words()], self._keys.root(plugin))
+        else:
+            ask_first(self._client, self._keys, lambda root: self._scripts.run("audit_add", [entry.words()], root))
 
-    def write_all(self, entries: Sequence[AuditEntry]) -> None:
-        """Add entries, dated by the server's clock."""
-        by_root: dict[str, list[Any]] = {}
-        for entry in entries:
-            root = self._keys.root(entry.plugin) if entry.plugin else SHARED_ROOT
-            by_root.setdefault(root, []).append(entry.words())
-        for root, words in by_root.items():
-            self._scripts.run("audit_add", words, root)
+    def write_all(self, entries: Sequence[AuditEntry]) -> list[AuditEntry]:
+        """Add entries, dated by the server's clock; return those whose trail does not take them now."""
+
+        def add(group: Spread[AuditEntry]) -> None:
+            self._scripts.run("audit_add", [entry.words() for entry in group.items], group.root)
+
+        return ask_groups(self._client, entries, self._root, add)[1]
+
+    def _root(self, entry: AuditEntry) -> str:
+        return self._keys.root(entry.plugin) if entry.plugin else SHARED_ROOT
 
     @contextmanager
     def writing(self, act: Act, *, plugin: str = "", subject: str = "") -> Iterator[None]:

@@ -1,0 +1,345 @@
+"""One shard of a cluster, a primary and its replica, is silent: plugins elsewhere are served as before, and in time.
+
+The routes are those of the API's document, the commands those of the `relay` command: whatever is added to either is
+tried here as well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import contextmanager
+from itertools import count
+
+import click
+import pytest
+import requests
+
+from api.reference.document import make_document
+from relay.audit.checkpoint import Signed
+from relay.audit.signing_keys import new_private_text
+from relay.cli import main
+from relay.store.keys.names import SHARED_ROOT
+from relay.store.trail.trail import Trail
+from relay.vault import Vault
+from tests.cluster.servers import WITHIN_S, cluster, wait_for_servers
+from tests.integration.api_harness import running_api
+from tests.integration.worker_harness import worker_harness
+from tests.receivers import answer, json_answer, receiver
+from tests.timing import START_S, wait_until
+from tests.unit.forked_command import start_command
+
+SHARDS = 3
+#: The promise, in seconds; a busy machine may add as long as the same thing took before.
+LIMIT_S = 2.0
+#: How long, in seconds, what workers do by themselves may take: a sweep that meets the silent server comes late.
+BY_ITSELF_S = 60
+SCOPES = ("trigger", "operate", "metrics")
+ROUTES = [(method, path) for path, item in make_document()["paths"].items() for method in item]
+#: What is sent with a request that has a body, and is not sent without.
+BODIES = {
+    "/v1/webhooks/{webhookId}/trigger": {"data": {"n": 1}},
+    "/v1/triggers": [{"webhookId": "post", "data": {"n": 2}}],
+    "/v1/replays": {"filter": {"webhookId": "fails"}, "dryRun": True},
+}
+#: The commands that write or run something; all others read.
+WRITING = {
+    *("up", "settings", "trigger", "functions load", "partitions divide"),
+    *(f"webhooks {verb}" for verb in ("apply", "close-breaker", "pause", "remove", "resume", "rollback", "set-secret")),
+    *("webhooks test", "keys create", "keys revoke", "keys rotate", "invocations cancel", "invocations forget"),
+    *(f"replay {verb}" for verb in ("cancel", "pause", "resume", "start")),
+    *(f"vault {verb}" for verb in ("add", "promote", "reseal", "retire", "rotate")),
+}
+FOLLOWING = {"invocations tail"}
+#: Commands that read what several shards have, or the shared keys: they say what did not answer, and fail.
+OF_SEVERAL = {"doctor", "vault status", "audit export", "audit verify", "audit tail"}
+OF_SHARED_KEYS = {"keys list"}
+
+
+def commands(group=main, words=()):
+    """Yield the words and the command of every command."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, (*words, name))
+        else:
+            yield " ".join((*words, name)), command
+
+
+READING = {name: command for name, command in commands() if name not in WRITING}
+
+
+class Plugin:
+    """A plugin, its API key, and what it has in the store."""
+
+    def __init__(self, name, key):
+        self.name, self.key = name, key
+        self.referenceId = self.replayId = ""
+        self.webhookId = "post"
+
+
+class Site:
+    """A relay on a cluster; its plugins are in all shards, one each."""
+
+    def __init__(self, servers, harness, api, directory):
+        self.servers, self.harness, self.api, self.directory = servers, harness, api, directory
+        self.environ = {**os.environ, **harness.environ}
+
+    def shard_of(self, root):
+        port = self.harness.runtime.client.get_node_from_key(root).port
+        number = next(number for number, server in enumerate(self.servers.servers) if server.port == port)
+        return number % SHARDS
+
+    def plugins(self, name="plugin"):
+        """Return the first name in each shard."""
+        found = {}
+        numbers = count()
+        while len(found) < SHARDS:
+            plugin = f"{name}-{next(numbers)}"
+            found.setdefault(self.shard_of(self.harness.runtime.keyspace.root(plugin)), plugin)
+        return [found[shard] for shard in range(SHARDS)]
+
+    def ask(self, plugin, method, path, **options):
+        path = path.format(**vars(plugin))
+        headers = {"Authorization": f"Bearer {plugin.key}", **options.pop("headers", {})}
+        return requests.request(method, self.api.url + path, headers=headers, timeout=60, **options)
+
+    def trigger(self, plugin, webhook="post", **trigger):
+        return self.ask(plugin, "post", f"/v1/webhooks/{webhook}/trigger", json={"data": {"n": 0}, **trigger})
+
+    def run(self, plugin, name):
+        """Run a command; return its exit status and output. One that follows something ends with its first line."""
+        words = self._words(plugin, name, READING[name])
+        out, err = self.directory / "out", self.directory / "err"
+        out.write_text("")
+        err.write_text("")
+        process = start_command(words, self.environ, [os.devnull, str(out), str(err)])
+        if name in FOLLOWING:
+            wait_until(out.read_text, START_S, otherwise=f"{name}: {err.read_text()}")
+            process.kill()
+        process.join(START_S)
+        assert not process.is_alive(), name
+        return 0 if name in FOLLOWING else process.exitcode, out.read_text() + err.read_text()
+
+    def _words(self, plugin, name, command):
+        values = {
+            "webhook_id": plugin.webhookId,
+            "reference_id": plugin.referenceId,
+            "replay_id": plugin.replayId,
+            "first": "1",
+            "older": "1",
+        }
+        words = ["--data-dir", str(self.directory), *name.split()]
+        for each in command.params:
+            if isinstance(each, click.Argument) and each.required:
+                words.append(values[each.name])
+            elif each.name == "plugin":
+                words += ["--plugin", plugin.name]
+            elif "--once" in each.opts or "--no-follow" in each.secondary_opts:
+                words.append([*each.secondary_opts, "--once"][0])
+        return words
+
+    @contextmanager
+    def silent(self, shard):
+        numbers = (shard, shard + SHARDS)
+        for number in numbers:
+            self.servers.freeze(number)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                self.servers.thaw(number)
+            wait_for_servers(self.servers.is_whole)
+
+
+@pytest.fixture(scope="module")
+def servers():
+    with cluster(SHARDS, replicas=1) as servers:
+        servers.spare_the_disk()
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    with receiver(json_answer({"ok": True})) as received:
+        yield received
+
+
+@pytest.fixture(scope="module")
+def failing():
+    with receiver(answer(500)) as received:
+        yield received
+
+
+@pytest.fixture(scope="module")
+def rings(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("rings")
+    files = {name: directory / name for name in ("TARGET", "DATA")}
+    for file in files.values():
+        file.write_text(Vault.new_key_text())
+        file.chmod(0o600)
+    return {f"RELAY_{name}_KEYS_FILE": str(file) for name, file in files.items()}
+
+
+@pytest.fixture(scope="module", params=range(SHARDS))
+def shard(request):
+    """The shard that is going to be silent."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def site(servers, shard, rings, endpoint, tmp_path_factory):
+    settings = {
+        **rings,
+        "RELAY_TARGET_KEYS": "",
+        "RELAY_DATA_KEYS": "",
+        "RELAY_STORE_URL": servers.url,
+        "RELAY_STORE_REPLICAS": "1",
+        "RELAY_AUDIT_KEY": new_private_text(),
+    }
+    with worker_harness(tmp_path_factory, **settings) as harness:
+        site = Site(servers, harness, None, tmp_path_factory.mktemp("site"))
+        told = site.plugins("ops")[(shard + 1) % SHARDS]
+        harness.environ["RELAY_ALERTS"] = f"{told}/on-alert"
+        with running_api(harness.environ, threads=32) as site.api:
+            for group in ("interactive", "bulk"):
+                harness.start_worker(group)
+            site.told = told
+            site.seen = len(endpoint.requests)
+            yield site
+
+
+@pytest.fixture(scope="module")
+def plugins(site, endpoint, failing):
+    """A plugin in each shard, in order, each with an ended call, a failed one, and a replay."""
+    made = []
+    for name in site.plugins():
+        post = {"url": endpoint.url, "method": "POST"}
+        site.harness.register({"id": "post", **post, "description": "Older"}, plugin=name)
+        site.harness.register(
+            {"id": "post", "callback": "told", **post},
+            {"id": "told", **post},
+            {"id": "fails", "url": failing.url, "method": "POST"},
+            plugin=name,
+        )
+        plugin = Plugin(name, site.harness.runtime.api_keys.create(name, SCOPES)[0])
+        plugin.referenceId = site.trigger(plugin).json()["referenceId"]
+        assert site.trigger(plugin, "fails").json()["status"] == 500
+        started = site.ask(plugin, "post", "/v1/replays", json={"filter": {"webhookId": "fails"}})
+        plugin.replayId = started.json()["replayId"]
+        made.append(plugin)
+    site.harness.register({"id": "on-alert", "url": endpoint.url, "method": "POST"}, plugin=site.told)
+    return made
+
+
+def test_plugins_in_other_shards_are_served_in_time(site, shard, plugins, endpoint):
+    elsewhere = [plugin for number, plugin in enumerate(plugins) if number != shard]
+    usual = {(route, plugin.name): took_s(site, plugin, *route)[0] for plugin in elsewhere for route in ROUTES}
+    usual |= {(name, plugin.name): ran_s(site, plugin, name)[0] for plugin in elsewhere[:1] for name in READING}
+    late, refused = {}, {}
+    with site.silent(shard):
+        for round_number in range(2):
+            for plugin in elsewhere:
+                for route in ROUTES:
+                    seconds, response = took_s(site, plugin, *route)
+                    if seconds > LIMIT_S + usual[route, plugin.name]:
+                        late[round_number, plugin.name, route] = seconds
+                    if response.status_code >= 500:
+                        refused[plugin.name, route] = response.text
+        plugin = elsewhere[0]
+        told = {}
+        for name in READING:
+            seconds, status, errors = ran_s(site, plugin, name)
+            if seconds > LIMIT_S + usual[name, plugin.name]:
+                late[name] = seconds
+            told[name] = status, errors
+        says_what_is_silent(site, shard, told)
+        goes_on(site, elsewhere, endpoint)
+        assert site.trigger(plugins[shard]).status_code == 503
+    assert (late, refused) == ({}, {})
+    for each in plugins:
+        wait_until(lambda each=each: site.trigger(each).status_code == 200, WITHIN_S, every_s=0.5)
+    wait_until(lambda: "over" in alert_states(site, endpoint), BY_ITSELF_S, every_s=0.5)
+
+
+def took_s(site, plugin, method, path):
+    began_s = time.monotonic()
+    response = site.ask(plugin, method, path, json=BODIES.get(path) if method == "post" else None)
+    return time.monotonic() - began_s, response
+
+
+def ran_s(site, plugin, name):
+    began_s = time.monotonic()
+    status, said = site.run(plugin, name)
+    return time.monotonic() - began_s, status, said
+
+
+def says_what_is_silent(site, shard, told):
+    """Check that readiness and the commands name what did not answer, and that commands fail that lack something."""
+    keyspace = site.harness.runtime.keyspace
+    number = next(number for number in range(keyspace.partitions) if site.shard_of(f"relay:{{{number}}}:") == shard)
+    has_shared_keys = site.shard_of(SHARED_ROOT) == shard
+    ready = requests.get(f"{site.api.url}/readyz", timeout=60)
+    assert ready.status_code == 200
+    assert str(number) in ready.json()["warnings"][0]
+    for name, (status, said) in told.items():
+        if name in OF_SEVERAL:
+            assert status == 1, (name, said)
+            assert str(number) in said
+        elif name in OF_SHARED_KEYS and has_shared_keys:
+            assert (status, "shared keys" in said) == (1, True), (name, said)
+        else:
+            assert status == 0, (name, said)
+    assert str(number) in told["partitions show"][1]
+
+
+def goes_on(site, plugins, endpoint):
+    """Check that calls, callbacks, retries, replays, alerts and signatures of these plugins go on."""
+    delayed, replays = {}, {}
+    for plugin in plugins:
+        reply = site.trigger(plugin, delay=1).json()
+        delayed[plugin] = reply["referenceId"]
+        started = site.ask(plugin, "post", "/v1/replays", json={"filter": {"webhookId": "fails"}})
+        replays[plugin] = started.json()["replayId"]
+    for plugin, ref in delayed.items():
+        wait_until(lambda p=plugin, ref=ref: state_of(site, p, ref) == "delivered", BY_ITSELF_S, every_s=0.3)
+        wait_until(lambda ref=ref: ref in told_of(endpoint), BY_ITSELF_S, every_s=0.3)
+    for plugin, replay in replays.items():
+        path = f"/v1/replays/{replay}"
+        wait_until(
+            lambda p=plugin, path=path: site.ask(p, "get", path).json()["state"] == "done", BY_ITSELF_S, every_s=0.3
+        )
+    wait_until(lambda: "firing" in alert_states(site, endpoint), BY_ITSELF_S, every_s=0.5)
+    for plugin in plugins:
+        site.harness.runtime.audit_writer.write("forget", plugin=plugin.name, subject="s")
+        trail = Trail(site.harness.runtime.client, site.harness.runtime.keyspace.root(plugin.name))
+        wait_until(lambda trail=trail: is_signed(trail), BY_ITSELF_S, every_s=0.3)
+
+
+def state_of(site, plugin, reference_id):
+    return site.ask(plugin, "get", f"/v1/invocations/{reference_id}").json()["state"]
+
+
+def bodies(endpoint):
+    return [json.loads(request.body or b"{}") for request in list(endpoint.requests)]
+
+
+def told_of(endpoint):
+    return {body["referenceId"] for body in bodies(endpoint) if "referenceId" in body}
+
+
+def alert_states(site, endpoint):
+    return [body["state"] for body in bodies(endpoint)[site.seen :] if body.get("alert") == "partitions_silent"]
+
+
+def is_signed(trail):
+    """Return whether the newest checkpoint covers all entries, of which there are some."""
+    end = trail.end()
+    point = Signed.from_bytes(end.head) if end.head else None
+    return point is not None and len(end.entries) == point.members["last"] - point.members["first"] + 1
+
+
+def test_every_command_that_writes_exists():
+    assert {name for name, _ in commands()} >= WRITING
