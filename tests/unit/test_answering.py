@@ -5,14 +5,19 @@ from __future__ import annotations
 import pytest
 from redis import exceptions
 
+from relay.store.api_keys.keys import KEY_AGE_S
 from relay.store.server import availability as module
 from relay.store.server.availability import (
     GONE_S,
+    LEFT_OUT_S,
     PATIENCE_S,
     PAUSE_S,
+    SHORT_S,
     NotAskedError,
     PatientConnection,
     WaitingConnections,
+    going_on_without,
+    waiting_longer,
 )
 from relay.store.server.connection import client_of
 from tests.receivers import LOOPBACK, closed_port, full_backlog
@@ -195,3 +200,38 @@ def test_a_server_that_refuses_connections_is_asked_by_all():
     for _ in range(3):
         with pytest.raises(exceptions.ConnectionError):
             connection_to(port).connect()
+
+
+def test_who_can_go_on_without_the_server_leaves_it_out_and_says_nothing_to_others(clock, waiting):
+    with going_on_without():
+        waiting.begin_wait("a")
+        clock(SHORT_S)
+        waiting.timed_out("a", 100.0)
+        with pytest.raises(NotAskedError):
+            waiting.begin_wait("a")
+    waiting.begin_wait("b")
+    waiting.begin_wait("c")  # nobody says that the last one got no answer
+    clock(LEFT_OUT_S)
+    with going_on_without():
+        waiting.begin_wait("a")
+
+
+def test_an_answer_to_anybody_ends_the_leaving_out(clock, waiting):
+    with going_on_without():
+        waiting.timed_out("a", 100.0)
+        assert waiting.is_silent
+        waiting.answered("c")
+        waiting.begin_wait("a")
+
+
+def test_a_server_is_left_out_for_no_longer_than_a_key_is_used_without_asking():
+    assert LEFT_OUT_S <= KEY_AGE_S
+
+
+def test_where_the_server_waits_itself_it_is_given_the_time():
+    with going_on_without():
+        with waiting_longer(1.0):
+            assert module._short_s.get() == SHORT_S + 1.0
+        assert module._short_s.get() == SHORT_S
+    with waiting_longer(1.0):
+        assert module._short_s.get() is None

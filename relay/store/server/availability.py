@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 #: How long, in seconds, whoever can go on without a server waits for it.
 SHORT_S: Final = 0.5
-#: How long, in seconds, such callers leave out a server that has kept one of them waiting for so long.
-LEFT_OUT_S: Final = 3.0
+#: How long, in seconds, such callers leave out a server that has kept one of them waiting for so long; no longer than
+#: an API key is used without asking (`relay.store.api_keys.keys.KEY_AGE_S`), or a revocation would be honoured later.
+LEFT_OUT_S: Final = 1.0
 #: How long a server may take before others stop asking it; longer than the second that `WAIT` may take.
 PATIENCE_S: Final = 2.0
 #: How long after a time-out nobody asks the server: redis-py repeats a request at once, and would wait as long again.
