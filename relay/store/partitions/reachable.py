@@ -6,7 +6,10 @@ Nothing else goes through several partitions (`tests/architecture/test_partition
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+
+from redis.cluster import RedisCluster
+from redis.exceptions import TimeoutError as ServerSilent
 
 from relay.errors import Unavailable
 from relay.store.keys.names import CONFIRMED, SHARED_ROOT, partition_root, root_name
@@ -69,7 +72,7 @@ def ask_groups(
 def ask_servers(client: redis.Redis, ask: Callable[[Any], T]) -> Answers[int, T]:
     """Ask every server that takes writes, each by a client of its own; raise `Unavailable` if none answers."""
     servers = primaries_of(client)
-    return _answers(range(len(servers)), lambda number: ask(servers[number]))
+    return _answers(range(len(servers)), lambda number: ask(servers[number]), apart=len(servers) > 1)
 
 
 def ask_first(client: redis.Redis, keys: Keyspace, ask: Callable[[str], T]) -> T:
@@ -95,10 +98,11 @@ def _ask(roots: Mapping[N, str], client: redis.Redis, ask: Callable[[N], T]) -> 
         check_not_silent(client, roots[name])
         return ask(name)
 
-    return _answers(roots, ask_unless_silent)
+    return _answers(roots, ask_unless_silent, apart=isinstance(cast("Any", client), RedisCluster))
 
 
-def _answers(names: Iterable[N], ask: Callable[[N], T]) -> Answers[N, T]:
+def _answers(names: Iterable[N], ask: Callable[[N], T], *, apart: bool) -> Answers[N, T]:
+    """Collect answers. Unless servers are asked ``apart``, there is one, and it is not waited for again and again."""
     found: dict[N, T] = {}
     silent: dict[N, Unavailable] = {}
     for name in names:
@@ -106,6 +110,8 @@ def _answers(names: Iterable[N], ask: Callable[[N], T]) -> Answers[N, T]:
             with going_on_without():
                 found[name] = ask(name)
         except Unavailable as error:
+            if not apart and isinstance(error.__cause__, ServerSilent):
+                raise
             silent[name] = error
     if silent and not found:
         raise next(iter(silent.values()))
