@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from relay.store.server.availability import leaving_out_longer
 from relay.wiring.runtime import Runtime, cli_runtime
 
 if TYPE_CHECKING:
@@ -15,5 +16,7 @@ if TYPE_CHECKING:
 def command_runtime(settings: Settings) -> Runtime:
     """Return a runtime for the command that runs now; its connections are closed when the command ends."""
     runtime = cli_runtime(settings)
-    click.get_current_context().call_on_close(runtime.close)
+    context = click.get_current_context()
+    context.with_resource(leaving_out_longer())
+    context.call_on_close(runtime.close)
     return runtime

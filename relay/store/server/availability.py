@@ -29,6 +29,8 @@ SHORT_S: Final = 0.5
 #: How long, in seconds, such callers leave out a server that has kept one of them waiting for so long; no longer than
 #: an API key is used without asking (`relay.store.api_keys.keys.KEY_AGE_S`), or a revocation would be honoured later.
 LEFT_OUT_S: Final = 1.0
+#: The same of a command, which waits for a silent server once.
+LEFT_OUT_BY_COMMANDS_S: Final = 10.0
 #: How long a server may take before others stop asking it; longer than the second that `WAIT` may take.
 PATIENCE_S: Final = 2.0
 #: How long after a time-out nobody asks the server: redis-py repeats a request at once, and would wait as long again.
@@ -41,6 +43,7 @@ _LISTENING: Final = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
 
 #: How long, in seconds, the present caller waits for a server; None if it needs the answer.
 _short_s: ContextVar[float | None] = ContextVar("short_s", default=None)
+_left_out_s: ContextVar[float] = ContextVar("left_out_s", default=LEFT_OUT_S)
 
 
 @contextmanager
@@ -54,6 +57,16 @@ def going_on_without(within_s: float = SHORT_S) -> Iterator[None]:
         yield
     finally:
         _short_s.reset(token)
+
+
+@contextmanager
+def leaving_out_longer() -> Iterator[None]:
+    """Leave silent servers out for `LEFT_OUT_BY_COMMANDS_S`, inside."""
+    token = _left_out_s.set(LEFT_OUT_BY_COMMANDS_S)
+    try:
+        yield
+    finally:
+        _left_out_s.reset(token)
 
 
 @contextmanager
@@ -128,7 +141,7 @@ class WaitingConnections:
         meanwhile, only this connection was lost, and the server is asked as before.
         """
         if self._answered_s <= since_s:
-            self._left_out_until_s = time.monotonic() + LEFT_OUT_S
+            self._left_out_until_s = time.monotonic() + _left_out_s.get()
             if _short_s.get() is None:
                 self._paused_until_s = time.monotonic() + PAUSE_S
         self.gave_up(connection)

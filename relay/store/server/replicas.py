@@ -21,6 +21,7 @@ from redis.exceptions import TimeoutError as ServerSilent
 from relay.errors import Unavailable
 from relay.store.keys.names import CONFIRMED
 from relay.store.server.availability import NotAskedError, is_silent, waiting_longer
+from relay.store.server.errors import store_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -152,7 +153,8 @@ def primary_of(client: Any, key: str) -> Any:
 
 def check_not_silent(client: Any, root: str) -> None:
     """Raise `Unavailable` if the server that has a root has just kept somebody waiting in vain; ask nobody."""
-    node = cast("Any", client).get_node_from_key(root) if isinstance(client, RedisCluster) else None
+    with store_errors():
+        node = cast("Any", client).get_node_from_key(root) if isinstance(client, RedisCluster) else None
     if node is not None and is_silent(node.host, int(node.port)):
         raise Unavailable
 
