@@ -35,6 +35,7 @@ SHARDS = 3
 LIMIT_S = 2.0
 #: How long, in seconds, what workers do by themselves may take: a sweep that meets the silent server comes late.
 BY_ITSELF_S = 60
+TRIES = 4
 SCOPES = ("trigger", "operate", "metrics")
 ROUTES = [(method, path) for path, item in make_document()["paths"].items() for method in item]
 #: What is sent with a request that has a body, and is not sent without.
@@ -251,10 +252,9 @@ def test_plugins_in_other_shards_are_served_in_time(site, shard, plugins, endpoi
         plugin = elsewhere[0]
         told = {}
         for name in READING:
-            seconds, status, errors = ran_s(site, plugin, name)
-            if seconds > LIMIT_S + usual[name, plugin.name]:
+            seconds, *told[name] = ran_s(site, plugin, name)
+            if is_late(site, plugin, name, seconds, LIMIT_S + usual[name, plugin.name]):
                 late[name] = seconds
-            told[name] = status, errors
         says_what_is_silent(site, shard, told)
         goes_on(site, elsewhere, endpoint)
         assert site.trigger(plugins[shard]).status_code == 503
@@ -262,6 +262,11 @@ def test_plugins_in_other_shards_are_served_in_time(site, shard, plugins, endpoi
     for each in plugins:
         wait_until(lambda each=each: site.trigger(each).status_code == 200, WITHIN_S, every_s=0.5)
     wait_until(lambda: "over" in alert_states(site, endpoint), BY_ITSELF_S, every_s=0.5)
+
+
+def is_late(site, plugin, name, seconds, limit_s):
+    """Return whether a command is late in every try: a busy machine may hold up a new process for seconds."""
+    return seconds > limit_s and all(ran_s(site, plugin, name)[0] > limit_s for _ in range(TRIES - 1))
 
 
 def took_s(site, plugin, method, path):
