@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from relay.cli.output import Screen
+    from relay.store.registry.secrets import ListedSecret
     from relay.store.registry.webhooks import Registry
-    from relay.store.secrets import ListedSecret
 
 _COLUMNS: Final = ("name", "set (UTC)", "by", "used by")
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from relay.egress import AddressPolicy
     from relay.registration import Shape, Target
+    from relay.store.registry.secrets import SecretValue
     from relay.store.registry.webhooks import Registry
-    from relay.store.secrets import SecretValue
 
 #: How many plans are kept. Revisions never change, and the plan of one that refers to secrets is kept for their values,
 #: so no plan goes stale; the bound is for memory.

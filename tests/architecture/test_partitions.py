@@ -14,6 +14,7 @@ ELSEWHERE = {
     "relay/store/keys/keyspace.py": "names keys",
     "relay/store/ledger/invocations.py": "its callers give it calls of one partition",
     "relay/executor/pipeline.py": "a greenlet for each partition",
+    "relay/executor/scheduler.py": "a run for each partition",
     "relay/wiring/worker_runtime.py": "a greenlet for each trail",
     "relay/cli/audit.py": "names trails",
 }

@@ -29,9 +29,9 @@ from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.partitions.plugins import plugins_in, plugins_of
 from relay.store.registry.pointers import is_authentic, is_made_by_relay, pointer_mac
 from relay.store.registry.revisions import Applied, PlannedRevision, Registered, StoredRevision
+from relay.store.registry.secrets import Secrets
 from relay.store.registry.uses import Uses, named_users
 from relay.store.scripting.scripts import Scripts
-from relay.store.secrets import Secrets
 from relay.store.server.errors import adding_sentence, store_errors
 from relay.vault import target_owner
 
