@@ -149,10 +149,11 @@ def tail(
     runtime, wanted = command_runtime(Settings.for_command(data_dir)), take_wanted(options)
     _check_trails([name for name, _ in begins], [trail.name for trail in trails(runtime.client, runtime.keyspace)])
     _check_plugin(runtime, wanted)
-    runtime.audit_writer.write(Act.AUDIT_TAIL)
     following = _Following(runtime, wanted, {name: seq - 1 for name, seq in begins})
+    first = following.first(screen, lines)
+    runtime.audit_writer.write(Act.AUDIT_TAIL)
     try:
-        for line in chain(following.first(screen, lines), following.lines(screen, follow=follow)):
+        for line in chain(first, following.lines(screen, follow=follow)):
             click.echo(_json(line) if screen.is_json else safe(_words(line)))
             sys.stdout.flush()
     except (KeyboardInterrupt, BrokenPipeError):

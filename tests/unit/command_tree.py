@@ -168,6 +168,7 @@ VALUES = frozenset(
 #: Parameters that mean something else in one command.
 APART = {
     (("secrets", "set"), "secret"): "a new name",
+    (("secrets", "set"), "plugin"): "it may be new",
     (("audit", "verify"), "after"): "a file",
     (("audit", "tail"), "lines"): "a number",
     (("keys", "create"), "plugin"): "it may be new",

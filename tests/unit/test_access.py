@@ -63,7 +63,9 @@ def test_the_administrator_alone_may_and_nobody_without_a_name(server):
 
 @pytest.mark.parametrize("name", PARTITIONED | SHARED)
 def test_the_api_reaches_every_key_but_those_that_the_target_ring_seals(server, name):
-    sealed_for_workers = name in {"target", "access_token", "access_token_fetcher"}
+    sealed_for_workers = name in {"target", "access_token", "access_token_fetcher", "secret"} or name.startswith(
+        "secret_"
+    )
     for key in keys(name):
         assert allows(server, "api", f"GET {key}") is not sealed_for_workers
         assert allows(server, "worker", f"GET {key}")

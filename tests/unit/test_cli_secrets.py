@@ -120,7 +120,7 @@ def test_a_secret_that_is_set_anew_makes_no_revision_and_is_in_the_history_and_i
     assert (first["revision"], first["current"]) == (1, True)
     assert (newest["revision"], newest["changed"]) == (None, ["secrets.VENDOR_KEY"])
     assert newest["by"]
-    assert newest["at"] == newest["createdAt"] >= first["createdAt"]
+    assert newest["at"] >= first["at"]
     assert cli.run("webhooks", "history", "hook", "--plugin", "shop").exit_code == 0
     runtime = cli.runtime()
     entries = [entry_from(raw) for each in trails(runtime.client, runtime.keyspace) for _, raw in each.after(0)]

@@ -116,7 +116,7 @@ def test_a_data_schema_is_of_what_the_caller_gives():
 
 def test_values_stand_elsewhere_as_those_of_headers_may():
     fixed = {"a": {"b": ["${env:PAY_KEY}", "$${x}"]}}
-    registration = registered(fixed, look_up=lambda kind, name: f"{kind}-{name}-looked-up")
+    registration = registered(fixed, look_up=lambda _plugin, kind, name: f"{kind}-{name}-looked-up")
     assert registration.target.fixed_data == {"a": {"b": ["env-PAY_KEY-looked-up", "${x}"]}}
 
 

@@ -426,6 +426,8 @@ _OTHERS = {
     "MAX_OVERLAP_BYTES": "of slices that are searched: tests/unit/test_encodings.py",
     "_MOST_UNCONFIRMED": "of notices that are kept",
     "MOST_PARTITIONS": "of relay partitions divide: tests/unit/test_cli_partitions.py",
+    "_MOST_JOBS": "how many replays doctor looks at",
+    "_MOST_LOOKED_AT": "how many failures doctor looks at",
     "_MOST_HELD": "of ports: tests/unit/test_ports.py",
 }
 
