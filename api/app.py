@@ -25,8 +25,9 @@ from api.results import Results
 from api.stats import GroupsResource, StatsResource
 from api.traffic import TrafficResource, WebhookSteeringResource
 from api.triggers import TriggerResource, TriggersResource
-from api.webhooks import WebhookResource, WebhooksResource
+from api.webhooks import WebhookResource, WebhooksResource, WebhookTypesResource
 from relay.authentication.source_address import FailedAuthentications
+from relay.declarations.typescript import MEDIA_TYPE, MODULE_TYPES
 from relay.errors import Internal, RelayError
 from relay.telemetry.log import fault
 from relay.text.media_types import JSON_TYPE
@@ -143,6 +144,7 @@ def _route_calls(app: _App, settings: Settings, parts: Parts) -> None:
     )
     app.add_route("/v1/triggers", TriggersResource(parts.dispatcher, parts.rates, parts.bodies))
     app.add_route("/v1/webhooks", WebhooksResource(parts.registry))
+    app.add_route("/v1/webhooks.d.ts", WebhookTypesResource(parts.registry))
     app.add_route("/v1/webhooks/{webhook_id}", WebhookResource(parts.registry))
     app.add_route("/v1/invocations", ListingResource(parts.listing))
     app.add_route("/v1/invocations/{reference_id}", InvocationResource(parts.store, parts.waiters, results))
@@ -170,7 +172,9 @@ def _publish(app: _App) -> None:
     """Add the public routes: the client module, the API document with its page, and the console."""
     document = make_document()
     script = (STATIC / "webhooks.js").read_bytes()
-    app.add_route("/webhooks.js", PublicationResource(script, "text/javascript; charset=utf-8"))
+    types = {"X-TypeScript-Types": "webhooks.d.ts"}  # where Deno looks for them
+    app.add_route("/webhooks.js", PublicationResource(script, "text/javascript; charset=utf-8", types))
+    app.add_route("/webhooks.d.ts", PublicationResource(MODULE_TYPES.encode(), MEDIA_TYPE))
     app.add_route("/openapi.json", PublicationResource(dump_json(document), JSON_TYPE))
     app.add_route("/docs", PublicationResource(make_page(document).encode(), "text/html; charset=utf-8", PAGE_HEADERS))
     app.add_route("/", FrontResource())

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from api.auth import TRIGGER
 from api.json_answers import answer_with
+from relay.declarations.calls import calls_of
+from relay.declarations.typescript import MEDIA_TYPE, typescript_of
 from relay.errors import WebhookNotRegistered
 from relay.text.ids import ID_PATTERN
 from relay.text.strict_json import dump_json
@@ -30,6 +32,24 @@ class WebhooksResource:
         registered = self._registry.shapes(req.context.key.plugin)
         shown = [webhook_of(each.shape) for each in registered if not each.shape.hidden]
         answer_with(resp, dump_json({"webhooks": shown}))
+
+    on_head = on_get
+
+
+class WebhookTypesResource:
+    """`GET /v1/webhooks.d.ts`: the types of `/webhooks.js`, with those of the plugin's webhooks."""
+
+    scopes = TRIGGER
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer with a module of TypeScript, without the hidden webhooks."""
+        plugin = req.context.key.plugin
+        calls = calls_of(each.shape for each in self._registry.shapes(plugin))
+        resp.set_header("Cache-Control", "no-store")
+        resp.content_type, resp.text = MEDIA_TYPE, typescript_of(plugin, calls)
 
     on_head = on_get
 

@@ -10,6 +10,7 @@ from api.reference.operation import DocumentedAnswer, Operation
 from api.reference.samples import Sample
 
 SCRIPT: Final = "text/javascript"
+TYPES: Final = "application/typescript"
 HTML: Final = "text/html"
 
 OPERATIONS: Final = (
@@ -55,6 +56,19 @@ OPERATIONS: Final = (
             304: DocumentedAnswer("Not modified: the browser's copy is current.", media_type=""),
         },
         sample=Sample("GET", "/webhooks.js", keyed=False, textual=True),
+    ),
+    Operation(
+        id="getClientTypes",
+        method="GET",
+        path="/webhooks.d.ts",
+        tag="Process",
+        summary="The types of the JavaScript client",
+        about="TypeScript finds them where they lie beside the module. `/v1/webhooks.d.ts` also knows your webhooks.",
+        answers={
+            200: DocumentedAnswer("The types.", media_type=TYPES),
+            304: DocumentedAnswer("Not modified: the browser's copy is current.", media_type=""),
+        },
+        sample=Sample("GET", "/webhooks.d.ts", keyed=False, textual=True),
     ),
     Operation(
         id="getDocument",

@@ -9,6 +9,7 @@ from marshmallow import fields
 from api.auth import TRIGGER
 from api.reference.members import anything, schema, several, text
 from api.reference.operation import DocumentedAnswer, Operation
+from api.reference.process import TYPES
 from api.reference.samples import Sample
 from relay import errors
 
@@ -57,4 +58,19 @@ _WEBHOOK: Final = Operation(
     sample=Sample("GET", "/v1/webhooks/order"),
 )
 
-OPERATIONS: Final = (_WEBHOOKS, _WEBHOOK)
+_TYPES: Final = Operation(
+    id="getWebhookTypes",
+    method="GET",
+    path="/v1/webhooks.d.ts",
+    tag="Webhooks",
+    summary="Types of the webhooks",
+    about=(
+        "The types of `/webhooks.js`, with the plugin's webhooks. Beside the module, as `webhooks.d.ts`, "
+        "they let an editor complete ids, headers, queryParams and data, and a call that does not fit fails to compile."
+    ),
+    scopes=TRIGGER,
+    answers={200: DocumentedAnswer("The types.", media_type=TYPES)},
+    sample=Sample("GET", "/v1/webhooks.d.ts", textual=True),
+)
+
+OPERATIONS: Final = (_WEBHOOKS, _WEBHOOK, _TYPES)

@@ -1,3 +1,4 @@
+// @ts-self-types="./webhooks.d.ts"
 /**
  * The webhook relay's client for browsers and Node (18 or newer): one ES module, no dependencies.
  *

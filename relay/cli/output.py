@@ -123,6 +123,10 @@ class Screen:
         width = None if sys.stdout.isatty() else _FILE_WIDTH
         Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=width).print(picture())
 
+    def write(self, value: Any, text: str) -> None:
+        """Write a text for other programs unchanged, or ``value`` as JSON."""
+        click.echo(as_json(value) if self.is_json else text, nl=self.is_json)
+
     def note(self, sentence: str) -> None:
         """Show a sentence to the user, on standard error."""
         click.echo(safe(sentence), err=True)

@@ -23,6 +23,7 @@ from relay.cli.parameters import IdType, create_plugin_option, plugin_option, re
 from relay.cli.revisions import change_row, diff, differences_pictures, differing, history, rollback, set_secret
 from relay.cli.secrets import look_up_in
 from relay.cli.traffic import close_breaker, pause, resume, traffic_of
+from relay.cli.types import types
 from relay.cli.webhook_words import webhook_facts
 from relay.errors import Conflict, DocumentError, Fault, WebhookNotRegistered
 from relay.registration import ChainTarget
@@ -51,7 +52,7 @@ def webhooks() -> None:
     """Webhooks of a plugin: register them, look at them, hold them back, remove them."""
 
 
-for _command in (call_once, pause, resume, close_breaker, history, diff, rollback, set_secret):
+for _command in (call_once, pause, resume, close_breaker, history, diff, rollback, set_secret, types):
     webhooks.add_command(_command)
 
 

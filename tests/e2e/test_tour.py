@@ -75,9 +75,15 @@ def test_every_command_of_the_tour_works_and_shows_what_it_says(tour):
     assert "a-secret-that-plugins-never-see" not in shown
 
 
-def test_the_javascript_of_the_tour_works(tour):
+def test_the_javascript_and_the_types_of_the_tour_work(tour):
     require("node")
+    require("tsc")
     make_key = next(text for text in blocks() if text.startswith("KEY="))
     register = next(text for text in blocks() if "tour.txt" in text)
     (javascript,) = blocks("node")
     assert "200 false { from: 'JavaScript' }" in tour(f"{register}\n{make_key}\n{javascript}")
+    (types,) = blocks("types")
+    tour(f"{make_key}\n{types}")
+    wrong = types.replace("page: 5", "pgae: 5")
+    assert wrong != types
+    assert "'pgae' does not exist" in tour(f"{make_key}\n{wrong.rstrip()} || true\n")

@@ -1,5 +1,7 @@
 """What a plugin may learn about the webhooks that it may trigger: how to call them, never their target."""
 
+import requests
+
 from tests.integration.test_api_triggers import problem
 
 DETAILED = """{id: "detailed", url: "https://secret-host.example.com/secret/path?fixed=secret-value", method: "PUT",
@@ -30,6 +32,25 @@ def test_a_plugin_s_webhooks_are_listed_with_what_a_caller_may_fill(api):
     assert answer.headers["Cache-Control"] == "no-store"
 
 
+def test_their_types_are_the_module_s_types_and_their_own(api):
+    api.register("acme", DETAILED)
+    answer, module = api.call("GET", "/v1/webhooks.d.ts"), requests.get(f"{api.url}/webhooks.d.ts", timeout=5)
+    for each in (answer, module):
+        assert (each.status_code, each.headers["Content-Type"]) == (200, "application/typescript; charset=utf-8")
+    assert answer.text.startswith(module.text)
+    own = answer.text.removeprefix(module.text)
+    assert all(text in own for text in ("    detailed: {", '"X-Locale"?: string;', "page?: string | number | boolean;"))
+    assert not [text for text in ("inner", "theirs", "secret", "X-Api-Key") if text in own]
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert module.headers["Access-Control-Allow-Origin"] == "*"
+
+
+def test_the_module_says_where_its_types_are(api):
+    answer = requests.get(f"{api.url}/webhooks.js", timeout=5)
+    assert answer.headers["X-TypeScript-Types"] == "webhooks.d.ts"
+    assert answer.text.startswith('// @ts-self-types="./webhooks.d.ts"\n')
+
+
 def test_one_of_them_is_the_same(api):
     listed = {webhook["id"]: webhook for webhook in api.call("GET", "/v1/webhooks").json()["webhooks"]}
     for webhook_id, webhook in listed.items():
@@ -55,7 +76,7 @@ def test_a_change_is_seen_at_once(api):
 
 
 def test_the_scope_trigger_is_needed(api):
-    for path in ("/v1/webhooks", "/v1/webhooks/order"):
+    for path in ("/v1/webhooks", "/v1/webhooks.d.ts", "/v1/webhooks/order"):
         problem(api.call("GET", path, key=api.operator_key), 403, "forbidden")
 
 

@@ -80,6 +80,7 @@ GOOD: dict[tuple[str, ...], dict[str, str | tuple[str, ...]]] = {
     ("webhooks", "set-secret"): {"webhook_id": "ping", "header": "Authorization", "plugin": "acme"},
     ("webhooks", "apply"): {"file": "{dir}/apply.json", "plugin": "acme"},
     ("webhooks", "list"): {"plugin": "acme"},
+    ("webhooks", "types"): {"plugin": "acme"},
     ("webhooks", "show"): {"webhook_id": "ping", "plugin": "acme"},
     ("webhooks", "remove"): {"webhook_id": "ping", "plugin": "acme"},
     ("secrets", "set"): {"secret": "TOKEN", "plugin": "acme"},

@@ -66,7 +66,16 @@ def test_every_operation_has_an_example_in_three_languages(operation):
 
 def test_only_what_needs_no_key_says_so():
     open_to_all = {path for path, _, operation in OPERATIONS if not operation["security"]}
-    assert open_to_all == {"/healthz", "/readyz", "/webhooks.js", "/openapi.json", "/", "/docs", "/console"}
+    assert open_to_all == {
+        "/healthz",
+        "/readyz",
+        "/webhooks.js",
+        "/webhooks.d.ts",
+        "/openapi.json",
+        "/",
+        "/docs",
+        "/console",
+    }
 
 
 def test_every_problem_that_a_caller_can_get_is_in_the_errors_page():

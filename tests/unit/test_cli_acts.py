@@ -26,6 +26,7 @@ ACTS = {
     ("webhooks", "set-secret"): Act.WEBHOOK_SET_SECRET,
     ("webhooks", "apply"): Act.WEBHOOK_APPLY,
     ("webhooks", "list"): Act.WEBHOOK_SHOW,
+    ("webhooks", "types"): Act.WEBHOOK_SHOW,
     ("webhooks", "show"): Act.WEBHOOK_SHOW,
     ("webhooks", "remove"): Act.WEBHOOK_REMOVE,
     ("secrets", "set"): Act.SECRET_SET,

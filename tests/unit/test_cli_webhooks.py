@@ -268,3 +268,18 @@ def test_on_a_terminal_a_removal_is_asked_about_and_yes_does_not_ask(cli, termin
     cli.apply(a_webhook())
     code, shown = terminal("webhooks", "remove", "ping", "--plugin", "acme", "--yes")
     assert (code, "Remove" in shown) == (0, False)
+
+
+def test_types_are_written_as_they_are_for_programs_that_read_them(cli):
+    cli.apply(a_webhook(), a_webhook(id="inner", hidden=True))
+    declared = cli.run("webhooks", "types", "--plugin", "acme")
+    assert declared.exit_code == 0
+    assert "export function createApi" in declared.stdout
+    assert "    ping: {\n" in declared.stdout
+    module = cli.run("webhooks", "types", "--plugin", "acme", "--language", "python").stdout
+    compile(module, "acme_webhooks.py", "exec")
+    assert "Literal['ping']" in module
+    assert not [text for text in (SECRET, URL, "inner") if text in declared.stdout + module]
+    told = cli.json("webhooks", "types", "--plugin", "acme", "--language", "python")
+    assert told == {"plugin": "acme", "language": "python", "text": module}
+    assert cli.run("webhooks", "types", "--plugin", "other").exit_code == 2

@@ -13,6 +13,7 @@ from tests.tools import require
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "clients" / "javascript"
+TYPES = ROOT / "relay" / "declarations" / "webhooks.d.ts"
 DESCRIPTION = json.loads((PACKAGE / "package.json").read_text())
 
 
@@ -25,18 +26,20 @@ def compiled(folder):
 def copy(tmp_path):
     """A checkout that contains only the package and the files that it copies."""
     target = tmp_path / "clients" / "javascript"
-    shutil.copytree(PACKAGE, target, ignore=shutil.ignore_patterns("node_modules", "webhooks.js", "LICENSE"))
-    (tmp_path / "api" / "static").mkdir(parents=True)
-    shutil.copy(MODULE, tmp_path / "api" / "static")
-    shutil.copy(ROOT / "LICENSE", tmp_path)
+    shutil.copytree(PACKAGE, target, ignore=shutil.ignore_patterns("node_modules", "webhooks.*", "LICENSE"))
+    for path in (MODULE, TYPES, ROOT / "LICENSE"):
+        place = tmp_path / path.relative_to(ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+    subprocess.run([require("node"), str(target / "prepare.mjs")], check=True, timeout=30)
     return target
 
 
 #: Changes to the types after which they contradict the module; the first renames a call.
 DISAGREEING = {
-    "another name": ("  triggerAsync(", "  triggerLater("),
+    "another name": ("  triggerAsync<", "  triggerLater<"),
     "another type": ("state: State;", "state: number;"),
-    "another argument": ("data?: Data,", "data: number,"),
+    "another argument": ("[data?: Member", "[data: number, more?: Member"),
 }
 
 
@@ -55,8 +58,8 @@ def test_typescript_accepts_the_declared_types_and_notices_those_that_do_not_agr
 
 
 def test_the_package_ships_the_module_that_the_relay_serves(copy):
-    subprocess.run([require("node"), str(copy / "prepare.mjs")], check=True, timeout=30)
     assert (copy / "webhooks.js").read_bytes() == MODULE.read_bytes()
+    assert (copy / "webhooks.d.ts").read_bytes() == TYPES.read_bytes()
     assert all((copy / name).is_file() for name in DESCRIPTION["files"])
     assert {path for paths in [DESCRIPTION["exports"]["."]] for path in paths.values()} <= {
         f"./{name}" for name in DESCRIPTION["files"]

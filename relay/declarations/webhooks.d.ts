@@ -60,13 +60,37 @@ export type QueryParams = Record<string, string | number | boolean> | URLSearchP
 /** The segments that a webhook's path leaves to callers: all of them. */
 export type PathParams = Record<string, string | number | boolean> | null;
 
+declare global {
+  /**
+   * What each webhook takes, by id. It is empty here, so that any id may be given; the file that `relay webhooks types`
+   * and `GET /v1/webhooks.d.ts` write says it for the webhooks of a plugin.
+   */
+  interface RelayWebhooks {}
+}
+
+/** An id; one of the plugin's own, where its webhooks are declared. */
+export type WebhookId = [keyof RelayWebhooks] extends [never] ? string : keyof RelayWebhooks;
+
+/** What a webhook takes. */
+export type Trigger<I extends WebhookId = WebhookId> = I extends keyof RelayWebhooks
+  ? RelayWebhooks[I]
+  : { data?: Data; headers?: Headers; queryParams?: QueryParams; pathParams?: PathParams };
+
+/** The arguments after a webhook's id; only data may be required. */
+export type Given<I extends WebhookId> = Trigger<I> extends { data: infer D }
+  ? [data: D, ...more: More<I>]
+  : [data?: Member<I, "data"> | null, ...more: More<I>];
+type More<I extends WebhookId> = [
+  headers?: Member<I, "headers">,
+  queryParams?: Member<I, "queryParams">,
+  options?: TriggerOptions,
+];
+type Member<I extends WebhookId, M extends string> = Trigger<I> extends { [name in M]?: infer V } ? V : never;
+
 /** One of many triggers. */
-export interface Item {
-  webhookId: string;
-  data?: Data;
-  headers?: Headers;
-  queryParams?: QueryParams;
-  pathParams?: PathParams;
+export type Item = { [I in WebhookId]: { webhookId: I } & Trigger<I> & ItemOptions }[WebhookId];
+
+export interface ItemOptions {
   idempotencyKey?: string;
   /** Seconds before which the call is not sent, up to 2,592,000. */
   delay?: number;
@@ -126,21 +150,11 @@ export interface Invocation {
 
 export interface Webhooks {
   /** Triggers a webhook and waits for its result. */
-  trigger<T = any>(
-    webhookId: string,
-    data?: Data,
-    headers?: Headers,
-    queryParams?: QueryParams,
-    options?: TriggerOptions,
-  ): Promise<Result<T>>;
+  trigger<I extends WebhookId>(webhookId: I, ...given: Given<I>): Promise<Result>;
+  /** The same, with a type for the endpoint's answer. */
+  trigger<T>(...call: { [I in WebhookId]: [webhookId: I, ...given: Given<I>] }[WebhookId]): Promise<Result<T>>;
   /** Triggers a webhook without waiting. */
-  triggerAsync(
-    webhookId: string,
-    data?: Data,
-    headers?: Headers,
-    queryParams?: QueryParams,
-    options?: TriggerOptions,
-  ): Promise<Accepted>;
+  triggerAsync<I extends WebhookId>(webhookId: I, ...given: Given<I>): Promise<Accepted>;
   /** Triggers many webhooks without waiting; the results are in the order of the items. */
   triggerMany(items: Iterable<Item>, options?: CallOptions): Promise<Array<Accepted | { problem: Problem }>>;
   /** The record as it is now. */
@@ -150,7 +164,7 @@ export interface Webhooks {
   /** The webhooks that this key's plugin may trigger. */
   list(options?: CallOptions): Promise<Description[]>;
   /** One of them. */
-  describe(webhookId: string, options?: CallOptions): Promise<Description>;
+  describe(webhookId: WebhookId, options?: CallOptions): Promise<Description>;
 }
 
 export interface ApiOptions {

@@ -1,0 +1,243 @@
+"""The types that are written of a plugin's webhooks: what compiles is what the door takes, in both languages."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from relay.declarations.calls import calls_of
+from relay.declarations.kinds import ANY, MAX_ALTERNATIVES
+from relay.declarations.names import TypeNames, note
+from relay.declarations.python import python_of
+from relay.declarations.schema_kinds import MAX_PARTS, SchemaKinds
+from relay.declarations.typescript import typescript_of
+from relay.errors import RequestRejected
+from relay.registration.shape import Shape
+from relay.request.trigger import Trigger, check
+from relay.text.ids import ID_PATTERN
+from tests.tools import require
+
+ROOT = Path(__file__).parents[2]
+HOSTILE = (
+    "*/ } evil(); /*", '"""', "'''\\", "a\nb", "a\r\u2028b", "\u202eright to left", "${1}`", "\\u0041\\", "\x00", "</script>",
+    "__proto__", "class", "import os", "# type: ignore", "\U0001d4b3", "",
+)  # fmt: skip
+TEXT = {"type": "string"}
+
+
+def obj(required=(), **properties):
+    return {"type": "object", "properties": properties, "required": list(required)}
+
+
+#: A schema, data that fits it, and data that does not: the door says so, and both languages must agree.
+SCHEMAS = [
+    (None, [{"a": [1, None]}, [1, "a"], "text", None], [1, True]),
+    (obj(["city"], city=TEXT, days={"type": "integer"}), [{"city": "P"}, {"city": "P", "days": 1}], [{}, {"city": 1}, None, "P", [{}]]),
+    (obj(a={"type": ["string", "null"]}), [{"a": None}, {"a": "x"}, {}], [{"a": 1}]),
+    (obj(["k"], k={"enum": ["now", 'th"en', "'", 7, True, None]}), [{"k": 'th"en'}, {"k": 7}, {"k": None}], [{"k": "never"}, {"k": 8}, {}]),
+    (obj(k={"const": "x"}), [{"k": "x"}], [{"k": "y"}]),
+    (obj(k={"enum": [1.5, "x"]}), [{"k": 1.5}], [{"k": "y"}]),
+    ({"type": "array", "items": TEXT}, [["a"], []], [[1], {}, "a"]),
+    ({"type": "array", "prefixItems": [TEXT], "items": {"type": "number"}}, [["a", 1.5]], [["a", {}]]),
+    ({"type": "object", "additionalProperties": {"type": "boolean"}}, [{"any": True}], [{"any": 1}]),
+    ({"properties": {"a": TEXT}, "additionalProperties": False}, [{"a": "x"}], [{"b": "x"}, {"a": 1}]),
+    ({**obj(a=TEXT), "additionalProperties": True}, [{"a": "x", "b": 1}], []),
+    ({**obj(a=TEXT), "patternProperties": {"^x-": {}}}, [{"a": "x", "x-b": 1}], []),
+    ({**obj(a=TEXT, b=TEXT), "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}, [{"a": "x"}, {"b": "x"}, {"a": "x", "b": "x"}], [{}]),
+    ({"oneOf": [obj(["a"], a=TEXT), obj(["b"], b={"type": "number"})]}, [{"a": "x"}, {"b": 1}], [{"b": "x"}]),
+    (
+        {"allOf": [{"$ref": "#/$defs/x"}, obj(q={"type": "integer"})], "$defs": {"x": obj(["p"], p=TEXT)}},
+        [{"p": "x", "q": 1}, {"p": "x"}],
+        [{"q": 1}, {"p": "x", "q": "1"}],
+    ),
+    (
+        {"$ref": "#/$defs/a~1b", "$defs": {"a/b": obj(["kids"], kids={"type": "array", "items": {"$ref": "#/$defs/a~1b"}})}},
+        [{"kids": [{"kids": []}]}],
+        [{"kids": [{"kids": [{}]}]}, {}],
+    ),
+    (obj(up={"$ref": "#"}, n={"type": "number"}), [{"up": {"up": {"n": 1}}}], [{"up": {"up": {"n": "1"}}}]),
+    ({"anyOf": [TEXT, {"type": "null"}]}, ["x", None], [{}, []]),
+    (obj(a={"$ref": "#there"}, b={"$anchor": "there", **TEXT}), [{"a": "x"}], []),
+    (obj(HOSTILE[:3], **dict.fromkeys(HOSTILE, TEXT)), [dict.fromkeys(HOSTILE, "x")], [{HOSTILE[0]: "x"}]),
+    (obj(a={"enum": [*HOSTILE]}), [{"a": each} for each in HOSTILE], [{"a": "other"}]),
+    (obj(a={**TEXT, "description": "".join(HOSTILE)}), [{"a": "x"}], [{"a": 1}]),
+    (obj(deep=obj(["x"], x=obj(["y"], y={"type": "array", "items": obj(["z"], z=TEXT)}))), [{"deep": {"x": {"y": [{"z": ""}]}}}], [{"deep": {"x": {"y": [{}]}}}]),
+]  # fmt: skip
+
+
+def shapes():
+    yield from (
+        Shape(f"schema-{number}", "POST", data_schema=schema, description="".join(HOSTILE))
+        for number, (schema, *_) in enumerate(SCHEMAS)
+    )
+    yield Shape("filled", "GET", ("X-Note", "X-Other"), ("page", "two words", *HOSTILE[:3]))
+    yield Shape("bytes", "POST", encoding="base64")
+    yield Shape("form", "POST", encoding="form")
+    yield Shape("2-same_id", "PUT")
+    yield Shape("2_same-id", "PUT")
+    yield Shape("hidden", "POST", hidden=True)
+
+
+SHAPES = {shape.webhook_id: shape for shape in shapes()}
+#: webhook, data, headers, queryParams, and whether the call fits.
+CALLS = [
+    *((f"schema-{n}", data, None, None, True) for n, (_, good, _) in enumerate(SCHEMAS) for data in good),
+    *((f"schema-{n}", data, None, None, False) for n, (_, _, bad) in enumerate(SCHEMAS) for data in bad),
+    ("filled", None, {"X-Note": "hi"}, {"page": 1, "two words": True, HOSTILE[0]: "x"}, True),
+    ("filled", {"a": 1}, None, None, False),
+    ("filled", None, {"X-Nope": "hi"}, None, False),
+    ("filled", None, {"X-Note": 1}, None, False),
+    ("filled", None, None, {"pgae": 1}, False),
+    ("filled", None, None, {"page": [1]}, False),
+    ("bytes", "aGk=", None, None, True),
+    ("bytes", {"a": 1}, None, None, False),
+    ("bytes", "aGk=", {"X-Note": "hi"}, None, False),
+    ("form", {"a": 1, "b": "x", "c": True}, None, None, True),
+    ("form", {"a": [1]}, None, None, False),
+    ("2-same_id", {"a": 1}, None, None, True),
+    ("2-same_id", {"a": 1}, None, {"page": 1}, False),
+    ("hidden", {"a": 1}, None, None, False),
+    ("unknown", {"a": 1}, None, None, False),
+]
+
+
+def fits(webhook_id, data, headers, query_params):
+    if webhook_id not in SHAPES or SHAPES[webhook_id].hidden:
+        return False
+    try:
+        check(SHAPES[webhook_id], Trigger(data, headers or {}, query_params or {}))
+    except RequestRejected:
+        return False
+    return True
+
+
+def test_the_table_says_what_the_door_says():
+    assert [call for call in CALLS if fits(*call[:4]) != call[4]] == []
+
+
+def lines_at_fault(text, pattern):
+    return {int(found) for found in re.findall(pattern, text, re.MULTILINE)}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "webhooks.d.ts").write_text(typescript_of("acme", calls_of(SHAPES.values())), encoding="utf-8")
+    (tmp_path / "acme_webhooks.py").write_text(python_of("acme", calls_of(SHAPES.values())), encoding="utf-8")
+    return tmp_path
+
+
+def tsc(folder, *files):
+    options = ["--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--moduleResolution", "nodenext"]
+    command = [require("tsc"), *options, "--lib", "es2022,dom,dom.iterable", *files]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=110, check=False)
+
+
+def test_typescript_accepts_the_calls_that_fit_and_no_others(folder):
+    head = 'import { createApi } from "./webhooks.js"; const { webhooks } = createApi({ baseUrl: "", key: "" });'
+    calls = [f"void webhooks.trigger({', '.join(json.dumps(each) for each in call[:4])});" for call in CALLS]
+    (folder / "use.ts").write_text("\n".join([head, *calls, ""]))
+    done = tsc(folder, "use.ts")
+    assert lines_at_fault(done.stdout, r"^use\.ts\((\d+),") == {n for n, call in enumerate(CALLS, 2) if not call[4]}
+    assert "webhooks.d.ts(" not in done.stdout
+
+
+def test_python_accepts_the_calls_that_fit_and_no_others(folder):
+    head = "from relay.client import Relay; from acme_webhooks import webhooks_of; w = webhooks_of(Relay('', ''))"
+    calls = [f"w.trigger({', '.join(map(ascii, call[:4]))})" for call in CALLS]
+    (folder / "use.py").write_text("\n".join([head, *calls, ""]))
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--hide-error-context",
+        "--cache-dir",
+        str(folder / "cache"),
+        "use.py",
+    ]
+    done = subprocess.run(
+        command, cwd=folder, env={"MYPYPATH": str(ROOT)}, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert lines_at_fault(done.stdout, r"^use\.py:(\d+): error") == {
+        n for n, call in enumerate(CALLS, 2) if not call[4]
+    }
+    assert "acme_webhooks.py:" not in done.stdout
+
+
+def test_the_other_calls_know_the_webhooks_too(folder):
+    good = [
+        'void webhooks.triggerAsync("schema-1", { city: "P" }, null, null, { delay: 3 });',
+        'void webhooks.triggerMany([{ webhookId: "schema-1", data: { city: "P" } }, { webhookId: "filled", queryParams: { page: 1 } }]);',
+        'export const n = webhooks.trigger<{ t: number }>("schema-1", { city: "P" }).then(({ data }) => data.t.toFixed());',
+        'void webhooks.describe("filled");',
+    ]
+    bad = [
+        'void webhooks.triggerAsync("schema-1", { city: 1 });',
+        'void webhooks.triggerMany([{ webhookId: "schema-1" }]);',
+        'void webhooks.triggerMany([{ webhookId: "filled", queryParams: { pgae: 1 } }]);',
+        'void webhooks.trigger<{ t: number }>("filled", null, {}, { pgae: 1 });',
+        'void webhooks.describe("unknown");',
+    ]
+    head = 'import { createApi } from "./webhooks.js"; const { webhooks } = createApi({ baseUrl: "", key: "" });'
+    (folder / "use.ts").write_text("\n".join([head, *good, *bad, ""]))
+    first = 2 + len(good)
+    assert lines_at_fault(tsc(folder, "use.ts").stdout, r"^use\.ts\((\d+),") == set(range(first, first + len(bad)))
+
+
+def test_the_types_have_their_effect_beside_those_of_any_plugin(folder, tmp_path):
+    """They may have another name, or lie in another directory, than the module's own types, as where npm installed it."""
+    (folder / "webhooks.d.ts").rename(folder / "acme.d.ts")
+    (folder / "webhooks.d.ts").write_text((ROOT / "relay" / "declarations" / "webhooks.d.ts").read_text())
+    head = 'import { createApi } from "./webhooks.js"; const { webhooks } = createApi({ baseUrl: "", key: "" });'
+    (folder / "use.ts").write_text(head + '\nvoid webhooks.trigger("filled");\nvoid webhooks.trigger("unknown");\n')
+    assert lines_at_fault(tsc(folder, "use.ts").stdout, r"^use\.ts\((\d+),") == set()
+    assert lines_at_fault(tsc(folder, "use.ts", "acme.d.ts").stdout, r"^use\.ts\((\d+),") == {3}
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_python_types_run_and_are_right_for_any_number_of_webhooks(tmp_path, number):
+    text = python_of("a-b", calls_of([Shape(f"w{n}", "GET") for n in range(number)]))
+    (tmp_path / "types_of.py").write_text(text)
+    (tmp_path / "use.py").write_text("import types_of\n")
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "use.py"]
+    subprocess.run([sys.executable, "types_of.py"], cwd=tmp_path, check=True, timeout=60)
+    done = subprocess.run(
+        command, cwd=tmp_path, env={"MYPYPATH": str(ROOT)}, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert "types_of.py" not in done.stdout
+
+
+def test_a_schema_that_grows_without_end_is_declared_as_far_as_it_is_small():
+    doubling = {f"a{n}": obj(x={"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2}) for n in range(30)}
+    loops = {"loop": {"$ref": "#/$defs/loop"}, "long": {"allOf": [{"$ref": "#/$defs/a0"}]}, "a30": {}}
+    product = {"allOf": [{"anyOf": [obj(**{f"p{n}-{m}": TEXT}) for m in range(10)]} for n in range(6)]}
+    assert SchemaKinds({"$ref": "#/$defs/loop", "$defs": loops}).whole == ANY
+    kinds = SchemaKinds({**obj(p=product), "$ref": "#/$defs/a0", "$defs": doubling | loops})
+    assert len(str(kinds.whole)) < 1_000 * MAX_ALTERNATIVES
+    many = SchemaKinds({"allOf": [{"anyOf": [True] * 300}] * (MAX_PARTS // 300 + 1)})
+    assert many.whole == ANY
+
+
+def test_names_are_identifiers_and_differ():
+    names = TypeNames()
+    given = [
+        names.give(*words) for words in [("a-b", "Data"), ("a_b", "Data"), ("2", "x"), HOSTILE, (), ("x" * 900,)] * 2
+    ]
+    assert len(set(given)) == len(given)
+    assert all(name.isascii() and name.isidentifier() and len(name) < 90 for name in given)
+
+
+def test_an_id_needs_no_escape_in_either_language():
+    assert not [chr(code) for code in range(0x1_0000) if ID_PATTERN.match(chr(code)) and not chr(code).isalnum()]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_note_is_one_line_that_ends_no_comment(text):
+    said = note(text * 300) or ""
+    assert "*/" not in said
+    assert said == "" or (said.isprintable() and len(said) <= 200)
