@@ -16,6 +16,7 @@ from api.invocations import InvocationResource
 from api.lanes import LanesResource
 from api.listing import ListingResource
 from api.metrics import MetricsResource
+from api.outlines import OutlineResource
 from api.problems import from_framework, problem_of
 from api.publication import STATIC, FrontResource, PublicationResource
 from api.reference.document import make_document
@@ -148,6 +149,7 @@ def _route_calls(app: _App, settings: Settings, parts: Parts) -> None:
     app.add_route("/v1/webhooks/{webhook_id}", WebhookResource(parts.registry))
     app.add_route("/v1/invocations", ListingResource(parts.listing))
     app.add_route("/v1/invocations/{reference_id}", InvocationResource(parts.store, parts.waiters, results))
+    app.add_route("/v1/invocations/{reference_id}/request", OutlineResource(parts.store, parts.data_vault))
 
 
 def _route_replays(app: _App, parts: Parts) -> None:

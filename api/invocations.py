@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from relay.domain.invocation import Invocation
     from relay.store.ledger.invocations import InvocationStore
 
-_REFERENCE_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z", re.ASCII)
+REFERENCE_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z", re.ASCII)
 
 
 class InvocationResource:
@@ -39,7 +39,7 @@ class InvocationResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, reference_id: str) -> None:
         """Answer with the record: at once, or, with a wait, when it is final or the wait is over."""
-        if not _REFERENCE_ID.match(reference_id):
+        if not REFERENCE_ID.match(reference_id):
             raise NotFound
         req.context.reference_id = reference_id
         key = req.context.key

@@ -31,9 +31,10 @@ class TrafficResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer with each webhook's counts of a day, and with how its calls stand now."""
-        report = self._traffic.report(req.context.key.plugin)
+        plugin = req.context.key.plugin
+        report = self._traffic.report(plugin)
         webhooks = [traffic_of(webhook) for webhook in report.webhooks]
-        answer_with(resp, orjson.dumps({"since": rfc3339(report.since_ms), "webhooks": webhooks}))
+        answer_with(resp, orjson.dumps({"plugin": plugin, "since": rfc3339(report.since_ms), "webhooks": webhooks}))
 
     on_head = on_get
 

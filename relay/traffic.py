@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from relay.errors import WebhookNotRegistered
-from relay.store.counts.measures import NOTHING_COUNTED
+from relay.store.counts.webhooks import WebhookCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from relay.store.counts.measures import Counts, Measures
+    from relay.store.counts.measures import Measures
     from relay.store.ledger.policies import Policies, Traffic
     from relay.store.ledger.transitions import Ready
     from relay.store.registry.revisions import Registered
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WebhookTraffic:
-    """A registered webhook, its counts of a day, and the present state of its calls."""
+    """A registered webhook, its counts, and the present state of its calls."""
 
     registered: Registered
-    counts: Counts
+    counts: WebhookCounts
     now: Traffic
 
 
 @dataclass(frozen=True, slots=True)
 class TrafficReport:
-    """A plugin's webhooks by id; counts are from ``since_ms`` on."""
+    """A plugin's webhooks by id; the counts of the day are from ``since_ms`` on."""
 
     since_ms: int
     webhooks: list[WebhookTraffic]
@@ -80,10 +80,10 @@ class TrafficControl:
         return self._report(plugin, [registered]).webhooks[0]
 
     def _report(self, plugin: str, registered: list[Registered]) -> TrafficReport:
-        day = self._measures.day(plugin)
+        counted = self._measures.webhooks(plugin)
         now = self._policies.traffics(plugin, [each.webhook_id for each in registered])
         rows = [
-            WebhookTraffic(each, day.by_webhook.get(each.webhook_id, NOTHING_COUNTED), traffic)
+            WebhookTraffic(each, counted.by_webhook.get(each.webhook_id, WebhookCounts()), traffic)
             for each, traffic in zip(registered, now, strict=True)
         ]
-        return TrafficReport(day.since_ms, rows)
+        return TrafficReport(counted.since_ms, rows)

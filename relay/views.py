@@ -14,14 +14,16 @@ from relay.text import gradual_json
 from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from relay.domain.invocation import Attempt, Invocation
     from relay.registration import Shape
     from relay.replay.planning import ReplayPlan
+    from relay.request.outline import Outline
     from relay.store.counts.backlog import BacklogMinute, LaneBacklog
-    from relay.store.counts.measures import Counts, Minute
-    from relay.store.ledger.listing import OutcomeGroup
+    from relay.store.counts.counts import Counts
+    from relay.store.counts.measures import Minute
+    from relay.store.ledger.listing import Filter, OutcomeGroup
     from relay.store.replays.jobs import ReplayJob
     from relay.traffic import WebhookTraffic
 
@@ -148,18 +150,27 @@ def minute_of(minute: Minute) -> dict[str, Any]:
 
 def traffic_of(webhook: WebhookTraffic) -> dict[str, Any]:
     """Return a webhook's counts, calls in flight, parked calls and breaker."""
-    now = webhook.now
+    now, counts = webhook.now, webhook.counts
     breaker = {"state": now.breaker, "failures": now.failures, "openUntil": rfc3339(now.open_until_ms)}
     return {
         "webhookId": webhook.registered.webhook_id,
         "revision": webhook.registered.revision,
         "hidden": webhook.registered.shape.hidden,
-        **counts_of(webhook.counts),
+        **counts_of(counts.day),
+        "recent": {"fiveMinutes": counts_of(counts.recent), "hour": counts_of(counts.hour)},
+        "trend": {"hour": _trend(counts.hour_trend), "day": _trend(counts.day_trend)},
+        "lastErrorAt": rfc3339(counts.last_error_ms),
         "inFlight": now.running,
         "parked": now.parked,
         "paused": now.paused,
         "breaker": breaker,
     }
+
+
+def _trend(parts: Sequence[Counts]) -> dict[str, list[int]]:
+    """Return how many calls ended with a result in each part of a time, and how many of these in error."""
+    ended = [sum(part.final[state] for state in WITH_RESULT) for part in parts]
+    return {"ended": ended, "errors": [part.errors for part in parts]}
 
 
 def lane_of(backlog: LaneBacklog, workers: int | None) -> dict[str, Any]:
@@ -187,7 +198,35 @@ def job_of(job: ReplayJob) -> dict[str, Any]:
         "createdAt": rfc3339(job.created_at_ms),
         "finishedAt": rfc3339(job.finished_at_ms),
         "skippedReasons": _counts(job.skipped_reasons),
+        "caller": job.caller,
+        "filter": None if job.by_hand else filter_of(job.filter),
     }
+
+
+def filter_of(chosen: Filter) -> dict[str, Any]:
+    """Return a filter's members, under the names of the API's parameters, without those that are not given."""
+    members = {
+        "webhookId": chosen.webhook_id,
+        "states": sorted(map(str, chosen.states)),
+        "status": list(chosen.status),
+        "outcome": chosen.outcome and str(chosen.outcome),
+        "caller": chosen.caller,
+        "chain": chosen.chain,
+        "replay": chosen.replay,
+        "since": rfc3339(chosen.since_ms),
+        "until": rfc3339(chosen.until_ms),
+        "failed": chosen.error,
+        "unreplayed": chosen.unreplayed or None,
+    }
+    return {name: value for name, value in members.items() if value not in (None, [])}
+
+
+def outline_parts(outline: Outline) -> list[dict[str, Any]]:
+    """Return the parts of a trigger's outline."""
+    return [
+        {"pointer": part.pointer, "types": part.types, "count": part.count, "bytes": part.bytes}
+        for part in outline.parts
+    ]
 
 
 def _counts(counted: Mapping[str, int]) -> dict[str, int]:

@@ -26,6 +26,20 @@ _ONE: Final = Operation(
     sample=Sample("GET", "/v1/invocations/{REF}", headers={"Prefer": "wait=10"}),
 )
 
+_REQUEST: Final = Operation(
+    id="getOutline",
+    method="GET",
+    path="/v1/invocations/{referenceId}/request",
+    tag="Invocations",
+    summary="Look at the outline of a request",
+    about="Names, types and sizes of what the caller gave, for an operator who has to compare calls; never a value.",
+    scopes=OPERATE,
+    parameters={"referenceId": "The invocation's reference id."},
+    answers={200: DocumentedAnswer("The outline.", schemas.Outline)},
+    problems=(errors.NotFound, errors.Expired),
+    sample=Sample("GET", "/v1/invocations/{REF}/request"),
+)
+
 _LIST: Final = Operation(
     id="listInvocations",
     method="GET",
@@ -44,4 +58,4 @@ _LIST: Final = Operation(
     sample=Sample("GET", "/v1/invocations", query={"webhookId": "order", "status": "5xx", "limit": "10"}),
 )
 
-OPERATIONS: Final = (_ONE, _LIST)
+OPERATIONS: Final = (_ONE, _REQUEST, _LIST)

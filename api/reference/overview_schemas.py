@@ -9,7 +9,7 @@ from marshmallow import fields
 from api.reference.members import MAYBE, flag, schema, several, text, time, whole, word
 from api.reference.schemas import Group
 from relay.queue import LANES
-from relay.store.counts.measures import ENDS
+from relay.store.counts.counts import ENDS
 from relay.store.ledger.policies import BREAKER_STATES
 
 Groups: Final = schema(
@@ -46,12 +46,35 @@ _Breaker: Final = schema(
     openUntil=time("When the next call is tried.", maybe=True),
 )
 
+_SomeCounts: Final = schema("SomeCounts", **_COUNTS)
+
+_Recent: Final = schema(
+    "Recent",
+    fiveMinutes=fields.Nested(_SomeCounts, required=True, metadata={"description": "The last five minutes."}),
+    hour=fields.Nested(_SomeCounts, required=True, metadata={"description": "The last sixty minutes."}),
+)
+
+_Trend: Final = schema(
+    "Trend",
+    ended=several(fields.Integer(), "How many calls ended with a result in each part."),
+    errors=several(fields.Integer(), "How many of these ended with `error` true."),
+)
+
+_Trends: Final = schema(
+    "Trends",
+    hour=fields.Nested(_Trend, required=True, metadata={"description": "The last hour, in parts of five minutes."}),
+    day=fields.Nested(_Trend, required=True, metadata={"description": "The last day, in parts of an hour."}),
+)
+
 WebhookTraffic: Final = schema(
     "WebhookTraffic",
     webhookId=text("The webhook."),
     revision=whole("Its current revision."),
     hidden=flag("Whether it is hidden from plugins: only chains, callbacks and alerts reach it."),
     **_COUNTS,
+    recent=fields.Nested(_Recent, required=True, metadata={"description": "The same counts of the last times."}),
+    trend=fields.Nested(_Trends, required=True, metadata={"description": "What ended when, oldest first."}),
+    lastErrorAt=time("The minute in which a call ended in error last, within the day.", maybe=True),
     inFlight=whole("How many of its calls are being sent."),
     parked=whole("How many of its calls may not be sent now, because it is paused or at its limits."),
     paused=flag("Whether it is paused."),
@@ -60,6 +83,7 @@ WebhookTraffic: Final = schema(
 
 TrafficReport: Final = schema(
     "TrafficReport",
+    plugin=text("The key's plugin."),
     since=time("When the counts begin: 24 full hours before the current hour."),
     webhooks=several(WebhookTraffic, "In order of id."),
 )

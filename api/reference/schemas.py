@@ -144,7 +144,27 @@ Result: Final = schema(
 RowResult: Final = schema("RowResult", status=whole(_STATUS), error=flag("Whether the call failed."))
 
 
-def _record(name: str, result: type[Schema]) -> type[Schema]:
+Part: Final = schema(
+    "Part",
+    pointer=text("A JSON pointer (RFC 6901) into the trigger, in which `*` stands for every item of a list."),
+    types=several(fields.String(), "The types of the values there."),
+    count=whole("How many values are there."),
+    bytes=whole("Their size as JSON."),
+)
+
+MISSING: Final = ("chain_step", "too_large", "not_kept", "unreadable")
+
+Outline: Final = schema(
+    "Outline",
+    parts=several(Part, "Names, types and sizes, never values; at most 200."),
+    complete=flag("Whether these are all parts."),
+    missing=text("Why there are no parts: " + ", ".join(f"`{why}`" for why in MISSING) + "; or null.", maybe=True),
+)
+
+_OUTLINE: Final = "What the caller gave, without any value. Only with `operate`."
+
+
+def _record(name: str, result: type[Schema], **more: Any) -> type[Schema]:
     return schema(
         name,
         referenceId=reference("The invocation's id everywhere."),
@@ -166,10 +186,11 @@ def _record(name: str, result: type[Schema]) -> type[Schema]:
         forgottenAt=time("When payload and result were destroyed, if they were.", required=False),
         chain=fields.Nested(Chain, **MAYBE, metadata={"description": _CHAIN}),
         expiresAt=time("When the record is deleted; null while it is not final.", maybe=True),
+        **more,
     )
 
 
-Record: Final = _record("Invocation", Result)
+Record: Final = _record("Invocation", Result, request=fields.Nested(Outline, metadata={"description": _OUTLINE}))
 Row: Final = _record("InvocationRow", RowResult)
 
 Page: Final = schema(
@@ -225,6 +246,8 @@ Replay: Final = schema(
     createdAt=time("When the job was made."),
     finishedAt=time("When it ended.", maybe=True),
     skippedReasons=counts_by("How many are skipped for each reason.", Skip),
+    caller=text("The id of the API key that made it, or `cli`.", maybe=True),
+    filter=anything("What was chosen, by the names of the API's filters; null if reference ids were given."),
 )
 
 Replays: Final = schema("Replays", replays=several(Replay, "Newest first."))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from relay.doctor.finding import Finding, Level, judged, listed
-from relay.store.counts.measures import FEWEST_ENDS, RECENT_MINUTES
+from relay.store.counts.counts import FEWEST_ENDS, RECENT_MINUTES
 from relay.store.replays.jobs import ReplayState
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from relay.domain.invocation import OwnCaller
 from relay.domain.reference_id import reference_id_about
 from relay.errors import Refused
 from relay.queue import LANES
-from relay.store.counts.measures import FEWEST_ENDS, NOTHING_COUNTED, RECENT_MINUTES
+from relay.store.counts.counts import FEWEST_ENDS, NOTHING_COUNTED, RECENT_MINUTES
 from relay.store.health.alerts import Alerts, Condition
 from relay.store.health.workers import known_workers, workers_by_lane
 from relay.store.partitions.reachable import Silence
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from relay.accept.dispatcher import Dispatcher
     from relay.settings import Settings
     from relay.store.counts.backlog import Backlog, LaneBacklog
-    from relay.store.counts.measures import Counts, Measures
+    from relay.store.counts.counts import Counts
+    from relay.store.counts.measures import Measures
     from relay.store.health.alerts import AlertChange
     from relay.store.health.workers import Workers
     from relay.store.ledger.policies import Policies

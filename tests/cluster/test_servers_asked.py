@@ -79,7 +79,7 @@ OPERATIONS = {
     "close the breaker": lambda runtime, _: runtime.traffic.close_breaker(PLUGIN, WEBHOOK),
     "minutes": lambda runtime, _: runtime.measures.minutes(PLUGIN),
     "recent": lambda runtime, _: runtime.measures.recent(PLUGIN, 5),
-    "day": lambda runtime, _: runtime.measures.day(PLUGIN),
+    "counts of webhooks": lambda runtime, _: runtime.measures.webhooks(PLUGIN),
     "totals": lambda runtime, _: runtime.measures.totals(PLUGIN),
     "replays": lambda runtime, _: runtime.replays.list(PLUGIN),
     "workers": lambda runtime, _: runtime.workers.alive(),

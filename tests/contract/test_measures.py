@@ -8,8 +8,9 @@ from random import Random
 import pytest
 
 from relay.domain.invocation import Outcome, State
-from relay.store.counts.measures import DAY_MS, ENDS, Measures, percentile_ms
-from relay.store.counts.notes import MINUTE_MS
+from relay.store.counts.counts import ENDS
+from relay.store.counts.measures import DAY_MS, Measures, percentile_ms
+from relay.store.counts.notes import HOUR_MS, MINUTE_MS
 from relay.store.ledger.acceptance import AcceptVerdict
 from relay.store.server.clock import time_ms_of
 from tests.contract.clocked import START_MS, Clocked
@@ -78,9 +79,40 @@ def test_a_minute_is_what_was_counted_of_all_and_of_one(ledger, measures):
 
 def test_a_day_is_counted_by_webhook(ledger, measures):
     story(ledger)
-    day = measures.day("acme").by_webhook
-    assert set(day) == {"hook", "other"}  # names that callers invent are not counted
-    assert (day["hook"].accepted, day["hook"].errors, day["other"].accepted) == (7, 3, 1)
+    found = measures.webhooks("acme").by_webhook
+    assert set(found) == {"hook", "other"}  # names that callers invent are not counted
+    for counts in (found["hook"].day, found["hook"].hour, found["hook"].recent):
+        assert (counts.accepted, counts.errors, sum(counts.final.values())) == (7, 3, 7)
+    assert found["other"].day.accepted == 1
+    assert found["other"].last_error_ms is None
+
+
+def _note(ledger, ago_ms, **counts):
+    """Count these in the minute and the hour of that time, as the notes of calls are counted."""
+    at_ms = ledger.client.time()[0] * 1_000 - ago_ms
+    for name, count in counts.items():
+        ledger.client.hincrby(KEYS.minute("acme", at_ms // MINUTE_MS, "hook"), name, count)
+        ledger.client.hincrby(KEYS.hour("acme", at_ms // HOUR_MS), f"hook:{name}", count)
+    return at_ms // MINUTE_MS * MINUTE_MS
+
+
+def test_a_webhook_s_windows_hold_what_is_in_them_and_its_last_error_is_found(ledger, measures):
+    oldest_ms = _note(ledger, 23 * HOUR_MS, delivered=100, errors=5)
+    found = measures.webhooks("acme").by_webhook["hook"]
+    assert (found.recent.errors, found.hour.errors, found.day.errors, found.last_error_ms) == (0, 0, 5, oldest_ms)
+    _note(ledger, 23 * HOUR_MS, delivered=0)
+    _note(ledger, 40 * MINUTE_MS, delivered=10)
+    assert measures.webhooks("acme").by_webhook["hook"].last_error_ms == oldest_ms
+    hour_ms = _note(ledger, 30 * MINUTE_MS, delivered=4, errors=3)
+    _note(ledger, 2 * MINUTE_MS, delivered=7, accepted=9)
+    found = measures.webhooks("acme").by_webhook["hook"]
+    assert (found.recent.accepted, found.recent.final["delivered"], found.recent.errors) == (9, 7, 0)
+    assert (found.hour.final["delivered"], found.hour.errors, found.last_error_ms) == (21, 3, hour_ms)
+    assert (found.day.final["delivered"], found.day.errors) == (121, 8)
+    for trend, whole in ((found.hour_trend, found.hour), (found.day_trend, found.day)):
+        assert sum(each.final["delivered"] for each in trend) == whole.final["delivered"]
+        assert sum(each.errors for each in trend) == whole.errors
+    assert (len(found.hour_trend), len(found.day_trend)) == (12, 25)
 
 
 def test_a_repeated_script_counts_nothing_again(ledger):

@@ -3,9 +3,11 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
+import jsonschema_rs
 import pytest
 import requests
 
+from api.reference.document import make_document
 from relay.domain.invocation import Outcome, State
 from relay.store.health.readiness import ServerWarnings
 from relay.store.keys import keyspace
@@ -46,6 +48,37 @@ def test_a_trigger_key_sees_neither_caller_nor_detailed_outcome(api):
     assert record["result"]["data"]["code"] == "unreachable"
     detailed = api.call("GET", f"/v1/invocations/{ref}", key=api.operator_key).json()
     assert detailed["attempts"][0]["outcome"] == "tls_failed"
+
+
+def outline(api, ref, key=None):
+    answer = api.call("GET", f"/v1/invocations/{ref}/request", key=key or api.operator_key)
+    jsonschema_rs.validator_for({**make_document(), "$ref": "#/components/schemas/Outline"}).validate(answer.json())
+    return answer
+
+
+def test_an_operator_sees_names_and_sizes_of_a_request_and_no_value(api):
+    body = {"data": {"patient": "Jane Doe", "visits": [{"day": 7}, {"day": 8}]}, "headers": {"X-Locale": "en-GB"}}
+    ref = api.trigger(body=body, prefer="respond-async").json()["referenceId"]
+    answer = outline(api, ref)
+    told = answer.json()
+    assert (told["complete"], told["missing"]) == (True, None)
+    sizes = {part["pointer"]: (part["types"], part["count"], part["bytes"]) for part in told["parts"]}
+    assert sizes["/data/patient"] == (["string"], 1, 10)
+    assert sizes["/data/visits/*/day"] == (["number"], 2, 2)
+    assert sizes["/headers/X-Locale"] == (["string"], 1, 7)
+    assert not [value for value in ("Jane", "en-GB") if value in answer.text]
+    assert answer.headers["Cache-Control"] == "no-store"
+    foreign, _ = api.runtime.api_keys.create("other", ["operate"])
+    problem(api.call("GET", f"/v1/invocations/{ref}/request"), 403, "forbidden")
+    problem(api.call("GET", f"/v1/invocations/{ref}/request", key=foreign), 404, "not_found")
+    problem(api.call("GET", f"/v1/invocations/{ref[:-1]}/request", key=api.operator_key), 404, "not_found")
+
+
+def test_why_a_request_has_no_outline_is_said(api):
+    refused = api.trigger(body={"headers": {"X-Unknown": "1"}}).json()["referenceId"]
+    assert outline(api, refused).json() == {"parts": [], "complete": False, "missing": "not_kept"}
+    large = api.trigger(body={"data": {"a": "x" * 300_000}}, prefer="respond-async").json()["referenceId"]
+    assert outline(api, large).json()["missing"] == "too_large"
 
 
 def test_a_rejected_record_is_shown_without_a_result(api):

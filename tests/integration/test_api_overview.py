@@ -77,6 +77,14 @@ def test_traffic_shows_every_registered_webhook(story):
     assert (webhooks["order"]["accepted"], webhooks["order"]["final"]["delivered"]) == (4, 3)
     assert webhooks["read"]["errors"] == 1
     assert webhooks["inner"]["hidden"]
+    order = webhooks["order"]
+    assert (order["recent"]["fiveMinutes"]["errors"], order["recent"]["hour"]["accepted"]) == (2, 4)
+    assert [(len(order["trend"][name]["ended"]), sum(order["trend"][name]["errors"])) for name in ("hour", "day")] == [
+        (12, 2),
+        (25, 2),
+    ]
+    assert 0 <= time.time() * 1000 - read_rfc3339(order["lastErrorAt"]) < 180_000
+    assert webhooks["inner"]["lastErrorAt"] is None
 
 
 def test_a_webhook_is_paused_and_let_go_again(story):

@@ -8,7 +8,7 @@ from tests.integration.test_api_triggers import problem
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
 JOB = [
     "replayId", "state", "matched", "started", "delivered", "failed", "skipped", "ratePerSecond",
-    "createdAt", "finishedAt", "skippedReasons",
+    "createdAt", "finishedAt", "skippedReasons", "caller", "filter",
 ]  # fmt: skip
 
 

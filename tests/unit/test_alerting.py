@@ -11,7 +11,7 @@ from relay.errors import Unavailable, WebhookNotRegistered
 from relay.queue import LANES
 from relay.settings import Settings
 from relay.store.counts.backlog import LaneBacklog
-from relay.store.counts.measures import Counts
+from relay.store.counts.counts import Counts
 from relay.store.health.alerts import AlertChange
 from relay.store.health.workers import LiveWorker
 from relay.store.keys.keyspace import SINGLE

@@ -13,7 +13,7 @@ from tests.unit.test_cli_invocations import settle, trigger
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
 JOB = [
     "replayId", "state", "matched", "started", "delivered", "failed", "skipped", "ratePerSecond", "createdAt",
-    "finishedAt", "skippedReasons",
+    "finishedAt", "skippedReasons", "caller", "filter",
 ]  # fmt: skip
 
 

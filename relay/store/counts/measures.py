@@ -10,8 +10,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from relay.domain.invocation import FINAL, State
+from relay.store.counts.counts import counts_from
 from relay.store.counts.notes import HOUR_MS, MINUTE_MS, STEPS_A_DOUBLING, UNREGISTERED, amounts_of
+from relay.store.counts.webhooks import count_webhooks
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.partitions.plugins import plugins_in
 from relay.store.partitions.reachable import ask_groups, ask_partitions
@@ -25,15 +26,12 @@ if TYPE_CHECKING:
 
     import redis
 
+    from relay.store.counts.counts import Counts
+    from relay.store.counts.webhooks import CountedWebhooks
     from relay.store.partitions.spreading import Spread
 
 #: How far back, in milliseconds, the counts by the minute go.
 DAY_MS: Final = 24 * HOUR_MS
-#: Final states in the order in which they are shown.
-ENDS: Final = tuple(state for state in State if state in FINAL)
-#: Whether a webhook fails is judged by so many minutes, and only if at least so many of its calls ended in them.
-RECENT_MINUTES: Final = 5
-FEWEST_ENDS: Final = 10
 _STEP: Final = "step:"
 #: How many notes are counted at a time.
 _NOTES: Final = 500
@@ -53,28 +51,6 @@ def minutes_to(now_ms: int, since_ms: int) -> range:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """How many invocations were accepted, how many reached each final state, and how many of these ended in error."""
-
-    accepted: int
-    final: Mapping[State, int]
-    errors: int
-
-    @property
-    def ended(self) -> int:
-        """How many reached a final state."""
-        return sum(self.final.values())
-
-    @property
-    def failed_percent(self) -> int:
-        """The share of those that ended in error."""
-        return round(100 * self.errors / self.ended) if self.ended else 0
-
-
-NOTHING_COUNTED: Final = Counts(0, dict.fromkeys(ENDS, 0), 0)
-
-
-@dataclass(frozen=True, slots=True)
 class Minute:
     """The counts of one minute; percentiles are milliseconds from acceptance to end, None if nothing ended."""
 
@@ -91,14 +67,6 @@ class Sweeps:
 
     sweeps: int
     published: int
-
-
-@dataclass(frozen=True, slots=True)
-class Day:
-    """The counts of every webhook since a whole hour, about a day ago."""
-
-    since_ms: int
-    by_webhook: Mapping[str, Counts]
 
 
 class Measures:
@@ -184,26 +152,13 @@ class Measures:
             names: Counter[str] = Counter()
             for row in rows[index * minutes : (index + 1) * minutes]:
                 names.update({name.decode(): int(count) for name, count in row.items()})
-            counted[webhook] = _counts(names)
+            counted[webhook] = counts_from(names)
         return counted
 
-    def day(self, plugin: str) -> Day:
-        """Return the counts of each webhook in the current hour and the 24 hours before it."""
+    def webhooks(self, plugin: str) -> CountedWebhooks:
+        """Return the counts of each webhook in the last five minutes, hour and day."""
         self.count(plugin)
-        last = self._now_ms(plugin) // HOUR_MS
-        hours = range(last - 24, last + 1)
-        pipeline = self._client.pipeline(transaction=False)
-        for hour in hours:
-            pipeline.hgetall(self._keys.hour(plugin, hour))
-        with store_errors():
-            found = pipeline.execute()
-        by_webhook: dict[str, Counter[str]] = {}
-        for fields in found:
-            for field, count in fields.items():
-                webhook, _, name = field.decode().partition(":")
-                by_webhook.setdefault(webhook, Counter())[name] += int(count)
-        counted = {webhook: _counts(names) for webhook, names in by_webhook.items()}
-        return Day(hours.start * HOUR_MS, counted)
+        return count_webhooks(self._client, self._keys, plugin, self._now_ms(plugin))
 
     def totals(self, plugin: str) -> dict[tuple[str, str], int]:
         """Return all counts of a plugin since its beginning, by webhook and name (``relay.store.counts.notes``).
@@ -263,11 +218,7 @@ def _minute(start_ms: int, fields: Mapping[bytes, bytes]) -> Minute:
     names = Counter({name.decode(): int(count) for name, count in fields.items()})
     steps = sorted((int(name.removeprefix(_STEP)), count) for name, count in names.items() if name.startswith(_STEP))
     p50, p95, p99 = (percentile_ms(steps, share) for share in (0.50, 0.95, 0.99))
-    return Minute(start_ms, _counts(names), p50, p95, p99)
-
-
-def _counts(names: Counter[str]) -> Counts:
-    return Counts(names["accepted"], {state: names[state] for state in ENDS}, names["errors"])
+    return Minute(start_ms, counts_from(names), p50, p95, p99)
 
 
 def percentile_ms(steps: list[tuple[int, int]], share: float) -> int | None:
