@@ -1,6 +1,6 @@
 """Serves the console: a page and its modules, unchanged from ``static/console``; the data they show comes from /v1.
 
-The page holds no secret and needs no key; an operator signs in with a key that stays in the page's memory.
+The page holds no secret and needs no key; an operator signs in with a key that stays in the browser's tab.
 """
 
 from __future__ import annotations

@@ -58,6 +58,23 @@ _SPILLS = """
   return found;
 })()
 """
+# Finds what leaves its card, even where a scroll bar would lead to it; of an id that is cut, only the box counts.
+_LEAVES = """
+(() => {
+  const found = [];
+  for (const card of document.querySelectorAll(".panel, .tiles, .notice, .gate form, .dialog")) {
+    const around = card.getBoundingClientRect();
+    for (const element of card.querySelectorAll("*")) {
+      if (element.closest(".hidden-text, .u-wrap, details:not([open]) > :not(summary)") || !element.checkVisibility()) continue;
+      const own = element.getBoundingClientRect();
+      if (!own.width || !own.height) continue;
+      const over = Math.max(own.right - around.right, around.left - own.left, own.bottom - around.bottom, around.top - own.top);
+      if (over > 1) found.push(`${element.tagName}.${element.className} ${element.textContent.slice(0, 40)}: ${over.toFixed(0)} px`);
+    }
+  }
+  return found;
+})()
+"""
 
 
 @dataclass
@@ -106,6 +123,11 @@ class Console:
         found: list[str] = self.page.evaluate(_SPILLS)
         return found
 
+    def leaves(self) -> list[str]:
+        """Return each element that is not within its card, and by how many pixels."""
+        found: list[str] = self.page.evaluate(_LEAVES)
+        return found
+
 
 @contextlib.contextmanager
 def chromium(path: str) -> Iterator[Browser]:
@@ -118,7 +140,7 @@ def chromium(path: str) -> Iterator[Browser]:
 @contextlib.contextmanager
 def opened(browser: Browser, url: str, *, width: int = 1600, scheme: str = "light") -> Iterator[Console]:
     """Open the console in a new page with a new profile."""
-    size = {"width": width, "height": WIDTHS[width]}
+    size = {"width": width, "height": WIDTHS.get(width, 900)}
     context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
     context.set_default_timeout(WAIT_MS)
     console = Console(context.new_page(), url)

@@ -78,7 +78,7 @@ def console(browser, clinic):
         yield console.signed_in(clinic.key)
 
 
-def test_an_operator_finds_what_failed_and_why_and_replays_only_that(console, clinic):
+def test_an_operator_finds_what_failed_and_why_and_replays_only_that(console, clinic):  # noqa: PLR0915 - a story
     page = console.page
     failed = page.get_by_role("table", name="What failed in the last hour").get_by_role("row")
     reminders = failed.filter(has_text="send-reminder")
@@ -99,8 +99,8 @@ def test_an_operator_finds_what_failed_and_why_and_replays_only_that(console, cl
     clinic.register(reminders="/echo")  # the endpoint works again
     page.get_by_role("navigation", name="Console").get_by_role("link", name="Overview").click()
     reminders.get_by_role("link", name="Replay").click()
-    page.get_by_label("Calls a second").fill("1")
-    page.keyboard.press("Tab")
+    page.get_by_text("its usual rate, since it failed lately").wait_for()
+    assert page.get_by_label("Calls a second").input_value() == "1"
     start = page.get_by_role("button", name=f"Start: send {REMINDERS} calls")
     page.get_by_text("in about").wait_for()
     assert clinic.call("GET", "/v1/replays")["replays"] == [], "a plan starts nothing"
@@ -114,13 +114,21 @@ def test_an_operator_finds_what_failed_and_why_and_replays_only_that(console, cl
     page.get_by_role("status").filter(has_text="Done").wait_for()
     page.get_by_text(f"{REMINDERS} of {REMINDERS} calls ended").wait_for()
 
+    page.get_by_text("the endpoint answered, status 503, from").wait_for()
+    page.get_by_role("definition").filter(has_text=clinic.key.split("_")[1]).wait_for()
+    page.get_by_role("navigation", name="Console").get_by_role("link", name="Replays").click()
+    made = page.get_by_role("table", name="Replays").get_by_role("row").nth(1)
+    made.get_by_text("send-reminder").wait_for()
+    assert clinic.key.split("_")[1] in made.inner_text()
+
     (job,) = clinic.call("GET", "/v1/replays")["replays"]
     assert (job["matched"], job["delivered"], job["failed"], job["skipped"]) == (REMINDERS, REMINDERS, 0, 0)
     made = clinic.call("GET", "/v1/invocations", params={"replay": job["replayId"]})["invocations"]
     assert {row["replayOf"] for row in made} == set(clinic.reminders)
 
     page.get_by_role("navigation", name="Console").get_by_role("link", name="Invocations").click()
-    page.get_by_label("Only calls that failed").check()
+    page.get_by_label("State").select_option("Failed")
+    assert "failed=true" in page.url
     reminder = page.locator("tbody tr").filter(has_text="send-reminder")
     reminder.first.wait_for(state="detached")
     page.get_by_label("Also those that a replay sent again successfully").check()
@@ -141,8 +149,11 @@ def test_a_chain_is_shown_with_its_steps(console, clinic):
 def test_a_webhook_is_paused_and_let_go_again_and_its_breaker_closed(console, clinic):
     clinic.trigger("fax-letter", 24)
     console.go("webhooks", "Webhooks")
-    card = console.page.get_by_role("article", name="fax-letter")
+    card = console.page.locator("tr[data-webhook=fax-letter]")
     card.get_by_text("Breaker open").wait_for()
+    assert console.page.locator("tbody tr").first.get_attribute("data-webhook") == "fax-letter", "the worst is first"
+    assert card.get_by_text("Failing").is_visible()
+    assert "Succeeding" in console.page.locator("tr[data-webhook=get-patient]").inner_text()
     card.get_by_role("button", name="Close breaker").click()
     card.get_by_text("Breaker open").wait_for(state="detached")
     card.get_by_role("button", name="Pause").click()
@@ -180,7 +191,7 @@ def test_a_key_that_may_not_operate_is_told_which_one_may(browser, clinic):
         console.page.get_by_role("alert").get_by_text("--scope operate").wait_for()
 
 
-def test_a_key_stays_in_memory_and_every_request_at_the_relay(browser, clinic):
+def test_a_key_stays_in_its_tab_and_every_request_at_the_relay(browser, clinic):
     with opened(browser, clinic.url) as console:
         console.signed_in(clinic.key)
         for route, heading in VIEWS.items():
@@ -193,8 +204,9 @@ def test_a_key_stays_in_memory_and_every_request_at_the_relay(browser, clinic):
             " await caches.keys(), (await navigator.serviceWorker.getRegistrations()).length])"
         )
         local, session, cookie, *_, databases, caches, workers = json.loads(kept)
-        assert (local, session, cookie, databases, caches, workers) == ({}, {}, "", [], [], 0)
-        assert secret not in kept
+        assert session == {"webhook-relay-key": clinic.key}
+        assert (local, cookie, databases, caches, workers) == ({}, "", [], [], 0)
+        assert kept.count(secret) == 1
         assert page.context.cookies() == []
         assert not [url for url in console.asked if secret in url]
         assert {url.split("/")[2] for url in console.asked} == {clinic.url.split("/")[2]}
@@ -203,11 +215,30 @@ def test_a_key_stays_in_memory_and_every_request_at_the_relay(browser, clinic):
         assert logs
         assert not [path.name for path in logs if secret in path.read_text(errors="replace")]
         page.reload()
+        page.get_by_role("heading", level=1, name="Webhooks").wait_for()
+        other = page.context.new_page()
+        other.goto(f"{clinic.url}/console")
+        other.get_by_role("button", name="Sign in").wait_for()
+        page.get_by_role("button", name="Sign out").click()
+        assert page.evaluate("sessionStorage.length") == 0
+        page.reload()
         page.get_by_role("button", name="Sign in").wait_for()
+
+
+def test_a_kept_key_that_was_revoked_is_forgotten(browser, clinic):
+    key = clinic.relay.create_key(PLUGIN, ("operate",))
+    with opened(browser, clinic.url) as console:
+        console.signed_in(key)
+        clinic.relay.cli("keys", "revoke", key.split("_")[1])
+        console.page.reload()
+        console.page.get_by_text("the relay no longer accepts the key").wait_for()
+        assert console.page.evaluate("sessionStorage.length") == 0
 
 
 VIEWS = {
     "overview": "Overview",
+    "overview?range=15m": "Overview",
+    "overview?range=6h": "Overview",
     "overview?range=24h": "Overview",
     "invocations": "Invocations",
     "invocations/{clinic.chain}": "book",
@@ -266,3 +297,171 @@ def test_what_happens_is_seen_within_seconds(console, clinic):
     (ref,) = clinic.trigger("get-patient")
     console.page.get_by_role("link", name=f"Invocation {ref}").wait_for()
     assert time.monotonic() - began_s < 40
+
+
+def test_the_plugin_is_named_beside_the_key(console):
+    console.page.locator(".who").get_by_text(PLUGIN, exact=True).wait_for()
+
+
+def test_a_call_shows_names_and_sizes_of_its_request_and_says_why_no_more(console, clinic):
+    console.go(f"invocations/{clinic.reminders[3]}", "send-reminder")
+    row = console.page.get_by_role("table", name="Names and sizes of the request").get_by_role("row")
+    row.filter(has_text="/data/patient").get_by_text("1 B").wait_for()
+    assert console.page.get_by_text("values may be health data").is_visible()
+
+
+def test_a_slash_finds_in_every_view(console, clinic):
+    page = console.page
+    for route, heading in VIEWS.items():
+        console.go(route.format(clinic=clinic), heading)
+        page.keyboard.press("/")
+        page.wait_for_function("document.activeElement.matches('.look-up input')")
+        assert page.evaluate("document.activeElement.value") == ""
+        page.keyboard.type("a/b")
+        assert page.evaluate("document.activeElement.value") == "a/b", "within a field it is a character"
+    page.evaluate("location.hash = '#/webhooks'")
+    page.get_by_role("heading", level=1, name="Webhooks").wait_for()
+    console.settled()
+    page.keyboard.press("/")
+    page.keyboard.type("fax")
+    page.locator("tbody tr").nth(1).wait_for(state="detached")
+    assert page.locator("tbody tr").get_attribute("data-webhook") == "fax-letter"
+    assert "find=fax" in page.url
+
+
+def test_an_unknown_parameter_of_an_address_is_named(console, clinic):
+    for route, heading in VIEWS.items():
+        address = route.format(clinic=clinic)
+        console.go(f"{address}{'&' if '?' in address else '?'}wehbook=fax-letter", heading)
+        console.page.get_by_text("does not know “wehbook”").wait_for()
+    console.go("overview?webhook=fax-letter&range=6h", "Overview")
+    assert console.page.get_by_text("does not know").count() == 0
+
+
+def test_webhooks_are_sorted_by_what_is_clicked_and_the_address_keeps_it(console):
+    page = console.page
+    console.go("webhooks", "Webhooks")
+    ids = lambda: [row.get_attribute("data-webhook") for row in page.locator("tbody tr").all()]  # noqa: E731
+    page.locator("tbody tr").first.wait_for()
+    page.get_by_role("button", name="Webhook", exact=True).click()
+    page.locator("th[aria-sort=ascending]").get_by_text("Webhook").wait_for()
+    assert ids() == sorted(ids())
+    page.keyboard.press("Enter")  # the button has kept the focus
+    page.locator("th[aria-sort=descending]").get_by_text("Webhook").wait_for()
+    assert ids() == sorted(ids(), reverse=True)
+    assert "sort=-id" in page.url
+    page.reload()
+    page.locator("th[aria-sort=descending]").get_by_text("Webhook").wait_for()
+    page.get_by_label("24 h").check(force=True)
+    page.locator("tbody tr").first.wait_for()
+    assert "window=24h" in page.url
+    assert ids() == sorted(ids(), reverse=True)
+
+
+def test_an_id_that_is_cut_is_copied_whole(browser, large):
+    with opened(browser, large.url, width=768) as console:
+        page = console.signed_in(large.key).page
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=large.url)
+        console.go("webhooks", "Webhooks")
+        cell = page.locator(f"tr[data-webhook={large.ids[0]}] .id")
+        assert cell.get_attribute("title") == large.ids[0]
+        assert cell.locator(".id-head").evaluate("e => e.scrollWidth > e.clientWidth"), "it is cut here"
+        cell.evaluate("e => getSelection().selectAllChildren(e)")
+        page.keyboard.press("Control+C")
+        assert page.evaluate("navigator.clipboard.readText()") == large.ids[0]
+        page.evaluate("getSelection().removeAllRanges()")
+        page.get_by_role("button", name=f"Copy {large.ids[2]}").click()
+        page.get_by_text("Copied.").wait_for()
+        assert page.evaluate("navigator.clipboard.readText()") == large.ids[2]
+
+
+WEBHOOKS = 300
+
+
+class Large:
+    """A plugin with many webhooks whose ids are as long as can be, of which some fail."""
+
+    def __init__(self, relay: RunningRelay, endpoint) -> None:
+        self.url, plugin = relay.base_url, "clinics-of-the-whole-country-and-of-all-its-islands-in-the-north"
+        self.ids = [
+            f"send-appointment-reminder-{number:03d}-by-text-message-to-patient-".ljust(64, "x")
+            for number in range(WEBHOOKS)
+        ]
+        hooks = [
+            {
+                "id": each,
+                "url": f"{endpoint.base_url}/{'status/503' if number % 3 == 0 else 'echo'}",
+                "method": "POST",
+                "idempotent": True,
+            }
+            for number, each in enumerate(self.ids)
+        ]
+        relay.apply(plugin, hooks)
+        self.key = relay.create_key(plugin, ("operate", "trigger"))
+        self.headers = {"Authorization": f"Bearer {self.key}"}
+        refs = [
+            self.post(f"/v1/webhooks/{each}/trigger", {"data": {"x" * 64: {"y" * 64: [1]}}}) for each in self.ids[:6]
+        ]
+        self.ref = refs[0]["referenceId"]
+        self.job = self.post("/v1/replays", {"filter": {"webhookId": self.ids[0]}})["replayId"]
+
+    def post(self, path, body):
+        answer = requests.post(self.url + path, headers=self.headers, json=body, timeout=60)
+        assert answer.status_code < 300, answer.text
+        return answer.json()
+
+
+@pytest.fixture(scope="module")
+def large(running_relay, endpoint):
+    return Large(running_relay, endpoint)
+
+
+def large_views(large):
+    return {
+        f"overview?webhook={large.ids[0]}": "Overview",
+        "overview": "Overview",
+        f"invocations?webhookId={large.ids[0]}&outcome=answered&failed=true": "Invocations",
+        f"invocations/{large.ref}": large.ids[0],
+        "replays": "Replays",
+        f"replays/{large.job}": "Replay",
+        f"replays/new?webhookId={large.ids[0]}&until=2030-01-01T00:00:00Z": "New replay",
+        "webhooks?nothing-of-this-name": "Webhooks",
+        "webhooks?window=24h": "Webhooks",
+    }
+
+
+@pytest.mark.parametrize("width", [375, 768, 1280, 1600])
+def test_nothing_leaves_its_card_with_the_longest_ids_and_many_webhooks(browser, large, width):
+    with opened(browser, large.url, width=width) as console:
+        console.signed_in(large.key)
+        wrong = {}
+        for route, heading in large_views(large).items():
+            console.go(route, heading)
+            console.page.wait_for_load_state("networkidle")
+            wrong[route] = (console.leaves(), console.spills(), console.overflow_px())
+        assert {route: found for route, found in wrong.items() if found != ([], [], 0)} == {}
+        console.go("webhooks", "Webhooks")
+        console.page.locator("tbody tr").nth(WEBHOOKS - 1).wait_for()
+        assert console.faults() == []
+        assert console.said == []
+
+
+EMPTY = {
+    "overview": "relay webhooks apply FILE --plugin empty",
+    "invocations": "relay trigger WEBHOOK --plugin empty",
+    "replays": "nothing is sent before you start it",
+    "webhooks": "relay webhooks apply FILE --plugin empty",
+}
+
+
+@pytest.mark.parametrize("width", [375, 768, 1280, 1600])
+def test_an_empty_relay_says_what_to_do_first(browser, running_relay, width):
+    key = running_relay.create_key("empty", ("operate",))
+    with opened(browser, running_relay.base_url, width=width) as console:
+        console.signed_in(key)
+        for route, said in EMPTY.items():
+            console.go(route, route.capitalize())
+            console.page.get_by_text(said).first.wait_for()
+            assert (console.leaves(), console.spills(), console.overflow_px()) == ([], [], 0), route
+        assert console.faults() == []
+        assert console.said == []

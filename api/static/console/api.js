@@ -20,6 +20,11 @@ export function invocation(reference, signal) {
   return call("GET", `v1/invocations/${path(reference)}`, { signal });
 }
 
+/** Reads names, types and sizes of what the caller gave. */
+export function outline(reference, signal) {
+  return call("GET", `v1/invocations/${path(reference)}/request`, { signal });
+}
+
 export function replays(signal) {
   return call("GET", "v1/replays", { query: { limit: 50 }, signal });
 }

@@ -2,11 +2,13 @@
 
 import { h, put } from "./dom.js";
 import { button, field } from "./parts.js";
-import { OUTCOMES, STATES } from "./words.js";
+import { FINAL, OUTCOMES, STATES } from "./words.js";
 
 export const NAMES = ["webhookId", "state", "status", "failed", "unreplayed", "outcome", "caller", "chain", "replay", "since", "until"];
+const FAILED = "failed";
 const MORE = ["outcome", "caller", "chain", "replay", "until"];
-const AGO = [["", "Any time"], ["15m", "Last 15 minutes"], ["1h", "Last hour"], ["24h", "Last 24 hours"], ["7d", "Last 7 days"]];
+const AGO = [["", "Any time"], ["15m", "Last 15 minutes"], ["1h", "Last hour"], ["6h", "Last 6 hours"], ["24h", "Last 24 hours"], ["7d", "Last 7 days"]];
+const AGE = /^\d{1,9}[smhd]$/;
 
 /** Returns the filter in an address's query, by name; ignores unknown names. */
 export function filterOf(query) {
@@ -29,7 +31,7 @@ export function filterBar(filter, changed, { names = NAMES, webhooks = Promise.r
   };
   const controls = {
     webhookId: () => field("Webhook", webhookInput(filter.webhookId, (value) => set("webhookId", value), webhooks)),
-    state: () => field("State", stateSelect(filter.state, (value) => set("state", value))),
+    state: () => field("State", stateSelect(filter, names, changed)),
     status: () => field("Status", textInput(filter.status, "503, 5xx", (value) => set("status", value))),
     since: () => field("Created", sinceSelect(filter.since, (value) => set("since", value))),
     outcome: () => field("Outcome", outcomeSelect(filter.outcome, (value) => set("outcome", value))),
@@ -41,13 +43,13 @@ export function filterBar(filter, changed, { names = NAMES, webhooks = Promise.r
   const made = (list) => list.filter((name) => names.includes(name) && controls[name]).map((name) => controls[name]());
   const more = made(MORE);
   const open = MORE.some((name) => filter[name]);
-  const check = (name, text, value = "true") => names.includes(name) && h(
+  const check = (name, text, value) => h(
     "label",
     { class: "check" },
     h("input", { type: "checkbox", checked: filter[name] === value, onchange: (event) => set(name, event.target.checked ? value : "") }),
     text,
   );
-  const checks = names.includes("failed") && h("div", { class: "checks" }, check("failed", "Only calls that failed"), filter.failed && check("unreplayed", "Also those that a replay sent again successfully", "false"));
+  const checks = names.includes("unreplayed") && filter.failed && h("div", { class: "checks" }, check("unreplayed", "Also those that a replay sent again successfully", "false"));
   return h(
     "div",
     { class: "filters", role: "search", "aria-label": "Filters" },
@@ -78,10 +80,16 @@ function webhookInput(value, changed, webhooks) {
   return made;
 }
 
-function stateSelect(value, changed) {
+/** Makes the choice of a state; "failed" is one that the API has as a parameter of its own. */
+function stateSelect(filter, names, changed) {
+  const { state: value, failed, unreplayed, ...others } = filter; // the latter is only asked of calls that failed
   const unfinished = "queued,sending,retrying,waiting";
   const states = Object.entries(STATES).map(([state, { label }]) => [state, label]);
-  return select([["", "Any state"], [unfinished, "Not ended yet"], ...states], value, changed);
+  const choose = (state) => changed({ ...others, ...(state === FAILED ? { failed: "true" } : state && { state }) });
+  if (!names.includes("failed")) return select([["", "Failed"], ...states.filter(([state]) => FINAL.has(state))], value, choose);
+  const both = value && failed ? [[`${value}+${FAILED}`, `${STATES[value]?.label ?? value}, failed`]] : [];
+  const chosen = both.length ? both[0][0] : (value ?? (failed === "true" ? FAILED : ""));
+  return select([["", "Any state"], [FAILED, "Failed"], [unfinished, "Not ended yet"], ...states, ...both], chosen, choose);
 }
 
 function outcomeSelect(value, changed) {
@@ -89,7 +97,8 @@ function outcomeSelect(value, changed) {
 }
 
 function sinceSelect(value, changed) {
-  const since = value && !AGO.some(([age]) => age === value) ? [[value, `Since ${new Date(value).toLocaleString("en-GB")}`]] : [];
+  const text = AGE.test(value ?? "") ? `Last ${value}` : `Since ${new Date(value).toLocaleString("en-GB")}`;
+  const since = value && !AGO.some(([age]) => age === value) ? [[value, text]] : [];
   return select([...AGO, ...since], value, changed);
 }
 

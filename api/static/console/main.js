@@ -1,13 +1,14 @@
 // The frame around the views: signs the user in, reads the address, and shows its view.
 
 import { h, icon, mark, put } from "./dom.js";
-import { button, iconButton } from "./parts.js";
-import { keyId, onEnd, signIn, signOut, signedIn } from "./session.js";
+import { NAMES } from "./filters.js";
+import { button, copyIdsWhole, iconButton } from "./parts.js";
+import { keyId, onEnd, pluginName, signIn, signOut, signedIn } from "./session.js";
 import { show as invocation } from "./views/invocation.js";
 import { show as invocations } from "./views/invocations.js";
 import { show as overview } from "./views/overview.js";
 import { show as replay } from "./views/replay.js";
-import { show as newReplay } from "./views/replay_new.js";
+import { CHOSEN, show as newReplay } from "./views/replay_new.js";
 import { show as replays } from "./views/replays.js";
 import { show as webhooks } from "./views/webhooks.js";
 
@@ -17,17 +18,19 @@ const TABS = [
   ["replays", "Replays"],
   ["webhooks", "Webhooks"],
 ];
+/** The views: a pattern of the address, the view, its title, and the parameters that it knows. */
 const VIEWS = [
-  [/^\/overview$/, overview, "Overview"],
-  [/^\/invocations$/, invocations, "Invocations"],
-  [/^\/invocations\/([0-9a-f-]{36})$/, invocation, "Invocation"],
-  [/^\/replays$/, replays, "Replays"],
-  [/^\/replays\/new$/, newReplay, "New replay"],
-  [/^\/replays\/([0-9a-f-]{36})$/, replay, "Replay"],
-  [/^\/webhooks$/, webhooks, "Webhooks"],
+  [/^\/overview$/, overview, "Overview", ["range", "webhook"]],
+  [/^\/invocations$/, invocations, "Invocations", NAMES],
+  [/^\/invocations\/([0-9a-f-]{36})$/, invocation, "Invocation", []],
+  [/^\/replays$/, replays, "Replays", []],
+  [/^\/replays\/new$/, newReplay, "New replay", ["ref", ...CHOSEN]],
+  [/^\/replays\/([0-9a-f-]{36})$/, replay, "Replay", []],
+  [/^\/webhooks$/, webhooks, "Webhooks", ["find", "sort", "window"]],
 ];
 const app = document.getElementById("app");
 let shown = new AbortController();
+let isFinding = false; // the next view is asked to find something
 
 function themeButton() {
   return iconButton("theme", "Switch between light and dark", () => {
@@ -78,7 +81,7 @@ function gate(said = null) {
       { class: "field" },
       h("label", { for: "key" }, "API key with the scope operate"),
       input,
-      h("small", { class: "muted", id: "key-hint" }, "It stays in this page's memory: closing or reloading the page forgets it."),
+      h("small", { class: "muted", id: "key-hint" }, "It is kept until you close this tab or sign out, and sent to this relay only."),
     ),
     enter,
     h("footer", { class: "muted" }, h("a", { href: "docs" }, "API documentation"), themeButton()),
@@ -91,6 +94,8 @@ function frame() {
   const links = TABS.map(([name, label]) => h("li", {}, h("a", { href: `#/${name}`, "data-tab": name }, icon(name), label)));
   const content = h("main", { class: "content", id: "content", tabindex: -1 });
   const out = iconButton("leave", "Sign out", () => (signOut(), gate("You are signed out. The page has forgotten the key.")));
+  const plugin = h("b", {});
+  pluginName().then((name) => put(plugin, name), () => {});
   put(
     app,
     button("Skip to the content", () => content.focus(), { class: "button skip" }),
@@ -102,7 +107,7 @@ function frame() {
         { class: "side" },
         h("a", { class: "brand", href: "#/overview" }, mark(), "Webhook relay"),
         h("nav", { class: "tabs", "aria-label": "Console" }, h("ul", {}, links)),
-        h("div", { class: "account" }, keyId() && h("span", { class: "who" }, "Key ", h("code", {}, keyId())), themeButton(), out),
+        h("div", { class: "account" }, h("span", { class: "who" }, plugin, keyId() && h("span", {}, "Key ", h("code", {}, keyId()))), themeButton(), out),
       ),
       content,
     ),
@@ -115,7 +120,7 @@ function route() {
   shown.abort();
   shown = new AbortController();
   const [path, query = ""] = location.hash.slice(1).split("?");
-  const found = VIEWS.map(([pattern, view, title]) => ({ match: path.match(pattern), view, title })).find(({ match }) => match);
+  const found = VIEWS.map(([pattern, view, title, known]) => ({ match: path.match(pattern), view, title, known })).find(({ match }) => match);
   if (!found) {
     location.replace("#/overview");
     return;
@@ -126,12 +131,38 @@ function route() {
   }
   document.title = `${found.title} · Webhook relay`;
   const root = h("div", { class: "view" });
-  put(document.getElementById("content"), root);
-  found.view({ root, id: found.match[1], query: new URLSearchParams(query), signal: shown.signal });
-  root.querySelector("h1")?.focus();
+  const asked = new URLSearchParams(query);
+  put(document.getElementById("content"), unknown(asked, found.known), root);
+  found.view({ root, id: found.match[1], query: asked, signal: shown.signal });
+  root.querySelector(isFinding ? ".look-up input" : "h1")?.focus();
+  isFinding = false;
   window.scrollTo(0, 0);
+}
+
+/** Names the parameters of an address that its view does not know. */
+function unknown(asked, known) {
+  const names = [...new Set(asked.keys())].filter((name) => !known.includes(name));
+  if (names.length === 0) return null;
+  const said = `This page does not know ${names.map((name) => `“${name}”`).join(", ")}, and ignores it. It knows ${known.join(", ") || "no parameters"}.`;
+  return h("div", { class: "notice warn unknown", role: "status" }, icon("warning"), h("p", { class: "break" }, said));
+}
+
+/** Goes to the field that finds something in this view, or else to the one for reference ids. */
+function find(event) {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || !signedIn()) return;
+  if (document.activeElement?.matches("input:not([type='checkbox'], [type='radio']), select, textarea") || document.querySelector("dialog[open]")) return;
+  event.preventDefault();
+  if (!document.querySelector(".look-up input")) {
+    isFinding = true;
+    location.hash = "#/invocations";
+    return;
+  }
+  document.querySelector(".look-up input").focus();
 }
 
 onEnd((said) => gate(said));
 window.addEventListener("hashchange", route);
-gate();
+document.addEventListener("keydown", find);
+document.addEventListener("copy", copyIdsWhole);
+if (signedIn()) frame();
+else gate();

@@ -2,6 +2,7 @@
 
 import { h, icon, put } from "./dom.js";
 import { ago, exact, moment } from "./format.js";
+import { pluginName } from "./session.js";
 import { stateOf } from "./words.js";
 
 /** Makes a badge: a word with the colour of its tone. */
@@ -50,15 +51,50 @@ export function copyButton(label, text) {
   return made;
 }
 
+const TAIL = 12; // characters of an id's end that stay visible
+const SHORT = 20;
+
+/** Shows an id; a long one is cut in its middle where room is scarce, and hovering or copying gives the whole. */
+export function idText(id) {
+  if (id.length <= SHORT) return h("span", { class: "id", title: id }, id);
+  return h("span", { class: "id cut", title: id }, h("span", { class: "id-head" }, id.slice(0, -TAIL)), h("span", { class: "id-tail" }, id.slice(-TAIL)));
+}
+
+/** Has a selection within one id copied as the id: the browser would put a line break between its parts. */
+export function copyIdsWhole(event) {
+  const { anchorNode, focusNode } = getSelection();
+  const id = anchorNode?.parentElement?.closest(".id");
+  if (!id || focusNode?.parentElement?.closest(".id") !== id) return;
+  event.clipboardData.setData("text/plain", id.title);
+  event.preventDefault();
+}
+
+/** Shows a reference id by its ends; hovering or copying gives the whole. */
+export function shortId(reference) {
+  return h("span", { class: "id mono muted nowrap", title: reference }, `${reference.slice(0, 8)}…${reference.slice(-6)}`);
+}
+
 /** Makes a link from a reference id to its invocation. */
 export function refLink(reference, { whole = false } = {}) {
   const text = whole ? reference : `${reference.slice(0, 8)}…${reference.slice(-6)}`;
-  return h("a", { class: "mono nowrap", href: `#/invocations/${reference}`, title: reference }, text);
+  return h("a", { class: whole ? "mono break" : "id mono nowrap", href: `#/invocations/${reference}`, title: reference }, text);
 }
 
 /** Makes the message that is shown in place of an empty list or result. */
 export function empty(title, text, ...actions) {
   return h("div", { class: "empty" }, h("h2", {}, title), text && h("p", { class: "muted" }, text), actions.length > 0 && h("div", { class: "row" }, actions));
+}
+
+/** Shows a command to run, with a button that copies it. */
+export function command(text) {
+  return h("span", { class: "command" }, h("code", {}, text), copyButton("Copy the command", text));
+}
+
+/** Shows the command that `write` gives for the name of the key's plugin. */
+export function pluginCommand(write) {
+  const place = h("span", {}, h("code", {}, write("PLUGIN")));
+  pluginName().then((name) => put(place, command(write(name))), () => {});
+  return place;
 }
 
 /** Makes the message that is shown after a failure, with a button to try again. */
@@ -91,13 +127,33 @@ export function panel(title, body, { aside = null, level = "h2", ...attributes }
 }
 
 /**
- * Makes a table. A column is `{label, cell, wide, number}`; columns with `wide` are hidden on narrow screens.
+ * Makes the head of a table that can be sorted. `sort` is the name of a column, with `-` for the largest first; a column
+ * is `{name, label, first}`, with `first: "-"` where the largest come first, and without a name if it cannot be sorted.
+ */
+export function sortHead(columns, sort, changed) {
+  const [chosen, isDown] = [sort.replace(/^-/, ""), sort.startsWith("-")];
+  return columns.map(({ name, label, first = "", hidden, ...column }) => {
+    if (!name) return h("th", { scope: "col", class: columnClass(column) }, hidden ? h("span", { class: "hidden-text" }, label) : label);
+    const isChosen = name === chosen;
+    const next = isChosen ? `${isDown ? "" : "-"}${name}` : `${first}${name}`;
+    const arrow = h("span", { class: "arrow", "aria-hidden": "true" }, isChosen ? (isDown ? "↓" : "↑") : "");
+    return h("th", { scope: "col", class: columnClass(column), "aria-sort": isChosen ? (isDown ? "descending" : "ascending") : null }, h("button", { type: "button", class: "sort", "data-sort": name, onclick: () => changed(next) }, label, arrow));
+  });
+}
+
+/** Returns the class of a column's cells. */
+export function columnClass({ wide, spare, number, grow }) {
+  return [wide && "wide", spare && "spare", number && "number", grow && "grow"].filter(Boolean).join(" ") || null;
+}
+
+/**
+ * Makes a table. A column is `{label, cell, wide, number}`; columns with `wide` are hidden on narrow screens,
+ * those with `spare` also on screens that are not wide.
  * `label` names the table for users of screen readers.
  */
 export function table(label, columns, rows) {
-  const classes = ({ wide, number, grow }) => [wide && "wide", number && "number", grow && "grow"].filter(Boolean).join(" ") || null;
-  const head = columns.map((column) => h("th", { scope: "col", class: classes(column) }, column.hidden ? h("span", { class: "hidden-text" }, column.label) : column.label));
-  const body = rows.map((row) => h("tr", {}, columns.map((column) => h("td", { class: classes(column) }, column.cell(row)))));
+  const head = columns.map((column) => h("th", { scope: "col", class: columnClass(column) }, column.hidden ? h("span", { class: "hidden-text" }, column.label) : column.label));
+  const body = rows.map((row) => h("tr", {}, columns.map((column) => h("td", { class: columnClass(column) }, column.cell(row)))));
   return h(
     "div",
     { class: "table-box" },

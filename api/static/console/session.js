@@ -1,7 +1,11 @@
-// The user's session. The key is in this variable and nowhere else: it is sent in the Authorization header of calls to
-// the relay that served this page, never put into an address, a storage or a log, and is gone when the page is closed.
+// The user's session. The key is in this variable and in the tab's sessionStorage, so that it survives a reload: it is
+// sent in the Authorization header of calls to the relay that served this page, never put into an address or a log, and
+// is gone when the tab is closed or the user signs out.
 
-let key = null;
+const KEPT = "webhook-relay-key";
+
+let key = sessionStorage.getItem(KEPT);
+let plugin = null;
 let ended = () => {};
 
 const BASE = new URL("../", import.meta.url);
@@ -18,6 +22,12 @@ export class Problem extends Error {
 /** Returns whether a user is signed in. */
 export function signedIn() {
   return key !== null;
+}
+
+/** Returns the name of the key's plugin; null before it is known. */
+export async function pluginName() {
+  plugin ??= (await call("GET", "v1/traffic")).plugin;
+  return plugin;
 }
 
 /** Returns the id in the key, `whk_<id>_<secret>`; the id is not secret. */
@@ -42,11 +52,14 @@ export async function signIn(text) {
     throw error;
   }
   key = given;
+  plugin = null;
+  sessionStorage.setItem(KEPT, given);
 }
 
 /** Forgets the key. */
 export function signOut() {
-  key = null;
+  key = plugin = null;
+  sessionStorage.removeItem(KEPT);
 }
 
 /** Calls the relay's API and returns the JSON of its answer, or throws a `Problem`. A refused key ends the session. */

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.store.counts.counts import counts_from
 from relay.store.counts.notes import HOUR_MS, MINUTE_MS, STEPS_A_DOUBLING, UNREGISTERED, amounts_of
-from relay.store.counts.webhooks import count_webhooks
+from relay.store.counts.webhooks import WebhookCounting
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.partitions.plugins import plugins_in
 from relay.store.partitions.reachable import ask_groups, ask_partitions
@@ -76,6 +76,7 @@ class Measures:
         self._keys = keys
         self._client: Any = client
         self._scripts = Scripts(client)
+        self._webhooks = WebhookCounting(client, keys)
 
     def count(self, plugin: str) -> None:
         """Count all notes of a plugin."""
@@ -158,7 +159,7 @@ class Measures:
     def webhooks(self, plugin: str) -> CountedWebhooks:
         """Return the counts of each webhook in the last five minutes, hour and day."""
         self.count(plugin)
-        return count_webhooks(self._client, self._keys, plugin, self._now_ms(plugin))
+        return self._webhooks.read(plugin, self._now_ms(plugin))
 
     def totals(self, plugin: str) -> dict[tuple[str, str], int]:
         """Return all counts of a plugin since its beginning, by webhook and name (``relay.store.counts.notes``).

@@ -22,10 +22,13 @@ HOUR_MINUTES: Final = 60
 DAY_HOURS: Final = 24
 #: How many hashes are read at a time.
 _PIECE: Final = 2_000
+#: Of how many webhooks counts are kept.
+_MAX_KNOWN: Final = 1_000
 _FIELDS: Final = ("accepted", "delivered", "unreachable", "interrupted", "rejected", "cancelled", "errors")
 
 #: Counts by name.
 Names = Counter[str]
+_NONE: Final = Names()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,46 +51,45 @@ class CountedWebhooks:
     by_webhook: Mapping[str, WebhookCounts] = field(default_factory=dict)
 
 
-def count_webhooks(client: redis.Redis, keys: Keyspace, plugin: str, now_ms: int) -> CountedWebhooks:
-    """Read the counts of a plugin's webhooks; raise `Unavailable` while the server is away.
+class WebhookCounting:
+    """Reads the counts of webhooks. Keeps those of minutes that are over: they are read again by everyone who looks."""
 
-    Minutes are read of a webhook only if it had traffic in this hour or the last, or to find its last error.
-    """
-    reading = _CountReading(client, keys, plugin)
-    last = now_ms // HOUR_MS
-    hours = range(last - DAY_HOURS, last + 1)
-    by_hour = reading.hours(hours)
-    minutes = range(now_ms // MINUTE_MS - HOUR_MINUTES + 1, now_ms // MINUTE_MS + 1)
-    active = [webhook for webhook, counted in by_hour.items() if last in counted or last - 1 in counted]
-    found = reading.minutes(dict.fromkeys(active, minutes))
-    errors = {webhook: _last_error(minutes, found[webhook]) for webhook in active}
-    failed_at = {
-        webhook: max((hour for hour, names in counted.items() if names["errors"]), default=None)
-        for webhook, counted in by_hour.items()
-        if errors.get(webhook) is None
-    }
-    older = {webhook: _minutes_of(hour) for webhook, hour in failed_at.items() if hour is not None}
-    errors |= {webhook: _last_error(older[webhook], rows) for webhook, rows in reading.minutes(older).items()}
-    counted = {
-        webhook: _counted([names.get(hour, Names()) for hour in hours], found.get(webhook), errors.get(webhook))
-        for webhook, names in by_hour.items()
-    }
-    return CountedWebhooks(hours.start * HOUR_MS, counted)
-
-
-class _CountReading:
-    """Reads hashes of counts, many at a time."""
-
-    def __init__(self, client: redis.Redis, keys: Keyspace, plugin: str) -> None:
+    def __init__(self, client: redis.Redis, keys: Keyspace) -> None:
         self._client: Any = client
         self._keys = keys
-        self._plugin = plugin
+        self._known: dict[str, dict[int, Names]] = {}  # by plugin/webhook and minute
 
-    def hours(self, hours: range) -> dict[str, dict[int, Names]]:
+    def read(self, plugin: str, now_ms: int) -> CountedWebhooks:
+        """Read the counts of a plugin's webhooks, whose notes were counted; raise `Unavailable` if the server is away.
+
+        Minutes are read of a webhook only if it had traffic in this hour or the last, or to find its last error.
+        """
+        last = now_ms // HOUR_MS
+        hours = range(last - DAY_HOURS, last + 1)
+        by_hour = self._hours(plugin, hours)
+        minutes = range(now_ms // MINUTE_MS - HOUR_MINUTES + 1, now_ms // MINUTE_MS + 1)
+        active = [webhook for webhook, counted in by_hour.items() if last in counted or last - 1 in counted]
+        found = self._minutes(plugin, dict.fromkeys(active, minutes), minutes)
+        errors = {webhook: _last_error(minutes, found[webhook]) for webhook in active}
+        failed_at = {
+            webhook: max((hour for hour, names in counted.items() if names["errors"]), default=None)
+            for webhook, counted in by_hour.items()
+            if errors.get(webhook) is None
+        }
+        older = {webhook: _minutes_of(hour) for webhook, hour in failed_at.items() if hour is not None}
+        rows = self._minutes(plugin, older, minutes)
+        errors |= {webhook: _last_error(older[webhook], rows[webhook]) for webhook in older}
+        counted = {
+            webhook: _counted([names.get(hour, Names()) for hour in hours], found.get(webhook), errors.get(webhook))
+            for webhook, names in by_hour.items()
+        }
+        return CountedWebhooks(hours.start * HOUR_MS, counted)
+
+    def _hours(self, plugin: str, hours: range) -> dict[str, dict[int, Names]]:
         """Return the counts of each webhook, by hour."""
         pipeline = self._client.pipeline(transaction=False)
         for hour in hours:
-            pipeline.hgetall(self._keys.hour(self._plugin, hour))
+            pipeline.hgetall(self._keys.hour(plugin, hour))
         with store_errors():
             rows = pipeline.execute()
         found: dict[str, dict[int, Names]] = {}
@@ -97,24 +99,44 @@ class _CountReading:
                 found.setdefault(webhook, {}).setdefault(hour, Names())[counter] += int(count)
         return found
 
-    def minutes(self, wanted: Mapping[str, range]) -> dict[str, list[Names]]:
-        """Return the counts of each webhook in its minutes, in their order."""
-        places = [(webhook, minute) for webhook, minutes in wanted.items() for minute in minutes]
-        found: dict[str, list[Names]] = {webhook: [] for webhook in wanted}
+    def _minutes(self, plugin: str, wanted: Mapping[str, range], window: range) -> dict[str, list[Names]]:
+        """Return the counts of each webhook in its minutes, in their order; ``window`` is the hour that ends now."""
+        known = {webhook: self._known.get(f"{plugin}/{webhook}", {}) for webhook in wanted}
+        places = [
+            (webhook, minute) for webhook, span in wanted.items() for minute in span if minute not in known[webhook]
+        ]
+        come: dict[str, dict[int, Names]] = {webhook: {} for webhook in wanted}
         for first in range(0, len(places), _PIECE):
             pipeline = self._client.pipeline(transaction=False)
             piece = places[first : first + _PIECE]
             for webhook, minute in piece:
-                pipeline.hmget(self._keys.minute(self._plugin, minute, webhook), _FIELDS)
+                pipeline.hmget(self._keys.minute(plugin, minute, webhook), _FIELDS)
             with store_errors():
                 rows = pipeline.execute()
-            for (webhook, _), row in zip(piece, rows, strict=True):
-                found[webhook].append(_names(row))
-        return found
+            for (webhook, minute), row in zip(piece, rows, strict=True):
+                come[webhook][minute] = _names(row)
+        found = {webhook: known[webhook] | come[webhook] for webhook in wanted}
+        self._keep(plugin, found, wanted, window)
+        return {webhook: [found[webhook][minute] for minute in span] for webhook, span in wanted.items()}
+
+    def _keep(
+        self, plugin: str, found: Mapping[str, Mapping[int, Names]], wanted: Mapping[str, range], window: range
+    ) -> None:
+        """Keep the counts of minutes that are over, but for the last two: the server's clock may go back a little."""
+        if len(self._known) + len(found) > _MAX_KNOWN:
+            self._known = {}
+        for webhook, rows in found.items():
+            span = wanted[webhook]
+            self._known[f"{plugin}/{webhook}"] = {
+                minute: names
+                for minute, names in rows.items()
+                if minute < window.stop - 2 and (minute in window or minute in span)
+            }
 
 
 def _names(row: Iterable[bytes | None]) -> Names:
-    return Names({name: int(count) for name, count in zip(_FIELDS, row, strict=True) if count})
+    counted = {name: int(count) for name, count in zip(_FIELDS, row, strict=True) if count}
+    return Names(counted) if counted else _NONE
 
 
 def _minutes_of(hour: int) -> range:

@@ -3,7 +3,7 @@
 import { invocation, invocations } from "../api.js";
 import { h } from "../dom.js";
 import { counted, duration } from "../format.js";
-import { refLink, stateBadge } from "../parts.js";
+import { idText, refLink, stateBadge } from "../parts.js";
 import { FINAL } from "../words.js";
 
 const DEPTH = 3;
@@ -48,7 +48,7 @@ function branch({ record, children, more }, current, seen) {
       "div",
       { class: `leaf${here ? " here" : ""}`, "aria-current": here ? "true" : null },
       step,
-      h("b", { class: "break" }, record.webhookId),
+      h("b", {}, idText(record.webhookId)),
       stateBadge(record),
       took && h("span", { class: "muted small" }, took),
       here ? h("span", { class: "muted small" }, "this call") : refLink(record.referenceId),

@@ -2,19 +2,20 @@
 
 import { h } from "../dom.js";
 import { count } from "../format.js";
-import { empty, table, when } from "../parts.js";
+import { empty, idText, table, when } from "../parts.js";
 import { endingText } from "../words.js";
 
 export function groupsTable({ groups, complete }, since, rangeName) {
   if (groups.length === 0) return empty("Nothing is left to repair", `Every call that ended in ${rangeName} succeeded, itself or in a replay.`);
-  const query = (group) => new URLSearchParams(
-    Object.entries({ webhookId: group.webhookId, outcome: group.outcome, status: group.status, since, failed: "true" }).filter(([, value]) => value !== null && value !== undefined),
+  const query = (group, more) => new URLSearchParams(
+    Object.entries({ webhookId: group.webhookId, outcome: group.outcome, status: group.status, since, ...more }).filter(([, value]) => value !== null && value !== undefined),
   );
   const columns = [
     {
       label: "Webhook",
+      grow: true,
       cell: (group) => [
-        h("a", { class: "row-link strong nowrap", href: `#/invocations?${query(group)}`, "aria-label": `Calls of ${group.webhookId}: ${endingText(group.outcome, group.status)}` }, group.webhookId),
+        h("a", { class: "row-link strong", href: `#/invocations?${query(group, { failed: "true" })}`, "aria-label": `Calls of ${group.webhookId}: ${endingText(group.outcome, group.status)}` }, idText(group.webhookId)),
         h("span", { class: "narrow muted" }, endingText(group.outcome, group.status)),
       ],
     },

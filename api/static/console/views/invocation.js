@@ -1,12 +1,13 @@
 // Shows one invocation: its timeline, its chain and its result, with a link to replay it.
 
-import { invocation } from "../api.js";
+import { invocation, outline } from "../api.js";
 import { h, put } from "../dom.js";
 import { bytes, count, duration } from "../format.js";
 import { keepLooking } from "../live.js";
-import { badge, copyButton, empty, failure, loading, panel, refLink, stateBadge, when } from "../parts.js";
+import { badge, copyButton, empty, failure, idText, loading, panel, refLink, stateBadge, when } from "../parts.js";
 import { FINAL, outcomeText } from "../words.js";
 import { chainTree } from "./chain.js";
+import { requestPanel } from "./request.js";
 import { resultPanel } from "./result.js";
 import { timeline } from "./timeline.js";
 
@@ -19,12 +20,13 @@ export function show({ root, id, signal }) {
   const back = h("a", { class: "crumb", href: "#/invocations" }, "Invocations");
   put(root, h("nav", { "aria-label": "Where you are" }, back), h("header", { class: "view-head" }, title, actions), body);
   let chainState = null;
+  const request = requestPanel(outline(id, signal));
   keepLooking(
     async () => {
       const record = await invocation(id, signal);
       const chain = await chainTree(record, signal);
       const state = JSON.stringify([record, chain?.state]);
-      if (state !== chainState) draw({ title, actions, body }, record, chain);
+      if (state !== chainState) draw({ title, actions, body, request }, record, chain);
       chainState = state;
       return !(FINAL.has(record.state) && (!chain || chain.ended));
     },
@@ -40,8 +42,8 @@ function gone(error) {
   return failure(error);
 }
 
-function draw({ title, actions, body }, record, chain) {
-  put(title, record.webhookId, " ", stateBadge(record));
+function draw({ title, actions, body, request }, record, chain) {
+  put(title, h("span", { class: "break" }, record.webhookId), " ", stateBadge(record));
   put(
     actions,
     h("a", { class: "button", href: `#/invocations?webhookId=${record.webhookId}` }, "All calls of this webhook"),
@@ -53,6 +55,7 @@ function draw({ title, actions, body }, record, chain) {
     panel("What happened", h("div", { class: "panel-body" }, timeline(record, chain?.steps ?? [])), { aside: h("span", { class: "muted small" }, summary(record)) }),
     attempts(record),
     chain && panel("Chain", h("div", { class: "panel-body" }, chain.element)),
+    request,
     h("div", { class: "two" }, resultPanel(record), panel("Record", h("div", { class: "panel-body" }, facts(record)))),
   );
 }
@@ -87,7 +90,7 @@ function capital(text) {
 function facts(record) {
   const rows = [
     ["Reference id", h("span", { class: "row tight nowrap-row" }, h("code", { class: "break" }, record.referenceId), copyButton("Copy the reference id", record.referenceId)), "whole"],
-    ["Webhook", `${record.webhookId}${record.revision ? `, revision ${record.revision}` : ""}`],
+    ["Webhook", h("span", {}, idText(record.webhookId), record.revision ? `, revision ${record.revision}` : ""), record.webhookId.length > 20 && "whole"],
     ["Caller", record.caller ? h("a", { class: "mono", href: `#/invocations?caller=${record.caller}` }, record.caller) : "–"],
     ["Accepted", when(record.createdAt)],
     ["Ended", record.finishedAt ? when(record.finishedAt) : "not yet"],
@@ -98,5 +101,5 @@ function facts(record) {
     record.replayedBy && ["Replayed as", refLink(record.replayedBy)],
     record.chain?.parent && ["Step of", refLink(record.chain.parent)],
   ];
-  return h("dl", { class: "facts" }, rows.filter(Boolean).map(([name, value, kind = null]) => h("div", { class: kind }, h("dt", {}, name), h("dd", {}, value))));
+  return h("dl", { class: "facts" }, rows.filter(Boolean).map(([name, value, kind = null]) => h("div", { class: kind || null }, h("dt", {}, name), h("dd", {}, value))));
 }

@@ -5,7 +5,7 @@ import { h, icon, put } from "../dom.js";
 import { count, duration } from "../format.js";
 import { NAMES, address, filterBar, filterOf } from "../filters.js";
 import { keepLooking } from "../live.js";
-import { button, empty, failure, loading, panel, say, stateBadge, table, when } from "../parts.js";
+import { button, empty, failure, idText, loading, panel, pluginCommand, say, shortId, stateBadge, table, when } from "../parts.js";
 import { endingText } from "../words.js";
 
 const PAGE = 50;
@@ -36,7 +36,7 @@ export function show({ root, query, signal }) {
 }
 
 function lookUp() {
-  const input = h("input", { type: "search", placeholder: "Reference id", "aria-label": "Go to a reference id", spellcheck: "false", autocomplete: "off" });
+  const input = h("input", { type: "search", placeholder: "Reference id (/)", "aria-label": "Go to a reference id", spellcheck: "false", autocomplete: "off" });
   const go = (event) => {
     event.preventDefault();
     const reference = input.value.trim().toLowerCase();
@@ -107,14 +107,14 @@ function draw(list, { rows, next }, filter, number, move) {
 }
 
 function nothing(filter) {
-  if (Object.keys(filter).length === 0) return empty("No invocations yet", "Calls appear here within a few seconds of being triggered.");
+  if (Object.keys(filter).length === 0) return empty("No invocations yet", ["Calls appear here within a few seconds of being triggered. Try one: ", pluginCommand((plugin) => `relay trigger WEBHOOK --plugin ${plugin}`)]);
   return empty("Nothing matches", "No invocation of this plugin fits all of these filters.", button("Clear filters", () => (location.hash = "#/invocations")));
 }
 
 const COLUMNS = [
   { label: "State", cell: (row) => stateBadge(row) },
-  { label: "Webhook", grow: true, cell: (row) => h("span", { class: "break" }, row.webhookId, row.replayOf && h("span", { class: "tag" }, "replay"), row.chain?.parent && h("span", { class: "tag" }, "step"), row.chain?.steps && h("span", { class: "tag" }, "chain"), h("span", { class: "narrow muted" }, ending(row))) },
-  { label: "Reference id", wide: true, cell: (row) => h("span", { class: "mono muted" }, row.referenceId) },
+  { label: "Webhook", grow: true, cell: (row) => h("span", { class: "with-tags" }, idText(row.webhookId), row.replayOf && h("span", { class: "tag" }, "replay"), row.chain?.parent && h("span", { class: "tag" }, "step"), row.chain?.steps && h("span", { class: "tag" }, "chain"), h("span", { class: "narrow muted" }, ending(row))) },
+  { label: "Reference id", wide: true, cell: (row) => shortId(row.referenceId) },
   { label: "What happened", wide: true, cell: (row) => ending(row) },
   { label: "Took", number: true, wide: true, cell: (row) => (row.finishedAt ? duration(Date.parse(row.finishedAt) - Date.parse(row.createdAt)) : "–") },
   { label: "Created", number: true, cell: (row) => h("a", { class: "row-link plain", href: `#/invocations/${row.referenceId}` }, when(row.createdAt), h("span", { class: "hidden-text" }, ` Invocation ${row.referenceId}`)) },

@@ -5,7 +5,7 @@ import { chart } from "../charts.js";
 import { h, put } from "../dom.js";
 import { count, counted, duration, share, short } from "../format.js";
 import { keepLooking } from "../live.js";
-import { choice, failure, loading, panel } from "../parts.js";
+import { choice, empty, failure, loading, panel, pluginCommand } from "../parts.js";
 import { columns, laneColumns, latest, merged, pace, totals } from "../series.js";
 import { groupsTable } from "./groups.js";
 import { lanesList } from "./lanes.js";
@@ -14,7 +14,9 @@ import { warningsOf } from "./warnings.js";
 
 const HOUR = 3_600_000;
 const RANGES = {
+  "15m": { ms: HOUR / 4, step: 1, every: 3_000, query: "15m", name: "the last 15 minutes" },
   "1h": { ms: HOUR, step: 1, every: 3_000, query: "1h", name: "the last hour" },
+  "6h": { ms: 6 * HOUR, step: 5, every: 5_000, query: "6h", name: "the last 6 hours" },
   "24h": { ms: 24 * HOUR, step: 10, every: 10_000, query: "24h", name: "the last 24 hours" },
 };
 const AGAIN = 3 * 60_000; // how far back known minutes are read again: late ends still change their counts
@@ -32,7 +34,7 @@ export function show({ root, query, signal }) {
     location.hash = `#/overview${next.size ? `?${next}` : ""}`;
   };
   places.onChange(go);
-  choices(places.webhooks, webhook, signal);
+  choices(places, webhook, signal);
   look(places, range, webhook, signal);
 }
 
@@ -73,6 +75,7 @@ function make(range, webhook, signal) {
   const strip = h("div", { class: "tiles" }, loading(2));
   const live = h("span", { class: "live", role: "status" });
   const warnings = h("div", { class: "stack" });
+  const start = h("div", {});
   const problem = h("div", {});
   const lanesBody = h("div", {}, loading(3));
   const groupsBody = h("div", {}, loading(3));
@@ -82,6 +85,7 @@ function make(range, webhook, signal) {
     h("header", { class: "view-head" }, h("h1", { tabindex: -1 }, "Overview"), live, h("div", { class: "row controls" }, webhooks, ranges)),
     problem,
     warnings,
+    start,
     strip,
     h(
       "div",
@@ -98,17 +102,19 @@ function make(range, webhook, signal) {
     ),
   ];
   return {
-    elements, charts: { ...charts, backlog }, strip, live, warnings, problem, lanesBody, groupsBody, webhooks,
+    elements, charts: { ...charts, backlog }, strip, live, warnings, start, problem, lanesBody, groupsBody, webhooks,
     onChange(go) {
       webhooks.addEventListener("change", () => go({ webhook: webhooks.value }));
       const chosen = Object.keys(RANGES).find((name) => RANGES[name] === range);
-      put(ranges, choice("Range", [["1h", "1 h"], ["24h", "24 h"]], chosen, (value) => go({ range: value === "1h" ? "" : value })));
+      put(ranges, choice("Range", [["15m", "15 min"], ["1h", "1 h"], ["6h", "6 h"], ["24h", "24 h"]], chosen, (value) => go({ range: value === "1h" ? "" : value })));
     },
   };
 }
 
-async function choices(select, chosen, signal) {
-  const { webhooks } = await traffic(signal).catch(() => ({ webhooks: [] }));
+async function choices({ webhooks: select, start }, chosen, signal) {
+  const { webhooks } = await traffic(signal).catch(() => ({ webhooks: null }));
+  if (!webhooks) return;
+  if (webhooks.length === 0) put(start, panel(null, empty("No webhooks yet", ["Nothing can be called before the service desk registers a webhook: ", pluginCommand((plugin) => `relay webhooks apply FILE --plugin ${plugin}`)])));
   const options = webhooks.filter(({ webhookId }) => webhookId !== chosen).map(({ webhookId }) => h("option", { value: webhookId }, webhookId));
   select.append(...options);
 }

@@ -5,7 +5,7 @@ import { h, put } from "../dom.js";
 import { count, duration } from "../format.js";
 import { keepLooking } from "../live.js";
 import { badge, button, confirmed, copyButton, empty, failure, loading, panel, say, when } from "../parts.js";
-import { jobMeter, jobText, jobTone, skipText } from "./replay_parts.js";
+import { callerText, chosenText, jobMeter, jobText, jobTone, skipText } from "./replay_parts.js";
 import { tiles } from "./tiles.js";
 
 const EVERY = 1_000;
@@ -88,6 +88,8 @@ function picture(job) {
           "dl",
           { class: "facts" },
           h("div", { class: "whole" }, h("dt", {}, "Id"), h("dd", { class: "row tight nowrap-row" }, h("code", { class: "break" }, job.replayId), copyButton("Copy the replay's id", job.replayId))),
+          h("div", { class: "whole" }, h("dt", {}, "What"), h("dd", {}, chosenText(job))),
+          fact("By", callerText(job)),
           fact("Rate", rate),
           fact("Started", when(job.createdAt)),
           fact("Ended", job.finishedAt ? when(job.finishedAt) : "not yet"),

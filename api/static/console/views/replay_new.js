@@ -4,24 +4,34 @@ import { plan, startReplay, traffic } from "../api.js";
 import { h, put } from "../dom.js";
 import { count, counted, duration } from "../format.js";
 import { address, filterBar, filterOf, filterText, redraw } from "../filters.js";
-import { button, empty, failure, field, loading, panel, refLink, table, when } from "../parts.js";
+import { button, empty, failure, field, idText, loading, panel, refLink, table, when } from "../parts.js";
 import { endingText } from "../words.js";
 import { skipText } from "./replay_parts.js";
 
-const NAMES = ["webhookId", "state", "status", "outcome", "since", "until"];
+export const CHOSEN = ["webhookId", "state", "status", "outcome", "since", "until"];
 const FINAL = new Set(["delivered", "unreachable", "interrupted", "rejected", "cancelled"]);
 
 export function show({ root, query, signal }) {
   const reference = query.get("ref");
-  const wanted = { filter: Object.fromEntries(Object.entries(filterOf(query)).filter(([name]) => NAMES.includes(name))), rate: "", uncertain: false, most: "" };
+  const wanted = { filter: Object.fromEntries(Object.entries(filterOf(query)).filter(([name]) => CHOSEN.includes(name))), rate: "", usual: null, uncertain: false, most: "" };
   if (!reference && !wanted.filter.since) wanted.filter.since = "24h";
-  const webhooks = traffic(signal).then((found) => found.webhooks.map(({ webhookId }) => webhookId)).catch(() => []);
+  const rows = traffic(signal).then((found) => found.webhooks).catch(() => []);
+  const webhooks = rows.then((found) => found.map(({ webhookId }) => webhookId));
   const which = h("div", {});
   const outcome = h("div", { "aria-live": "polite" });
-  const choose = (filter) => {
+  const pace = h("div", {});
+  const repace = async () => {
+    const row = (await rows).find(({ webhookId }) => webhookId === wanted.filter.webhookId);
+    wanted.usual = row ? usualPace(row) : null;
+    wanted.rate = wanted.usual ? String(wanted.usual) : "";
+    put(pace, how(wanted, preview, !reference));
+  };
+  const choose = async (filter) => {
+    const isOther = filter.webhookId !== wanted.filter.webhookId;
     wanted.filter = filter;
+    if (isOther) await repace();
     history.replaceState(null, "", address("/replays/new", filter));
-    redraw(which, filterBar(filter, choose, { names: NAMES, webhooks }));
+    redraw(which, filterBar(filter, choose, { names: CHOSEN, webhooks }));
     preview();
   };
   let current = new AbortController();
@@ -44,11 +54,22 @@ export function show({ root, query, signal }) {
     crumb,
     h("header", { class: "view-head" }, h("h1", { tabindex: -1 }, "New replay")),
     panel("Which calls", chosen, { aside: h("span", { class: "muted small" }, reference ? "" : "without a state, calls that failed; never steps of chains") }),
-    panel("How", how(wanted, preview, !reference)),
+    panel("How", pace),
     outcome,
   );
-  if (!reference) redraw(which, filterBar(wanted.filter, choose, { names: NAMES, webhooks }));
-  preview();
+  if (!reference) redraw(which, filterBar(wanted.filter, choose, { names: CHOSEN, webhooks }));
+  put(pace, how(wanted, preview, !reference));
+  repace().then(preview);
+}
+
+/**
+ * Returns how many calls of a webhook usually end in a second, at least 1, if it failed in the last hour: one that has
+ * just recovered should not get more. Hours without traffic do not count; null if it did not fail lately.
+ */
+function usualPace({ recent, trend }) {
+  if (recent.hour.errors === 0) return null;
+  const busy = trend.day.ended.filter((number) => number > 0);
+  return Math.max(1, Math.round(busy.reduce((sum, number) => sum + number, 0) / busy.length / 3_600));
 }
 
 function how(wanted, preview, several) {
@@ -56,7 +77,7 @@ function how(wanted, preview, several) {
   return h(
     "div",
     { class: "filters" },
-    several && h("div", { class: "filter-grid" }, field("Calls a second", number("rate", "as fast as possible")), field("At most", number("most", "all calls"))),
+    several && h("div", { class: "filter-grid" }, field("Calls a second", number("rate", "as fast as possible"), wanted.usual ? "its usual rate, since it failed lately; empty: as fast as possible" : null), field("At most", number("most", "all calls"))),
     h(
       "label",
       { class: "check" },
@@ -107,8 +128,8 @@ function planned({ matched, skipped, skippedReasons, leftOut, breakdown }, wante
 }
 
 const COLUMNS = [
-  { label: "Webhook", cell: (group) => h("b", {}, group.webhookId) },
-  { label: "What happened", grow: true, cell: (group) => endingText(group.outcome, group.status) },
+  { label: "Webhook", grow: true, cell: (group) => h("b", {}, idText(group.webhookId)) },
+  { label: "What happened", cell: (group) => endingText(group.outcome, group.status) },
   { label: "Calls", number: true, cell: (group) => count(group.count) },
   { label: "First", wide: true, cell: (group) => when(group.firstAt) },
   { label: "Last", wide: true, cell: (group) => when(group.lastAt) },

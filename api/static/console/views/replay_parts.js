@@ -1,7 +1,9 @@
 // Shows a replay job, in the list and on its own page.
 
 import { count } from "../format.js";
-import { meter } from "../parts.js";
+import { filterText } from "../filters.js";
+import { h } from "../dom.js";
+import { idText, meter, when } from "../parts.js";
 import { SKIPPED } from "../words.js";
 
 const TONES = { planning: "busy", running: "busy", paused: "warn", cancelled: "idle", done: "good" };
@@ -14,6 +16,25 @@ const STATES = { planning: "Planning", running: "Running", paused: "Paused", can
 
 export function jobText(job) {
   return STATES[job.state] ?? job.state;
+}
+
+/** Says which calls a job was made of. */
+export function chosenText({ filter }) {
+  if (filter === null) return "calls chosen by their reference ids";
+  const { webhookId, states, status, since, until, ...others } = filter;
+  const said = filterText({ ...others, state: states?.join(","), status: status?.join(",") });
+  return h(
+    "span",
+    {},
+    webhookId ? idText(webhookId) : "all webhooks",
+    h("span", { class: "muted small block" }, said || "what failed", since && [", from ", when(since)], until && [", until ", when(until)]),
+  );
+}
+
+/** Says who made a job: the id of an API key, or that it was a command. */
+export function callerText({ caller }) {
+  if (!caller) return h("span", { class: "muted" }, "–");
+  return caller === "cli" ? "a command" : h("code", { class: "nowrap" }, caller);
 }
 
 /** Writes the reasons for which calls are skipped, `{reason: how many}`, in words. */

@@ -5,7 +5,7 @@ import { h, put } from "../dom.js";
 import { count } from "../format.js";
 import { keepLooking } from "../live.js";
 import { badge, empty, failure, loading, panel, table, when } from "../parts.js";
-import { jobMeter, jobText, jobTone } from "./replay_parts.js";
+import { callerText, chosenText, jobMeter, jobText, jobTone } from "./replay_parts.js";
 
 const EVERY = 2_000;
 
@@ -18,7 +18,7 @@ export function show({ root, signal }) {
       const jobs = (await replays(signal)).replays;
       const focused = list.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
       if (jobs.length > 0) put(list, table("Replays", COLUMNS, jobs));
-      else put(list, empty("No replays yet", "A replay sends failed calls again, as new invocations: plan it, check what it would do, then start it.", start()));
+      else put(list, empty("No replays yet", "When an endpoint works again, a replay sends the calls that failed once more, as new invocations. First look at what it would do; nothing is sent before you start it.", start()));
       if (focused) list.querySelector(`a[href="${focused}"]`)?.focus();
     },
     EVERY,
@@ -30,9 +30,11 @@ export function show({ root, signal }) {
 const COLUMNS = [
   { label: "State", cell: (job) => badge(jobText(job), jobTone(job)) },
   { label: "Started", cell: (job) => h("a", { class: "row-link", href: `#/replays/${job.replayId}` }, when(job.createdAt)) },
-  { label: "Progress", grow: true, cell: (job) => jobMeter(job) },
+  { label: "What", grow: true, wide: true, cell: (job) => chosenText(job) },
+  { label: "By", wide: true, cell: (job) => callerText(job) },
+  { label: "Progress", cell: (job) => jobMeter(job) },
   { label: "Calls", number: true, cell: (job) => count(job.matched) },
-  { label: "Succeeded", number: true, wide: true, cell: (job) => count(job.delivered) },
+  { label: "Succeeded", number: true, spare: true, cell: (job) => count(job.delivered) },
   { label: "Failed", number: true, wide: true, cell: (job) => h("span", { class: job.failed ? "toned bad" : null }, count(job.failed)) },
-  { label: "Skipped", number: true, wide: true, cell: (job) => count(job.skipped) },
+  { label: "Skipped", number: true, spare: true, cell: (job) => count(job.skipped) },
 ];

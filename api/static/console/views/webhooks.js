@@ -1,114 +1,202 @@
-// Shows a day's traffic of each webhook, with buttons to pause it, resume it and close its breaker.
+// Lists the webhooks, the worst first, with buttons to pause them, resume them and close their breakers.
 
 import { steerWebhook, traffic } from "../api.js";
 import { h, icon, put } from "../dom.js";
-import { count, duration, exact, share } from "../format.js";
+import { count, counted, duration, exact, share, short } from "../format.js";
 import { keepLooking } from "../live.js";
-import { badge, button, confirmed, empty, failure, loading, meter, panel, say } from "../parts.js";
+import { badge, button, choice, columnClass, confirmed, copyButton, empty, failure, idText, loading, panel, pluginCommand, say, sortHead, when } from "../parts.js";
 import { ended } from "../series.js";
+import { sparkline } from "../sparkline.js";
 
 const EVERY = 3_000;
+const WORST = "-worst";
+const WINDOWS = {
+  "5m": { label: "5 min", name: "the last five minutes", minutes: 5, counts: (row) => row.recent.fiveMinutes, trend: "hour" },
+  "1h": { label: "1 h", name: "the last hour", minutes: 60, counts: (row) => row.recent.hour, trend: "hour" },
+  "24h": { label: "24 h", name: "the last 24 hours", minutes: 24 * 60, counts: (row) => row, trend: "day" },
+};
+const USUAL = "1h";
+const FAILING = 0.5; // the share of calls from which a webhook is said to fail
+const COLUMNS = [
+  { name: "id", label: "Webhook", grow: true },
+  { name: "worst", label: "State", first: "-", wide: true },
+  { name: "rate", label: "A minute", first: "-", number: true, wide: true },
+  { name: "failed", label: "Failed", first: "-", number: true },
+  { name: "last", label: "Last failure", first: "-", number: true, wide: true },
+  { label: "Trend", wide: true },
+  { name: "waiting", label: "Waiting", first: "-", number: true, spare: true },
+  { label: "Actions", hidden: true, number: true },
+];
 
-export function show({ root, signal }) {
-  const list = h("div", { class: "hooks" }, panel(null, loading(6)));
-  const search = h("input", { type: "search", placeholder: "Find a webhook", "aria-label": "Find a webhook", autocomplete: "off", spellcheck: "false" });
-  const since = h("span", { class: "muted small" });
-  put(root, h("header", { class: "view-head" }, h("h1", { tabindex: -1 }, "Webhooks"), since, h("div", { class: "row controls" }, h("div", { class: "look-up" }, icon("search"), search))), list);
-  const cards = new Map();
-  let found = [];
+export function show({ root, query, signal }) {
+  const window = WINDOWS[query.get("window")] ?? WINDOWS[USUAL];
+  const state = { sort: query.get("sort") ?? WORST, found: null };
+  const search = h("input", { type: "search", value: query.get("find") ?? "", placeholder: "Find a webhook (/)", "aria-label": "Find a webhook", autocomplete: "off", spellcheck: "false" });
+  const number = h("span", { class: "muted small", role: "status" });
+  const body = h("div", {}, loading(8));
+  const go = (changes) => {
+    const next = new URLSearchParams(Object.entries({ window: query.get("window"), sort: state.sort === WORST ? "" : state.sort, find: search.value.trim(), ...changes }).filter(([, value]) => value));
+    return `#/webhooks${next.size ? `?${next}` : ""}`;
+  };
+  const chosen = Object.keys(WINDOWS).find((name) => WINDOWS[name] === window);
+  const windows = choice("Window", Object.entries(WINDOWS).map(([value, { label }]) => [value, label]), chosen, (value) => (location.hash = go({ window: value === USUAL ? "" : value })));
+  put(
+    root,
+    h("header", { class: "view-head" }, h("h1", { tabindex: -1 }, "Webhooks"), number, h("div", { class: "row controls" }, h("div", { class: "look-up" }, icon("search"), search), windows)),
+    panel(null, body),
+  );
+  const rows = new Map();
+  const tbody = h("tbody", {});
+  const head = h("tr", {});
+  const table = h("div", { class: "table-box" }, h("table", { class: "hooks" }, h("caption", { class: "hidden-text" }, `Webhooks in ${window.name}`), h("thead", {}, head), tbody));
   const draw = () => {
     const wanted = search.value.trim().toLowerCase();
-    const rows = found.filter(({ webhookId }) => webhookId.includes(wanted));
-    if (rows.length === 0) {
-      cards.clear();
-      put(list, panel(null, found.length ? empty("No such webhook", `No id among ${count(found.length)} contains this text.`) : empty("No webhooks yet", "The service desk registers them: relay webhooks apply FILE --plugin NAME.")));
+    const fitting = state.found.filter(({ webhookId }) => webhookId.includes(wanted));
+    put(number, wanted ? `${count(fitting.length)} of ${counted(state.found.length, "webhook")}` : counted(state.found.length, "webhook"));
+    if (fitting.length === 0) {
+      put(body, state.found.length ? empty("No such webhook", `No id among ${count(state.found.length)} contains this text.`, button("Show all", () => ((search.value = ""), draw(), search.focus()))) : first());
       return;
     }
-    const wantedCards = rows.map((row) => card(row, cards, act));
-    if (wantedCards.some((each, n) => list.children[n] !== each) || list.children.length !== wantedCards.length) put(list, wantedCards);
+    const elements = sorted(fitting, state.sort, window).map((row) => rowOf(row, window, rows, act));
+    const focused = document.activeElement;
+    if (elements.some((each, n) => tbody.children[n] !== each) || tbody.children.length !== elements.length) put(tbody, elements);
+    if (body.firstChild !== table) put(body, table);
+    if (tbody.contains(focused) && document.activeElement !== focused) focused.focus();
+  };
+  const sortBy = (sort) => {
+    state.sort = sort;
+    history.replaceState(null, "", go({}));
+    put(head, sortHead(COLUMNS, sort, sortBy));
+    draw();
+    head.querySelector(`[data-sort="${sort.replace(/^-/, "")}"]`)?.focus();
   };
   const act = async (row, action) => {
     if (action === "pause" && !(await confirmed(`Pause ${row.webhookId}?`, "Its calls are still accepted, but wait until it is resumed.", "Pause"))) return;
     try {
       const changed = await steerWebhook(row.webhookId, action);
-      found = found.map((each) => (each.webhookId === changed.webhookId ? changed : each));
+      state.found = state.found.map((each) => (each.webhookId === changed.webhookId ? changed : each));
       draw();
-      cards.get(row.webhookId)?.element.querySelector("button")?.focus();
+      rows.get(row.webhookId)?.element.querySelector("button.act")?.focus();
       say({ pause: `${row.webhookId} is paused.`, resume: `${row.webhookId} is resumed.`, "close-breaker": `The breaker of ${row.webhookId} is closed.` }[action]);
     } catch (error) {
       say(error.message, "bad");
     }
   };
-  search.addEventListener("input", draw);
+  put(head, sortHead(COLUMNS, state.sort, sortBy));
+  search.addEventListener("input", () => {
+    history.replaceState(null, "", go({}));
+    if (state.found) draw();
+  });
   keepLooking(
     async () => {
-      const come = await traffic(signal);
-      found = come.webhooks;
-      put(since, h("span", { title: `since ${exact(come.since)}` }, "the last 24 hours"));
+      state.found = (await traffic(signal)).webhooks;
       draw();
     },
     EVERY,
     signal,
-    (error) => (cards.clear(), put(list, failure(error))),
+    (error) => put(body, h("div", { class: "panel-body" }, failure(error))),
   );
 }
 
-/** Returns a webhook's card; keeps an unchanged one as it is, and the focus in a changed one. */
-function card(row, cards, act) {
+function first() {
+  const said = ["Write a document of the endpoint (docs/registrations.md has examples), and register it: ", pluginCommand((plugin) => `relay webhooks apply FILE --plugin ${plugin}`)];
+  return empty("No webhooks yet", said);
+}
+
+/** How bad a webhook is: held back by its breaker, then by the share and the number of its failures, then paused. */
+function badness(row, window) {
+  const { errors } = window.counts(row);
+  const number = ended(window.counts(row));
+  return [row.breaker.state === "open" ? 2 : row.breaker.state === "half-open" ? 1 : 0, number ? errors / number : 0, errors, row.paused ? 1 : 0];
+}
+
+function sorted(rows, sort, window) {
+  const keys = {
+    id: () => [],
+    worst: (row) => badness(row, window),
+    rate: (row) => [ended(window.counts(row))],
+    failed: (row) => [failedShare(row, window) ?? -1, window.counts(row).errors],
+    last: (row) => [Date.parse(lastError(row, window) ?? 0) || 0],
+    waiting: (row) => [row.parked, row.inFlight],
+  };
+  const [name, isDown] = [sort.replace(/^-/, ""), sort.startsWith("-")];
+  const key = keys[name] ?? keys.worst;
+  const made = rows.map((row) => ({ row, key: key(row) }));
+  made.sort((one, other) => {
+    const at = one.key.findIndex((value, n) => value !== other.key[n]);
+    const order = at < 0 ? 0 : one.key[at] - other.key[at];
+    return (isDown ? -order : order) || (name === "id" && isDown ? -1 : 1) * one.row.webhookId.localeCompare(other.row.webhookId);
+  });
+  return made.map(({ row }) => row);
+}
+
+function failedShare(row, window) {
+  const number = ended(window.counts(row));
+  return number ? window.counts(row).errors / number : null;
+}
+
+/** Returns when a call failed last, if that was within the window. */
+function lastError(row, window) {
+  return window.counts(row).errors > 0 ? row.lastErrorAt : null;
+}
+
+/** Returns a webhook's row; keeps an unchanged one as it is, and the focus in a changed one. */
+function rowOf(row, window, rows, act) {
   const state = JSON.stringify(row);
-  const had = cards.get(row.webhookId);
+  const had = rows.get(row.webhookId);
   if (had?.state === state) return had.element;
-  const element = had?.element ?? h("article", { class: "panel hook", "aria-label": row.webhookId });
+  const element = had?.element ?? h("tr", { "data-webhook": row.webhookId });
   const focused = element.contains(document.activeElement) ? document.activeElement.textContent : null;
-  put(element, inside(row, act));
+  put(element, cells(row, window, act).map((cell, n) => h("td", { class: columnClass(COLUMNS[n]) }, cell)));
   if (focused) [...element.querySelectorAll("button, a")].find((each) => each.textContent === focused)?.focus();
-  cards.set(row.webhookId, { element, state });
+  rows.set(row.webhookId, { element, state });
   return element;
 }
 
-function inside(row, act) {
-  const number = ended(row);
-  const good = number - row.errors;
+function cells(row, window, act) {
+  const { errors } = window.counts(row);
+  const number = ended(window.counts(row));
+  const part = failedShare(row, window);
+  const failed = h("a", { href: `#/invocations?webhookId=${row.webhookId}&failed=true&unreplayed=false&since=${since(window)}`, "aria-label": `${share(part)}: the failed calls of ${row.webhookId}`, class: "toned bad", title: counted(errors, "call") }, share(part));
+  const last = lastError(row, window);
   return [
+    [h("span", { class: "with-copy" }, h("a", { class: "strong", href: `#/overview?range=24h&webhook=${row.webhookId}` }, idText(row.webhookId)), copyButton(`Copy ${row.webhookId}`, row.webhookId)), h("span", { class: "narrow" }, badges(row, window))],
+    h("span", { class: "row tight" }, badges(row, window)),
+    number ? rate(number / window.minutes) : h("span", { class: "muted" }, "–"),
+    errors ? failed : h("span", { class: "muted" }, part === null ? "–" : share(part)),
+    last ? h("span", { title: `in the minute from ${exact(last)}` }, when(last)) : h("span", { class: "muted" }, "–"),
+    sparkline(row.trend[window.trend], `${row.webhookId}: ended in ${window.trend === "hour" ? "the last hour, in parts of five minutes" : "the last day, by the hour"}`),
+    h("span", { class: row.parked ? "toned warn" : row.inFlight ? null : "muted", title: `${counted(row.inFlight, "call")} being sent, ${count(row.parked)} parked` }, row.parked || row.inFlight ? `${count(row.inFlight)} + ${count(row.parked)}` : "–"),
     h(
-      "header",
-      { class: "hook-head" },
-      h("h2", { class: "break" }, h("a", { href: `#/overview?range=24h&webhook=${row.webhookId}` }, row.webhookId)),
-      h("div", { class: "row tight" }, badges(row)),
-    ),
-    h(
-      "div",
-      { class: "hook-traffic" },
-      h("p", { class: "row between small" }, h("span", {}, h("b", {}, count(number)), h("span", { class: "muted" }, " ended")), h("span", { class: row.errors ? "toned bad" : "muted" }, number ? `${share(row.errors / number)} failed` : "no traffic")),
-      meter(`Calls of ${row.webhookId} that succeeded`, [{ tone: "good", value: good }, { tone: "bad", value: row.errors }], number),
-    ),
-    h(
-      "dl",
-      { class: "hook-facts" },
-      fact("In flight", count(row.inFlight)),
-      fact("Parked", count(row.parked), row.parked > 0 && "warn"),
-      row.breaker.openUntil && row.breaker.state === "open" ? fact("Tries again in", duration(Math.max(0, Date.parse(row.breaker.openUntil) - Date.now())), "bad") : fact("Refused", count(row.final.rejected)),
-      fact("Revision", count(row.revision)),
-    ),
-    h(
-      "footer",
-      { class: "row" },
-      row.paused ? button("Resume", () => act(row, "resume"), { icon: "play", kind: "primary" }) : button("Pause…", () => act(row, "pause"), { icon: "pause" }),
-      row.breaker.state !== "closed" && button("Close breaker", () => act(row, "close-breaker"), { icon: "breaker" }),
-      row.errors > 0 && h("a", { class: "button quiet", href: `#/invocations?webhookId=${row.webhookId}&failed=true&unreplayed=false&since=24h` }, "Failed calls"),
+      "span",
+      { class: "row tight actions" },
+      row.breaker.state !== "closed" && button(h("span", {}, "Close breaker"), () => act(row, "close-breaker"), { icon: "breaker", "aria-label": `Close breaker of ${row.webhookId}` }),
+      row.paused
+        ? button(h("span", {}, "Resume"), () => act(row, "resume"), { icon: "play", "aria-label": `Resume ${row.webhookId}`, class: "button primary act" })
+        : button(h("span", {}, "Pause…"), () => act(row, "pause"), { icon: "pause", "aria-label": `Pause ${row.webhookId}`, class: "button act" }),
     ),
   ];
 }
 
-function badges({ paused, breaker, hidden }) {
-  const made = [];
-  if (paused) made.push(badge("Paused", "warn"));
-  if (breaker.state === "open") made.push(badge("Breaker open", "bad"));
-  if (breaker.state === "half-open") made.push(badge("Breaker half open", "warn"));
-  if (hidden) made.push(badge("Hidden", "idle"));
-  return made.length ? made : [badge("Active", "good")];
+function rate(perMinute) {
+  return perMinute < 0.1 ? "< 0.1" : short(perMinute);
 }
 
-function fact(name, value, tone = null) {
-  return h("div", {}, h("dt", {}, name), h("dd", { class: tone ? `toned ${tone}` : null }, value));
+function since(window) {
+  return Object.keys(WINDOWS).find((name) => WINDOWS[name] === window);
+}
+
+function badges(row, window) {
+  const { paused, breaker, hidden } = row;
+  const made = [];
+  if (paused) made.push(badge("Paused", "warn"));
+  if (breaker.state === "open") made.push(h("span", { title: breaker.openUntil && `tries again in ${duration(Math.max(0, Date.parse(breaker.openUntil) - Date.now()))}` }, badge("Breaker open", "bad")));
+  if (breaker.state === "half-open") made.push(badge("Breaker half open", "warn"));
+  if (hidden) made.push(badge("Hidden", "idle"));
+  const part = failedShare(row, window);
+  if (made.length === 0 || part >= FAILING) {
+    if (part === null) made.push(badge("No traffic", "idle"));
+    else made.push(part >= FAILING ? badge("Failing", "bad") : part > 0 ? badge("Some fail", "warn") : badge("Succeeding", "good"));
+  }
+  return made;
 }
