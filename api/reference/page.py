@@ -16,13 +16,14 @@ _FILES: Final = STATIC / "docs"
 #: The files that the page loads, beside the console's colours; each is served below `/docs/`.
 PAGE_FILES: Final = {
     "page.css": ((_FILES / "page.css").read_bytes(), "text/css; charset=utf-8"),
+    "own.js": ((_FILES / "own.js").read_bytes(), "text/javascript; charset=utf-8"),
     "page.js": ((_FILES / "page.js").read_bytes(), "text/javascript; charset=utf-8"),
 }
 #: The page may use the relay's own style and script, and nothing else.
 PAGE_HEADERS: Final = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     ),
     "Referrer-Policy": "no-referrer",
 }
@@ -31,6 +32,22 @@ _EXAMPLES: Final = (
     "<code>KEY</code> (an API key), <code>REF</code> (a reference id), <code>REPLAY</code> (a replay job's id)."
 )
 _CODE: Final = re.compile(r"`([^`]+)`")
+#: What the script replaces in examples for a webhook that the reader has, by the member of a trigger that it is.
+_OWN: Final = {
+    "webhookId": ("order",),
+    "data": ('{"hello": "world"}', '{ hello: "world" }', '{"n": 1}', '{"n": 2}', "{'n': 1}", "{'n': 2}"),
+    "headers": ('{"X-Locale": "en"}', '{ "X-Locale": "en" }'),
+    "queryParams": ('{"lang": "en"}', '{ lang: "en" }'),
+}
+_MEMBER_OF: Final = {escape(text): member for member, texts in _OWN.items() for text in texts}
+_OWN_TEXT: Final = re.compile("|".join(rf"(?<!\w){re.escape(text)}(?!\w)" for text in _MEMBER_OF))
+_CHOICE: Final = (
+    '<form id="own" hidden><label for="own-key">Examples with a webhook of yours: a key with the scope trigger</label>'
+    '<input type="password" id="own-key" placeholder="whk_…" autocomplete="off" spellcheck="false">'
+    '<button type="submit">Show my webhooks</button>'
+    '<label for="own-webhook" hidden>Webhook</label><select id="own-webhook" hidden></select>'
+    '<p id="own-said" role="status"></p></form>'
+)
 
 
 def make_page(document: Mapping[str, Any]) -> str:
@@ -45,7 +62,8 @@ def make_page(document: Mapping[str, Any]) -> str:
             '<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">',
             f'<title>{title}</title><link rel="icon" href="console/mark.svg">',
             '<link rel="stylesheet" href="console/tokens.css"><link rel="stylesheet" href="docs/page.css">',
-            '<script type="module" src="docs/page.js"></script></head>',
+            '<script type="module" src="docs/page.js"></script>',
+            '<script type="module" src="docs/own.js"></script></head>',
             '<body><a class="skip" href="#content">Skip to the content</a><div class="frame">',
             f'<header class="side"><div class="brand"><a href="#content">{title}</a>',
             '<span><a href="console">Console</a><a href="openapi.json">openapi.json</a></span></div>',
@@ -58,7 +76,7 @@ def make_page(document: Mapping[str, Any]) -> str:
             "</nav></header>",
             '<main id="content" tabindex="-1">',
             f'<div class="intro"><h1>{title} <small>{escape(info["version"])}</small></h1>',
-            f"<p>{_prose(info['description'])}</p><p>{_EXAMPLES}</p></div>",
+            f"<p>{_prose(info['description'])}</p><p>{_EXAMPLES}</p>{_CHOICE}</div>",
             *(_group(tag, (_section(*each) for each in operations)) for tag, operations in groups),
             _group("Schemas", (_schema(name, schema) for name, schema in schemas.items())),
             "</main></div></body></html>",
@@ -119,10 +137,14 @@ def _parts(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[str
     answers = ((status, _prose(said["description"]), _bodies(said)) for status, said in operation["responses"].items())
     yield _table(("status", "meaning", "body"), answers)
     for number, sample in enumerate(operation["x-codeSamples"]):
-        yield (
-            f"<details{' open' if number == 0 else ''}><summary>{escape(sample['label'])}</summary>"
-            f'<div><pre tabindex="0"><code>{escape(sample["source"])}</code></pre></div></details>'
-        )
+        program = f'<pre tabindex="0" data-lang="{sample["lang"]}"><code>{_example(sample["source"])}</code></pre>'
+        opening = f"<details{' open' if number == 0 else ''}><summary>{escape(sample['label'])}</summary>"
+        yield f"{opening}<div>{program}</div></details>"
+
+
+def _example(source: str) -> str:
+    """Return a program as HTML, with marks around what belongs to a webhook."""
+    return _OWN_TEXT.sub(lambda found: f'<span data-own="{_MEMBER_OF[found[0]]}">{found[0]}</span>', escape(source))
 
 
 def _bodies(said: Mapping[str, Any]) -> str:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import requests
 
 from tests.e2e.console_browser import LOOKS, opened
+from tests.tools import require
 
 
 def test_the_root_leads_to_it(running_relay):
@@ -54,3 +59,55 @@ def test_an_example_is_copied_as_it_is_printed(browser, running_relay):
         first.get_by_role("button", name="Copy").first.click()
         first.get_by_role("button", name="Copied").wait_for()
         assert page.evaluate("navigator.clipboard.readText()") == first.locator("pre").first.inner_text()
+
+
+SCHEMA = {
+    "type": "object",
+    "required": ["patient"],
+    "properties": {
+        "patient": {"type": "object", "properties": {"name": {"enum": ["O'Neil", "true"]}}, "required": ["name"]},
+        "urgent": {"const": True},
+        "visits": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/visit"}},
+    },
+    "$defs": {"visit": {"type": "integer", "minimum": 3}},
+}
+
+
+def test_examples_use_a_webhook_that_the_reader_has_and_run(browser, running_relay, endpoint):
+    hook = {
+        "id": "book-visit",
+        "url": f"{endpoint.base_url}/echo",
+        "method": "POST",
+        "headers": {"X-Note": None},
+        "dataSchema": SCHEMA,
+    }
+    running_relay.apply("docs", [hook, {"id": "a-first", "url": f"{endpoint.base_url}/echo", "method": "GET"}])
+    key = running_relay.create_key("docs")
+    with opened(browser, running_relay.base_url) as console:
+        page = console.page
+        page.goto(f"{running_relay.base_url}/docs")
+        samples = page.locator("#triggerWebhook pre")
+        assert "order" in samples.first.inner_text()
+        page.get_by_label("Examples with a webhook of yours").fill("whk_0000000000000000_nobody")
+        page.keyboard.press("Enter")
+        page.locator("#own-said").get_by_text("API key").wait_for()
+        page.get_by_label("Examples with a webhook of yours").fill(key)
+        page.keyboard.press("Enter")
+        page.get_by_label("Webhook", exact=True).select_option("book-visit")
+        texts = [samples.nth(number).text_content() for number in range(3)]
+        assert not [text for text in texts if "order" in text or "book-visit" not in text or "X-Note" not in text]
+        assert "True" in texts[1]
+        assert console.faults() == []
+        assert (console.overflow_px(), console.spills(), console.said) == (
+            0,
+            [],
+            ["Failed to load resource: the server responded with a status of 401 (Unauthorized)"],
+        )
+        assert page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 0]
+    environ = os.environ | {"RELAY_API_URL": running_relay.base_url, "KEY": key}
+    for number, run in enumerate(([require("bash"), "-c"], [sys.executable, "-c"])):
+        done = subprocess.run(
+            [*run, texts[number]], env=environ, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "O'Neil" in done.stdout
