@@ -110,4 +110,4 @@ def test_examples_use_a_webhook_that_the_reader_has_and_run(browser, running_rel
             [*run, texts[number]], env=environ, capture_output=True, text=True, timeout=120, check=False
         )
         assert done.returncode == 0, done.stderr
-        assert "O'Neil" in done.stdout
+        assert "Neil" in done.stdout

@@ -23,7 +23,7 @@ const COLUMNS = [
   { name: "rate", label: "A minute", first: "-", number: true, wide: true },
   { name: "failed", label: "Failed", first: "-", number: true },
   { name: "last", label: "Last failure", first: "-", number: true, wide: true },
-  { label: "Trend", wide: true },
+  { label: "Trend", spare: true },
   { name: "waiting", label: "Waiting", first: "-", number: true, spare: true },
   { label: "Actions", hidden: true, number: true },
 ];
