@@ -63,8 +63,9 @@ export function idText(id) {
 /** Has a selection within one id copied as the id: the browser would put a line break between its parts. */
 export function copyIdsWhole(event) {
   const { anchorNode, focusNode } = getSelection();
-  const id = anchorNode?.parentElement?.closest(".id");
-  if (!id || focusNode?.parentElement?.closest(".id") !== id) return;
+  const idOf = (node) => (node instanceof Element ? node : node?.parentElement)?.closest(".id");
+  const id = idOf(anchorNode);
+  if (!id || idOf(focusNode) !== id) return;
   event.clipboardData.setData("text/plain", id.title);
   event.preventDefault();
 }
