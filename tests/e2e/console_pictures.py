@@ -1,4 +1,4 @@
-"""Makes the documents' pictures of the console, from a running relay: ``make demo DEMO_ARGS=--traffic``, for an hour.
+"""Makes the documents' pictures of the console, from a running relay: ``make demo DEMO_ARGS=--traffic``, for a quarter of an hour.
 
 ``python -m tests.e2e.console_pictures URL KEY_FILE INTO``.
 """
@@ -30,7 +30,7 @@ def take(console: Console, key: str, into: Path) -> None:
     retried = reference_of(console, key, webhookId="send-reminder", state="delivered")
     chain = reference_of(console, key, webhookId="book-and-bill")
     views = {
-        "overview": ("overview", "Overview"),
+        "overview": ("overview?range=15m", "Overview"),
         "invocations": ("invocations?failed=true&since=1h", "Invocations"),
         "invocation": (f"invocations/{retried}", "send-reminder"),
         "chain": (f"invocations/{chain}", "book-and-bill"),

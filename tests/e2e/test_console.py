@@ -114,7 +114,7 @@ def test_an_operator_finds_what_failed_and_why_and_replays_only_that(console, cl
     page.get_by_role("status").filter(has_text="Done").wait_for()
     page.get_by_text(f"{REMINDERS} of {REMINDERS} calls ended").wait_for()
 
-    page.get_by_text("the endpoint answered, status 503, from").wait_for()
+    page.get_by_text("the endpoint answered, status 503, since").wait_for()
     page.get_by_role("definition").filter(has_text=clinic.key.split("_")[1]).wait_for()
     page.get_by_role("navigation", name="Console").get_by_role("link", name="Replays").click()
     made = page.get_by_role("table", name="Replays").get_by_role("row").nth(1)

@@ -27,7 +27,7 @@ export function chosenText({ filter }) {
     "span",
     {},
     webhookId ? idText(webhookId) : "all webhooks",
-    h("span", { class: "muted small block" }, said || "what failed", since && [", from ", when(since)], until && [", until ", when(until)]),
+    h("span", { class: "muted small block" }, said || "what failed", since && [", since ", when(since)], until && [", until ", when(until)]),
   );
 }
 
