@@ -170,10 +170,10 @@ function cells(row, window, act) {
     h(
       "span",
       { class: "row tight actions" },
-      row.breaker.state !== "closed" && button(h("span", {}, "Close breaker"), () => act(row, "close-breaker"), { icon: "breaker", "aria-label": `Close breaker of ${row.webhookId}` }),
+      row.breaker.state !== "closed" && button(h("span", {}, "Close breaker"), () => act(row, "close-breaker"), { icon: "breaker", title: "Close breaker", "aria-label": `Close breaker of ${row.webhookId}` }),
       row.paused
-        ? button(h("span", {}, "Resume"), () => act(row, "resume"), { icon: "play", "aria-label": `Resume ${row.webhookId}`, class: "button primary act" })
-        : button(h("span", {}, "Pause…"), () => act(row, "pause"), { icon: "pause", "aria-label": `Pause ${row.webhookId}`, class: "button act" }),
+        ? button(h("span", {}, "Resume"), () => act(row, "resume"), { icon: "play", title: "Resume", "aria-label": `Resume ${row.webhookId}`, class: "button primary act" })
+        : button(h("span", {}, "Pause…"), () => act(row, "pause"), { icon: "pause", title: "Pause", "aria-label": `Pause ${row.webhookId}`, class: "button act" }),
     ),
   ];
 }
