@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.declarations.kinds import (
@@ -12,6 +12,7 @@ from relay.declarations.kinds import (
     ArrayOf,
     Member,
     Members,
+    Named,
     Plain,
     ValueKind,
     both,
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
 _TEXT: Final = Plain("string")
 _SCALAR: Final = Alternatives((_TEXT, Plain("number"), Plain("boolean")))
 _LISTED: Final = ArrayOf(ANY)
+_FILE: Final = Plain("file")
 _OBJECT: Final = Members(listed=False)
 #: The data that each encoding can send; and what a trigger takes where nothing says more.
 _ENCODED: Final[Mapping[str, ValueKind]] = {
     "json": Alternatives((_TEXT, _OBJECT, _LISTED, NULL)),
     "form": Alternatives((_TEXT, Members(rest=_SCALAR), NULL)),
     "base64": Alternatives((Plain("binary"), NULL)),
+    "multipart": Alternatives((Members(rest=Alternatives((_TEXT, Plain("number"), _FILE))), NULL)),
 }
 
 
@@ -63,6 +66,7 @@ def _call(shape: Shape) -> WebhookCall:
         "data": Member(data, required=NULL not in parts(data) and data not in (ANY, Plain("data"))),
         "headers": _filled(shape.fillable_headers, _TEXT),
         "queryParams": _filled(shape.query_params, _SCALAR),
+        "pathParams": _path(shape.path_params),
     }
     return WebhookCall(shape.webhook_id, shape.description, members, kinds.named)
 
@@ -74,7 +78,31 @@ def _data(shape: Shape, kind: ValueKind) -> ValueKind:
         return Plain("binary") if shape.data_schema is not None and not _takes_null(kind) else _ENCODED["base64"]
     if shape.encoding == "json" and kind == ANY:
         return Plain("data")
-    return both(kind, _ENCODED[shape.encoding])
+    sent = union(each if _is_closed(each) else both(each, _ENCODED[shape.encoding]) for each in parts(kind))
+    return _with_files(sent) if shape.encoding == "multipart" else sent
+
+
+def _is_closed(kind: ValueKind) -> bool:
+    """Return whether an object has only the members that its schema lists: no encoding adds others."""
+    return isinstance(kind, Members) and kind.listed and kind.rest is None
+
+
+def _with_files(sent: ValueKind) -> ValueKind:
+    """Add what clients send in the place of a file: a schema describes it as the object that JSON carries."""
+    kinds = [_with_file_members(each) if isinstance(each, Members) else each for each in parts(sent)]
+    return union([*kinds, Plain("formData")] if kinds != [NULL] else kinds)
+
+
+def _with_file_members(kind: Members) -> Members:
+    members = {
+        name: replace(each, kind=union((each.kind, _FILE))) if _takes_object(each.kind) else each
+        for name, each in kind.members.items()
+    }
+    return replace(kind, members=members)
+
+
+def _takes_object(kind: ValueKind) -> bool:
+    return any(isinstance(each, Members | Named) for each in parts(kind))
 
 
 def _takes_null(kind: ValueKind) -> bool:
@@ -84,3 +112,8 @@ def _takes_null(kind: ValueKind) -> bool:
 def _filled(names: Iterable[str], kind: ValueKind) -> Member:
     members = {name: Member(kind) for name in names}
     return Member(union((Members(members) if members else Plain("nothing"), NULL)))
+
+
+def _path(names: Iterable[str]) -> Member:
+    members = {name: Member(_SCALAR, required=True) for name in names}
+    return Member(Members(members), required=True) if members else _filled((), _SCALAR)

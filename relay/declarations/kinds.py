@@ -9,7 +9,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 PlainName: TypeAlias = Literal[
-    "any", "never", "null", "boolean", "integer", "number", "string", "binary", "nothing", "data"
+    "any",
+    "never",
+    "null",
+    "boolean",
+    "integer",
+    "number",
+    "string",
+    "binary",
+    "nothing",
+    "data",
+    "file",
+    "formData",
 ]
 Constant: TypeAlias = str | int | bool
 
@@ -22,7 +33,8 @@ class Plain:
     """A type that has a name in each language.
 
     ``binary`` is what a client encodes as base64; ``data`` what a webhook without a schema takes; ``nothing`` an object
-    without members.
+    without members; ``file`` what a client sends as a part of multipart/form-data; ``formData`` all of its parts, if
+    the language has them as one object.
     """
 
     word: PlainName

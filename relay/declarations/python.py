@@ -25,7 +25,7 @@ _HEAD: Final = '''\
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Never, NotRequired, Protocol, TypedDict, Union, cast, overload
+from typing import IO, TYPE_CHECKING, Any, Literal, Never, NotRequired, Protocol, TypedDict, Union, cast, overload
 
 if TYPE_CHECKING:
     from relay.client import AsyncRelay, Relay
@@ -38,6 +38,14 @@ class Result(TypedDict):
     status: int
     data: Any
     error: bool
+
+
+class File(TypedDict):
+    """A file that is a member of data; its content is base64 text."""
+
+    filename: str
+    contentType: NotRequired[str]
+    content: str
 
 
 class Accepted(TypedDict):
@@ -67,6 +75,8 @@ _WORDS: Final[Mapping[str, str]] = {
     "binary": "Union[str, bytes, bytearray, memoryview]",
     "nothing": "Mapping[str, Never]",
     "data": "Union[str, Mapping[str, Any], list[Any], None]",
+    "file": "Union[IO[bytes], File]",
+    "formData": "Never",
 }
 #: The parameters of the client's calls that every webhook has; a trigger's own members come first.
 _OPTIONS: Final = {
@@ -80,6 +90,8 @@ _OPTIONS: Final = {
 _RESULTS: Final = {"trigger": "Result", "trigger_async": "Accepted"}
 #: The client's parameters for a trigger's members, in their order.
 _PARAMETERS: Final = {"data": "data", "headers": "headers", "queryParams": "query_params"}
+#: The same, for those that are given by name.
+_NAMED_PARAMETERS: Final = {"pathParams": "path_params"}
 _ITEM_OPTIONS: Final = '"idempotencyKey": NotRequired[str], "delay": NotRequired[float]'
 
 
@@ -125,7 +137,9 @@ class _Module:
         lines = ["", "", f"class {name}(Protocol):", '    """The client\'s calls, each with what its webhook takes."""']
         for method, options in _OPTIONS.items():
             for call, types in self._calls:
-                parameters = [f"webhook_id: Literal[{call.webhook_id!r}]", *_parameters(call, types), "*", *options]
+                given = _parameters(call, types, _PARAMETERS)
+                named = [*_parameters(call, types, _NAMED_PARAMETERS), *options]
+                parameters = [f"webhook_id: Literal[{call.webhook_id!r}]", *given, "*", *named]
                 lines += _method(opening, method, parameters, _RESULTS[method], overloaded=len(self._calls) > 1)
             if not self._calls:
                 lines += _method(opening, method, ["webhook_id: Never"], _RESULTS[method], overloaded=False)
@@ -175,13 +189,9 @@ class _Module:
         self.types.append("\n".join(lines))
 
 
-def _parameters(call: WebhookCall, types: Mapping[str, str]) -> list[str]:
+def _parameters(call: WebhookCall, types: Mapping[str, str], names: Mapping[str, str]) -> list[str]:
     """Return the parameters for a trigger's members: None may be given for what is not required."""
-    return [
-        f"{_PARAMETERS[name]}: {types[name]}{_default(each)}"
-        for name, each in call.members.items()
-        if name in _PARAMETERS
-    ]
+    return [f"{names[name]}: {types[name]}{_default(each)}" for name, each in call.members.items() if name in names]
 
 
 def _default(member: Member) -> str:

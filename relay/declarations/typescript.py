@@ -33,6 +33,8 @@ _WORDS: Final[Mapping[str, str]] = {
     "binary": "string | Blob | ArrayBuffer | ArrayBufferView",
     "nothing": "Record<string, never>",
     "data": "Data",
+    "file": "Blob | { filename: string; contentType?: string; content: string }",
+    "formData": "FormData",
 }
 #: Integers that a number of JavaScript holds exactly.
 _MAX_EXACT: Final = 2**53 - 1

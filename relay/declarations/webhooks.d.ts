@@ -76,15 +76,13 @@ export type Trigger<I extends WebhookId = WebhookId> = I extends keyof RelayWebh
   ? RelayWebhooks[I]
   : { data?: Data; headers?: Headers; queryParams?: QueryParams; pathParams?: PathParams };
 
-/** The arguments after a webhook's id; only data may be required. */
+/** The arguments after a webhook's id: only data may be required, and `options` if they have to fill the path. */
 export type Given<I extends WebhookId> = Trigger<I> extends { data: infer D }
   ? [data: D, ...more: More<I>]
   : [data?: Member<I, "data"> | null, ...more: More<I>];
-type More<I extends WebhookId> = [
-  headers?: Member<I, "headers">,
-  queryParams?: Member<I, "queryParams">,
-  options?: TriggerOptions,
-];
+type More<I extends WebhookId> = Trigger<I> extends { pathParams: object }
+  ? [headers: Member<I, "headers">, queryParams: Member<I, "queryParams">, options: TriggerOptions<I>]
+  : [headers?: Member<I, "headers">, queryParams?: Member<I, "queryParams">, options?: TriggerOptions<I>];
 type Member<I extends WebhookId, M extends string> = Trigger<I> extends { [name in M]?: infer V } ? V : never;
 
 /** One of many triggers. */
@@ -103,8 +101,9 @@ export interface CallOptions {
   timeout?: number;
 }
 
-export interface TriggerOptions extends CallOptions {
-  pathParams?: PathParams;
+export type TriggerOptions<I extends WebhookId = WebhookId> = KeyedOptions & Pick<Trigger<I>, Extract<keyof Trigger<I>, "pathParams">>;
+
+export interface KeyedOptions extends CallOptions {
   /** Made by the client unless given. */
   idempotencyKey?: string;
   /** Seconds before which the call is not sent, up to 2,592,000. */

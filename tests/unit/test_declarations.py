@@ -69,6 +69,10 @@ SCHEMAS = [
     (obj(deep=obj(["x"], x=obj(["y"], y={"type": "array", "items": obj(["z"], z=TEXT)}))), [{"deep": {"x": {"y": [{"z": ""}]}}}], [{"deep": {"x": {"y": [{}]}}}]),
 ]  # fmt: skip
 
+FILE = {"filename": "a.pdf", "contentType": "application/pdf", "content": "aGk="}
+PARTS = obj(["scan"], scan={"type": "object"}, note=TEXT)
+PATH = {"patientId": 4711, "class": "a"}
+
 
 def shapes():
     yield from (
@@ -78,6 +82,10 @@ def shapes():
     yield Shape("filled", "GET", ("X-Note", "X-Other"), ("page", "two words", *HOSTILE[:3]))
     yield Shape("bytes", "POST", encoding="base64")
     yield Shape("form", "POST", encoding="form")
+    yield Shape("path", "GET", path_params={"patientId": "[0-9]+", "class": ".+"})
+    yield Shape("described-form", "POST", encoding="form", data_schema=obj(["a"], a=TEXT, n={"type": "integer"}))
+    yield Shape("parts", "POST", encoding="multipart")
+    yield Shape("described-parts", "POST", encoding="multipart", data_schema=PARTS)
     yield Shape("2-same_id", "PUT")
     yield Shape("2_same-id", "PUT")
     yield Shape("hidden", "POST", hidden=True)
@@ -85,7 +93,7 @@ def shapes():
 
 SHAPES = {shape.webhook_id: shape for shape in shapes()}
 #: webhook, data, headers, queryParams, and whether the call fits.
-CALLS = [
+WITHOUT_PATH = [
     *((f"schema-{n}", data, None, None, True) for n, (_, good, _) in enumerate(SCHEMAS) for data in good),
     *((f"schema-{n}", data, None, None, False) for n, (_, _, bad) in enumerate(SCHEMAS) for data in bad),
     ("filled", None, {"X-Note": "hi"}, {"page": 1, "two words": True, HOSTILE[0]: "x"}, True),
@@ -99,25 +107,50 @@ CALLS = [
     ("bytes", "aGk=", {"X-Note": "hi"}, None, False),
     ("form", {"a": 1, "b": "x", "c": True}, None, None, True),
     ("form", {"a": [1]}, None, None, False),
+    ("described-form", {"a": "x", "n": 1}, None, None, True),
+    ("described-form", {"a": "x", "n": "x"}, None, None, False),
+    ("described-form", {"n": 1}, None, None, False),
+    ("parts", {"a": 1, "b": "x", "c": FILE}, None, None, True),
+    ("parts", None, None, None, True),
+    ("parts", {"a": [1]}, None, None, False),
+    ("parts", {"a": {**FILE, "content": 1}}, None, None, False),
+    ("parts", "text", None, None, False),
+    ("described-parts", {"scan": FILE, "note": "x"}, None, None, True),
+    ("described-parts", {"note": "x"}, None, None, False),
+    ("described-parts", {"scan": "x"}, None, None, False),
+    ("described-parts", None, None, None, False),
+    ("path", None, None, None, False),
     ("2-same_id", {"a": 1}, None, None, True),
     ("2-same_id", {"a": 1}, None, {"page": 1}, False),
     ("hidden", {"a": 1}, None, None, False),
     ("unknown", {"a": 1}, None, None, False),
 ]
+#: webhook, data, headers, queryParams, pathParams, and whether the call fits.
+CALLS = [
+    *((*call[:4], None, call[4]) for call in WITHOUT_PATH),
+    ("path", None, None, None, PATH, True),
+    ("path", None, None, None, {}, False),
+    ("path", None, None, None, {"patientId": 4711}, False),
+    ("path", None, None, None, {**PATH, "other": 1}, False),
+    ("path", None, None, None, {**PATH, "class": None}, False),
+    ("path", {"a": 1}, None, None, PATH, False),
+    ("filled", None, {"X-Note": "hi"}, None, PATH, False),
+    ("filled", None, {"X-Note": "hi"}, None, {}, True),
+]
 
 
-def fits(webhook_id, data, headers, query_params):
+def fits(webhook_id, data, headers, query_params, path_params):
     if webhook_id not in SHAPES or SHAPES[webhook_id].hidden:
         return False
     try:
-        check(SHAPES[webhook_id], Trigger(data, headers or {}, query_params or {}))
+        check(SHAPES[webhook_id], Trigger(data, headers or {}, query_params or {}, path_params or {}))
     except RequestRejected:
         return False
     return True
 
 
 def test_the_table_says_what_the_door_says():
-    assert [call for call in CALLS if fits(*call[:4]) != call[4]] == []
+    assert [call for call in CALLS if fits(*call[:5]) != call[5]] == []
 
 
 def lines_at_fault(text, pattern):
@@ -139,34 +172,34 @@ def tsc(folder, *files):
 
 def test_typescript_accepts_the_calls_that_fit_and_no_others(folder):
     head = 'import { createApi } from "./webhooks.js"; const { webhooks } = createApi({ baseUrl: "", key: "" });'
-    calls = [f"void webhooks.trigger({', '.join(json.dumps(each) for each in call[:4])});" for call in CALLS]
+    options = ["" if call[4] is None else f", {json.dumps({'pathParams': call[4]})}" for call in CALLS]
+    calls = [
+        f"void webhooks.trigger({', '.join(map(json.dumps, call[:4]))}{more});"
+        for call, more in zip(CALLS, options, strict=True)
+    ]
     (folder / "use.ts").write_text("\n".join([head, *calls, ""]))
     done = tsc(folder, "use.ts")
-    assert lines_at_fault(done.stdout, r"^use\.ts\((\d+),") == {n for n, call in enumerate(CALLS, 2) if not call[4]}
+    assert lines_at_fault(done.stdout, r"^use\.ts\((\d+),") == {n for n, call in enumerate(CALLS, 2) if not call[5]}
     assert "webhooks.d.ts(" not in done.stdout
+
+
+def mypy(folder, lines):
+    """Return the numbers of the lines that mypy refuses; nothing else may be wrong."""
+    (folder / "use.py").write_text("\n".join([*lines, ""]))
+    options = ["--strict", "--hide-error-context", "--cache-dir", str(folder / "cache"), "use.py"]
+    command = [sys.executable, "-m", "mypy", *options]
+    done = subprocess.run(
+        command, cwd=folder, env={"MYPYPATH": str(ROOT)}, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert "acme_webhooks.py:" not in done.stdout
+    return lines_at_fault(done.stdout, r"^use\.py:(\d+): error")
 
 
 def test_python_accepts_the_calls_that_fit_and_no_others(folder):
     head = "from relay.client import Relay; from acme_webhooks import webhooks_of; w = webhooks_of(Relay('', ''))"
-    calls = [f"w.trigger({', '.join(map(ascii, call[:4]))})" for call in CALLS]
-    (folder / "use.py").write_text("\n".join([head, *calls, ""]))
-    command = [
-        sys.executable,
-        "-m",
-        "mypy",
-        "--strict",
-        "--hide-error-context",
-        "--cache-dir",
-        str(folder / "cache"),
-        "use.py",
-    ]
-    done = subprocess.run(
-        command, cwd=folder, env={"MYPYPATH": str(ROOT)}, capture_output=True, text=True, timeout=280, check=False
-    )
-    assert lines_at_fault(done.stdout, r"^use\.py:(\d+): error") == {
-        n for n, call in enumerate(CALLS, 2) if not call[4]
-    }
-    assert "acme_webhooks.py:" not in done.stdout
+    named = ["" if call[4] is None else f", path_params={call[4]!a}" for call in CALLS]
+    calls = [f"w.trigger({', '.join(map(ascii, call[:4]))}{more})" for call, more in zip(CALLS, named, strict=True)]
+    assert mypy(folder, [head, *calls]) == {n for n, call in enumerate(CALLS, 2) if not call[5]}
 
 
 def test_the_other_calls_know_the_webhooks_too(folder):
@@ -175,6 +208,11 @@ def test_the_other_calls_know_the_webhooks_too(folder):
         'void webhooks.triggerMany([{ webhookId: "schema-1", data: { city: "P" } }, { webhookId: "filled", queryParams: { page: 1 } }]);',
         'export const n = webhooks.trigger<{ t: number }>("schema-1", { city: "P" }).then(({ data }) => data.t.toFixed());',
         'void webhooks.describe("filled");',
+        'void webhooks.trigger("parts", new FormData());',
+        'void webhooks.trigger("described-parts", { scan: new Blob() });',
+        'void webhooks.trigger("described-parts", new FormData());',
+        'void webhooks.triggerAsync("path", null, {}, {}, { delay: 3, pathParams: { patientId: 1, class: "a" } });',
+        'void webhooks.triggerMany([{ webhookId: "path", pathParams: { patientId: 1, class: "a" } }]);',
     ]
     bad = [
         'void webhooks.triggerAsync("schema-1", { city: 1 });',
@@ -182,11 +220,22 @@ def test_the_other_calls_know_the_webhooks_too(folder):
         'void webhooks.triggerMany([{ webhookId: "filled", queryParams: { pgae: 1 } }]);',
         'void webhooks.trigger<{ t: number }>("filled", null, {}, { pgae: 1 });',
         'void webhooks.describe("unknown");',
+        'void webhooks.trigger("path");',
+        'void webhooks.triggerAsync("path", null, {}, {}, { delay: 3 });',
+        'void webhooks.triggerAsync("path", null, {}, {}, { pathParams: { patientId: 1, class: "a" }, dealy: 3 });',
+        'void webhooks.triggerMany([{ webhookId: "path" }]);',
     ]
     head = 'import { createApi } from "./webhooks.js"; const { webhooks } = createApi({ baseUrl: "", key: "" });'
     (folder / "use.ts").write_text("\n".join([head, *good, *bad, ""]))
     first = 2 + len(good)
     assert lines_at_fault(tsc(folder, "use.ts").stdout, r"^use\.ts\((\d+),") == set(range(first, first + len(bad)))
+
+
+def test_python_takes_open_files_as_members_of_data(folder):
+    head = "from relay.client import Relay; from acme_webhooks import webhooks_of; w = webhooks_of(Relay('', ''))"
+    good = ["w.trigger('parts', {'a': open('a.pdf', 'rb')})"]
+    bad = ["w.trigger('parts', {'a': open('a.txt')})"]
+    assert mypy(folder, [head, *good, *bad]) == {3}
 
 
 def test_the_types_have_their_effect_beside_those_of_any_plugin(folder, tmp_path):
