@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from relay.replay.planning import Replays
     from relay.settings import Settings
     from relay.store.api_keys.keys import ApiKeys
+    from relay.store.backups.epoch import Epochs
     from relay.store.counts.backlog import Backlog
     from relay.store.counts.measures import Measures
     from relay.store.health.readiness import ServerWarnings
@@ -76,6 +77,7 @@ class Parts:
     rates: PluginRates
     partitions: Partitions
     functions: Functions
+    epochs: Epochs
     warnings: ServerWarnings
     workers: Workers
     listing: Listing
@@ -102,7 +104,8 @@ def create_app(settings: Settings, parts: Parts) -> _App:
     _route_overview(app, parts)
     app.add_route("/metrics", MetricsResource(parts.metrics_page, is_open=settings.metrics_open))
     app.add_route("/healthz", HealthResource())
-    app.add_route("/readyz", ReadyResource(parts.partitions, parts.functions, parts.workers, parts.warnings))
+    ready = ReadyResource(parts.partitions, parts.functions, parts.epochs, parts.workers, parts.warnings)
+    app.add_route("/readyz", ready)
     _publish(app)
     return app
 

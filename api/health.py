@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import falcon
 
+    from relay.store.backups.epoch import Epochs
     from relay.store.health.readiness import ServerWarnings
     from relay.store.health.workers import LiveWorker, Workers
     from relay.store.partitions.reachable import Partitions, Silence
@@ -34,13 +35,19 @@ class HealthResource:
 
 
 class ReadyResource:
-    """`GET /readyz`: a part of the store can be reached, it has the relay's functions, and workers are alive."""
+    """`GET /readyz`: the store can be reached in part, has the relay's functions, is not fenced, and workers are alive."""
 
     def __init__(
-        self, partitions: Partitions, functions: Functions, workers: Workers, warnings: ServerWarnings
+        self,
+        partitions: Partitions,
+        functions: Functions,
+        epochs: Epochs,
+        workers: Workers,
+        warnings: ServerWarnings,
     ) -> None:
         self._partitions = partitions
         self._functions = functions
+        self._epochs = epochs
         self._workers = workers
         self._warnings = warnings
 
@@ -54,6 +61,8 @@ class ReadyResource:
         except Unavailable:
             raise Unavailable("Redis cannot be reached.") from None
         self._functions.check()
+        if not silence.shared:
+            self._epochs.check()
         alive = None if silence.shared else known_workers(self._workers)
         lanes = None if alive is None else workers_by_lane(alive, LANES)
         found = {

@@ -47,6 +47,7 @@ app = create_app(
         rates=PluginRates(_runtime.client, _settings.plugin_rate, _runtime.keyspace),
         partitions=_runtime.partitions,
         functions=_runtime.functions,
+        epochs=_runtime.epochs,
         warnings=ServerWarnings(_runtime.client),
         workers=_runtime.workers,
         listing=_runtime.listing,

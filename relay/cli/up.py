@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -10,6 +11,8 @@ from rich.text import Text
 
 from relay.cli.output import Screen, as_json, safe, screened
 from relay.errors import BadParameter, Unavailable
+from relay.store.backups.epoch import is_fenced
+from relay.store.server.errors import FENCED_SENTENCE
 from relay.text.hosts import LOOPBACK
 from relay.up import processes, processors
 from relay.up.embedded import FSYNC
@@ -143,6 +146,9 @@ def _say_ready(screen: Screen, relay: LocalRelay, demo: DemoResult | None) -> No
     screen.show(value, lambda: Group(*_pictures(value)))
     if not screen.is_json:  # whole lines, however narrow the terminal is
         click.echo("\n".join(_addresses(value, auth)))
+        with suppress(Unavailable):
+            if is_fenced(settings.store_url.reveal()):
+                click.echo(f"\n{FENCED_SENTENCE}")
         click.echo("\nCtrl-C ends it.\nready")
 
 

@@ -19,8 +19,10 @@ from relay.doctor.servers import examine_servers
 from relay.errors import SettingsError, Unavailable
 from relay.queue import LANES
 from relay.settings import ENV_FILE, Settings, unknown_names
+from relay.store.backups.epoch import is_fenced
 from relay.store.counts.backlog import Backlog
 from relay.store.health.readiness import read_health
+from relay.store.server.errors import FENCED_SENTENCE
 from relay.up.datadir import RING_FILES, SECRET_FILES
 from relay.up.embedded import ADMIN_URL_FILE, CONFIGURATION_FILE, admin_url
 from relay.vault import Vault
@@ -67,6 +69,8 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
         return
     if runtime.keyspace.partitions > 1:
         yield _partitions(runtime.keyspace.partitions, health.silence)
+    if is_fenced(url):
+        yield Finding("restore", Level.PROBLEM, FENCED_SENTENCE, "docs/backup.md has the steps.")
     yield from examine_lanes(health.workers, Backlog(runtime.client, runtime.keyspace).of(LANES))
     yield from _key_rings(settings)
     yield from _contents(settings, runtime, health.plugins)

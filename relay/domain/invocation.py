@@ -27,7 +27,7 @@ class State(StrEnum):
     WAITING = "waiting"  # a chain whose current step is an unfinished invocation of its own
     DELIVERED = "delivered"  # final: the endpoint answered
     UNREACHABLE = "unreachable"  # final: no acceptable answer came
-    INTERRUPTED = "interrupted"  # final: the worker was lost before it could say what happened
+    INTERRUPTED = "interrupted"  # final: its worker, or what was done since a backup, was lost: nobody knows
     REJECTED = "rejected"  # final: did not fit the registration, or the webhook is not registered
     CANCELLED = "cancelled"  # final: an operator stopped it before an attempt
 
@@ -68,6 +68,7 @@ TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = Map
             State.UNREACHABLE: ("claim", "expire"),  # an open breaker without a policy, its age, a chain's deadline
             State.CANCELLED: ("cancel", "claim", "replay_steer", "expire"),  # claim, expire: its chain is over
             State.REJECTED: ("claim", "revisit"),  # its webhook was removed
+            State.INTERRUPTED: ("restore",),
         },
         State.SENDING: {
             State.SENDING: ("claim",),  # a lost lease of a repeatable call, taken again
@@ -77,7 +78,7 @@ TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = Map
             State.DELIVERED: ("settle",),
             State.UNREACHABLE: ("settle", "claim", "advance", "expire"),  # not settle: open breaker, age, deadline
             State.REJECTED: ("settle",),
-            State.INTERRUPTED: ("claim", "expire"),
+            State.INTERRUPTED: ("claim", "expire", "restore"),
         },
         State.RETRYING: {
             State.SENDING: ("claim",),
@@ -85,6 +86,7 @@ TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = Map
             State.UNREACHABLE: ("claim", "expire"),  # an open breaker, and the policy was taken away; its age
             State.CANCELLED: ("cancel", "claim", "replay_steer", "expire"),  # claim, expire: its chain is over
             State.REJECTED: ("claim", "revisit"),  # its webhook was removed
+            State.INTERRUPTED: ("restore",),
         },
         State.WAITING: {
             State.QUEUED: (
@@ -93,8 +95,10 @@ TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = Map
                 "cancel",
                 "advance",
                 "expire",
+                "restore",
             ),  # whatever ended the last call of its step
             State.UNREACHABLE: ("claim", "expire"),  # past its deadline
+            State.INTERRUPTED: ("restore",),
             State.CANCELLED: ("cancel", "claim", "expire"),  # not cancel: a chain within one that is past its deadline
         },
     }
@@ -125,6 +129,7 @@ class Outcome(StrEnum):
     CONNECTION_LOST = "connection_lost"
     ANSWER_REJECTED = "answer_rejected"
     LEASE_LOST = "lease_lost"
+    RESTORED = "restored"  # not final in the backup that the store was restored from: it may have been sent since
     STEP_REJECTED = "step_rejected"
     CHAIN_TIMEOUT = "chain_timeout"
     EXPIRED = "expired"  # not final when it reached its maximum age
@@ -186,6 +191,12 @@ MEANINGS: Final[Mapping[Outcome, Meaning]] = MappingProxyType(
             "interrupted",
             "The call was interrupted; nothing was sent.",
             "The call was interrupted; the endpoint may or may not have received the request.",
+        ),
+        Outcome.RESTORED: Meaning(
+            State.INTERRUPTED,
+            "interrupted",
+            "The relay was restored from a backup; nothing was sent.",
+            "The relay was restored from a backup; the endpoint may or may not have received the request since.",
         ),
         Outcome.STEP_REJECTED: Meaning(
             State.UNREACHABLE,

@@ -25,6 +25,7 @@ from relay.settings.names import (
     OPERATOR,
     TARGET_KEYS,
 )
+from relay.store.backups.epoch import is_fenced
 from relay.store.health.readiness import read_workers
 from relay.store.partitions.number import agreed_client
 from relay.store.scripting.loading import load_functions
@@ -156,18 +157,24 @@ class LocalRelay:
 
     def _missing(self, age_s: float) -> list[str]:
         missing = []
+        url = self.settings.store_url.reveal()
         shared = self.plan.api > 1  # any one of them answers a probe
-        if (shared and listeners_on(self.plan.port) < self.plan.api) or not _is_ok(self.settings.api_url + "/readyz"):
+        if (shared and listeners_on(self.plan.port) < self.plan.api) or not self._is_ready(url):
             missing.append("api")
         if not _is_ok(self.settings.flower_url + "/healthcheck"):
             missing.append("flower")
-        url = self.settings.store_url.reveal()
         with suppress(Unavailable):
             load_functions(url)  # the store may have been away when the processes were started
             workers = read_workers(url)
             if sum(worker.silent_ms < age_s * 1000 for worker in workers) >= self.plan.workers * len(_WORKER_GROUPS):
                 return missing
         return [*missing, "workers"]
+
+    def _is_ready(self, url: str) -> bool:
+        """Return whether the API is ready, or would be if the store were not fenced after a restore."""
+        with suppress(Unavailable):
+            return _is_ok(self.settings.api_url + ("/healthz" if is_fenced(url) else "/readyz"))
+        return False
 
     def _settings_with_ring_files(self) -> dict[str, str]:
         """Return the settings, with key files instead of keys, so that processes follow changes of the key rings."""

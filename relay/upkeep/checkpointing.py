@@ -1,7 +1,8 @@
 """Signs new entries of a trail, puts old ones into segments, and drops those past their retention.
 
 One worker at a time signs. Before it signs, it checks the entries that are signed already, by the last checkpoint and
-by the one that it remembers. If they were changed, it records the change in the next checkpoint that it signs.
+by the one that it remembers. If they were changed, it records the change in the next checkpoint that it signs. A
+restore from a backup, which a new epoch tells, is no change.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from relay.audit.checkpoint import NOTHING, Breach, Checkpoint, Signed, beginnin
 from relay.audit.entry import entry_from
 from relay.audit.signing_keys import AuditSigner
 from relay.audit.verifying import CUT, FORGED, LOST, first_difference
+from relay.store.backups.epoch import Phase
 from relay.store.trail.trail import checkpoint_in
 from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
     from relay.settings import Settings
+    from relay.store.backups.epoch import Epochs
     from relay.store.trail.trail import Trail, TrailEnd
 
 #: Seconds between two signatures; changes of younger entries cannot be detected.
@@ -39,8 +42,12 @@ _SAID_S: Final = 60.0  # between two events that name the head, so that the logs
 class Checkpointing:
     """Signs one trail for one worker process; the ``retention_ms`` of a segment count from when it was made."""
 
-    def __init__(self, trail: Trail, signer: AuditSigner | None, process: str, *, retention_ms: int) -> None:
+    def __init__(
+        self, trail: Trail, epochs: Epochs, signer: AuditSigner | None, process: str, *, retention_ms: int
+    ) -> None:
         self._trail = trail
+        self._epochs = epochs
+        self._epoch = 0
         self._signer = signer
         self._process = process
         self._retention_ms = retention_ms
@@ -50,15 +57,18 @@ class Checkpointing:
         self._said_s = -_SAID_S
 
     @classmethod
-    def with_settings(cls, trail: Trail, settings: Settings, process: str) -> Self:
+    def with_settings(cls, trail: Trail, epochs: Epochs, settings: Settings, process: str) -> Self:
         """Make it as the settings say; without a key in them, nothing is signed."""
         signer = None if settings.audit_key is None else AuditSigner(settings.audit_key.reveal())
-        return cls(trail, signer, process, retention_ms=settings.audit_retention_s * 1000)
+        return cls(trail, epochs, signer, process, retention_ms=settings.audit_retention_s * 1000)
 
     def iterate(self) -> None:
         """Sign new entries, if this process holds the lock of the trail."""
-        if not self._trail.take_lock(self._process):
+        epoch = self._epochs.read()
+        if epoch.phase is Phase.COPYING or not self._trail.take_lock(self._process):
             return
+        if epoch.number > self._epoch:  # the store was restored: what this process remembers of it is gone
+            self._known, self._epoch = None, epoch.number
         if self._signer is None:
             self._trim()
             return

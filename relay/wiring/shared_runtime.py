@@ -13,6 +13,7 @@ from relay.egress import AddressPolicy
 from relay.errors import SettingsError
 from relay.queue import Publisher, is_one_database, make_app
 from relay.settings.names import DATA_KEYS, TARGET_KEYS
+from relay.store.backups.epoch import Epochs
 from relay.store.counts.backlog import Backlog
 from relay.store.counts.measures import Measures
 from relay.store.health.workers import Workers
@@ -118,6 +119,11 @@ class SharedRuntime:
     def functions(self) -> Functions:
         """The relay's functions on the servers of the store."""
         return Functions(self.client)
+
+    @cached_property
+    def epochs(self) -> Epochs:
+        """The epoch of the store, and its fence after a restore."""
+        return Epochs(self.client, self.data_vault, self.keyspace)
 
     @cached_property
     def workers(self) -> Workers:

@@ -96,7 +96,10 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
         Reporter(gathering, runtime.measures, shown),
         spans,
         transport,
-        [Checkpointing.with_settings(trail, settings, name) for trail in trails(runtime.client, runtime.keyspace)],
+        [
+            Checkpointing.with_settings(trail, runtime.epochs, settings, name)
+            for trail in trails(runtime.client, runtime.keyspace)
+        ],
         Alerting.of(runtime),
         runtime,
     )

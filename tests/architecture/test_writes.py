@@ -43,8 +43,9 @@ COUNTED = {
     ("health/workers", "count_dropped"): "a statistic",
     ("health/workers", "note_jump"): "what operators are told for an hour",
 }
-#: These change the store while no process of the relay runs; the first waits for replicas by itself.
-APART = {"partitions/dividing", "partitions/number"}
+#: These change the store while no process of the relay runs, or, the last, while it is fenced. Divisions and restores wait
+#: for replicas by themselves.
+APART = {"partitions/dividing", "partitions/number", "backups/copying"}
 
 
 def writes():

@@ -13,6 +13,7 @@ from relay.domain.reference_id import new_reference_id
 from relay.errors import SettingsError, Unavailable
 from relay.store.api_keys.keys import ApiKeys
 from relay.store.api_keys.revocations import Revocations
+from relay.store.backups.epoch import Epochs
 from relay.store.counts.backlog import Backlog
 from relay.store.counts.measures import Measures
 from relay.store.health.workers import Workers
@@ -166,7 +167,9 @@ def test_the_trail_of_every_root_is_signed(client, store):
     store.accept([new_call(plugin) for plugin in PLUGINS], [])
     signer = AuditSigner(new_private_text())
     for trail in trails(client, KEYS):
-        Checkpointing(trail, signer, "w1", retention_ms=1_000_000).iterate()
+        Checkpointing(
+            trail, Epochs(client, Vault.from_text(Vault.new_key_text())), signer, "w1", retention_ms=1_000_000
+        ).iterate()
     written = [end for trail in trails(client, KEYS) if (end := trail.end()).entries]
     assert sum(len(end.entries) for end in written) >= len(PLUGINS)
     assert all(end.head for end in written)

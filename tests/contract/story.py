@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from relay.accept.intake import TriggerRequest
 from relay.audit.checkpoint import NOTHING, Signed, beginning_members
 from relay.audit.signing_keys import AuditSigner, new_private_text
+from relay.backup.unfinished import Unfinished
 from relay.cli.secrets import look_up_in
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Conflict, NotFound
 from relay.registration.document import read_registrations
 from relay.replay.planning import Request
 from relay.settings import Settings
+from relay.store.backups.epoch import Epoch, Phase
 from relay.store.health.alerts import Alerts, Condition
 from relay.store.ledger.callbacks import Callbacks
 from relay.store.ledger.listing import Filter
@@ -25,6 +27,7 @@ from relay.store.registry.access_tokens import AccessTokenStore, RevisionId
 from relay.store.rings.sealed_values import SealedValues
 from relay.store.scripting.scripts import Scripts
 from relay.store.trail.trail import Trail
+from relay.upkeep.callbacks import CallbackSender
 from relay.upkeep.checkpointing import Checkpointing
 from relay.vault import Vault
 from relay.wiring.runtime import cli_runtime
@@ -103,6 +106,7 @@ class Story:
                 self._upkeep,
                 self._trail,
                 self._ends,
+                self._restored,
             ):
                 chapter()
         return self.runs
@@ -252,7 +256,7 @@ class Story:
         self.runtime.audit_writer.write("doctor")
         trail = Trail(self.client)
         signer = AuditSigner(new_private_text())
-        signing = Checkpointing(trail, signer, "worker", retention_ms=0)
+        signing = Checkpointing(trail, self.runtime.epochs, signer, "worker", retention_ms=0)
         signing.iterate()
         end = trail.end()
         trail.trim(end.entries[0], 1)
@@ -273,3 +277,31 @@ class Story:
         expiry = "relay:{0}:expiry"
         self.client.zadd(expiry, dict.fromkeys(self.client.zrange(expiry, 0, -1), 1))
         self.store.prune(limit=10_000)
+
+    def _restored(self) -> None:
+        """End a restore, with calls of every kind that were not final at the backup."""
+        self._apply(*HOOKS)
+        self._trigger("slow", "chain")
+        self.ledger.accepted(repeatable=True)
+        ended = self.ledger.accepted(callback="told")
+        self.store.cancel(ended)
+        chain = self.ledger.accepted(pins='{"hook":1}', repeatable=True, timeout_ms=120_000, webhook_id="chain")
+        token = self.ledger.token()
+        self.store.claim([chain], token)
+        self.store.advance([NextStep(chain, token, 0, [new_step() for _ in range(2)], b"hidden")])
+        originals = self.replaying.failed(3)
+        for state in ("planning", "paused"):
+            job = self.replaying.start(reference_ids=originals) if state == "paused" else self.replaying.start(max=4)
+            if state == "paused":
+                held = self.replaying.take(job)
+                self.replaying.step(job, held, limit=1)
+                self.runtime.replay_store.pause(PLUGIN, job.replay_id)
+        runtime = self.runtime
+        runtime.epochs.write(Epoch(1, Phase.FENCED))
+        runtime.epochs.fence(1)
+        unfinished = Unfinished(runtime.client, runtime.keyspace, runtime.registry, runtime.limits, runtime.epochs)
+        unfinished.end([ended])
+        sender = CallbackSender(
+            Callbacks(runtime.client, runtime.keyspace, ends_restore=True), runtime.dispatcher, runtime.registry
+        )
+        assert unfinished.decide(sender).ended

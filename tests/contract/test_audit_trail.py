@@ -13,15 +13,18 @@ from relay.audit.entry import Act, AuditEntry
 from relay.audit.lines import heads_in, lines_of, trail_files
 from relay.audit.signing_keys import AuditSigner, new_private_text
 from relay.audit.verifying import TrailCheck
+from relay.store.backups.epoch import Epoch, Epochs, Phase
 from relay.store.keys import keyspace
 from relay.store.trail.trail import Trail, block_from, segment_of
 from relay.store.trail.writer import AuditWriter
 from relay.upkeep import checkpointing
 from relay.upkeep.checkpointing import Checkpointing
+from relay.vault import Vault
 from tests.depth import examples
 from tests.timing import BUSY_S
 
 SIGNER = AuditSigner(new_private_text())
+VAULT = Vault.from_text(Vault.new_key_text())
 DAY_MS = 86_400_000
 ENTRIES, SEGMENTS = keyspace.audit("entries"), keyspace.audit("segments")
 HEAD, BEGINNING = keyspace.audit("head"), keyspace.audit("beginning")
@@ -42,7 +45,7 @@ def small_segments(monkeypatch):
 
 
 def signing(trail, process="w1", retention_ms=400 * DAY_MS, signer=SIGNER):
-    return Checkpointing(trail, signer, process, retention_ms=retention_ms)
+    return Checkpointing(trail, Epochs(trail._client, VAULT), signer, process, retention_ms=retention_ms)
 
 
 def add(trail, count, first=0):
@@ -499,3 +502,22 @@ def test_entries_that_are_added_while_workers_sign_are_all_there_once_in_order(v
     assert [line["seq"] for line in lines] == list(range(1, 601))
     for writer in range(3):
         assert [line["subject"] for line in lines if line["key"] == f"k{writer}"] == [f"s{n}" for n in range(200)]
+
+
+def test_a_store_that_was_restored_counts_as_unaltered(trail):
+    worker = signing(trail)
+    add(trail, 3)
+    worker.iterate()
+    trail._client.ltrim(ENTRIES, 0, 1)  # the entries of before a backup, and their checkpoint
+    trail._client.delete(HEAD)
+    Epochs(trail._client, VAULT).write(Epoch(5, Phase.COPYING, "b1"))
+    worker.iterate()
+    assert trail.end().head == b""  # nothing is signed while a backup is copied
+    Epochs(trail._client, VAULT).write(Epoch(5, Phase.FENCED, "b1"))
+    add(trail, 1, 7)
+    worker.iterate()
+    assert (check(trail).is_good, check(trail).last) == (True, 3)
+    trail._client.ltrim(ENTRIES, 0, 1)
+    trail._client.delete(HEAD)
+    worker.iterate()
+    assert not check(trail).is_good  # the same epoch

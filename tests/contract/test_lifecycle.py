@@ -16,6 +16,8 @@ from relay.domain.reference_id import new_reference_id
 from relay.errors import Conflict, NotFound
 from relay.store.ledger.transitions import NewStep, NextStep
 from relay.store.replays.runs import NewReplay
+from relay.store.scripting.scripts import Scripts
+from tests.contract.ledger import LIMITS
 from tests.contract.replay_harness import ReplayHarness
 from tests.depth import DEEP
 from tests.store_keys import KEYS
@@ -200,6 +202,14 @@ def aged(act):
     return act_on_aged
 
 
+def restore(ledger, ref, _token, *, has_to_end=False):
+    """Decide about a call as the end of a restore does."""
+    ledger.client.hset(KEYS.pending(), "fence", 1)
+    args = [*LIMITS.retention_args, 1, ref, "1" * has_to_end]
+    Scripts(ledger.client).run("restore", args)
+    ledger.client.hdel(KEYS.pending(), "fence")
+
+
 def acts():
     """Return pairs of a transition and an act, with the token of the claim's holder and with a wrong one."""
     yield "accept", accept
@@ -218,6 +228,8 @@ def acts():
         lambda ledger, ref, _: ledger.client.exists(KEYS.record(ref)) and ledger.store.join("acme", ref, "p"),
     )
     yield "revisit", lambda ledger, *_: list(ledger.store.revisit("acme", "hook"))
+    yield "restore", restore
+    yield "restore", lambda ledger, ref, token: restore(ledger, ref, token, has_to_end=True)
     yield "expire", expire
     yield "expire", aged(expire)
     yield "claim", aged(lambda ledger, ref, _: ledger.store.claim([ref], ledger.token()))

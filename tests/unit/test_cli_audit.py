@@ -37,8 +37,9 @@ def entries(cli, *acts):
 
 def sign(cli):
     signer = AuditSigner(cli.keys["RELAY_AUDIT_KEY"])
-    for trail in trails(cli.runtime().client):
-        Checkpointing(trail, signer, "w1", retention_ms=10**12).iterate()
+    runtime = cli.runtime()
+    for trail in trails(runtime.client):
+        Checkpointing(trail, runtime.epochs, signer, "w1", retention_ms=10**12).iterate()
 
 
 def outcomes(cli, *acts):

@@ -25,6 +25,7 @@ from relay.queue import LANES
 from relay.registration.document import read_registrations
 from relay.replay.planning import Request
 from relay.settings import Settings
+from relay.store.backups.epoch import Epochs
 from relay.store.health.readiness import ServerWarnings, failed_writes
 from relay.store.health.workers import Workers
 from relay.store.keys import keyspace
@@ -41,6 +42,8 @@ from relay.upkeep.checkpointing import Checkpointing
 from relay.vault import Vault
 from relay.wiring.runtime import cli_runtime
 from tests.store_keys import KEYS
+
+VAULT = Vault.from_text(Vault.new_key_text())
 
 WEBHOOK = '{id: "echo", url: "https://hooks.vendor.com/x", method: "POST"}'
 
@@ -304,7 +307,7 @@ def test_a_trail_that_nobody_signs_is_named_and_so_is_one_that_was_changed(given
         lagging = findings(given, tmp_path)["audit trail"]
         assert (lagging.level, "nothing was signed" in lagging.found) == (Level.PROBLEM, True)
         signer = AuditSigner(given["RELAY_AUDIT_KEY"])
-        monitor = Checkpointing(Trail(client), signer, "w1", retention_ms=10**13)
+        monitor = Checkpointing(Trail(client), Epochs(client, VAULT), signer, "w1", retention_ms=10**13)
         client.delete(entries)
         AuditWriter(client).write_all([AuditEntry(0, "forget", "k1", "acme", "a")] * 2)
         monitor.iterate()
@@ -317,7 +320,9 @@ def test_a_trail_that_nobody_signs_is_named_and_so_is_one_that_was_changed(given
 def test_a_trail_whose_end_is_gone_with_another_server_is_said_to_have_lost_it(given, tmp_path, valkey):
     given = given | {"RELAY_AUDIT_KEY": new_private_text()}
     with valkey.client() as client:
-        monitor = Checkpointing(Trail(client), AuditSigner(given["RELAY_AUDIT_KEY"]), "w1", retention_ms=10**13)
+        monitor = Checkpointing(
+            Trail(client), Epochs(client, VAULT), AuditSigner(given["RELAY_AUDIT_KEY"]), "w1", retention_ms=10**13
+        )
         AuditWriter(client).write_all([AuditEntry(0, "forget", "k1", "acme", "a")] * 2)
         monitor.iterate()
         client.ltrim(keyspace.audit("entries"), 0, 0)

@@ -28,6 +28,7 @@ export const OUTCOMES = {
   connection_lost: "the connection was lost",
   answer_rejected: "the answer could not be accepted",
   lease_lost: "the worker was lost during the call",
+  restored: "the relay was restored from a backup; it may have been sent since",
   step_rejected: "a step of the chain could not be made",
   chain_timeout: "the chain did not end in time",
   expired: "the call did not end before its maximum age",

@@ -23,6 +23,7 @@ from relay.errors import BadParameter, NotFound, RelayError, Unauthenticated, Un
 from relay.store.api_keys.records import ApiKey, KeyRecord, digest_of, from_fields, to_fields
 from relay.store.api_keys.revocations import Revocations
 from relay.store.api_keys.rules import key_faults
+from relay.store.backups.epoch import Epochs
 from relay.store.keys import keyspace
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import SHARED_ROOT
@@ -83,6 +84,7 @@ class ApiKeys:
         self._vault = vault
         self._scripts = Scripts(client)
         self._revocations = Revocations(client, vault)
+        self._epochs = Epochs(client, vault, keys)
         self._remembered: dict[str, _Remembered] = {}
         self._verified_keys: OrderedDict[str, _Remembered] = OrderedDict()  # those that opened the door, oldest first
         self._used_at_s: dict[str, float] = {}
@@ -166,6 +168,7 @@ class ApiKeys:
         if records:
             self._write(*self._bound(*records))
         self._revocations.reseal()
+        self._epochs.reseal()
         return len(records)
 
     def authenticate(self, key_text: str) -> ApiKey:

@@ -2,7 +2,7 @@
 
 Somebody who can write to the server can add entries, and so revoke keys, as he could by deleting them. He cannot remove
 an entry unnoticed: processes remember what they have read, and each key's record says how many entries there were when
-it was written.
+it was written. A restored store has fewer, and a new epoch, which only the key ring makes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import Conflict
+from relay.store.backups.epoch import Epochs
 from relay.store.keys import keyspace
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import store_errors
@@ -33,6 +34,8 @@ class Revocations:
         self._client: Any = client
         self._scripts = Scripts(client)
         self._vault = vault
+        self._epochs = Epochs(client, vault)
+        self._epoch: int | None = None  # None: not read yet
         self._ids: set[str] = set()
         self._count = 0
         self._last_mac = ""
@@ -42,6 +45,8 @@ class Revocations:
     def refresh(self) -> int:
         """Read the entries that were added since the last call; return how many entries the server holds."""
         with self._lock, store_errors():
+            if self._epoch is None:
+                self._epoch = self._epochs.read().number
             pipeline = self._client.pipeline(transaction=True)
             pipeline.llen(keyspace.revocations())
             pipeline.lindex(keyspace.revocations(), self._count - 1)
@@ -50,11 +55,17 @@ class Revocations:
             if self._count and _fields(last)[2] != self._last_mac:  # resealed, or tampered with: read all entries
                 added, self._last_mac = self._client.lrange(keyspace.revocations(), 0, -1), ""
                 known = {_fields(entry)[0] for entry in added}
-                self.intact = self.intact and length >= self._count and self._ids <= known
+                is_whole = length >= self._count and self._ids <= known
+                self.intact = self.intact and (is_whole or self._is_restored())
             for entry in added:
                 self._take(entry)
             self._count = length
         return int(length)
+
+    def _is_restored(self) -> bool:
+        """Return whether the store was restored since this process last looked."""
+        before, self._epoch = self._epoch or 0, self._epochs.read().number
+        return self._epoch > before
 
     def __contains__(self, key_id: str) -> bool:
         return key_id in self._ids

@@ -267,6 +267,11 @@ def notice(process: str) -> str:
     return PREFIX + CHANNELS["notice"].format(process=process)
 
 
+def epoch() -> str:
+    """Hash: from which backup the store was restored, and how far that is."""
+    return _shared("epoch")
+
+
 def workers() -> str:
     """Sorted set: worker processes by their last heartbeat."""
     return _shared("workers")

@@ -40,7 +40,7 @@ PARTITIONED: Final = {
     "revisits": "revisits",  # set of plugin/webhook: those whose calls have to be gone through (lua/ledger/revisit.lua)
     "callbacks": "callbacks",  # zset referenceId -> ms: finished calls whose callback is not sent, and when to try
     "expiry": "expiry",  # zset referenceId -> ms: final records, and when to delete them
-    "pending": "pending",  # hash: number and bytes of all invocations that are not final
+    "pending": "pending",  # hash: number and bytes of all invocations that are not final; `fence` after a restore
     # one plugin
     "plugins": "plugins",  # set of plugin names
     "plugin_pending": "p:{plugin}:pending",  # int: how many of its invocations are not final
@@ -102,6 +102,7 @@ PARTITIONED: Final = {
 #: The keys that belong to no partition.
 SHARED: Final = {
     "partitions": "partitions",  # int: how many partitions there are; never changes
+    "epoch": "epoch",  # hash: from which backup the store was restored, and how far that is (relay/store/backups/epoch.py)
     "api_keys": "keys",  # set of API key ids
     "api_key": "key:{key}",  # hash: one API key
     "api_key_uses": "keys:used",  # hash key id -> ms: when each was last used

@@ -35,15 +35,16 @@ class End(NamedTuple):
 class Callbacks:
     """Finished invocations whose callback is not sent. Every method raises `Unavailable` while the server is away."""
 
-    def __init__(self, client: redis.Redis, keys: Keyspace = SINGLE) -> None:
+    def __init__(self, client: redis.Redis, keys: Keyspace = SINGLE, *, ends_restore: bool = False) -> None:
         self._keys = keys
+        self._ends_restore = ends_restore  # a command that ends a restore: it takes from fenced partitions, too
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._scripts = Scripts(client)
 
     def take(self, partition: int, limit: int) -> list[End]:
         """Return up to ``limit`` ends of a partition; each is returned again after `HOLD_MS` unless it is deleted."""
-        rows = self._scripts.run("callbacks", [HOLD_MS, limit], partition_root(partition))
-        return [_end_from(row) for row in rows]
+        args = [HOLD_MS, limit, int(self._ends_restore)]
+        return [_end_from(row) for row in self._scripts.run("callbacks", args, partition_root(partition))]
 
     def delete(self, partition: int, reference_ids: Sequence[str]) -> None:
         """Delete ends of a partition: their callbacks were sent, or are not to be sent."""

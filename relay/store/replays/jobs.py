@@ -50,6 +50,9 @@ class Skip(StrEnum):
     CHAIN_STEP = "chain_step"
     UNREADABLE = "unreadable"  # its contents do not open with the keys at hand
     CANCELLED = "cancelled"  # the job was cancelled before it was replayed
+    RESTORED = (
+        "restored"  # the store was restored from a backup before the job was over: it may have been replayed since
+    )
 
 
 @dataclass(frozen=True, slots=True)

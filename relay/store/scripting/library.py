@@ -12,7 +12,8 @@ from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from relay.store.keys.names import CHANNELS, SHARED, TRAIL
+from relay.store.keys.names import CHANNELS, PARTITIONED, SHARED, TRAIL
+from relay.store.scripting.lua_constants import FENCED
 from relay.store.scripting.lua_files import KEYS, Kind, needed, scripts, source
 from relay.store.server.replicas import KEPT_MS
 
@@ -25,6 +26,15 @@ if TYPE_CHECKING:
 PREFIX: Final = "relay_"
 #: The only scripts that a full server may refuse: they add new work; the others record work that was done.
 _REFUSABLE: Final = frozenset({"accept", "replay_make", "replay_create"})
+#: Scripts that move calls on: while a partition is fenced after a restore (relay/store/backups/epoch.py), they do nothing.
+#: `accept` and `callbacks` look themselves, and what was done is always recorded.
+_FENCED: Final = frozenset(
+    {
+        *("claim", "advance", "take", "sweep", "expire", "revisit", "resume", "close_breaker", "wake", "cancel"),
+        *("replay_make", "replay_add", "replay_plan", "replay_claim", "replay_create", "replay_leave", "replay_steer"),
+        *("prune", "drop_contents", "count_notes"),
+    }
+)
 _VERSION: Final = "<version>"
 _LOCAL: Final = "local "
 
@@ -118,6 +128,9 @@ def _script_block(script: str, own: list[LuaPart], runs: list[str]) -> Iterator[
     yield f"function_name = '{PREFIX}{script}_{_VERSION}', flags = {{ {flags} }},"
     yield "callback = function(keys, arguments)"
     yield "ROOT, ARGV = keys[1], arguments"
+    if script in _FENCED:
+        fence = f"redis.call('HGET', ROOT .. '{PARTITIONED['pending']}', 'fence')"
+        yield f"if {fence} then return redis.error_reply('{FENCED}') end"
     if kind is Kind.CONFIRMS:  # a write for `WAIT`, even if the script is a repeated one
         yield f"if keys[2] then redis.call('SET', keys[2], 1, 'PX', {KEPT_MS}) end"
     yield from filter(None, runs)

@@ -8,9 +8,12 @@ from relay.domain.invocation import OWN_CALLERS
 from relay.queue import GROUP_IDS, LANES, REPLAYS
 from relay.registration.steps import MAX_CHAIN_TIMEOUT_S
 from relay.store.server.clock import UNNOTICED_MS
+from relay.store.server.errors import FENCED_SENTENCE
 
 #: How many replays of replays are followed.
 MOST_HOPS: Final = 100
+#: The error of scripts while their partition is fenced after a restore (relay/store/backups/epoch.py).
+FENCED: Final = f"FENCED {FENCED_SENTENCE}"
 #: How long, in milliseconds, the store keeps what only a running chain needs: longer than any chain may take.
 _CHAIN_KEPT_MS: Final = 4 * MAX_CHAIN_TIMEOUT_S * 1_000
 
@@ -28,5 +31,6 @@ def lua_constants() -> str:
             f"local MOST_HOPS = {MOST_HOPS}",
             f"local CHAIN_KEPT_MS = {_CHAIN_KEPT_MS}",
             f"local UNNOTICED = {UNNOTICED_MS}",
+            f"local FENCED = '{FENCED}'",
         )
     )

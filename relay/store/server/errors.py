@@ -23,6 +23,10 @@ from relay.errors import RelayError, StoreFault, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: What a script of a fenced partition answers, after the word FENCED.
+FENCED_SENTENCE: Final = (
+    "The store was restored from a backup: nothing is accepted or sent until `relay restore finish`."
+)
 #: Errors that redis-py raises when our code calls it wrongly.
 _OUR_CLASSES: Final = (DataError, ClusterCrossSlotError)
 #: Errors of our own code around a command.
@@ -85,6 +89,8 @@ def store_errors() -> Iterator[None]:
     except RelayError:
         raise
     except Exception as error:
+        if FENCED_SENTENCE in str(error):
+            raise Unavailable(FENCED_SENTENCE) from error
         raise (StoreFault if is_ours(error) else Unavailable) from error
 
 

@@ -61,12 +61,12 @@ end
 -- r: the record before its end: state, plugin, webhook, lane (nil: it has no alarm), requestBytes, waiters, parked,
 --    parent, chain, createdAt, callback, replay and attempts; unregistered: the webhook is only a name that a caller used.
 -- ends: state, outcome, status, error ('1', '0' or ''), result (sealed, '' for none), token (of the call that ended
---       it, '' for none), fields (further pairs).
+--       it, '' for none), fields (further pairs), sent (nil: as its attempts or steps tell).
 local function finish(r, ends)
   local ref, t, bytes = r.ref, tally_of(r.plugin, r.webhook), tonumber(r.requestBytes)
   local keep = retention_of(ends.state, ends.error == '1')
   local expires = int(now + keep)
-  local sent = (ends.status == '' or ends.status == '0') and sent_of(r) or ''
+  local sent = (ends.status == '' or ends.status == '0') and (ends.sent or sent_of(r)) or ''
   write_end(r, ends, sent, t.sums, bytes, keep, expires)
   if r.state == 'sending' then release_permit(webhook_of(r.plugin, r.webhook), ref) end
   if r.parked == '1' then unpark_unsent(webhook_of(r.plugin, r.webhook), ref) end

@@ -23,7 +23,7 @@ local max_bytes, max_refusals, idempotency_ms = tonumber(ARGV[4]), tonumber(ARGV
 local max_bytes_per_plugin = tonumber(ARGV[11])
 retention_from(6)
 
-local pending = redis.call('HMGET', KEY.pending(), 'count', 'bytes')
+local pending = redis.call('HMGET', KEY.pending(), 'count', 'bytes', 'fence')
 local all = { count = number(pending[1]), bytes = number(pending[2]) } -- pending, including what this group adds
 local of_plugins = {} -- plugin -> {count, bytes}: the same for one plugin
 
@@ -170,6 +170,9 @@ local function queue(at)
   return messages
 end
 
+-- While the partition is fenced, only the command that ends the restore accepts: callbacks of ends that were untold at
+-- the backup.
+if pending[3] and (ARGV[12] == '' or read_new(14).caller ~= 'callback') then return redis.error_reply(FENCED) end
 local replies, at, count = {}, 14, tonumber(ARGV[13])
 for index = 1, count do
   local new

@@ -2,11 +2,13 @@
 --
 -- kind: counts
 -- KEYS  1 the root of the partition
--- ARGV  1 hold_ms: how long no other worker gets these  2 limit
+-- ARGV  1 hold_ms: how long no other worker gets these  2 limit  3 pass ('1': the command that ends a restore; others
+--       get none while the partition is fenced)
 -- Returns n times {ref, plugin, callback, state, status, error, finishedAt, webhook, revision}
 -- needs: clock, record
 -- record read_end: state plugin callback status error finishedAt webhook revision
 
+if ARGV[3] ~= '1' and redis.call('HGET', KEY.pending(), 'fence') then return {} end
 local hold, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 local rows = {}
 

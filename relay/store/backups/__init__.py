@@ -1,0 +1,1 @@
+"""What backups and restores need of the store: snapshots, copies, and the epoch and fence of a restored store."""

@@ -1,0 +1,137 @@
+"""Keeps the epoch of a store, which is new after each restore, and the fence of a store that is being restored.
+
+A restored store is older than what processes remember of it, and so is one that an attacker has put back. A restore
+says so with the key ring: the number of the epoch has a MAC. The number is the time of the restore, so that no two
+restores share one, even of the same backup.
+
+The fence is a field that every partition's scripts read (`relay.store.scripting.library`): while it is there they accept, send
+and end nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.errors import Unavailable
+from relay.store.keys import keyspace
+from relay.store.keys.keyspace import SINGLE, Keyspace
+from relay.store.keys.names import SHARED_ROOT, partition_root
+from relay.store.scripting.scripts import Scripts
+from relay.store.server.connection import client_of
+from relay.store.server.errors import FENCED_SENTENCE, store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import redis
+
+    from relay.vault import Vault
+
+_PURPOSE: Final = b"epoch of a restored store"
+_FENCE: Final = "fence"
+
+
+class Phase(StrEnum):
+    """How far a restore is."""
+
+    NONE = ""  # the store was never restored
+    COPYING = "copying"
+    FENCED = "fenced"  # all is there; the operator decides
+    DECIDING = "deciding"  # calls that were not final at the backup are ended, or go on
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """The epoch of a store; its number is 0 for one that was never restored, or that no key of the ring vouches for."""
+
+    number: int = 0
+    phase: Phase = Phase.NONE
+    backup: str = ""  # the id of the backup
+    trails: Mapping[str, int] = field(default_factory=dict)  # by audit trail, the number of its last entry then
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether nothing is accepted or sent."""
+        return self.phase not in {Phase.NONE, Phase.FINISHED}
+
+
+def is_fenced(url: str) -> bool:
+    """Return whether the store at an address is fenced. Raises `Unavailable` while it is away."""
+    with store_errors(), client_of(url) as client:
+        return client.hget(keyspace.epoch(), "phase") not in {None, b"", Phase.FINISHED.encode()}
+
+
+class Epochs:
+    """The epoch of one store, as it is at the time of each call. Methods raise `Unavailable` while a server is away."""
+
+    def __init__(self, client: redis.Redis, vault: Vault, keys: Keyspace = SINGLE) -> None:
+        self._client: Any = client
+        self._vault = vault
+        self._keys = keys
+        self._scripts = Scripts(client)
+
+    def read(self) -> Epoch:
+        """Read the epoch."""
+        with store_errors():
+            row = self._client.hgetall(keyspace.epoch())
+        if not row:
+            return Epoch()
+        text = {name.decode(): value.decode("latin-1") for name, value in row.items()}
+        number, backup, mac = text.get("number", ""), text.get("backup", ""), text.get("mac", "")
+        known = any(hmac.compare_digest(mac.encode("latin-1"), each.encode()) for each in self._macs(number, backup))
+        phase = text.get("phase", "")
+        return Epoch(
+            int(number) if known else 0,
+            Phase(phase) if phase in set(Phase) else Phase.FENCED,
+            backup,
+            json.loads(text.get("trails") or "{}"),
+        )
+
+    def write(self, epoch: Epoch) -> None:
+        """Write an epoch, in the name of the newest key of the ring."""
+        number = str(epoch.number)
+        fields = {"number": number, "phase": epoch.phase, "backup": epoch.backup, "trails": json.dumps(epoch.trails)}
+        fields["mac"] = self._macs(number, epoch.backup)[0]
+        pairs = [part for pair in fields.items() for part in pair]
+        self._scripts.write(SHARED_ROOT, "HSET", keyspace.epoch(), *pairs)
+
+    def reseal(self) -> None:
+        """Write the epoch in the name of the newest key of the ring, if an older one vouches for it."""
+        epoch = self.read()
+        if epoch.number:
+            self.write(epoch)
+
+    def forget(self) -> None:
+        """Delete the epoch, of a store into which nothing was copied after all."""
+        self._scripts.write(SHARED_ROOT, "DEL", keyspace.epoch())
+
+    def check(self) -> None:
+        """Raise `Unavailable`, which says why, while the store is fenced."""
+        if self.read().is_fenced:
+            raise Unavailable(FENCED_SENTENCE)
+
+    def fence(self, number: int) -> None:
+        """Fence every partition."""
+        for each in range(self._keys.partitions):
+            self._scripts.write(partition_root(each), "HSET", self._keys.pending(each), _FENCE, number)
+
+    def open(self, partition: int) -> None:
+        """Take one partition's fence away."""
+        self._scripts.write(partition_root(partition), "HDEL", self._keys.pending(partition), _FENCE)
+
+    def fenced_partitions(self) -> list[int]:
+        """Return the numbers of the partitions that are fenced."""
+        with store_errors():
+            return [
+                number
+                for number in range(self._keys.partitions)
+                if self._client.hexists(self._keys.pending(number), _FENCE)
+            ]
+
+    def _macs(self, number: str, backup: str) -> tuple[str, ...]:
+        return self._vault.macs(_PURPOSE, number.encode("latin-1"), backup.encode("latin-1"))

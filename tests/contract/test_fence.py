@@ -1,0 +1,141 @@
+"""A fenced partition: scripts that move calls on do nothing; and the epoch, which only the key ring makes."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.audit.entry import Act, AuditEntry
+from relay.errors import Unavailable
+from relay.store.api_keys.revocations import Revocations
+from relay.store.backups.epoch import Epoch, Epochs, Phase
+from relay.store.keys import keyspace
+from relay.store.scripting.library import _FENCED, library
+from relay.store.scripting.scripts import Scripts
+from relay.vault import Vault
+from tests.contract.snapshots import everything, put_back
+from tests.store_keys import KEYS
+
+VAULT = Vault.from_text(Vault.new_key_text())
+#: Scripts that write to partitions while they are fenced, and why.
+AT_ALL_TIMES = {
+    "settle": "what was done is recorded",
+    "release": "what was not done is recorded",
+    "restore": "it decides while the partition is fenced, and only then",
+    "accept": "it looks itself: for callbacks, see below",
+    "callbacks": "it looks itself, and returns none",
+    **dict.fromkeys(("apply_webhooks", "remove_webhook", "pause", "remac", "reseal"), "operators decide meanwhile"),
+    **dict.fromkeys(("audit_add", "audit_end", "audit_sign", "audit_trim", "audit_prune"), "the audit trail"),
+    "forget": "contents may be destroyed at any time",
+    "join": "a caller waits",
+    **dict.fromkeys(("look_up", "ended"), "they read, and note that"),
+    "queue": "lists of hints",
+    "plugin_rate": "a limit of the door",
+    "add_gathered": "statistics",
+    "drop_access_token": "a token is fetched again",
+}
+
+
+@pytest.fixture
+def client(valkey_server):
+    with valkey_server.client() as client:
+        yield client
+
+
+def entry():
+    return AuditEntry(0, Act.KEY_REVOKE, "k1", "acme", "x")
+
+
+def test_every_script_that_writes_to_partitions_is_fenced_or_has_a_reason():
+    functions = library().functions
+    writing = {name for name, each in functions.items() if not each.is_shared and each.kind != "reads"}
+    shared_roots = {name for name, each in functions.items() if each.is_shared}
+    assert writing == (_FENCED | AT_ALL_TIMES.keys()) - shared_roots
+    assert not _FENCED & AT_ALL_TIMES.keys()
+
+
+@pytest.mark.parametrize("name", sorted(_FENCED | {"accept"}))
+def test_a_fenced_partition_is_not_changed(runs, client, name):
+    run = next(run for run in runs if run.script == name)
+    put_back(client, run.before)
+    client.hset(KEYS.pending(), "fence", 1)
+    before = everything(client)
+    with pytest.raises(Unavailable, match="restored from a backup"):
+        Scripts(client).run(name, run.args, run.root)
+    assert everything(client) == before
+
+
+def test_ends_are_handed_out_only_to_the_command_that_ends_the_restore(runs, client):
+    run = next(run for run in runs if run.script == "callbacks")
+    put_back(client, run.before)
+    client.hset(KEYS.pending(), "fence", 1)
+    before = everything(client)
+    assert Scripts(client).run("callbacks", run.args, run.root) == []
+    assert everything(client) == before
+    assert Scripts(client).run("callbacks", [*run.args[:2], 1], run.root)
+
+
+def test_what_was_done_is_recorded_while_the_partition_is_fenced(ledger):
+    ref, token = ledger.claimed()
+    ledger.client.hset(KEYS.pending(), "fence", 1)
+    ledger.store.settle([ledger.settlement(ref, token)])
+    assert ledger.state(ref) == "delivered"
+
+
+def test_an_answer_that_comes_after_the_restore_was_finished_is_late(ledger):
+    ref, token = ledger.claimed()
+    ledger.client.hset(KEYS.pending(), "fence", 1)
+    args = [*ledger.store._limits.retention_args, 1, ref, ""]
+    assert Scripts(ledger.client).run("restore", args) == [1, 0, 0]
+    assert Scripts(ledger.client).run("restore", args) == [0, 0, 0]
+    assert ledger.store.settle([ledger.settlement(ref, token)]).counted == (False,)
+    record = ledger.store.find(ref)
+    assert (record.state, record.outcome, record.status, record.error) == ("interrupted", "restored", 0, True)
+    assert [(each.outcome, each.sent) for each in record.attempts] == [("restored", "maybe")]
+    assert "lateAnswer" in record.extra
+
+
+def test_nothing_is_decided_about_in_a_partition_that_is_not_fenced(ledger):
+    ref = ledger.accepted()
+    assert Scripts(ledger.client).run("restore", [*ledger.store._limits.retention_args, 1, ref, ""]) == [0, 0, 0]
+    assert ledger.state(ref) == "queued"
+
+
+@pytest.fixture
+def revoked(redis_client):
+    """A process that has read three revoked keys, on a store whose list then shrinks to two."""
+    revocations = Revocations(redis_client, VAULT)
+    for number in range(3):
+        revocations.add(f"{number:016x}", 1, entry())
+    redis_client.ltrim(keyspace.revocations(), 0, 1)
+    return revocations
+
+
+def test_a_list_of_revoked_keys_that_shrinks_is_noticed(revoked):
+    assert (revoked.refresh(), revoked.intact) == (2, False)
+
+
+def test_a_list_that_shrinks_by_a_restore_counts_as_unaltered(revoked, redis_client):
+    Epochs(redis_client, VAULT).write(Epoch(7, Phase.FENCED, "b1"))
+    assert (revoked.refresh(), revoked.intact) == (2, True)
+    revoked.add(f"{9:016x}", 1, entry())
+    redis_client.ltrim(keyspace.revocations(), 0, 0)
+    assert (revoked.refresh(), revoked.intact) == (1, False)  # the same epoch: nobody has restored it again
+
+
+@pytest.mark.parametrize("forged", ["another ring", "a higher number", "no number"])
+def test_who_lacks_the_key_ring_makes_no_epoch(revoked, redis_client, forged):
+    vault = Vault.from_text(Vault.new_key_text()) if forged == "another ring" else VAULT
+    Epochs(redis_client, vault).write(Epoch(7, Phase.FENCED, "b1"))
+    if forged == "a higher number":
+        redis_client.hset(keyspace.epoch(), "number", 8)
+    if forged == "no number":
+        redis_client.hset(keyspace.epoch(), "number", "x")
+    assert Epochs(redis_client, VAULT).read().number == 0
+    assert (revoked.refresh(), revoked.intact) == (2, False)
+
+
+def test_an_epoch_survives_the_rotation_of_the_ring(redis_client):
+    old, new = Vault.new_key_text(), f"k2099{Vault.new_key_text()[len('kYYYY') :]}"
+    Epochs(redis_client, Vault.from_text(old)).write(Epoch(7, Phase.FINISHED, "b1", {"0": 3}))
+    Epochs(redis_client, Vault.from_text(f"{new},{old}")).reseal()
+    assert Epochs(redis_client, Vault.from_text(new)).read() == Epoch(7, Phase.FINISHED, "b1", {"0": 3})
