@@ -59,6 +59,8 @@ class Act(StrEnum):
     PARTITION_SHOW = "partition_show"
     PARTITION_DIVIDE = "partition_divide"  # subject: the number of partitions
     FUNCTIONS_LOAD = "functions_load"
+    BACKUP = "backup"
+    RESTORE = "restore"  # subject: the backup's id, or `finish`
     DOCTOR = "doctor"
     REPLACED = "replaced"  # an entry that no relay writes, because it is too long; subject: its SHA-1; sizes: its size
 

@@ -25,6 +25,8 @@ COMMANDS: Final = (
     "replay",
     "explain",
     "vault",
+    "backup",
+    "restore",
     "partitions",
     "functions",
     "audit",

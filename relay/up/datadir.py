@@ -152,13 +152,15 @@ def new_flower_auth() -> str:
 
 
 def _refuse_foreign(root: Path) -> None:
-    """Raise ``SettingsError`` unless ``relay up`` has made the directory, or it is empty or missing."""
+    """Raise ``SettingsError`` unless ``relay up`` made the directory, or it is missing, or has at most key files."""
     try:
         names = {each.name for each in root.iterdir()} if root.exists() else set()
         is_ours = not root.exists() or root.stat().st_uid == os.geteuid()
     except OSError:
         raise SettingsError("The data directory cannot be read: give another --data-dir.") from None
-    if not is_ours or (names and not names & {ENV_FILE, "lock"} and not names <= {"logs", "passwords", "valkey"}):
+    # Before a restore, key files are put into a directory that has nothing else.
+    begun = {"logs", "passwords", "valkey", *SECRET_FILES.values(), AUDIT_PUBLIC_FILE}
+    if not is_ours or (not names & {ENV_FILE, "lock"} and not names <= begun):
         raise SettingsError(
             "The data directory exists, but `relay up` did not make it: give another --data-dir, or an empty one."
         )

@@ -111,6 +111,8 @@ GOOD: dict[tuple[str, ...], dict[str, str | tuple[str, ...]]] = {
     ("vault", "reseal"): {"names": "data"},
     ("vault", "retire"): {"names": "data"},
     ("vault", "rotate"): {"names": "data"},
+    ("backup",): {"directory": "{dir}/backup"},
+    ("restore",): {"directory": "finish"},
     ("partitions", "show"): {},
     ("partitions", "divide"): {"number": "2"},
     ("functions", "load"): {},
@@ -162,7 +164,7 @@ VALUES = frozenset(
         ),
         *("wait_s", "delay_s", "states", "status", "outcome", "failed", "with_replayed", "since_ms", "until_ms"),
         *("limit", "grouped", "kind", "with_payload", "from_file", "include_uncertain", "most", "rate", "followed"),
-        *("once", "give_up", "number"),
+        *("once", "give_up", "number", "directory", "audit"),
         *("redis_url", "act", "actor", "subject"),  # of entries, which remain when what they name is gone
     }
 )

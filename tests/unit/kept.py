@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -32,7 +33,10 @@ class Kept:
                 pipe.restore(key, max(left_ms, 0), dump)
             pipe.execute()
         for path in self.directory.iterdir():
-            path.unlink()
+            if path.is_dir():  # that of a backup
+                shutil.rmtree(path)
+            else:
+                path.unlink()
         for path, content in self.files.items():
             path.touch(0o600)
             path.write_bytes(content)

@@ -1,0 +1,106 @@
+"""Takes a backup of a running store: a snapshot of each server, and a manifest, which is written last.
+
+A plugin's keys lie on one server, so that each plugin is as it was at one moment. The server with the shared keys comes
+first: a key's plugin is written before the key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import TYPE_CHECKING, BinaryIO, Final
+from uuid import uuid4
+
+from relay.backup.manifest import FILE, BackupFile, Manifest
+from relay.errors import BadParameter, Conflict
+from relay.store.backups.copying import counts_of, roots_of
+from relay.store.keys.names import SHARED_ROOT, partition_root
+from relay.store.backups.snapshot import SnapshotSource, snapshot, sources_of
+from relay.text.timestamps import rfc3339
+from relay.up.loaded import loaded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import redis
+
+    from relay.store.keys.keyspace import Keyspace
+    from relay.vault import Vault
+
+_FOLDER_MODE: Final = 0o700
+_FILE_MODE: Final = 0o600
+
+
+class Taking:
+    """A backup into an empty directory: go through `steps`, then `finish`."""
+
+    def __init__(self, client: redis.Redis, keys: Keyspace, folder: Path) -> None:
+        self._client = client
+        self._keys = keys
+        self._folder = folder
+        self._roots = roots_of(range(keys.partitions), shared=True)
+        self._began_at = _now()
+        self._taken: list[tuple[SnapshotSource, str, int, str]] = []  # with file, size and hash
+
+    def steps(self) -> Iterator[int]:
+        """Write the snapshots; yield how many bytes each piece had.
+
+        Raises:
+            BadParameter: the directory is not empty, or cannot be written to.
+            SettingsError: the server's user may not do this.
+        """
+        try:
+            self._folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+            if any(self._folder.iterdir()):
+                raise BadParameter("The directory of the backup is not empty: name another.")
+            for number, source in enumerate(sources_of(self._client, self._roots), 1):
+                yield from self._write(source, f"server{number}.rdb")
+        except OSError as error:
+            raise BadParameter(f"The backup cannot be written: {error.strerror}.") from error
+
+    def finish(self, vault: Vault, epoch: int, elsewhere: Mapping[str, str]) -> Manifest:
+        """Load every file once, count what is in it, and write the manifest.
+
+        Raises ``Conflict``: a server was replaced meanwhile, or a partition was moved.
+        """
+        ended_at = _now()
+        if sources_of(self._client, self._roots) != [source for source, *_ in self._taken]:
+            raise Conflict("A server of the store was replaced, or a partition was moved, meanwhile: run it again.")
+        files = tuple(self._described(*taken) for taken in self._taken)
+        version = metadata.version("webhook-relay")
+        manifest = Manifest(
+            uuid4().hex, version, self._began_at, ended_at, epoch, self._keys.partitions, files, dict(elsewhere)
+        )
+        with _private(self._folder / FILE) as file:
+            file.write(manifest.to_json(vault).encode())
+        return manifest
+
+    def _write(self, source: SnapshotSource, name: str) -> Iterator[int]:
+        digest, size_bytes = hashlib.sha256(), 0
+        with _private(self._folder / name) as file:
+            for piece in snapshot(source.server):
+                file.write(piece)
+                digest.update(piece)
+                size_bytes += len(piece)
+                yield len(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        self._taken.append((source, name, size_bytes, digest.hexdigest()))
+
+    def _described(self, source: SnapshotSource, name: str, size_bytes: int, sha256: str) -> BackupFile:
+        partitions = tuple(n for n in range(self._keys.partitions) if partition_root(n) in source.roots)
+        shared = SHARED_ROOT in source.roots
+        with loaded(self._folder / name, source.database) as server:
+            counts = counts_of(server, self._keys, partitions, shared=shared)
+        return BackupFile(name, size_bytes, sha256, source.software, source.database, partitions, shared, counts)
+
+
+def _private(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE), "wb")
+
+
+def _now() -> str:
+    return rfc3339(int(datetime.now(UTC).timestamp() * 1000)) or ""

@@ -1,0 +1,165 @@
+"""Finds what a shipped audit trail says was done since the backup, and does again what can be done again.
+
+The trail holds no contents: of a webhook that was changed it only tells that the restored registration is an old one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.audit.entry import Act
+from relay.errors import BadParameter, Expired, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from relay.backup.unfinished import Unfinished
+    from relay.wiring.runtime import Runtime
+
+
+class DoneSince(StrEnum):
+    """What was done since the backup, and is done again."""
+
+    KEY_REVOKED = "key revoked"
+    KEY_ROTATED = "key rotated"
+    REMOVED = "webhook removed"
+    CHANGED = "webhook changed"
+    PAUSED = "webhook paused"
+    CANCELLED = "invocations cancelled"
+    FORGOTTEN = "invocations forgotten"
+
+
+#: What doing it again means.
+ACTIONS: Final = {
+    DoneSince.KEY_REVOKED: "revoke the key again",
+    DoneSince.KEY_ROTATED: "revoke the key: its successor is not in the backup, make another one",
+    DoneSince.REMOVED: "remove the webhook again",
+    DoneSince.CHANGED: "pause the webhook until its present registration was applied again",
+    DoneSince.PAUSED: "pause the webhook again",
+    DoneSince.CANCELLED: "end these calls, also the repeatable ones",
+    DoneSince.FORGOTTEN: "destroy their contents again",
+}
+#: Acts and their outcomes. A key that was rotated and then revoked, or the other way round, has ended in any case.
+_KEYS: Final = {(Act.KEY_REVOKE, "revoked"): DoneSince.KEY_REVOKED, (Act.KEY_ROTATE, "rotated"): DoneSince.KEY_ROTATED}
+_WEBHOOKS: Final = {
+    (Act.WEBHOOK_REMOVE, "removed"): DoneSince.REMOVED,
+    **{
+        (act, outcome): DoneSince.CHANGED
+        for act in (Act.WEBHOOK_APPLY, Act.WEBHOOK_ROLLBACK, Act.WEBHOOK_SET_SECRET)
+        for outcome in ("created", "changed")
+    },
+}
+_INVOCATIONS: Final = {(Act.CANCEL, "cancelled"): DoneSince.CANCELLED, (Act.FORGET, "forgotten"): DoneSince.FORGOTTEN}
+_LOST: Final = {
+    (Act.TRIGGER, "accepted"): "triggers",
+    (Act.KEY_CREATE, "created"): "keys",
+    (Act.KEY_ROTATE, "rotated"): "keys",
+    (Act.REPLAY_START, "started"): "replays",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Undoing:
+    """One thing that was done since the backup, to a key, a webhook or invocations of a plugin."""
+
+    kind: DoneSince
+    plugin: str
+    subject: str
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What a trail has after the backup: what can be done again, and counts of what is lost."""
+
+    undoings: tuple[Undoing, ...]
+    lost: Mapping[str, int]  # triggers accepted, keys made, replays started since
+
+
+class ShippedTrail:
+    """The entries of a shipped trail after those that the backup has: lines of `relay audit export` or `tail`."""
+
+    def __init__(self, lines: Iterable[str], trails: Mapping[str, int]) -> None:
+        self._keys: dict[tuple[str, str], DoneSince] = {}
+        self._webhooks: dict[tuple[str, str], DoneSince] = {}
+        self._paused: set[tuple[str, str]] = set()
+        self._references: defaultdict[tuple[DoneSince, str], list[str]] = defaultdict(list)
+        self._lost: Counter[str] = Counter()
+        for line in _entries(lines):
+            if line["seq"] > trails.get(line.get("trail", ""), 0):
+                self._take(line)
+
+    def since(self, runtime: Runtime) -> Since:
+        """Return what concerns the restored store."""
+        keys = {key.id for key in runtime.api_keys.list() if not key.revoked}
+        undoings = [Undoing(kind, plugin, key) for (plugin, key), kind in self._keys.items() if key in keys]
+        for name, kind in self._webhooks.items():
+            if runtime.registry.current(*name) is not None:
+                undoings.append(Undoing(kind, *name))
+        undoings += [
+            Undoing(DoneSince.PAUSED, *name)
+            for name in sorted(self._paused - self._webhooks.keys())
+            if runtime.registry.current(*name) is not None and not runtime.policies.traffic(*name).paused
+        ]
+        undoings += [
+            Undoing(kind, plugin, f"{len(references)} invocations", tuple(references))
+            for (kind, plugin), references in self._references.items()
+        ]
+        return Since(tuple(undoings), self._lost)
+
+    def _take(self, line: Mapping[str, Any]) -> None:
+        act, name = (line.get("act"), line.get("outcome", "")), (line.get("plugin", ""), line.get("subject", ""))
+        if act in _LOST:
+            self._lost[_LOST[act]] += line.get("count", 1)
+        if act in _KEYS:
+            self._keys[name] = _KEYS[act]
+        elif act in _WEBHOOKS:
+            self._webhooks[name] = _WEBHOOKS[act]
+        elif act[0] == Act.WEBHOOK_PAUSE:
+            self._paused.add(name)
+        elif act[0] == Act.WEBHOOK_RESUME:
+            self._paused.discard(name)
+        elif act in _INVOCATIONS:
+            self._references[_INVOCATIONS[act], name[0]] += line.get("references", ())
+
+
+def undo(runtime: Runtime, unfinished: Unfinished, undoing: Undoing) -> None:
+    """Do one thing again. Raises ``Conflict``: a webhook that was removed is still used by another one."""
+    name = undoing.plugin, undoing.subject
+    match undoing.kind:
+        case DoneSince.KEY_REVOKED | DoneSince.KEY_ROTATED:
+            runtime.api_keys.revoke(undoing.subject)
+        case DoneSince.REMOVED:
+            runtime.registry.remove(*name)
+        case DoneSince.CHANGED | DoneSince.PAUSED:
+            runtime.policies.pause(*name)
+        case DoneSince.CANCELLED:
+            unfinished.end(undoing.references)
+        case DoneSince.FORGOTTEN:
+            unfinished.end(undoing.references)
+            for reference_id in undoing.references:
+                try:
+                    runtime.store.forget(undoing.plugin, reference_id)
+                except (NotFound, Expired):  # it was accepted after the backup, or is past its retention
+                    continue
+
+
+def _entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for number, text in enumerate(lines, 1):
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text)
+            is_entry = isinstance(line, dict) and ("seq" not in line or isinstance(line["seq"], int))
+        except (ValueError, RecursionError):
+            is_entry = False
+        if not is_entry:
+            raise BadParameter(
+                f"Line {number} of the file is not a line of `relay audit export` or `relay audit tail`."
+            )
+        if "seq" in line:  # others are signatures
+            yield line

@@ -1,0 +1,134 @@
+"""``relay restore``: a backup copied into an empty store, and what follows until calls are sent again."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import click
+from rich.console import Console, Group
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
+
+from relay.audit.entry import Act
+from relay.backup.manifest import Manifest
+from relay.backup.restoring import Restoring
+from relay.backup.undoing import ACTIONS, ShippedTrail, undo
+from relay.backup.unfinished import Unfinished, by_webhook
+from relay.cli.acts import acting
+from relay.cli.backup import administered
+from relay.cli.command_runtime import command_runtime
+from relay.cli.output import facts_of, safe, screened, table_of
+from relay.errors import Conflict, RelayError
+from relay.settings import Settings
+from relay.store.ledger.callbacks import Callbacks
+from relay.store.server.connection import connect
+from relay.upkeep.callbacks import CallbackSender
+
+if TYPE_CHECKING:
+    from relay.cli.output import Screen
+    from relay.wiring.runtime import Runtime
+
+_FINISH: Final = Path("finish")
+_COLUMNS: Final = ("plugin", "webhook", "end", "goOn")
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path), metavar="DIRECTORY|finish")
+@click.option(
+    "--audit",
+    type=click.File("r", encoding="utf-8"),
+    help="A shipped audit trail: does again what it says was done since the backup, after asking about each.",
+)
+@screened
+@acting(Act.RESTORE)
+def restore(screen: Screen, data_dir: Path, directory: Path, audit: IO[str] | None) -> None:
+    """Copy the backup in DIRECTORY into an empty store, which is then fenced: nothing is accepted or sent.
+
+    What was not final at the backup is shown. `relay restore finish` ends what may not be repeated as `interrupted`,
+    lets the rest go on, and takes the fence away. A restore that was stopped is given again.
+    """
+    settings = Settings.for_command(data_dir)
+    runtime = command_runtime(settings)
+    unfinished = Unfinished(runtime.client, runtime.keyspace, runtime.registry, runtime.limits, runtime.epochs)
+    if directory == _FINISH:
+        _finish(screen, runtime, unfinished, audit)
+        return
+    manifest = Manifest.read(directory, runtime.data_vault)
+    with closing(connect(administered(settings, data_dir))) as client:
+        restoring, console = (
+            Restoring(client, runtime.keyspace, runtime.data_vault, manifest, directory),
+            Console(stderr=True),
+        )
+        restoring.begin()
+        columns = (TextColumn("copying keys"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+            bar = progress.add_task("", total=None)
+            for count in restoring.steps():
+                progress.advance(bar, count)
+        epoch = restoring.finish()
+    runtime.audit_writer.write(Act.RESTORE, subject=manifest.backup, outcome="fenced")
+    undone = _undo(screen, runtime, unfinished, audit)
+    facts = {
+        "backup": manifest.backup,
+        "of": f"{manifest.began_at} to {manifest.ended_at}",
+        "epoch": epoch.number,
+        **asdict(manifest.counts),
+    }
+    calls, replays, untold = by_webhook(unfinished.calls()), unfinished.replays(), unfinished.untold()
+    plan = {"calls": calls, "replays": replays, "callbacks": untold, "undone": undone}
+    facts |= {"replays that make no more calls": len(replays), "callbacks untold at the backup": untold}
+    rows = [[row[column] for column in _COLUMNS] for row in calls]
+    screen.show(
+        {**facts, "unfinished": plan}, lambda: Group(facts_of(facts.items()), Text(""), table_of(_COLUMNS, rows))
+    )
+    screen.note("The store is fenced: nothing is accepted or sent until `relay restore finish`.")
+
+
+def _finish(screen: Screen, runtime: Runtime, unfinished: Unfinished, audit: IO[str] | None) -> None:
+    if not runtime.epochs.read().is_fenced:
+        raise Conflict("The store is not being restored: there is nothing to finish.")
+    undone = _undo(screen, runtime, unfinished, audit)
+    sender = CallbackSender(
+        Callbacks(runtime.client, runtime.keyspace, ends_restore=True), runtime.dispatcher, runtime.registry
+    )
+    with runtime.audit_writer.writing(Act.RESTORE, subject=str(_FINISH)):
+        decided = unfinished.decide(sender)
+    said = {"ended": decided.ended, "goOn": decided.goes_on, "replays": decided.replays, "undone": undone}
+    screen.show(
+        said,
+        lambda: Text(
+            f"The store is open. Calls that ended as interrupted (outcome restored): {decided.ended}; that go on:"
+            f" {decided.goes_on}; replays that make no more calls: {decided.replays}."
+        ),
+    )
+
+
+def _undo(screen: Screen, runtime: Runtime, unfinished: Unfinished, audit: IO[str] | None) -> list[dict[str, Any]]:
+    """Ask about each thing that the trail says was done since the backup; return what became of it."""
+    if audit is None:
+        return []
+    since = ShippedTrail(audit, runtime.epochs.read().trails).since(runtime)
+    for what, count in sorted(since.lost.items()):
+        screen.note(f"Since the backup and lost with it: {what}: {count}.")
+    found = []
+    for each in since.undoings:
+        about = f"{each.kind}: {each.plugin}/{each.subject}"
+        done = {"what": str(each.kind), "plugin": each.plugin, "subject": each.subject, "applied": False}
+        if _is_wanted(f"{about}: {ACTIONS[each.kind]}?"):
+            try:
+                undo(runtime, unfinished, each)
+                done["applied"] = True
+            except RelayError as error:
+                screen.note(f"{about}: {error.message}")
+        found.append(done)
+    return found
+
+
+def _is_wanted(question: str) -> bool:
+    """Ask on standard error, and read a line; only an answer that begins with n refuses."""
+    click.echo(f"{safe(question)} [Y/n] ", nl=False, err=True)
+    return not sys.stdin.readline().strip().lower().startswith("n")

@@ -1,0 +1,226 @@
+"""Copies what a snapshot holds into an empty store, and counts both.
+
+Keys are copied by type, a piece at a time: so the servers may be of different versions, and none has to take a large
+key at once.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import astuple, dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.store.keys import keyspace
+from relay.store.keys.names import PARTITIONED, PREFIX, SHARED, SHARED_ROOT, TRAIL, key_in, partition_root, root_of_key
+from relay.store.partitions.plugins import plugins_in
+from relay.store.server.errors import store_errors
+from relay.store.server.replicas import primaries_of, primary_of
+from relay.store.trail.trail import Trail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from relay.store.keys.keyspace import Keyspace
+
+#: Neither copied nor in the way: what living processes write, and what belongs to a store and not to its contents.
+_OWN: Final = frozenset(
+    {
+        *(PARTITIONED[kind] for kind in ("confirmed", "counting_lock")),
+        *(SHARED[kind] for kind in ("partitions", "epoch", "workers", "worker_lanes", "clock_jump")),
+        # An alert that was untold may have been told since; if it still holds, it is raised anew.
+        *(SHARED[kind] for kind in ("alerts", "pending_alerts", "alerts_lock")),
+        TRAIL["audit_lock"],
+    }
+)
+_PENDING: Final = PARTITIONED["pending"]  # has the fence
+#: What workers write into an empty store.
+_IN_EMPTY: Final = _OWN | {PARTITIONED["sweeps"], PARTITIONED["pending"], *TRAIL.values()}
+#: The lists of calls that no worker has taken: their alarms make them wait again.
+_WAITING: Final = PARTITIONED["waiting"].partition("{")[0]
+_BACKLOG: Final = PARTITIONED["backlog"].partition("{")[0]
+#: By how much the next revision's number is higher than it would have been: numbers that were given since the backup,
+#: and that processes may remember, are not given again.
+REVISIONS_LEFT_OUT: Final = 1_000
+_LAST_REVISION: Final = re.compile(rb"\}:p:[^:]+:webhook:[^:]+:last\Z")
+_SCANNED: Final = 1_000
+_KEYS: Final = 128  # read and written together
+_MEMBERS: Final = 1_000  # of one key
+
+
+@dataclass(frozen=True, slots=True)
+class BackupCounts:
+    """How many plugins, records, calls that are not final, and API keys there are."""
+
+    plugins: int = 0
+    records: int = 0
+    pending: int = 0
+    keys: int = 0
+
+    def __add__(self, other: BackupCounts) -> BackupCounts:
+        return BackupCounts(*(here + there for here, there in zip(astuple(self), astuple(other), strict=True)))
+
+
+def counts_of(client: Any, keys: Keyspace, partitions: Iterable[int], *, shared: bool) -> BackupCounts:
+    """Count what these partitions hold and, with ``shared``, the API keys."""
+    found = BackupCounts()
+    with store_errors():
+        for number in partitions:
+            plugins = plugins_in(client, keys, number)
+            pipeline = client.pipeline(transaction=False)
+            pipeline.hget(keys.pending(number), "count")
+            for plugin in plugins:
+                pipeline.zcard(key_in(partition_root(number), "plugin_index", plugin=plugin))
+            pending, *records = pipeline.execute()
+            found += BackupCounts(len(plugins), sum(records), int(pending or 0))
+        return found + BackupCounts(keys=int(client.scard(keyspace.api_keys()))) if shared else found
+
+
+def first_key(client: Any) -> str | None:
+    """Return a key that an empty store does not have; None if there is none."""
+    with store_errors():
+        for server in primaries_of(client):
+            for key in server.scan_iter(match=f"{PREFIX}*", count=_SCANNED):
+                name: str = key.decode("latin-1")
+                tail = _tail(name)
+                if tail not in _IN_EMPTY and not tail.startswith((_BACKLOG, _WAITING)):
+                    return name
+    return None
+
+
+def clear(client: Any) -> None:
+    """Delete what a restore that was stopped has copied, and what living processes have written."""
+    with store_errors():
+        for server in primaries_of(client):
+            for keys in _pieces(server.scan_iter(match=f"{PREFIX}*", count=_SCANNED), _KEYS):
+                gone = [key for key in keys if (tail := _tail(key.decode("latin-1"))) not in _OWN and tail != _PENDING]
+                pipeline = server.pipeline(transaction=False)
+                for key in gone:
+                    pipeline.unlink(key)
+                pipeline.execute()
+
+
+def copy_roots(source: Any, target: Any, roots: Sequence[str]) -> Iterator[int]:
+    """Copy all keys of these roots from a server into a store; yield how many keys each piece had."""
+    with store_errors():
+        for keys in _pieces(source.scan_iter(match=f"{PREFIX}{{*", count=_SCANNED), _KEYS):
+            by_root: dict[str, list[bytes]] = {}
+            for key in filter(_is_copied, keys):
+                by_root.setdefault(root_of_key(key.decode("latin-1")), []).append(key)
+            for root in by_root.keys() & set(roots):
+                _copy(source, primary_of(target, root), by_root[root])
+            yield len(keys)
+        for root in roots:
+            _copy_trail(source, primary_of(target, root), root)
+
+
+def last_entry(source: Any, root: str) -> int:
+    """Return the number of the last entry of a root's audit trail."""
+    return Trail(source, root).number_before(0)
+
+
+def _is_copied(key: bytes) -> bool:
+    tail = _tail(key.decode("latin-1"))
+    return tail not in _OWN and tail not in TRAIL.values() and not tail.startswith(_WAITING)
+
+
+def _tail(key: str) -> str:
+    return key.removeprefix(root_of_key(key)) if "}" in key else key
+
+
+def _copy(source: Any, server: Any, keys: list[bytes]) -> None:
+    pipeline = source.pipeline(transaction=False)
+    for key in keys:
+        pipeline.type(key)
+        pipeline.execute_command("PEXPIRETIME", key)
+    replies = pipeline.execute()
+    about = list(zip(keys, replies[::2], replies[1::2], strict=True))
+    for key, kind, _ in about:
+        _read(pipeline, key, kind, 0)
+    first = pipeline.execute()
+    writing = server.pipeline(transaction=False)
+    for (key, kind, ends_at_ms), piece in zip(about, first, strict=True):
+        if _LAST_REVISION.search(key):
+            writing.set(key, int(piece) + REVISIONS_LEFT_OUT)
+            continue
+        _write_whole(source, writing, key, kind, piece)
+        if ends_at_ms > 0:
+            writing.pexpireat(key, ends_at_ms)
+    writing.execute()
+
+
+def _write_whole(source: Any, writing: Any, key: bytes, kind: bytes, piece: Any) -> None:
+    if kind == b"string":
+        writing.set(key, piece)
+        return
+    if kind == b"list":
+        at = 0
+        while piece:
+            writing.rpush(key, *piece)
+            at += len(piece)
+            piece = _read(source, key, kind, at) if len(piece) == _MEMBERS else []
+        return
+    while True:
+        cursor, members = piece
+        if members:
+            _add(writing, key, kind, members)
+        if not cursor:
+            return
+        piece = _read(source, key, kind, cursor)
+
+
+def _copy_trail(source: Any, server: Any, root: str) -> None:
+    """Copy a trail; entries that were written into the empty store follow the copied ones."""
+    names = {kind: root + name for kind, name in TRAIL.items()}
+    at = 0
+    server.delete(names["audit_segments"])  # the empty store's own, if it had any
+    while segments := source.lrange(names["audit_segments"], at, at + _KEYS - 1):
+        server.rpush(names["audit_segments"], *segments)
+        at += len(segments)
+    entries = source.lrange(names["audit_entries"], 0, -1)[::-1]
+    pipeline = server.pipeline(transaction=True)
+    for kind in ("audit_head", "audit_beginning"):
+        value = source.get(names[kind])
+        if value is None:
+            pipeline.delete(names[kind])
+        else:
+            pipeline.set(names[kind], value)
+    for some in _pieces(entries, _MEMBERS):
+        pipeline.lpush(names["audit_entries"], *some)
+    pipeline.execute()
+
+
+def _read(client: Any, key: bytes, kind: bytes, at: int) -> Any:
+    """Read the next piece of a key of this type, or let a pipeline read it; ``at`` is a cursor, of a list an index."""
+    match kind:
+        case b"string":
+            return client.get(key)
+        case b"list":
+            return client.lrange(key, at, at + _MEMBERS - 1)
+        case b"hash":
+            return client.hscan(key, at, count=_MEMBERS)
+        case b"set":
+            return client.sscan(key, at, count=_MEMBERS)
+    return client.zscan(key, at, count=_MEMBERS)
+
+
+def _add(writing: Any, key: bytes, kind: bytes, members: Any) -> None:
+    """Add members to a hash, set or sorted set."""
+    match kind:
+        case b"hash":
+            writing.hset(key, mapping=members)
+        case b"set":
+            writing.sadd(key, *members)
+        case _:
+            writing.zadd(key, dict(members))
+
+
+def _pieces(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    found = iter(items)
+    while some := list(islice(found, size)):
+        yield some
+
+
+def roots_of(partitions: Iterable[int], *, shared: bool) -> list[str]:
+    """Return the roots of these partitions and, with ``shared``, that of the shared keys, which comes first."""
+    return [*([SHARED_ROOT] if shared else ()), *(partition_root(number) for number in partitions)]

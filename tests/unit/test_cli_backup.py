@@ -1,0 +1,269 @@
+"""`relay backup` and `relay restore` on one server that is emptied in between: what they refuse, and what they undo."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from relay.errors import Unavailable
+from relay.store.backups import copying
+from relay.store.backups.copying import REVISIONS_LEFT_OUT
+from relay.store.scripting.loading import load_into
+from relay.up.access import template
+from tests.contract.snapshots import everything
+from tests.unit.cli import Cli, a_webhook
+
+PLUGIN = ("--plugin", "acme")
+INTERRUPTED = ("interrupted", [("restored", "maybe")])
+
+
+def fill(cli):
+    """Fill a store; return the ids of three keys and of four calls, the last of which has ended and told nobody."""
+    told = a_webhook(id="told", hidden=True, headers={}, queryParams=[])
+    posts = [a_webhook(id=name) for name in ("removed", "changed", "paused")]
+    cli.apply(told, *posts, a_webhook(id="kept", callback="told"), a_webhook(id="get", method="GET", callback="told"))
+    keys = [cli.json("keys", "create", *PLUGIN, "--scope", "trigger")["id"] for _ in range(3)]
+    calls = [cli.json("trigger", name, *PLUGIN, "--async")["referenceId"] for name in ("kept", "get", "get", "get")]
+    assert cli.run("invocations", "cancel", calls[3], *PLUGIN).exit_code == 0
+    return keys, calls
+
+
+def go_on(cli, keys, calls):
+    """Do everything that a trail tells after a backup."""
+    cli.json("keys", "revoke", keys[0])
+    cli.json("keys", "rotate", keys[1])
+    cli.json("keys", "create", *PLUGIN, "--scope", "trigger")
+    cli.json("webhooks", "remove", "removed", *PLUGIN)
+    cli.apply(a_webhook(id="changed", description="new"))
+    for name in ("paused", "kept"):
+        cli.json("webhooks", "pause", name, *PLUGIN)
+    cli.json("webhooks", "resume", "kept", *PLUGIN)
+    cli.json("invocations", "cancel", calls[1], *PLUGIN)
+    cli.json("invocations", "forget", calls[3], *PLUGIN)
+    cli.json("trigger", "kept", *PLUGIN, "--async")
+
+
+@pytest.fixture(scope="module")
+def saved(valkey_server, tmp_path_factory):
+    """A backup, and the trail that was shipped after more had happened."""
+    folder = tmp_path_factory.mktemp("saved")
+    with valkey_server.client() as client:
+        client.flushall()
+        client.config_set("repl-diskless-sync-delay", 0)
+        cli = Cli(valkey_server.url, folder)
+        keys, calls = fill(cli)
+        said = cli.json("backup", str(folder / "b"))
+        go_on(cli, keys, calls)
+        assert cli.run("audit", "export", "--file", str(folder / "trail.jsonl")).exit_code == 0
+        cli.close()
+    return cli, keys, calls, said, folder
+
+
+@pytest.fixture
+def empty(saved, valkey, tmp_path):
+    """The command on an empty store, and a copy of the backup."""
+    cli = Cli(valkey.url, tmp_path, saved[0].keys)
+    shutil.copytree(saved[-1] / "b", tmp_path / "b")
+    yield cli
+    cli.close()
+
+
+def restore(cli, *more, **how):
+    return cli.json("restore", str(cli.directory / "b"), *more, **how)
+
+
+def store(valkey):
+    with valkey.client() as client:
+        return {key: value for key, value in everything(client).items() if b"audit" not in key}
+
+
+def test_a_backup_says_what_it_holds_and_holds_no_key(saved):
+    cli, _, _, said, folder = saved
+    assert {name: said[name] for name in ("plugins", "records", "pending", "keys")} == {
+        "plugins": 1,
+        "records": 4,
+        "pending": 3,
+        "keys": 3,
+    }
+    assert said["elsewhere"]["RELAY_DATA_KEYS"] == "the environment (RELAY_DATA_KEYS)"
+    manifest = json.loads((folder / "b" / "manifest.json").read_text())
+    assert manifest["relay"]
+    assert manifest["files"][0]["server"].startswith("valkey ")
+    assert {path.name for path in (folder / "b").iterdir()} == {"manifest.json", "server1.rdb"}
+    assert (folder / "b").stat().st_mode & 0o077 == 0
+    for path in (folder / "b").iterdir():
+        assert path.stat().st_mode & 0o077 == 0
+        content = path.read_bytes()
+        for ring in cli.keys.values():
+            assert ring.rpartition(":")[2].encode() not in content
+
+
+def test_a_backup_needs_an_empty_directory(empty):
+    fault = empty.json("backup", str(empty.directory / "b"), exit_code=2)
+    assert "not empty" in fault["message"]
+
+
+def spoil(folder, how):
+    file, manifest = folder / "server1.rdb", folder / "manifest.json"
+    value = json.loads(manifest.read_text())
+    match how:
+        case "a byte changed":
+            content = bytearray(file.read_bytes())
+            content[len(content) // 2] ^= 1
+            file.write_bytes(content)
+        case "cut off":
+            file.write_bytes(file.read_bytes()[:-1])
+        case "a file gone":
+            file.unlink()
+        case "no manifest":
+            manifest.unlink()
+        case "no JSON":
+            manifest.write_text("{")
+        case "another count":
+            value["counts"]["records"] += 1
+            manifest.write_text(json.dumps(value))
+        case "another form":
+            manifest.write_text(json.dumps(value | {"format": 2}))
+        case "a path":
+            value["files"][0]["name"] = "../server1.rdb"
+            manifest.write_text(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("a byte changed", "not the file that the manifest names"),
+        ("cut off", "not the file that the manifest names"),
+        ("a file gone", "lacks server1.rdb"),
+        ("no manifest", "not completed"),
+        ("no JSON", "cannot be read"),
+        ("another count", "No key of RELAY_DATA_KEYS has signed"),
+        ("a path", "No key of RELAY_DATA_KEYS has signed"),
+        ("another form", "form 2"),
+    ],
+)
+def test_a_backup_that_is_not_as_it_was_made_is_refused(empty, valkey, how, says):
+    spoil(empty.directory / "b", how)
+    assert says in restore(empty, exit_code=2)["message"]
+    assert store(valkey) == {}
+
+
+def test_a_backup_of_another_key_ring_is_refused(empty, valkey):
+    other = Cli(empty.url, empty.directory)
+    assert "another key ring" in restore(other, exit_code=2)["message"]
+    assert store(valkey) == {}
+
+
+def test_a_backup_with_another_number_of_partitions_is_refused(empty):
+    other = Cli(empty.url, empty.directory, empty.keys | {"RELAY_PARTITIONS": "3"})
+    assert "RELAY_PARTITIONS=1" in restore(other, exit_code=2)["message"]
+    assert not other.runtime().epochs.read().is_fenced
+    other.close()
+
+
+def test_a_store_that_is_not_empty_is_refused_and_stays_as_it_was(empty, valkey):
+    empty.apply(a_webhook())
+    before = store(valkey)
+    assert "is not empty" in restore(empty, exit_code=1)["message"]
+    assert store(valkey) == before
+
+
+def test_only_a_fenced_store_is_finished_and_it_is_not_backed_up(empty):
+    assert "nothing to finish" in empty.json("restore", "finish", exit_code=1)["message"]
+    restore(empty)
+    assert "being restored" in empty.json("backup", str(empty.directory / "c"), exit_code=1)["message"]
+    assert "is not empty" in restore(empty, exit_code=1)["message"]
+    assert empty.json("restore", "finish") == {"ended": 2, "goOn": 2, "replays": 0, "undone": []}
+    assert "nothing to finish" in empty.json("restore", "finish", exit_code=1)["message"]
+
+
+def test_a_restore_that_was_stopped_is_done_again(empty, monkeypatch):
+    whole = copying._copy_trail
+
+    def stop(*_):
+        raise Unavailable("stopped here")
+
+    monkeypatch.setattr(copying, "_copy_trail", stop)
+    assert restore(empty, exit_code=1)["message"] == "stopped here"
+    assert "not restored completely" in empty.json("restore", "finish", exit_code=1)["message"]
+    fault = empty.json("trigger", "kept", *PLUGIN, "--async", exit_code=1)
+    assert fault["code"] == "unavailable"
+    monkeypatch.setattr(copying, "_copy_trail", whole)
+    assert restore(empty)["records"] == 4
+    assert empty.json("restore", "finish")["ended"] == 2
+
+
+def test_a_restored_store_is_what_it_was(empty, saved):
+    _, keys, calls, _, _ = saved
+    restored = restore(empty)["unfinished"]
+    assert restored["calls"] == [
+        {"plugin": "acme", "webhook": "get", "end": 0, "goOn": 2},
+        {"plugin": "acme", "webhook": "kept", "end": 1, "goOn": 0},
+    ]
+    assert restored["callbacks"] == 1
+    empty.json("restore", "finish")
+    (told,) = empty.json("invocations", "list", *PLUGIN, "--webhook", "told")
+    told = empty.json("invocations", "show", told["referenceId"], *PLUGIN)
+    assert (told["state"], [(each["outcome"], each["sent"]) for each in told["attempts"]]) == INTERRUPTED
+    runtime = empty.runtime()
+    assert runtime.client.zrange(runtime.keyspace.callbacks(), 0, -1) == [calls[0].encode()]  # that its end is new
+    assert {row["id"] for row in empty.json("keys", "list")} == set(keys)
+    webhooks = {row["id"] for row in empty.json("webhooks", "list", *PLUGIN)}
+    assert webhooks == {"removed", "changed", "paused", "kept", "get", "told"}
+    first = empty.json("invocations", "show", calls[0], *PLUGIN)
+    assert (first["state"], [(each["outcome"], each["sent"]) for each in first["attempts"]]) == INTERRUPTED
+    assert empty.json("invocations", "show", calls[1], *PLUGIN)["state"] == "queued"
+    number = empty.apply(a_webhook(id="changed", description="later"))["webhooks"][0]["revision"]
+    assert number == 2 + REVISIONS_LEFT_OUT  # revision 2 was given since the backup, to another registration
+
+
+def test_what_the_trail_knows_is_done_again_unless_it_is_refused(empty, saved):
+    _, keys, calls, _, folder = saved
+    answers = "y\nyes\n\nn\ny\ny\ny\n"
+    undone = restore(empty, "--audit", str(folder / "trail.jsonl"), text=answers)["unfinished"]["undone"]
+    assert [(each["what"], each["subject"], each["applied"]) for each in undone] == [
+        ("key revoked", keys[0], True),
+        ("key rotated", keys[1], True),
+        ("webhook removed", "removed", True),
+        ("webhook changed", "changed", False),
+        ("webhook paused", "paused", True),
+        ("invocations cancelled", "1 invocations", True),
+        ("invocations forgotten", "1 invocations", True),
+    ]
+    assert {row["id"] for row in empty.json("keys", "list") if not row["revoked"]} == {keys[2]}
+    webhooks = {row["id"]: row for row in empty.json("webhooks", "list", *PLUGIN)}
+    assert set(webhooks) == {"changed", "paused", "kept", "get", "told"}
+    again = empty.json("restore", "finish", "--audit", str(folder / "trail.jsonl"), text="")["undone"]
+    left = {(each["what"], each["subject"]) for each in again}
+    assert ("webhook changed", "changed") in left
+    assert not left & {("key revoked", keys[0]), ("webhook removed", "removed"), ("webhook paused", "paused")}
+    cancelled = empty.json("invocations", "show", calls[1], *PLUGIN)
+    assert (cancelled["state"], [(each["outcome"], each["sent"]) for each in cancelled["attempts"]]) == INTERRUPTED
+    assert empty.json("invocations", "show", calls[3], *PLUGIN)["forgottenAt"]
+
+
+def test_a_file_that_is_no_trail_is_refused(empty):
+    (empty.directory / "none.txt").write_text("who did what\n")
+    fault = restore(empty, "--audit", str(empty.directory / "none.txt"), exit_code=2)
+    assert "Line 1 of the file" in fault["message"]
+
+
+def test_a_user_for_backups_needs_the_rights_of_a_replica(empty, valkey):
+    rule = next(line for line in template().splitlines() if line.startswith("user operator ")).replace(
+        "@operator@", "pw"
+    )
+    with valkey.client() as client:
+        load_into(client)
+        client.execute_command("ACL", "SETUSER", *rule.split()[1:])
+        try:
+            url = valkey.tcp_url.replace("redis://", "redis://operator:pw@")
+            other = Cli(url, empty.directory, empty.keys)
+            fault = other.json("backup", str(empty.directory / "c"), exit_code=1)
+            assert (fault["code"], "rights of a replica" in fault["message"]) == ("bad_settings", True)
+            shutil.rmtree(empty.directory / "c")
+            client.execute_command("ACL", "SETUSER", "operator", "+sync", "+psync", "+replconf")
+            assert other.json("backup", str(empty.directory / "c"))["records"] == 0
+        finally:
+            client.execute_command("ACL", "DELUSER", "operator")
