@@ -48,6 +48,7 @@ LONGEST = (
     *("tests/integration/test_hostile_login.py", "tests/cluster/test_rabbitmq.py"),
     *("tests/cluster/test_failover.py", "tests/e2e/test_rotation.py"),
     *("tests/integration/test_heartbeats.py", "tests/integration/test_replays.py"),
+    *("tests/integration/test_restored.py", "tests/e2e/test_backup_drill.py"),
     *("tests/cluster/test_whole_relay.py", "tests/integration/test_alerts.py"),
 )
 #: The order of all other units, by folder: those with the longer units first.
