@@ -16,8 +16,8 @@ from uuid import uuid4
 from relay.backup.manifest import FILE, BackupFile, Manifest
 from relay.errors import BadParameter, Conflict
 from relay.store.backups.copying import counts_of, roots_of
-from relay.store.keys.names import SHARED_ROOT, partition_root
 from relay.store.backups.snapshot import SnapshotSource, snapshot, sources_of
+from relay.store.keys.names import SHARED_ROOT, partition_root
 from relay.text.timestamps import rfc3339
 from relay.up.loaded import loaded
 

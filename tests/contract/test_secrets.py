@@ -16,7 +16,7 @@ from relay.executor.call_plans import CallPlans
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
 from relay.request.trigger import Trigger
-from relay.store import secrets as secrets_module
+from relay.store.registry import secrets as secrets_module
 from relay.store.registry.webhooks import Registry
 from relay.vault import Vault
 from tests.store_keys import KEYS
