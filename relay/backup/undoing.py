@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +30,8 @@ class DoneSince(StrEnum):
     REMOVED = "webhook removed"
     CHANGED = "webhook changed"
     PAUSED = "webhook paused"
+    SECRET_SET = "secret set"  # noqa: S105 - a kind of act
+    SECRET_REMOVED = "secret removed"  # noqa: S105
     CANCELLED = "invocations cancelled"
     FORGOTTEN = "invocations forgotten"
 
@@ -40,6 +43,8 @@ ACTIONS: Final = {
     DoneSince.REMOVED: "remove the webhook again",
     DoneSince.CHANGED: "pause the webhook until its present registration was applied again",
     DoneSince.PAUSED: "pause the webhook again",
+    DoneSince.SECRET_SET: "pause the webhooks that use it until its present value was set again",
+    DoneSince.SECRET_REMOVED: "remove the secret again",
     DoneSince.CANCELLED: "end these calls, also the repeatable ones",
     DoneSince.FORGOTTEN: "destroy their contents again",
 }
@@ -53,6 +58,11 @@ _WEBHOOKS: Final = {
         for outcome in ("created", "changed")
     },
 }
+_SECRETS: Final = {
+    (Act.SECRET_SET, "created"): DoneSince.SECRET_SET,
+    (Act.SECRET_SET, "changed"): DoneSince.SECRET_SET,
+    (Act.SECRET_REMOVE, "removed"): DoneSince.SECRET_REMOVED,
+}
 _INVOCATIONS: Final = {(Act.CANCEL, "cancelled"): DoneSince.CANCELLED, (Act.FORGET, "forgotten"): DoneSince.FORGOTTEN}
 _LOST: Final = {
     (Act.TRIGGER, "accepted"): "triggers",
@@ -64,7 +74,7 @@ _LOST: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Undoing:
-    """One thing that was done since the backup, to a key, a webhook or invocations of a plugin."""
+    """One thing that was done since the backup, to a key, a webhook, a secret or invocations of a plugin."""
 
     kind: DoneSince
     plugin: str
@@ -87,6 +97,7 @@ class ShippedTrail:
         self._keys: dict[tuple[str, str], DoneSince] = {}
         self._webhooks: dict[tuple[str, str], DoneSince] = {}
         self._paused: set[tuple[str, str]] = set()
+        self._secrets: dict[tuple[str, str], DoneSince] = {}
         self._references: defaultdict[tuple[DoneSince, str], list[str]] = defaultdict(list)
         self._lost: Counter[str] = Counter()
         for line in _entries(lines):
@@ -106,6 +117,11 @@ class ShippedTrail:
             if runtime.registry.current(*name) is not None and not runtime.policies.traffic(*name).paused
         ]
         undoings += [
+            Undoing(kind, *name)
+            for name, kind in self._secrets.items()
+            if name[1] in runtime.registry.secrets.names(name[0])
+        ]
+        undoings += [
             Undoing(kind, plugin, f"{len(references)} invocations", tuple(references))
             for (kind, plugin), references in self._references.items()
         ]
@@ -119,6 +135,8 @@ class ShippedTrail:
             self._keys[name] = _KEYS[act]
         elif act in _WEBHOOKS:
             self._webhooks[name] = _WEBHOOKS[act]
+        elif act in _SECRETS:
+            self._secrets[name] = _SECRETS[act]
         elif act[0] == Act.WEBHOOK_PAUSE:
             self._paused.add(name)
         elif act[0] == Act.WEBHOOK_RESUME:
@@ -128,7 +146,7 @@ class ShippedTrail:
 
 
 def undo(runtime: Runtime, unfinished: Unfinished, undoing: Undoing) -> None:
-    """Do one thing again. Raises ``Conflict``: a webhook that was removed is still used by another one."""
+    """Do one thing again. Raises ``Conflict``: a webhook or a secret that was removed is still used by a webhook."""
     name = undoing.plugin, undoing.subject
     match undoing.kind:
         case DoneSince.KEY_REVOKED | DoneSince.KEY_ROTATED:
@@ -137,15 +155,22 @@ def undo(runtime: Runtime, unfinished: Unfinished, undoing: Undoing) -> None:
             runtime.registry.remove(*name)
         case DoneSince.CHANGED | DoneSince.PAUSED:
             runtime.policies.pause(*name)
+        case DoneSince.SECRET_SET:
+            for webhook in runtime.registry.secrets.users(*name):
+                runtime.policies.pause(undoing.plugin, webhook)
+        case DoneSince.SECRET_REMOVED:
+            runtime.registry.secrets.remove(*name)
         case DoneSince.CANCELLED:
             unfinished.end(undoing.references)
         case DoneSince.FORGOTTEN:
             unfinished.end(undoing.references)
-            for reference_id in undoing.references:
-                try:
-                    runtime.store.forget(undoing.plugin, reference_id)
-                except (NotFound, Expired):  # it was accepted after the backup, or is past its retention
-                    continue
+            _forget(runtime, undoing)
+
+
+def _forget(runtime: Runtime, undoing: Undoing) -> None:
+    for reference_id in undoing.references:
+        with suppress(NotFound, Expired):  # it was accepted after the backup, or is past its retention
+            runtime.store.forget(undoing.plugin, reference_id)
 
 
 def _entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:

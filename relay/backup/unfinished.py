@@ -122,7 +122,7 @@ class Unfinished:
     def _tell(self, sender: CallbackSender) -> None:
         until_s = time.monotonic() + _TELLING_S
         while self.untold():
-            sender.tell()
+            sender.send_due()
             if time.monotonic() > until_s:
                 raise Unavailable("The callbacks of some ends cannot be recorded now: give the command again.")
             if self.untold():

@@ -24,6 +24,7 @@ AT_ALL_TIMES = {
     "accept": "it looks itself: for callbacks, see below",
     "callbacks": "it looks itself, and returns none",
     **dict.fromkeys(("apply_webhooks", "remove_webhook", "pause", "remac", "reseal"), "operators decide meanwhile"),
+    **dict.fromkeys(("set_secret", "remove_secret"), "operators decide meanwhile"),
     **dict.fromkeys(("audit_add", "audit_end", "audit_sign", "audit_trim", "audit_prune"), "the audit trail"),
     "forget": "contents may be destroyed at any time",
     "join": "a caller waits",
@@ -90,6 +91,7 @@ def test_an_answer_that_comes_after_the_restore_was_finished_is_late(ledger):
     assert ledger.store.settle([ledger.settlement(ref, token)]).counted == (False,)
     record = ledger.store.find(ref)
     assert (record.state, record.outcome, record.status, record.error) == ("interrupted", "restored", 0, True)
+    assert record.sent == "maybe"
     assert [(each.outcome, each.sent) for each in record.attempts] == [("restored", "maybe")]
     assert "lateAnswer" in record.extra
 

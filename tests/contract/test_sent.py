@@ -6,6 +6,7 @@ import pytest
 
 from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.store.ledger.notices import read_notices
+from relay.store.scripting.scripts import Scripts
 from tests.contract.test_chains import Chain
 from tests.store_keys import KEYS
 
@@ -137,3 +138,40 @@ def test_a_chain_within_a_chain_counts_by_its_own_steps(ledger):
     chain.past_deadline()
     ledger.store.claim([chain.ref], ledger.token())
     assert ledger.store.find(chain.ref).sent is Sent.MAYBE
+
+
+def restore(ledger, *references, ends=""):
+    """Decide about calls as `relay restore finish` does."""
+    flat = [part for reference in references for part in (reference, ends)]
+    ledger.client.hset(KEYS.pending(), "fence", 1)
+    Scripts(ledger.client).run("restore", [*ledger.store._limits.retention_args, len(references), *flat])
+    ledger.client.hdel(KEYS.pending(), "fence")
+
+
+def test_what_a_restore_ends_may_have_been_sent_steps_and_chains_within_included(ledger):
+    call, chain = ledger.accepted(), Chain(ledger)
+    (inner,) = chain.begun(pins='{"hook":1}')
+    _, (step,), _ = chain.advance(ref=inner)
+    restore(ledger, call, chain.ref, ends="1")
+    records = [ledger.store.find(ref) for ref in (call, chain.ref, inner, step)]
+    assert {(each.state, each.outcome, each.sent) for each in records} == {
+        (State.INTERRUPTED, Outcome.RESTORED, Sent.MAYBE)
+    }
+
+
+def test_a_repeatable_call_that_goes_on_after_a_restore_may_have_been_sent(ledger):
+    ref = ledger.accepted(repeatable=True)
+    restore(ledger, ref)
+    dns_failed(ledger, ref)
+    record = ledger.store.find(ref)
+    assert (record.outcome, record.sent) == (Outcome.DNS_FAILED, Sent.MAYBE)
+
+
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_a_chain_that_goes_on_after_a_restore_may_have_had_steps_that_the_backup_does_not_know(ledger, is_nested):
+    chain = Chain(ledger)
+    restore(ledger, *(chain.begun(pins='{"hook":1}', repeatable=True) if is_nested else [chain.ref]))
+    chain.past_deadline()
+    ledger.store.claim([chain.ref], ledger.token())
+    record = ledger.store.find(chain.ref)
+    assert (record.outcome, record.sent) == (Outcome.CHAIN_TIMEOUT, Sent.MAYBE)

@@ -16,6 +16,7 @@ from tests.contract.snapshots import everything
 from tests.unit.cli import Cli, a_webhook
 
 PLUGIN = ("--plugin", "acme")
+USES = {"headers": {"Authorization": "Bearer ${secret:VENDOR_KEY}"}, "queryParams": []}
 INTERRUPTED = ("interrupted", [("restored", "maybe")])
 
 
@@ -23,6 +24,9 @@ def fill(cli):
     """Fill a store; return the ids of three keys and of four calls, the last of which has ended and told nobody."""
     told = a_webhook(id="told", hidden=True, headers={}, queryParams=[])
     posts = [a_webhook(id=name) for name in ("removed", "changed", "paused")]
+    for name in ("VENDOR_KEY", "UNUSED"):
+        cli.json("secrets", "set", name, *PLUGIN, text="at the backup")
+    posts.append(a_webhook(id="uses", **USES))
     cli.apply(told, *posts, a_webhook(id="kept", callback="told"), a_webhook(id="get", method="GET", callback="told"))
     keys = [cli.json("keys", "create", *PLUGIN, "--scope", "trigger")["id"] for _ in range(3)]
     calls = [cli.json("trigger", name, *PLUGIN, "--async")["referenceId"] for name in ("kept", "get", "get", "get")]
@@ -40,6 +44,8 @@ def go_on(cli, keys, calls):
     for name in ("paused", "kept"):
         cli.json("webhooks", "pause", name, *PLUGIN)
     cli.json("webhooks", "resume", "kept", *PLUGIN)
+    cli.json("secrets", "set", "VENDOR_KEY", *PLUGIN, text="later")
+    cli.json("secrets", "remove", "UNUSED", *PLUGIN)
     cli.json("invocations", "cancel", calls[1], *PLUGIN)
     cli.json("invocations", "forget", calls[3], *PLUGIN)
     cli.json("trigger", "kept", *PLUGIN, "--async")
@@ -211,7 +217,15 @@ def test_a_restored_store_is_what_it_was(empty, saved):
     assert runtime.client.zrange(runtime.keyspace.callbacks(), 0, -1) == [calls[0].encode()]  # that its end is new
     assert {row["id"] for row in empty.json("keys", "list")} == set(keys)
     webhooks = {row["id"] for row in empty.json("webhooks", "list", *PLUGIN)}
-    assert webhooks == {"removed", "changed", "paused", "kept", "get", "told"}
+    assert webhooks == {"removed", "changed", "paused", "uses", "kept", "get", "told"}
+    assert {row["name"]: row["webhooks"] for row in empty.json("secrets", "list", *PLUGIN)} == {
+        "UNUSED": [],
+        "VENDOR_KEY": ["uses"],
+    }
+    registry = runtime.registry
+    assert registry.fill("acme", registry.open_target("acme", "uses", 1)).headers["Authorization"] == (
+        "Bearer at the backup"
+    )
     first = empty.json("invocations", "show", calls[0], *PLUGIN)
     assert (first["state"], [(each["outcome"], each["sent"]) for each in first["attempts"]]) == INTERRUPTED
     assert empty.json("invocations", "show", calls[1], *PLUGIN)["state"] == "queued"
@@ -221,7 +235,7 @@ def test_a_restored_store_is_what_it_was(empty, saved):
 
 def test_what_the_trail_knows_is_done_again_unless_it_is_refused(empty, saved):
     _, keys, calls, _, folder = saved
-    answers = "y\nyes\n\nn\ny\ny\ny\n"
+    answers = "y\nyes\n\nn\ny\ny\ny\ny\ny\n"
     undone = restore(empty, "--audit", str(folder / "trail.jsonl"), text=answers)["unfinished"]["undone"]
     assert [(each["what"], each["subject"], each["applied"]) for each in undone] == [
         ("key revoked", keys[0], True),
@@ -229,12 +243,16 @@ def test_what_the_trail_knows_is_done_again_unless_it_is_refused(empty, saved):
         ("webhook removed", "removed", True),
         ("webhook changed", "changed", False),
         ("webhook paused", "paused", True),
+        ("secret set", "VENDOR_KEY", True),
+        ("secret removed", "UNUSED", True),
         ("invocations cancelled", "1 invocations", True),
         ("invocations forgotten", "1 invocations", True),
     ]
     assert {row["id"] for row in empty.json("keys", "list") if not row["revoked"]} == {keys[2]}
     webhooks = {row["id"]: row for row in empty.json("webhooks", "list", *PLUGIN)}
-    assert set(webhooks) == {"changed", "paused", "kept", "get", "told"}
+    assert set(webhooks) == {"changed", "paused", "uses", "kept", "get", "told"}
+    assert empty.runtime().policies.traffic("acme", "uses").paused
+    assert [row["name"] for row in empty.json("secrets", "list", *PLUGIN)] == ["VENDOR_KEY"]
     again = empty.json("restore", "finish", "--audit", str(folder / "trail.jsonl"), text="")["undone"]
     left = {(each["what"], each["subject"]) for each in again}
     assert ("webhook changed", "changed") in left

@@ -116,7 +116,7 @@ def copy_roots(source: Any, target: Any, roots: Sequence[str]) -> Iterator[int]:
 
 def last_entry(source: Any, root: str) -> int:
     """Return the number of the last entry of a root's audit trail."""
-    return Trail(source, root).number_before(0)
+    return Trail(source, root).last_number()
 
 
 def _is_copied(key: bytes) -> bool:

@@ -4,8 +4,8 @@ A restored store is older than what processes remember of it, and so is one that
 says so with the key ring: the number of the epoch has a MAC. The number is the time of the restore, so that no two
 restores share one, even of the same backup.
 
-The fence is a field that every partition's scripts read (`relay.store.scripting.library`): while it is there they accept, send
-and end nothing.
+The fence is a field that every partition's scripts read (`relay.store.scripting.library`): while it is there they
+accept, send and end nothing.
 """
 
 from __future__ import annotations

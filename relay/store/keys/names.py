@@ -102,7 +102,7 @@ PARTITIONED: Final = {
 #: The keys that belong to no partition.
 SHARED: Final = {
     "partitions": "partitions",  # int: how many partitions there are; never changes
-    "epoch": "epoch",  # hash: from which backup the store was restored, and how far that is (relay/store/backups/epoch.py)
+    "epoch": "epoch",  # hash: from which backup the store was restored, and how far (relay/store/backups/epoch.py)
     "api_keys": "keys",  # set of API key ids
     "api_key": "key:{key}",  # hash: one API key
     "api_key_uses": "keys:used",  # hash key id -> ms: when each was last used

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PREFIX: Final = "relay_"
 #: The only scripts that a full server may refuse: they add new work; the others record work that was done.
 _REFUSABLE: Final = frozenset({"accept", "replay_make", "replay_create"})
-#: Scripts that move calls on: while a partition is fenced after a restore (relay/store/backups/epoch.py), they do nothing.
+#: Scripts that move calls on; they do nothing while their partition is fenced by a restore (store/backups/epoch.py).
 #: `accept` and `callbacks` look themselves, and what was done is always recorded.
 _FENCED: Final = frozenset(
     {
