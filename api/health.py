@@ -35,7 +35,7 @@ class HealthResource:
 
 
 class ReadyResource:
-    """`GET /readyz`: the store can be reached in part, has the relay's functions, is not fenced, and workers are alive."""
+    """`GET /readyz`: a part of the store can be reached and is not fenced, has the functions, and workers are alive."""
 
     def __init__(
         self,

@@ -93,7 +93,10 @@ def _finish(screen: Screen, runtime: Runtime, unfinished: Unfinished, audit: IO[
         raise Conflict("The store is not being restored: there is nothing to finish.")
     undone = _undo(screen, runtime, unfinished, audit)
     sender = CallbackSender(
-        Callbacks(runtime.client, runtime.keyspace, ends_restore=True), runtime.dispatcher, runtime.registry
+        runtime.partitions,
+        Callbacks(runtime.client, runtime.keyspace, ends_restore=True),
+        runtime.dispatcher,
+        runtime.registry,
     )
     with runtime.audit_writer.writing(Act.RESTORE, subject=str(_FINISH)):
         decided = unfinished.decide(sender)

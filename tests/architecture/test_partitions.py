@@ -17,6 +17,10 @@ ELSEWHERE = {
     "relay/executor/scheduler.py": "a run for each partition",
     "relay/wiring/worker_runtime.py": "a greenlet for each trail",
     "relay/cli/audit.py": "names trails",
+    "relay/backup/taking.py": "a backup needs every server",
+    "relay/backup/restoring.py": "a restore needs every server",
+    "relay/backup/unfinished.py": "while the store is fenced",
+    "relay/store/backups/epoch.py": "fences each partition, or none",
 }
 
 

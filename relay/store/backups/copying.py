@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 #: Neither copied nor in the way: what living processes write, and what belongs to a store and not to its contents.
 _OWN: Final = frozenset(
     {
-        *(PARTITIONED[kind] for kind in ("confirmed", "counting_lock")),
+        *(PARTITIONED[kind] for kind in ("confirmed", "counting_lock", "partitions_copy")),
         *(SHARED[kind] for kind in ("partitions", "epoch", "workers", "worker_lanes", "clock_jump")),
-        # An alert that was untold may have been told since; if it still holds, it is raised anew.
-        *(SHARED[kind] for kind in ("alerts", "pending_alerts", "alerts_lock")),
         TRAIL["audit_lock"],
     }
 )
+#: Of a plugin: an alert that was untold may have been told since; if it still holds, it is raised anew.
+_ALERTS: Final = tuple(PARTITIONED[kind].rpartition("}")[2] for kind in ("alerts", "pending_alerts", "alerts_lock"))
 _PENDING: Final = PARTITIONED["pending"]  # has the fence
 #: What workers write into an empty store.
 _IN_EMPTY: Final = _OWN | {PARTITIONED["sweeps"], PARTITIONED["pending"], *TRAIL.values()}
@@ -83,7 +83,7 @@ def first_key(client: Any) -> str | None:
             for key in server.scan_iter(match=f"{PREFIX}*", count=_SCANNED):
                 name: str = key.decode("latin-1")
                 tail = _tail(name)
-                if tail not in _IN_EMPTY and not tail.startswith((_BACKLOG, _WAITING)):
+                if tail not in _IN_EMPTY and not tail.startswith((_BACKLOG, _WAITING)) and not _is_own(tail):
                     return name
     return None
 
@@ -93,7 +93,7 @@ def clear(client: Any) -> None:
     with store_errors():
         for server in primaries_of(client):
             for keys in _pieces(server.scan_iter(match=f"{PREFIX}*", count=_SCANNED), _KEYS):
-                gone = [key for key in keys if (tail := _tail(key.decode("latin-1"))) not in _OWN and tail != _PENDING]
+                gone = [key for key in keys if not _is_own(tail := _tail(key.decode("latin-1"))) and tail != _PENDING]
                 pipeline = server.pipeline(transaction=False)
                 for key in gone:
                     pipeline.unlink(key)
@@ -121,7 +121,11 @@ def last_entry(source: Any, root: str) -> int:
 
 def _is_copied(key: bytes) -> bool:
     tail = _tail(key.decode("latin-1"))
-    return tail not in _OWN and tail not in TRAIL.values() and not tail.startswith(_WAITING)
+    return not _is_own(tail) and tail not in TRAIL.values() and not tail.startswith(_WAITING)
+
+
+def _is_own(tail: str) -> bool:
+    return tail in _OWN or (tail.startswith("p:") and tail.endswith(_ALERTS))
 
 
 def _tail(key: str) -> str:

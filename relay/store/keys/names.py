@@ -68,7 +68,7 @@ PARTITIONED: Final = {
     # alerts, of the plugin whose webhook is told of them
     "alerts": "p:{plugin}:alerts",  # hash: phase, beginning and detail of each alert that holds (lua/health/alerts.lua)
     "pending_alerts": "p:{plugin}:pending-alerts",  # hash: changes of alerts that are not delivered yet
-    "alerts_lock": "p:{plugin}:alerts:turn",  # string: a worker is checking for alerts
+    "alerts_lock": "p:{plugin}:alerts:lock",  # string: a worker is checking for alerts
     # keys that only workers and commands may read, not the API's server user
     "target": "target:{plugin}:{webhook}:{revision}",  # string: a revision's target, sealed
     "access_token": "token:{plugin}:{webhook}:{revision}",  # string: a webhook's OAuth access token, sealed
