@@ -32,7 +32,9 @@ _OWN: Final = frozenset(
     }
 )
 #: Of a plugin: an alert that was untold may have been told since; if it still holds, it is raised anew.
-_ALERTS: Final = tuple(PARTITIONED[kind].rpartition("}")[2] for kind in ("alerts", "pending_alerts", "alerts_lock"))
+_ALERTS: Final = re.compile(
+    "|".join(PARTITIONED[kind].format(plugin="[^:]+") for kind in ("alerts", "pending_alerts", "alerts_lock"))
+)
 _PENDING: Final = PARTITIONED["pending"]  # has the fence
 #: What workers write into an empty store.
 _IN_EMPTY: Final = _OWN | {PARTITIONED["sweeps"], PARTITIONED["pending"], *TRAIL.values()}
@@ -125,7 +127,7 @@ def _is_copied(key: bytes) -> bool:
 
 
 def _is_own(tail: str) -> bool:
-    return tail in _OWN or (tail.startswith("p:") and tail.endswith(_ALERTS))
+    return tail in _OWN or _ALERTS.fullmatch(tail) is not None
 
 
 def _tail(key: str) -> str:
