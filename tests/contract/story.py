@@ -63,12 +63,12 @@ class Story:
     """A relay on a real server, without workers, on which everything happens once."""
 
     def __init__(self, url: str) -> None:
-        environ = {
+        self.environ = {
             "RELAY_REDIS_URL": url,
             "RELAY_TARGET_KEYS": Vault.new_key_text(),
             "RELAY_DATA_KEYS": Vault.new_key_text(),
         }
-        self.runtime = cli_runtime(Settings.from_environ(environ))
+        self.runtime = cli_runtime(Settings.from_environ(self.environ))
         self.client: redis.Redis = self.runtime.client
         self.store = self.runtime.store
         self.ledger = Ledger(self.client)
@@ -95,21 +95,25 @@ class Story:
     def tell(self) -> list[Run]:
         """Let everything happen; return every run of a script, in order."""
         with self._recording():
-            for chapter in (
-                self._registrations,
-                self._calls,
-                self._parked,
-                self._chains,
-                self._replays,
-                self._keys,
-                self._reading,
-                self._upkeep,
-                self._trail,
-                self._ends,
-                self._restored,
-            ):
-                chapter()
+            self.fill()
+            self._ends()
+            self._restored()
         return self.runs
+
+    def fill(self) -> None:
+        """Let everything happen but the end: the store then has a key of nearly every kind."""
+        for chapter in (
+            self._registrations,
+            self._calls,
+            self._parked,
+            self._chains,
+            self._replays,
+            self._keys,
+            self._reading,
+            self._upkeep,
+            self._trail,
+        ):
+            chapter()
 
     def _apply(self, *hooks: dict[str, Any]) -> None:
         _, registrations = read_registrations(

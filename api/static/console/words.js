@@ -69,8 +69,9 @@ export function endingText(outcome, status) {
   return outcomeText(outcome);
 }
 
-/** Returns label and tone of a record's state; a delivered record whose result is an error is shown as failed. */
+/** Returns label and tone of a record's state; a delivered record whose result is an error is shown as failed, and one whose state the store has lost as damaged. */
 export function stateOf(record) {
+  if (record.state === null) return { label: "Damaged", tone: "bad" };
   const known = STATES[record.state] ?? { label: record.state, tone: "idle" };
   if (record.state === "delivered" && record.result?.error) return { label: "Failed", tone: "bad" };
   return known;

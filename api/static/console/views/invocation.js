@@ -51,6 +51,7 @@ function draw({ title, actions, body, request }, record, chain) {
   );
   put(
     body,
+    record.damaged && h("p", { class: "notice bad" }, h("span", {}, `This record is damaged: somebody has altered ${record.damaged.join(", ")} in the store.`)),
     record.replayedBy && h("p", { class: "notice idle" }, h("span", {}, "This call was replayed as ", refLink(record.replayedBy), ".")),
     panel("What happened", h("div", { class: "panel-body" }, timeline(record, chain?.steps ?? [])), { aside: h("span", { class: "muted small" }, summary(record)) }),
     attempts(record),

@@ -1,0 +1,49 @@
+// The little of a document that the console's modules use to make elements: no layout, no rendering.
+
+class Element extends EventTarget {
+  constructor(tag) {
+    super();
+    this.tag = tag;
+    this.attributes = {};
+    this.childNodes = [];
+    this.style = { setProperty: () => {} };
+  }
+
+  setAttribute(name, value) {
+    this.attributes[name] = value;
+  }
+
+  append(...children) {
+    this.childNodes.push(...children);
+  }
+
+  replaceChildren(...children) {
+    this.childNodes = children;
+  }
+
+  get textContent() {
+    return this.childNodes.map((each) => (typeof each === "string" ? each : (each.textContent ?? String(each)))).join("");
+  }
+
+  /** Returns every element below, and this one, that a test takes. */
+  all(takes) {
+    const below = this.childNodes.filter((each) => each instanceof Element).flatMap((each) => each.all(takes));
+    return takes(this) ? [this, ...below] : below;
+  }
+}
+
+/** Puts a document, which is visible until it is `hidden`, into this process. */
+export function makeDocument() {
+  const document = new EventTarget();
+  document.hidden = false;
+  document.createElement = (tag) => new Element(tag);
+  document.createElementNS = (_, tag) => new Element(tag);
+  globalThis.document = document;
+  return document;
+}
+
+/** Sends an event whose target has this value, as if the user had changed the control. */
+export function change(control, value) {
+  control.value = value;
+  control.dispatchEvent(new Event("change"));
+}
