@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 
 import gevent
@@ -17,6 +18,7 @@ from relay.registration.endpoint import Endpoint
 from relay.request.oauth import NoToken
 from relay.store.registry.access_tokens import AccessTokenStore, RevisionId
 from relay.vault import Vault
+from tests.timing import stop_clock
 
 REVISION = RevisionId("acme", "hook", 3)
 CREDENTIALS = OAuth2Client(Endpoint("https", "login.example.com", 443, "/token"), "client", "planted-client-secret")
@@ -181,3 +183,29 @@ def test_a_failure_with_one_secret_does_not_delay_a_request_with_another(process
     with pytest.raises(NoToken):  # it is not tried again yet
         tokens.access(REVISION, CREDENTIALS)
     assert tokens.access(REVISION, replace(CREDENTIALS, client_secret="planted-other-secret")).token
+
+
+def test_pauses_after_failures_double_to_the_longest_and_a_success_begins_anew(process, server, monkeypatch):
+    move_on, tokens = stop_clock(monkeypatch), process()
+
+    def pause_s():
+        """Fail, and return after how many seconds the server is asked again."""
+        begun, paused_s = len(server.asked), 0.0
+        while len(server.asked) == begun:
+            with suppress(NoToken):
+                tokens.access(REVISION, CREDENTIALS)
+            if len(server.asked) == begun:
+                move_on(tokens_module.FIRST_PAUSE_S)
+                paused_s += tokens_module.FIRST_PAUSE_S
+        return paused_s
+
+    first_s, longest_s = tokens_module.FIRST_PAUSE_S, tokens_module.LONGEST_PAUSE_S
+    server.outcome = Outcome.CONNECT_FAILED
+    expected = [0.0, *(min(longest_s, first_s * 2**number) for number in range(8))]
+    assert [pause_s() for _ in expected] == pytest.approx(expected)
+    assert expected[-1] == longest_s
+    server.outcome = Outcome.ANSWERED
+    assert pause_s() == pytest.approx(longest_s)
+    tokens.drop(tokens.access(REVISION, CREDENTIALS))
+    server.outcome = Outcome.CONNECT_FAILED
+    assert [pause_s(), pause_s()] == pytest.approx([0.0, first_s])

@@ -369,3 +369,36 @@ def test_what_is_remembered_of_keys_is_bounded(api_keys, monkeypatch):
     for text in texts * 2:
         assert api_keys.authenticate(text)
     assert len(api_keys._remembered) <= 2
+
+
+LIFETIMES_S = (None, 60.0, 3_600.0)
+OVERLAPS_S = (0.0, 30.0, 3_600.0, 86_400.0)
+
+
+@pytest.mark.parametrize("overlap_s", OVERLAPS_S)
+@pytest.mark.parametrize("lifetime_s", LIFETIMES_S)
+@pytest.mark.parametrize("rotations", [1, 2, 3])
+def test_no_rotation_lets_a_key_live_longer_and_each_new_key_has_the_first_ones_lifetime(
+    api_keys, lifetime_s, overlap_s, rotations
+):
+    _, key = api_keys.create("acme", ["trigger"], lifetime_s=lifetime_s)
+    for _ in range(rotations):
+        before_ms = int(time.time() * 1000)
+        _, new, ending = api_keys.rotate(key.id, overlap_s)
+        after_ms = int(time.time() * 1000)
+        ends = [before_ms + int(overlap_s * 1000), after_ms + int(overlap_s * 1000)]
+        if key.expires_at_ms is not None:
+            ends = [min(end, key.expires_at_ms) for end in ends]
+        assert ends[0] - 1 <= ending.expires_at_ms <= ends[1] + 1
+        (listed,) = [each for each in api_keys.list("acme") if each.id == key.id]
+        assert listed.expires_at_ms == ending.expires_at_ms
+        lives_ms = new.expires_at_ms and new.expires_at_ms - new.created_at_ms
+        assert lives_ms == (lifetime_s and int(lifetime_s * 1000))
+        key = new
+
+
+@pytest.mark.parametrize("lifetime_s", LIFETIMES_S)
+def test_a_key_that_is_rotated_again_while_it_ends_ends_no_later(api_keys, lifetime_s):
+    _, key = api_keys.create("acme", ["trigger"], lifetime_s=lifetime_s)
+    ends = [api_keys.rotate(key.id, overlap_s)[2].expires_at_ms for overlap_s in (30.0, 3_600.0, 10.0, 86_400.0)]
+    assert ends == sorted(ends, reverse=True)

@@ -4,6 +4,7 @@ import pytest
 
 from relay.store.counts.backlog import Backlog
 from tests.store_keys import KEYS
+from tests.timing import BUSY_S
 
 DAY_S = 24 * 3600
 
@@ -32,3 +33,23 @@ def test_the_backlog_is_known_for_a_day_at_most(backlog):
     minutes = backlog.minutes(["bulk"], 0)
     assert len(minutes) == 24 * 60
     assert [each.start_ms for each in minutes] == list(range(minutes[0].start_ms, minutes[-1].start_ms + 1, 60_000))
+
+
+DELAYS_S = (None, 60, 600)
+
+
+@pytest.mark.parametrize("second", DELAYS_S)
+@pytest.mark.parametrize("first", DELAYS_S)
+def test_the_oldest_call_has_waited_only_since_it_might_have_been_sent(ledger, backlog, redis_client, first, second):
+    waited_s = []
+    for created_s, delay_s in ((1_000, first), (900, second)):
+        ref = ledger.accepted()
+        created_ms = ledger.time_ms(ref, "createdAt") - created_s * 1_000
+        fields = {"createdAt": created_ms}
+        if delay_s is not None:
+            fields["notBefore"] = created_ms + delay_s * 1_000
+        redis_client.hset(KEYS.record(ref), mapping=fields)
+        waited_s.append(created_s - (delay_s or 0))
+    (found,) = backlog.of(["bulk"])
+    assert found.pending == 2
+    assert max(waited_s) <= found.oldest_ms / 1_000 < max(waited_s) + BUSY_S

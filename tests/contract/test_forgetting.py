@@ -227,3 +227,74 @@ def test_what_one_plugin_keeps_costs_no_other_its_contents(redis_client):
         ledger.store.drop_contents(limit=10)
     assert has_contents(ledger, theirs) == (True, True)
     assert has_contents(ledger, refs[0]) == (False, False)
+
+
+OWN_RETENTIONS = replace(
+    LIMITS, retention_ms=10 * DAY_MS, failed_retention_ms=20 * DAY_MS, rejected_retention_ms=40 * DAY_MS
+)
+
+
+def ended(ledger, *, state, outcome, status, error):
+    ref, token = ledger.claimed()
+    ledger.store.settle(
+        [ledger.settlement(ref, token, state=state, outcome=outcome, status=status, error=error, result=b"")]
+    )
+    return ref
+
+
+def cancelled(ledger):
+    ref = ledger.accepted()
+    ledger.store.cancel(ref)
+    return ref
+
+
+def interrupted(ledger):
+    ref, _ = ledger.claimed()
+    ledger.lose_lease(ref)
+    ledger.store.claim([ref], ledger.token())
+    return ref
+
+
+def expired(ledger):
+    ref = ledger.accepted()
+    ledger.grow_old(ref)
+    return ref
+
+
+#: How calls may end, and which retention they have then.
+ENDINGS = {
+    "good": (
+        lambda ledger: ended(ledger, state=State.DELIVERED, outcome=Outcome.ANSWERED, status=200, error=False),
+        "retention_ms",
+    ),
+    "answered with an error": (
+        lambda ledger: ended(ledger, state=State.DELIVERED, outcome=Outcome.ANSWERED, status=500, error=True),
+        "failed_retention_ms",
+    ),
+    "unreachable": (
+        lambda ledger: ended(ledger, state=State.UNREACHABLE, outcome=Outcome.CONNECT_FAILED, status=0, error=True),
+        "failed_retention_ms",
+    ),
+    "rejected by a worker": (
+        lambda ledger: ended(ledger, state=State.REJECTED, outcome=Outcome.REQUEST_REJECTED, status=None, error=None),
+        "rejected_retention_ms",
+    ),
+    "rejected at the door": (
+        lambda ledger: ledger.accepted(refusal=Outcome.REQUEST_REJECTED),
+        "rejected_retention_ms",
+    ),
+    "cancelled": (cancelled, "rejected_retention_ms"),
+    "interrupted": (interrupted, "failed_retention_ms"),
+    "too old": (expired, "failed_retention_ms"),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_each_end_is_kept_for_its_own_time(redis_client, ending):
+    ledger = Ledger(redis_client, OWN_RETENTIONS)
+    end, retention = ENDINGS[ending]
+    record = ledger.store.find(end(ledger))
+    assert record.state.final
+    kept_ms = getattr(OWN_RETENTIONS, retention)
+    assert record.expires_at_ms - record.finished_at_ms == kept_ms
+    assert redis_client.zscore(KEYS.expiry(), record.reference_id) == record.expires_at_ms

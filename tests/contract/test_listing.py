@@ -4,7 +4,7 @@ import pytest
 
 from relay.domain.invocation import FINAL, Outcome, State
 from relay.errors import BadParameter
-from relay.store.ledger.listing import LOOKED_AT, Filter, OutcomeGroup
+from relay.store.ledger.listing import LOOKED_AT, LOOKED_AT_BY_SCRIPT, Filter, OutcomeGroup
 from relay.store.ledger.transitions import NewStep, NextStep
 from tests.store_keys import KEYS
 
@@ -216,3 +216,13 @@ def test_pruning_leaves_nothing_in_an_index(ledger, ends):
     left.remove(KEYS.ages().encode())  # this key lists webhooks, not calls
     assert left == []
     assert listed(ledger, states=FINAL) == []
+
+
+@pytest.mark.parametrize("looked_at", [1, 500, 501, 1_000, 1_200, 1_201])
+def test_groups_look_at_about_as_many_of_the_newest_as_they_may(ledger, looked_at):
+    for _ in range(12):
+        ledger.accept([ledger.new(refusal=Outcome.REQUEST_REJECTED) for _ in range(100)])
+    counted = ledger.listing.newest_groups("acme", Filter(), at_most=looked_at)
+    pieces = -(-looked_at // LOOKED_AT_BY_SCRIPT)
+    seen = min(1_200, pieces * LOOKED_AT_BY_SCRIPT)
+    assert (counted.groups[0].count, counted.complete) == (seen, pieces * LOOKED_AT_BY_SCRIPT > 1_200)

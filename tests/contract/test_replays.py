@@ -902,3 +902,13 @@ def test_a_filter_of_a_webhook_that_there_never_was_is_said_to_be_wrong(harness)
     assert (
         harness.replays.plan("acme", Request(filter=Filter(webhook_id="hook"))).matched == 1
     )  # removed, and was there
+
+
+@pytest.mark.parametrize("repeated", [0, 1, 260])
+@pytest.mark.parametrize("most", [1, 249, 250, 251, 500, 501, 520, None])
+def test_max_counts_the_ids_of_all_pieces_together(harness, most, repeated):
+    ids = [new_reference_id() for _ in range(520)]
+    given = [*ids[:repeated], *ids]
+    plan = harness.replays.plan("acme", Request(reference_ids=given, max=most))
+    job = harness.start(reference_ids=given, max=most)
+    assert plan.matched == job.matched == min(most or 520, 520)

@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import contextmanager
 from uuid import uuid4
 
-from relay.domain.invocation import State
+from relay.domain.invocation import Sent, State
 from relay.replay.planning import Request
 from tests.executor.one_worker import PLUGIN
 from tests.receivers import raw_answer, receiver
@@ -99,6 +99,8 @@ class Calls:
             record = worker.record(ref)
             assert record.state.final
             assert not surely or (record.state, record.status) == (State.DELIVERED, 200), record
+            # What was received is never said not to have been sent.
+            assert not receipts[ref] or any(each.sent is not Sent.NO for each in record.attempts), record
         most = dict.fromkeys(self.made(worker), self.received)
         got = {ref: receipts[ref] for ref in most}
         assert got == most if surely else all(got[ref] <= most[ref] for ref in most)

@@ -326,3 +326,28 @@ def test_the_revisions_of_everything_that_a_chain_uses_are_pinned():
 def test_pins_end_even_where_chains_lead_back_to_each_other():
     loop = Shape("loop", "POST", chain=True, uses=("loop", "gone"))
     assert pins_of("acme", loop, lambda _, webhook_id: (1, loop) if webhook_id == "loop" else None) == {"loop": 1}
+
+
+# -- skipping and masking --------------------------------------------------------------------------------------------
+
+MASKS = {
+    "none": [],
+    "of the step": ["steps[0].data.token"],
+    "of what may be missing": ["length(steps[0].data.token)"],  # of null it cannot be evaluated
+    "that is always wrong": ["abs(input.data.user)"],
+}
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("is_skipped", [True, False])
+@pytest.mark.parametrize("data", [{"token": TOKEN}, None])
+def test_a_mask_counts_for_a_step_that_ran_and_for_no_other(mask, is_skipped, data):
+    chain = plan(step("login", when="`false`" if is_skipped else "`true`", mask=MASKS[mask]), step("look"))
+    ran = progress(chain, INPUT, {} if is_skipped else {0: [ok(data)]})
+    cannot = mask == "that is always wrong" or (mask == "of what may be missing" and data is None)
+    if is_skipped or not cannot:
+        assert isinstance(ran, Create)
+        assert ran.step == 1
+    else:
+        assert isinstance(ran, Reject)
+        assert ran.step == 0

@@ -1,12 +1,15 @@
 """A process's parts are watched for progress, and looks are counted instead of seconds."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from relay.errors import Unavailable
 from relay.process.clock import boot_time_s
 from relay.process.pulse import STILL_LOOKS, STUCK_LOOKS, Part, Pulse
 from tests.timing import stop_clock
-from workers.heartbeat import Heart
+from workers import heartbeat
+from workers.heartbeat import STUCK, Heart
 
 
 class Moving:
@@ -105,3 +108,42 @@ def test_a_heart_notes_a_server_whose_clock_does_not_go_on_as_it_did(monkeypatch
         heart.beat()
         move_on(1.0)
     assert [round(jump.by_ms, -2) for jump in store.jumps] == [60_000, -65_000]
+
+
+class Watched:
+    """What the thread that watches a heart sees: a heart that looks, or not, in each second; the greenlet ends last."""
+
+    def __init__(self, monkeypatch, looks):
+        self.heart, self.ended_after = SimpleNamespace(looks=0), None
+        self._looks = iter(looks)
+        self._seconds = 0
+        self._beating = heartbeat.Beating(None)
+        self._beating._greenlet = True
+        monkeypatch.setattr(heartbeat, "_sleep", self._second)
+        monkeypatch.setattr(heartbeat.os, "_exit", self._exit)
+
+    def run(self):
+        self._beating._watch(self.heart)
+        return self.ended_after
+
+    def _second(self, _s):
+        looks = next(self._looks, None)
+        if looks is None:
+            self._beating._greenlet = None
+            return
+        self._seconds += 1
+        self.heart.looks += looks
+
+    def _exit(self, status):
+        assert status == STUCK
+        self.ended_after = self.ended_after or self._seconds
+
+
+@pytest.mark.parametrize("between", [0, 1, STUCK_LOOKS - 2, STUCK_LOOKS - 1, STUCK_LOOKS])
+def test_a_process_whose_heart_stands_still_ends_and_one_whose_heart_only_stumbles_does_not(monkeypatch, between):
+    ended = Watched(monkeypatch, [1, *([*[0] * between, 1] * 5)]).run()
+    assert (ended is not None) == (between >= STUCK_LOOKS)
+
+
+def test_a_heart_that_stands_still_ends_its_process_after_a_minute(monkeypatch):
+    assert Watched(monkeypatch, [1] * 500 + [0] * 200).run() == 500 + STUCK_LOOKS

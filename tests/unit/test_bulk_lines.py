@@ -1,0 +1,50 @@
+"""The bounds of NDJSON hold for all lines together, not for each line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from api import triggers
+from api.triggers import _lines
+from relay.errors import MalformedJson, TooLarge
+
+MOST = 60
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch):
+    monkeypatch.setattr(triggers, "MAX_VALUES", MOST)
+
+
+def lines(*values):
+    """Return lines that hold so many values each: an array of that many elements but one."""
+    return b"\n".join(json.dumps([1] * (count - 1)).encode() for count in values)
+
+
+@pytest.mark.parametrize("count", range(1, 7))
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_all_lines_together_hold_so_many_values_and_no_more(count, beyond):
+    each = [MOST // count] * count
+    each[-1] += beyond
+    if beyond:
+        with pytest.raises(TooLarge):
+            _lines(lines(*each))
+    else:
+        assert len(_lines(lines(*each))) == count
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_the_line_that_holds_too_many_may_be_any(at):
+    each = [2, 2, 2]
+    each[at] = MOST
+    with pytest.raises(TooLarge):
+        _lines(lines(*each))
+
+
+def test_a_line_that_is_no_json_counts_too_and_empty_lines_do_not():
+    found = _lines(b"\n\n" + lines(20, 20) + b"\n\n[1,\n" + lines(15) + b"\n")
+    assert [type(each) for each in found] == [list, list, MalformedJson, list]
+    with pytest.raises(TooLarge):
+        _lines(lines(30) + b"\n" + b"[1," * 20 + b"\n" + lines(30))
