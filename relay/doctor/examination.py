@@ -69,7 +69,7 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
         return
     if runtime.keyspace.partitions > 1:
         yield _partitions(runtime.keyspace.partitions, health.silence)
-    if is_fenced(url):
+    if not health.silence.shared and is_fenced(url):
         yield Finding("restore", Level.PROBLEM, FENCED_SENTENCE, "docs/backup.md has the steps.")
     yield from examine_lanes(health.workers, Backlog(runtime.client, runtime.keyspace).of(LANES))
     yield from _key_rings(settings)

@@ -41,7 +41,7 @@ class Damage:
         place = "" if self.place is None else self.place.decode("utf-8", "replace")
         return f"{self.kind} {place} {self.value}"
 
-    def do(self, client: redis.Redis) -> None:
+    def do(self, client: redis.Redis) -> None:  # noqa: PLR0912 - a case for each type of value
         new = VALUES.get(self.value, b"")
         kind = client.type(self.key)
         if self.value == "another type":

@@ -30,6 +30,7 @@ AT_ALL_TIMES = {
     "join": "a caller waits",
     **dict.fromkeys(("look_up", "ended"), "they read, and note that"),
     "queue": "lists of hints",
+    "alerts": "what holds is said, and triggered once calls are accepted",
     "plugin_rate": "a limit of the door",
     "add_gathered": "statistics",
     "drop_access_token": "a token is fetched again",
