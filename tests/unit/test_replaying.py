@@ -7,7 +7,7 @@ import pytest
 from relay.domain.reference_id import new_reference_id
 from relay.replay.running import LONG_WAIT_S, SOON_S, STEP_S, Replaying
 from relay.store.replays.jobs import ReplayState
-from relay.store.replays.runs import Created, ReplayVerdict, Taken
+from relay.store.replays.runs import ClaimedJob, CreateReply, ReplayVerdict
 
 
 class Runs:
@@ -18,14 +18,14 @@ class Runs:
         self.left_ms = []
 
     def claim(self, _replay_id, _token):
-        return Taken(ReplayState.RUNNING, "acme", by_hand=False, rate_per_second=5.0)
+        return ClaimedJob(ReplayState.RUNNING, "acme", by_hand=False, rate_per_second=5.0)
 
     def read(self, _replay_id, _limit):
         return 0, []
 
     def create(self, _replay_id, _token, _place, _news):
         verdict, wait_ms = next(self._answers)
-        return Created(verdict, 0, wait_ms, ())
+        return CreateReply(verdict, 0, wait_ms, ())
 
     def leave(self, _replay_id, _token, *, after_ms):
         self.left_ms.append(after_ms)
