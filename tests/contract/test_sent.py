@@ -119,7 +119,9 @@ def answered(chain, steps):
 
 
 @pytest.mark.parametrize(
-    ("step", "sent"), [(unsent, Sent.NO), (in_flight, Sent.MAYBE), (answered, Sent.MAYBE)], ids=str
+    ("step", "sent"),
+    [(unsent, Sent.NO), (in_flight, Sent.MAYBE), (answered, Sent.MAYBE)],
+    ids=["unsent", "in flight", "answered"],
 )
 def test_a_chain_past_its_deadline_says_whether_a_request_of_its_steps_may_have_left(ledger, step, sent):
     chain = Chain(ledger)
