@@ -202,7 +202,7 @@ class Expectation:
                 if signal is Signal.OVER:
                     return None
                 continue  # the subscription is lost too, and will be renewed
-            if invocation.state.final or signal is Signal.OVER:
+            if invocation.final or signal is Signal.OVER:
                 return invocation
 
     def _acceptance(self) -> Accepted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -12,9 +13,9 @@ import orjson
 from api.auth import ANY_SCOPE
 from api.json_answers import answer_with
 from api.preferences import Preferences
-from relay.errors import Expired, NotFound
+from relay.errors import Expired, NotFound, VaultError
 from relay.store.ledger.acceptance import Accepted, AcceptVerdict
-from relay.views import WITH_RESULT, record_of
+from relay.views import record_of, summary_of
 
 if TYPE_CHECKING:
     import falcon
@@ -46,12 +47,16 @@ class InvocationResource:
         preferences = Preferences.read(req.get_header("Prefer"))
         req.context.is_audited = True
         invocation, waited = self._read(key.plugin, reference_id, preferences.wait_s or 0)
-        applied = preferences.applied(waited=waited or invocation.state.final, responded_async=False)
+        applied = preferences.applied(waited=waited or invocation.final, responded_async=False)
         if applied:
             resp.set_header("Preference-Applied", applied)
-        result = None
-        if invocation.state in WITH_RESULT:
-            result = self._results.of(key.plugin, invocation).members()
+        summary, result = summary_of(invocation), None
+        if summary is not None:
+            try:
+                data = self._results.data(key.plugin, invocation)
+            except VaultError:
+                data, invocation = b"null", replace(invocation, damaged=(*invocation.damaged, "result"))
+            result = {"status": summary["status"], "data": orjson.Fragment(data), "error": summary["error"]}
         record = record_of(invocation, operate="operate" in key.scopes, result=result)
         answer_with(resp, orjson.dumps(record))
 
@@ -71,7 +76,7 @@ class InvocationResource:
             invocation = self._store.get(plugin, reference_id)
         except (NotFound, Expired):
             return True  # the look-up raises it again
-        if invocation.state.final:
+        if invocation.final:
             return True
         expectation = self._waiters.expect(reference_id, (plugin, invocation.webhook_id))
         if expectation is None:
@@ -80,6 +85,6 @@ class InvocationResource:
             look = partial(self._store.get, plugin)
             join = partial(self._store.join, plugin, process=self._waiters.process)
             known = Accepted(AcceptVerdict.KNOWN, reference_id, invocation.state)
-            if not expectation.follow(known, join).state.final:
+            if not expectation.follow(known, join).final:
                 expectation.wait(time.monotonic() + wait_s, look, join)
         return True

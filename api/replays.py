@@ -65,7 +65,7 @@ class ReplaysResource:
         req.context.is_audited = True  # the script that made the job wrote an entry
         resp.status = 202
         resp.set_header("Location", f"/v1/replays/{job.replay_id}")
-        answer_with(resp, dump_json({"replayId": job.replay_id, "state": str(job.state), "matched": job.matched}))
+        answer_with(resp, dump_json({"replayId": job.replay_id, "state": job.state, "matched": job.matched}))
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer with a plugin's jobs, newest first."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import orjson
-
 from relay.answer.results import answer_json, failure_result, json_data
 from relay.domain.invocation import MEANINGS, Invocation, Outcome, State, is_error
-from relay.errors import Cancelled, RequestRejected, WebhookNotRegistered
+from relay.errors import Cancelled, Internal, RequestRejected, WebhookNotRegistered
 from relay.vault import result_owner
 from relay.views import WITH_RESULT
 
@@ -33,10 +31,6 @@ class Result:
         """Return the documented answer as JSON text, with exactly the four members of this class."""
         return answer_json(self.reference_id, self.status, self.data, error=self.error)
 
-    def members(self) -> dict[str, object]:
-        """Return ``status``, ``data`` and ``error`` for `orjson`; data is not parsed, so large integers stay exact."""
-        return {"status": self.status, "data": orjson.Fragment(self.data), "error": self.error}
-
 
 class Results:
     """Opens results with the data keys' vault."""
@@ -51,12 +45,16 @@ class Results:
         Raises:
             RequestRejected, WebhookNotRegistered, Cancelled: the invocation ended without a result.
             VaultError: none of the keys at hand opens the result.
+            Internal: the record is damaged, and does not tell how the invocation ended.
         """
+        if end.state is None or (isinstance(end, Invocation) and end.damaged):
+            raise Internal("The invocation's record is damaged.", reference_id=end.reference_id)
         if end.state not in WITH_RESULT:
             raise without_result(end)
-        return Result(end.reference_id, end.status or 0, self._data(plugin, end), is_error(end.state, end.error))
+        return Result(end.reference_id, end.status or 0, self.data(plugin, end), is_error(end.state, end.error))
 
-    def _data(self, plugin: str, end: Notice | Invocation) -> bytes:
+    def data(self, plugin: str, end: Notice | Invocation) -> bytes:
+        """Return the data of the result, as JSON text. Raises `VaultError`: none of the keys at hand opens it."""
         sealed = self._sealed(end)
         if sealed:
             return self._vault.open(sealed, result_owner(plugin, end.reference_id))

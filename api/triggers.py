@@ -91,7 +91,7 @@ class TriggerResource:
             else:
                 accepted, end = submitted
         req.context.reference_id = accepted.reference_id
-        finished = end is not None and end.state.final
+        finished = end is not None and end.state is not None and end.state.final
         headers = {"Cache-Control": "no-store", "Content-Type": JSON_TYPE}
         applied = preferences.applied(waited=waited or finished, responded_async=not finished)
         if applied:

@@ -68,7 +68,7 @@ def record_of(invocation: Invocation, *, operate: bool, result: dict[str, Any] |
         "referenceId": invocation.reference_id,
         "webhookId": invocation.webhook_id,
         "revision": invocation.revision or None,  # 0: the webhook was not registered
-        "state": str(invocation.state),
+        "state": invocation.state and str(invocation.state),
         "createdAt": rfc3339(invocation.created_at_ms),
         "finishedAt": rfc3339(invocation.finished_at_ms),
         "attempts": [_attempt(attempt, operate=operate) for attempt in invocation.attempts],
@@ -85,6 +85,8 @@ def record_of(invocation: Invocation, *, operate: bool, result: dict[str, Any] |
         record["notBefore"] = rfc3339(invocation.not_before_ms)
     if invocation.forgotten_at_ms is not None:
         record["forgottenAt"] = rfc3339(invocation.forgotten_at_ms)
+    if invocation.damaged:
+        record["damaged"] = list(invocation.damaged)
     if not operate:
         for name in _OPERATE_ONLY:
             del record[name]
@@ -97,7 +99,7 @@ def result_of(invocation: Invocation, opened: bytes | None) -> dict[str, Any] | 
     ``opened`` is the opened data of the endpoint's answer (JSON), or None if no data is kept; ``data`` is then
     derived from the outcome (`failure_result`).
     """
-    summary = _summary(invocation)
+    summary = summary_of(invocation)
     if summary is None:
         return None
     data: Any = None
@@ -110,7 +112,7 @@ def result_of(invocation: Invocation, opened: bytes | None) -> dict[str, Any] | 
 
 def row_of(invocation: Invocation) -> dict[str, Any]:
     """Return a row of a listing (scope ``operate``): the record, with a ``result`` without data."""
-    return record_of(invocation, operate=True, result=_summary(invocation))
+    return record_of(invocation, operate=True, result=summary_of(invocation))
 
 
 def group_of(group: OutcomeGroup) -> dict[str, Any]:
@@ -186,9 +188,9 @@ def backlog_minute_of(minute: BacklogMinute) -> dict[str, Any]:
 
 def job_of(job: ReplayJob) -> dict[str, Any]:
     """Return a replay job as the API and the commands show it."""
-    return {
+    shown: dict[str, Any] = {
         "replayId": job.replay_id,
-        "state": str(job.state),
+        "state": job.state and str(job.state),
         "matched": job.matched,
         "started": job.started,
         "delivered": job.delivered,
@@ -201,6 +203,9 @@ def job_of(job: ReplayJob) -> dict[str, Any]:
         "caller": job.caller,
         "filter": None if job.by_hand else filter_of(job.filter),
     }
+    if job.damaged:
+        shown["damaged"] = list(job.damaged)
+    return shown
 
 
 def filter_of(chosen: Filter) -> dict[str, Any]:
@@ -250,10 +255,15 @@ def _chain(invocation: Invocation) -> dict[str, Any] | None:
     return chain or None
 
 
-def _summary(invocation: Invocation) -> dict[str, Any] | None:
-    if invocation.state not in WITH_RESULT:
+def summary_of(invocation: Invocation) -> dict[str, Any] | None:
+    """Return a result without data, ``{status, error}``, each null if it is damaged; None if there is no result."""
+    state, damaged = invocation.state, invocation.damaged
+    if state is None or state not in WITH_RESULT:
         return None
-    return {"status": invocation.status or 0, "error": is_error(invocation.state, invocation.error)}
+    return {
+        "status": None if "status" in damaged else invocation.status or 0,
+        "error": None if "error" in damaged else is_error(state, invocation.error),
+    }
 
 
 def _attempt(attempt: Attempt, *, operate: bool) -> dict[str, Any]:

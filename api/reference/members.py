@@ -25,9 +25,9 @@ def whole(about: str, *, maybe: bool = False) -> Field[Any]:
     return fields.Integer(required=True, allow_none=maybe, metadata={"description": about})
 
 
-def flag(about: str) -> Field[Any]:
+def flag(about: str, *, maybe: bool = False) -> Field[Any]:
     """Describe a boolean."""
-    return fields.Boolean(required=True, metadata={"description": about})
+    return fields.Boolean(required=True, allow_none=maybe, metadata={"description": about})
 
 
 def time(about: str, *, maybe: bool = False, required: bool = True) -> Field[Any]:

@@ -134,14 +134,28 @@ Chain: Final = schema(
     ),
 )
 
-Result: Final = schema(
-    "Result",
-    status=whole(_STATUS),
-    data=anything(_DATA),
-    error=flag("Whether the call failed."),
+_DAMAGED: Final = (
+    "The fields of the stored record that cannot be read, because somebody has altered them: they are null here, or as"
+    " if they were missing. Absent if there are none."
 )
 
-RowResult: Final = schema("RowResult", status=whole(_STATUS), error=flag("Whether the call failed."))
+
+def _damaged() -> Field[Any]:
+    return several(fields.String(), _DAMAGED, required=False)
+
+
+Result: Final = schema(
+    "Result",
+    status=whole(f"{_STATUS} Null if it is damaged.", maybe=True),
+    data=anything(f"{_DATA} Null if it is damaged."),
+    error=flag("Whether the call failed; null if that is damaged.", maybe=True),
+)
+
+RowResult: Final = schema(
+    "RowResult",
+    status=whole(f"{_STATUS} Null if it is damaged.", maybe=True),
+    error=flag("Whether the call failed; null if that is damaged.", maybe=True),
+)
 
 
 Part: Final = schema(
@@ -170,7 +184,7 @@ def _record(name: str, result: type[Schema], **more: Any) -> type[Schema]:
         referenceId=reference("The invocation's id everywhere."),
         webhookId=text("The webhook that was triggered; empty if it was not a valid id."),
         revision=whole("The revision that it runs with; null if the webhook was not registered.", maybe=True),
-        state=word("Its state; `delivered` and the ones after it are final.", State),
+        state=word("Its state; `delivered` and the ones after it are final. Null if it is damaged.", State, maybe=True),
         createdAt=time("When it was accepted."),
         finishedAt=time("When it became final.", maybe=True),
         attempts=several(Attempt, "Every outbound request, including those that could not be sent."),
@@ -186,6 +200,7 @@ def _record(name: str, result: type[Schema], **more: Any) -> type[Schema]:
         forgottenAt=time("When payload and result were destroyed, if they were.", required=False),
         chain=fields.Nested(Chain, **MAYBE, metadata={"description": _CHAIN}),
         expiresAt=time("When the record is deleted; null while it is not final.", maybe=True),
+        damaged=_damaged(),
         **more,
     )
 
@@ -232,7 +247,7 @@ StartedReplay: Final = schema(
 Replay: Final = schema(
     "Replay",
     replayId=text("The job's id.", format="uuid"),
-    state=word("The job's state.", ReplayState),
+    state=word("The job's state; null if it is damaged.", ReplayState, maybe=True),
     matched=whole("How many invocations match; null while the job is being planned.", maybe=True),
     started=whole("How many new invocations it has made."),
     delivered=whole("How many of those were answered without error."),
@@ -248,6 +263,7 @@ Replay: Final = schema(
     skippedReasons=counts_by("How many are skipped for each reason.", Skip),
     caller=text("The id of the API key that made it, or `cli`.", maybe=True),
     filter=anything("What was chosen, by the names of the API's filters; null if reference ids were given."),
+    damaged=_damaged(),
 )
 
 Replays: Final = schema("Replays", replays=several(Replay, "Newest first."))

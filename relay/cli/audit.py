@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from itertools import chain
@@ -21,7 +20,7 @@ from relay.cli.audit_entries import entry_options, in_order, newest, take_wanted
 from relay.cli.command_runtime import command_runtime
 from relay.cli.export import opened_file
 from relay.cli.names import check_plugin
-from relay.cli.output import EXIT_FAILED, facts_of, safe, screened, table_of
+from relay.cli.output import EXIT_FAILED, as_json, facts_of, safe, screened, table_of
 from relay.errors import BadParameter, SettingsError
 from relay.settings import Settings
 from relay.store.trail.trail import every_trail, trails
@@ -154,7 +153,7 @@ def tail(
     runtime.audit_writer.write(Act.AUDIT_TAIL)
     try:
         for line in chain(first, following.lines(screen, follow=follow)):
-            click.echo(_json(line) if screen.is_json else safe(_words(line)))
+            click.echo(as_json(line, indent=None) if screen.is_json else safe(_words(line)))
             sys.stdout.flush()
     except (KeyboardInterrupt, BrokenPipeError):
         return
@@ -187,7 +186,7 @@ def _write(trail: Trail, file: IO[str]) -> int:
     """Write a trail as lines; return the number of its entries."""
     count = 0
     for line in lines_of(trail.name, trail.beginning(), trail.blocks()):
-        file.write(_json(line) + "\n")
+        file.write(as_json(line, indent=None) + "\n")
         count += "seq" in line
     return count
 
@@ -288,10 +287,6 @@ class _Following:
         if entries:
             self._places[trail.name] = entries[-1][0]
         return [({"trail": trail.name, **line_of(number, raw)}, self._wanted.takes(raw)) for number, raw in entries]
-
-
-def _json(line: dict[str, Any]) -> str:
-    return json.dumps(line, separators=(",", ":"))
 
 
 def _words(line: dict[str, Any]) -> str:

@@ -144,7 +144,7 @@ def _value(
     request["headers"]["webhook-id"] = invocation.reference_id
     return {
         "referenceId": invocation.reference_id,
-        "state": str(invocation.state),
+        "state": invocation.state,
         "outcome": None if attempt is None else str(attempt.outcome),
         "request": request,
         "answer": answer,

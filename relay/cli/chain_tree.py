@@ -64,7 +64,7 @@ class _Drawing:
         status = "" if invocation.status is None else f" {invocation.status}"
         words = [
             f"{place}{invocation.webhook_id}",
-            f"{invocation.state}{status}",
+            f"{invocation.state or 'damaged'}{status}",
             str(rfc3339(invocation.created_at_ms))[11:23],
             _took(invocation),
             invocation.reference_id,

@@ -64,7 +64,7 @@ def _references(runtime: Runtime, plugin: str | None) -> Iterable[CompletionItem
 
     for name in runtime.registry.plugins() if plugin is None else [plugin]:
         for each in islice(runtime.listing.every(name, Filter()), NEWEST):
-            yield CompletionItem(each.reference_id, help=f"{each.webhook_id} {each.state}")
+            yield CompletionItem(each.reference_id, help=f"{each.webhook_id} {each.state or 'damaged'}")
 
 
 def _replays(runtime: Runtime, plugin: str | None) -> list[CompletionItem]:

@@ -16,7 +16,7 @@ from relay.cli.acts import refusals
 from relay.cli.command_runtime import command_runtime
 from relay.cli.filters import filter_options, take_filter
 from relay.cli.names import check_filter
-from relay.cli.output import facts_of, screened
+from relay.cli.output import as_json, facts_of, safe, screened
 from relay.cli.parameters import plugin_option
 from relay.errors import VaultError
 from relay.settings import Settings
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 COLUMNS: Final = (
     "referenceId", "webhookId", "revision", "state", "createdAt", "finishedAt", "attempts", "outcome", "status",
     "error", "requestBytes", "responseBytes", "caller", "replayOf", "replayedBy", "chain", "expiresAt",
+    "damaged",
 )  # fmt: skip
 CONTENTS: Final = ("payload", "data")
 # What a spreadsheet takes for the beginning of a formula, even after blanks, which it drops (OWASP, CSV injection).
@@ -123,7 +124,7 @@ def opened_file(path: str | None) -> Iterator[IO[str]]:
 def _write_lines(file: IO[str], rows: Iterator[dict[str, Any]], with_payload: bool) -> int:  # noqa: ARG001 - as CSV
     count = 0
     for row in rows:
-        file.write(json.dumps(row) + "\n")
+        file.write(as_json(row, indent=None) + "\n")
         count += 1
     return count
 
@@ -145,17 +146,18 @@ def _values(row: dict[str, Any], with_payload: bool) -> Iterator[Any]:
         "outcome": attempts[-1]["outcome"] if attempts else None,
         "status": result.get("status"),
         "error": result.get("error"),
+        "damaged": " ".join(row.get("damaged", ())),
     }
     yield from (flat[name] for name in COLUMNS)
     if with_payload:
-        yield from (None if row[name] is None else json.dumps(row[name]) for name in CONTENTS)
+        yield from (None if row[name] is None else as_json(row[name], indent=None) for name in CONTENTS)
 
 
 def _cell(value: Any) -> str:
-    """Return a cell that no spreadsheet takes for a formula."""
+    """Return a cell that no spreadsheet takes for a formula, and that acts on no terminal."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    text = json.dumps(value) if isinstance(value, dict | list) else str(value)
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+    text = as_json(value, indent=None) if isinstance(value, dict | list) else str(value)
+    return safe(f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text)

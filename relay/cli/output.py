@@ -54,10 +54,10 @@ def _escape(char: str) -> str:
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
-def as_json(value: Any) -> str:
-    """Return a value as JSON in ASCII characters; integers of any size are kept."""
+def as_json(value: Any, *, indent: int | None = 2) -> str:
+    """Return a value as JSON in ASCII characters, on one line without ``indent``; integers of any size are kept."""
     # json leaves DEL as it is; it can only be inside strings, where it may be written as \u007f.
-    return json.dumps(value, ensure_ascii=True, allow_nan=False, indent=2).replace("\x7f", "\\u007f")
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, indent=indent).replace("\x7f", "\\u007f")
 
 
 def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

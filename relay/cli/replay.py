@@ -88,7 +88,7 @@ def start(screen: Screen, data_dir: Path, *, ids: tuple[str, ...], plugin: str, 
     if followed:
         _follow(screen, replays, job)
         return
-    value = {"replayId": job.replay_id, "state": str(job.state), "matched": job.matched}
+    value = {"replayId": job.replay_id, "state": job.state, "matched": job.matched}
     screen.show(value, lambda: facts_of(value.items()))
 
 

@@ -56,4 +56,4 @@ def _reasons(value: dict[str, Any]) -> tuple[RenderableType, ...]:
 
 def _line(job: dict[str, Any]) -> list[object]:
     failed = bad(job["failed"]) if job["failed"] else job["failed"]
-    return [job["replayId"], job["state"], job["delivered"], failed, job["skipped"]]
+    return [job["replayId"], job["state"] or "damaged", job["delivered"], failed, job["skipped"]]

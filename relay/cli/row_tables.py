@@ -32,17 +32,21 @@ def groups_picture(groups: Iterable[dict[str, Any]]) -> Table:
 
 def ended_as(row: dict[str, Any]) -> str:
     """Return an invocation's state and status in words; ``failed`` if it was delivered but its answer is an error."""
-    state, result = row["state"], row["result"]
+    state, result = row["state"] or "damaged", row["result"]
     status = result["status"] if result else 0
     if state == "delivered" and result and result["error"]:
         return f"failed {status}"
     return f"{state} {status}" if status else str(state)
 
 
+def _damage(row: dict[str, Any]) -> list[str]:
+    return [f"damaged: {name}" for name in row.get("damaged", ())]
+
+
 def _row(row: dict[str, Any]) -> list[object]:
-    word = ended_as(row)
-    failed = row["state"] in _FAILED_STATES or word.startswith("failed")
-    return [row["referenceId"], row["webhookId"], bad(word) if failed else word, brief(row["createdAt"])]
+    word, damage = ended_as(row), _damage(row)
+    failed = row["state"] in _FAILED_STATES or word.startswith("failed") or damage
+    return [row["referenceId"], row["webhookId"], bad(word, *damage) if failed else word, brief(row["createdAt"])]
 
 
 def _group(group: dict[str, Any]) -> list[object]:

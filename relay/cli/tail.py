@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
 from itertools import islice
@@ -15,7 +14,7 @@ from relay.cli.acts import acting
 from relay.cli.command_runtime import command_runtime
 from relay.cli.filters import filter_options, matches_end, take_filter
 from relay.cli.names import check_filter
-from relay.cli.output import moment, safe, screened
+from relay.cli.output import as_json, moment, safe, screened
 from relay.cli.parameters import plugin_option
 from relay.errors import Expired, NotFound, Unavailable
 from relay.settings import Settings
@@ -75,11 +74,11 @@ class Watch:
                 del self._watched[reference_id]
                 continue
             matches = matches_end(self._wanted, invocation)
-            if invocation.state.final:
+            if invocation.final:
                 del self._watched[reference_id]
             elif matches:
                 self._watched[reference_id] = True
-            if matches and (invocation.state.final or not was_shown):
+            if matches and (invocation.final or not was_shown):
                 yield invocation
 
     def _new(self) -> Iterator[Invocation]:
@@ -99,7 +98,7 @@ class Watch:
         if row.created_at_ms != self._newest_ms:
             self._newest_ms, self._at_newest = row.created_at_ms, set()
         self._at_newest.add(row.reference_id)
-        if not row.state.final:
+        if not row.final:
             self._watched[row.reference_id] = shown
             if len(self._watched) > MAX_WATCHED:
                 del self._watched[next(iter(self._watched))]
@@ -125,7 +124,7 @@ def tail(screen: Screen, data_dir: Path, *, plugin: str, lines: int, **options: 
     try:
         for invocation in _follow(watch, lines, screen):
             row = row_of(invocation)
-            click.echo(json.dumps(row) if screen.is_json else _line(row))
+            click.echo(as_json(row, indent=None) if screen.is_json else _line(row))
     except KeyboardInterrupt:
         return
 
@@ -148,12 +147,14 @@ def _line(row: dict[str, Any]) -> str:
     result = row["result"] or {"status": ""}
     ended = row["finishedAt"] is not None
     outcome = row["attempts"][-1]["outcome"] if row["attempts"] else ""
+    damaged = row.get("damaged")
     words = [
         str(moment(row["finishedAt"] if ended else row["createdAt"])),
         row["referenceId"],
-        f"{row['state']:<11}",
+        f"{row['state'] or 'damaged':<11}",
         f"{result['status']!s:>3}",
         row["webhookId"],
         "" if outcome == "answered" else outcome,
+        f"damaged: {', '.join(damaged)}" if damaged else "",
     ]
     return safe("  ".join(words).rstrip())

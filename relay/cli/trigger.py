@@ -83,8 +83,8 @@ def _made(runtime: Runtime, call: TriggerRequest, limit_s: float) -> dict[str, A
     except WebhookNotRegistered as error:
         raise _explained(runtime, call, error) from None
     invocation = _await(runtime.store, call.plugin, reference_id, limit_s)
-    if not (call.awaited and invocation.state.final):
-        return {"referenceId": reference_id, "state": str(invocation.state)}
+    if not (call.awaited and invocation.final):
+        return {"referenceId": reference_id, "state": invocation.state}
     _raise_refusal(invocation)
     return {"referenceId": reference_id, **(result_in(runtime, invocation) or {})}
 
@@ -105,7 +105,7 @@ def _await(store: InvocationStore, plugin: str, reference_id: str, limit_s: floa
     deadline_s = time.monotonic() + limit_s
     while True:
         invocation = store.get(plugin, reference_id)
-        if invocation.state.final or time.monotonic() >= deadline_s:
+        if invocation.final or time.monotonic() >= deadline_s:
             return invocation
         time.sleep(_LOOK_S)
 

@@ -255,13 +255,17 @@ class Purpose(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """The record of an invocation. Its payload and result are sealed and kept separately."""
+    """The record of an invocation. Its payload and result are sealed and kept separately.
+
+    ``damaged`` names the record's fields that cannot be read, because somebody else has altered them: their members are
+    as if they were missing, and ``state`` is None.
+    """
 
     reference_id: str
     plugin: str
     webhook_id: str
     revision: int
-    state: State
+    state: State | None
     lane: str
     created_at_ms: int
     timeout_ms: int = 0
@@ -289,6 +293,12 @@ class Invocation:
     pins: str | None = None  # of a chain: the revisions of its steps' webhooks, as JSON
     steps: tuple[str, ...] = ()  # of a chain: the reference ids of its steps
     extra: Mapping[str, str] = field(default_factory=dict)  # e.g. lateAnswer
+    damaged: tuple[str, ...] = ()
+
+    @property
+    def final(self) -> bool:
+        """Whether it has ended for good."""
+        return self.state is not None and self.state.final
 
     @property
     def purpose(self) -> Purpose:

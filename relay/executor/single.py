@@ -44,7 +44,7 @@ def run_once(
         while counts["started"] and invocation.state in {State.QUEUED, State.SENDING} and boot_time_s() < until_s:
             gevent.sleep(_LOOK_S)
             invocation = store.find(reference_id)
-        if not invocation.state.final:
+        if not invocation.final:
             with suppress(Conflict):  # a worker has taken it, or it has ended
                 publish(store.cancel(reference_id))
             invocation = store.find(reference_id)

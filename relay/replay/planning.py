@@ -12,7 +12,7 @@ from uuid import uuid4
 import orjson
 
 from relay.domain.reference_id import new_reference_id, reference_time_ms
-from relay.errors import BadParameter, NotFound, StoreFault, Unavailable
+from relay.errors import BadParameter, Conflict, NotFound, StoreFault, Unavailable
 from relay.store.ledger.listing import Filter, OutcomeGroups
 from relay.store.replays.jobs import ReplayState
 from relay.store.replays.runs import LATE, NewJob, Tally
@@ -115,14 +115,19 @@ class Replays:
         self, plugin: str, plan_id: str, *, caller: str, rate_per_second: float | None = None
     ) -> ReplayJob:
         """Start a planned job, of calls that were final then. Raises `NotFound`: no such plan, or older than a day."""
-        planned = orjson.loads(self._store.plan_of(plugin, plan_id))
-        request = Request(
-            filter=Filter.from_json(planned["filter"]),
-            include_uncertain=planned["uncertain"],
-            max=planned["max"],
-            rate_per_second=planned["rate"] if rate_per_second is None else rate_per_second,
-        )
-        return self._start(plugin, request, caller, planned["endedBy"])
+        text = self._store.plan_of(plugin, plan_id)
+        try:
+            planned = orjson.loads(text)
+            request = Request(
+                filter=Filter.from_json(planned["filter"]),
+                include_uncertain=planned["uncertain"],
+                max=planned["max"],
+                rate_per_second=planned["rate"] if rate_per_second is None else rate_per_second,
+            )
+            ended_by_ms = int(planned["endedBy"])
+        except (AttributeError, LookupError, TypeError, ValueError):
+            raise Conflict("The plan is damaged: plan the replay again.") from None
+        return self._start(plugin, request, caller, ended_by_ms)
 
     def is_plan(self, plugin: str, plan_id: str) -> bool:
         """Return whether the plugin has a plan of that id that is not older than a day."""

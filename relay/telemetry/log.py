@@ -31,6 +31,7 @@ class Event(StrEnum):
     KEY_UNVERIFIED = "key_unverified"  # any: an API key's record was not written by this relay, and is ignored
     REVISION_UNVERIFIED = "revision_unverified"  # any: no relay made this revision the current one; it is ignored
     CALLBACK_UNVERIFIED = "callback_unverified"  # worker: the called revision names no such callback; it is not called
+    VALUE_DAMAGED = "value_damaged"  # any: a field of the store cannot be read: its key and name, once a process
     STORE_AWAY = "store_away"  # any: Redis could not be reached, or lacks functions; the process tries again
     CALLS_STARTED = "calls_started"  # worker: how many of a message's calls were started, parked or skipped
     CALLS_SETTLED = "calls_settled"  # worker: a group of calls was settled: id, outcome, status, milliseconds of each

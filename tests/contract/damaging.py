@@ -1,4 +1,4 @@
-"""Generates damages to a store that has a key of every kind, and reads the damaged store through every route and command."""
+"""Generates damages to a store: each field, or one member, of a key of each kind is missing, of another form, or another type."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
     import redis
 
-#: What a field or member is replaced with; None: it is missing.
+#: What a value is replaced with; None: it is missing.
 VALUES: dict[str, bytes | None] = {
     "missing": None,
     "empty": b"",
-    "text": b"pl\x1b[31mnted \xe2\x80\xae",
+    "text": b"pl\x1b[31mnted \xc2\x9b \xe2\x80\xae",  # with ESC, a C1 control, and one that turns the direction
     "negative": b"-7",
     "huge": b"9" * 400,
     "not finite": b"1e999",
@@ -25,7 +25,8 @@ VALUES: dict[str, bytes | None] = {
     "cut JSON": b'{"id": ',
     "other JSON": b"[null, {}]",
 }
-_SEGMENT = re.compile(r"\\\{\w+\\\}")
+ANOTHER_TYPE = "another type"
+_OPEN = re.compile(r"\\\{\w+\\\}")
 
 
 @dataclass(frozen=True)
@@ -38,59 +39,57 @@ class Damage:
     value: str
 
     def __str__(self) -> str:
-        place = "" if self.place is None else self.place.decode("utf-8", "replace")
-        return f"{self.kind} {place} {self.value}"
+        place = "" if self.place is None else f" {self.place.decode('utf-8', 'replace')}"
+        return f"{self.kind}{place}: {self.value}"
 
-    def do(self, client: redis.Redis) -> None:  # noqa: PLR0912 - a case for each type of value
-        new = VALUES.get(self.value, b"")
-        kind = client.type(self.key)
-        if self.value == "another type":
+    def do(self, client: redis.Redis) -> None:
+        new, stored = VALUES.get(self.value), client.type(self.key)
+        if self.value == ANOTHER_TYPE:
             client.delete(self.key)
-            if kind == b"hash":
-                client.rpush(self.key, "planted")
-            else:
-                client.hset(self.key, "planted", "planted")
+            client.execute_command(*(("RPUSH", self.key) if stored == b"hash" else ("HSET", self.key, "a")), "planted")
         elif self.place is None:
-            if new is None:
-                client.delete(self.key)
-            else:
-                client.set(self.key, new)
-        elif kind == b"hash":
-            if new is None:
-                client.hdel(self.key, self.place)
-            else:
-                client.hset(self.key, self.place, new)
-        elif kind == b"list":
-            client.lset(self.key, client.lrange(self.key, 0, -1).index(self.place), new or b"")
-        elif kind == b"set":
-            client.srem(self.key, self.place)
-            client.sadd(self.key, new or b"")
+            client.delete(self.key) if new is None else client.set(self.key, new)
+        elif stored == b"hash":
+            client.hdel(self.key, self.place) if new is None else client.hset(self.key, self.place, new)
         else:
-            score = client.zscore(self.key, self.place)
-            if self.value in ("negative", "not finite"):
-                client.zadd(self.key, {self.place: "-7" if self.value == "negative" else "inf"})
-            else:
-                client.zrem(self.key, self.place)
-                client.zadd(self.key, {new or b"": score})
+            _IN[stored](client, self, new or b"")
+
+
+def _in_list(client: redis.Redis, damage: Damage, new: bytes) -> None:
+    client.lset(damage.key, client.lrange(damage.key, 0, -1).index(damage.place), new)
+
+
+def _in_set(client: redis.Redis, damage: Damage, new: bytes) -> None:
+    client.srem(damage.key, damage.place)
+    client.sadd(damage.key, new)
+
+
+def _in_sorted_set(client: redis.Redis, damage: Damage, new: bytes) -> None:
+    score = client.zscore(damage.key, damage.place)
+    client.zrem(damage.key, damage.place)
+    if damage.value in {"negative", "not finite"}:  # of a sorted set: the score
+        client.zadd(damage.key, {damage.place: "-7" if damage.value == "negative" else "inf"})
+    else:
+        client.zadd(damage.key, {new: score})
+
+
+_IN = {b"list": _in_list, b"set": _in_set, b"zset": _in_sorted_set}
 
 
 def kinds_of(client: redis.Redis) -> dict[str, list[bytes]]:
     """Return the store's keys by kind."""
-    found: dict[str, list[bytes]] = {}
     keys = sorted(client.keys("relay:*"))
+    found: dict[str, list[bytes]] = {}
     for kind, template in {**PARTITIONED, **SHARED, **TRAIL}.items():
-        pattern = re.compile(
-            rb"relay:\{\w+\}:"
-            + _SEGMENT.sub("[^:]*", re.escape(template)).encode().replace(b"ends:[^:]*", b"ends:.*")
-            + rb"\Z"
-        )
-        found[kind] = [key for key in keys if pattern.match(key)]
+        pattern = _OPEN.sub(".*" if kind == "ends" else "[^:]*", re.escape(template))
+        whole = re.compile(rf"relay:\{{\w+\}}:{pattern}\Z".encode())
+        found[kind] = [key for key in keys if whole.match(key)]
     return found
 
 
 def damages_of(client: redis.Redis, kind: str, key: bytes) -> Iterator[Damage]:
     """Yield every damage to a key."""
-    yield Damage(kind, key, None, "another type")
+    yield Damage(kind, key, None, ANOTHER_TYPE)
     stored = client.type(key)
     if stored == b"string":
         places: list[Any] = [None]

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from relay.cli.output import safe
+from tests.store_keys import KEYS
 from tests.unit.cli import a_webhook
 from tests.unit.test_cli_invocations import settle, trigger
 
@@ -71,7 +73,7 @@ def test_no_cell_of_csv_is_a_formula(cli, text):
     """Texts of plugins and endpoints are JSON in a cell; a cell that could begin a formula begins with a quote."""
     from relay.cli.export import _cell
 
-    assert _cell(text) == f"'{text}"
+    assert _cell(text) == safe(f"'{text}")
     assert _cell("plain") == "plain"
     reference_id = trigger(cli, "--async", "--data", json.dumps(text))["referenceId"]
     settle(cli, reference_id, data=b"-5")
@@ -94,3 +96,58 @@ def test_a_file_is_written_for_its_owner_only_and_said_to_be(exported):
 def test_an_export_of_nothing_is_empty(cli):
     assert export(cli) == ""
     assert export(cli, "--format", "csv").count("\n") == 1
+
+
+#: A character of each kind that acts on a terminal or misleads its reader: C0 and C1 controls, DEL, a turn of direction, a
+#: separator, an invisible one, and a tag.
+ACTING = (
+    "\x00",
+    "\x07",
+    "\x1b",
+    "\x7f",
+    "\x85",
+    "\x9b",
+    "\u202e",
+    "\u2066",
+    "\u200b",
+    "\u2028",
+    "\ufeff",
+    "\U000e0041",
+)
+
+
+@pytest.mark.parametrize("char", ACTING)
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "table", "tail"])
+def test_no_text_of_a_record_acts_on_the_terminal_that_shows_it(cli, monkeypatch, kind, char):
+    ref = trigger(cli, "--async")["referenceId"]
+    for field in ("caller", "webhook", "replayOf", "outcome"):
+        cli.runtime().client.hset(KEYS.record(ref), field, f"pl{char}anted")
+    if kind == "table":
+        shown = cli.run("invocations", "list", "--plugin", "acme").stdout
+    elif kind == "tail":
+        monkeypatch.setattr("relay.cli.tail.Watch.look", _interrupted)
+        shown = cli.run("invocations", "tail", "--plugin", "acme").stdout
+        shown += cli.run("invocations", "tail", "--plugin", "acme", "--output", "json").stdout
+    else:
+        shown = export(cli, "--format", kind)
+    assert "pl" in shown
+    assert char not in shown
+
+
+def _interrupted(_watch):
+    raise KeyboardInterrupt
+
+
+def test_a_damaged_record_is_exported_and_listed_as_damaged_and_the_others_as_they_are(exported):
+    cli, first, second = exported
+    whole = {row["referenceId"]: row for row in map(json.loads, export(cli).splitlines())}
+    cli.runtime().client.hset(KEYS.record(first), "state", "x")
+    rows = {row["referenceId"]: row for row in map(json.loads, export(cli).splitlines())}
+    assert (rows[first]["state"], rows[first]["result"], rows[first]["damaged"]) == (None, None, ["state"])
+    assert rows[second] == whole[second]
+    by_ref = {row["referenceId"]: row for row in csv.DictReader(io.StringIO(export(cli, "--format", "csv")))}
+    assert (by_ref[first]["state"], by_ref[first]["damaged"], by_ref[second]["damaged"]) == ("", "state", "")
+    table = cli.run("invocations", "list", "--plugin", "acme").stdout
+    assert "damaged: state" in table
+    assert "damaged: state" not in cli.run("invocations", "show", second).stdout
+    assert cli.json("invocations", "show", first)["damaged"] == ["state"]

@@ -24,9 +24,11 @@ from relay.store.api_keys.records import ApiKey, KeyRecord, digest_of, from_fiel
 from relay.store.api_keys.revocations import Revocations
 from relay.store.api_keys.rules import key_faults
 from relay.store.backups.epoch import Epochs
+from relay.store.fields import Fields
 from relay.store.keys import keyspace
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import SHARED_ROOT
+from relay.store.replies import replies_to
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.availability import going_on_without
 from relay.store.server.clock import time_ms_at
@@ -211,25 +213,23 @@ class ApiKeys:
 
     def _every(self) -> dict[str, KeyRecord | None]:
         with store_errors():
-            ids = [key_id.decode() for key_id in self._client.smembers(keyspace.api_keys())]
-            pipeline = self._client.pipeline(transaction=False)
-            for key_id in ids:
-                pipeline.hgetall(keyspace.api_key(key_id))
-            pipeline.hgetall(keyspace.api_key_uses())
-            *rows, uses = pipeline.execute()
+            members = self._client.smembers(keyspace.api_keys())
+        ids = [key_id.decode("utf-8", "backslashreplace") for key_id in members]
+        names = [*map(keyspace.api_key, ids), keyspace.api_key_uses()]
+        *rows, used = replies_to(self._client, [("HGETALL", name) for name in names])
+        uses = Fields(names[-1], used)
         length = self._revocations.refresh()
         verified = {key_id: self._verify(key_id, row, length) for key_id, row in zip(ids, rows, strict=True) if row}
-        return {key_id: record and _used(record, uses.get(key_id.encode())) for key_id, record in verified.items()}
+        return {key_id: record and _used(record, uses.number(key_id)) for key_id, record in verified.items()}
 
     def _verified(self, key_id: str) -> KeyRecord | None:
         """Read and verify one record as it is now."""
-        with store_errors():
-            row = self._client.hgetall(keyspace.api_key(key_id)) if _ID.match(key_id) else {}
+        row = replies_to(self._client, [("HGETALL", keyspace.api_key(key_id))])[0] if _ID.match(key_id) else {}
         return self._verify(key_id, row, self._revocations.refresh()) if row else None
 
-    def _verify(self, key_id: str, row: dict[bytes, bytes], revocations: int) -> KeyRecord | None:
+    def _verify(self, key_id: str, row: dict[bytes, bytes] | Exception, revocations: int) -> KeyRecord | None:
         """Verify a record; None if its MAC is wrong, or if the list of revoked keys is now shorter than it says."""
-        record = from_fields(key_id, row, self._vault)
+        record = None if isinstance(row, Exception) else from_fields(key_id, row, self._vault)
         if record is None or record.revocations > revocations:
             event(Event.KEY_UNVERIFIED, level=logging.ERROR, key=key_id)
             return None
@@ -349,5 +349,5 @@ def _expired(key: ApiKey, now_ms: float) -> bool:
     return key.expires_at_ms is not None and key.expires_at_ms <= now_ms
 
 
-def _used(record: KeyRecord, at_ms: bytes | None) -> KeyRecord:
-    return replace(record, key=replace(record.key, last_used_at_ms=int(at_ms))) if at_ms else record
+def _used(record: KeyRecord, at_ms: int | None) -> KeyRecord:
+    return replace(record, key=replace(record.key, last_used_at_ms=at_ms)) if at_ms else record

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 from relay.domain.reference_id import REPLAY_PREFIX, reference_time_ms
 from relay.store.counts.measures import minutes_to
 from relay.store.counts.notes import MINUTE_MS
+from relay.store.fields import Fields
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import partition_root
 from relay.store.partitions.reachable import ask_partitions
-from relay.store.server.clock import add_time, time_ms_at, time_ms_from
+from relay.store.replies import replies_to
+from relay.store.server.clock import time_ms_at, time_ms_from
 from relay.store.server.errors import store_errors
 
 if TYPE_CHECKING:
@@ -59,13 +61,12 @@ class Backlog:
     def minutes(self, lanes: Collection[str], since_ms: int) -> list[BacklogMinute]:
         """Return every minute from ``since_ms`` to the current one, at most a day's, as `of` does."""
 
-        def noted(number: int) -> dict[int, list[bytes | None]]:
+        def noted(number: int) -> dict[int, Fields]:
             with store_errors():
                 numbers = minutes_to(time_ms_at(self._client, partition_root(number)), since_ms)
-                pipeline = self._client.pipeline(transaction=False)
-                for minute in numbers:
-                    pipeline.hmget(self._keys.backlog(minute, number), lanes)
-                return dict(zip(numbers, pipeline.execute(), strict=True))
+            keys = [self._keys.backlog(minute, number) for minute in numbers]
+            replies = replies_to(self._client, [("HGETALL", key) for key in keys])
+            return {minute: Fields(key, fields) for minute, key, fields in zip(numbers, keys, replies, strict=True)}
 
         parts = list(ask_partitions(self._client, self._keys, noted))
         return [
@@ -74,21 +75,18 @@ class Backlog:
         ]
 
     def _in(self, number: int, lanes: Sequence[str]) -> list[LaneBacklog]:
-        pipeline = self._client.pipeline(transaction=False)
+        commands: list[tuple[Any, ...]] = []
         for lane in lanes:
             key = self._keys.due_queued(lane, number)
-            pipeline.zcard(key)
-            pipeline.zrange(key, 0, _FIRST - 1)
-            pipeline.zrandmember(key, _ANY)
-        with store_errors():
-            add_time(pipeline, self._client, partition_root(number))
-            *found, time = pipeline.execute()
+            commands += ("ZCARD", key), ("ZRANGE", key, 0, _FIRST - 1), ("ZRANDMEMBER", key, _ANY)
+        *replies, time = replies_to(self._client, commands, time_of=partition_root(number))
         now_ms = time_ms_from(time)
+        found = [0 if isinstance(reply, Exception) else reply for reply in replies]
         rows = zip(lanes, found[::3], found[1::3], found[2::3], strict=True)
-        return [self._of_one(lane, pending, [*first, *(some or ())], now_ms) for lane, pending, first, some in rows]
+        return [self._of_one(lane, count, [*(first or ()), *(some or ())], now_ms) for lane, count, first, some in rows]
 
     def _of_one(self, lane: str, pending: int, some: Iterable[bytes], now_ms: int) -> LaneBacklog:
-        since_ms = self._since_ms({ref.decode() for ref in some})
+        since_ms = self._since_ms({ref.decode("ascii", "replace") for ref in some})
         return LaneBacklog(lane, int(pending), None if since_ms is None else max(0, now_ms - since_ms))
 
     def _since_ms(self, reference_ids: set[str]) -> int | None:
@@ -97,12 +95,11 @@ class Backlog:
         oldest = sorted(calls, key=lambda ref: reference_time_ms(ref) or 0)[:_OLDEST]
         if not oldest:
             return None
-        pipeline = self._client.pipeline(transaction=False)
-        for ref in oldest:
-            pipeline.hmget(self._keys.record(ref), "createdAt", "notBefore")
-        with store_errors():
-            rows = pipeline.execute()
-        return min((max(int(created), int(first or 0)) for created, first in rows if created), default=None)
+        keys = [self._keys.record(ref) for ref in oldest]
+        replies = replies_to(self._client, [("HGETALL", key) for key in keys])
+        records = [Fields(key, fields) for key, fields in zip(keys, replies, strict=True) if fields]
+        times = [(each.number("createdAt"), each.number("notBefore")) for each in records]
+        return min((max(created, first or 0) for created, first in times if created is not None), default=None)
 
 
 def _sum_of(lane: str, parts: Sequence[LaneBacklog]) -> LaneBacklog:
@@ -110,8 +107,7 @@ def _sum_of(lane: str, parts: Sequence[LaneBacklog]) -> LaneBacklog:
     return LaneBacklog(lane, sum(part.pending for part in parts), max(waits, default=None))
 
 
-def _together(lanes: Iterable[str], rows: Iterable[Sequence[bytes | None]]) -> dict[str, int | None]:
+def _together(lanes: Iterable[str], rows: Sequence[Fields]) -> dict[str, int | None]:
     """Return the sum of what the partitions noted for each lane in a minute; None if no partition noted anything."""
-    by_lane = zip(lanes, zip(*rows, strict=True), strict=True)
-    noted = ((lane, [int(each) for each in found if each is not None]) for lane, found in by_lane)
-    return {lane: sum(found) if found else None for lane, found in noted}
+    by_lane = ((lane, [count for row in rows if (count := row.number(lane)) is not None]) for lane in lanes)
+    return {lane: sum(counts) if counts else None for lane, counts in by_lane}

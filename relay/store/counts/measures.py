@@ -6,6 +6,7 @@ so that the counts are exact; workers also count them from time to time, so that
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 from relay.store.counts.counts import counts_from
 from relay.store.counts.notes import HOUR_MS, MINUTE_MS, STEPS_A_DOUBLING, UNREGISTERED, amounts_of
 from relay.store.counts.webhooks import WebhookCounting
+from relay.store.fields import Fields
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.partitions.plugins import plugins_in
 from relay.store.partitions.reachable import ask_groups, ask_partitions
+from relay.store.replies import replies_to
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.clock import time_ms_at
 from relay.store.server.errors import store_errors
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
 #: How far back, in milliseconds, the counts by the minute go.
 DAY_MS: Final = 24 * HOUR_MS
-_STEP: Final = "step:"
+_STEP: Final = re.compile(r"step:(\d{1,3})\Z", re.ASCII)
 #: How many notes are counted at a time.
 _NOTES: Final = 500
 #: How long, in milliseconds, one worker keeps the others from counting.
@@ -109,7 +112,7 @@ class Measures:
             before, notes = pipeline.execute()
         if not notes:
             return 0
-        args: list[Any] = [plugin, int(before or 0), len(notes), _KEPT_S]
+        args: list[Any] = [plugin, b"0" if before is None else before, len(notes), _KEPT_S]
         for place, amounts in amounts_of(notes).items():
             args += [*place, len(amounts)]
             for field, amount in amounts.items():
@@ -125,34 +128,23 @@ class Measures:
         self.count(plugin)
         now_ms = self._now_ms(plugin)
         numbers = minutes_to(now_ms, now_ms - HOUR_MS if since_ms is None else since_ms)
-        pipeline = self._client.pipeline(transaction=False)
-        for number in numbers:
-            pipeline.hgetall(self._keys.minute(plugin, number, webhook_id))
-        with store_errors():
-            found = pipeline.execute()
-        return [_minute(number * MINUTE_MS, fields) for number, fields in zip(numbers, found, strict=True)]
+        found = self._numbers([self._keys.minute(plugin, number, webhook_id) for number in numbers])
+        return [_minute(number * MINUTE_MS, counts) for number, counts in zip(numbers, found, strict=True)]
 
     def recent(self, plugin: str, minutes: int) -> dict[str, Counts]:
         """Return the counts of the last minutes for each webhook that had an error in this hour or the one before."""
         self.count(plugin)
         now_ms = self._now_ms(plugin)
-        pipeline = self._client.pipeline(transaction=False)
-        for hour in (now_ms // HOUR_MS - 1, now_ms // HOUR_MS):
-            pipeline.hkeys(self._keys.hour(plugin, hour))
-        with store_errors():
-            fields = {field.decode() for found in pipeline.execute() for field in found}
+        hours = self._numbers([self._keys.hour(plugin, hour) for hour in (now_ms // HOUR_MS - 1, now_ms // HOUR_MS)])
+        fields = {field for counts in hours for field in counts}
         webhooks = sorted(field.removesuffix(":errors") for field in fields if field.endswith(":errors"))
         numbers = range(now_ms // MINUTE_MS - minutes + 1, now_ms // MINUTE_MS + 1)
-        for webhook in webhooks:
-            for number in numbers:
-                pipeline.hgetall(self._keys.minute(plugin, number, webhook))
-        with store_errors():
-            rows = pipeline.execute() if webhooks else []
+        rows = self._numbers([self._keys.minute(plugin, number, webhook) for webhook in webhooks for number in numbers])
         counted: dict[str, Counts] = {}
         for index, webhook in enumerate(webhooks):
             names: Counter[str] = Counter()
             for row in rows[index * minutes : (index + 1) * minutes]:
-                names.update({name.decode(): int(count) for name, count in row.items()})
+                names.update(row)
             counted[webhook] = counts_from(names)
         return counted
 
@@ -167,12 +159,13 @@ class Measures:
         The webhook is empty for names that callers used and nobody has registered.
         """
         self.count(plugin)
+        key = self._keys.totals(plugin)
         with store_errors():
-            found = dict(self._client.hscan_iter(self._keys.totals(plugin), count=_PIECE))
+            found = dict(self._client.hscan_iter(key, count=_PIECE))
         totals: dict[tuple[str, str], int] = {}
-        for field, count in found.items():
-            webhook, _, name = field.decode().partition(":")
-            totals["" if webhook == UNREGISTERED else webhook, name] = int(count)
+        for field, count in Fields(key, found).numbers().items():
+            webhook, _, name = field.partition(":")
+            totals["" if webhook == UNREGISTERED else webhook, name] = count
         return totals
 
     def add(self, plugin: str, process: str, batch: str, amounts: Mapping[str, int]) -> None:
@@ -199,25 +192,24 @@ class Measures:
 
     def sweeps(self) -> Sweeps | None:
         """Return the numbers of sweeps, and of ids published by them, over all workers; None if not all is known."""
-
-        def read(number: int) -> list[bytes | None]:
-            with store_errors():
-                found: list[bytes | None] = self._client.hmget(self._keys.sweeps(number), "sweeps", "published")
-            return found
-
-        found = ask_partitions(self._client, self._keys, read)
+        found = ask_partitions(self._client, self._keys, lambda number: self._numbers([self._keys.sweeps(number)])[0])
         if not found.complete:
             return None  # a sum without some of them would be lower than before
-        return Sweeps(sum(int(sweeps or 0) for sweeps, _ in found), sum(int(published or 0) for _, published in found))
+        return Sweeps(sum(each.get("sweeps", 0) for each in found), sum(each.get("published", 0) for each in found))
+
+    def _numbers(self, keys: Sequence[str]) -> list[dict[str, int]]:
+        """Read hashes of numbers; what is damaged is left out."""
+        replies = replies_to(self._client, [("HGETALL", key) for key in keys])
+        return [Fields(key, fields).numbers() for key, fields in zip(keys, replies, strict=True)]
 
     def _now_ms(self, plugin: str) -> int:
         with store_errors():
             return time_ms_at(self._client, self._keys.root(plugin))
 
 
-def _minute(start_ms: int, fields: Mapping[bytes, bytes]) -> Minute:
-    names = Counter({name.decode(): int(count) for name, count in fields.items()})
-    steps = sorted((int(name.removeprefix(_STEP)), count) for name, count in names.items() if name.startswith(_STEP))
+def _minute(start_ms: int, counts: Mapping[str, int]) -> Minute:
+    names = Counter(counts)
+    steps = sorted((int(step[1]), count) for name, count in names.items() if (step := _STEP.match(name)))
     p50, p95, p99 = (percentile_ms(steps, share) for share in (0.50, 0.95, 0.99))
     return Minute(start_ms, counts_from(names), p50, p95, p99)
 

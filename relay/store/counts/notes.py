@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter, defaultdict
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from relay.metrics.catalogue import DURATION_LIMITS_MS
@@ -27,11 +28,15 @@ Amounts: TypeAlias = "dict[NotesHash, Counter[str]]"
 
 
 def amounts_of(notes: Iterable[bytes]) -> Amounts:
-    """Return the amounts that these notes add to each hash."""
+    """Return the amounts that these notes add to each hash. A text that is no note adds nothing."""
     amounts: Amounts = defaultdict(Counter)
     for note in notes:
-        at, webhook, accepted, *ends = note.decode().split(" ")
-        _add_note(amounts, int(at), webhook, int(accepted), ends)
+        own: Amounts = defaultdict(Counter)
+        with suppress(ValueError):
+            at, webhook, accepted, *ends = note.decode().split(" ")
+            _add_note(own, int(at), webhook, int(accepted), ends)
+            for place, counts in own.items():
+                amounts[place].update(counts)
     return amounts
 
 

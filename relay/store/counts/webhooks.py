@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.store.counts.counts import NOTHING_COUNTED, RECENT_MINUTES, Counts, counts_from
 from relay.store.counts.notes import HOUR_MS, MINUTE_MS
-from relay.store.server.errors import store_errors
+from relay.store.fields import Fields
+from relay.store.replies import replies_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ _PIECE: Final = 2_000
 #: Of how many webhooks counts are kept.
 _MAX_KNOWN: Final = 1_000
 _FIELDS: Final = ("accepted", "delivered", "unreachable", "interrupted", "rejected", "cancelled", "errors")
+_NAMES: Final = tuple(name.encode() for name in _FIELDS)
 
 #: Counts by name.
 Names = Counter[str]
@@ -87,16 +89,13 @@ class WebhookCounting:
 
     def _hours(self, plugin: str, hours: range) -> dict[str, dict[int, Names]]:
         """Return the counts of each webhook, by hour."""
-        pipeline = self._client.pipeline(transaction=False)
-        for hour in hours:
-            pipeline.hgetall(self._keys.hour(plugin, hour))
-        with store_errors():
-            rows = pipeline.execute()
+        keys = [self._keys.hour(plugin, hour) for hour in hours]
+        rows = replies_to(self._client, [("HGETALL", key) for key in keys])
         found: dict[str, dict[int, Names]] = {}
-        for hour, fields in zip(hours, rows, strict=True):
-            for name, count in fields.items():
-                webhook, _, counter = name.decode().partition(":")
-                found.setdefault(webhook, {}).setdefault(hour, Names())[counter] += int(count)
+        for hour, key, fields in zip(hours, keys, rows, strict=True):
+            for name, count in Fields(key, fields).numbers().items():
+                webhook, _, counter = name.partition(":")
+                found.setdefault(webhook, {}).setdefault(hour, Names())[counter] += count
         return found
 
     def _minutes(self, plugin: str, wanted: Mapping[str, range], window: range) -> dict[str, list[Names]]:
@@ -107,14 +106,11 @@ class WebhookCounting:
         ]
         come: dict[str, dict[int, Names]] = {webhook: {} for webhook in wanted}
         for first in range(0, len(places), _PIECE):
-            pipeline = self._client.pipeline(transaction=False)
             piece = places[first : first + _PIECE]
-            for webhook, minute in piece:
-                pipeline.hmget(self._keys.minute(plugin, minute, webhook), _FIELDS)
-            with store_errors():
-                rows = pipeline.execute()
-            for (webhook, minute), row in zip(piece, rows, strict=True):
-                come[webhook][minute] = _names(row)
+            keys = [self._keys.minute(plugin, minute, webhook) for webhook, minute in piece]
+            rows = replies_to(self._client, [("HMGET", key, *_FIELDS) for key in keys])
+            for (webhook, minute), key, row in zip(piece, keys, rows, strict=True):
+                come[webhook][minute] = _names(key, row)
         found = {webhook: known[webhook] | come[webhook] for webhook in wanted}
         self._keep(plugin, found, wanted, window)
         return {webhook: [found[webhook][minute] for minute in span] for webhook, span in wanted.items()}
@@ -134,8 +130,9 @@ class WebhookCounting:
             }
 
 
-def _names(row: Iterable[bytes | None]) -> Names:
-    counted = {name: int(count) for name, count in zip(_FIELDS, row, strict=True) if count}
+def _names(key: str, row: Sequence[Any] | Exception) -> Names:
+    fields = row if isinstance(row, Exception) else dict(zip(_NAMES, row, strict=True))
+    counted = Fields(key, fields).numbers()
     return Names(counted) if counted else _NONE
 
 

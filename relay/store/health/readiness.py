@@ -6,25 +6,25 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from relay.errors import StoreFault, Unavailable
+from relay.store.fields import one_value
 from relay.store.health.server import ServerHealth, failed_writes, read_server
-from relay.store.health.workers import LiveWorker, live_workers
+from relay.store.health.workers import LiveWorker, alive_in
 from relay.store.keys import keyspace
 from relay.store.keys.keyspace import SINGLE, Keyspace
-from relay.store.keys.names import SHARED_ROOT
 from relay.store.partitions.plugins import plugins_of
 from relay.store.partitions.reachable import Partitions, Silence, ask_servers
+from relay.store.replies import replies_to
 from relay.store.server.availability import going_on_without
-from relay.store.server.clock import ClockJump, time_ms_of
+from relay.store.server.clock import ClockJump
 from relay.store.server.connection import client_of, servers_of
 from relay.store.server.errors import store_errors
-from relay.store.server.replicas import primary_of
 from relay.text.server_addresses import is_cluster, places_in, read_address
 
 if TYPE_CHECKING:
@@ -82,12 +82,11 @@ class ServerWarnings:
             yield from _warnings_of(persistence, memory)
         jump = self._jump()
         if jump is not None:
-            yield f"{_jump_from(jump).sentence.capitalize()}: leases may have ended early, or may last longer."
+            yield f"{jump.sentence.capitalize()}: leases may have ended early, or may last longer."
 
-    def _jump(self) -> bytes | None:
-        with suppress(Unavailable), going_on_without(), store_errors():
-            found: bytes | None = self._client.get(keyspace.clock_jump())
-            return found
+    def _jump(self) -> ClockJump | None:
+        with suppress(Unavailable), going_on_without():
+            return _jump_in(self._client)
         return None
 
 
@@ -142,7 +141,7 @@ def read_health(url: str, admin_url: str | None = None, keys: Keyspace = SINGLE)
 def read_workers(url: str) -> tuple[LiveWorker, ...]:
     """Read which workers are alive. Raises `Unavailable` as `read_health` does."""
     with _without_addresses(), _client(url) as client:
-        return _workers(client)
+        return tuple(alive_in(client))
 
 
 @contextmanager
@@ -183,22 +182,17 @@ def _client(url: str, timeout_s: float = _TIMEOUT_S) -> redis.Redis:
 def _rest(client: redis.Redis, keys: Keyspace) -> StoreHealth:
     """Read what the servers hold together: the workers, the plugins and the last jump of the clock."""
     silence = Partitions(client, keys).silence()
-    jump = None if silence.shared else cast("bytes | None", client.get(keyspace.clock_jump()))
     return StoreHealth(
         (),
-        workers=None if silence.shared else _workers(client),
+        workers=None if silence.shared else tuple(alive_in(client)),
         plugins=tuple(plugins_of(client, keys)),
         silence=silence,
-        clock_jump=None if jump is None else _jump_from(jump),
+        clock_jump=None if silence.shared else _jump_in(client),
     )
 
 
-def _workers(client: redis.Redis) -> tuple[LiveWorker, ...]:
-    beats = cast("list[tuple[bytes, float]]", client.zrange(keyspace.workers(), 0, -1, withscores=True))
-    lanes = cast("dict[bytes, bytes]", client.hgetall(keyspace.worker_lanes()))
-    now_ms = time_ms_of(primary_of(client, SHARED_ROOT))
-    return tuple(sorted(live_workers(beats, lanes, now_ms), key=lambda worker: worker.name))
-
-
-def _jump_from(text: bytes) -> ClockJump:
-    return ClockJump.from_text(text.decode())
+def _jump_in(client: Any) -> ClockJump | None:
+    """Return the last jump of the clock; None if there was none of late, or what tells of it is damaged."""
+    key = keyspace.clock_jump()
+    (text,) = replies_to(client, [("GET", key)])
+    return one_value(key, text, ClockJump.from_text)

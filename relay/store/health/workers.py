@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import Unavailable
+from relay.store.fields import MOST, Fields
 from relay.store.keys import keyspace
 from relay.store.keys.names import SHARED_ROOT
+from relay.store.replies import replies_to
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.availability import going_on_without
-from relay.store.server.clock import TOLD_MS, add_time, time_ms_from
+from relay.store.server.clock import TOLD_MS, time_ms_from
 from relay.store.server.errors import store_errors
 
 if TYPE_CHECKING:
@@ -63,19 +65,22 @@ class Workers:
 
     def dropped_messages(self) -> dict[str, int]:
         """Return how many things on each lane were not messages, since the server's data began."""
-        with store_errors():
-            found = self._client.hgetall(keyspace.dropped_messages())
-        return {lane.decode(): int(count) for lane, count in found.items()}
+        key = keyspace.dropped_messages()
+        (found,) = replies_to(self._client, [("HGETALL", key)])
+        return Fields(key, found).numbers()
 
     def alive(self) -> list[LiveWorker]:
         """List the workers that sent a heartbeat within `SILENCE_MS`, by name."""
-        pipeline = self._client.pipeline(transaction=False)
-        pipeline.zrange(keyspace.workers(), 0, -1, withscores=True)
-        pipeline.hgetall(keyspace.worker_lanes())
-        with store_errors():
-            add_time(pipeline, self._client, SHARED_ROOT)
-            beats, lanes, time = pipeline.execute()
-        return sorted(live_workers(beats, lanes, time_ms_from(time)), key=lambda worker: worker.name)
+        return alive_in(self._client)
+
+
+def alive_in(client: Any) -> list[LiveWorker]:
+    """List the workers of a store that sent a heartbeat within `SILENCE_MS`, by name."""
+    with store_errors():
+        beats = client.zrange(keyspace.workers(), 0, -1, withscores=True)
+    lanes, time = replies_to(client, [("HGETALL", keyspace.worker_lanes())], time_of=SHARED_ROOT)
+    served = {} if isinstance(lanes, Exception) else lanes
+    return sorted(live_workers(beats, served, time_ms_from(time)), key=lambda worker: worker.name)
 
 
 def known_workers(workers: Workers) -> list[LiveWorker] | None:
@@ -92,10 +97,11 @@ def live_workers(
 ) -> Iterable[LiveWorker]:
     """Yield the workers whose heartbeat is at most `SILENCE_MS` old; one from further ahead was before a jump."""
     for name, at_ms in beats:
-        silent_ms = int(now_ms - at_ms)
+        silent_ms = int(max(-MOST, min(MOST, now_ms - at_ms)))  # an altered time may be infinite
         if abs(silent_ms) <= SILENCE_MS:
-            served = lanes.get(name, b"").decode()
-            yield LiveWorker(name.decode(), frozenset(filter(None, served.split(","))), max(0, silent_ms))
+            served = lanes.get(name, b"").decode("utf-8", "backslashreplace")
+            shown = name.decode("utf-8", "backslashreplace")
+            yield LiveWorker(shown, frozenset(filter(None, served.split(","))), max(0, silent_ms))
 
 
 def workers_by_lane(workers: Iterable[LiveWorker], lanes: Iterable[str]) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay.domain.invocation import is_error
+from relay.store.fields import WHOLE, tell_damage
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import partition_root
 from relay.store.scripting.scripts import Scripts
@@ -44,7 +45,8 @@ class Callbacks:
     def take(self, partition: int, limit: int) -> list[End]:
         """Return up to ``limit`` ends of a partition; each is returned again after `HOLD_MS` unless it is deleted."""
         args = [HOLD_MS, limit, int(self._ends_restore)]
-        return [_end_from(row) for row in self._scripts.run("callbacks", args, partition_root(partition))]
+        rows = self._scripts.run("callbacks", args, partition_root(partition))
+        return [end for row in rows if (end := _end_from(row)) is not None]
 
     def delete(self, partition: int, reference_ids: Sequence[str]) -> None:
         """Delete ends of a partition: their callbacks were sent, or are not to be sent."""
@@ -53,7 +55,12 @@ class Callbacks:
                 self._client.zrem(self._keys.callbacks(partition), *reference_ids)
 
 
-def _end_from(row: Sequence[bytes]) -> End:
-    ref, plugin, callback, state, status, error, finished_at, webhook, revision = (each.decode() for each in row)
-    failed = is_error(state, error == "1" if error else None)
-    return End(ref, plugin, callback, int(status or 0), failed, int(finished_at), webhook, int(revision))
+def _end_from(row: Sequence[bytes]) -> End | None:
+    """Read an end; None if its record is damaged."""
+    try:
+        ref, plugin, callback, state, status, error, finished_at, webhook, revision = (each.decode() for each in row)
+        failed = is_error(state, error == "1" if error else None)
+        return End(ref, plugin, callback, int(status or 0), failed, int(finished_at), webhook, int(revision))
+    except ValueError:
+        tell_damage(row[0].decode("utf-8", "backslashreplace"), WHOLE)
+        return None

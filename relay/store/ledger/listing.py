@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import orjson
@@ -13,6 +14,7 @@ from relay.domain.invocation import Outcome, State
 from relay.errors import BadParameter, Fault
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.ledger.records import invocation_from
+from relay.store.replies import replies_to
 from relay.store.scripting.lua_constants import MOST_HOPS
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import store_errors
@@ -194,14 +196,12 @@ class Listing:
     def records(self, reference_ids: Iterable[bytes]) -> list[Invocation]:
         """Read the records of these ids, in their order; leave out those that no longer exist."""
         refs = [ref.decode() for ref in reference_ids]
-        with store_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            for ref in refs:
-                pipeline.hgetall(self._keys.record(ref))
-                pipeline.lrange(self._keys.steps(ref), 0, -1)
-            replies = pipeline.execute() if refs else []
-        found = zip(refs, replies[::2], replies[1::2], strict=True)
-        return [invocation_from(ref, fields, steps) for ref, fields, steps in found if fields]
+        keys = [self._keys.record(ref) for ref in refs]
+        steps = (self._keys.steps(ref) for ref in refs)
+        read = ((("HGETALL", key), ("LRANGE", of, 0, -1)) for key, of in zip(keys, steps, strict=True))
+        replies = replies_to(self._client, chain.from_iterable(read))
+        found = zip(refs, keys, replies[::2], replies[1::2], strict=True)
+        return [invocation_from(ref, key, fields, steps) for ref, key, fields, steps in found if fields]
 
     def replay_states(self, invocations: Sequence[Invocation]) -> dict[str, Invocation]:
         """Return the newest replay of each invocation that was replayed, by the reference id of the original."""
@@ -236,7 +236,7 @@ class OutcomeGroups:
     def add(self, rows: Iterable[Sequence[bytes]]) -> None:
         """Add rows that ``lua/include/groups.lua`` made."""
         for webhook, outcome, status, count, first, last in rows:
-            name = (webhook.decode(), outcome.decode(), status.decode())
+            name = (_text(webhook), _text(outcome), _text(status))
             had, oldest, newest = self._groups.get(name, (0, int(first), int(last)))
             self._groups[name] = (had + int(count), min(oldest, int(first)), max(newest, int(last)))
 
@@ -247,6 +247,11 @@ class OutcomeGroups:
             for (webhook, outcome, status), numbers in self._groups.items()
         ]
         return sorted(rows, key=lambda each: (-each.count, each.webhook_id, each.outcome or "", each.status or 0))
+
+
+def _text(altered: bytes) -> str:
+    """Return a text that somebody else may have altered."""
+    return altered.decode("utf-8", "backslashreplace")
 
 
 def _cursor_of(position: str) -> str:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from relay.audit.actor import actor
+from relay.store.fields import Fields
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.ledger.invocations import GRACE_MS
 from relay.store.ledger.transitions import ready_from
+from relay.store.replies import replies_to
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.clock import time_ms_at, within_ms
 from relay.store.server.errors import store_errors
@@ -77,20 +79,21 @@ class Policies:
         """Read the state of several webhooks' calls, in the order of the ids."""
         with store_errors():
             now_ms = time_ms_at(self._client, self._keys.root(plugin))
-            pipeline = self._client.pipeline(transaction=False)
-            for webhook_id in webhook_ids:
-                pipeline.hmget(self._keys.policy(plugin, webhook_id), "paused", "failures", "openUntil", "openFor")
-                pipeline.zcard(self._keys.parked(plugin, webhook_id))
-                pipeline.zcount(self._keys.running(plugin, webhook_id), f"({now_ms}", "+inf")  # ended leases: no permit
-            replies = pipeline.execute() if webhook_ids else []
-        rows = zip(replies[::3], replies[1::3], replies[2::3], strict=True)
-        return [_traffic(*row, now_ms) for row in rows]
+        keys = self._keys
+        commands: list[tuple[Any, ...]] = []
+        for webhook_id in webhook_ids:  # a call whose lease has ended has no permit
+            commands.append(("HGETALL", keys.policy(plugin, webhook_id)))
+            commands.append(("ZCARD", keys.parked(plugin, webhook_id)))
+            commands.append(("ZCOUNT", keys.running(plugin, webhook_id), f"({now_ms}", "+inf"))
+        replies = replies_to(self._client, commands)
+        rows = zip(commands[::3], replies[::3], replies[1::3], replies[2::3], strict=True)
+        return [_traffic(Fields(key, policy), parked, running, now_ms) for (_, key), policy, parked, running in rows]
 
 
-def _traffic(policy: Sequence[bytes | None], parked: int, running: int, now_ms: int) -> Traffic:
-    paused, failures, open_until, open_for = policy
-    until_ms = within_ms(int(open_until or 0), now_ms, int(open_for or 0))
+def _traffic(policy: Fields, parked: int | Exception, running: int | Exception, now_ms: int) -> Traffic:
+    until_ms = within_ms(policy.number("openUntil") or 0, now_ms, policy.number("openFor") or 0)
     state: Breaker = "closed"
     if until_ms:
         state = "open" if until_ms > now_ms else "half-open"
-    return Traffic(paused == b"1", state, int(failures or 0), until_ms or None, parked, running)
+    counts = (0 if isinstance(count, Exception) else count for count in (parked, running))
+    return Traffic(policy.text("paused") == "1", state, policy.number("failures") or 0, until_ms or None, *counts)

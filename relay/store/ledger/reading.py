@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from relay.audit.actor import actor
 from relay.domain.reference_id import reference_time_ms
 from relay.errors import Expired, NotFound
+from relay.store.fields import DAMAGED, Fields
 from relay.store.ledger.records import invocation_from
-from relay.store.server.clock import add_time
+from relay.store.replies import replies_to
+from relay.store.server.clock import time_ms_from
 from relay.store.server.errors import store_errors
 
 if TYPE_CHECKING:
@@ -52,13 +54,10 @@ class RecordReader:
         """Read the record of an invocation of any plugin, for operators; raises as `get`."""
         if reference_time_ms(reference_id) is None:
             raise NotFound
-        with store_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            pipeline.hgetall(self._keys.record(reference_id))
-            pipeline.lrange(self._keys.steps(reference_id), 0, -1)
-            add_time(pipeline, self._client, self._keys.root_of_ref(reference_id))
-            fields, steps, (seconds, _) = pipeline.execute()
-        return self._found(reference_id, fields, steps, seconds * 1000)
+        keys = self._keys
+        commands = [("HGETALL", keys.record(reference_id)), ("LRANGE", keys.steps(reference_id), 0, -1)]
+        fields, steps, time = replies_to(self._client, commands, time_of=keys.root_of_ref(reference_id))
+        return self._found(reference_id, fields, steps, time_ms_from(time))
 
     def look_up(self, reference_id: str, plugin: str | None = None) -> Invocation:
         """Read a record as `get`, or as `find` without a plugin, and write the read to the audit trail."""
@@ -77,25 +76,29 @@ class RecordReader:
 
     def result_of(self, reference_id: str) -> bytes | None:
         """Read the sealed data of an answer; None if no answer is stored."""
-        with store_errors():
-            sealed: bytes | None = self._client.get(self._keys.result(reference_id))
-        return sealed
+        return self._sealed(self._keys.result(reference_id))
 
     def payload_of(self, reference_id: str) -> bytes | None:
         """Read the sealed trigger; None if none is stored."""
-        with store_errors():
-            sealed: bytes | None = self._client.get(self._keys.payload(reference_id))
-        return sealed
+        return self._sealed(self._keys.payload(reference_id))
+
+    def _sealed(self, key: str) -> bytes | None:
+        (sealed,) = replies_to(self._client, [("GET", key)])
+        return DAMAGED if isinstance(sealed, Exception) else sealed
 
     def _found(
-        self, reference_id: str, fields: Mapping[bytes, bytes], steps: Sequence[bytes], now_ms: int
+        self,
+        reference_id: str,
+        fields: Mapping[bytes, bytes] | Exception,
+        steps: Sequence[bytes] | Exception | None,
+        now_ms: int,
     ) -> Invocation:
         if not fields:
             limits = self._limits
             kept_ms = min(limits.retention_ms, limits.failed_retention_ms, limits.rejected_retention_ms)
             made_ms = reference_time_ms(reference_id)
             raise Expired if made_ms is not None and kept_ms < now_ms - made_ms else NotFound
-        invocation = invocation_from(reference_id, fields, steps)
+        invocation = invocation_from(reference_id, self._keys.record(reference_id), fields, steps)
         if invocation.expires_at_ms is not None and invocation.expires_at_ms <= now_ms:
             raise Expired
         return invocation
@@ -107,6 +110,6 @@ class RecordReader:
 
     def counts(self, plugin: str) -> dict[str, int]:
         """Read a plugin's counters by name."""
-        with store_errors():
-            found = self._client.hgetall(self._keys.plugin_counts(plugin))
-        return {name.decode(): int(value) for name, value in found.items()}
+        key = self._keys.plugin_counts(plugin)
+        (found,) = replies_to(self._client, [("HGETALL", key)])
+        return Fields(key, found).numbers()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from relay.domain.invocation import Attempt, Invocation, Outcome, Sent, State, StepOf
+from relay.domain.invocation import FINAL, Attempt, Invocation, Outcome, Sent, State, StepOf
+from relay.domain.reference_id import reference_time_ms
+from relay.store.fields import Fields, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 STATES: Final = {state.encode(): state for state in State}
 # Fields for operators to read; no code depends on them.
 _EXTRA: Final = ("lateAnswer", "reason")
+_YES_OR_NO: Final = {"0": False, "1": True}
 
 
 def attempt_text(attempt: Attempt) -> str:
@@ -26,53 +30,72 @@ def attempt_text(attempt: Attempt) -> str:
 def _attempts(text: str) -> tuple[Attempt, ...]:
     rows = orjson.loads(f"[{text}]")
     return tuple(
-        Attempt(number, started, duration, status, Outcome(outcome), Sent(sent))
+        Attempt(number, number_of(started), _duration(duration), number_of(status), Outcome(outcome), Sent(sent))
         for number, (started, duration, status, outcome, sent) in enumerate(rows, 1)
     )
 
 
-def invocation_from(reference_id: str, fields: Mapping[bytes, bytes], steps: Sequence[bytes] = ()) -> Invocation:
-    """Make an `Invocation` from the fields of its hash and, for a chain, the list of its steps."""
-    text = {name.decode(): value.decode() for name, value in fields.items()}
+def _duration(given: int) -> int:
+    """Return a duration; it is negative if the server's clock went back meanwhile."""
+    return -number_of(-given) if given < 0 else number_of(given)
 
-    def number(name: str) -> int | None:
-        value = text.get(name)
-        return int(value) if value else None
 
-    state = State(text["state"])
-    error = text.get("error")
-    outcome, sent = text.get("outcome"), text.get("sent")
-    return Invocation(
+def invocation_from(
+    reference_id: str,
+    key: str,
+    fields: Mapping[bytes, bytes] | Exception,
+    steps: Sequence[bytes] | Exception | None = (),
+) -> Invocation:
+    """Make an `Invocation` from the fields of its hash, which has this key, and, for a chain, the list of its steps.
+
+    A field that cannot be read is named in ``damaged``. Both may be the server's error: then the whole is damaged.
+    """
+    known_steps = None if isinstance(steps, Exception) else steps
+    record = Fields(key, fields)
+    number = record.number
+    state = record.needed("state", State)
+    created_at_ms = record.needed("createdAt", number_of)
+    invocation = Invocation(
         reference_id=reference_id,
-        plugin=text["plugin"],
-        webhook_id=text["webhook"],
-        revision=int(text["revision"]),
+        plugin=record.needed("plugin", str) or "",
+        webhook_id=record.text("webhook") or "",
+        revision=record.needed("revision", number_of) or 0,
         state=state,
-        lane=text["lane"],
-        created_at_ms=int(text["createdAt"]),
+        lane=record.needed("lane", str) or "",
+        created_at_ms=reference_time_ms(reference_id) or 0 if created_at_ms is None else created_at_ms,
         timeout_ms=number("timeout") or 0,
-        repeatable=text.get("repeatable") == "1",
-        attempts=_attempts(text.get("attempts", "")),
-        finished_at_ms=number("finishedAt"),
+        repeatable=record.get("repeatable", _YES_OR_NO.__getitem__) or False,
+        attempts=record.get("attempts", _attempts) or (),
+        finished_at_ms=record.needed("finishedAt", number_of) if state in FINAL else number("finishedAt"),
         not_before_ms=number("notBefore") if state in {State.QUEUED, State.RETRYING} else None,
         losses=number("losses") or 0,
         status=number("status"),
-        error=error == "1" if error else None,
-        outcome=Outcome(outcome) if outcome else None,
-        sent=Sent(sent) if sent else None,
+        error=record.get("error", _YES_OR_NO.__getitem__),
+        outcome=record.get("outcome", Outcome),
+        sent=record.get("sent", Sent),
         request_bytes=number("requestBytes") or 0,
         response_bytes=number("responseBytes") or 0,
         masked=number("masked") or 0,
-        caller=text.get("caller") or None,
-        traceparent=text.get("traceparent") or None,
-        replay_of=text.get("replayOf") or None,
-        replayed_by=text.get("replayedBy") or None,
-        replay=text.get("replay") or None,
+        caller=record.text("caller"),
+        traceparent=record.text("traceparent"),
+        replay_of=record.text("replayOf"),
+        replayed_by=record.text("replayedBy"),
+        replay=record.text("replay"),
         forgotten_at_ms=number("forgottenAt"),
         expires_at_ms=number("expiresAt"),
-        step_of=StepOf(text["parent"], int(text["parentStep"]), int(text["parentItem"])) if "parent" in text else None,
-        is_chain=text.get("chain") == "1",
-        pins=text.get("pins"),
-        steps=tuple(step.decode() for step in steps),
-        extra={name: text[name] for name in _EXTRA if text.get(name)},
+        step_of=_step_of(record),
+        is_chain=record.text("chain") == "1",
+        pins=record.text("pins"),
+        steps=tuple(step.decode("utf-8", "backslashreplace") for step in known_steps or ()),
+        extra={name: text for name in _EXTRA if (text := record.text(name))},
     )
+    damaged = (*record.damaged, *(("steps",) if known_steps is None else ()))
+    return replace(invocation, damaged=damaged) if damaged else invocation
+
+
+def _step_of(record: Fields) -> StepOf | None:
+    parent = record.text("parent")
+    if parent is None:
+        return None
+    step, item = (record.needed(name, number_of) for name in ("parentStep", "parentItem"))
+    return None if step is None or item is None else StepOf(parent, step, item)

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from relay.domain.invocation import FINAL, Purpose, State
+from relay.store.fields import WHOLE, tell_damage
 from relay.store.ledger.acceptance import chain_args
 from relay.store.ledger.records import STATES, attempt_text
 
@@ -220,9 +221,16 @@ def ready_from(flat: Sequence[bytes]) -> Ready:
 
 
 def found_from(reference_ids: Iterable[str], rows: Sequence[bytes]) -> Iterator[CallRecord]:
-    """Yield the calls among these ids that are not final; the rows may cover only the first of the ids."""
+    """Yield the calls among these ids that are not final; the rows may cover only the first of the ids.
+
+    A damaged record is left out: it says no more what is to be sent.
+    """
     for reference_id, text, payload in zip(reference_ids, rows[::2], rows[1::2], strict=False):
-        record = call_record_from(reference_id, text, payload) if text else None
+        try:
+            record = call_record_from(reference_id, text, payload) if text else None
+        except ValueError:
+            tell_damage(reference_id, WHOLE)
+            continue
         if record is not None and record.state not in FINAL:
             yield record
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from relay.store.fields import tell_damage
 from relay.store.partitions.reachable import ask_partitions
 from relay.store.server.errors import store_errors
+from relay.text.ids import ID_PATTERN
 
 if TYPE_CHECKING:
     from relay.store.keys.keyspace import Keyspace
@@ -20,5 +22,10 @@ def plugins_of(client: Any, keys: Keyspace) -> list[str]:
 
 def plugins_in(client: Any, keys: Keyspace, number: int) -> list[str]:
     """Return the plugins of a partition. Raises `Unavailable` while it does not answer."""
+    key = keys.plugins(number)
     with store_errors():
-        return sorted(name.decode() for name in client.smembers(keys.plugins(number)))
+        members = sorted(name.decode("utf-8", "backslashreplace") for name in client.smembers(key))
+    for name in members:
+        if not ID_PATTERN.match(name):
+            tell_damage(key, name)
+    return [name for name in members if ID_PATTERN.match(name)]

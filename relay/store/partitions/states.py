@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from redis.sentinel import SentinelConnectionPool
 
+from relay.store.fields import Fields
 from relay.store.keys.names import partition_root
 from relay.store.partitions.plugins import plugins_in
 from relay.store.partitions.reachable import ask_partitions
+from relay.store.replies import replies_to
 from relay.store.server.errors import store_errors
 from relay.store.server.replicas import primary_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import redis
 
     from relay.store.keys.keyspace import Keyspace
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 class PartitionState:
     """A partition: the address of its server, its plugins, and how many of their invocations are pending and recorded.
 
-    ``server`` and the counts are None if the server cannot be reached.
+    ``server`` and the counts are None if the server cannot be reached, a count also if it is damaged.
     """
 
     number: int
@@ -48,15 +52,19 @@ def _away(number: int) -> PartitionState:
 def _state_of(client: Any, keys: Keyspace, number: int) -> PartitionState:
     plugins = plugins_in(client, keys, number)
     with store_errors():
-        pipeline = client.pipeline(transaction=False)
-        pipeline.hget(keys.pending(number), "count")
-        for plugin in plugins:
-            pipeline.zcard(keys.plugin_index(plugin))
-        pending, *records = pipeline.execute()
+        key = keys.pending(number)
+        counted = [("ZCARD", keys.plugin_index(plugin)) for plugin in plugins]
+        pending, *records = replies_to(client, [("HGETALL", key), *counted])
         root = partition_root(number)
         # The commands above have made a cluster's client learn the present primary of this root.
         server = _address_of(primary_of(client, root))
-    return PartitionState(number, root, server, tuple(plugins), int(pending or 0), sum(records))
+    return PartitionState(number, root, server, tuple(plugins), Fields(key, pending).number("count"), _sum(records))
+
+
+def _sum(counts: Sequence[int | Exception]) -> int | None:
+    """Return the sum of counts; None if one is damaged."""
+    known = [count for count in counts if not isinstance(count, Exception)]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def _address_of(server: Any) -> str:

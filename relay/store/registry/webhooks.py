@@ -25,12 +25,14 @@ from relay.errors import (
 )
 from relay.registration import ChainTarget, Shape, Target, target_from_json
 from relay.registration.stored_secrets import filled, referred
+from relay.store.fields import Fields, number_of
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.partitions.plugins import plugins_in, plugins_of
 from relay.store.registry.pointers import is_authentic, is_made_by_relay, pointer_mac
 from relay.store.registry.revisions import Applied, PlannedRevision, Registered, StoredRevision
 from relay.store.registry.secrets import Secrets
 from relay.store.registry.uses import Uses, named_users
+from relay.store.replies import replies_to
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import adding_sentence, store_errors
 from relay.vault import target_owner
@@ -130,19 +132,19 @@ class Registry:
 
     def shapes(self, plugin: str) -> list[Registered]:
         """Return a plugin's webhooks in the order of their ids, including hidden ones."""
-        with store_errors():
-            pointers = self._client.hgetall(self._keys.webhooks(plugin))
-            macs = self._client.hgetall(self._keys.pointer_macs(plugin))
-            numbers = sorted((webhook.decode(), int(number)) for webhook, number in pointers.items())
-            pipeline = self._client.pipeline(transaction=False)
-            for webhook, number in numbers:
-                pipeline.hmget(self._keys.revision(plugin, webhook, number), "shape", "createdAt")
-            rows = pipeline.execute() if numbers else []
-        return [
-            Registered(webhook, number, Shape.from_json(shape), int(created_at))
-            for (webhook, number), (shape, created_at) in zip(numbers, rows, strict=True)
-            if shape and is_authentic(self._vault, plugin, webhook, number, shape, macs.get(webhook.encode()))
-        ]
+        names = self._keys.webhooks(plugin), self._keys.pointer_macs(plugin)
+        pointers, macs = replies_to(self._client, [("HGETALL", name) for name in names])
+        macs = {} if isinstance(macs, Exception) else macs
+        numbers = sorted(Fields(names[0], pointers).numbers().items())
+        keys = [self._keys.revision(plugin, webhook, number) for webhook, number in numbers]
+        revisions = zip(numbers, keys, replies_to(self._client, [("HGETALL", key) for key in keys]), strict=True)
+        found = []
+        for (webhook, number), key, fields in revisions:
+            shape = b"" if isinstance(fields, Exception) else fields.get(b"shape", b"")
+            if is_authentic(self._vault, plugin, webhook, number, shape, macs.get(webhook.encode())):
+                created_at_ms = Fields(key, fields).needed("createdAt", number_of) or 0
+                found.append(Registered(webhook, number, Shape.from_json(shape), created_at_ms))
+        return found
 
     def reseal(self) -> int:
         """Rewrite the MAC of every current revision with the newest key of the ring; return how many."""
@@ -157,8 +159,9 @@ class Registry:
 
     def unverified(self, plugin: str) -> list[str]:
         """Return webhooks whose current revision fails verification; they count as not registered."""
-        with store_errors():
-            names = sorted(name.decode() for name in self._client.hkeys(self._keys.webhooks(plugin)))
+        (ids,) = replies_to(self._client, [("HKEYS", self._keys.webhooks(plugin))])
+        ids = () if isinstance(ids, Exception) else ids
+        names = sorted(name.decode("utf-8", "backslashreplace") for name in ids)
         known = {registered.webhook_id for registered in self.shapes(plugin)}
         return [name for name in names if name not in known]
 
@@ -266,7 +269,7 @@ class Registry:
             pipeline.hget(self._keys.webhooks(name[0]), name[1])
             pipeline.hget(self._keys.pointer_macs(name[0]), name[1])
             pointer, mac = pipeline.execute()
-        number = int(pointer or 0)
+        number = Fields(self._keys.webhooks(name[0]), {name[1].encode(): pointer or b""}).number(name[1])
         if not number or not self._is_current(*name, number, mac):
             self._pointers.pop(name, None)
             return 0
@@ -293,19 +296,18 @@ class Registry:
             cached.cache_clear()
 
     def _read_shape(self, plugin: str, webhook_id: str, number: int) -> tuple[Shape, bytes]:
-        with store_errors():
-            shape = self._client.hget(self._keys.revision(plugin, webhook_id, number), "shape")
-        if shape is None:
-            raise NotFound("There is no such revision.")
-        return Shape.from_json(shape), shape
+        stored = self._read_revision(plugin, webhook_id, number)
+        return stored.shape, stored.shape_json
 
     def _read_revision(self, plugin: str, webhook_id: str, number: int) -> StoredRevision:
-        with store_errors():
-            key = self._keys.revision(plugin, webhook_id, number)
-            shape, created_at, by = self._client.hmget(key, "shape", "createdAt", "by")
+        key = self._keys.revision(plugin, webhook_id, number)
+        (fields,) = replies_to(self._client, [("HGETALL", key)])
+        revision = Fields(key, fields)
+        shape = revision.get("shape", lambda text: Shape.from_json(text.encode()))
         if shape is None:
-            raise NotFound("There is no such revision.")
-        return StoredRevision(Shape.from_json(shape), shape, int(created_at), (by or b"").decode())
+            raise NotFound("There is no such revision, or it is damaged.")
+        created_at_ms = revision.needed("createdAt", number_of) or 0
+        return StoredRevision(shape, fields[b"shape"], created_at_ms, revision.text("by") or "")
 
     def _open_target(self, plugin: str, webhook_id: str, number: int) -> Target | ChainTarget:
         stored = self.revision(plugin, webhook_id, number)

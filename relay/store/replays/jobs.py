@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.audit.actor import actor
 from relay.domain.reference_id import reference_time_ms
 from relay.errors import Conflict, NotFound
+from relay.store.fields import MOST, Fields, number_of
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.ledger.invocations import GRACE_MS
 from relay.store.ledger.listing import Filter
 from relay.store.ledger.transitions import ready_from
+from relay.store.replies import replies_to
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import store_errors
 
@@ -61,7 +63,7 @@ class ReplayJob:
 
     replay_id: str
     plugin: str
-    state: ReplayState
+    state: ReplayState | None  # None: it cannot be read
     matched: int | None  # None while planning
     started: int
     delivered: int  # ended with an answer that is no error
@@ -76,6 +78,7 @@ class ReplayJob:
     caller: str | None = None  # id of the API key that made it, `cli` for a command
     filter: Filter = field(default_factory=Filter)
     by_hand: bool = False  # made from given reference ids, not from a filter
+    damaged: tuple[str, ...] = ()  # the names of fields that cannot be read, as of an `Invocation`
 
     @property
     def over(self) -> bool:
@@ -96,26 +99,26 @@ class ReplayStore:
         """Read a job of a plugin; raises `NotFound`."""
         if reference_time_ms(replay_id) is None:
             raise NotFound
-        with store_errors():
-            fields = self._client.hgetall(self._keys.replay(replay_id))
-        job = _job_from(replay_id, fields) if fields else None
+        key = self._keys.replay(replay_id)
+        (fields,) = replies_to(self._client, [("HGETALL", key)])
+        job = _job_from(replay_id, key, fields) if fields else None
         if job is None or job.plugin != plugin:
             raise NotFound
         return job
 
     def list(self, plugin: str, *, limit: int = 50) -> list[ReplayJob]:
         """List a plugin's jobs, newest first."""
-        key = self._keys.replays(plugin)
+        index = self._keys.replays(plugin)
         with store_errors():
-            ids = self._client.zrevrange(key, 0, limit - 1)
-            pipeline = self._client.pipeline(transaction=False)
-            for replay_id in ids:
-                pipeline.hgetall(self._keys.replay(replay_id.decode()))
-            found = dict(zip(ids, pipeline.execute(), strict=True)) if ids else {}
-            gone = [replay_id for replay_id, fields in found.items() if not fields]
-            if gone:
-                self._client.zrem(key, *gone)
-        jobs = [_job_from(replay_id.decode(), fields) for replay_id, fields in found.items() if fields]
+            ids = self._client.zrevrange(index, 0, limit - 1)
+        names = [replay_id.decode("utf-8", "backslashreplace") for replay_id in ids]
+        keys = [self._keys.replay(name) for name in names]
+        found = list(zip(names, keys, replies_to(self._client, [("HGETALL", key) for key in keys]), strict=True))
+        gone = [replay_id for replay_id, (_, _, fields) in zip(ids, found, strict=True) if not fields]
+        if gone:
+            with store_errors():
+                self._client.zrem(index, *gone)
+        jobs = [_job_from(*each) for each in found if each[2]]
         return jobs if not gone or len(ids) < limit else self.list(plugin, limit=limit)
 
     def pause(self, plugin: str, replay_id: str) -> ReplayJob:
@@ -162,32 +165,35 @@ class ReplayStore:
 _PAST: Final = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}
 
 
-def _job_from(replay_id: str, fields: Mapping[bytes, bytes]) -> ReplayJob:
-    text = {name.decode(): value.decode() for name, value in fields.items()}
-
-    def number(name: str) -> int | None:
-        return int(text[name]) if text.get(name) else None
-
-    return ReplayJob(
-        replay_id=replay_id,
-        plugin=text["plugin"],
-        state=ReplayState(text["state"]),
-        matched=number("matched"),
-        started=number("started") or 0,
-        delivered=number("delivered") or 0,
-        failed=number("failed") or 0,
-        skipped=number("skipped") or 0,
-        skipped_reasons={
-            name.removeprefix(_SKIPPED): int(count)
-            for name, count in sorted(text.items())
-            if name.startswith(_SKIPPED) and int(count)
-        },
-        rate_per_second=float(text["rate"]) if text["rate"] else None,
-        include_uncertain=text["uncertain"] == "1",
-        max=number("max"),
-        created_at_ms=int(text["createdAt"]),
-        finished_at_ms=number("finishedAt"),
-        caller=text["caller"] or None,
-        filter=Filter.from_json(text["filter"]) if text["filter"] else Filter(),
-        by_hand=not text["filter"],
+def _job_from(replay_id: str, key: str, fields: Mapping[bytes, bytes] | Exception) -> ReplayJob:
+    job = Fields(key, fields)
+    number = job.number
+    return replace(
+        ReplayJob(
+            replay_id=replay_id,
+            plugin=job.needed("plugin", str) or "",
+            state=job.needed("state", ReplayState),
+            matched=number("matched"),
+            started=number("started") or 0,
+            delivered=number("delivered") or 0,
+            failed=number("failed") or 0,
+            skipped=number("skipped") or 0,
+            skipped_reasons={why: count for why in Skip if (count := number(_SKIPPED + why))},
+            rate_per_second=job.get("rate", _rate),
+            include_uncertain=job.text("uncertain") == "1",
+            max=number("max"),
+            created_at_ms=job.needed("createdAt", number_of) or reference_time_ms(replay_id) or 0,
+            finished_at_ms=number("finishedAt"),
+            caller=job.text("caller"),
+            filter=job.get("filter", Filter.from_json) or Filter(),
+            by_hand=job.text("filter") is None,
+        ),
+        damaged=tuple(job.damaged),
     )
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 < rate <= MOST:
+        raise ValueError("a rate out of range")
+    return rate

@@ -18,13 +18,24 @@ FENCED: Final = f"FENCED {FENCED_SENTENCE}"
 _CHAIN_KEPT_MS: Final = 4 * MAX_CHAIN_TIMEOUT_S * 1_000
 
 
+#: Functions with which the generated readers of records read fields.
+_READING: Final = """\
+local function whole(text)
+  return text and #text < 17 and string.find(text, '^%-?%d+$') and text
+end
+local function created_of(ref)
+  return string.format('%.0f', tonumber(string.sub(ref, 1, 8) .. string.sub(ref, 10, 13), 16) or 0)
+end"""
+
+
 def lua_constants() -> str:
-    """Return the Lua source of the constants."""
+    """Return the Lua source of the constants, and of the functions that every reader of records may use."""
     own = ", ".join(f"{caller} = true" for caller in sorted(OWN_CALLERS))
     lanes = ", ".join(f"'{lane}'" for lane in LANES)
     return "\n".join(
         (
             f"local LANES = {{ {lanes} }}",
+            f"local IS_LANE = {{ [false] = false, {', '.join(f'{lane} = true' for lane in LANES)} }}",
             f"local OWN_CALLERS = {{ {own} }}",
             f"local JOB_LANE = '{REPLAYS}'",
             f"local GROUP_IDS = {GROUP_IDS}",
@@ -32,5 +43,6 @@ def lua_constants() -> str:
             f"local CHAIN_KEPT_MS = {_CHAIN_KEPT_MS}",
             f"local UNNOTICED = {UNNOTICED_MS}",
             f"local FENCED = '{FENCED}'",
+            _READING,
         )
     )

@@ -6,7 +6,9 @@ it does (`Kind`). A declaration starts at the beginning of a line. Functions and
 server loads the library; every other local is made anew in each run that uses it.
 
 Records are read only by functions that are generated from headers: ``-- record NAME: state field ...`` returns a table
-of the fields, ``-- values NAME: field ...`` the values themselves.
+of the fields, ``-- values NAME: field ...`` the values themselves. A number that is none, and a lane that does not
+exist, count as missing, and a record of another type as gone: a script that meets a damaged record goes on with the
+others.
 """
 
 from __future__ import annotations
@@ -27,6 +29,17 @@ if TYPE_CHECKING:
 
 #: The table of the functions that build the names of keys.
 KEYS: Final = "KEY"
+#: The fields of a record that are whole numbers.
+_NUMBERS: Final = frozenset(
+    {
+        *("createdAt", "deadline", "endBy", "expiresAt", "finishedAt", "forgottenAt", "keptBytes", "leaseEnd"),
+        *("losses", "masked", "notBefore", "open", "parentItem", "parentStep", "pause", "readyAt", "requestBytes"),
+        *("responseBytes", "revision", "status", "step", "timeout"),
+    }
+)
+_EMPTY: Final = "''"
+#: What stands for a field that every record has, if it is damaged.
+_NEEDED: Final = {"createdAt": "created_of(ref)", "lane": "LANES[#LANES]", "requestBytes": "'0'", "timeout": "'0'"}
 _FOLDER: Final = resources.files("relay.store") / "lua"
 _SHARED_FOLDER: Final = "include"
 _KIND: Final = re.compile(r"^-- kind: (\w+)$", re.MULTILINE)
@@ -206,10 +219,10 @@ def _record_reader(name: str, listed: str) -> str:
     """
     fields = _fields(listed)
     asked = ", ".join(f"'{field}'" for field in fields)
-    members = ", ".join(f"{field} = f[{number}] or ''" for number, field in enumerate(fields, 1))
+    members = ", ".join(f"{field} = {_read(field, number, _EMPTY)}" for number, field in enumerate(fields, 1))
     return (
         f"local function {name}(ref)\n"
-        f"  local f = redis.call('HMGET', KEY.record(ref), {asked})\n"
+        f"  local f = redis.pcall('HMGET', KEY.record(ref), {asked})\n"
         f"  if not f[1] then return nil end\n"
         f"  return {{ ref = ref, {members} }}\n"
         f"end"
@@ -222,14 +235,30 @@ def _values_reader(name: str, listed: str) -> str:
     A field that the record lacks is false. ``*`` stands for the list of all fields and their values.
     """
     fields = _fields(listed)
-    asked = "".join(f", '{field}'" for field in fields)
     if fields == ["*"]:
-        read = "redis.call('HGETALL', KEY.record(ref))"
-    elif len(fields) == 1:
-        read = f"redis.call('HGET', KEY.record(ref){asked})"
-    else:
-        read = f"unpack(redis.call('HMGET', KEY.record(ref){asked}))"
-    return f"local function {name}(ref)\n  return {read}\nend"
+        return f"local function {name}(ref)\n  return redis.call('HGETALL', KEY.record(ref))\nend"
+    asked = ", ".join(f"'{field}'" for field in fields)
+    values = ", ".join(_read(field, number, "false") for number, field in enumerate(fields, 1))
+    return (
+        f"local function {name}(ref)\n"
+        f"  local f = redis.pcall('HMGET', KEY.record(ref), {asked})\n"
+        f"  return {values}\n"
+        f"end"
+    )
+
+
+def _read(field: str, number: int, missing: str) -> str:
+    """Return the Lua expression for the field that is the n-th of ``f``; ``missing`` if it is missing or damaged."""
+    if field in _NUMBERS:
+        return f"whole(f[{number}]) or {_needed(field, missing)}"
+    if field == "lane":
+        return f"IS_LANE[f[{number}]] and f[{number}] or {_needed(field, missing)}"
+    return f"f[{number}] or {missing}"
+
+
+def _needed(field: str, missing: str) -> str:
+    needed = _NEEDED.get(field)
+    return f"f[1] and {needed} or {missing}" if needed else missing
 
 
 def _fields(listed: str) -> list[str]:

@@ -74,8 +74,9 @@ class ClockJump:
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Read what ``to_text`` wrote."""
+        """Read what ``to_text`` wrote. Raises ``ValueError``, or ``OverflowError``, for any other text."""
         at_ms, by_ms = map(int, text.split())
+        datetime.fromtimestamp(at_ms / 1000, UTC)  # raises if it is no time
         return cls(at_ms, by_ms)
 
 

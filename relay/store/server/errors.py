@@ -81,6 +81,11 @@ def is_ours(error: Exception) -> bool:
     return _OUR_WORDS.match(str(error).rpartition(_IN_PIPELINE)[2]) is not None
 
 
+def is_of_another_type(error: Exception) -> bool:
+    """Return whether a command met a key of another type than it takes."""
+    return isinstance(error, ResponseError) and "WRONGTYPE " in str(error)
+
+
 @contextmanager
 def store_errors() -> Iterator[None]:
     """Turn errors of the client into `Unavailable`, or into `StoreFault` if they are our own fault."""
@@ -91,6 +96,8 @@ def store_errors() -> Iterator[None]:
     except Exception as error:
         if FENCED_SENTENCE in str(error):
             raise Unavailable(FENCED_SENTENCE) from error
+        if is_of_another_type(error):
+            raise StoreFault("A value in the store is damaged: it has another type than the relay gave it.") from error
         raise (StoreFault if is_ours(error) else Unavailable) from error
 
 

@@ -21,6 +21,7 @@ local function key_of(name, at_time, webhook)
 end
 
 if is_first then
+  if not whole(before) then redis.call('SET', KEY.counted(plugin), 0) end -- damaged
   redis.call('INCRBY', KEY.counted(plugin), count)
   redis.call('LTRIM', KEY.notes(plugin), count, -1)
 end

@@ -14,7 +14,7 @@ local walk, last = walk_from(narrowest(f), position, f.since or '-inf'), nil
 for _ = 1, most do
   last = walk_on(walk)
   if not last then break end
-  local r = read_listed(last.ref)
+  local r = read_indexed(f, last)
   if r and matches(f, r) then group_add(r) end
 end
 return { position_text(last), groups_list() }

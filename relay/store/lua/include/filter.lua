@@ -56,6 +56,21 @@ local function matches(f, r)
   return true
 end
 
+-- Returns the record of a call that an index of the plugin names. A damaged one is listed too, as far as it can be read;
+-- nothing if it is gone.
+local function read_indexed(f, item)
+  local r = read_listed(item.ref)
+  if not r then
+    if redis.call('EXISTS', KEY.record(item.ref)) == 0 then return nil end
+    r = {
+      ref = item.ref, state = '', plugin = '', webhook = '', outcome = '', status = '', error = '', caller = '',
+      createdAt = int(item.created), finishedAt = '', parent = '', replayedBy = '', replay = '',
+    }
+  end
+  if r.plugin == '' then r.plugin = f.plugin end
+  return r
+end
+
 -- Returns whether the filter may select a status of which only the first digit is known.
 local function may_have_status(f, digit)
   if not f.statuses then return true end

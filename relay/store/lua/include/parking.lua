@@ -45,10 +45,12 @@ end
 local function wake(w, limit, own)
   local count = math.min(capacity(w), limit)
   if count >= 1 then
-    make_all_ready(redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), 0, count - 1), own)
+    local key = KEY.parked(w.plugin, w.webhook)
+    make_all_ready(key, redis.call('ZRANGE', key, 0, count - 1), own)
   elseif w.every and not w.paused then
     local oldest = redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), 0, 0)[1]
-    if oldest then set_parked_alarm(w, oldest, read_lane(oldest)) end
+    local lane = oldest and read_lane(oldest)
+    if lane then set_parked_alarm(w, oldest, lane) end
   end
 end
 

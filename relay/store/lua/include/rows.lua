@@ -9,7 +9,7 @@
 
 local MOST_ROWS, MOST_ROW_BYTES = 32, 262144 -- of what may be run now
 
-local function row_of(ref)
+local function readable_row_of(ref)
   local state, plugin, webhook, revision, traceparent, timeout, lane, attempts, losses, root = read_for_row(ref)
   if not state then return '', '' end
   local tries = attempts and select(2, string.gsub(attempts, '%]', '')) or 0
@@ -21,6 +21,13 @@ local function row_of(ref)
     .. ' ' .. tries .. ' ' .. number(losses) .. (full and ' 1 ' or '  ') .. position.chain .. ' ' .. position.parent .. ' '
     .. position.parentStep .. ' ' .. position.pins
   return text, (not full or position.chain == '1') and redis.call('GET', KEY.payload(ref)) or ''
+end
+
+-- Returns a call's row; '', as for an unknown id, if something that belongs to the call is damaged.
+local function row_of(ref)
+  local is_whole, text, payload = pcall(readable_row_of, ref)
+  if is_whole then return text, payload end
+  return '', ''
 end
 
 -- Returns the rows of these ids in order, but stops once their payloads exceed `bytes_left`.

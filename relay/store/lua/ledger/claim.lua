@@ -165,7 +165,7 @@ end
 local function claim_plain(ref, wanted, was_full)
   local state, plugin, webhook, timeout, lane, created, attempts, parked, replay, end_by, not_before, root =
     read_plain(ref)
-  if state ~= 'queued' or (attempts or '') ~= '' or parked == 'job' or replay then return nil end
+  if state ~= 'queued' or (attempts or '') ~= '' or parked == 'job' or replay or not (plugin and webhook) then return nil end
   if (end_by and tonumber(end_by) <= now) or number(not_before) > now then return nil end
   local position = chain_position(ref, root)
   if position.chain ~= '' or is_orphaned_step(position.parent, root) then return nil end
@@ -189,6 +189,7 @@ end
 local function claim_any(ref, wanted, was_full)
   local r = read_claimable(ref)
   if not r then return 'skipped', 'gone' end
+  if r.plugin == '' or r.webhook == '' then return 'skipped', 'damaged' end
   if FINAL[r.state] then return over(r) end
   if r.state == 'sending' and r.token == token then return granted_before(r) end
   if is_out_of_time(r) then return stop(r, 'unreachable', 'chain_timeout') end

@@ -14,6 +14,7 @@
 
 local most_calls, most_webhooks = tonumber(ARGV[8]), tonumber(ARGV[9])
 local ended = 0
+local DAMAGED_AGAIN = 60000 -- ms
 conclude_from(1, 2)
 grace_from(3)
 retention_from(4)
@@ -28,7 +29,7 @@ local function end_sent(r, by)
   return by()
 end
 
-local function look(ref, plugin, webhook)
+local function look_at(ref, plugin, webhook)
   local r = read_open(ref)
   if not r or FINAL[r.state] then return tally_close(tally_of(plugin, webhook), ref) end
   local by
@@ -42,6 +43,13 @@ local function look(ref, plugin, webhook)
   if r.state == 'sending' then return end_sent(r, by) end
   ended = ended + 1
   by()
+end
+
+-- Looks at a call; if something that belongs to it is damaged, it has to be looked at again only after a while.
+local function look(ref, plugin, webhook)
+  if not pcall(look_at, ref, plugin, webhook) then
+    redis.call('ZADD', KEY.open(plugin, webhook), int(now + DAMAGED_AGAIN), ref)
+  end
 end
 
 local names = redis.call('ZRANGEBYSCORE', KEY.ages(), '-inf', int(now), 'LIMIT', 0, most_webhooks)

@@ -41,6 +41,12 @@ local function sorted(refs)
   return { #items > wanted and position_text(items[wanted]) or '', #refs, found }
 end
 
+-- Returns the ids of a chain's steps; none if their list is damaged, which the chain's own record tells.
+local function steps_of(chain)
+  local refs = redis.pcall('LRANGE', KEY.steps(chain), 0, -1)
+  return refs.err and {} or refs
+end
+
 local function walked()
   if f['until'] and f['until'] < position.created then position = { created = f['until'], ref = '~' } end
   local walk, found, looked, last = walk_from(narrowest(f), position, f.since or '-inf'), {}, 0, nil
@@ -48,13 +54,13 @@ local function walked()
     last = walk_on(walk)
     if not last then return { '', looked, found } end
     looked = looked + 1
-    local r = read_listed(last.ref)
+    local r = read_indexed(f, last)
     if r and matches(f, r) then table.insert(found, last.ref) end
   end
   local more = #found < wanted or walk_on(walk)
   return { more and position_text(last) or '', looked, found }
 end
 
-if parent ~= '' then return sorted(redis.call('LRANGE', KEY.steps(parent), 0, -1)) end
+if parent ~= '' then return sorted(steps_of(parent)) end
 local few = is_of_unfinished(f) and unfinished()
 return few and sorted(few) or walked()

@@ -16,7 +16,7 @@ end
 
 local function forget_job(member)
   local id = string.sub(member, #JOB_PREFIX + 1)
-  local f = redis.call('HMGET', KEY.replay(id), 'plugin', 'finishedAt')
+  local f = redis.pcall('HMGET', KEY.replay(id), 'plugin', 'finishedAt')
   if f[1] and not f[2] then return end
   if f[1] then leaves(KEY.replays(f[1]), id) end
   redis.call('DEL', KEY.replay(id), KEY.replay_ids(id), KEY.replay_decided(id), KEY.replay_seen(id), KEY.replay_parked(id))
@@ -41,5 +41,5 @@ for _, ref in ipairs(old) do
   leaves(KEY.expiry(), ref)
 end
 effects_flush()
-for key, refs in pairs(gone) do in_pieces('ZREM', key, refs, 1) end
+for key, refs in pairs(gone) do pcall(in_pieces, 'ZREM', key, refs, 1) end -- an index may be of another type
 return #old

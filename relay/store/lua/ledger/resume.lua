@@ -15,7 +15,8 @@ end
 local w = webhook_of(ARGV[1], ARGV[2])
 local count = math.min(capacity(w) - offset, limit)
 if count >= 1 then
-  make_all_ready(redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), offset, offset + count - 1))
+  local key = KEY.parked(w.plugin, w.webhook)
+  make_all_ready(key, redis.call('ZRANGE', key, offset, offset + count - 1))
 elseif offset == 0 then
   wake(w, 0)
 end

@@ -27,7 +27,7 @@ end
 
 local function wake_parked()
   for _, w in pairs(webhooks) do
-    if w.rang then wake(w, most_woken) end
+    if w.rang then pcall(wake, w, most_woken) end
   end
 end
 
@@ -40,7 +40,7 @@ local function look_at_held(r)
   end
 end
 
-local function look(ref, key)
+local function look_at(ref, key)
   if string.sub(ref, 1, #JOB_PREFIX) == JOB_PREFIX then return look_at_job(ref) end
   local r = read_alarmed(ref)
   if not r or FINAL[r.state] then
@@ -54,6 +54,11 @@ local function look(ref, key)
   else
     make_ready(ref, r.lane)
   end
+end
+
+-- Looks at a call; if something that belongs to it is damaged, only its own alarm is moved on.
+local function look(ref, key)
+  if not pcall(look_at, ref, key) then redis.call('ZADD', key, int(now + grace), ref) end
 end
 
 local function sweep(key, until_when)

@@ -25,6 +25,6 @@ local idle = {}
 for _, ref in ipairs(count >= 1 and redis.call('ZRANGE', key, 0, count - 1) or {}) do
   if not is_under_way(ref) then idle[#idle + 1] = ref end
 end
-make_all_ready(idle, own)
+make_all_ready(key, idle, own)
 if redis.call('EXISTS', key) == 0 then redis.call('SREM', KEY.parked_webhooks(), w.plugin .. '/' .. w.webhook) end
 return ready
