@@ -28,7 +28,7 @@ _TOLD: Final = 1_024  # damaged fields that a process remembers having told
 
 def one_value(key: str, reply: bytes | Exception | None, read: Callable[[str], T]) -> T | None:
     """Return what ``read`` makes of the value of a key that is not a hash; None if it is missing or damaged."""
-    return Fields(key, reply if isinstance(reply, Exception) else {b"value": reply or b""}).get("value", read)
+    return StoredFields(key, reply if isinstance(reply, Exception) else {b"value": reply or b""}).get("value", read)
 
 
 def number_of(text: str | int) -> int:
@@ -45,7 +45,7 @@ def tell_damage(key: str, field: str) -> None:
     event(Event.VALUE_DAMAGED, level=logging.ERROR, key=key, field=field)
 
 
-class Fields:
+class StoredFields:
     """The fields of a hash. ``damaged`` names those that could not be read so far, in the order of reading.
 
     ``fields`` is the server's reply: an error instead of a hash damages the whole.

@@ -24,7 +24,7 @@ from relay.store.api_keys.records import ApiKey, KeyRecord, digest_of, from_fiel
 from relay.store.api_keys.revocations import Revocations
 from relay.store.api_keys.rules import key_faults
 from relay.store.backups.epoch import Epochs
-from relay.store.fields import Fields
+from relay.store.fields import StoredFields
 from relay.store.keys import keyspace
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import SHARED_ROOT
@@ -217,7 +217,7 @@ class ApiKeys:
         ids = [key_id.decode("utf-8", "backslashreplace") for key_id in members]
         names = [*map(keyspace.api_key, ids), keyspace.api_key_uses()]
         *rows, used = replies_to(self._client, [("HGETALL", name) for name in names])
-        uses = Fields(names[-1], used)
+        uses = StoredFields(names[-1], used)
         length = self._revocations.refresh()
         verified = {key_id: self._verify(key_id, row, length) for key_id, row in zip(ids, rows, strict=True) if row}
         return {key_id: record and _used(record, uses.number(key_id)) for key_id, record in verified.items()}

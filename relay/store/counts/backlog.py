@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from relay.domain.reference_id import REPLAY_PREFIX, reference_time_ms
 from relay.store.counts.measures import minutes_to
 from relay.store.counts.notes import MINUTE_MS
-from relay.store.fields import Fields
+from relay.store.fields import StoredFields
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import partition_root
 from relay.store.partitions.reachable import ask_partitions
@@ -61,12 +61,14 @@ class Backlog:
     def minutes(self, lanes: Collection[str], since_ms: int) -> list[BacklogMinute]:
         """Return every minute from ``since_ms`` to the current one, at most a day's, as `of` does."""
 
-        def noted(number: int) -> dict[int, Fields]:
+        def noted(number: int) -> dict[int, StoredFields]:
             with store_errors():
                 numbers = minutes_to(time_ms_at(self._client, partition_root(number)), since_ms)
             keys = [self._keys.backlog(minute, number) for minute in numbers]
             replies = replies_to(self._client, [("HGETALL", key) for key in keys])
-            return {minute: Fields(key, fields) for minute, key, fields in zip(numbers, keys, replies, strict=True)}
+            return {
+                minute: StoredFields(key, fields) for minute, key, fields in zip(numbers, keys, replies, strict=True)
+            }
 
         parts = list(ask_partitions(self._client, self._keys, noted))
         return [
@@ -97,7 +99,7 @@ class Backlog:
             return None
         keys = [self._keys.record(ref) for ref in oldest]
         replies = replies_to(self._client, [("HGETALL", key) for key in keys])
-        records = [Fields(key, fields) for key, fields in zip(keys, replies, strict=True) if fields]
+        records = [StoredFields(key, fields) for key, fields in zip(keys, replies, strict=True) if fields]
         times = [(each.number("createdAt"), each.number("notBefore")) for each in records]
         return min((max(created, first or 0) for created, first in times if created is not None), default=None)
 
@@ -107,7 +109,7 @@ def _sum_of(lane: str, parts: Sequence[LaneBacklog]) -> LaneBacklog:
     return LaneBacklog(lane, sum(part.pending for part in parts), max(waits, default=None))
 
 
-def _together(lanes: Iterable[str], rows: Sequence[Fields]) -> dict[str, int | None]:
+def _together(lanes: Iterable[str], rows: Sequence[StoredFields]) -> dict[str, int | None]:
     """Return the sum of what the partitions noted for each lane in a minute; None if no partition noted anything."""
     by_lane = ((lane, [count for row in rows if (count := row.number(lane)) is not None]) for lane in lanes)
     return {lane: sum(counts) if counts else None for lane, counts in by_lane}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from relay.store.counts.counts import counts_from
 from relay.store.counts.notes import HOUR_MS, MINUTE_MS, STEPS_A_DOUBLING, UNREGISTERED, amounts_of
 from relay.store.counts.webhooks import WebhookCounting
-from relay.store.fields import Fields
+from relay.store.fields import StoredFields
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.partitions.plugins import plugins_in
 from relay.store.partitions.reachable import ask_groups, ask_partitions
@@ -163,7 +163,7 @@ class Measures:
         with store_errors():
             found = dict(self._client.hscan_iter(key, count=_PIECE))
         totals: dict[tuple[str, str], int] = {}
-        for field, count in Fields(key, found).numbers().items():
+        for field, count in StoredFields(key, found).numbers().items():
             webhook, _, name = field.partition(":")
             totals["" if webhook == UNREGISTERED else webhook, name] = count
         return totals
@@ -200,7 +200,7 @@ class Measures:
     def _numbers(self, keys: Sequence[str]) -> list[dict[str, int]]:
         """Read hashes of numbers; what is damaged is left out."""
         replies = replies_to(self._client, [("HGETALL", key) for key in keys])
-        return [Fields(key, fields).numbers() for key, fields in zip(keys, replies, strict=True)]
+        return [StoredFields(key, fields).numbers() for key, fields in zip(keys, replies, strict=True)]
 
     def _now_ms(self, plugin: str) -> int:
         with store_errors():

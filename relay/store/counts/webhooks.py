@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.store.counts.counts import NOTHING_COUNTED, RECENT_MINUTES, Counts, counts_from
 from relay.store.counts.notes import HOUR_MS, MINUTE_MS
-from relay.store.fields import Fields
+from relay.store.fields import StoredFields
 from relay.store.replies import replies_to
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class WebhookCounting:
         rows = replies_to(self._client, [("HGETALL", key) for key in keys])
         found: dict[str, dict[int, Names]] = {}
         for hour, key, fields in zip(hours, keys, rows, strict=True):
-            for name, count in Fields(key, fields).numbers().items():
+            for name, count in StoredFields(key, fields).numbers().items():
                 webhook, _, counter = name.partition(":")
                 found.setdefault(webhook, {}).setdefault(hour, Names())[counter] += count
         return found
@@ -132,7 +132,7 @@ class WebhookCounting:
 
 def _names(key: str, row: Sequence[Any] | Exception) -> Names:
     fields = row if isinstance(row, Exception) else dict(zip(_NAMES, row, strict=True))
-    counted = Fields(key, fields).numbers()
+    counted = StoredFields(key, fields).numbers()
     return Names(counted) if counted else _NONE
 
 

@@ -72,7 +72,7 @@ def read_server(name: str, client: redis.Redis, administrator: redis.Redis) -> S
     )
 
 
-#: Fields of INFO that tell how a server's other writes of its data went the last time, and what these writes are.
+#: StoredFields of INFO that tell how a server's other writes of its data went the last time, and what these writes are.
 _WRITES: Final = {"rdb_last_bgsave_status": "snapshot", "aof_last_bgrewrite_status": "rewrite of the append-only file"}
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import Unavailable
-from relay.store.fields import MOST, Fields
+from relay.store.fields import MOST, StoredFields
 from relay.store.keys import keyspace
 from relay.store.keys.names import SHARED_ROOT
 from relay.store.replies import replies_to
@@ -67,7 +67,7 @@ class Workers:
         """Return how many things on each lane were not messages, since the server's data began."""
         key = keyspace.dropped_messages()
         (found,) = replies_to(self._client, [("HGETALL", key)])
-        return Fields(key, found).numbers()
+        return StoredFields(key, found).numbers()
 
     def alive(self) -> list[LiveWorker]:
         """List the workers that sent a heartbeat within `SILENCE_MS`, by name."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from relay.audit.actor import actor
-from relay.store.fields import Fields
+from relay.store.fields import StoredFields
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.ledger.invocations import GRACE_MS
 from relay.store.ledger.transitions import ready_from
@@ -87,10 +87,12 @@ class Policies:
             commands.append(("ZCOUNT", keys.running(plugin, webhook_id), f"({now_ms}", "+inf"))
         replies = replies_to(self._client, commands)
         rows = zip(commands[::3], replies[::3], replies[1::3], replies[2::3], strict=True)
-        return [_traffic(Fields(key, policy), parked, running, now_ms) for (_, key), policy, parked, running in rows]
+        return [
+            _traffic(StoredFields(key, policy), parked, running, now_ms) for (_, key), policy, parked, running in rows
+        ]
 
 
-def _traffic(policy: Fields, parked: int | Exception, running: int | Exception, now_ms: int) -> Traffic:
+def _traffic(policy: StoredFields, parked: int | Exception, running: int | Exception, now_ms: int) -> Traffic:
     until_ms = within_ms(policy.number("openUntil") or 0, now_ms, policy.number("openFor") or 0)
     state: Breaker = "closed"
     if until_ms:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from relay.audit.actor import actor
 from relay.domain.reference_id import reference_time_ms
 from relay.errors import Expired, NotFound
-from relay.store.fields import DAMAGED, Fields
+from relay.store.fields import DAMAGED, StoredFields
 from relay.store.ledger.records import invocation_from
 from relay.store.replies import replies_to
 from relay.store.server.clock import time_ms_from
@@ -112,4 +112,4 @@ class RecordReader:
         """Read a plugin's counters by name."""
         key = self._keys.plugin_counts(plugin)
         (found,) = replies_to(self._client, [("HGETALL", key)])
-        return Fields(key, found).numbers()
+        return StoredFields(key, found).numbers()

@@ -9,14 +9,14 @@ import orjson
 
 from relay.domain.invocation import FINAL, Attempt, Invocation, Outcome, Sent, State, StepOf
 from relay.domain.reference_id import reference_time_ms
-from relay.store.fields import Fields, number_of
+from relay.store.fields import StoredFields, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 #: States by the bytes that a record holds.
 STATES: Final = {state.encode(): state for state in State}
-# Fields for operators to read; no code depends on them.
+# StoredFields for operators to read; no code depends on them.
 _EXTRA: Final = ("lateAnswer", "reason")
 _YES_OR_NO: Final = {"0": False, "1": True}
 
@@ -51,7 +51,7 @@ def invocation_from(
     A field that cannot be read is named in ``damaged``. Both may be the server's error: then the whole is damaged.
     """
     known_steps = None if isinstance(steps, Exception) else steps
-    record = Fields(key, fields)
+    record = StoredFields(key, fields)
     number = record.number
     state = record.needed("state", State)
     created_at_ms = record.needed("createdAt", number_of)
@@ -93,7 +93,7 @@ def invocation_from(
     return replace(invocation, damaged=damaged) if damaged else invocation
 
 
-def _step_of(record: Fields) -> StepOf | None:
+def _step_of(record: StoredFields) -> StepOf | None:
     parent = record.text("parent")
     if parent is None:
         return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.sentinel import SentinelConnectionPool
 
-from relay.store.fields import Fields
+from relay.store.fields import StoredFields
 from relay.store.keys.names import partition_root
 from relay.store.partitions.plugins import plugins_in
 from relay.store.partitions.reachable import ask_partitions
@@ -58,7 +58,9 @@ def _state_of(client: Any, keys: Keyspace, number: int) -> PartitionState:
         root = partition_root(number)
         # The commands above have made a cluster's client learn the present primary of this root.
         server = _address_of(primary_of(client, root))
-    return PartitionState(number, root, server, tuple(plugins), Fields(key, pending).number("count"), _sum(records))
+    return PartitionState(
+        number, root, server, tuple(plugins), StoredFields(key, pending).number("count"), _sum(records)
+    )
 
 
 def _sum(counts: Sequence[int | Exception]) -> int | None:

@@ -25,7 +25,7 @@ from relay.errors import (
 )
 from relay.registration import ChainTarget, Shape, Target, target_from_json
 from relay.registration.stored_secrets import filled, referred
-from relay.store.fields import Fields, number_of
+from relay.store.fields import StoredFields, number_of
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.partitions.plugins import plugins_in, plugins_of
 from relay.store.registry.pointers import is_authentic, is_made_by_relay, pointer_mac
@@ -135,14 +135,14 @@ class Registry:
         names = self._keys.webhooks(plugin), self._keys.pointer_macs(plugin)
         pointers, macs = replies_to(self._client, [("HGETALL", name) for name in names])
         macs = {} if isinstance(macs, Exception) else macs
-        numbers = sorted(Fields(names[0], pointers).numbers().items())
+        numbers = sorted(StoredFields(names[0], pointers).numbers().items())
         keys = [self._keys.revision(plugin, webhook, number) for webhook, number in numbers]
         revisions = zip(numbers, keys, replies_to(self._client, [("HGETALL", key) for key in keys]), strict=True)
         found = []
         for (webhook, number), key, fields in revisions:
             shape = b"" if isinstance(fields, Exception) else fields.get(b"shape", b"")
             if is_authentic(self._vault, plugin, webhook, number, shape, macs.get(webhook.encode())):
-                created_at_ms = Fields(key, fields).needed("createdAt", number_of) or 0
+                created_at_ms = StoredFields(key, fields).needed("createdAt", number_of) or 0
                 found.append(Registered(webhook, number, Shape.from_json(shape), created_at_ms))
         return found
 
@@ -269,7 +269,7 @@ class Registry:
             pipeline.hget(self._keys.webhooks(name[0]), name[1])
             pipeline.hget(self._keys.pointer_macs(name[0]), name[1])
             pointer, mac = pipeline.execute()
-        number = Fields(self._keys.webhooks(name[0]), {name[1].encode(): pointer or b""}).number(name[1])
+        number = StoredFields(self._keys.webhooks(name[0]), {name[1].encode(): pointer or b""}).number(name[1])
         if not number or not self._is_current(*name, number, mac):
             self._pointers.pop(name, None)
             return 0
@@ -302,7 +302,7 @@ class Registry:
     def _read_revision(self, plugin: str, webhook_id: str, number: int) -> StoredRevision:
         key = self._keys.revision(plugin, webhook_id, number)
         (fields,) = replies_to(self._client, [("HGETALL", key)])
-        revision = Fields(key, fields)
+        revision = StoredFields(key, fields)
         shape = revision.get("shape", lambda text: Shape.from_json(text.encode()))
         if shape is None:
             raise NotFound("There is no such revision, or it is damaged.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from relay.audit.actor import actor
 from relay.domain.reference_id import reference_time_ms
 from relay.errors import Conflict, NotFound
-from relay.store.fields import MOST, Fields, number_of
+from relay.store.fields import MOST, StoredFields, number_of
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.ledger.invocations import GRACE_MS
 from relay.store.ledger.listing import Filter
@@ -166,7 +166,7 @@ _PAST: Final = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}
 
 
 def _job_from(replay_id: str, key: str, fields: Mapping[bytes, bytes] | Exception) -> ReplayJob:
-    job = Fields(key, fields)
+    job = StoredFields(key, fields)
     number = job.number
     return replace(
         ReplayJob(

@@ -6,9 +6,9 @@ it does (`Kind`). A declaration starts at the beginning of a line. Functions and
 server loads the library; every other local is made anew in each run that uses it.
 
 Records are read only by functions that are generated from headers: ``-- record NAME: state field ...`` returns a table
-of the fields, ``-- values NAME: field ...`` the values themselves. A number that is none, and a lane that does not
-exist, count as missing, and a record of another type as gone: a script that meets a damaged record goes on with the
-others.
+of the fields, ``-- values NAME: field ...`` the values themselves. A number that has other characters, and a lane that
+does not exist, count as missing, and a record of another type as gone: a script that meets a damaged record goes on
+with the others.
 """
 
 from __future__ import annotations
