@@ -26,7 +26,8 @@ FILES = [
 ]
 #: The globals that the server provides, and those of Lua itself that the scripts use.
 GIVEN = {
-    "redis", "cjson", "string", "table", "math", "tonumber", "tostring", "ipairs", "pairs", "unpack", "select", "type", "pcall",
+    "redis", "cjson", "string", "table", "math", "tonumber", "tostring", "ipairs", "pairs", "unpack", "select", "type",
+    "pcall", "error",
 }  # fmt: skip
 MOST_LOCALS = 185  # Lua allows a function 200 at a time
 MOST_UPVALUES = 50  # Lua allows 60

@@ -18,8 +18,25 @@ FENCED: Final = f"FENCED {FENCED_SENTENCE}"
 _CHAIN_KEPT_MS: Final = 4 * MAX_CHAIN_TIMEOUT_S * 1_000
 
 
-#: Functions with which the generated readers of records read fields.
+#: Functions with which scripts read what may be damaged: whole numbers, the fields of records (for their generated
+#: readers), and `try`, which tells whether a function ran to its end. All other errors are raised.
 _READING: Final = """\
+local function is_damage(err)
+  if type(err) ~= 'table' then return true end
+  local text = err.err or ''
+  return string.find(text, 'WRONGTYPE', 1, true) or string.find(text, 'is not an integer', 1, true)
+    or string.find(text, 'not a valid float', 1, true)
+end
+local function try(act, ...)
+  local is_whole, one, other = pcall(act, ...)
+  if not is_whole and not is_damage(one) then error(one) end
+  return is_whole, one, other
+end
+local function fields_of_record(...)
+  local f = redis.pcall('HMGET', ...)
+  if f.err and not is_damage(f) then error(f) end
+  return f
+end
 local function whole(text)
   return text and #text < 17 and string.find(text, '^%-?%d+$') and text
 end

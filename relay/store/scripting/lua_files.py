@@ -222,7 +222,7 @@ def _record_reader(name: str, listed: str) -> str:
     members = ", ".join(f"{field} = {_read(field, number, _EMPTY)}" for number, field in enumerate(fields, 1))
     return (
         f"local function {name}(ref)\n"
-        f"  local f = redis.pcall('HMGET', KEY.record(ref), {asked})\n"
+        f"  local f = fields_of_record(KEY.record(ref), {asked})\n"
         f"  if not f[1] then return nil end\n"
         f"  return {{ ref = ref, {members} }}\n"
         f"end"
@@ -239,12 +239,7 @@ def _values_reader(name: str, listed: str) -> str:
         return f"local function {name}(ref)\n  return redis.call('HGETALL', KEY.record(ref))\nend"
     asked = ", ".join(f"'{field}'" for field in fields)
     values = ", ".join(_read(field, number, "false") for number, field in enumerate(fields, 1))
-    return (
-        f"local function {name}(ref)\n"
-        f"  local f = redis.pcall('HMGET', KEY.record(ref), {asked})\n"
-        f"  return {values}\n"
-        f"end"
-    )
+    return f"local function {name}(ref)\n  local f = fields_of_record(KEY.record(ref), {asked})\n  return {values}\nend"
 
 
 def _read(field: str, number: int, missing: str) -> str:

@@ -29,7 +29,8 @@ local at = 5
 while ARGV[at] do
   local key, n = key_of(ARGV[at], ARGV[at + 1], ARGV[at + 2]), tonumber(ARGV[at + 3])
   if is_first then
-    for index = at + 4, at + 2 + 2 * n, 2 do redis.call('HINCRBY', key, ARGV[index], ARGV[index + 1]) end
+    -- A count that is damaged stays so, and stops no other.
+    for index = at + 4, at + 2 + 2 * n, 2 do try(redis.call, 'HINCRBY', key, ARGV[index], ARGV[index + 1]) end
   end
   if ARGV[at] ~= 'totals' then redis.call('EXPIRE', key, keep) end
   at = at + 4 + 2 * n

@@ -25,7 +25,7 @@ end
 
 -- Returns a call's row; '', as for an unknown id, if something that belongs to the call is damaged.
 local function row_of(ref)
-  local is_whole, text, payload = pcall(readable_row_of, ref)
+  local is_whole, text, payload = try(readable_row_of, ref)
   if is_whole then return text, payload end
   return '', ''
 end

@@ -47,7 +47,7 @@ end
 
 -- Looks at a call; if something that belongs to it is damaged, it has to be looked at again only after a while.
 local function look(ref, plugin, webhook)
-  if not pcall(look_at, ref, plugin, webhook) then
+  if not try(look_at, ref, plugin, webhook) then
     redis.call('ZADD', KEY.open(plugin, webhook), int(now + DAMAGED_AGAIN), ref)
   end
 end

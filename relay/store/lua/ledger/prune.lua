@@ -41,5 +41,5 @@ for _, ref in ipairs(old) do
   leaves(KEY.expiry(), ref)
 end
 effects_flush()
-for key, refs in pairs(gone) do pcall(in_pieces, 'ZREM', key, refs, 1) end -- an index may be of another type
+for key, refs in pairs(gone) do try(in_pieces, 'ZREM', key, refs, 1) end -- an index may be of another type
 return #old

@@ -34,7 +34,7 @@ local function look(ref)
 end
 
 local page = redis.call('ZSCAN', KEY.open(plugin, webhook), ARGV[10], 'COUNT', ARGV[11])
-for index = 1, #page[2], 2 do pcall(look, page[2][index]) end -- a damaged call does not hold up the others
+for index = 1, #page[2], 2 do try(look, page[2][index]) end -- a damaged call does not hold up the others
 flush_all()
 if page[1] == '0' then
   if w.concurrency or w.every then wake(w, 1000) end

@@ -27,7 +27,7 @@ end
 
 local function wake_parked()
   for _, w in pairs(webhooks) do
-    if w.rang then pcall(wake, w, most_woken) end
+    if w.rang then try(wake, w, most_woken) end
   end
 end
 
@@ -58,7 +58,7 @@ end
 
 -- Looks at a call; if something that belongs to it is damaged, only its own alarm is moved on.
 local function look(ref, key)
-  if not pcall(look_at, ref, key) then redis.call('ZADD', key, int(now + grace), ref) end
+  if not try(look_at, ref, key) then redis.call('ZADD', key, int(now + grace), ref) end
 end
 
 local function sweep(key, until_when)
