@@ -218,11 +218,11 @@ def test_pruning_leaves_nothing_in_an_index(ledger, ends):
     assert listed(ledger, states=FINAL) == []
 
 
-@pytest.mark.parametrize("looked_at", [1, 500, 501, 1_000, 1_200, 1_201])
+@pytest.mark.parametrize("looked_at", [1, 500, 501, 600, 1_000, 1_001])
 def test_groups_look_at_about_as_many_of_the_newest_as_they_may(ledger, looked_at):
-    for _ in range(12):
+    for _ in range(6):
         ledger.accept([ledger.new(refusal=Outcome.REQUEST_REJECTED) for _ in range(100)])
     counted = ledger.listing.newest_groups("acme", Filter(), at_most=looked_at)
     pieces = -(-looked_at // LOOKED_AT_BY_SCRIPT)
-    seen = min(1_200, pieces * LOOKED_AT_BY_SCRIPT)
-    assert (counted.groups[0].count, counted.complete) == (seen, pieces * LOOKED_AT_BY_SCRIPT > 1_200)
+    seen = min(600, pieces * LOOKED_AT_BY_SCRIPT)
+    assert (counted.groups[0].count, counted.complete) == (seen, pieces > 1)
