@@ -30,13 +30,13 @@ def attempt_text(attempt: Attempt) -> str:
 def _attempts(text: str) -> tuple[Attempt, ...]:
     rows = orjson.loads(f"[{text}]")
     return tuple(
-        Attempt(number, number_of(started), _duration(duration), number_of(status), Outcome(outcome), Sent(sent))
+        Attempt(number, _signed(started), _signed(duration), number_of(status), Outcome(outcome), Sent(sent))
         for number, (started, duration, status, outcome, sent) in enumerate(rows, 1)
     )
 
 
-def _duration(given: int) -> int:
-    """Return a duration; it is negative if the server's clock went back meanwhile."""
+def _signed(given: int) -> int:
+    """Return a time or duration; it may be negative if the server's clock was set back."""
     return -number_of(-given) if given < 0 else number_of(given)
 
 
