@@ -24,15 +24,15 @@ from relay.store.api_keys.records import ApiKey, KeyRecord, digest_of, from_fiel
 from relay.store.api_keys.revocations import Revocations
 from relay.store.api_keys.rules import key_faults
 from relay.store.backups.epoch import Epochs
-from relay.store.fields import StoredFields
 from relay.store.keys import keyspace
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import SHARED_ROOT
-from relay.store.replies import replies_to
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.availability import going_on_without
 from relay.store.server.clock import time_ms_at
 from relay.store.server.errors import adding_sentence, is_answer, store_errors
+from relay.store.server.fields import StoredFields
+from relay.store.server.replies import replies_to
 from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 from relay.domain.reference_id import REPLAY_PREFIX, reference_time_ms
 from relay.store.counts.measures import minutes_to
 from relay.store.counts.notes import MINUTE_MS
-from relay.store.fields import StoredFields
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import partition_root
 from relay.store.partitions.reachable import ask_partitions
-from relay.store.replies import replies_to
 from relay.store.server.clock import time_ms_at, time_ms_from
 from relay.store.server.errors import store_errors
+from relay.store.server.fields import StoredFields
+from relay.store.server.replies import replies_to
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 from relay.store.counts.counts import counts_from
 from relay.store.counts.notes import HOUR_MS, MINUTE_MS, STEPS_A_DOUBLING, UNREGISTERED, amounts_of
 from relay.store.counts.webhooks import WebhookCounting
-from relay.store.fields import StoredFields
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.partitions.plugins import plugins_in
 from relay.store.partitions.reachable import ask_groups, ask_partitions
-from relay.store.replies import replies_to
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.clock import time_ms_at
 from relay.store.server.errors import store_errors
+from relay.store.server.fields import StoredFields
 from relay.store.server.locks import take_lock
+from relay.store.server.replies import replies_to
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.store.counts.counts import NOTHING_COUNTED, RECENT_MINUTES, Counts, counts_from
 from relay.store.counts.notes import HOUR_MS, MINUTE_MS
-from relay.store.fields import StoredFields
-from relay.store.replies import replies_to
+from relay.store.server.fields import StoredFields
+from relay.store.server.replies import replies_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

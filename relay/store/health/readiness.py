@@ -13,18 +13,18 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from relay.errors import StoreFault, Unavailable
-from relay.store.fields import one_value
 from relay.store.health.server import ServerHealth, failed_writes, read_server
 from relay.store.health.workers import LiveWorker, alive_in
 from relay.store.keys import keyspace
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.partitions.plugins import plugins_of
 from relay.store.partitions.reachable import Partitions, Silence, ask_servers
-from relay.store.replies import replies_to
 from relay.store.server.availability import going_on_without
 from relay.store.server.clock import ClockJump
 from relay.store.server.connection import client_of, servers_of
 from relay.store.server.errors import store_errors
+from relay.store.server.fields import one_value
+from relay.store.server.replies import replies_to
 from relay.text.server_addresses import is_cluster, places_in, read_address
 
 if TYPE_CHECKING:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import Unavailable
-from relay.store.fields import MOST, StoredFields
 from relay.store.keys import keyspace
 from relay.store.keys.names import SHARED_ROOT
-from relay.store.replies import replies_to
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.availability import going_on_without
 from relay.store.server.clock import TOLD_MS, time_ms_from
 from relay.store.server.errors import store_errors
+from relay.store.server.fields import MOST, StoredFields
+from relay.store.server.replies import replies_to
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

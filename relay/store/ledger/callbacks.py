@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay.domain.invocation import is_error
-from relay.store.fields import WHOLE, tell_damage
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import partition_root
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import store_errors
+from relay.store.server.fields import WHOLE, tell_damage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from relay.audit.actor import actor
-from relay.store.fields import StoredFields
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.ledger.invocations import GRACE_MS
 from relay.store.ledger.transitions import ready_from
-from relay.store.replies import replies_to
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.clock import time_ms_at, within_ms
 from relay.store.server.errors import store_errors
+from relay.store.server.fields import StoredFields
+from relay.store.server.replies import replies_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from relay.audit.actor import actor
 from relay.domain.reference_id import reference_time_ms
 from relay.errors import Expired, NotFound
-from relay.store.fields import DAMAGED, StoredFields
 from relay.store.ledger.records import invocation_from
-from relay.store.replies import replies_to
 from relay.store.server.clock import time_ms_from
 from relay.store.server.errors import store_errors
+from relay.store.server.fields import DAMAGED, StoredFields
+from relay.store.server.replies import replies_to
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ import orjson
 
 from relay.domain.invocation import FINAL, Attempt, Invocation, Outcome, Sent, State, StepOf
 from relay.domain.reference_id import reference_time_ms
-from relay.store.fields import StoredFields, number_of
+from relay.store.server.fields import StoredFields, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,9 +7,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from relay.domain.invocation import FINAL, Purpose, State
-from relay.store.fields import WHOLE, tell_damage
 from relay.store.ledger.acceptance import chain_args
 from relay.store.ledger.records import STATES, attempt_text
+from relay.store.server.fields import WHOLE, tell_damage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

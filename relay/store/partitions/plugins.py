@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from relay.store.fields import tell_damage
 from relay.store.partitions.reachable import ask_partitions
 from relay.store.server.errors import store_errors
+from relay.store.server.fields import tell_damage
 from relay.text.ids import ID_PATTERN
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from redis.sentinel import SentinelConnectionPool
 
-from relay.store.fields import StoredFields
 from relay.store.keys.names import partition_root
 from relay.store.partitions.plugins import plugins_in
 from relay.store.partitions.reachable import ask_partitions
-from relay.store.replies import replies_to
 from relay.store.server.errors import store_errors
+from relay.store.server.fields import StoredFields
 from relay.store.server.replicas import primary_of
+from relay.store.server.replies import replies_to
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

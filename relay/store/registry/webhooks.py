@@ -25,16 +25,16 @@ from relay.errors import (
 )
 from relay.registration import ChainTarget, Shape, Target, target_from_json
 from relay.registration.stored_secrets import filled, referred
-from relay.store.fields import StoredFields, number_of
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.partitions.plugins import plugins_in, plugins_of
 from relay.store.registry.pointers import is_authentic, is_made_by_relay, pointer_mac
 from relay.store.registry.revisions import Applied, PlannedRevision, Registered, StoredRevision
 from relay.store.registry.secrets import Secrets
 from relay.store.registry.uses import Uses, named_users
-from relay.store.replies import replies_to
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import adding_sentence, store_errors
+from relay.store.server.fields import StoredFields, number_of
+from relay.store.server.replies import replies_to
 from relay.vault import target_owner
 
 if TYPE_CHECKING:

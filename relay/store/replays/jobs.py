@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 from relay.audit.actor import actor
 from relay.domain.reference_id import reference_time_ms
 from relay.errors import Conflict, NotFound
-from relay.store.fields import MOST, StoredFields, number_of
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.ledger.invocations import GRACE_MS
 from relay.store.ledger.listing import Filter
 from relay.store.ledger.transitions import ready_from
-from relay.store.replies import replies_to
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import store_errors
+from relay.store.server.fields import MOST, StoredFields, number_of
+from relay.store.server.replies import replies_to
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
