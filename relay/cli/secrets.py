@@ -133,8 +133,8 @@ def look_up_in(registry: Registry) -> Callable[[str, str, str], str]:
 def _row(secret: ListedSecret) -> dict[str, Any]:
     return {
         "name": secret.name,
-        "setAt": rfc3339(secret.last.at_ms),
-        "by": secret.last.by,
+        "setAt": rfc3339(secret.last and secret.last.at_ms),
+        "by": secret.last and secret.last.by,
         "webhooks": list(secret.users),
     }
 

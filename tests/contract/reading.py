@@ -95,11 +95,14 @@ class Reader:
             owner = result_owner(PLUGIN, key.decode().split(":")[3])
             client.set(key, story.runtime.data_vault.seal(sealed, owner), keepttl=True)
         story._trigger("hook", idempotency_key="planted")
+        story.runtime.registry.secrets.set(PLUGIN, "TOKEN", "planted-value")
+        referring = {"id": "referring", "url": "https://a.example.com/", "method": "POST"}
+        story._apply(referring | {"headers": {"X-Key": "${secret:TOKEN}"}})
         story.runtime.workers.count_dropped({"bulk": 2})
         now_ms = int(time.time() * 1000)
         story.runtime.workers.note_jump(ClockJump(now_ms, 5_000))
         client.hset("relay:{shared}:vault:promoted", "data", now_ms)
-        Alerts(client).judge([Condition("backlog", True, {"lane": "bulk"})])
+        Alerts(client).evaluate([Condition("backlog", True, {"lane": "bulk"})])
 
     def _use_files(self, directory: Path) -> None:
         """Put the rings into files, as `relay up` does, so that the commands of the vault work."""
@@ -185,6 +188,7 @@ class Reader:
             ["webhooks", "history", "told", *plugin],
             ["webhooks", "diff", "told", "1", "2", *plugin],
             ["keys", "list"],
+            ["secrets", "list", *plugin],
             *(["invocations", "list", *plugin, *more] for more in ([], ["--group"], ["--failed"])),
             *(["invocations", "show", ref] for ref in self.samples),
             ["invocations", "export", *plugin],

@@ -164,8 +164,9 @@ def test_a_webhook_is_not_registered_once_its_secret_was_removed_meanwhile(proce
     monkeypatch.setattr(slow, "_plan", removing)
     monkeypatch.setattr(secrets_module, "SECRET_AGE_S", 0.0)
     slow.secrets._known.clear()
-    with pytest.raises(DocumentError, match="KEY"):
+    with pytest.raises(DocumentError) as caught:
         apply(slow, hook())
+    assert "KEY" in str(caught.value.faults)
     assert other.current("acme", "hook") is None
     assert other.secrets.users("acme", "KEY") == []
 

@@ -15,6 +15,7 @@ from relay.registration.steps import MAX_CHAIN_TIMEOUT_S
 from relay.store.registry.uses import named_users
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import store_errors
+from relay.store.server.fields import MOST
 from relay.vault import secret_owner
 
 if TYPE_CHECKING:
@@ -53,10 +54,10 @@ class SecretSetting(NamedTuple):
 
 
 class ListedSecret(NamedTuple):
-    """A secret without its value: when it was last set, and the webhooks that refer to it."""
+    """A secret without its value: when it was last set (None: that is damaged), and the webhooks that refer to it."""
 
     name: str
-    last: SecretSetting
+    last: SecretSetting | None
     users: tuple[str, ...]
 
 
@@ -127,19 +128,20 @@ class Secrets:
     def names(self, plugin: str) -> list[str]:
         """Return the names of a plugin's secrets, in order."""
         with store_errors():
-            return sorted(name.decode() for name in self._client.smembers(self._keys.secret_names(plugin)))
+            return sorted(map(_shown, self._client.smembers(self._keys.secret_names(plugin))))
 
     def users(self, plugin: str, name: str) -> list[str]:
         """Return the webhooks whose current revision refers to a secret, in order."""
         with store_errors():
-            return sorted(user.decode() for user in self._client.smembers(self._keys.secret_users(plugin, name)))
+            return sorted(map(_shown, self._client.smembers(self._keys.secret_users(plugin, name))))
 
     def listed(self, plugin: str) -> list[ListedSecret]:
         """Return a plugin's secrets without their values, in the order of their names."""
         names = self.names(plugin)
         settings = self.settings(plugin, names)
         return [
-            ListedSecret(name, settings[name][-1], tuple(self.users(plugin, name))) for name in names if settings[name]
+            ListedSecret(name, settings[name][-1] if settings[name] else None, tuple(self.users(plugin, name)))
+            for name in names
         ]
 
     def settings(self, plugin: str, names: Sequence[str]) -> Mapping[str, Sequence[SecretSetting]]:
@@ -149,10 +151,11 @@ class Secrets:
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             for name in names:
-                pipeline.zrange(self._keys.secret_settings(plugin, name), 0, -1, withscores=True)
+                # What is no time counts as missing.
+                pipeline.zrangebyscore(self._keys.secret_settings(plugin, name), 0, MOST, withscores=True)
             rows = pipeline.execute()
         return {
-            name: [SecretSetting(int(at), name_of(member.decode().partition(" ")[2])) for member, at in row]
+            name: [SecretSetting(int(at), name_of(_shown(member).partition(" ")[2])) for member, at in row]
             for name, row in zip(names, rows, strict=True)
         }
 
@@ -187,3 +190,7 @@ class Secrets:
         if self._vault is None:
             raise SettingsError("RELAY_TARGET_KEYS is not set: secrets can be neither sealed nor opened without it.")
         return self._vault
+
+
+def _shown(text: bytes) -> str:
+    return text.decode("utf-8", "backslashreplace")

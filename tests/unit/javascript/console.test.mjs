@@ -6,7 +6,7 @@ import { SteppedClock } from "./stepped_clock.mjs";
 
 makeDocument();
 const load = (name) => import(`${process.env.MODULES}/console/${name}.js`);
-const { address, askedOf, filterBar, filterOf, filterText, timeOf } = await load("filters");
+const { address, filterBar, filterOf, filterText } = await load("filters");
 const { ago, duration, exact, moment, share, short } = await load("format");
 const { keepLooking } = await load("live");
 const { columns, laneColumns, merged, pace, totals } = await load("series");
@@ -23,19 +23,6 @@ beforeEach(() => {
 afterEach(() => clock.end());
 
 // -- filters ---------------------------------------------------------------------------------------------------------
-
-for (const [age, ms] of Object.entries({ "1m": MINUTE, "15m": 15 * MINUTE, "1h": 60 * MINUTE, "24h": DAY, "7d": 7 * DAY, "9999d": 9_999 * DAY })) {
-  test(`an age of ${age} is that long before now`, () => {
-    assert.equal(timeOf(age), new Date(NOW - ms).toISOString());
-    assert.equal(askedOf({ since: age, until: age }).until, new Date(NOW - ms).toISOString());
-  });
-}
-
-test("what is no age stays as it is", () => {
-  for (const text of ["2026-01-31T12:00:00Z", "15", "m", "15s", "12345m", "15 m", "-1m"]) assert.equal(timeOf(text), text);
-  assert.equal(timeOf(undefined), null);
-  assert.deepEqual(askedOf({ state: "queued" }), { state: "queued", since: null, until: null });
-});
 
 function untilOf(filter, changed = () => {}) {
   const [control] = filterBar(filter, changed, { names: ["until"] }).all((each) => each.attributes.type === "datetime-local");
