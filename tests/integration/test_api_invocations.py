@@ -146,12 +146,14 @@ def test_an_id_older_than_retention_is_expired(api):
     problem(api.call("GET", "/v1/invocations/01700000-0000-7000-8000-000000000000"), 410, "expired")
 
 
-def test_a_result_that_does_not_open_is_an_internal_error_without_details(api):
+def test_a_result_that_does_not_open_is_named_as_damaged_without_details(api):
     ref = accepted(api)
     api.settle([ref], data="x")
     api.queue.set(KEYS.result(ref), b"\x01garbage")
-    document = problem(api.call("GET", f"/v1/invocations/{ref}"), 500, "internal")
-    assert "key" not in document["detail"].lower()
+    answer = api.call("GET", f"/v1/invocations/{ref}")
+    assert (answer.status_code, answer.json()["damaged"]) == (200, ["result"])
+    assert answer.json()["result"] == {"status": 200, "data": None, "error": False}
+    assert "key" not in answer.text.lower()
 
 
 def test_health_is_the_process_and_readiness_needs_a_worker(api):
