@@ -9,6 +9,7 @@ import orjson
 
 from relay.domain.invocation import FINAL, Attempt, Invocation, Outcome, Sent, State, StepOf
 from relay.domain.reference_id import reference_time_ms
+from relay.queue import LANES
 from relay.store.server.fields import StoredFields, number_of
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 STATES: Final = {state.encode(): state for state in State}
 # StoredFields for operators to read; no code depends on them.
 _EXTRA: Final = ("lateAnswer", "reason")
+_LANES: Final = {lane: lane for lane in LANES}
 _YES_OR_NO: Final = {"0": False, "1": True}
 
 
@@ -61,7 +63,7 @@ def invocation_from(
         webhook_id=record.text("webhook") or "",
         revision=record.needed("revision", number_of) or 0,
         state=state,
-        lane=record.needed("lane", str) or "",
+        lane=record.needed("lane", _LANES.__getitem__) or "",
         created_at_ms=reference_time_ms(reference_id) or 0 if created_at_ms is None else created_at_ms,
         timeout_ms=number("timeout") or 0,
         repeatable=record.get("repeatable", _YES_OR_NO.__getitem__) or False,
