@@ -47,7 +47,7 @@ def make_app(settings: Settings, runtime: Any) -> Any:
     """Make the API's application; its threads do not run."""
     addresses = SourceAddresses(settings.trusted_proxies)
     made = {"data_vault", "store", "api_keys", "dispatcher", "functions", "workers", "listing", "replays", "measures"}
-    made |= {"traffic", "backlog", "metrics_page", "registry", "audit_writer"}
+    made |= {"traffic", "backlog", "metrics_page", "registry", "audit_writer", "partitions", "epochs"}
     return create_app(
         settings,
         Parts(
@@ -102,7 +102,7 @@ class Reader:
         now_ms = int(time.time() * 1000)
         story.runtime.workers.note_jump(ClockJump(now_ms, 5_000))
         client.hset("relay:{shared}:vault:promoted", "data", now_ms)
-        Alerts(client).evaluate([Condition("backlog", True, {"lane": "bulk"})])
+        Alerts(client, PLUGIN).evaluate([Condition("backlog", True, {"lane": "bulk"})])
 
     def _use_files(self, directory: Path) -> None:
         """Put the rings into files, as `relay up` does, so that the commands of the vault work."""
@@ -172,8 +172,8 @@ class Reader:
         filters += [f"?chain={self._chain.reference_id}", f"?replay={self._replay}", "?outcome=answered&caller=k1"]
         return [
             *(f"/v1/invocations{each}" for each in filters),
-            *(f"/v1/invocations/{ref}" for ref in self.samples),
-            *("/v1/webhooks", "/v1/webhooks/hook", "/v1/webhooks/chain"),
+            *(f"/v1/invocations/{ref}{part}" for ref in self.samples for part in ("", "/request")),
+            *("/v1/webhooks.d.ts", "/v1/webhooks", "/v1/webhooks/hook", "/v1/webhooks/chain"),
             *("/v1/replays", f"/v1/replays/{self._replay}"),
             *("/v1/stats", "/v1/stats?webhookId=hook", "/v1/groups", "/v1/traffic"),
             *("/v1/lanes", "/v1/lanes?since=2020-01-01T00:00:00Z", "/metrics"),
@@ -185,6 +185,7 @@ class Reader:
             ["doctor"],
             *(["webhooks", verb, *plugin] for verb in ("list",)),
             *(["webhooks", "show", webhook, *plugin] for webhook in ("hook", "chain")),
+            ["webhooks", "types", *plugin],
             ["webhooks", "history", "told", *plugin],
             ["webhooks", "diff", "told", "1", "2", *plugin],
             ["keys", "list"],

@@ -118,7 +118,7 @@ class Ended(Scene):
         return refs
 
     def act(self):
-        told = {end.reference_id for end in Callbacks(self.ledger.client).take(100)}
+        told = {end.reference_id for end in Callbacks(self.ledger.client).take(0, 100)}
         self.ledger.client.zadd(KEYS.expiry(), dict.fromkeys(self.refs, 1))
         self.ledger.store.prune(limit=100)
         return [ref for ref in self.refs if ref in told and self.fate(ref) is None]

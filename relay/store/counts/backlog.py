@@ -83,7 +83,7 @@ class Backlog:
             commands += ("ZCARD", key), ("ZRANGE", key, 0, _FIRST - 1), ("ZRANDMEMBER", key, _ANY)
         *replies, time = replies_to(self._client, commands, time_of=partition_root(number))
         now_ms = time_ms_from(time)
-        found = [0 if isinstance(reply, Exception) else reply for reply in replies]
+        found: list[Any] = [0 if isinstance(reply, Exception) else reply for reply in replies]
         rows = zip(lanes, found[::3], found[1::3], found[2::3], strict=True)
         return [self._of_one(lane, count, [*(first or ()), *(some or ())], now_ms) for lane, count, first, some in rows]
 
