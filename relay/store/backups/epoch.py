@@ -23,6 +23,8 @@ from relay.store.keys.names import SHARED_ROOT, partition_root
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.connection import client_of
 from relay.store.server.errors import FENCED_SENTENCE, store_errors
+from relay.store.server.fields import StoredFields, number_of
+from relay.store.server.replies import replies_to
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,19 +79,19 @@ class Epochs:
 
     def read(self) -> Epoch:
         """Read the epoch."""
-        with store_errors():
-            row = self._client.hgetall(keyspace.epoch())
+        key = keyspace.epoch()
+        (row,) = replies_to(self._client, [("HGETALL", key)])
         if not row:
             return Epoch()
-        text = {name.decode(): value.decode("latin-1") for name, value in row.items()}
-        number, backup, mac = text.get("number", ""), text.get("backup", ""), text.get("mac", "")
-        known = any(hmac.compare_digest(mac.encode("latin-1"), each.encode()) for each in self._macs(number, backup))
-        phase = text.get("phase", "")
+        stored = StoredFields(key, row)
+        number, backup = stored.text("number") or "", stored.text("backup") or ""
+        mac = (stored.text("mac") or "").encode()
+        known = any(hmac.compare_digest(mac, each.encode()) for each in self._macs(number, backup))
         return Epoch(
             int(number) if known else 0,
-            Phase(phase) if phase in set(Phase) else Phase.FENCED,
+            stored.needed("phase", Phase) or Phase.FENCED,
             backup,
-            json.loads(text.get("trails") or "{}"),
+            stored.json("trails", _numbers) or {},
         )
 
     def write(self, epoch: Epoch) -> None:
@@ -134,4 +136,8 @@ class Epochs:
             ]
 
     def _macs(self, number: str, backup: str) -> tuple[str, ...]:
-        return self._vault.macs(_PURPOSE, number.encode("latin-1"), backup.encode("latin-1"))
+        return self._vault.macs(_PURPOSE, number.encode(), backup.encode())
+
+
+def _numbers(trails: Mapping[str, int]) -> dict[str, int]:
+    return {trail: number_of(number) for trail, number in trails.items()}
