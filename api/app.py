@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from relay.store.partitions.reachable import Partitions
     from relay.store.registry.webhooks import Registry
     from relay.store.scripting.loading import Functions
+    from relay.store.subjects.hashes import SubjectHashes
     from relay.store.trail.writer import AuditWriter
     from relay.telemetry.spans import Spans
     from relay.traffic import TrafficControl
@@ -81,6 +82,7 @@ class Parts:
     warnings: ServerWarnings
     workers: Workers
     listing: Listing
+    subject_hashes: SubjectHashes
     replays: Replays
     measures: Measures
     traffic: TrafficControl
@@ -150,14 +152,14 @@ def _route_calls(app: _App, settings: Settings, parts: Parts) -> None:
     app.add_route("/v1/webhooks", WebhooksResource(parts.registry))
     app.add_route("/v1/webhooks.d.ts", WebhookTypesResource(parts.registry))
     app.add_route("/v1/webhooks/{webhook_id}", WebhookResource(parts.registry))
-    app.add_route("/v1/invocations", ListingResource(parts.listing))
+    app.add_route("/v1/invocations", ListingResource(parts.listing, parts.subject_hashes))
     app.add_route("/v1/invocations/{reference_id}", InvocationResource(parts.store, parts.waiters, results))
     app.add_route("/v1/invocations/{reference_id}/request", OutlineResource(parts.store, parts.data_vault))
 
 
 def _route_replays(app: _App, parts: Parts) -> None:
     """Add the routes of replay jobs."""
-    app.add_route("/v1/replays", ReplaysResource(parts.replays, parts.bodies, parts.audit_writer))
+    app.add_route("/v1/replays", ReplaysResource(parts.replays, parts.subject_hashes, parts.bodies, parts.audit_writer))
     app.add_route("/v1/replays/{replay_id}", ReplayResource(parts.replays))
     for action, resource in ReplaySteeringResource.by_action(parts.replays).items():
         app.add_route(f"/v1/replays/{{replay_id}}/{action}", resource)

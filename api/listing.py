@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import falcon
 
     from relay.store.ledger.listing import Listing
+    from relay.store.subjects.hashes import SubjectHashes
 
 
 class ListingResource:
@@ -23,14 +24,16 @@ class ListingResource:
     scopes = OPERATE
     query = ListingQuery
 
-    def __init__(self, listing: Listing) -> None:
+    def __init__(self, listing: Listing, subjects: SubjectHashes) -> None:
         self._listing = listing
+        self._subjects = subjects
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer with one page, and with the cursor of the next."""
         query = read_query(req, self.query)
         plugin = req.context.key.plugin
-        page = self._listing.page(plugin, filter_of(query), limit=query["limit"], cursor=query.get("cursor"))
+        wanted = filter_of(query, plugin, self._subjects)
+        page = self._listing.page(plugin, wanted, limit=query["limit"], cursor=query.get("cursor"))
         rows = [row_of(invocation) for invocation in page.rows]
         answer_with(resp, orjson.dumps({"invocations": rows, "cursor": page.cursor}))
 

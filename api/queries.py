@@ -12,6 +12,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, validate
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import UUID_PATTERN
 from relay.errors import BadParameter, Fault
+from relay.request.subject import MAX_SUBJECT_CHARS, SUBJECT_RULE, is_subject
 from relay.store.ledger.listing import CALLER, MAX_PAGE, Filter
 from relay.text.ids import ID_PATTERN, ID_RULE
 from relay.text.timestamps import AGE_PATTERN, read_time
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import falcon
+
+    from relay.store.subjects.hashes import SubjectHashes
 
 DEFAULT_LIMIT: Final = 50
 MAX_WORDS: Final = 50  # in one parameter that takes several
@@ -82,6 +85,21 @@ class Yes(fields.Field[bool]):
         return bool(value == "true")
 
 
+class Subject(fields.Field[str]):
+    """A field for whom invocations concern."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        if not is_subject(value):
+            raise ValidationError(SUBJECT_RULE)
+        return str(value)
+
+
+def subject() -> Subject:
+    """Make a field for a filter by subject."""
+    about = "Only invocations that concern this subject, such as a patient's id."
+    return Subject(metadata={"description": about, "type": "string", "minLength": 1, "maxLength": MAX_SUBJECT_CHARS})
+
+
 def _text(pattern: re.Pattern[str], rule: str, about: str) -> fields.String:
     return fields.String(validate=validate.Regexp(pattern, error=rule), metadata={"description": about})
 
@@ -142,6 +160,7 @@ ListingQuery: Final = Schema.from_dict(
         "replay": _text(
             UUID_PATTERN, "must be the id of a replay job", "Only invocations that this replay job created."
         ),
+        "subject": subject(),
         "since": moment("Only invocations created at or after this time."),
         "until": moment("Only invocations created at or before this time."),
         "limit": _LIMIT,
@@ -210,8 +229,8 @@ def _shown(name: str) -> str:
     return name if _NAME.match(name) else ""
 
 
-def filter_of(query: Mapping[str, Any]) -> Filter:
-    """Return the filter for the query of a listing."""
+def filter_of(query: Mapping[str, Any], plugin: str, subjects: SubjectHashes) -> Filter:
+    """Return the filter for the query of a listing of a plugin's invocations."""
     return Filter(
         webhook_id=query.get("webhookId"),
         states=frozenset(State(word) for word in query.get("state", ())),
@@ -222,6 +241,7 @@ def filter_of(query: Mapping[str, Any]) -> Filter:
         caller=query.get("caller"),
         chain=query.get("chain"),
         replay=query.get("replay"),
+        subject=subjects.known(plugin, query["subject"]) if "subject" in query else None,
         since_ms=query.get("since"),
         until_ms=query.get("until"),
     )

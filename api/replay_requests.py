@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
-from api.queries import MAX_WORDS, STATUS_RULE, moment, status_of
+from api.queries import MAX_WORDS, STATUS_RULE, moment, status_of, subject
 from relay.domain.invocation import FINAL, Outcome, State
 from relay.domain.reference_id import reference_time_ms
 from relay.errors import Fault, RequestRejected
@@ -71,6 +71,7 @@ ReplayFilter: Final = Fields.from_dict(
             metadata={"description": _ABOUT_STATUS},
         ),
         "outcome": _word(_OUTCOMES, "Only invocations with this outcome."),
+        "subject": subject(),
         "since": moment("Only invocations created at or after this time."),
         "until": moment("Only invocations created at or before this time."),
     },
@@ -121,10 +122,15 @@ ReplayBody: Final = Fields.from_dict(
 
 @dataclass(frozen=True, slots=True)
 class ReplayRequest:
-    """A replay request, as read from its body."""
+    """A replay request, as read from its body; ``subject`` is the one of its filter, as the caller names it."""
 
     request: Request
     dry_run: bool
+    subject: str | None = None
+
+    def of_subject(self, subject: str) -> Request:
+        """Return the request with a filter by this keyed hash."""
+        return replace(self.request, filter=replace(self.request.filter or Filter(), subject=subject))
 
 
 def read_replay(value: Any) -> ReplayRequest:
@@ -142,7 +148,7 @@ def read_replay(value: Any) -> ReplayRequest:
         max=body.get("max"),
         rate_per_second=body.get("ratePerSecond"),
     )
-    return ReplayRequest(request, body.get("dryRun", False))
+    return ReplayRequest(request, body.get("dryRun", False), body.get("filter", {}).get("subject"))
 
 
 def _without_nulls(value: Any, schema: type[Schema] = ReplayBody) -> Any:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from api.bodies import Bodies
     from relay.replay.planning import Replays
     from relay.store.replays.jobs import ReplayJob
+    from relay.store.subjects.hashes import SubjectHashes
     from relay.store.trail.writer import AuditWriter
 
 
@@ -43,8 +44,9 @@ class ReplaysResource:
     scopes = OPERATE
     query = ReplaysQuery
 
-    def __init__(self, replays: Replays, bodies: Bodies, writer: AuditWriter) -> None:
+    def __init__(self, replays: Replays, subjects: SubjectHashes, bodies: Bodies, writer: AuditWriter) -> None:
         self._replays = replays
+        self._subjects = subjects
         self._writer = writer
         self._bodies = bodies
 
@@ -53,15 +55,17 @@ class ReplaysResource:
         media_type(req, (JSON_TYPE,))
         with self._bodies.read(req) as body, body.parsing:
             wanted = read_replay(read_json(body.content))
-        key = req.context.key
+        key, request = req.context.key, wanted.request
+        if wanted.subject is not None:
+            request = wanted.of_subject(self._subjects.known(key.plugin, wanted.subject))
         with _rejecting():
             if wanted.dry_run:
-                plan = plan_of(self._replays.plan(key.plugin, wanted.request))
+                plan = plan_of(self._replays.plan(key.plugin, request))
                 self._writer.write(Act.REPLAY_PLAN, plugin=key.plugin)
                 req.context.is_audited = True
                 answer_with(resp, dump_json(plan))
                 return
-            job = self._replays.start(key.plugin, wanted.request, caller=key.id)
+            job = self._replays.start(key.plugin, request, caller=key.id)
         req.context.is_audited = True  # the script that made the job wrote an entry
         resp.status = 202
         resp.set_header("Location", f"/v1/replays/{job.replay_id}")

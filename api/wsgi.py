@@ -51,6 +51,7 @@ app = create_app(
         warnings=ServerWarnings(_runtime.client),
         workers=_runtime.workers,
         listing=_runtime.listing,
+        subject_hashes=_runtime.subject_hashes,
         replays=_runtime.replays,
         measures=_runtime.measures,
         traffic=_runtime.traffic,

@@ -249,6 +249,11 @@ def secret_owner(plugin: str, name: str) -> str:
     return f"secret/{plugin}/{name}"
 
 
+def subject_key_owner(plugin: str) -> str:
+    """Return the owner of the key that hashes a plugin's subjects."""
+    return f"subjects/{plugin}"
+
+
 def _hkdf(secret: bytes, purpose: bytes) -> bytes:
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(secret)
 

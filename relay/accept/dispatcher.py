@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from relay.store.ledger.acceptance import LaneMessage
     from relay.store.ledger.invocations import InvocationStore
     from relay.store.registry.webhooks import Registry
+    from relay.store.subjects.hashes import SubjectHashes
     from relay.vault import Vault
 
 GROUP_ITEMS: Final = GROUP_IDS  # triggers in one accept script
@@ -71,8 +72,15 @@ class _Listed(NamedTuple):
 class Dispatcher:
     """Accepts triggers, from any number of threads. ``vault`` has the data keys."""
 
-    def __init__(self, webhooks: Registry, ledger: InvocationStore, vault: Vault, publisher: LanePublisher) -> None:
-        self._intake = Intake(webhooks, vault)
+    def __init__(
+        self,
+        webhooks: Registry,
+        ledger: InvocationStore,
+        vault: Vault,
+        subjects: SubjectHashes,
+        publisher: LanePublisher,
+    ) -> None:
+        self._intake = Intake(webhooks, vault, subjects)
         self._ledger = ledger
         self._publisher = publisher
         self._commits: dict[int, GroupCommit[NewInvocation, Accepted]] = {}  # of each partition

@@ -11,6 +11,7 @@ from relay.chains import pins_of
 from relay.domain.invocation import OWN_CALLERS, Outcome, Purpose
 from relay.errors import BadParameter, NotFound, RelayError, RequestRejected, WebhookNotRegistered
 from relay.request.delay import delay_ms
+from relay.request.subject import subject_of
 from relay.request.trigger import Trigger, check
 from relay.store.ledger.acceptance import Idempotency, NewInvocation
 from relay.text.ids import ID_PATTERN
@@ -19,6 +20,7 @@ from relay.vault import payload_owner
 if TYPE_CHECKING:
     from relay.registration import Shape
     from relay.store.registry.webhooks import Registry
+    from relay.store.subjects.hashes import SubjectHashes
     from relay.vault import Vault
 
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z", re.ASCII)
@@ -73,9 +75,10 @@ def check_idempotency_key(key: Any) -> str:
 class Intake:
     """Makes the records of accepted and of refused triggers. ``vault`` has the data keys."""
 
-    def __init__(self, webhooks: Registry, vault: Vault) -> None:
+    def __init__(self, webhooks: Registry, vault: Vault, subjects: SubjectHashes) -> None:
         self._webhooks = webhooks
         self._vault = vault
+        self._subjects = subjects
 
     def check_in(self, call: TriggerRequest, *, fresh: bool = False) -> CheckedTrigger:
         """Look up a trigger's webhook, check the trigger and seal it; return its record, or that of its refusal.
@@ -125,14 +128,17 @@ class Intake:
         revision, shape = found
         idempotency = None
         try:
-            trigger = Trigger.from_value(call.value)
+            trigger, subject = Trigger.from_value(call.value), subject_of(call.value)
             if call.idempotency_key is not None:
-                idempotency = self._idempotency(call, call.idempotency_key, trigger)
+                idempotency = self._idempotency(call, call.idempotency_key, trigger, subject)
             payload = check(shape, trigger).to_json()
             delay = delay_ms(call.value)
         except RequestRejected as error:
             return self.refuse(call, error, revision=revision, idempotency=idempotency, callback=shape.callback)
-        return CheckedTrigger(call, self._sealed(call, revision, shape, payload, delay, idempotency))
+        new = self._sealed(call, revision, shape, payload, delay, idempotency)
+        return CheckedTrigger(
+            call, new if subject is None else new._replace(subject=self._subjects.of(call.plugin, subject))
+        )
 
     def _sealed(
         self,
@@ -184,13 +190,15 @@ class Intake:
         if call.idempotency_key is None:
             return None
         try:
-            return self._idempotency(call, call.idempotency_key, Trigger.from_value(call.value))
+            trigger, subject = Trigger.from_value(call.value), subject_of(call.value)
+            return self._idempotency(call, call.idempotency_key, trigger, subject)
         except RequestRejected:
             return None
 
-    def _idempotency(self, call: TriggerRequest, key: str, trigger: Trigger) -> Idempotency:
+    def _idempotency(self, call: TriggerRequest, key: str, trigger: Trigger, subject: str | None) -> Idempotency:
         # The fingerprint is of what the caller sent, so that a repeat matches even if the registration has changed.
-        canonical = json.dumps(trigger.to_value(), sort_keys=True, separators=(",", ":")).encode()
+        sent = trigger.to_value() if subject is None else trigger.to_value() | {"subject": subject}
+        canonical = json.dumps(sent, sort_keys=True, separators=(",", ":")).encode()
         place = (call.plugin.encode(), call.webhook_id.encode())
         return Idempotency(
             macs=self._vault.macs(b"idempotency key", *place, key.encode()),

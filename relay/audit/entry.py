@@ -27,6 +27,7 @@ class Act(StrEnum):
     EXPORT = "export"  # records; subject `contents` if payloads and results were included
     CANCEL = "cancel"
     FORGET = "forget"
+    FORGET_SUBJECT = "forget_subject"  # names no subject; count: how many invocations were forgotten in the end
     KEY_CREATE = "key_create"
     KEY_ROTATE = "key_rotate"  # references: the new key
     KEY_REVOKE = "key_revoke"

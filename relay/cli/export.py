@@ -58,7 +58,8 @@ def export(
 
     With --file, a summary is shown, in the form that --output gives.
     """
-    runtime, wanted = command_runtime(Settings.for_command(data_dir)), take_filter(options)
+    runtime = command_runtime(Settings.for_command(data_dir))
+    wanted = take_filter(runtime, plugin, options)
     about = "contents" if with_payload else "records"
     with refusals(data_dir, Act.EXPORT, plugin, about):
         contents = Contents(runtime) if with_payload else None

@@ -12,6 +12,7 @@ from relay.cli.completion import keys_like, replays_like, webhooks_like
 from relay.cli.parameters import IdType
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import reference_time_ms
+from relay.request.subject import SUBJECT_RULE, is_subject
 from relay.store.ledger.listing import CALLER, Filter
 from relay.text.timestamps import read_time
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from relay.domain.invocation import Invocation
+    from relay.wiring.runtime import Runtime
 
 _STATUS: Final = re.compile(r"(?:0|[1-9][0-9]{2})\Z", re.ASCII)
 _CLASSES: Final = frozenset({"1xx", "2xx", "3xx", "4xx", "5xx"})
@@ -85,6 +87,18 @@ class CallerType(click.ParamType[str]):
         return str(value)
 
 
+class SubjectType(click.ParamType[str]):
+    """Whom a trigger concerns."""
+
+    name = "subject"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the subject itself."""
+        if not is_subject(value):
+            self.fail(SUBJECT_RULE, param, ctx)
+        return str(value)
+
+
 def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add every option of a filter, in the order of the API's parameters, for `take_filter`."""
     words = [str(outcome) for outcome in Outcome]
@@ -118,6 +132,9 @@ def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="Only what this replay job made.",
             ),
             click.option(
+                "--subject", type=SubjectType(), help="Only what concerns this subject, such as a patient's id."
+            ),
+            click.option(
                 "--since", "since_ms", type=TimeType(), help="Created since this time, or since 15m, 2h, 7d ago."
             ),
             click.option("--until", "until_ms", type=TimeType(), help="Created until this time."),
@@ -127,8 +144,9 @@ def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def take_filter(options: dict[str, Any]) -> Filter:
+def take_filter(runtime: Runtime, plugin: str, options: dict[str, Any]) -> Filter:
     """Return the filter that the options of `filter_options` describe, and remove these from ``options``."""
+    subject = options.pop("subject")
     outcome, failed, with_replayed = (options.pop(name) for name in ("outcome", "failed", "with_replayed"))
     if with_replayed and not failed:
         raise click.UsageError("--with-replayed needs --failed: give both.")
@@ -142,6 +160,7 @@ def take_filter(options: dict[str, Any]) -> Filter:
         caller=options.pop("caller"),
         chain=options.pop("chain"),
         replay=options.pop("replay_id"),
+        subject=None if subject is None else runtime.subject_hashes.known(plugin, subject),
         since_ms=options.pop("since_ms"),
         until_ms=options.pop("until_ms"),
     )

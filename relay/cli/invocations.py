@@ -64,7 +64,7 @@ for _command in (tail, export):
 def list_invocations(screen: Screen, data_dir: Path, *, plugin: str, limit: int, grouped: bool, **options: Any) -> None:
     """List a plugin's invocations, newest first."""
     runtime = command_runtime(Settings.for_command(data_dir))
-    listing, wanted = runtime.listing, take_filter(options)
+    listing, wanted = runtime.listing, take_filter(runtime, plugin, options)
     check_filter(runtime, plugin, wanted)
     runtime.audit_writer.write(Act.LIST, plugin=plugin)
     if grouped:

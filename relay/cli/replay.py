@@ -54,7 +54,8 @@ def plan(screen: Screen, data_dir: Path, *, plugin: str, **options: Any) -> None
 
     Without --state it takes what failed. The plan has an id, which `relay replay start` takes for a day.
     """
-    runtime, request = _runtime(data_dir), take_request(options)
+    runtime = _runtime(data_dir)
+    request = take_request(runtime, plugin, options)
     check_filter(runtime, plugin, request.filter or Filter())
     runtime.audit_writer.write(Act.REPLAY_PLAN, plugin=plugin)
     made = runtime.replays.plan(plugin, request)
@@ -81,7 +82,8 @@ def start(screen: Screen, data_dir: Path, *, ids: tuple[str, ...], plugin: str, 
 
     Workers run it. Without --state it takes what failed.
     """
-    runtime, request = _runtime(data_dir), take_request(options)
+    runtime = _runtime(data_dir)
+    request = take_request(runtime, plugin, options)
     check_filter(runtime, plugin, request.filter or Filter())
     replays = runtime.replays
     job = _start(replays, plugin, ids, request) if ids else replays.start(plugin, request, caller=CALLER)

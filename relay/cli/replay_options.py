@@ -15,6 +15,8 @@ from relay.text.quantities import read_rate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from relay.wiring.runtime import Runtime
+
 
 class RateType(click.ParamType[float]):
     """A rate: a number a second, or ``n/s`` or ``n/m``."""
@@ -48,9 +50,9 @@ def replay_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return filter_options(function)
 
 
-def take_request(options: dict[str, Any]) -> Request:
+def take_request(runtime: Runtime, plugin: str, options: dict[str, Any]) -> Request:
     """Return the request that the options of `replay_options` describe, and remove these from ``options``."""
-    wanted = take_filter(options)
+    wanted = take_filter(runtime, plugin, options)
     source: IO[str] | None = options.pop("from_file")
     if source is not None and wanted != Filter():
         raise click.UsageError("--from-file already names the invocations: filters cannot be added.")

@@ -117,7 +117,8 @@ def tail(screen: Screen, data_dir: Path, *, plugin: str, lines: int, **options: 
 
     With --output json every line is a row.
     """
-    runtime, wanted = command_runtime(Settings.for_command(data_dir)), take_filter(options)
+    runtime = command_runtime(Settings.for_command(data_dir))
+    wanted = take_filter(runtime, plugin, options)
     check_filter(runtime, plugin, wanted)
     runtime.audit_writer.write(Act.LIST, plugin=plugin)
     watch = Watch(runtime, plugin, wanted)

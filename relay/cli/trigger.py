@@ -12,6 +12,7 @@ from rich.text import Text
 from relay.accept.intake import TriggerRequest
 from relay.cli.command_runtime import command_runtime
 from relay.cli.completion import webhooks_like
+from relay.cli.filters import SubjectType
 from relay.cli.names import not_registered
 from relay.cli.output import as_json, facts_of, safe, screened
 from relay.cli.parameters import CALLER, plugin_option, trigger_options, trigger_value
@@ -49,6 +50,7 @@ _LOOK_S: Final = 0.05  # between two looks at the record
 @click.option(
     "--delay", "delay_s", type=click.FloatRange(0, MAX_DELAY_S), help="Seconds to wait before sending; implies --async."
 )
+@click.option("--subject", type=SubjectType(), help="Whom it concerns, such as a patient's id; never sent.")
 @screened
 def trigger(  # noqa: PLR0913 - one parameter an option
     screen: Screen,
@@ -63,11 +65,14 @@ def trigger(  # noqa: PLR0913 - one parameter an option
     is_async: bool,
     wait_s: float | None,
     delay_s: float | None,
+    subject: str | None,
 ) -> None:
     """Trigger a webhook and show its result, or its reference id and state if there is none in time."""
     settings = Settings.for_command(data_dir)
     runtime = command_runtime(settings)
     value = trigger_value(data, headers, query_params, path_params)
+    if subject is not None:
+        value["subject"] = subject
     if delay_s:
         value["delay"], is_async = delay_s, True
     call = TriggerRequest(plugin, webhook_id, value, new_reference_id(plugin), CALLER, awaited=not is_async)

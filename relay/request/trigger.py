@@ -31,7 +31,7 @@ _Scalar: TypeAlias = str | int | float | bool
 
 #: Members of a trigger that are objects, each with the attribute that holds it.
 _OBJECTS: Final = {"headers": "headers", "queryParams": "query_params", "pathParams": "path_params"}
-_MEMBERS: Final = ("data", *_OBJECTS, "delay")  # delay: relay/request/delay.py
+_MEMBERS: Final = ("data", *_OBJECTS, "delay", "subject")  # read by relay/request/delay.py and subject.py
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,8 +38,8 @@ EXPIRING_S: Final = 0.4
 class Sweeper:
     """Sweeps for one worker process.
 
-    ``send_due`` sends the callbacks of ended calls and returns how many. ``workers_alive`` returns how many workers are
-    alive, ``chance`` a random number from 0 to 1.
+    ``send_due`` sends the callbacks of ended calls and returns how many. ``forget_due`` goes on with the jobs that forget
+    subjects. ``workers_alive`` returns how many workers are alive, ``chance`` a random number from 0 to 1.
     """
 
     def __init__(
@@ -48,12 +48,14 @@ class Sweeper:
         publisher: Publisher,
         *,
         send_due: Callable[[], int],
+        forget_due: Callable[[], object],
         workers_alive: Callable[[], int],
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
         self._publisher = publisher
         self._send_due = send_due
+        self._forget_due = forget_due
         self._workers_alive = workers_alive
         self._chance = chance
         self._is_behind = False  # the last sweep left something undone
@@ -87,10 +89,11 @@ class Sweeper:
         sent = self._send_due()
         if sent:
             event(Event.CALLED_BACK, calls=sent)
-        forgotten = self._prune()
-        if forgotten:
-            event(Event.PRUNED, records=forgotten)
-        self._is_behind = len(ready) >= ALARMS or max(expired, sent) >= CALLS or forgotten >= RECORDS
+        self._forget_due()
+        pruned = self._prune()
+        if pruned:
+            event(Event.PRUNED, records=pruned)
+        self._is_behind = len(ready) >= ALARMS or max(expired, sent) >= CALLS or pruned >= RECORDS
 
     def _is_left_to_others(self) -> bool:
         """Return whether this sweep can be left to other workers."""
@@ -99,12 +102,12 @@ class Sweeper:
     def _prune(self) -> int:
         """Delete old records in bounded pieces, so that other requests wait for one piece at most; return how many."""
         until_s = time.monotonic() + PRUNING_S
-        forgotten = 0
+        pruned = 0
         while True:
             piece = self._store.prune(limit=RECORDS)
-            forgotten += piece
+            pruned += piece
             if piece < RECORDS or time.monotonic() > until_s:
-                return forgotten
+                return pruned
 
     def _revisit(self) -> None:
         """Go through the calls of changed webhooks, as far as the process that made the change has not."""

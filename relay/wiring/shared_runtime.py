@@ -27,6 +27,8 @@ from relay.store.registry.webhooks import Registry
 from relay.store.replays.jobs import ReplayStore
 from relay.store.replays.runs import ReplayRuns
 from relay.store.scripting.loading import Functions
+from relay.store.subjects.forgetting import Forgetting
+from relay.store.subjects.hashes import SubjectHashes
 from relay.telemetry.spans import Spans, make_spans
 from relay.vault import Vault
 
@@ -146,6 +148,16 @@ class SharedRuntime:
         )
 
     @cached_property
+    def subject_hashes(self) -> SubjectHashes:
+        """Keyed hashes of whom invocations concern."""
+        return SubjectHashes(self.client, self.data_vault, self.keyspace)
+
+    @cached_property
+    def forgetting(self) -> Forgetting:
+        """Jobs that forget subjects."""
+        return Forgetting(self.client, self.keyspace)
+
+    @cached_property
     def policies(self) -> Policies:
         """Pauses and breakers."""
         return Policies(self.client, self.store, self.keyspace)
@@ -169,7 +181,7 @@ class SharedRuntime:
     @cached_property
     def dispatcher(self) -> Dispatcher:
         """Accepts triggers."""
-        return Dispatcher(self.registry, self.store, self.data_vault, self.publisher)
+        return Dispatcher(self.registry, self.store, self.data_vault, self.subject_hashes, self.publisher)
 
     def spans(self, process: str) -> Spans:
         """Make the `Spans` of the process. Raises `SettingsError` if the extra is not installed."""

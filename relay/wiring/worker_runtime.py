@@ -6,6 +6,7 @@ Importing it loads libcurl and gevent, which only workers and the one command th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from relay.errors import SettingsError
@@ -32,6 +33,7 @@ from relay.store.trail.trail import trails
 from relay.upkeep.alerts import Alerting
 from relay.upkeep.callbacks import CallbackSender
 from relay.upkeep.checkpointing import Checkpointing
+from relay.upkeep.forgetting import forget_due
 from relay.upkeep.sweeper import Sweeper
 from relay.wiring.shared_runtime import SharedRuntime
 
@@ -90,6 +92,7 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
             runtime.store,
             runtime.publisher,
             send_due=callbacks.send_due,
+            forget_due=partial(forget_due, runtime.forgetting),
             workers_alive=lambda: runtime.workers.number_alive,
         ),
         runtime.workers,

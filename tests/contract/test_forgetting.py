@@ -108,7 +108,7 @@ def test_one_sweep_forgets_whatever_is_old_in_bounded_pieces(valkey, monkeypatch
         pieces = []
         prune = ledger.store.prune
         ledger.store.prune = lambda *, limit: pieces.append(limit) or prune(limit=limit)
-        Sweeper(ledger.store, NoQueue(), send_due=int, workers_alive=lambda: 1).sweep()
+        Sweeper(ledger.store, NoQueue(), send_due=int, forget_due=int, workers_alive=lambda: 1).sweep()
         assert client.keys("relay:{0}:inv:*") == []
     assert pieces == [RECORDS] * (records // RECORDS + 1)
 
@@ -135,7 +135,7 @@ def test_a_sweep_leaves_the_rest_of_much_that_is_old_for_the_next_one():
 
     store = Endless()
     began = time.monotonic()
-    Sweeper(store, NoQueue(), send_due=int, workers_alive=lambda: 1).sweep()
+    Sweeper(store, NoQueue(), send_due=int, forget_due=int, workers_alive=lambda: 1).sweep()
     assert PRUNING_S <= time.monotonic() - began < PRUNING_S + 20
     assert store.pieces > 1
 

@@ -29,6 +29,7 @@ from relay.store.ledger.acceptance import AcceptVerdict
 from relay.store.ledger.invocations import REFUSALS_A_MINUTE, InvocationStore
 from relay.store.ledger.limits import Limits
 from relay.store.registry.webhooks import Registry
+from relay.store.subjects.hashes import SubjectHashes
 from relay.vault import Vault, payload_owner
 from tests.store_keys import KEYS
 
@@ -70,7 +71,8 @@ class Harness:
         self.registry = Registry(self.client, self.vault, Vault.from_text(Vault.new_key_text()))
         self.store = InvocationStore(self.client, a_limit(**limits), lease_margin_ms=10_000)
         self.lanes = lanes or Lanes()
-        self.dispatcher = Dispatcher(self.registry, self.store, self.vault, self.lanes)
+        self.subjects = SubjectHashes(self.client, self.vault)
+        self.dispatcher = Dispatcher(self.registry, self.store, self.vault, self.subjects, self.lanes)
         self.register(HOOKS)
 
     def register(self, text):
@@ -242,7 +244,11 @@ def test_a_store_that_is_away_is_said_at_once(harness):
     harness.trigger()
     away = redis.Redis(host="127.0.0.1", port=1, retry=None)
     dispatcher = Dispatcher(
-        harness.registry, InvocationStore(away, a_limit(), lease_margin_ms=1), harness.vault, Lanes()
+        harness.registry,
+        InvocationStore(away, a_limit(), lease_margin_ms=1),
+        harness.vault,
+        harness.subjects,
+        Lanes(),
     )
     with pytest.raises(Unavailable):
         dispatcher.trigger(a_call())

@@ -40,6 +40,7 @@ class Site:
             self,
             self,
             send_due=lambda: self.told,
+            forget_due=int,
             workers_alive=lambda: 1_000,
             chance=lambda: self.chance,
         )

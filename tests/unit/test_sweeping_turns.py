@@ -49,6 +49,7 @@ def sweeper_of(store, workers_alive, *, chance=None):
         store,
         Publisher(),
         send_due=int,
+        forget_due=int,
         workers_alive=lambda: workers_alive,
         chance=chance or random.Random(7).random,
     )

@@ -12,7 +12,7 @@ _OF_PLUGIN: Final = frozenset({"p", "target", "token", "secret"})
 _OF_ID: Final = frozenset({"inv", "replay"})
 #: Kinds of keys that the plugins of a partition share.
 SETS: Final = ("plugins", "parked_webhooks", "revisits")
-SORTED_SETS: Final = ("due_running", "due_queued", "callbacks", "expiry", "ages")
+SORTED_SETS: Final = ("due_running", "due_queued", "callbacks", "expiry", "ages", "forgettings")
 LISTS: Final = ("waiting",)
 SHARED_BY_PLUGINS: Final = (*SETS, *SORTED_SETS, *LISTS)
 #: Those whose members are ids; all other members begin with a plugin.

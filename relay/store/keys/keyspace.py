@@ -90,6 +90,14 @@ class Keyspace:
         """Sorted set: a webhook's reference ids by createdAt."""
         return key_in(self.root(plugin), "webhook_index", plugin=plugin, webhook=webhook)
 
+    def subject_key(self, plugin: str) -> str:
+        """String: the sealed key of the keyed hashes of a plugin's subjects."""
+        return key_in(self.root(plugin), "subject_key", plugin=plugin)
+
+    def forgettings(self, partition: int = 0) -> str:
+        """Sorted set: the jobs that forget subjects and are not done, and when to go on with each."""
+        return key_in(partition_root(partition), "forgettings")
+
     def plugin_counts(self, plugin: str) -> str:
         """Hash: a plugin's counters."""
         return key_in(self.root(plugin), "plugin_counts", plugin=plugin)

@@ -49,6 +49,12 @@ PARTITIONED: Final = {
     "webhook_index": "p:{plugin}:invocations:{webhook}",  # the same for one webhook
     "ends": "p:{plugin}:ends:{kind}",  # the same for those that ended alike (lua/include/ends.lua)
     "kinds": "p:{plugin}:ends",  # set: the kinds of ends that have occurred
+    # whom invocations concern (relay/store/subjects)
+    "subject_key": "p:{plugin}:subject-key",  # string: sealed key of the keyed hashes of the plugin's subjects
+    "subject_index": "p:{plugin}:subject:{subject}",  # zset referenceId -> createdAt ms: those that concern a subject
+    "forgetting": "p:{plugin}:forgetting:{subject}",  # hash: a job that forgets a subject (lua/subjects/forget_begin.lua)
+    "forgetting_open": "p:{plugin}:forgetting:{subject}:open",  # zset referenceId -> ms: left to forget, when to look
+    "forgettings": "forgettings",  # zset plugin/subject -> ms: the jobs that are not done, and when to go on with each
     "plugin_counts": "p:{plugin}:counts",  # hash: counters by name
     "notes": "p:{plugin}:notes",  # list: events that are not counted yet (lua/include/tallies.lua)
     "counted": "p:{plugin}:notes:counted",  # int: how many notes have been counted

@@ -61,6 +61,7 @@ class NewInvocation(NamedTuple):
     max_age_ms: int | None = None  # an older call that is not final ends as `expired`; None: the settings' age
     delay_ms: int = 0  # it is not sent earlier; its age counts from then on
     callback: str = ""  # id of the webhook to call back at its end
+    subject: str = ""  # keyed hash of whom it concerns
 
 
 class Accepted(NamedTuple):
@@ -104,6 +105,7 @@ def _trigger_args(new: NewInvocation, max_age_ms: int) -> list[Any]:
         new.max_age_ms or max_age_ms,
         new.delay_ms,
         new.callback,
+        new.subject,
         new.refusal or "",
         len(idempotency.macs),
         *(item for pair in pairs for item in pair),

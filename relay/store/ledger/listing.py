@@ -50,6 +50,7 @@ class Filter:
     caller: str | None = None  # id of the API key
     chain: str | None = None  # a parent's reference id: selects its steps
     replay: str | None = None  # a replay job's id: selects the invocations that it created
+    subject: str | None = None  # keyed hash of whom they concern (`relay.store.subjects`)
     since_ms: int | None = None
     until_ms: int | None = None
     error: bool | None = None  # of the result
@@ -65,6 +66,7 @@ class Filter:
             "caller": self.caller,
             "parent": self.chain,
             "replay": self.replay,
+            "subject": self.subject,
             "since": self.since_ms,
             "until": self.until_ms,
             "error": None if self.error is None else str(int(self.error)),
@@ -84,6 +86,7 @@ class Filter:
             caller=value.get("caller"),
             chain=value.get("parent"),
             replay=value.get("replay"),
+            subject=value.get("subject"),
             since_ms=value.get("since"),
             until_ms=value.get("until"),
             error=value["error"] == "1" if "error" in value else None,

@@ -12,7 +12,16 @@ from relay.store.keys.names import key_in, partition_root, root_of_key
 from relay.store.partitions.reachable import ask_servers
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import store_errors
-from relay.vault import payload_owner, raw_owner, result_owner, secret_owner, secrets_owner, target_owner, token_owner
+from relay.vault import (
+    payload_owner,
+    raw_owner,
+    result_owner,
+    secret_owner,
+    secrets_owner,
+    subject_key_owner,
+    target_owner,
+    token_owner,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +44,7 @@ class SealedValue:
 
     key: str
     ring: str  # "target" or "data"
-    kind: str  # "payload", "result", "raw", "secrets", "target", "token" or "secret"
+    kind: str  # "payload", "result", "raw", "secrets", "subject-key", "target", "token" or "secret"
     plugin: str = ""
     owner: str = ""
     sealed: bytes = b""
@@ -89,7 +98,7 @@ class SealedValues:
         A value that exists all the time is found at least once; a value that is written meanwhile is sealed with the
         newest key already.
         """
-        for kind in ("inv:*:*", "target:*", "token:*", "secret:*"):
+        for kind in ("inv:*:*", "p:*:subject-key", "target:*", "token:*", "secret:*"):
             found = (server or self._client).scan_iter(match=partition_root("*") + kind, count=_PIECE)
             while True:
                 with store_errors():
@@ -106,6 +115,8 @@ class SealedValues:
         kind, *names = key.removeprefix(root_of_key(key)).split(":")
         if kind == "inv" and len(names) == 2 and names[1] in _PARTS:
             return self._content(key, *names)
+        if kind == "p" and len(names) == 2 and names[1] == "subject-key":
+            return self._subject_key(key, *names)
         if kind in {"target", "token"} and len(names) == 3 and names[2].isdecimal():
             return self._of_revision(key, kind, *names)
         return self._secret(key, *names) if kind == "secret" and len(names) == 2 else None
@@ -125,6 +136,14 @@ class SealedValues:
             return None
         is_from_answer = part in _FROM_ANSWERS or (part == "payload" and record.parent)
         return SealedValue(key, "target" if is_from_answer else "data", part, record.plugin, owner, sealed)
+
+    def _subject_key(self, key: str, plugin: str, kind: str) -> SealedValue | None:
+        try:
+            with store_errors():
+                sealed = self._client.get(key)
+        except StoreFault:
+            return SealedValue(key, "data", kind, plugin)
+        return None if sealed is None else SealedValue(key, "data", kind, plugin, subject_key_owner(plugin), sealed)
 
     def _secret(self, key: str, plugin: str, name: str) -> SealedValue | None:
         try:

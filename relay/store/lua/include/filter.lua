@@ -1,11 +1,12 @@
 -- filter: tells which invocations a filter selects, and the smallest indexes that contain them.
 --
 -- A filter is JSON, written by relay/store/ledger/listing.py: webhook, states, statuses (codes and classes: '503', '5xx'),
--- outcome, caller, since and until (ms of createdAt, inclusive), parent, replay, error ('1', '0'), unreplayed (true:
--- without those that a replay has made good). For a replay's originals also endedBy: final by that time (ms), not a
+-- outcome, caller, since and until (ms of createdAt, inclusive), parent, replay, subject (keyed hash), error ('1', '0'),
+-- unreplayed (true: without those that a replay has made good). For a replay's originals also endedBy: final by that time (ms), not a
 -- step of a chain, and not replayed yet. A missing member selects everything.
 -- needs: clock, ends, record
 -- record read_listed: state plugin webhook outcome status error caller createdAt finishedAt parent replayedBy replay
+--   subject
 -- values read_replay: state error replayedBy
 
 local UNFINISHED = { queued = true, sending = true, retrying = true, waiting = true }
@@ -47,6 +48,7 @@ local function matches(f, r)
   if f.caller and f.caller ~= r.caller then return false end
   if f.parent and f.parent ~= r.parent then return false end
   if f.replay and f.replay ~= r.replay then return false end
+  if f.subject and f.subject ~= r.subject then return false end
   local created = number(r.createdAt)
   if created < (f.since or 0) or created > (f['until'] or created) then return false end
   if f.unreplayed and r.replayedBy ~= '' and is_made_good(r) then return false end
@@ -118,6 +120,10 @@ end
 local function narrowest(f)
   local best = { KEY.plugin_index(f.plugin) }
   if f.webhook then best = { KEY.webhook_index(f.plugin, f.webhook) } end
+  if f.subject then
+    local own = { KEY.subject_index(f.plugin, f.subject) }
+    if count_in(f, own) < count_in(f, best) then best = own end
+  end
   if is_of_ends(f) then
     local keys = end_keys(f)
     if count_in(f, keys) < count_in(f, best) then best = keys end

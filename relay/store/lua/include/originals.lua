@@ -4,7 +4,7 @@
 -- newest, and `follows` (`replayOf`, if that is missing) to the one before it.
 -- needs: clock, ends, record
 -- record read_ended: state plugin webhook repeatable attempts outcome status error chain parent createdAt finishedAt
---   replayedBy replay forgottenAt requestBytes timeout caller replayOf follows
+--   replayedBy replay forgottenAt requestBytes timeout caller replayOf follows subject
 
 local MOST_LOOKED_AT = 2000 -- records that one script reads, including steps of chains
 local looked_at = 0 -- how many records were read

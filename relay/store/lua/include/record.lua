@@ -55,10 +55,18 @@ local function add_field(fields, name, value)
   if value ~= '' then set_field(fields, name, value) end
 end
 
+-- Adds an invocation to its subject's index and, while the subject is being forgotten, to what that has to reach.
+local function add_to_subject(new)
+  redis.call('ZADD', KEY.subject_index(new.plugin, new.subject), now_text, new.ref)
+  if redis.call('ZSCORE', KEY.forgettings(), new.plugin .. '/' .. new.subject) then
+    redis.call('ZADD', KEY.forgetting_open(new.plugin, new.subject), now_text, new.ref)
+  end
+end
+
 -- Writes a new record; fields that would be empty are left out.
 -- new: ref plugin webhook revision lane timeout repeatable payload requestBytes caller traceparent waiter chain pins
--- age (ms; nil if it is final at once) delay (ms, nil for none) callback; for a chain's step: parent step item root;
--- for a replay: replay replay_of. A record in the state queued counts as accepted.
+-- subject (keyed hash, '' for none) age (ms; nil if it is final at once) delay (ms, nil for none) callback; for a
+-- chain's step: parent step item root; for a replay: replay replay_of. A record in the state queued counts as accepted.
 local function write_record(new, state)
   local first_ms = now + (new.delay or 0) -- when it may first be sent
   if OWN_CALLERS[new.caller] then new.callback = '' end -- a callback has no callback
@@ -96,6 +104,10 @@ local function write_record(new, state)
   if new.replay then
     add_field(fields, 'replay', new.replay)
     add_field(fields, 'replayOf', new.replay_of)
+  end
+  if new.subject ~= '' then
+    add_field(fields, 'subject', new.subject)
+    add_to_subject(new) -- first: no record may be missing where its subject is forgotten
   end
   redis.call('HSET', KEY.record(new.ref), unpack(fields))
   if new.payload ~= '' then redis.call('SET', KEY.payload(new.ref), new.payload) end

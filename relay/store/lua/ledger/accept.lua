@@ -6,9 +6,9 @@
 --       6-9 retention ms: ok, failed, rejected, contents (0: as records)  10 idempotency_ms
 --       11 max_pending_bytes_per_plugin  12 actor ('': each trigger's caller)  13 n, then n times:
 --       ref plugin webhook revision lane timeout_ms repeatable payload requestBytes caller traceparent waiter
---       chain pins age_ms delay_ms callback refusal k, then k times: mac fingerprint
+--       chain pins age_ms delay_ms callback subject refusal k, then k times: mac fingerprint
 --       (chain '1' for a chain, whose pins are the revisions of its steps' webhooks as JSON; callback: the webhook to
---       trigger at its end, '' for none)
+--       trigger at its end, '' for none; subject: keyed hash of whom it concerns, '' for none)
 --       then m times: lane, message ('' if the broker is not this database): the lanes whose lists the calls join
 -- Returns {{n times: verdict, ref, state}, {lane, how many messages the caller has to publish, ...}}; verdict: accepted
 --         known key_reused stale over_capacity unrecorded
@@ -148,12 +148,12 @@ local function read_new(at)
     ref = ARGV[at], plugin = ARGV[at + 1], webhook = ARGV[at + 2], revision = ARGV[at + 3], lane = ARGV[at + 4],
     timeout = ARGV[at + 5], repeatable = ARGV[at + 6], payload = ARGV[at + 7], requestBytes = ARGV[at + 8],
     caller = ARGV[at + 9], traceparent = ARGV[at + 10], waiter = ARGV[at + 11], chain = ARGV[at + 12], pins = ARGV[at + 13],
-    age = tonumber(ARGV[at + 14]), callback = ARGV[at + 16],
+    age = tonumber(ARGV[at + 14]), callback = ARGV[at + 16], subject = ARGV[at + 17],
   }
   if ARGV[at + 15] ~= '0' then new.delay = tonumber(ARGV[at + 15]) end
-  if ARGV[at + 17] ~= '' then new.refusal = ARGV[at + 17] end
-  local next_at = at + 19 + 2 * tonumber(ARGV[at + 18])
-  if ARGV[at + 18] ~= '0' then new.macs = { unpack(ARGV, at + 19, next_at - 1) } end -- and fingerprints
+  if ARGV[at + 18] ~= '' then new.refusal = ARGV[at + 18] end
+  local next_at = at + 20 + 2 * tonumber(ARGV[at + 19])
+  if ARGV[at + 19] ~= '0' then new.macs = { unpack(ARGV, at + 20, next_at - 1) } end -- and fingerprints
   return new, next_at
 end
 

@@ -14,7 +14,7 @@
 -- Idempotent: a step that exists is not created again. A parent whose step exists and has ended is made ready.
 -- needs: alarms, clock, conclude, effects, finish, jobs, permits, policy, ready, record, rows, steps
 -- record read_parent: state callback token lastToken plugin webhook requestBytes waiters parked parent chain lane
---   caller traceparent step open root deadline createdAt replay
+--   caller traceparent step open root deadline createdAt replay subject
 -- values read_made: made
 
 local HEAD, WIDTH = 5, 11
@@ -40,7 +40,7 @@ local function create(p, step, item, at)
     timeout = ARGV[at + 3], repeatable = ARGV[at + 4], payload = ARGV[at + 5], requestBytes = ARGV[at + 6],
     caller = p.caller, traceparent = p.traceparent, waiter = '', chain = ARGV[at + 7], pins = ARGV[at + 8],
     age = tonumber(ARGV[at + 9]), callback = ARGV[at + 10],
-    parent = p.ref, step = int(step), item = int(item), root = p.root,
+    parent = p.ref, step = int(step), item = int(item), root = p.root, subject = p.subject,
   }
   write_record(new, 'queued')
   alarm_queued_at_end(new.ref, new.lane, now + grace)

@@ -7,7 +7,7 @@
 -- Returns forgotten, unknown, or unfinished (nothing was destroyed then)
 --
 -- Idempotent except for the audit entry: a forgotten invocation keeps the time at which it was first forgotten.
--- needs: audit, clock, effects, record
+-- needs: audit, contents, effects, record
 -- record read_contents: state plugin keptBytes webhook
 
 -- Returns the ids of an invocation, its steps and their steps; nothing if one of them is not final.
@@ -27,15 +27,7 @@ local refs = family_of(ARGV[1], {})
 audit('forget', ARGV[2], asked.plugin, asked.webhook, '', refs and 'forgotten' or 'conflict', '', '', ARGV[1])
 if not refs then return 'unfinished' end
 for _, ref in ipairs(refs) do
-  redis.call('DEL', KEY.payload(ref), KEY.result(ref), KEY.raw(ref), KEY.secrets(ref))
-  local r = read_contents(ref)
-  if r then
-    redis.call('HSETNX', KEY.record(ref), 'forgottenAt', int(now))
-    if r.keptBytes ~= '' then
-      sum_kept(r.plugin, -tonumber(r.keptBytes))
-      redis.call('HDEL', KEY.record(ref), 'keptBytes')
-    end
-  end
+  forget_contents(ref, read_contents(ref))
 end
 effects_flush()
 return 'forgotten'

@@ -5,7 +5,7 @@
 -- ARGV  1 limit of records and jobs
 -- Returns how many were deleted
 -- needs: clock, effects, ends, jobs, record
--- record read_old: state plugin webhook outcome status error keptBytes
+-- record read_old: state plugin webhook outcome status error keptBytes subject
 
 local gone = {} -- key of an index -> ids
 
@@ -28,6 +28,7 @@ local function forget_record(ref)
   if r then
     leaves(KEY.plugin_index(r.plugin), ref)
     leaves(KEY.webhook_index(r.plugin, r.webhook), ref)
+    if r.subject ~= '' then leaves(KEY.subject_index(r.plugin, r.subject), ref) end
     if r.keptBytes ~= '' then sum_kept(r.plugin, -tonumber(r.keptBytes)) end
     leaves(KEY.ends(r.plugin, kind_of(r.state, r.outcome, r.status, r.error)), ref)
   end

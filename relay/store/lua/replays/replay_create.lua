@@ -55,6 +55,7 @@ end
 
 local function create(new, r, last)
   new.plugin, new.webhook, new.lane, new.requestBytes = r.plugin, r.webhook, JOB_LANE, r.requestBytes
+  new.subject = r.subject
   new.caller = OWN_CALLERS[r.caller] and r.caller or job.caller
   new.traceparent, new.waiter, new.replay, new.replay_of = '', '', id, r.ref
   redis.call('ZADD', KEY.due_queued(JOB_LANE), int(now + grace), new.ref) -- first: see to it that it is run

@@ -1,0 +1,1 @@
+"""Whom invocations concern: keyed hashes of subjects, and jobs that forget everything about one."""
