@@ -13,6 +13,7 @@ from marshmallow import Schema, fields, validate
 from api.reference.members import MAYBE, anything, counts_by, flag, reference, schema, several, text, time, whole, word
 from relay.domain.invocation import Sent, State
 from relay.request.delay import MAX_DELAY_S
+from relay.request.subject import MAX_SUBJECT_CHARS
 from relay.store.replays.jobs import ReplayState, Skip
 
 if TYPE_CHECKING:
@@ -54,6 +55,11 @@ _TRIGGER: Final[dict[str, Field[Any]]] = {
         values=fields.Raw(metadata={"type": ["string", "number", "boolean"]}),
         **MAYBE,
         metadata={"description": "Values of the segments that the webhook's path leaves to callers: all of them."},
+    ),
+    "subject": fields.String(
+        **MAYBE,
+        validate=validate.Length(1, MAX_SUBJECT_CHARS),
+        metadata={"description": "Whom it concerns, such as a patient's id. Never sent; kept as a keyed hash only."},
     ),
     "delay": fields.Float(
         **MAYBE,

@@ -38,6 +38,7 @@
  * @property {Headers} [headers]
  * @property {QueryParams} [queryParams]
  * @property {PathParams} [pathParams]
+ * @property {string} [subject]   Whom it concerns, such as a patient's id; never sent to the endpoint.
  * @property {string} [idempotencyKey]
  * @property {number} [delay]   Seconds before which the call is not sent.
  *
@@ -47,6 +48,7 @@
  * @property {number} [timeout]       Milliseconds to wait in all; overrides the one of `createApi`.
  * @property {string} [idempotencyKey]   For `trigger` and `triggerAsync`; made by the client unless given.
  * @property {PathParams} [pathParams]   The segments that the webhook's path leaves to callers; for both.
+ * @property {string} [subject]   Whom the call concerns, such as a patient's id; never sent to the endpoint; for both.
  * @property {number} [delay]   Seconds before which the call is not sent, up to 2,592,000; for `triggerAsync`.
  *
  * @typedef {object} Webhooks
@@ -229,8 +231,8 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
 
   async function post(webhookId, data, headers, queryParams, prefer, deadline, options) {
     const copies = new Copies(json); // made before anything is awaited: the caller may change its objects meanwhile
-    const { pathParams, delay } = options;
-    const trigger = copies.trigger({ data, headers, queryParams, pathParams, delay }, "");
+    const { pathParams, subject, delay } = options;
+    const trigger = copies.trigger({ data, headers, queryParams, pathParams, subject, delay }, "");
     const idempotencyKey = options.idempotencyKey ?? (await newKey());
     if (!VISIBLE.test(idempotencyKey)) {
       throw new WebhookError("bad_parameter", "An idempotency key must be visible ASCII characters.");

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,27 +16,23 @@ from relay.cli.command_runtime import command_runtime
 from relay.cli.completion import references_like
 from relay.cli.export import export
 from relay.cli.filters import ReferenceType, filter_options, take_filter
-from relay.cli.names import check_filter, no_invocation
+from relay.cli.forget import forget
+from relay.cli.names import check_filter, finding
 from relay.cli.output import as_json, facts_of, safe, screened, table_of
 from relay.cli.parameters import plugin_option
 from relay.cli.reading import result_in
 from relay.cli.row_tables import ended_as, groups_picture, rows_picture
 from relay.cli.tail import tail
 from relay.domain.invocation import State
-from relay.errors import Conflict, NotFound
 from relay.settings import Settings
-from relay.text.timestamps import rfc3339
 from relay.views import group_of, record_of, row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from rich.console import RenderableType
 
     from relay.cli.output import Screen
-    from relay.domain.invocation import Invocation
-    from relay.wiring.runtime import Runtime
 
 MAX_ROWS: Final = 10_000
 _ATTEMPT_COLUMNS: Final = ("number", "startedAt", "durationMs", "status", "outcome", "sent")
@@ -48,7 +43,7 @@ def invocations() -> None:
     """Invocations: list them, look at one, follow them, cancel one, forget one."""
 
 
-for _command in (tail, export):
+for _command in (tail, export, forget):
     invocations.add_command(_command)
 
 
@@ -85,7 +80,7 @@ def list_invocations(screen: Screen, data_dir: Path, *, plugin: str, limit: int,
 def show(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) -> None:
     """Show the whole record of an invocation, with its result; for a chain or a step of one, also the whole chain."""
     runtime = command_runtime(Settings.for_command(data_dir))
-    with _named(runtime, plugin, reference_id):
+    with finding(runtime, plugin, reference_id):
         invocation = runtime.store.look_up(reference_id, plugin)
     record = record_of(invocation, operate=True, result=result_in(runtime, invocation, screen))
     screen.show(record, lambda: _picture(record, chain_tree(runtime.store, invocation)))
@@ -98,45 +93,11 @@ def show(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) 
 def cancel(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) -> None:
     """Cancel an invocation that no worker has taken."""
     runtime = command_runtime(Settings.for_command(data_dir))
-    with _named(runtime, plugin, reference_id):
+    with finding(runtime, plugin, reference_id):
         ready = runtime.store.cancel(reference_id, plugin=plugin)
     runtime.publisher.publish_ready(ready)
     value = {"referenceId": reference_id, "state": str(State.CANCELLED)}
     screen.show(value, lambda: facts_of(value.items()))
-
-
-@invocations.command()
-@click.argument("reference_id", metavar="REF", type=ReferenceType(), shell_complete=references_like)
-@plugin_option(required=False)
-@screened
-@acting(Act.FORGET, noted=(Conflict,))
-def forget(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) -> None:
-    """Destroy payload and result of a final invocation (of a chain: of its steps too). The rest of its record stays."""
-    runtime = command_runtime(Settings.for_command(data_dir))
-    with _named(runtime, plugin, reference_id):
-        invocation = _find(runtime, reference_id, plugin)
-    forgotten = runtime.store.forget(invocation.plugin, reference_id)
-    value = {
-        "referenceId": reference_id,
-        "state": str(forgotten.state),
-        "forgottenAt": rfc3339(forgotten.forgotten_at_ms),
-        "expiresAt": rfc3339(forgotten.expires_at_ms),
-    }
-    screen.show(value, lambda: facts_of(value.items()))
-
-
-@contextmanager
-def _named(runtime: Runtime, plugin: str | None, reference_id: str) -> Iterator[None]:
-    """Raise, for an invocation that is not found, an error that says which name is wrong."""
-    try:
-        yield
-    except NotFound:
-        raise no_invocation(runtime, plugin, reference_id) from None
-
-
-def _find(runtime: Runtime, reference_id: str, plugin: str | None) -> Invocation:
-    store = runtime.store
-    return store.find(reference_id) if plugin is None else store.get(plugin, reference_id)
 
 
 def _picture(record: dict[str, Any], tree: RenderableType | None) -> RenderableType:

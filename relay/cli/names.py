@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from relay.errors import BadParameter, NotFound, Unavailable, WebhookNotRegistered
@@ -15,7 +15,7 @@ _SAME_ID: Final = 0.85
 _OWN_CALLERS: Final = frozenset({"cli", "callback", "alert"})
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from relay.registration import Shape
     from relay.store.ledger.listing import Filter
@@ -54,8 +54,16 @@ def find_replay(runtime: Runtime, plugin: str | None, replay_id: str) -> ReplayJ
     raise NotFound(_ask(f"{sentence} replay `{replay_id}`.", replay_id, jobs, likeness=_SAME_ID))
 
 
-def no_invocation(runtime: Runtime, plugin: str | None, reference_id: str) -> NotFound:
-    """Return the error for a reference id without a record; it says which of the two names is wrong."""
+@contextmanager
+def finding(runtime: Runtime, plugin: str | None, reference_id: str) -> Iterator[None]:
+    """Raise, for an invocation that is not found, an error that says which name is wrong."""
+    try:
+        yield
+    except NotFound:
+        raise _no_invocation(runtime, plugin, reference_id) from None
+
+
+def _no_invocation(runtime: Runtime, plugin: str | None, reference_id: str) -> NotFound:
     if plugin is None:
         return NotFound(f"There is no invocation `{reference_id}`.")
     if not runtime.registry.has_plugin(plugin):

@@ -63,13 +63,20 @@ def plugin_option(*, required: bool = True) -> Callable[..., Any]:
     return click.option("--plugin", type=IdType(), callback=take, help=about, shell_complete=plugins_like)
 
 
-def _plugin_or_default(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    if value is None and not ctx.resilient_parsing:
-        text = default_plugin(ctx.obj)
-        if text is None:
-            raise click.MissingParameter(ctx=ctx, param=param, message="Or set RELAY_PLUGIN.")
-        value = IdType().convert(text, param, ctx)
-    return value
+def _plugin_or_default(ctx: click.Context, _: click.Parameter, value: str | None) -> str | None:
+    return value if ctx.resilient_parsing else plugin_or_default(value)
+
+
+def plugin_or_default(plugin: str | None) -> str:
+    """Return the plugin, or, without one, the default; raise a usage error if there is none."""
+    if plugin is not None:
+        return plugin
+    ctx = click.get_current_context()
+    param = next(each for each in ctx.command.params if each.name == "plugin")
+    text = default_plugin(ctx.obj)
+    if text is None:
+        raise click.MissingParameter(ctx=ctx, param=param, message="Or set RELAY_PLUGIN.")
+    return IdType().convert(text, param, ctx)
 
 
 create_plugin_option: Final = click.option(

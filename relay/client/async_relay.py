@@ -86,15 +86,16 @@ class AsyncWebhooks:
         query_params: Mapping[str, Any] | None = None,
         *,
         path_params: Mapping[str, Any] | None = None,
+        subject: str | None = None,
         timeout_s: float | None = None,
         idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """Trigger a webhook, wait, and return its result: ``{"referenceId", "status", "data", "error"}``."""
         *parts, path = snapshot(data, headers, query_params, path_params)
-        act = partial(self._webhooks.trigger, webhook_id, *parts, path_params=path)
+        act = partial(self._webhooks.trigger, webhook_id, *parts, path_params=path, subject=subject)
         return await self._done(partial(act, timeout_s=timeout_s, idempotency_key=idempotency_key))
 
-    async def trigger_async(
+    async def trigger_async(  # noqa: PLR0913 - one parameter an option
         self,
         webhook_id: str,
         data: Any = None,
@@ -102,13 +103,14 @@ class AsyncWebhooks:
         query_params: Mapping[str, Any] | None = None,
         *,
         path_params: Mapping[str, Any] | None = None,
+        subject: str | None = None,
         timeout_s: float | None = None,
         idempotency_key: str | None = None,
         delay_s: float | None = None,
     ) -> dict[str, Any]:
         """Trigger a webhook without waiting for its end; return ``{"referenceId", "state"}``."""
         *parts, path = snapshot(data, headers, query_params, path_params)
-        act = partial(self._webhooks.trigger_async, webhook_id, *parts, path_params=path)
+        act = partial(self._webhooks.trigger_async, webhook_id, *parts, path_params=path, subject=subject)
         return await self._done(partial(act, timeout_s=timeout_s, idempotency_key=idempotency_key, delay_s=delay_s))
 
     async def trigger_many(

@@ -48,7 +48,7 @@ class Group:
 def copy_items(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Copy items as JSON carries them; bytes that are the whole of data stay bytes, files among its members `FileCopy`.
 
-    Each item has the members ``webhookId``, ``data``, ``headers``, ``queryParams``, ``pathParams`` and
+    Each item has the members ``webhookId``, ``data``, ``headers``, ``queryParams``, ``pathParams``, ``subject`` and
     ``idempotencyKey`` (or the same in snake_case). One without an idempotency key is given one, so that a group can be
     sent again safely.
 

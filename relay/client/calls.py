@@ -83,6 +83,7 @@ class Webhooks:
         query_params: Mapping[str, Any] | None = None,
         *,
         path_params: Mapping[str, Any] | None = None,
+        subject: str | None = None,
         timeout_s: float | None = None,
         idempotency_key: str | None = None,
     ) -> dict[str, Any]:
@@ -93,7 +94,8 @@ class Webhooks:
 
         ``data`` given as bytes is sent as base64 text, and only to a webhook that is registered with
         ``payload_encoding``. Members of ``data`` may be files that were opened with mode "rb", if it is registered with
-        ``payload: "multipart"``. What else JSON would drop or change is refused.
+        ``payload: "multipart"``. What else JSON would drop or change is refused. ``subject`` names whom the call
+        concerns, such as a patient's id: it is never sent to the endpoint, and all that concerns it can be forgotten.
 
         Raises:
             WebhookNotRegistered: no such webhook is registered for this plugin.
@@ -107,13 +109,14 @@ class Webhooks:
         with _naming(key=key):
             prefer = f"wait={_to_ask(deadline_s)}"
             trigger = {"data": data, "headers": headers, "queryParams": query_params, "pathParams": path_params}
+            trigger["subject"] = subject
             answer = self._post(webhook_id, trigger, key, prefer, deadline_s)
             if answer.status != 202:
                 return _members(answer.document, RESULT_MEMBERS)
             reference_id: str = _members(answer.document, ("referenceId",))["referenceId"]
             return _result(self._final(reference_id, deadline_s))
 
-    def trigger_async(
+    def trigger_async(  # noqa: PLR0913 - one parameter an option
         self,
         webhook_id: str,
         data: Any = None,
@@ -121,6 +124,7 @@ class Webhooks:
         query_params: Mapping[str, Any] | None = None,
         *,
         path_params: Mapping[str, Any] | None = None,
+        subject: str | None = None,
         timeout_s: float | None = None,
         idempotency_key: str | None = None,
         delay_s: float | None = None,
@@ -133,7 +137,7 @@ class Webhooks:
         deadline_s, key = self._deadline(timeout_s), _idempotency_key(idempotency_key)
         with _naming(key=key):
             trigger = {"data": data, "headers": headers, "queryParams": query_params, "pathParams": path_params}
-            trigger["delay"] = delay_s
+            trigger |= {"subject": subject, "delay": delay_s}
             answer = self._post(webhook_id, trigger, key, "respond-async", deadline_s)
             return _members(answer.document, ("referenceId", "state"))
 
@@ -142,7 +146,7 @@ class Webhooks:
     ) -> list[dict[str, Any]]:
         """Trigger webhooks without waiting; return for each, in order, ``{"referenceId", "state"}`` or ``{"problem"}``.
 
-        An item has ``webhookId``, and perhaps ``data``, ``headers``, ``queryParams``, ``pathParams``,
+        An item has ``webhookId``, and perhaps ``data``, ``headers``, ``queryParams``, ``pathParams``, ``subject``,
         ``idempotencyKey`` and ``delay`` (seconds). Any number of items is sent, in groups that the relay takes. A fault
         of a whole group is raised if nothing has been accepted; otherwise it becomes the problem of each item not sent,
         so no reference id is lost. Every group may take ``timeout_s``. Raises ``RequestRejected``, and sends nothing,

@@ -89,6 +89,8 @@ type Member<I extends WebhookId, M extends string> = Trigger<I> extends { [name 
 export type Item = { [I in WebhookId]: { webhookId: I } & Trigger<I> & ItemOptions }[WebhookId];
 
 export interface ItemOptions {
+  /** Whom it concerns, such as a patient's id, 1 to 256 characters; never sent to the endpoint. */
+  subject?: string | null;
   idempotencyKey?: string;
   /** Seconds before which the call is not sent, up to 2,592,000. */
   delay?: number;
@@ -104,6 +106,8 @@ export interface CallOptions {
 export type TriggerOptions<I extends WebhookId = WebhookId> = KeyedOptions & Pick<Trigger<I>, Extract<keyof Trigger<I>, "pathParams">>;
 
 export interface KeyedOptions extends CallOptions {
+  /** Whom it concerns, such as a patient's id, 1 to 256 characters; never sent to the endpoint. */
+  subject?: string | null;
   /** Made by the client unless given. */
   idempotencyKey?: string;
   /** Seconds before which the call is not sent, up to 2,592,000. */

@@ -1,4 +1,4 @@
-"""Goes on with the jobs that forget subjects, as part of workers' sweeps, so that no job needs the command that began it."""
+"""Goes on with jobs that forget subjects, as part of workers' sweeps: no job needs the command that began it."""
 
 from __future__ import annotations
 

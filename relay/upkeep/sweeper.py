@@ -38,8 +38,8 @@ EXPIRING_S: Final = 0.4
 class Sweeper:
     """Sweeps for one worker process.
 
-    ``send_due`` sends the callbacks of ended calls and returns how many. ``forget_due`` goes on with the jobs that forget
-    subjects. ``workers_alive`` returns how many workers are alive, ``chance`` a random number from 0 to 1.
+    ``send_due`` sends the callbacks of ended calls and returns how many, ``forget_due`` goes on with the jobs that
+    forget subjects. ``workers_alive`` returns how many workers are alive, ``chance`` a random number from 0 to 1.
     """
 
     def __init__(

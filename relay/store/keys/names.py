@@ -52,7 +52,7 @@ PARTITIONED: Final = {
     # whom invocations concern (relay/store/subjects)
     "subject_key": "p:{plugin}:subject-key",  # string: sealed key of the keyed hashes of the plugin's subjects
     "subject_index": "p:{plugin}:subject:{subject}",  # zset referenceId -> createdAt ms: those that concern a subject
-    "forgetting": "p:{plugin}:forgetting:{subject}",  # hash: a job that forgets a subject (lua/subjects/forget_begin.lua)
+    "forgetting": "p:{plugin}:forgetting:{subject}",  # hash: the job that forgets a subject (lua/subjects/)
     "forgetting_open": "p:{plugin}:forgetting:{subject}:open",  # zset referenceId -> ms: left to forget, when to look
     "forgettings": "forgettings",  # zset plugin/subject -> ms: the jobs that are not done, and when to go on with each
     "plugin_counts": "p:{plugin}:counts",  # hash: counters by name

@@ -1,0 +1,91 @@
+"""``relay invocations forget``: destroys payloads and results, of one invocation or of all that concern a subject."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from relay.audit.entry import Act
+from relay.cli.acts import acting
+from relay.cli.command_runtime import command_runtime
+from relay.cli.completion import references_like
+from relay.cli.filters import ReferenceType, SubjectType
+from relay.cli.names import check_plugin, finding
+from relay.cli.output import facts_of, screened
+from relay.cli.parameters import plugin_option, plugin_or_default
+from relay.errors import Conflict
+from relay.settings import Settings
+from relay.text.timestamps import rfc3339
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from relay.cli.output import Screen
+    from relay.store.subjects import forgetting
+    from relay.wiring.runtime import Runtime
+
+
+@click.command()
+@click.argument("reference_id", metavar="[REF]", required=False, type=ReferenceType(), shell_complete=references_like)
+@click.option("--subject", type=SubjectType(), help="Forget all that concerns this subject, such as a patient's id.")
+@plugin_option(required=False)
+@screened
+def forget(
+    screen: Screen, data_dir: Path, *, reference_id: str | None, subject: str | None, plugin: str | None
+) -> None:
+    """Destroy payload and result of a final invocation (of a chain: of its steps too). The rest of its record stays.
+
+    With --subject: of all invocations of the plugin that concern the subject. Workers go on with those that have not
+    ended yet, and with all of them if the command is stopped.
+    """
+    if (reference_id is None) == (subject is None):
+        raise click.UsageError("Give either REF or --subject.")
+    if reference_id is not None:
+        _forget_one(screen, data_dir, reference_id=reference_id, plugin=plugin)
+    else:
+        _forget_subject(screen, data_dir, subject=subject, plugin=plugin_or_default(plugin))
+
+
+@acting(Act.FORGET, noted=(Conflict,))
+def _forget_one(screen: Screen, data_dir: Path, *, reference_id: str, plugin: str | None) -> None:
+    runtime = command_runtime(Settings.for_command(data_dir))
+    with finding(runtime, plugin, reference_id):
+        store = runtime.store
+        invocation = store.find(reference_id) if plugin is None else store.get(plugin, reference_id)
+    forgotten = runtime.store.forget(invocation.plugin, reference_id)
+    value = {
+        "referenceId": reference_id,
+        "state": str(forgotten.state),
+        "forgottenAt": rfc3339(forgotten.forgotten_at_ms),
+        "expiresAt": rfc3339(forgotten.expires_at_ms),
+    }
+    screen.show(value, lambda: facts_of(value.items()))
+
+
+@acting(Act.FORGET_SUBJECT)
+def _forget_subject(screen: Screen, data_dir: Path, *, subject: str, plugin: str) -> None:
+    runtime = command_runtime(Settings.for_command(data_dir))
+    check_plugin(runtime, plugin, has_records=True)
+    hashed = runtime.subject_hashes.of(plugin, subject)
+    runtime.forgetting.begin(plugin, hashed)
+    done = _go_on(runtime, plugin, hashed)
+    value = {"plugin": plugin, "forgotten": done.forgotten, "unfinished": done.unfinished}
+    screen.show(value, lambda: facts_of(value.items()))
+    if done.unfinished:
+        screen.note("Those that are unfinished will be forgotten by workers within seconds of their ends.")
+
+
+def _go_on(runtime: Runtime, plugin: str, hashed: str) -> forgetting.Progress:
+    """Go on with the job until it has looked at everything; draw how far it is, if standard error is a terminal."""
+    columns = TextColumn("forgetting"), BarColumn(), MofNCompleteColumn()
+    console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("")
+        while True:
+            progress = runtime.forgetting.go_on(plugin, hashed)
+            bar.update(task, total=progress.total, completed=min(progress.looked, progress.total))
+            if progress.done or progress.walked:
+                return progress
