@@ -80,8 +80,13 @@ _WORDS: Final[Mapping[str, str]] = {
 }
 #: The parameters of the client's calls that every webhook has; a trigger's own members come first.
 _OPTIONS: Final = {
-    "trigger": ("timeout_s: float | None = None", "idempotency_key: str | None = None"),
+    "trigger": (
+        "subject: str | None = None",
+        "timeout_s: float | None = None",
+        "idempotency_key: str | None = None",
+    ),
     "trigger_async": (
+        "subject: str | None = None",
         "timeout_s: float | None = None",
         "idempotency_key: str | None = None",
         "delay_s: float | None = None",
@@ -92,7 +97,7 @@ _RESULTS: Final = {"trigger": "Result", "trigger_async": "Accepted"}
 _PARAMETERS: Final = {"data": "data", "headers": "headers", "queryParams": "query_params"}
 #: The same, for those that are given by name.
 _NAMED_PARAMETERS: Final = {"pathParams": "path_params"}
-_ITEM_OPTIONS: Final = '"idempotencyKey": NotRequired[str], "delay": NotRequired[float]'
+_ITEM_OPTIONS: Final = '"subject": NotRequired[str], "idempotencyKey": NotRequired[str], "delay": NotRequired[float]'
 
 
 def python_of(plugin: str, calls: Iterable[WebhookCall]) -> str:

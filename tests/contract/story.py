@@ -108,6 +108,7 @@ class Story:
             self._parked,
             self._chains,
             self._replays,
+            self._subjects,
             self._keys,
             self._reading,
             self._upkeep,
@@ -217,6 +218,19 @@ class Story:
         by_hand = replaying.start(reference_ids=originals)
         self.runtime.replay_store.cancel(PLUGIN, by_hand.replay_id)
         self.runtime.listing.page(PLUGIN, Filter(replay=job.replay_id))
+
+    def _subjects(self) -> None:
+        subject = self.runtime.subject_hashes.of(PLUGIN, "patient 4711")
+        ended, unfinished = self.replaying.ended(subject=subject), self.ledger.accepted(subject=subject)
+        self.runtime.forgetting.begin(PLUGIN, subject)
+        self.runtime.forgetting.begin(PLUGIN, subject)
+        assert self.runtime.forgetting.go_on(PLUGIN, subject, 1).looked == 1
+        self.ledger.accepted(subject=subject)
+        assert self.runtime.forgetting.go_on(PLUGIN, subject).unfinished == 2
+        self.store.cancel(unfinished)
+        self.client.zadd(f"relay:{{0}}:p:{PLUGIN}:forgetting:{subject}:open", {unfinished: 1})
+        assert self.runtime.forgetting.go_on(PLUGIN, subject).forgotten == 2
+        assert self.store.payload_of(ended) is None
 
     def _keys(self) -> None:
         keys = self.runtime.api_keys

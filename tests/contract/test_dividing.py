@@ -227,7 +227,7 @@ def assert_all_goes_on(runtime, held):
 def test_every_key_of_a_partition_is_a_plugin_s_or_shared_or_stays():
     parts = {"plugin": "p", "webhook": "w", "ref": new_reference_id("p"), "replay": new_reference_id("p")}
     more = dict.fromkeys(
-        ("kind", "minute", "hour", "process", "request", "revision", "mac", "plan", "lane", "secret"), "1"
+        ("kind", "minute", "hour", "process", "request", "revision", "mac", "plan", "lane", "secret", "subject"), "1"
     )
     for kind, template in PARTITIONED.items():
         tail = template.format(**parts, **more)

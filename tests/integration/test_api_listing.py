@@ -139,7 +139,7 @@ def test_a_parameter_that_is_not_known_is_answered_with_those_that_are(api, path
     (fault,) = problem(answer, 400, "bad_parameter")["errors"]
     assert fault["pointer"] == shown
     known = fault["message"].removeprefix("is not a parameter here: the known ones are ").split(", ")
-    wrong = api.call("GET", f"/v1/{path}", key=api.operator_key, params=dict.fromkeys(known, "\u0661"))
+    wrong = api.call("GET", f"/v1/{path}", key=api.operator_key, params=dict.fromkeys(known, "\u0661\n"))
     assert {each["pointer"] for each in problem(wrong, 400, "bad_parameter")["errors"]} == set(known)
 
 
