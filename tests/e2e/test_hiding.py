@@ -36,6 +36,7 @@ PAYLOADS = {
     "header": "HEADER-CANARY-0451",
     "query": "QUERY-CANARY/0451 &x",
     "idempotency key": "IDEMPOTENCY-CANARY-77",
+    "subject": "SUBJECT-CANARY-Hopper/1906 & Grace",
     "refused data": "REFUSED-CANARY-DATA-13",
     "path": "PATH-CANARY-OF-A-CALLER",
     "answer": "ANSWER-CANARY-OF-THE-ENDPOINT",
@@ -134,6 +135,7 @@ TRIGGER = {
     "data": {PAYLOADS["key"]: PAYLOADS["data"]},
     "headers": {"X-Note": PAYLOADS["header"]},
     "queryParams": {"q": PAYLOADS["query"]},
+    "subject": PAYLOADS["subject"],
 }
 
 
@@ -149,6 +151,7 @@ def test_an_endpoint_that_echoes_everything_tells_the_caller_neither_secret_nor_
     site = harness.named if webhook_id.endswith("named") else harness.site
     (received,) = site.received(body["referenceId"])
     assert received.header("Authorization") == SECRETS["bearer"]  # the endpoint got all secrets, and revealed them all
+    assert shows(received.head + received.body, {"subject": PAYLOADS["subject"]}) == []
     hidden = {**SECRETS, "basic": BASIC.partition(" ")[2], **addresses(harness), "127.0.0.1": "127.0.0.1"}
 
     assert (body["status"], body["error"]) == (200, False)
@@ -239,6 +242,11 @@ def used(harness, plugin):
     plugin.call("POST", "/v1/triggers", data=f'[{{"{refused}":1}},{refused}]', headers=json_type)
     assert plugin.call("GET", "/healthz", key=PAYLOADS["path"]).status_code == 200
     assert plugin.trigger("strict", key=f"whk_{refused}").status_code == 401
+    of_subject = {"subject": PAYLOADS["subject"]}
+    assert plugin.call("GET", "/v1/invocations", key=plugin.operator_key, params=of_subject).json()["invocations"]
+    replay = {"filter": of_subject, "max": 1}
+    assert plugin.call("POST", "/v1/replays", key=plugin.operator_key, json=replay).status_code == 202
+    assert plugin.trigger("strict", {"data": {"n": 1}, "subject": of_subject}).status_code == 422
     for entry in accepted["results"]:
         assert plugin.record(entry["referenceId"], wait_s=20)["state"] == "delivered"
     time.sleep(1.2)  # until delayed writes are done

@@ -426,7 +426,7 @@ _OTHERS = {
     "MAX_OVERLAP_BYTES": "of slices that are searched: tests/unit/test_encodings.py",
     "_MOST_UNCONFIRMED": "of notices that are kept",
     "_MOST_KEPT": "of subjects' keys that are kept",
-    "MAX_SUBJECT_CHARS": "tests/integration/test_subjects.py",
+    "MAX_SUBJECT_CHARS": "tests/integration/test_api_subjects.py",
     "MOST_PARTITIONS": "of relay partitions divide: tests/unit/test_cli_partitions.py",
     "_MOST_JOBS": "how many replays doctor looks at",
     "_MOST_LOOKED_AT": "how many failures doctor looks at",
