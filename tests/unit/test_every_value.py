@@ -421,6 +421,24 @@ def test_path_params_are_sent_as_they_were_given(fake, relay, call):
     assert error.faults[0].pointer == "/pathParams/id"
 
 
+@pytest.mark.parametrize("call", ["trigger", "trigger_async"])
+def test_a_subject_is_sent_to_the_relay_if_it_is_given(fake, relay, call):
+    webhook = {"trigger": "text", "trigger_async": "later"}[call]
+    getattr(relay.webhooks, call)(webhook, subject="4711")
+    getattr(relay.webhooks, call)(webhook)
+    relay.webhooks.trigger_many([{"webhook_id": "text", "subject": "4712"}])
+
+    async def act():
+        async with AsyncRelay(fake.base_url, KEY) as asynchronous:
+            await getattr(asynchronous.webhooks, call)(webhook, subject="4713")
+
+    asyncio.run(act())
+    one, none, (many,), other = (seen.json for seen in fake.seen)
+    assert (one, none, many["subject"], other) == ({"subject": "4711"}, {}, "4712", {"subject": "4713"})
+    error = refusal(lambda: getattr(relay.webhooks, call)("text", subject=dt.date(2026, 1, 1)))
+    assert error.faults[0].pointer == "/subject"
+
+
 def test_an_awaitable_that_was_not_awaited_is_refused(fake, relay):
     coroutine = forgotten()
     assert "`await` it" in str(refusal(lambda: relay.webhooks.trigger("text", {"a": coroutine})))

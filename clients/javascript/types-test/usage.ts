@@ -11,8 +11,8 @@ export async function everyCall(signal: AbortSignal): Promise<number> {
   });
   await api.webhooks.trigger("weather", null, new Headers({ "X-Note": "hi" }), new URLSearchParams("page=4"));
   const image = await api.webhooks.trigger("send-jpeg", new Blob([new Uint8Array(3)]));
-  const later: Accepted = await api.webhooks.triggerAsync("remind", "text", null, null, { delay: 3600 });
-  const many: Array<Accepted | { problem: Problem }> = await api.webhooks.triggerMany([{ webhookId: "a", delay: 1 }]);
+  const later: Accepted = await api.webhooks.triggerAsync("remind", "text", null, null, { delay: 3600, subject: "4711" });
+  const many: Array<Accepted | { problem: Problem }> = await api.webhooks.triggerMany([{ webhookId: "a", delay: 1, subject: "4711" }]);
   const accepted = many.filter((each): each is Accepted => "referenceId" in each).length;
   const record = await api.webhooks.get(referenceId);
   const names = (await api.webhooks.list()).map(({ id, payloadEncoding }) => `${id} ${payloadEncoding}`);

@@ -286,6 +286,17 @@ const OTHERS = {
     const wrong = createApi({ baseUrl, key }).webhooks.trigger("bytes", null, null, null, { pathParams: { id: new Map() } });
     assert.equal((await wrong.catch((error) => error)).errors[0].pointer, "/pathParams/id");
   },
+  async "a subject is sent to the relay if it is given"() {
+    for (const method of ["trigger", "triggerAsync"]) {
+      const given = (options) => bodyOf({}, (api) => api.webhooks[method]("bytes", null, null, null, options));
+      assert.equal(JSON.parse(await given({ subject: "4711" })).subject, "4711");
+      assert.equal("subject" in JSON.parse(await given({})), false);
+      const wrong = createApi({ baseUrl, key }).webhooks[method]("bytes", null, null, null, { subject: new Map() });
+      assert.equal((await wrong.catch((error) => error)).errors[0].pointer, "/subject");
+    }
+    const many = await bodyOf({}, (api) => api.webhooks.triggerMany([{ webhookId: "bytes", subject: "4712" }]));
+    assert.equal(JSON.parse(many)[0].subject, "4712");
+  },
   async "what changes after the call is sent as it was"() {
     const [data, buffer, headers] = [{ a: [1] }, bytes.slice(), { X: "1" }];
     const change = () => (data.a.push(2), buffer.fill(7), (headers.X = "2"));
