@@ -134,6 +134,7 @@ def test_a_value_of_any_type_at_any_place_arrives_as_it_was_given_or_nothing_is_
         fake.base_url,
     ]
     fake.webhooks |= {"bytes": Webhook(payload_encoding="base64"), "form": Webhook(payload="multipart")}
+    fake.webhooks["later"] = Webhook(seconds=60)
     done = subprocess.run([*command, KEY], capture_output=True, text=True, timeout=START_S, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
