@@ -29,7 +29,7 @@ GIVEN = {
     "redis", "cjson", "string", "table", "math", "tonumber", "tostring", "ipairs", "pairs", "unpack", "select", "type",
     "pcall", "error",
 }  # fmt: skip
-MOST_LOCALS = 190  # Lua allows a function 200 at a time
+MOST_LOCALS = 195  # Lua allows a function 200 at a time
 MOST_UPVALUES = 50  # Lua allows 60
 DECLARED = re.compile(r"^local (?:function )?(\w+(?:, \w+)*)", re.MULTILINE)
 TEXT = library().text.partition("\n")[2]

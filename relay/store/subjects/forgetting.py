@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from relay.audit.actor import actor
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import partition_root
-from relay.store.partitions.reachable import in_each
+from relay.store.partitions.reachable import ask_partitions
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.clock import time_ms_at
 from relay.store.server.errors import store_errors
@@ -60,5 +60,5 @@ class Forgetting:
             # One whose time is further ahead than any was set: the clock has gone back.
             return [job for job, at_ms in jobs if not now_ms < at_ms <= now_ms + LATER_MS]
 
-        names = [job.decode().partition("/") for jobs in in_each(self._keys, read) for job in jobs]
+        names = [job.decode().partition("/") for jobs in ask_partitions(self._client, self._keys, read) for job in jobs]
         return [(plugin, subject) for plugin, _, subject in names]
