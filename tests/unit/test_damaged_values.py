@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from relay.vault import Vault, raw_owner, result_owner, secret_owner, secrets_owner, token_owner
+from relay.vault import (
+    Vault,
+    raw_owner,
+    result_owner,
+    secret_owner,
+    secrets_owner,
+    subject_key_owner,
+    token_owner,
+)
 from tests.store_keys import KEYS
 from tests.unit.cli import Cli, a_webhook
 from tests.unit.kept import Kept
@@ -16,8 +24,9 @@ OWNERS = {
     "secrets": lambda ref: secrets_owner("acme", ref, 0),
     "token": lambda ref: token_owner("acme", "ping", 1),
     "secret": lambda ref: secret_owner("acme", "TOKEN"),
+    "subject-key": lambda _: subject_key_owner("acme"),
 }
-DATA = {"payload", "result"}
+DATA = {"payload", "result", "subject-key"}
 KINDS = [*OWNERS, "payload", "target"]
 
 
@@ -47,6 +56,8 @@ class Site:
             return KEYS.access_token("acme", "ping", 1)
         if kind == "secret":
             return KEYS.secret("acme", "TOKEN")
+        if kind == "subject-key":
+            return KEYS.subject_key("acme")
         return getattr(KEYS, kind)(self.ref)
 
     def ring(self, kind):
@@ -106,6 +117,7 @@ def site(made):
 def test_what_is_whole_is_counted_and_nothing_else_is_shown(site):
     keys, damaged = site.rows()
     assert (sorted(keys.values()), damaged) == ([0, 0, 2, 5], [])
+    assert (sorted(keys.values()), damaged) == ([0, 0, 3, 4], [])
     assert site.cli.run("vault", "status").stderr == ""
 
 
@@ -121,6 +133,7 @@ def test_a_damaged_value_is_named_and_all_others_are_counted_resealed_and_retire
     assert keys == before | {(ring, old[ring]): before[ring, old[ring]] - 1}
     row = {"ring": ring, "key": None, "role": "damaged", "sealed": 1, "kind": kind, "plugin": "acme"}
     if damage == "of another type" and kind not in {"target", "token", "secret"}:
+    if damage == "of another type" and kind not in {"target", "token", "subject-key"}:
         row["plugin"] = None
     assert damaged == [row]
     shown = site.cli.run("vault", "status")
@@ -180,11 +193,12 @@ def test_a_rotation_in_one_go_does_all_but_retire_the_key_that_may_be_needed(sit
     keys, (damaged,) = site.rows()
     assert damaged["kind"] == "payload"
     assert sorted(keys.values()) == [0, 0, 1, 5]
+    assert sorted(keys.values()) == [0, 0, 2, 4]
 
 
 def test_one_ring_is_gone_through_without_the_keys_of_the_other(site, monkeypatch):
     monkeypatch.delitem(site.cli.keys, "RELAY_TARGET_KEYS_FILE")
     (site.cli.directory / "target.keys").unlink()
     assert [row["role"] for row in site.cli.json("vault", "status", "--ring", "data")] == ["seals", "opens"]
-    assert site.cli.json("vault", "reseal", "--ring", "data") == {"resealed": 2, "current": 0, "unreadable": 0}
+    assert site.cli.json("vault", "reseal", "--ring", "data") == {"resealed": 3, "current": 0, "unreadable": 0}
     assert len(site.cli.json("vault", "retire", "--ring", "data")) == 1
