@@ -15,7 +15,9 @@ from relay.store.keys import keyspace
 from relay.store.keys.names import PARTITIONED, PREFIX, SHARED, SHARED_ROOT, TRAIL, key_in, partition_root, root_of_key
 from relay.store.partitions.plugins import plugins_in
 from relay.store.server.errors import store_errors
+from relay.store.server.fields import StoredFields
 from relay.store.server.replicas import primaries_of, primary_of
+from relay.store.server.replies import replies_to
 from relay.store.trail.trail import Trail
 
 if TYPE_CHECKING:
@@ -69,12 +71,11 @@ def counts_of(client: Any, keys: Keyspace, partitions: Iterable[int], *, shared:
     with store_errors():
         for number in partitions:
             plugins = plugins_in(client, keys, number)
-            pipeline = client.pipeline(transaction=False)
-            pipeline.hget(keys.pending(number), "count")
-            for plugin in plugins:
-                pipeline.zcard(key_in(partition_root(number), "plugin_index", plugin=plugin))
-            pending, *records = pipeline.execute()
-            found += BackupCounts(len(plugins), sum(records), int(pending or 0))
+            key, root = keys.pending(number), partition_root(number)
+            counted = [("ZCARD", key_in(root, "plugin_index", plugin=plugin)) for plugin in plugins]
+            pending, *records = replies_to(client, [("HGETALL", key), *counted])
+            known = [count for count in records if not isinstance(count, Exception)]
+            found += BackupCounts(len(plugins), sum(known), StoredFields(key, pending).number("count") or 0)
         return found + BackupCounts(keys=int(client.scard(keyspace.api_keys()))) if shared else found
 
 
