@@ -239,5 +239,5 @@ def test_too_few_replicas_are_not_now(client):
     store = InvocationStore(client, LIMITS, lease_margin_ms=10_000, keys=KEYS)
     with pytest.raises(Unavailable, match="replicas"):
         store.accept([new_call(PLUGINS[0])], [])
-    notice = f"{new_reference_id(PLUGINS[0])} delivered answered 200 0 -1\n".encode()
+    notice = f"{new_reference_id(PLUGINS[0])} delivered answered 200 0 - -1\n".encode()
     assert Subscription(client, "api1", KEYS)._confirmed(list(read_notices(notice))) == []

@@ -187,7 +187,7 @@ def test_notices_come_by_another_server_when_the_one_that_sends_them_is_silent(s
         try:
             wait_until(lambda: has_subscriber(servers, (sending + 1) % 3) or has_subscriber(servers, (sending + 2) % 3))
             with servers.node((sending + 1) % 3) as node:
-                node.publish(notice("api1"), f"{new_reference_id('acme')} delivered answered 200 0 -1\n")
+                node.publish(notice("api1"), f"{new_reference_id('acme')} delivered answered 200 0 - -1\n")
             wait_until(lambda: told, BUSY_S)
         finally:
             servers.thaw(sending)

@@ -46,7 +46,8 @@ BODIES = {
 }
 #: The commands that write or run something; all others read.
 WRITING = {
-    *("up", "settings", "trigger", "functions load", "partitions divide"),
+    *("up", "settings init", "trigger", "functions load", "partitions divide", "backup", "restore"),
+    *("secrets set", "secrets remove"),
     *(f"webhooks {verb}" for verb in ("apply", "close-breaker", "pause", "remove", "resume", "rollback", "set-secret")),
     *("webhooks test", "keys create", "keys revoke", "keys rotate", "invocations cancel", "invocations forget"),
     *(f"replay {verb}" for verb in ("cancel", "pause", "resume", "start")),
