@@ -164,7 +164,7 @@ VALUES = frozenset(
         ),
         *("wait_s", "delay_s", "states", "status", "outcome", "failed", "with_replayed", "since_ms", "until_ms"),
         *("limit", "grouped", "kind", "with_payload", "from_file", "include_uncertain", "most", "rate", "followed"),
-        *("once", "give_up", "number", "directory", "audit"),
+        *("once", "give_up", "number", "directory", "audit", "language"),
         *("redis_url", "act", "actor", "subject"),  # of entries, which remain when what they name is gone
     }
 )
