@@ -17,6 +17,7 @@ import redis
 from redis.exceptions import RedisClusterException
 
 from bench.ports import free_port
+from relay.process.foreign import foreign_names
 from relay.store.health.readiness import answers
 from relay.store.keys.keyspace import SINGLE
 from relay.up import processes
@@ -211,7 +212,10 @@ class Harness:
             self._add(process.name, process.command, without=process.without)
 
     def _add(self, name: str, command: tuple[str, ...], without: tuple[str, ...] = ()) -> None:
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("RELAY_")}
+        foreign = foreign_names(os.environ)  # with them, a worker would start itself anew: a forked one cannot
+        inherited = {
+            key: value for key, value in os.environ.items() if key not in foreign and not key.startswith("RELAY_")
+        }
         ours = {key: value for key, value in self.environ.items() if key not in without}
         environ = inherited | ours | {"PYTHONPATH": str(ROOT)}
         self.parts[name] = Part(name, command, environ, self.directory / f"{name}.log")

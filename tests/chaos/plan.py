@@ -46,14 +46,14 @@ class Hook:
 
 
 HOOKS = (
-    Hook("once", 340, "POST", 2),
+    Hook("once", 320, "POST", 2),
     Hook("put", 200, "PUT", 2),
     Hook("retried", 150, "POST", 2, retry=(503,)),
     Hook("again", 120, "PUT", 1, retry=(429, 500, 503)),
     Hook("capped", 80, "POST", 2, concurrency=6, most=6_000),
     Hook("paced", 20, "POST", 2, rate="25/s", most=1_000),
     Hook("slow", 20, "POST", 1, most=4_000),
-    Hook("nobody", 10, "POST", 1, path="nobody", most=200),
+    Hook("nobody", 30, "POST", 1, path="nobody", most=200),
     Hook("linked", 60, "POST", 120, most=2_000, steps=("once", "put", "retried")),
 )
 BY_ID = {hook.id: hook for hook in HOOKS}

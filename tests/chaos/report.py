@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos.sometimes import BY_CHANCE, SOMETIMES
+from tests.chaos.sometimes import SOMETIMES
 
 if TYPE_CHECKING:
     from tests.chaos.promises import Check
@@ -41,7 +41,7 @@ def _figures(outcome: Outcome) -> Table:
     )
     table.add_row("slowest answer of the API", f"{outcome.callers.slowest_answer_s:.1f} s")
     table.add_row("run, and from the last fault to the last end", f"{outcome.seconds:.0f} s, {outcome.drain_s:.1f} s")
-    missed = (SOMETIMES | BY_CHANCE) - outcome.reached
+    missed = SOMETIMES - outcome.reached
     table.add_row("reached, and not", f"{len(outcome.reached)} conditions; {', '.join(sorted(missed)) or 'all'}")
     table.add_row("final records looked at meanwhile", str(outcome.watched))
     table.add_row("lost by a killed server", ", ".join(f"{name}: {value:g}" for name, value in outcome.loss.items()))
