@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from relay.answer.results import answer_json, failure_result, json_data
-from relay.domain.invocation import MEANINGS, Invocation, Outcome, State, is_error
+from relay.domain.invocation import MEANINGS, WITH_RESULT, Invocation, Outcome, State, is_error
 from relay.errors import Cancelled, Internal, RequestRejected, WebhookNotRegistered
 from relay.vault import result_owner
-from relay.views import WITH_RESULT
 
 if TYPE_CHECKING:
     from relay.errors import RelayError

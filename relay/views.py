@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.answer.results import failure_result
-from relay.domain.invocation import MEANINGS, State, is_error
+from relay.domain.invocation import MEANINGS, WITH_RESULT, is_error
 from relay.text import gradual_json
 from relay.text.timestamps import rfc3339
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from relay.store.ledger.listing import Filter, OutcomeGroup
     from relay.store.replays.jobs import ReplayJob
     from relay.traffic import WebhookTraffic
-
-#: Final states that come with a result; ``rejected`` and ``cancelled`` have none.
-WITH_RESULT: Final = frozenset({State.DELIVERED, State.UNREACHABLE, State.INTERRUPTED})
 
 _OPERATE_ONLY: Final = ("caller", "chain")
 
@@ -257,12 +254,12 @@ def _chain(invocation: Invocation) -> dict[str, Any] | None:
 
 def summary_of(invocation: Invocation) -> dict[str, Any] | None:
     """Return a result without data, ``{status, error}``, each null if it is damaged; None if there is no result."""
-    state, damaged = invocation.state, invocation.damaged
+    state, damaged = invocation.state, set(invocation.damaged)
     if state is None or state not in WITH_RESULT:
         return None
     return {
-        "status": None if "status" in damaged else invocation.status or 0,
-        "error": None if "error" in damaged else is_error(state, invocation.error),
+        "status": None if damaged & {"status", "outcome"} else invocation.status or 0,
+        "error": None if damaged & {"error", "outcome"} else is_error(state, invocation.error),
     }
 
 

@@ -56,7 +56,9 @@ def is_error(state: str, given: bool | None) -> bool:
     return state != State.DELIVERED if given is None else given
 
 
-FINAL: Final = frozenset({State.DELIVERED, State.UNREACHABLE, State.INTERRUPTED, State.REJECTED, State.CANCELLED})
+#: Final states that come with a result; ``rejected`` and ``cancelled`` have none.
+WITH_RESULT: Final = frozenset({State.DELIVERED, State.UNREACHABLE, State.INTERRUPTED})
+FINAL: Final = WITH_RESULT | {State.REJECTED, State.CANCELLED}
 
 #: The states that may follow each state, with their scripts; ``None`` is "does not exist yet". See docs/lifecycle.md.
 TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = MappingProxyType(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from relay.domain.invocation import FINAL, Attempt, Invocation, Outcome, Sent, State, StepOf
+from relay.domain.invocation import FINAL, WITH_RESULT, Attempt, Invocation, Outcome, Sent, State, StepOf
 from relay.domain.reference_id import reference_time_ms
 from relay.queue import LANES
 from relay.store.server.fields import StoredFields, number_of
@@ -73,7 +73,7 @@ def invocation_from(
         losses=number("losses") or 0,
         status=number("status"),
         error=record.get("error", _YES_OR_NO.__getitem__),
-        outcome=record.get("outcome", Outcome),
+        outcome=record.needed("outcome", Outcome) if state in WITH_RESULT else record.get("outcome", Outcome),
         sent=record.get("sent", Sent),
         request_bytes=number("requestBytes") or 0,
         response_bytes=number("responseBytes") or 0,
