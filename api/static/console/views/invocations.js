@@ -79,7 +79,7 @@ async function pageFrom(filter, cursor, signal) {
   const rows = [];
   let next = cursor;
   for (let piece = 0; piece < PIECES; piece += 1) {
-    const page = await invocations(asked, { limit: PAGE - rows.length, cursor: next, signal });
+    const page = await invocations(filter, { limit: PAGE - rows.length, cursor: next, signal });
     rows.push(...page.invocations);
     next = page.cursor;
     if (next === null || rows.length >= PAGE) break;
