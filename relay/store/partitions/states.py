@@ -55,12 +55,12 @@ def _state_of(client: Any, keys: Keyspace, number: int) -> PartitionState:
         key = keys.pending(number)
         counted = [("ZCARD", keys.plugin_index(plugin)) for plugin in plugins]
         pending, *records = replies_to(client, [("HGETALL", key), *counted])
+        stored = StoredFields(key, pending)
+        count = stored.number("count") or (None if stored.damaged else 0)
         root = partition_root(number)
         # The commands above have made a cluster's client learn the present primary of this root.
         server = _address_of(primary_of(client, root))
-    return PartitionState(
-        number, root, server, tuple(plugins), StoredFields(key, pending).number("count"), _sum(records)
-    )
+    return PartitionState(number, root, server, tuple(plugins), count, _sum(records))
 
 
 def _sum(counts: Sequence[int | Exception]) -> int | None:
