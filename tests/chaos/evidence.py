@@ -79,7 +79,7 @@ def records_of(client: redis.Redis, refs: Sequence[str], keys: Keyspace) -> dict
             pipeline.hgetall(keys.record(ref))
         for ref, fields in zip(page, pipeline.execute(), strict=True):
             if fields:
-                found[ref] = invocation_from(ref, fields)
+                found[ref] = invocation_from(ref, keys.record(ref), fields)
     return found
 
 

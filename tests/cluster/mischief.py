@@ -56,7 +56,8 @@ class ClusterHarness(Harness):
         for root, ours in by_root.items():
             names = [self.keys.record(ref) for ref in ours]
             fields = on_primary(self.client, root, lambda server, root=root, names=names: _kept(server, root, names))
-            found |= {ref: invocation_from(ref, each) for ref, each in zip(ours, fields, strict=True) if each}
+            records = zip(ours, names, fields, strict=True)
+            found |= {ref: invocation_from(ref, name, each) for ref, name, each in records if each}
         return found
 
     def __exit__(self, *_: object) -> None:

@@ -55,7 +55,7 @@ WRITING = {
 }
 FOLLOWING = {"invocations tail"}
 #: Commands that read what several shards have, or the shared keys: they say what did not answer, and fail.
-OF_SEVERAL = {"doctor", "vault status", "audit export", "audit verify", "audit tail"}
+OF_SEVERAL = {"doctor", "vault status", "audit export", "audit verify", "audit tail", "audit list"}
 OF_SHARED_KEYS = {"keys list"}
 
 

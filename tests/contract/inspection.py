@@ -66,7 +66,7 @@ class Inspection:
 
     def _check_record(self, ref: str, call: Call) -> None:
         fields = self.records[ref]
-        record = invocation_from(ref, fields)
+        record = invocation_from(ref, KEYS.record(ref), fields)
         told = {
             "state": record.state,
             "token": ANY if call.token == ANY else fields.get(b"token", b"").decode(),

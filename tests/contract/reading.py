@@ -48,6 +48,7 @@ def make_app(settings: Settings, runtime: Any) -> Any:
     addresses = SourceAddresses(settings.trusted_proxies)
     made = {"data_vault", "store", "api_keys", "dispatcher", "functions", "workers", "listing", "replays", "measures"}
     made |= {"traffic", "backlog", "metrics_page", "registry", "audit_writer", "partitions", "epochs"}
+    made |= {"subject_hashes"}
     return create_app(
         settings,
         Parts(

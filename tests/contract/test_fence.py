@@ -26,7 +26,7 @@ AT_ALL_TIMES = {
     **dict.fromkeys(("apply_webhooks", "remove_webhook", "pause", "remac", "reseal"), "operators decide meanwhile"),
     **dict.fromkeys(("set_secret", "remove_secret"), "operators decide meanwhile"),
     **dict.fromkeys(("audit_add", "audit_end", "audit_sign", "audit_trim", "audit_prune"), "the audit trail"),
-    "forget": "contents may be destroyed at any time",
+    **dict.fromkeys(("forget", "forget_begin", "forget_piece"), "contents may be destroyed at any time"),
     "join": "a caller waits",
     **dict.fromkeys(("look_up", "ended"), "they read, and note that"),
     "queue": "lists of hints",

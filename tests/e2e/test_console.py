@@ -317,7 +317,7 @@ def test_a_slash_finds_in_every_view(console, clinic):
         console.go("replays", "Replays")  # the field is in none of these, and the next address another one
         console.go(route.format(clinic=clinic), heading)
         page.keyboard.press("/")
-        page.wait_for_function("document.activeElement.matches('.look-up input')")
+        page.locator(".look-up input:focus").wait_for()
         assert page.evaluate("document.activeElement.value") == ""
         page.keyboard.type("a/b")
         assert page.evaluate("document.activeElement.value") == "a/b", "within a field it is a character"

@@ -466,7 +466,7 @@ def test_without_a_worker_it_is_healthy_but_not_ready(lone):
     assert_problem(lone.call("GET", "/readyz"), 503, "unavailable", also=("lanes", "warnings", "workers"))
 
 
-def test_a_rate_a_broken_result_and_a_lost_store_have_their_codes(tmp_path):
+def test_a_rate_and_a_lost_store_have_their_codes_and_a_damaged_result_is_named(tmp_path):
     with lone_api(tmp_path, RELAY_PLUGIN_RATE="3/m") as (running, server):
         answers = [running.trigger(prefer="respond-async") for _ in range(8)]
         limited = [each for each in answers if each.status_code != 202]
@@ -478,7 +478,8 @@ def test_a_rate_a_broken_result_and_a_lost_store_have_their_codes(tmp_path):
         path = f"/v1/invocations/{reference_id}"
         assert running.call("GET", path).json()["result"]["data"] == {"kept": True}
         running.queue.set(f"relay:{{0}}:inv:{reference_id}:result", b"not what was sealed")
-        assert_problem(running.call("GET", path), 500, "internal")
+        record = running.call("GET", path).json()
+        assert (record["damaged"], record["result"]["data"]) == (["result"], None)
         server.terminate()
         for method, where in (("POST", "/v1/webhooks/order/trigger"), ("GET", path), ("GET", "/readyz")):
             body = {"json": {}} if method == "POST" else {}
