@@ -15,7 +15,10 @@ from relay.store.scripting.lua_files import Kind
 from relay.store.scripting.scripts import AHEAD, Scripts
 from relay.store.server.replicas import primaries_of
 from relay.up import access
+from tests.store_keys import KEYS
 
+#: An argument by which a script fails.
+NO_JSON = "no JSON"
 FOREIGN = "#!lua name={name}\nredis.register_function('{name}', function() return 1 end)"
 
 
@@ -62,16 +65,16 @@ def test_a_text_that_the_server_refuses_is_a_fault_of_ours(runner, monkeypatch):
 
 def test_a_script_s_error_is_not_taken_for_a_missing_one(redis_client, runner):
     load(redis_client)
-    redis_client.set("relay:{0}:inv:x", "no hash")
     with pytest.raises(StoreFault):
-        runner.run("read", ["x"])
+        runner.run("tally", ["p", NO_JSON, "", 10])
 
 
 def test_a_failed_run_leaves_nothing_for_the_next_one(redis_client, runner):
     """Data that a run collects stays in the server's memory until the next run resets it."""
-    redis_client.hset("relay:{0}:inv:a", mapping={"state": "queued", "plugin": "p", "webhook": "w", "lane": "bulk"})
-    redis_client.hset("relay:{0}:inv:a", mapping={"createdAt": "1", "requestBytes": "1", "timeout": "1000"})
-    redis_client.set("relay:{0}:inv:b", "no hash")
+    for ref, webhook in (("a", "w"), ("b", "damaged")):
+        record = {"state": "queued", "plugin": "p", "webhook": webhook, "lane": "bulk", "timeout": "1000"}
+        redis_client.hset(f"relay:{{0}}:inv:{ref}", mapping=record | {"createdAt": "1", "requestBytes": "1"})
+    redis_client.set(KEYS.policy("p", "damaged"), "no hash")
     with pytest.raises(StoreFault):
         runner.run("claim", ["t", 1, 1, 1, 1, 1, 1, 2, 0, "a", "b"])
     redis_client.delete("relay:{0}:inv:b")
@@ -119,8 +122,13 @@ def test_runs_in_turn_are_answered_as_each_would_be_alone(redis_client, runner):
     rows(redis_client)
     found = told(runner.run_in_turn("read", runs()))
     assert found == one_by_one(runner)
-    assert [reply is StoreFault for reply in found] == [ref == REFS[2] for ref in REFS]
     assert len({str(reply) for reply in found}) == len(REFS)
+
+
+def test_a_fault_in_one_of_several_runs_in_turn_is_that_run_s_own(runner):
+    given = ["{}", NO_JSON, "{}"]
+    found = told(runner.run_in_turn("tally", ((ROOT, ["p", filter_text, "", 10]) for filter_text in given)))
+    assert [reply is StoreFault for reply in found] == [text == NO_JSON for text in given]
 
 
 @pytest.mark.parametrize("at", range(len(REFS)))

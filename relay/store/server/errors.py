@@ -83,7 +83,7 @@ def is_ours(error: Exception) -> bool:
 
 def is_of_another_type(error: Exception) -> bool:
     """Return whether a command met a key of another type than it takes."""
-    return isinstance(error, ResponseError) and "WRONGTYPE " in str(error)
+    return is_ours(error) and "WRONGTYPE " in str(error)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import { change, makeDocument } from "./small_document.mjs";
 import { SteppedClock } from "./stepped_clock.mjs";
 
 makeDocument();
+globalThis.sessionStorage = { getItem: () => null };
 const load = (name) => import(`${process.env.MODULES}/console/${name}.js`);
 const { address, filterBar, filterOf, filterText } = await load("filters");
 const { ago, duration, exact, moment, share, short } = await load("format");
