@@ -26,6 +26,7 @@ BACK_OFF_S = (0.05, 0.4)
 AWAITED, ALONE = 350, 250
 EXPECTED = {200, 202, 429, 503}
 KEYED = 0.3  # the share of single triggers with an Idempotency-Key, which are repeated until answered
+LOST = 0.1  # the share of answers to these that get lost on their way
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ class Callers:
         while True:
             began_s = began_s if key else time.time()  # without a key each try is another call
             answer = self._send(session, f"/v1/webhooks/{hook}/trigger", {"data": {"who": "me"}}, headers)
-            if answer is not None and answer.status_code in {200, 202}:
+            is_lost = key is not None and chance.random() < LOST
+            if answer is not None and answer.status_code in {200, 202} and not is_lost:
                 break
             self.repeated += key is not None
             time.sleep(chance.uniform(*BACK_OFF_S))
