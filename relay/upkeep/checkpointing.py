@@ -16,13 +16,15 @@ from relay.audit.checkpoint import NOTHING, Breach, Checkpoint, Signed, beginnin
 from relay.audit.entry import entry_from
 from relay.audit.signing_keys import AuditSigner
 from relay.audit.verifying import CUT, FORGED, LOST, first_difference
+from relay.errors import Unavailable
 from relay.store.backups.epoch import Phase
+from relay.store.server.availability import going_on_without
 from relay.store.trail.trail import checkpoint_in
 from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
     from relay.settings import Settings
-    from relay.store.backups.epoch import Epochs
+    from relay.store.backups.epoch import Epoch, Epochs
     from relay.store.trail.trail import Trail, TrailEnd
 
 #: Seconds between two signatures; changes of younger entries cannot be detected.
@@ -47,7 +49,7 @@ class Checkpointing:
     ) -> None:
         self._trail = trail
         self._epochs = epochs
-        self._epoch = 0
+        self._epoch: Epoch | None = None  # as it was read last
         self._signer = signer
         self._process = process
         self._retention_ms = retention_ms
@@ -64,11 +66,8 @@ class Checkpointing:
 
     def iterate(self) -> None:
         """Sign new entries, if this process holds the lock of the trail."""
-        epoch = self._epochs.read()
-        if epoch.phase is Phase.COPYING or not self._trail.take_lock(self._process):
+        if self._read_epoch().phase is Phase.COPYING or not self._trail.take_lock(self._process):
             return
-        if epoch.number > self._epoch:  # the store was restored: what this process remembers of it is gone
-            self._known, self._epoch = None, epoch.number
         if self._signer is None:
             self._trim()
             return
@@ -79,6 +78,20 @@ class Checkpointing:
             self._prune(self._signer)
             self._pruned_s = time.monotonic()
         self._say()
+
+    def _read_epoch(self) -> Epoch:
+        """Read the epoch; while the shared keys are silent, return the one that was read last."""
+        try:
+            with going_on_without():
+                epoch = self._epochs.read()
+        except Unavailable:
+            if self._epoch is None:
+                raise
+            return self._epoch
+        if self._epoch and epoch.number > self._epoch.number:
+            self._known = None  # the store was restored: what this process remembers of it is gone
+        self._epoch = epoch
+        return epoch
 
     def _trim(self) -> None:
         """Drop the entries of an unsigned trail that are past their retention, once the oldest one is."""

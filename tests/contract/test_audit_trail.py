@@ -13,6 +13,7 @@ from relay.audit.entry import Act, AuditEntry
 from relay.audit.lines import heads_in, lines_of, trail_files
 from relay.audit.signing_keys import AuditSigner, new_private_text
 from relay.audit.verifying import TrailCheck
+from relay.errors import Unavailable
 from relay.store.backups.epoch import Epoch, Epochs, Phase
 from relay.store.keys import keyspace
 from relay.store.trail.trail import Trail, block_from, segment_of
@@ -78,6 +79,20 @@ def test_what_is_added_is_signed_and_found_good(trail):
     assert (found.wrong, found.first, found.last, found.unsigned) == (None, 1, 3, 0)
     add(trail, 2)
     assert (check(trail).last, check(trail).unsigned) == (3, 2)
+
+
+def test_signing_goes_on_while_the_shared_keys_are_silent_once_their_epoch_is_known(trail, monkeypatch):
+    def silent(_):
+        raise Unavailable
+
+    known, new = signing(trail), signing(trail)
+    known.iterate()
+    add(trail, 1)
+    monkeypatch.setattr(Epochs, "read", silent)
+    known.iterate()
+    assert check(trail).unsigned == 0
+    with pytest.raises(Unavailable):
+        new.iterate()
 
 
 def test_old_entries_go_into_segments_and_keep_their_numbers(trail, redis_client, small_segments):
