@@ -123,12 +123,12 @@ def read_health(url: str, admin_url: str | None = None, keys: Keyspace = SINGLE)
         Unavailable: no server answers; the message says why, without the address.
     """
     with _without_addresses(), _client(url) as client:
-        every = servers_of(client, url)
+        every, named_otherwise = servers_of(client, url)
         timeout_s = _TIMEOUT_S if len(every) == 1 else _ANSWER_TIMEOUT_S
         with ThreadPoolExecutor(len(every)) as pool:  # each of a silent pair takes the whole time
             read = {name: pool.submit(_health_of, name, own, admin_url, timeout_s) for name, own in every.items()}
         away = {name: error for name, each in read.items() if (error := each.exception()) is not None}
-        servers = tuple(each.result() for name, each in read.items() if name not in away)
+        servers = tuple(each.result() for name, each in read.items() if name not in away.keys() | named_otherwise)
         if not servers:
             raise next(iter(away.values()))
         try:

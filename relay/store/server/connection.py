@@ -68,26 +68,20 @@ def client_of(url: str, **options: Any) -> redis.Redis:
     return redis.Redis.from_url(url, **options)
 
 
-def servers_of(client: Any, url: str) -> dict[str, str]:
+def servers_of(client: Any, url: str) -> tuple[dict[str, str], set[str]]:
     """Return the address of each server that a client of ``url`` uses, by name; for Sentinels, ``url`` itself.
 
-    For a cluster, these are the servers that it knows, and those in the address that do not answer.
+    For a cluster, these are the servers that it knows, and others that the address names. The names of the others are
+    returned, too: one that answers is known to the cluster by another name.
     """
     if not isinstance(client, RedisCluster):
-        return {"the server": url}
+        return {"the server": url}, set()
     address = read_address(url)
     nodes: list[Any] = cast("Any", client).get_nodes()
-    known = [(node.host, int(node.port)) for node in nodes]
-    silent = [place for place in address.hosts if place not in known and not _answers(address.of_one(*place))]
-    return {f"{host}:{port}": address.of_one(host, port) for host, port in sorted([*known, *silent])}
-
-
-def _answers(url: str) -> bool:
-    with redis.Redis.from_url(url, socket_timeout=_CONNECT_TIMEOUT_S, socket_connect_timeout=_CONNECT_TIMEOUT_S) as one:
-        try:
-            return bool(one.ping())
-        except redis.RedisError:
-            return False
+    known = {(node.host, int(node.port)) for node in nodes}
+    others = set(address.hosts) - known
+    addresses = {f"{host}:{port}": address.of_one(host, port) for host, port in sorted(known | others)}
+    return addresses, {f"{host}:{port}" for host, port in others}
 
 
 def _cluster(address: ServerAddress, options: dict[str, Any]) -> redis.Redis:
