@@ -9,18 +9,20 @@ It runs the plain client in its own threads: a waiting call holds a thread, but 
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from relay.client.bulk import copy_items
-from relay.client.copies import snapshot
-from relay.client.relay import POOL_CONNECTIONS, TRIES, WAIT_LIMIT_S, Relay
+from relay.client.copies import copy_trigger
+from relay.client.courses import Courses
+from relay.client.exchange import Asker
+from relay.client.relay import POOL_CONNECTIONS, TRIES, WAIT_LIMIT_S, HttpWire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
-    from relay.client.calls import Webhooks
+    from relay.client.exchange import Course
 
 T = TypeVar("T")
 
@@ -45,10 +47,11 @@ class AsyncRelay:
         ca_file: str | None = None,
         callers: int = POOL_CONNECTIONS,
     ) -> None:
-        self._relay = Relay(base_url, key, timeout_s=timeout_s, tries=tries, ca_file=ca_file)
+        self.base_url = base_url.rstrip("/")
+        courses = Courses(Asker(self.base_url, key, tries, time.monotonic), timeout_s)
+        self._wire = HttpWire(ca_file)
         self._threads = ThreadPoolExecutor(callers, thread_name_prefix="relay-client")
-        self.base_url = self._relay.base_url
-        self.webhooks = AsyncWebhooks(self._relay.webhooks, self._threads)
+        self.webhooks = AsyncWebhooks(courses, self._wire, self._threads)
         self.trigger = self.webhooks.trigger
         self.trigger_async = self.webhooks.trigger_async
         self.trigger_many = self.webhooks.trigger_many
@@ -68,14 +71,15 @@ class AsyncRelay:
         """Start no more requests, and close the connections once those under way have their answers."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._threads.shutdown)
-        self._relay.close()
+        self._wire.close()
 
 
 class AsyncWebhooks:
     """The calls of `Webhooks` to be awaited, with the same arguments, results and errors."""
 
-    def __init__(self, webhooks: Webhooks, threads: ThreadPoolExecutor) -> None:
-        self._webhooks = webhooks
+    def __init__(self, courses: Courses, wire: HttpWire, threads: ThreadPoolExecutor) -> None:
+        self._courses = courses
+        self._wire = wire
         self._threads = threads
 
     async def trigger(
@@ -91,9 +95,8 @@ class AsyncWebhooks:
         idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """Trigger a webhook, wait, and return its result: ``{"referenceId", "status", "data", "error"}``."""
-        *parts, path = snapshot(data, headers, query_params, path_params)
-        act = partial(self._webhooks.trigger, webhook_id, *parts, path_params=path, subject=subject)
-        return await self._done(partial(act, timeout_s=timeout_s, idempotency_key=idempotency_key))
+        copy = copy_trigger(data, headers, query_params, path_params, subject)
+        return await self._done(self._courses.trigger(webhook_id, copy, timeout_s, idempotency_key))
 
     async def trigger_async(  # noqa: PLR0913 - one parameter an option
         self,
@@ -109,31 +112,30 @@ class AsyncWebhooks:
         delay_s: float | None = None,
     ) -> dict[str, Any]:
         """Trigger a webhook without waiting for its end; return ``{"referenceId", "state"}``."""
-        *parts, path = snapshot(data, headers, query_params, path_params)
-        act = partial(self._webhooks.trigger_async, webhook_id, *parts, path_params=path, subject=subject)
-        return await self._done(partial(act, timeout_s=timeout_s, idempotency_key=idempotency_key, delay_s=delay_s))
+        copy = copy_trigger(data, headers, query_params, path_params, subject, delay_s)
+        return await self._done(self._courses.trigger_async(webhook_id, copy, timeout_s, idempotency_key))
 
     async def trigger_many(
         self, items: Iterable[Mapping[str, Any]], *, timeout_s: float | None = None
     ) -> list[dict[str, Any]]:
         """Trigger many webhooks; return for each, in order, ``{"referenceId", "state"}`` or ``{"problem"}``."""
-        return await self._done(partial(self._webhooks.trigger_many, copy_items(items), timeout_s=timeout_s))
+        return await self._done(self._courses.trigger_many(copy_items(items), timeout_s))
 
     async def available(self, *, timeout_s: float | None = None) -> list[dict[str, Any]]:
         """List the webhooks that may be triggered."""
-        return await self._done(partial(self._webhooks.available, timeout_s=timeout_s))
+        return await self._done(self._courses.available(timeout_s))
 
     async def describe(self, webhook_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return the description of one webhook."""
-        return await self._done(partial(self._webhooks.describe, webhook_id, timeout_s=timeout_s))
+        return await self._done(self._courses.describe(webhook_id, timeout_s))
 
     async def get(self, reference_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return the record of an invocation as it is now."""
-        return await self._done(partial(self._webhooks.get, reference_id, timeout_s=timeout_s))
+        return await self._done(self._courses.get(reference_id, timeout_s))
 
     async def wait(self, reference_id: str, timeout_s: float | None = None) -> dict[str, Any]:
         """Wait until an invocation is final; return its ``{"referenceId", "status", "data", "error"}``."""
-        return await self._done(partial(self._webhooks.wait, reference_id, timeout_s))
+        return await self._done(self._courses.wait(reference_id, timeout_s))
 
-    async def _done(self, act: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, act)
+    async def _done(self, course: Course[T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._wire.run, course)

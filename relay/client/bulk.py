@@ -15,6 +15,8 @@ from relay.errors import Fault, RequestRejected
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from relay.client.copies import Copy
+
 #: The most items that one `POST /v1/triggers` takes.
 GROUP_ITEMS: Final = 1_000
 #: Half of the relay's default RELAY_MAX_BODY_BYTES; a relay with a lower one answers 413, and the group is halved.
@@ -45,7 +47,7 @@ class Group:
         return Group(self.items[:middle]), Group(self.items[middle:])
 
 
-def copy_items(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def copy_items(items: Iterable[Mapping[str, Any]]) -> Copy[list[dict[str, Any]]]:
     """Copy items as JSON carries them; bytes that are the whole of data stay bytes, files among its members `FileCopy`.
 
     Each item has the members ``webhookId``, ``data``, ``headers``, ``queryParams``, ``pathParams``, ``subject`` and
@@ -53,13 +55,11 @@ def copy_items(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     sent again safely.
 
     Raises:
-        RequestRejected: JSON would drop or change a value in an item, or an item has a member twice.
+        RequestRejected: an item has a member twice.
         TypeError: an item is no mapping.
     """
     copies = Copies()
-    copied = [copies.trigger(_item(item, index), f"/{index}") for index, item in enumerate(items)]
-    copies.check()
-    return copied
+    return copies.done([copies.trigger(_item(item, index), f"/{index}") for index, item in enumerate(items)])
 
 
 def groups(items: Iterable[Mapping[str, Any]]) -> Iterator[Group]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Awaitable, Collection, Iterator, Mapping
-from dataclasses import is_dataclass
+from dataclasses import dataclass, is_dataclass
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from pathlib import PurePath
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
 from relay.client.files import FileCopy, is_file
@@ -30,9 +30,10 @@ MAX_POINTER_LENGTH: Final = 256
 
 UNWRITABLE: Final = "The trigger holds a value that JSON would drop or change, so nothing was sent."
 BINARY: Final = (bytes, bytearray, memoryview)
-_PARTS: Final = ("data", "headers", "queryParams", "pathParams")
+_MEMBERS: Final = ("data", "headers", "queryParams", "pathParams", "subject", "delay")
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
+T = TypeVar("T")
 
 _AS_TEXT: Final = "give `str(value)`"
 _AS_BASE64: Final = (
@@ -60,19 +61,33 @@ _AS_FILE: Final = (
 _AS_PLAIN: Final = "give a dict, a list, text, a number, a bool or None"
 
 
+@dataclass(frozen=True, slots=True)
+class Copy(Generic[T]):
+    """What a caller gave, as it was when the call was made."""
+
+    value: T
+    faults: tuple[Fault, ...]
+    size_bytes: int  # of its JSON, more or less
+
+    def checked(self) -> T:
+        """Return the value; raise ``RequestRejected`` with the faults, if there are any."""
+        if self.faults:
+            raise RequestRejected(UNWRITABLE + first_of(self.faults), faults=self.faults)
+        return self.value
+
+
 class Copies:
     """Makes copies, and notes the faults of all of them."""
 
     def __init__(self) -> None:
-        self.faults: list[Fault] = []
+        self._faults: list[Fault] = []
+        self._size_bytes = 0
         self._above: set[int] = set()  # the ids of the containers around a value
         self._data_at: str | None = None  # pointer to the data that is copied, whose members may be files
 
-    def check(self) -> None:
-        """Raise ``RequestRejected`` with the faults, if there are any."""
-        if self.faults:
-            faults = tuple(self.faults)
-            raise RequestRejected(UNWRITABLE + first_of(faults), faults=faults)
+    def done(self, value: T) -> Copy[T]:
+        """Return a value that was copied, with the faults of all copies."""
+        return Copy(value, tuple(self._faults), self._size_bytes)
 
     def trigger(self, members: Mapping[Any, Any], at: str = "") -> dict[str, Any]:
         """Copy the members of a trigger; leave out those that are None.
@@ -101,10 +116,12 @@ class Copies:
 
     def _bytes(self, value: Bytes, at: str) -> bytes:
         try:
-            return bytes(value)
+            copy = bytes(value)
         except ValueError:
             self._fault(at, "is a memoryview that was released")
             return b""
+        self._size_bytes += len(copy)
+        return copy
 
     def _copy(self, value: Any, at: str) -> Any:  # noqa: PLR0911 - one a kind of value
         if value is None or isinstance(value, bool):
@@ -120,21 +137,22 @@ class Copies:
             return value
         if isinstance(value, Mapping) or (isinstance(value, list | tuple) and not hasattr(value, "_fields")):
             return self._inside(value, at)
-        if at.rpartition("/")[0] == self._data_at and (isinstance(value, FileCopy) or is_file(value)):
+        if at.rpartition("/")[0] == self._data_at and is_file(value):
             return self._file(value, at)
         self._fault(at, f"is of type {_kind(value)}, which JSON cannot hold: {_remedy(value)}")
         return None
 
     def _file(self, file: Any, at: str) -> FileCopy | None:
-        if isinstance(file, FileCopy):
-            return file
         try:
-            return FileCopy.of(file, at.rpartition("/")[2].replace("~1", "/").replace("~0", "~"))
+            copy = FileCopy.of(file, at.rpartition("/")[2].replace("~1", "/").replace("~0", "~"))
         except (OSError, TypeError, ValueError):  # not open for reading, opened as text, closed
             self._fault(at, 'is a file that yields no bytes: open it with mode "rb", and close it after the call')
-        return None
+            return None
+        self._size_bytes += len(copy.content)
+        return copy
 
     def _text(self, text: str, at: str) -> str:
+        self._size_bytes += len(text)
         try:
             text.encode()
         except UnicodeEncodeError:
@@ -147,6 +165,7 @@ class Copies:
             return None
         self._above.add(id(container))
         try:
+            self._size_bytes += len(container)
             if isinstance(container, Mapping):
                 return self._members(container, at)
             return [self.value(item, f"{at}/{index}") for index, item in enumerate(container)]
@@ -181,18 +200,14 @@ class Copies:
         return pairs
 
     def _fault(self, pointer: str, message: str) -> None:
-        if len(self.faults) < MAX_FAULTS:
-            self.faults.append(Fault(pointer[:MAX_POINTER_LENGTH], message))
+        if len(self._faults) < MAX_FAULTS:
+            self._faults.append(Fault(pointer[:MAX_POINTER_LENGTH], message))
 
 
-def snapshot(*given: Any) -> tuple[Any, ...]:
-    """Copy the parts of a trigger, so that the caller may change its own; return them as given if one is faulty.
-
-    They are data, headers, query parameters and path parameters.
-    """
+def copy_trigger(*given: Any) -> Copy[dict[str, Any]]:
+    """Copy the members of a trigger: data, headers, query parameters, path parameters, subject, and perhaps delay."""
     copies = Copies()
-    copy = copies.trigger(dict(zip(_PARTS, given, strict=True)))
-    return given if copies.faults else tuple(map(copy.get, _PARTS))
+    return copies.done(copies.trigger(dict(zip(_MEMBERS, given, strict=False))))
 
 
 def _misnamed(name: object) -> str:

@@ -10,31 +10,19 @@ cannot be contacted, the answer has ``error`` true. Threads may share a `Relay`.
 
 from __future__ import annotations
 
-import json
-import random
 import time
 from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, Final, Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import requests
 from requests.adapters import HTTPAdapter
 
-from relay.client.calls import (
-    PAUSE_FIRST_S,
-    PAUSE_MAXIMUM_S,
-    POLL_WAIT_S,
-    VISIBLE,
-    Answer,
-    WaitEnded,
-    Webhooks,
-    jittered,
-)
-from relay.client.problem import read_problem
-from relay.errors import Unavailable
+from relay.client.calls import Webhooks
+from relay.client.courses import Courses, WaitEnded
+from relay.client.exchange import Answer, Asker, End, Request, advance
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from relay.client.exchange import Course
 
 __all__ = ["Relay", "WaitEnded", "Webhooks"]
 
@@ -43,14 +31,9 @@ WAIT_LIMIT_S: Final = 960.0
 #: How often one request is sent at most, while the relay cannot be reached or answers 429, 502, 503 or 504. With the
 #: pauses between, the tries take 4 to 8 s, by which time an API process that was restarted is back.
 TRIES: Final = 6
-#: The longest Retry-After, in seconds, that the client waits for; a longer one is the error's ``retry_after_s``.
-RETRY_AFTER_LIMIT_S: Final = 30
-CONNECT_TIMEOUT_S: Final = 5.0
-#: How long the relay and the network may take beyond the wait that was asked for.
-READ_MARGIN_S: Final = 15.0
 POOL_CONNECTIONS: Final = 64
 
-_NOT_NOW: Final = frozenset({429, 502, 503, 504})
+T = TypeVar("T")
 
 
 class Relay:
@@ -78,8 +61,9 @@ class Relay:
         ca_file: str | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
-        self._wire = HttpWire(self.base_url, key, tries, ca_file)
-        self.webhooks = Webhooks(self._wire, timeout_s)
+        courses = Courses(Asker(self.base_url, key, tries, time.monotonic), timeout_s)
+        self._wire = HttpWire(ca_file)
+        self.webhooks = Webhooks(courses, self._wire)
         self.trigger = self.webhooks.trigger
         self.trigger_async = self.webhooks.trigger_async
         self.trigger_many = self.webhooks.trigger_many
@@ -101,87 +85,40 @@ class Relay:
 
 
 class HttpWire:
-    """Sends HTTP requests to the relay over one session, with bounded retries; raises problems as errors."""
+    """Runs the courses of calls over one session."""
 
-    def __init__(self, base_url: str, key: str, tries: int, ca_file: str | None) -> None:
-        parts = urlsplit(base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("base_url must be an http or https URL, without query or fragment")
-        if parts.path.endswith("/v1"):
-            raise ValueError("base_url must not end in /v1: the client adds it")
-        if not key:
-            raise ValueError("key is missing: make one with `relay keys create --plugin PLUGIN --scope trigger`")
-        if not VISIBLE.match(key):
-            raise ValueError("key must be visible ASCII characters")
-        self._base_url = base_url
-        self._tries = max(1, tries)
+    def __init__(self, ca_file: str | None) -> None:
         self._session = requests.Session()
         self._session.trust_env = False  # no proxies, no netrc: the key goes to the relay and nowhere else
         self._session.verify = ca_file or True
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # threads share no cookies
-        self._session.headers.update({"Authorization": f"Bearer {key}", "User-Agent": "webhook-relay-python"})
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=POOL_CONNECTIONS))
 
     def close(self) -> None:
         self._session.close()
 
-    def call(
-        self, method: str, path: str, headers: Mapping[str, str], deadline_s: float, *, body: bytes | None = None
-    ) -> Answer:
-        """Send a request until it is answered with anything but 429, 502, 503 or 504, within `tries` and the deadline.
+    def run(self, course: Course[T]) -> T:
+        """Run a call to its end; return its result, or raise its error."""
+        step = advance(course)
+        while not isinstance(step, End):
+            if isinstance(step, Request):
+                step = advance(course, self._send(step))
+            else:
+                time.sleep(step.seconds)
+                step = advance(course)
+        return step.result
 
-        Raises:
-            Unavailable: no answer came. Any other RelayError: the answer was a problem.
-        """
-        for number in range(self._tries):
-            outcome = self._send(method, path, headers, deadline_s, body)
-            if isinstance(outcome, Answer) and outcome.status not in _NOT_NOW:
-                break
-            pause_s = _pause(number, outcome)
-            last = number == self._tries - 1
-            if last or pause_s > RETRY_AFTER_LIMIT_S + PAUSE_FIRST_S or time.monotonic() + pause_s > deadline_s:
-                break
-            time.sleep(pause_s)
-        if not isinstance(outcome, Answer):
-            raise Unavailable("The relay cannot be reached.") from outcome
-        if not 200 <= outcome.status < 300:
-            raise read_problem(outcome.status, outcome.document, outcome.retry_after_s)
-        return outcome
-
-    def _send(
-        self, method: str, path: str, headers: Mapping[str, str], deadline_s: float, body: bytes | None
-    ) -> Answer | requests.RequestException:
-        left_s = max(deadline_s - time.monotonic(), 0) + 1  # the last request gets at least a second
-        sent = dict(headers, **({"Content-Type": "application/json"} if body is not None else {}))
+    def _send(self, request: Request) -> Answer | requests.RequestException:
         try:
             response = self._session.request(
-                method,
-                self._base_url + path,
-                data=body,
-                headers=sent,
-                timeout=(min(CONNECT_TIMEOUT_S, left_s), min(POLL_WAIT_S + READ_MARGIN_S, left_s)),
+                request.method,
+                request.url,
+                data=request.body,
+                headers=dict(request.headers),
+                timeout=(request.connect_timeout_s, request.read_timeout_s),
                 allow_redirects=False,  # a redirect would take key and trigger elsewhere
             )
         except requests.RequestException as fault:
             return fault
-        return Answer(response.status_code, _document(response), _retry_after(response))
-
-
-def _document(response: requests.Response) -> Any:
-    try:
-        return json.loads(response.content)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _retry_after(response: requests.Response) -> int | None:
-    value = response.headers.get("Retry-After", "")
-    return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
-
-
-def _pause(number: int, outcome: Answer | requests.RequestException) -> float:
-    """Return the pause in seconds after try ``number`` (from 0): the relay's Retry-After, or doubling; with jitter."""
-    if isinstance(outcome, Answer) and outcome.retry_after_s is not None:
-        return outcome.retry_after_s + random.uniform(0, PAUSE_FIRST_S)  # noqa: S311 - spreads load, no secret
-    return jittered(min(PAUSE_FIRST_S * 2**number, PAUSE_MAXIMUM_S))
+        return Answer.read(response.status_code, response.headers, response.content)

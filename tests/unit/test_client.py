@@ -203,7 +203,7 @@ def test_a_callers_own_idempotency_key_is_used(fake, relay):
 def test_an_error_names_the_idempotency_key_that_was_used(
     fake, relay, monkeypatch, call, own, webhook_id, faults, knows_id
 ):
-    monkeypatch.setattr("relay.client.relay.PAUSE_MAXIMUM_S", 0.01)
+    monkeypatch.setattr("relay.client.exchange.PAUSE_MAXIMUM_S", 0.01)
     fake.faults += faults
     with pytest.raises(errors.RelayError) as raised:
         getattr(relay.webhooks, call)(webhook_id, idempotency_key=own)
@@ -223,7 +223,7 @@ def test_an_error_that_comes_later_names_the_key_and_the_reference_id(fake, rela
 
 
 def test_a_relay_that_goes_away_while_it_is_waited_for_leaves_the_reference_id(fake, relay, monkeypatch):
-    monkeypatch.setattr("relay.client.relay.PAUSE_MAXIMUM_S", 0.01)
+    monkeypatch.setattr("relay.client.exchange.PAUSE_MAXIMUM_S", 0.01)
     accepted = relay.webhooks.trigger_async("never")
     fake.faults += [HangUp()] * TRIES
     with pytest.raises(errors.Unavailable) as raised:
@@ -248,7 +248,7 @@ def test_a_busy_relay_is_asked_again_when_it_said_so(fake, relay, status, code):
 
 
 def test_retries_are_bounded_and_end_in_the_relays_own_error(fake, relay, monkeypatch):
-    monkeypatch.setattr("relay.client.relay.PAUSE_FIRST_S", 0.01)
+    monkeypatch.setattr("relay.client.exchange.PAUSE_FIRST_S", 0.01)
     busy = problem(503, "unavailable")
     fake.faults += [Reply(busy.status, busy.document, {**busy.headers, "Retry-After": "0"})] * 20
     with pytest.raises(errors.Unavailable):
