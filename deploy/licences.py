@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 #: The extras with the packages that the relay runs with; all others build and test it.
-RUNNING = ("server", "embedded", "otel")
+RUNNING = ("server", "embedded", "otel", "asyncio")
 HEAD = """# Licences
 
 The packages that the relay is installed with. `make licences` writes this list from

@@ -3,38 +3,44 @@
     async with AsyncRelay("https://relay.example", key) as relay:
         answers = await asyncio.gather(*(relay.webhooks.trigger("order", {"n": n}) for n in range(20)))
 
-It runs the plain client in its own threads: a waiting call holds a thread, but does not block the event loop.
+It needs aiohttp, the extra ``asyncio``. A call that waits holds a connection, and no thread.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from relay.client.bulk import copy_items
 from relay.client.copies import copy_trigger
 from relay.client.courses import Courses
 from relay.client.exchange import Asker
-from relay.client.relay import POOL_CONNECTIONS, TRIES, WAIT_LIMIT_S, HttpWire
+from relay.client.frozen import freeze
+from relay.client.relay import TRIES, WAIT_LIMIT_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from relay.client.exchange import Course
+    from relay.client.async_wire import AsyncWire
 
-T = TypeVar("T")
+#: As many callers as one API process lets wait (its RELAY_MAX_WAITERS).
+CALLERS: Final = 512
 
 
 class AsyncRelay:
     """A relay, as one plugin sees it; made as `Relay` is, and closed with ``async with`` or ``await close()``.
 
-    At most ``callers`` requests are under way at once; further ones wait. Cancelling a task gives up its answer only: a
-    trigger that is under way goes on, as it does when a caller hangs up.
+    It belongs to the event loop in which it makes its first call. At most ``callers`` calls are under way at once;
+    further ones wait.
+
+    Cancelling a task ends its request and closes the connection. A trigger that the relay has accepted by then goes on
+    there, as it does when any caller hangs up. Give an ``idempotency_key`` to be able to ask again: another `trigger`
+    with the same key causes no second call, and returns the result of the first.
 
     Raises:
-        ValueError: as `Relay`.
+        ValueError: as `Relay`, or ``callers`` is less than 1.
+        OSError: ``ca_file`` cannot be read.
+        ImportError: aiohttp is not installed.
     """
 
     def __init__(
@@ -45,13 +51,14 @@ class AsyncRelay:
         timeout_s: float = WAIT_LIMIT_S,
         tries: int = TRIES,
         ca_file: str | None = None,
-        callers: int = POOL_CONNECTIONS,
+        callers: int = CALLERS,
     ) -> None:
+        if callers < 1:
+            raise ValueError("callers must be at least 1")
         self.base_url = base_url.rstrip("/")
         courses = Courses(Asker(self.base_url, key, tries, time.monotonic), timeout_s)
-        self._wire = HttpWire(ca_file)
-        self._threads = ThreadPoolExecutor(callers, thread_name_prefix="relay-client")
-        self.webhooks = AsyncWebhooks(courses, self._wire, self._threads)
+        self._wire = _wire(ca_file, callers)
+        self.webhooks = AsyncWebhooks(courses, self._wire)
         self.trigger = self.webhooks.trigger
         self.trigger_async = self.webhooks.trigger_async
         self.trigger_many = self.webhooks.trigger_many
@@ -68,19 +75,16 @@ class AsyncRelay:
         await self.close()
 
     async def close(self) -> None:
-        """Start no more requests, and close the connections once those under way have their answers."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        await asyncio.to_thread(self._threads.shutdown)
-        self._wire.close()
+        """Begin no more calls, and close the connections once those that are under way have ended."""
+        await self._wire.close()
 
 
 class AsyncWebhooks:
     """The calls of `Webhooks` to be awaited, with the same arguments, results and errors."""
 
-    def __init__(self, courses: Courses, wire: HttpWire, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, courses: Courses, wire: AsyncWire) -> None:
         self._courses = courses
         self._wire = wire
-        self._threads = threads
 
     async def trigger(
         self,
@@ -95,8 +99,9 @@ class AsyncWebhooks:
         idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """Trigger a webhook, wait, and return its result: ``{"referenceId", "status", "data", "error"}``."""
-        copy = copy_trigger(data, headers, query_params, path_params, subject)
-        return await self._done(self._courses.trigger(webhook_id, copy, timeout_s, idempotency_key))
+        given = freeze(copy_trigger, data, headers, query_params, path_params, subject, data=[data])
+        course = self._courses.trigger(webhook_id, given, timeout_s, idempotency_key)
+        return await self._wire.run(course, given.size_bytes)
 
     async def trigger_async(  # noqa: PLR0913 - one parameter an option
         self,
@@ -112,30 +117,39 @@ class AsyncWebhooks:
         delay_s: float | None = None,
     ) -> dict[str, Any]:
         """Trigger a webhook without waiting for its end; return ``{"referenceId", "state"}``."""
-        copy = copy_trigger(data, headers, query_params, path_params, subject, delay_s)
-        return await self._done(self._courses.trigger_async(webhook_id, copy, timeout_s, idempotency_key))
+        given = freeze(copy_trigger, data, headers, query_params, path_params, subject, delay_s, data=[data])
+        course = self._courses.trigger_async(webhook_id, given, timeout_s, idempotency_key)
+        return await self._wire.run(course, given.size_bytes)
 
     async def trigger_many(
         self, items: Iterable[Mapping[str, Any]], *, timeout_s: float | None = None
     ) -> list[dict[str, Any]]:
         """Trigger many webhooks; return for each, in order, ``{"referenceId", "state"}`` or ``{"problem"}``."""
-        return await self._done(self._courses.trigger_many(copy_items(items), timeout_s))
+        listed = list(items)
+        given = freeze(copy_items, listed, data=(each.get("data") if type(each) is dict else each for each in listed))
+        return await self._wire.run(self._courses.trigger_many(given, timeout_s), given.size_bytes)
 
     async def available(self, *, timeout_s: float | None = None) -> list[dict[str, Any]]:
         """List the webhooks that may be triggered."""
-        return await self._done(self._courses.available(timeout_s))
+        return await self._wire.run(self._courses.available(timeout_s))
 
     async def describe(self, webhook_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return the description of one webhook."""
-        return await self._done(self._courses.describe(webhook_id, timeout_s))
+        return await self._wire.run(self._courses.describe(webhook_id, timeout_s))
 
     async def get(self, reference_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return the record of an invocation as it is now."""
-        return await self._done(self._courses.get(reference_id, timeout_s))
+        return await self._wire.run(self._courses.get(reference_id, timeout_s))
 
     async def wait(self, reference_id: str, timeout_s: float | None = None) -> dict[str, Any]:
         """Wait until an invocation is final; return its ``{"referenceId", "status", "data", "error"}``."""
-        return await self._done(self._courses.wait(reference_id, timeout_s))
+        return await self._wire.run(self._courses.wait(reference_id, timeout_s))
 
-    async def _done(self, course: Course[T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._wire.run, course)
+
+def _wire(ca_file: str | None, callers: int) -> AsyncWire:
+    """Make a wire; aiohttp is loaded here, so that the plain client needs neither it nor the time."""
+    try:
+        from relay.client.async_wire import AsyncWire  # noqa: PLC0415 - the point of this function
+    except ModuleNotFoundError as error:
+        raise ImportError("AsyncRelay needs aiohttp: pip install 'webhook-relay[asyncio]'") from error
+    return AsyncWire(ca_file, callers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import uuid
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from relay.client.bulk import Group, groups, write
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
     from relay.client.copies import Copy
     from relay.client.exchange import Answer, Asker, Course
+    from relay.client.frozen import Frozen
+
+    T = TypeVar("T")
+    Given: TypeAlias = Copy[T] | Frozen[T]
 
 _WEBHOOK_MEMBERS: Final = ("description", "dataSchema", "headers", "queryParams", "payloadEncoding")
 RESULT_MEMBERS: Final = ("referenceId", "status", "data", "error")
@@ -57,7 +61,7 @@ class Courses:
         self._taken: set[tuple[str, str]] = set()  # ids of webhooks, with what they are known to take
 
     def trigger(
-        self, webhook_id: str, trigger: Copy[dict[str, Any]], timeout_s: float | None, idempotency_key: str | None
+        self, webhook_id: str, trigger: Given[dict[str, Any]], timeout_s: float | None, idempotency_key: str | None
     ) -> Course[dict[str, Any]]:
         """Trigger a webhook, and wait for its result."""
         deadline_s, key = self._deadline(timeout_s), _idempotency_key(idempotency_key)
@@ -70,7 +74,7 @@ class Courses:
             return _result((yield from self._final(reference_id, deadline_s)))
 
     def trigger_async(
-        self, webhook_id: str, trigger: Copy[dict[str, Any]], timeout_s: float | None, idempotency_key: str | None
+        self, webhook_id: str, trigger: Given[dict[str, Any]], timeout_s: float | None, idempotency_key: str | None
     ) -> Course[dict[str, Any]]:
         """Trigger a webhook without waiting."""
         deadline_s, key = self._deadline(timeout_s), _idempotency_key(idempotency_key)
@@ -78,7 +82,7 @@ class Courses:
             answer = yield from self._post(webhook_id, trigger, key, "respond-async", deadline_s)
             return _members(answer.document, ("referenceId", "state"))
 
-    def trigger_many(self, items: Copy[list[dict[str, Any]]], timeout_s: float | None) -> Course[list[dict[str, Any]]]:
+    def trigger_many(self, items: Given[list[dict[str, Any]]], timeout_s: float | None) -> Course[list[dict[str, Any]]]:
         """Trigger webhooks in groups, which may each take the whole time."""
         results: list[dict[str, Any]] = []
         copied = items.checked()
@@ -127,7 +131,7 @@ class Courses:
         return max(0, min(POLL_WAIT_S, int(deadline_s - self._asker.clock())))
 
     def _post(
-        self, webhook_id: str, trigger: Copy[dict[str, Any]], key: str, prefer: str, deadline_s: float
+        self, webhook_id: str, trigger: Given[dict[str, Any]], key: str, prefer: str, deadline_s: float
     ) -> Course[Answer]:
         headers = {"Idempotency-Key": key, "Prefer": prefer}
         path = f"/v1/webhooks/{_webhook_segment(webhook_id)}/trigger"

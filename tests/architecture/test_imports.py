@@ -40,7 +40,7 @@ def imported(path):
 def test_every_library_that_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["server"], *extras["embedded"], *extras["otel"]]
+    wanted = [*project["dependencies"], *extras["server"], *extras["embedded"], *extras["otel"], *extras["asyncio"]]
     declared = {name for text in wanted for name in provided_by(re.split(r"[\[<>=~!; ]", text)[0])}
     foreign = {name for path in modules() for name in imported(path)} - set(sys.stdlib_module_names) - set(PACKAGES)
     assert not foreign - declared

@@ -94,6 +94,11 @@ class FakeRelay:
         self._server.shutdown()
         self._server.server_close()
 
+    def reset(self) -> None:
+        """Forget all faults, requests and invocations."""
+        for kept in (self.faults, self.seen, self.invocations, self._by_key, self._requests):
+            kept.clear()
+
     def answer(self, seen: Seen) -> Reply:
         if seen.headers.get("authorization") != f"Bearer {KEY}":
             return problem(401, "unauthenticated")

@@ -1,7 +1,9 @@
-"""The client for asyncio: the same names and parameters as the other client, and it never blocks the event loop."""
+"""The client for asyncio: the same names and parameters as the other client; its calls hold neither thread nor loop."""
 
 import asyncio
+import contextlib
 import inspect
+import json
 import threading
 import time
 
@@ -9,8 +11,12 @@ import pytest
 
 from relay import AsyncRelay, Relay, errors
 from relay.client.async_relay import AsyncWebhooks
+from relay.client.bulk import copy_items, write
 from relay.client.calls import Webhooks
-from tests.unit.fake_relay import KEY, FakeRelay, Webhook
+from relay.process.descriptors import allow_calls
+from tests.receivers import make_authority
+from tests.timing import BUSY_S, least, wait_until
+from tests.unit.fake_relay import KEY, FakeRelay, Reply, Webhook
 
 CALLS = [name for name in vars(Webhooks) if not name.startswith("_")]
 
@@ -98,6 +104,199 @@ def test_no_more_callers_are_under_way_than_were_asked_for(fake):
     assert len(fake.seen) == 10
 
 
+RESULT = json.dumps({"referenceId": "r", "status": 200, "data": None, "error": False}).encode()
+
+
+@contextlib.asynccontextmanager
+async def relay_of(answer, **tls):
+    """A relay in this event loop, as a test of threads needs it; it reads a request and leaves the rest to ``answer``."""
+
+    async def serve(reader, writer):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                await reader.readexactly(int(head.partition("content-length:")[2].partition("\r\n")[0] or 0))
+                if await answer(reader) is not None:
+                    break
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(RESULT), RESULT))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=1024, **tls)
+    async with server:
+        yield "http{}://127.0.0.1:{}".format("s" if tls else "", server.sockets[0].getsockname()[1])
+
+
+def test_five_hundred_waiting_callers_hold_no_thread():
+    allow_calls(1000)  # both ends of the connections are in this process
+
+    async def main():
+        waiting, all_here, seen = 0, asyncio.Event(), []
+
+        async def answer(_reader):
+            nonlocal waiting
+            waiting += 1
+            if waiting == 500:
+                seen.append(threading.active_count())
+                all_here.set()
+            await all_here.wait()
+
+        before = threading.active_count()
+        async with relay_of(answer) as base_url, AsyncRelay(base_url, KEY) as relay:
+            answers = await asyncio.gather(*(relay.trigger("order", {"n": n}) for n in range(500)))
+        assert [each["status"] for each in answers] == [200] * 500
+        assert seen == [before]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("end", ["cancel", "time-out"])
+def test_a_cancelled_call_closes_its_connection_at_once(end):
+    async def main():
+        asked, hung_up = asyncio.Event(), asyncio.Event()
+
+        async def answer(reader):
+            asked.set()
+            assert await reader.read() == b""
+            hung_up.set()
+            return "nothing"
+
+        async with relay_of(answer) as base_url, AsyncRelay(base_url, KEY) as relay:
+            if end == "cancel":
+                call = asyncio.create_task(relay.trigger("order"))
+                await asked.wait()
+                call.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await call
+            else:
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(relay.trigger("order"), 0.3)
+            await asyncio.wait_for(hung_up.wait(), BUSY_S)
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_trigger_goes_on_and_can_be_asked_for_by_its_idempotency_key(fake):
+    async def act(relay):
+        call = asyncio.create_task(relay.trigger("slow", idempotency_key="order-7"))
+        await asyncio.to_thread(wait_until, lambda: fake.invocations)
+        call.cancel()
+        return await relay.trigger("slow", idempotency_key="order-7")
+
+    answer = run(fake, act)
+    assert {answer["referenceId"]: "late"} == dict.fromkeys(fake.invocations, answer["data"])
+
+
+def test_a_cancelled_call_leaves_its_turn_to_others(fake):
+    async def act(relay):
+        calls = [asyncio.create_task(relay.trigger("never")) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        for call in calls:
+            call.cancel()
+        return await relay.trigger("ok")
+
+    assert run(fake, act, callers=1)["status"] == 200
+
+
+LARGE = {
+    "trigger": ("ok", {"rows": [{"id": n, "name": f"row {n}", "on": True} for n in range(60_000)]}),
+    "trigger_many": ([{"webhookId": "ok", "data": {"n": n}} for n in range(20_000)],),
+}
+
+
+@pytest.mark.parametrize("call", LARGE)
+def test_the_loop_goes_on_while_much_data_is_copied_and_written(fake, call):
+    began_s = time.monotonic()
+    write(copy_items([{"webhookId": "ok", "data": LARGE[call]}]).checked()[0])
+    at_once_s = time.monotonic() - began_s
+
+    async def act(relay):
+        pauses_s = []
+
+        async def tick():
+            while True:
+                began_s = time.monotonic()
+                await asyncio.sleep(0.001)
+                pauses_s.append(time.monotonic() - began_s)
+
+        ticking = asyncio.create_task(tick())
+        await asyncio.sleep(0.01)
+        await getattr(relay, call)(*LARGE[call])
+        ticking.cancel()
+        return max(pauses_s) / at_once_s
+
+    assert least(lambda: run(fake, act), wanted=0.3) < 0.5
+
+
+def test_what_changes_while_much_data_waits_is_sent_as_it_was(fake):
+    async def act(relay):
+        data = {"rows": list(range(50_000))}
+        call = asyncio.create_task(relay.trigger("ok", data))
+        await asyncio.sleep(0)
+        data["rows"][-1] = data["new"] = "changed"
+        await call
+
+    run(fake, act)
+    assert fake.seen[-1].json["data"] == {"rows": list(range(50_000))}
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [({"a": bytearray(100_000)}, "/data/a: is of type bytearray"), (memoryview(bytes(100_000)), "takes no bytes")],
+)
+def test_much_data_that_json_cannot_hold_is_refused_as_little_is(fake, data, said):
+    with pytest.raises(errors.RequestRejected, match=said):
+        run(fake, lambda relay: relay.trigger("ok", data))
+    assert {seen.method for seen in fake.seen} <= {"GET"}
+
+
+def test_it_trusts_the_authority_that_it_is_given_and_no_other(tmp_path):
+    async def answer(_reader):
+        pass
+
+    async def main():
+        authority = make_authority(tmp_path)
+        async with relay_of(answer, ssl=authority.context("127.0.0.1")) as base_url:
+            async with AsyncRelay(base_url, KEY, ca_file=authority.ca_file) as relay:
+                assert (await relay.trigger("order"))["status"] == 200
+            async with AsyncRelay(base_url, KEY, tries=1) as relay:
+                with pytest.raises(errors.Unavailable):
+                    await relay.trigger("order")
+
+    asyncio.run(main())
+
+
+def test_the_environment_and_the_relays_cookies_are_ignored(fake, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+    async def act(relay):
+        for _ in range(2):
+            await relay.trigger("ok")
+
+    result = {"referenceId": "r", "status": 200, "data": 1, "error": False}
+    fake.faults.append(Reply(200, result, {"Set-Cookie": "a=b"}))
+    run(fake, act)
+    assert len(fake.seen) == 2
+    assert all("cookie" not in seen.headers for seen in fake.seen)
+
+
+def test_it_is_closed_more_than_once_and_waits_for_what_is_under_way(fake):
+    async def main():
+        async with AsyncRelay(fake.base_url, KEY) as relay:
+            call = asyncio.create_task(relay.trigger("slow"))
+            await asyncio.sleep(0.1)
+            await relay.close()
+            assert (await call)["data"] == "late"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("callers", [0, -1])
+def test_it_is_not_made_for_no_callers(callers):
+    with pytest.raises(ValueError, match="at least 1"):
+        AsyncRelay("http://a", "k", callers=callers)
+
+
 def test_closing_leaves_no_thread_and_begins_nothing_more(fake):
     async def main():
         relay = AsyncRelay(fake.base_url, KEY)
@@ -106,5 +305,7 @@ def test_closing_leaves_no_thread_and_begins_nothing_more(fake):
         with pytest.raises(RuntimeError):
             await relay.trigger("ok")
 
+    before = set(threading.enumerate())
     asyncio.run(main())
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("relay-client")]
+    after = set(threading.enumerate()) - before
+    assert all("process_request_thread" in thread.name for thread in after)  # the fake relay's

@@ -32,9 +32,18 @@ def test_the_client_needs_requests_and_nothing_else():
     assert (done.stdout.strip(), done.stderr) == ("Relay('https://relay.example')", "")
 
 
-def test_the_client_for_asyncio_needs_no_more():
-    done = alone("from relay import AsyncRelay\nprint(AsyncRelay('https://relay.example', 'whk_a_b'))")
-    assert (done.stdout.strip(), done.stderr) == ("AsyncRelay('https://relay.example')", "")
+def test_the_client_for_asyncio_says_what_it_needs():
+    done = alone("from relay import AsyncRelay, Relay\nAsyncRelay('https://relay.example', 'whk_a_b')")
+    assert done.returncode == 1
+    assert done.stderr.endswith("ImportError: AsyncRelay needs aiohttp: pip install 'webhook-relay[asyncio]'\n")
+
+
+def test_the_plain_client_does_not_load_what_the_one_for_asyncio_needs():
+    program = (
+        "import sys; from relay import AsyncRelay, Relay; Relay('https://a', 'k'); print('aiohttp' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("False", "")
 
 
 def test_the_command_says_what_to_install_where_only_the_client_is():

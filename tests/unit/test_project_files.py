@@ -274,7 +274,7 @@ def test_the_list_of_licences_has_every_package_of_the_constraints_and_no_other(
     assert "not said" not in {licence for _, licence, use in rows if use == "run"}
     used = {plain(name) for name, _, use in rows if use == "run"}
     extras = PROJECT["optional-dependencies"]
-    wanted = [*PROJECT["dependencies"], *extras["server"], *extras["embedded"], *extras["otel"]]
+    wanted = [*PROJECT["dependencies"], *extras["server"], *extras["embedded"], *extras["otel"], *extras["asyncio"]]
     assert {plain(Requirement(text).name) for text in wanted} <= used
 
 
