@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from relay.client.bulk import copy_items
 from relay.client.copies import copy_trigger
-from relay.client.courses import Courses
-from relay.client.exchange import Asker
+from relay.client.exchange import Requester
+from relay.client.flows import Flows
 from relay.client.frozen import freeze
 from relay.client.relay import TRIES, WAIT_LIMIT_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from relay.client.async_wire import AsyncWire
+    from relay.client.async_transport import AsyncTransport
 
 #: As many callers as one API process lets wait (its RELAY_MAX_WAITERS).
 CALLERS: Final = 512
@@ -56,9 +56,9 @@ class AsyncRelay:
         if callers < 1:
             raise ValueError("callers must be at least 1")
         self.base_url = base_url.rstrip("/")
-        courses = Courses(Asker(self.base_url, key, tries, time.monotonic), timeout_s)
-        self._wire = _wire(ca_file, callers)
-        self.webhooks = AsyncWebhooks(courses, self._wire)
+        flows = Flows(Requester(self.base_url, key, tries, time.monotonic), timeout_s)
+        self._transport = _transport(ca_file, callers)
+        self.webhooks = AsyncWebhooks(flows, self._transport)
         self.trigger = self.webhooks.trigger
         self.trigger_async = self.webhooks.trigger_async
         self.trigger_many = self.webhooks.trigger_many
@@ -76,15 +76,15 @@ class AsyncRelay:
 
     async def close(self) -> None:
         """Begin no more calls, and close the connections once those that are under way have ended."""
-        await self._wire.close()
+        await self._transport.close()
 
 
 class AsyncWebhooks:
     """The calls of `Webhooks` to be awaited, with the same arguments, results and errors."""
 
-    def __init__(self, courses: Courses, wire: AsyncWire) -> None:
-        self._courses = courses
-        self._wire = wire
+    def __init__(self, flows: Flows, transport: AsyncTransport) -> None:
+        self._courses = flows
+        self._transport = transport
 
     async def trigger(
         self,
@@ -100,8 +100,8 @@ class AsyncWebhooks:
     ) -> dict[str, Any]:
         """Trigger a webhook, wait, and return its result: ``{"referenceId", "status", "data", "error"}``."""
         given = freeze(copy_trigger, data, headers, query_params, path_params, subject, data=[data])
-        course = self._courses.trigger(webhook_id, given, timeout_s, idempotency_key)
-        return await self._wire.run(course, given.size_bytes)
+        flow = self._courses.trigger(webhook_id, given, timeout_s, idempotency_key)
+        return await self._transport.run(flow, given.size_bytes)
 
     async def trigger_async(  # noqa: PLR0913 - one parameter an option
         self,
@@ -118,8 +118,8 @@ class AsyncWebhooks:
     ) -> dict[str, Any]:
         """Trigger a webhook without waiting for its end; return ``{"referenceId", "state"}``."""
         given = freeze(copy_trigger, data, headers, query_params, path_params, subject, delay_s, data=[data])
-        course = self._courses.trigger_async(webhook_id, given, timeout_s, idempotency_key)
-        return await self._wire.run(course, given.size_bytes)
+        flow = self._courses.trigger_async(webhook_id, given, timeout_s, idempotency_key)
+        return await self._transport.run(flow, given.size_bytes)
 
     async def trigger_many(
         self, items: Iterable[Mapping[str, Any]], *, timeout_s: float | None = None
@@ -127,29 +127,29 @@ class AsyncWebhooks:
         """Trigger many webhooks; return for each, in order, ``{"referenceId", "state"}`` or ``{"problem"}``."""
         listed = list(items)
         given = freeze(copy_items, listed, data=(each.get("data") if type(each) is dict else each for each in listed))
-        return await self._wire.run(self._courses.trigger_many(given, timeout_s), given.size_bytes)
+        return await self._transport.run(self._courses.trigger_many(given, timeout_s), given.size_bytes)
 
     async def available(self, *, timeout_s: float | None = None) -> list[dict[str, Any]]:
         """List the webhooks that may be triggered."""
-        return await self._wire.run(self._courses.available(timeout_s))
+        return await self._transport.run(self._courses.available(timeout_s))
 
     async def describe(self, webhook_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return the description of one webhook."""
-        return await self._wire.run(self._courses.describe(webhook_id, timeout_s))
+        return await self._transport.run(self._courses.describe(webhook_id, timeout_s))
 
     async def get(self, reference_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return the record of an invocation as it is now."""
-        return await self._wire.run(self._courses.get(reference_id, timeout_s))
+        return await self._transport.run(self._courses.get(reference_id, timeout_s))
 
     async def wait(self, reference_id: str, timeout_s: float | None = None) -> dict[str, Any]:
         """Wait until an invocation is final; return its ``{"referenceId", "status", "data", "error"}``."""
-        return await self._wire.run(self._courses.wait(reference_id, timeout_s))
+        return await self._transport.run(self._courses.wait(reference_id, timeout_s))
 
 
-def _wire(ca_file: str | None, callers: int) -> AsyncWire:
-    """Make a wire; aiohttp is loaded here, so that the plain client needs neither it nor the time."""
+def _transport(ca_file: str | None, callers: int) -> AsyncTransport:
+    """Make a transport; aiohttp is loaded here, so that the plain client needs neither it nor the time."""
     try:
-        from relay.client.async_wire import AsyncWire  # noqa: PLC0415 - the point of this function
+        from relay.client.async_transport import AsyncTransport  # noqa: PLC0415 - the point of this function
     except ModuleNotFoundError as error:
         raise ImportError("AsyncRelay needs aiohttp: pip install 'webhook-relay[asyncio]'") from error
-    return AsyncWire(ca_file, callers)
+    return AsyncTransport(ca_file, callers)

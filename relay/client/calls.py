@@ -1,4 +1,4 @@
-"""The calls of the client, `Relay.webhooks`; an `HttpWire` runs their courses."""
+"""The calls of the client, `Relay.webhooks`; a `Transport` runs their flows."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from relay.client.copies import copy_trigger
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from relay.client.courses import Courses
-    from relay.client.relay import HttpWire
+    from relay.client.flows import Flows
+    from relay.client.relay import Transport
 
 
 class Webhooks:
     """The calls of `Relay.webhooks`. All of them raise `Unavailable` if the relay cannot be reached."""
 
-    def __init__(self, courses: Courses, wire: HttpWire) -> None:
-        self._courses = courses
-        self._wire = wire
+    def __init__(self, flows: Flows, transport: Transport) -> None:
+        self._courses = flows
+        self._transport = transport
 
     def trigger(
         self,
@@ -52,7 +52,7 @@ class Webhooks:
                 ``idempotency_key`` that was used, and the ``reference_id`` if it is known.
         """
         copy = copy_trigger(data, headers, query_params, path_params, subject)
-        return self._wire.run(self._courses.trigger(webhook_id, copy, timeout_s, idempotency_key))
+        return self._transport.run(self._courses.trigger(webhook_id, copy, timeout_s, idempotency_key))
 
     def trigger_async(  # noqa: PLR0913 - one parameter an option
         self,
@@ -73,7 +73,7 @@ class Webhooks:
         relay refuses a trigger, as `trigger` does.
         """
         copy = copy_trigger(data, headers, query_params, path_params, subject, delay_s)
-        return self._wire.run(self._courses.trigger_async(webhook_id, copy, timeout_s, idempotency_key))
+        return self._transport.run(self._courses.trigger_async(webhook_id, copy, timeout_s, idempotency_key))
 
     def trigger_many(
         self, items: Iterable[Mapping[str, Any]], *, timeout_s: float | None = None
@@ -86,19 +86,19 @@ class Webhooks:
         so no reference id is lost. Every group may take ``timeout_s``. Raises ``RequestRejected``, and sends nothing,
         if JSON would drop or change a value of any item.
         """
-        return self._wire.run(self._courses.trigger_many(copy_items(items), timeout_s))
+        return self._transport.run(self._courses.trigger_many(copy_items(items), timeout_s))
 
     def available(self, *, timeout_s: float | None = None) -> list[dict[str, Any]]:
         """List the webhooks that may be triggered: ``id``, ``description``, ``dataSchema``, ``headers`` and so on."""
-        return self._wire.run(self._courses.available(timeout_s))
+        return self._transport.run(self._courses.available(timeout_s))
 
     def describe(self, webhook_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return the description of one webhook; raise ``WebhookNotRegistered`` if it is not registered."""
-        return self._wire.run(self._courses.describe(webhook_id, timeout_s))
+        return self._transport.run(self._courses.describe(webhook_id, timeout_s))
 
     def get(self, reference_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return the record of an invocation as it is now; raise `NotFound`, or `Expired` after its retention."""
-        return self._wire.run(self._courses.get(reference_id, timeout_s))
+        return self._transport.run(self._courses.get(reference_id, timeout_s))
 
     def wait(self, reference_id: str, timeout_s: float | None = None) -> dict[str, Any]:
         """Wait until an invocation is final; return its ``{"referenceId", "status", "data", "error"}``.
@@ -109,4 +109,4 @@ class Webhooks:
             WaitEnded: (a TimeoutError) it is not final after ``timeout_s``.
             NotFound, Expired: there is no such record (any more).
         """
-        return self._wire.run(self._courses.wait(reference_id, timeout_s))
+        return self._transport.run(self._courses.wait(reference_id, timeout_s))

@@ -1,6 +1,6 @@
 """A request to the relay and its answer, as values: what is sent, and whether an answer calls for another try.
 
-There is no I/O here. A call's `Course` is a generator: it yields a `Request` and is sent the `Answer`, or the fault
+There is no I/O here. A call's `Flow` is a generator: it yields a `Request` and is sent the `Answer`, or the fault
 that prevented one; or it yields a `Pause`; it returns the call's result. Each client does the I/O in its own way.
 """
 
@@ -79,19 +79,19 @@ class End(Generic[T]):
     result: T
 
 
-#: The course of a call, which `advance` takes a step further.
-Course: TypeAlias = Generator[Request | Pause, Answer | Exception | None, T]
+#: The flow of a call, which `advance` takes a step further.
+Flow: TypeAlias = Generator[Request | Pause, Answer | Exception | None, T]
 
 
-def advance(course: Course[T], came: Answer | Exception | None = None) -> Request | Pause | End[T]:
+def advance(flow: Flow[T], came: Answer | Exception | None = None) -> Request | Pause | End[T]:
     """Tell a call what came of its last step, if there was one, and return the next; raise the call's error."""
     try:
-        return course.send(came)
+        return flow.send(came)
     except StopIteration as end:
         return End(end.value)
 
 
-class Asker:
+class Requester:
     """Asks one relay, as one plugin; ``clock`` returns seconds.
 
     Raises:
@@ -114,9 +114,9 @@ class Asker:
         self._tries = max(1, tries)
         self.clock = clock
 
-    def ask(
+    def request(
         self, method: str, path: str, headers: Mapping[str, str], deadline_s: float, body: bytes | None = None
-    ) -> Course[Answer]:
+    ) -> Flow[Answer]:
         """Send a request until it is answered with anything but 429, 502, 503 or 504, within `tries` and the deadline.
 
         Raises:

@@ -18,11 +18,11 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from relay.client.calls import Webhooks
-from relay.client.courses import Courses, WaitEnded
-from relay.client.exchange import Answer, Asker, End, Request, advance
+from relay.client.exchange import Answer, End, Request, Requester, advance
+from relay.client.flows import Flows, WaitEnded
 
 if TYPE_CHECKING:
-    from relay.client.exchange import Course
+    from relay.client.exchange import Flow
 
 __all__ = ["Relay", "WaitEnded", "Webhooks"]
 
@@ -61,9 +61,9 @@ class Relay:
         ca_file: str | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
-        courses = Courses(Asker(self.base_url, key, tries, time.monotonic), timeout_s)
-        self._wire = HttpWire(ca_file)
-        self.webhooks = Webhooks(courses, self._wire)
+        flows = Flows(Requester(self.base_url, key, tries, time.monotonic), timeout_s)
+        self._transport = Transport(ca_file)
+        self.webhooks = Webhooks(flows, self._transport)
         self.trigger = self.webhooks.trigger
         self.trigger_async = self.webhooks.trigger_async
         self.trigger_many = self.webhooks.trigger_many
@@ -81,11 +81,11 @@ class Relay:
 
     def close(self) -> None:
         """Close the connections."""
-        self._wire.close()
+        self._transport.close()
 
 
-class HttpWire:
-    """Runs the courses of calls over one session."""
+class Transport:
+    """Runs the flows of calls over one session."""
 
     def __init__(self, ca_file: str | None) -> None:
         self._session = requests.Session()
@@ -98,15 +98,15 @@ class HttpWire:
     def close(self) -> None:
         self._session.close()
 
-    def run(self, course: Course[T]) -> T:
+    def run(self, flow: Flow[T]) -> T:
         """Run a call to its end; return its result, or raise its error."""
-        step = advance(course)
+        step = advance(flow)
         while not isinstance(step, End):
             if isinstance(step, Request):
-                step = advance(course, self._send(step))
+                step = advance(flow, self._send(step))
             else:
                 time.sleep(step.seconds)
-                step = advance(course)
+                step = advance(flow)
         return step.result
 
     def _send(self, request: Request) -> Answer | requests.RequestException:

@@ -49,7 +49,7 @@ def test_every_call_has_a_counterpart_with_the_same_parameters(name):
 def test_it_is_made_as_the_plain_one_with_how_many_may_call_at_once():
     ours, theirs = inspect.signature(AsyncRelay).parameters, inspect.signature(Relay).parameters
     assert dict(ours) == {**theirs, "callers": ours["callers"]}
-    assert set(vars(Relay("http://a", "k"))) - {"_wire"} <= set(vars(AsyncRelay("http://a", "k")))
+    assert set(vars(Relay("http://a", "k"))) - {"_transport"} <= set(vars(AsyncRelay("http://a", "k")))
     assert "secret" not in repr(AsyncRelay("http://a", "secret"))
 
 

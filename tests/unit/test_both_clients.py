@@ -71,7 +71,7 @@ def fake():
 def short_pauses():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("relay.client.exchange.PAUSE_FIRST_S", 0.001)
-        patch.setattr("relay.client.courses.PAUSE_FIRST_S", 0.001)
+        patch.setattr("relay.client.flows.PAUSE_FIRST_S", 0.001)
         yield
 
 

@@ -1,4 +1,4 @@
-"""The course of each call: which requests it makes, and what comes of their answers; without any I/O."""
+"""The flow of each call: which requests it makes, and what comes of their answers; without any I/O."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from relay.client.copies import Copy
-    from relay.client.exchange import Answer, Asker, Course
+    from relay.client.exchange import Answer, Flow, Requester
     from relay.client.frozen import Frozen
 
     T = TypeVar("T")
@@ -52,17 +52,17 @@ class WaitEnded(RelayError, TimeoutError):
     sentence = "The invocation is still unfinished."
 
 
-class Courses:
-    """Makes the courses of one client's calls."""
+class Flows:
+    """Makes the flows of one client's calls."""
 
-    def __init__(self, asker: Asker, timeout_s: float) -> None:
-        self._asker = asker
+    def __init__(self, requester: Requester, timeout_s: float) -> None:
+        self._requester = requester
         self._timeout_s = timeout_s
         self._taken: set[tuple[str, str]] = set()  # ids of webhooks, with what they are known to take
 
     def trigger(
         self, webhook_id: str, trigger: Given[dict[str, Any]], timeout_s: float | None, idempotency_key: str | None
-    ) -> Course[dict[str, Any]]:
+    ) -> Flow[dict[str, Any]]:
         """Trigger a webhook, and wait for its result."""
         deadline_s, key = self._deadline(timeout_s), _idempotency_key(idempotency_key)
         with _naming(key=key):
@@ -75,14 +75,14 @@ class Courses:
 
     def trigger_async(
         self, webhook_id: str, trigger: Given[dict[str, Any]], timeout_s: float | None, idempotency_key: str | None
-    ) -> Course[dict[str, Any]]:
+    ) -> Flow[dict[str, Any]]:
         """Trigger a webhook without waiting."""
         deadline_s, key = self._deadline(timeout_s), _idempotency_key(idempotency_key)
         with _naming(key=key):
             answer = yield from self._post(webhook_id, trigger, key, "respond-async", deadline_s)
             return _members(answer.document, ("referenceId", "state"))
 
-    def trigger_many(self, items: Given[list[dict[str, Any]]], timeout_s: float | None) -> Course[list[dict[str, Any]]]:
+    def trigger_many(self, items: Given[list[dict[str, Any]]], timeout_s: float | None) -> Flow[list[dict[str, Any]]]:
         """Trigger webhooks in groups, which may each take the whole time."""
         results: list[dict[str, Any]] = []
         copied = items.checked()
@@ -105,41 +105,41 @@ class Courses:
                 return results + [{"problem": _problem(error)} for _ in range(unsent)]
         return results
 
-    def available(self, timeout_s: float | None) -> Course[list[dict[str, Any]]]:
+    def available(self, timeout_s: float | None) -> Flow[list[dict[str, Any]]]:
         """List the webhooks that may be triggered."""
-        answer = yield from self._asker.ask("GET", "/v1/webhooks", {}, self._deadline(timeout_s))
+        answer = yield from self._requester.request("GET", "/v1/webhooks", {}, self._deadline(timeout_s))
         webhooks: list[dict[str, Any]] = _members(answer.document, ("webhooks",))["webhooks"]
         return webhooks
 
-    def describe(self, webhook_id: str, timeout_s: float | None) -> Course[dict[str, Any]]:
+    def describe(self, webhook_id: str, timeout_s: float | None) -> Flow[dict[str, Any]]:
         """Look up the description of one webhook."""
         return (yield from self._describe(webhook_id, self._deadline(timeout_s)))
 
-    def get(self, reference_id: str, timeout_s: float | None) -> Course[dict[str, Any]]:
+    def get(self, reference_id: str, timeout_s: float | None) -> Flow[dict[str, Any]]:
         """Look up a record as it is now."""
         return (yield from self._get(reference_id, 0, self._deadline(timeout_s)))
 
-    def wait(self, reference_id: str, timeout_s: float | None) -> Course[dict[str, Any]]:
+    def wait(self, reference_id: str, timeout_s: float | None) -> Flow[dict[str, Any]]:
         """Wait until an invocation is final."""
         return _result((yield from self._final(reference_id, self._deadline(timeout_s))))
 
     def _deadline(self, timeout_s: float | None) -> float:
-        return self._asker.clock() + (self._timeout_s if timeout_s is None else timeout_s)
+        return self._requester.clock() + (self._timeout_s if timeout_s is None else timeout_s)
 
     def _to_ask(self, deadline_s: float) -> int:
         """Return the whole seconds for which to ask the relay to wait, never past the deadline."""
-        return max(0, min(POLL_WAIT_S, int(deadline_s - self._asker.clock())))
+        return max(0, min(POLL_WAIT_S, int(deadline_s - self._requester.clock())))
 
     def _post(
         self, webhook_id: str, trigger: Given[dict[str, Any]], key: str, prefer: str, deadline_s: float
-    ) -> Course[Answer]:
+    ) -> Flow[Answer]:
         headers = {"Idempotency-Key": key, "Prefer": prefer}
         path = f"/v1/webhooks/{_webhook_segment(webhook_id)}/trigger"
         copy = trigger.checked()
         yield from self._encode(webhook_id, copy, deadline_s)
-        return (yield from self._asker.ask("POST", path, headers, deadline_s, write(copy)))
+        return (yield from self._requester.request("POST", path, headers, deadline_s, write(copy)))
 
-    def _encode(self, webhook_id: Any, copy: dict[str, Any], deadline_s: float, at: str = "") -> Course[None]:
+    def _encode(self, webhook_id: Any, copy: dict[str, Any], deadline_s: float, at: str = "") -> Flow[None]:
         """Write data that is bytes, or files in it, as base64 text, if the webhook takes it."""
         data = copy.get("data")
         if isinstance(data, bytes):
@@ -152,7 +152,7 @@ class Courses:
                 yield from self._check_taken("multipart", webhook_id, deadline_s, place)
             copy["data"] = data | {name: file.to_value() for name, file in files.items()}
 
-    def _check_taken(self, kind: str, webhook_id: Any, deadline_s: float, at: str) -> Course[None]:
+    def _check_taken(self, kind: str, webhook_id: Any, deadline_s: float, at: str) -> Flow[None]:
         """Raise ``RequestRejected`` unless the webhook is registered with this payload encoding, or this payload."""
         if (webhook_id, kind) in self._taken:
             return
@@ -162,37 +162,39 @@ class Courses:
             raise RequestRejected(RequestRejected.sentence + first_of(faults), faults=faults)
         self._taken.add((webhook_id, kind))
 
-    def _describe(self, webhook_id: object, deadline_s: float) -> Course[dict[str, Any]]:
-        answer = yield from self._asker.ask("GET", f"/v1/webhooks/{_webhook_segment(webhook_id)}", {}, deadline_s)
+    def _describe(self, webhook_id: object, deadline_s: float) -> Flow[dict[str, Any]]:
+        answer = yield from self._requester.request(
+            "GET", f"/v1/webhooks/{_webhook_segment(webhook_id)}", {}, deadline_s
+        )
         _members(answer.document, ("id", *_WEBHOOK_MEMBERS))
         return dict(answer.document)
 
-    def _send_group(self, group: Group, deadline_s: float) -> Course[list[dict[str, Any]]]:
-        answer = yield from self._asker.ask("POST", "/v1/triggers", {}, deadline_s, group.body)
+    def _send_group(self, group: Group, deadline_s: float) -> Flow[list[dict[str, Any]]]:
+        answer = yield from self._requester.request("POST", "/v1/triggers", {}, deadline_s, group.body)
         results: list[dict[str, Any]] = _members(answer.document, ("results",))["results"]
         if len(results) != len(group.items):
             raise Internal(_UNREADABLE)
         return results
 
-    def _get(self, reference_id: str, asked_s: int, deadline_s: float) -> Course[dict[str, Any]]:
+    def _get(self, reference_id: str, asked_s: int, deadline_s: float) -> Flow[dict[str, Any]]:
         segment = _segment(reference_id)
         if segment is None:
             raise NotFound(None if reference_id else "The reference id is missing.")
         headers = {"Prefer": f"wait={asked_s}"} if asked_s else {}
         with _naming(reference_id):
-            answer = yield from self._asker.ask("GET", f"/v1/invocations/{segment}", headers, deadline_s)
+            answer = yield from self._requester.request("GET", f"/v1/invocations/{segment}", headers, deadline_s)
             _members(answer.document, ("referenceId", "state", "result"))
         return dict(answer.document)
 
-    def _final(self, reference_id: str, deadline_s: float) -> Course[dict[str, Any]]:
+    def _final(self, reference_id: str, deadline_s: float) -> Flow[dict[str, Any]]:
         """Long-poll until the record is final; pause between polls if the relay has no room to wait."""
         pause_s = PAUSE_FIRST_S
         while True:
-            asked_s, began_s = self._to_ask(deadline_s), self._asker.clock()
+            asked_s, began_s = self._to_ask(deadline_s), self._requester.clock()
             record = yield from self._get(reference_id, asked_s, deadline_s)
             if record["state"] in FINAL:
                 return record
-            now_s = self._asker.clock()
+            now_s = self._requester.clock()
             if now_s >= deadline_s:
                 raise WaitEnded(reference_id=reference_id)
             if now_s - began_s < asked_s / 2 or not asked_s:

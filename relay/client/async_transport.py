@@ -1,4 +1,4 @@
-"""Runs the courses of calls on asyncio, with aiohttp: a waiting call holds a connection, but no thread."""
+"""Runs the flows of calls on asyncio, with aiohttp: a waiting call holds a connection, but no thread."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from relay.client.exchange import Answer, End, Request, advance
 from relay.client.frozen import LARGE_BYTES
 
 if TYPE_CHECKING:
-    from relay.client.exchange import Course, Pause
+    from relay.client.exchange import Flow, Pause
 
 T = TypeVar("T")
 
 
-class AsyncWire:
-    """Runs the courses of calls over one session, at most ``callers`` at once; belongs to one event loop."""
+class AsyncTransport:
+    """Runs the flows of calls over one session, at most ``callers`` at once; belongs to one event loop."""
 
     def __init__(self, ca_file: str | None, callers: int) -> None:
         self._trusted = ssl.create_default_context(cafile=ca_file or certifi.where())
@@ -40,19 +40,19 @@ class AsyncWire:
             if self._session is not None:
                 await self._session.close()
 
-    async def run(self, course: Course[T], size_bytes: int = 0) -> T:
+    async def run(self, flow: Flow[T], size_bytes: int = 0) -> T:
         """Run a call, whose data is so long, to its end; return its result, or raise its error."""
         async with self._turns:
             if self._is_closed:
                 raise RuntimeError("The client is closed.")
             step_on = _advance_apart if size_bytes > LARGE_BYTES else _advance_here
-            step = await step_on(course)
+            step = await step_on(flow)
             while not isinstance(step, End):
                 if isinstance(step, Request):
-                    step = await step_on(course, await self._send(step))
+                    step = await step_on(flow, await self._send(step))
                 else:
                     await asyncio.sleep(step.seconds)
-                    step = await step_on(course)
+                    step = await step_on(flow)
             return step.result
 
     async def _send(self, request: Request) -> Answer | Exception:
@@ -87,10 +87,10 @@ class AsyncWire:
         return self._session
 
 
-async def _advance_here(course: Course[T], came: Answer | Exception | None = None) -> Request | Pause | End[T]:
-    return advance(course, came)
+async def _advance_here(flow: Flow[T], came: Answer | Exception | None = None) -> Request | Pause | End[T]:
+    return advance(flow, came)
 
 
-async def _advance_apart(course: Course[T], came: Answer | Exception | None = None) -> Request | Pause | End[T]:
+async def _advance_apart(flow: Flow[T], came: Answer | Exception | None = None) -> Request | Pause | End[T]:
     """Take a call a step further in a thread, so that other tasks go on while its data is copied and written."""
-    return await asyncio.to_thread(advance, course, came)
+    return await asyncio.to_thread(advance, flow, came)
