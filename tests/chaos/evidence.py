@@ -41,7 +41,7 @@ class Evidence:
     records: dict[str, Invocation]
     receipts: dict[str, list[tuple[int, str]]]
     pending: dict[str, int]
-    left: dict[str, int]  # how many alarms, places, parked calls and waiters remain
+    left: dict[str, int]  # how many alarms, permits, parked calls and waiters remain
     index: int  # how many ids the plugins' indexes contain
 
     @classmethod
@@ -90,7 +90,7 @@ def _left(client: redis.Redis, plugins: Sequence[str], keys: Keyspace) -> dict[s
     hooks = [(plugin, hook.decode()) for plugin in plugins for hook in client.hkeys(keys.webhooks(plugin))]
     names = {
         "alarms": alarms,
-        "places": [keys.running(*hook) for hook in hooks],
+        "permits": [keys.running(*hook) for hook in hooks],
         "parked": [keys.parked(*hook) for hook in hooks],
     }
     return {what: sum(client.zcard(key) for key in each) for what, each in names.items()}

@@ -81,7 +81,7 @@ class Trial:
         yield self._check("the pending counters equal a recount", str(self.evidence.pending), _unequal(self.evidence))
         left = self.evidence.left
         yield Check(
-            "no place, waiter, parked call or alarm is left", str(left), tuple(name for name in left if left[name])
+            "no permit, waiter, parked call or alarm is left", str(left), tuple(name for name in left if left[name])
         )
         yield Check(
             "no trigger is refused, only asked to come again", f"{len(self.refused)} refused", tuple(self.refused)

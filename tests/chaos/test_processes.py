@@ -252,7 +252,7 @@ def taken_up_after_s(relay):
     return max(end - max(lease, looks_from_ms) for end, lease in zip(ended, lease_ends, strict=True)) / 1000
 
 
-def test_a_killed_worker_s_places_free_themselves(relay):
+def test_a_killed_worker_s_permits_free_themselves(relay):
     refs = relay.bulk("capped", 6)
     wait_for(lambda: relay.sending(refs) == 2, "a full webhook", within_s=20)
     for name in BULK:
