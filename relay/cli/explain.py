@@ -86,14 +86,16 @@ def explained(shape: Shape, target: Target, trigger: Trigger) -> dict[str, Any]:
     """Return the request that a trigger becomes, with its secrets masked."""
     target = spelled(target)
     request = render(shape, target, trigger, reference_id=new_reference_id(), traceparent=None)
-    shown = request
+    shown, headers = request, dict(request.headers)
     if target.fixed_data:
         covering = replace(target, fixed_data=covered(target.fixed_data, REPLACEMENT))
         shown = render(shape, covering, trigger, reference_id=new_reference_id(), traceparent=None)
+        # of the request that is shown, since each has a boundary of its own; but with the true length
+        headers = {**shown.headers, "Content-Length": request.headers["Content-Length"]}
     return {
         "method": request.method,
         "url": shown_url(str(request.url), target),
-        "headers": _headers(request.headers, target),
+        "headers": _headers(headers, target),
         "body": _body(request.body, shown.body),
         "timeout": seconds(shape.timeout_ms),
         "repeatable": shape.repeatable,

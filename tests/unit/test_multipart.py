@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import re
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.cli.explain import explained
 from relay.egress import AddressPolicy
 from relay.errors import DocumentError, RequestRejected
 from relay.registration.document import read_registrations
@@ -166,9 +168,33 @@ def test_data_has_so_many_parts_and_no_more_so_that_the_body_is_hardly_larger_th
     assert list(refused({**data, "more": 1})) == ["/data"]
 
 
+def test_the_largest_document_takes_a_few_times_its_size_in_memory_and_no_more():
+    raw = bytes(6 * 1024 * 1024)  # 8 MiB as base64: the largest trigger of RELAY_MAX_BODY_BYTES as it is shipped
+    registration, trigger = (
+        registered(),
+        Trigger({"file": {"filename": "x", "content": base64.b64encode(raw).decode()}}),
+    )
+    tracemalloc.start()
+    try:
+        body = render(registration.shape, registration.target, trigger, reference_id=REF).body
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(body) < len(raw) + 1_000
+    assert peak_bytes < 3 * len(raw)
+
+
 def test_a_schema_is_checked_as_for_any_data():
     schema = {"type": "object", "required": ["file"], "properties": {"patient": {"pattern": "^[0-9]+$"}}}
     assert list(refused({"patient": "x"}, dataSchema=schema)) == ["/data", "/data/patient"]
+
+
+def test_explain_shows_a_body_with_its_own_boundary_and_the_true_length():
+    registration = registered(fixedData={"api_key": "sk-live-0123456789"})
+    found = explained(registration.shape, registration.target, Trigger({"page": 3}))
+    boundary = found["headers"]["Content-Type"].partition("boundary=")[2]
+    assert found["body"]["preview"].endswith(f"[redacted]\r\n--{boundary}--\r\n")
+    assert found["headers"]["Content-Length"] == str(found["body"]["bytes"])
 
 
 def test_fixed_members_are_parts_too():
