@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay.errors import MAX_FAULTS, DocumentError, Fault
 from relay.registration.building import Registration, load_registration
-from relay.registration.references import Resolved, pointer_of, resolved
+from relay.registration.references import Resolved, resolved
 from relay.registration.stored_secrets import Place, referred, referring
 from relay.registration.target import Target
 from relay.registration.templates import template_faults
@@ -70,23 +70,17 @@ def _read_one(
     registration, problems = load_registration(found.value, rules)
     problems = _without_consequences(found.faults, problems)
     if registration is not None and found.written and not problems:
-        registration, problems = _referring(registration, found.written)
+        registration = _referring(registration, found.written)
     return registration, _without_consequences(list(template_faults(value)), problems)
 
 
-def _referring(registration: Registration, written: Mapping[Place, str]) -> tuple[Registration, list[tuple[str, str]]]:
-    """Return a registration whose target keeps its references to secrets, and those that stand where none may."""
+def _referring(registration: Registration, written: Mapping[Place, str]) -> Registration:
+    """Return a registration whose target keeps its references to secrets."""
     target = registration.target
     if not isinstance(target, Target):
-        return registration, []
-    try:
-        target = referring(target, written)
-    except KeyError as error:
-        return registration, [
-            (pointer_of(error.args[0]), "is not secret: write it out instead of referring to a secret")
-        ]
-    shape = replace(registration.shape, secrets=referred(target))
-    return replace(registration, shape=shape, target=target), []
+        return registration
+    target = referring(target, written)
+    return replace(registration, shape=replace(registration.shape, secrets=referred(target)), target=target)
 
 
 def _without_consequences(causes: list[tuple[str, str]], problems: list[tuple[str, str]]) -> list[tuple[str, str]]:

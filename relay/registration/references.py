@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from relay.registration.stored_secrets import NUL, Place, reference
+from relay.registration.stored_secrets import NUL, Place, may_refer, reference
 from relay.text.json_pointers import escape_step
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ class _Filling:
         pieces = list(self._pieces(text, place))
         if any(kept != piece for piece, kept in pieces):
             self.found.written[place] = "".join(kept for _, kept in pieces)
+            if not may_refer(place):
+                self._fault(place, "is not secret: write it out instead of referring to a secret")
         return "".join(piece for piece, _ in pieces)
 
     def _pieces(self, text: str, place: Place) -> Iterator[tuple[str, str]]:

@@ -59,11 +59,18 @@ def filled(target: Target, values: Mapping[str, str]) -> Target:
     return made
 
 
-def referring(target: Target, written: Mapping[Place, str]) -> Target:
-    """Return a target in which these texts, by their places in the document, are as they were written.
+def may_refer(place: Place) -> bool:
+    """Tell whether the value at this place of a webhook's document is secret, and so may refer to a secret."""
+    match [step for step in place if isinstance(step, str)]:
+        case ["auth", name]:
+            return name not in {"type", "tokenUrl"}
+        case ["url"] | ["signing"] | ["headers", _] | ["fixedData", *_] | ["auth", "tokenParams", _]:
+            return True
+    return False
 
-    Raises ``KeyError`` with a place that is not for a secret.
-    """
+
+def referring(target: Target, written: Mapping[Place, str]) -> Target:
+    """Return a target in which these texts, by their places in the document, are as they were written."""
     value = json.loads(target.to_json())
     for place, text in written.items():
         holder, step = _place(value, place)
@@ -91,14 +98,10 @@ def _place(value: Any, place: Place) -> tuple[Any, Any]:
             return value["signing"], next((step for step in place if isinstance(step, int)), 0)
         case ["auth", name] if name in _OF_CERTIFICATE:
             return value["credentials"]["certificate"], _OF_CERTIFICATE.index(name)
-        case ["auth", name] if name not in {"type", "tokenUrl"}:
-            within: Place = ("credentials", "authorization", name)
-        case ["auth", "tokenParams", name]:
-            within = ("credentials", "authorization", "tokenParams", name)
-        case ["headers", _] | ["fixedData", *_]:
-            within = place
+        case ["auth", *within_auth]:
+            within: Place = ("credentials", "authorization", *within_auth)
         case _:
-            raise KeyError(place)
+            within = place
     for step in within[:-1]:
         value = value[step]
     return value, within[-1]

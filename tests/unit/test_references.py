@@ -171,11 +171,13 @@ def test_all_faults_are_named_at_once_also_beside_a_reference_that_leads_nowhere
     with pytest.raises(DocumentError) as caught:
         applied(
             'headers: {"X-Key": "${secret:NONE}", "X-Two": "${secret:NOR}"}, timeout: 0, '
-            'auth: {type: "basic", username: "a\\u0007b", password: "${secret:NEITHER}"}',
+            'auth: {type: "oauth2", tokenUrl: "https://a.vendor.com/t?${secret:TOKEN}", clientId: "a\\u0007b", '
+            'clientSecret: "${secret:NEITHER}"}',
             look_up=secrets_of,
         )
     found = sorted(fault.pointer for fault in caught.value.faults)
-    assert found == ["/auth/password", "/auth/username", "/headers/X-Key", "/headers/X-Two", "/timeout"]
+    auth = ["/auth/clientId", "/auth/clientSecret", "/auth/tokenUrl"]
+    assert found == [*auth, "/headers/X-Key", "/headers/X-Two", "/timeout"]
 
 
 @pytest.mark.parametrize(
