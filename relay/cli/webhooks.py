@@ -70,8 +70,9 @@ def apply(
 
     FILE is JSON or JavaScript object text: one webhook, several, a list, or {plugin, webhooks: [...]}, for
     which --plugin is not needed. If neither names the plugin, RELAY_PLUGIN does. Webhooks that FILE does not
-    mention stay as they are. In values of headers, auth and signing, ${env:NAME} and ${file:PATH} are replaced by
-    what they name; ${secret:NAME} (also in the URL's query) refers to a secret of the plugin (`relay secrets`).
+    mention stay as they are. In values of headers, auth, signing and fixedData, ${env:NAME} and ${file:PATH} are
+    replaced by what they name; ${secret:NAME} (also in the URL's query) refers to a secret of the plugin
+    (`relay secrets`).
     """
     runtime = command_runtime(Settings.for_command(data_dir))
     named, registrations = read_registrations(

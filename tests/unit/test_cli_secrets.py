@@ -91,19 +91,21 @@ def test_many_webhooks_refer_to_one_secret_and_none_shows_it(cli):
         hook("one"),
         hook("two", headers={}, auth={"type": "basic", "username": "u", "password": "${secret:VENDOR_KEY}"}),
         hook("three", headers={}, url="https://three.vendor.com/x?v=1&key=${secret:VENDOR_KEY}"),
+        hook("four", headers={}, fixedData={"keys": ["${secret:VENDOR_KEY}", "planted-own"]}),
     ]
     cli.apply(*webhooks, plugin="shop")
     assert filled(cli, "one").headers["Authorization"] == f"Bearer {FIRST}"
     assert filled(cli, "two").credentials.authorization.password == FIRST
     assert filled(cli, "three").endpoint.query == f"v=1&key={FIRST}"
+    assert filled(cli, "four").fixed_data == {"keys": [FIRST, "planted-own"]}
     shown = ""
-    for webhook in ("one", "two", "three"):
+    for webhook in ("one", "two", "three", "four"):
         assert of(cli, "webhooks", "show", webhook)["secrets"] == ["VENDOR_KEY"]
         assert of(cli, "explain", webhook)["secrets"] == ["VENDOR_KEY"]
         for command in (("webhooks", "show"), ("explain",), ("webhooks", "history"), ("webhooks", "diff")):
             shown += cli.run(*command, webhook, "--plugin", "shop").output
     (row,) = of(cli, "secrets", "list")
-    assert row["webhooks"] == ["one", "three", "two"]
+    assert row["webhooks"] == ["four", "one", "three", "two"]
     shown += cli.run("secrets", "list", "--plugin", "shop").output
     assert "VENDOR_KEY" in shown
     assert "planted" not in shown
