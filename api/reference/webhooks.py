@@ -22,7 +22,11 @@ Webhook: Final = schema(
     dataSchema=anything("JSON Schema 2020-12 of `data`; null if any value is accepted."),
     headers=several(fields.String(), "Names of headers that a caller may fill."),
     queryParams=several(fields.String(), "Names of query parameters that a caller may give."),
-    payload=text("`multipart`: `data` is an object that is sent as multipart/form-data.", required=False),
+    payload=text(
+        "`multipart`: `data` is an object of texts, numbers and files, sent as multipart/form-data. A file is"
+        " `{filename, contentType, content}`, with `content` in base64.",
+        required=False,
+    ),
     pathParams=fields.Dict(
         values=fields.Nested(_PathParam),
         metadata={"description": "The segments of its path that a caller has to fill, by name, if there are any."},

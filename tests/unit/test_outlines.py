@@ -15,6 +15,7 @@ def rows(trigger):
 
 def test_every_place_is_named_with_types_and_sizes_and_items_of_a_list_together():
     trigger = {"data": {"patient": {"name": SECRET}, "n": [1, "a", None, {"x": True}]}, "headers": {"X-Note": SECRET}}
+    trigger["pathParams"] = {"id": "7"}
     assert rows(trigger) == [
         ("/data", ["object"], 1, len(json.dumps(trigger["data"], separators=(",", ":")))),
         ("/data/patient", ["object"], 1, len(SECRET) + 11),
@@ -24,6 +25,8 @@ def test_every_place_is_named_with_types_and_sizes_and_items_of_a_list_together(
         ("/data/n/*/x", ["boolean"], 1, 4),
         ("/headers", ["object"], 1, len(SECRET) + 13),
         ("/headers/X-Note", ["string"], 1, len(SECRET) + 2),
+        ("/pathParams", ["object"], 1, 10),
+        ("/pathParams/id", ["string"], 1, 3),
     ]
 
 
