@@ -112,6 +112,27 @@ def test_each_request_for_a_token_has_a_fresh_assertion(harness):
     assert len(server.used) == len(login.requests) == 3
 
 
+def test_a_token_that_the_endpoint_refuses_is_renewed_with_a_fresh_assertion_within_the_same_call(harness):
+    pair = key_pair("P-256")
+    refused = set()
+
+    def refuses_some_tokens(connection, request):
+        (answer(401) if request.header("authorization") in refused else echo)(connection, request)
+
+    server = AuthlibServer(pair.public)
+    auth = {"clientId": CLIENT, "clientAuth": "private_key_jwt", "privateKey": pair.pem, "keyId": "k1"}
+    with receiver(server) as login, receiver(refuses_some_tokens) as endpoint:
+        server.audience = login.url
+        harness.register(hook(endpoint.url, auth={"type": "oauth2", "tokenUrl": login.url, **auth}))
+        assert harness.final(harness.trigger()).status == 200
+        refused.add(GRANTED)
+        time.sleep(5.1)  # until the token is no longer fresh
+        assert harness.final(harness.trigger()).status == 200
+        sent = [request.header("authorization") for request in endpoint.requests]
+    assert sent == [GRANTED, GRANTED, "Bearer planted-token-2"]
+    assert len(server.used) == 2
+
+
 def test_a_key_that_is_a_secret_of_the_plugin_is_replaced_while_calls_run(harness):
     old, new = key_pair("P-256"), key_pair("P-384")
     secrets = harness.runtime.registry.secrets
