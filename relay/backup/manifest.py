@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from relay.errors import BadParameter
 from relay.store.backups.copying import BackupCounts
+from relay.store.partitions.format import format_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +50,7 @@ class Manifest:
     ended_at: str
     epoch: int  # of the store: that of a restore is higher
     partitions: int
+    store_format: int  # of what the servers hold (relay/store/partitions/format.py)
     files: tuple[BackupFile, ...]
     elsewhere: Mapping[str, str]  # where the key rings and the audit key were, which a restore needs
 
@@ -67,6 +69,7 @@ class Manifest:
             "endedAt": self.ended_at,
             "epoch": self.epoch,
             "partitions": self.partitions,
+            "storeFormat": self.store_format,
             "counts": asdict(self.counts),
             "files": [
                 {
@@ -115,6 +118,9 @@ class Manifest:
                 "No key of RELAY_DATA_KEYS has signed the manifest: the backup belongs to another key ring (`elsewhere`"
                 " in the manifest says where that was), or the manifest was changed."
             )
+        store_format = value.get("storeFormat", 1)  # older backups have none
+        if refusal := format_refusal(store_format):
+            raise BadParameter(refusal)
         return cls(
             value["backup"],
             value["relay"],
@@ -122,6 +128,7 @@ class Manifest:
             value["endedAt"],
             value["epoch"],
             value["partitions"],
+            store_format,
             tuple(_file_from(each) for each in value["files"]),
             value["elsewhere"],
         )
@@ -140,7 +147,7 @@ def _file_from(value: Mapping[str, Any]) -> BackupFile:
         value["database"],
         tuple(value["partitions"]),
         value["shared"],
-        BackupCounts(**value["counts"]),
+        BackupCounts(**{each.name: value["counts"][each.name] for each in fields(BackupCounts)}),
     )
 
 

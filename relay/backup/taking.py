@@ -18,6 +18,7 @@ from relay.errors import BadParameter, Conflict
 from relay.store.backups.copying import counts_of, roots_of
 from relay.store.backups.snapshot import SnapshotSource, snapshot, sources_of
 from relay.store.keys.names import SHARED_ROOT, partition_root
+from relay.store.partitions.format import FORMAT, format_at
 from relay.text.timestamps import rfc3339
 from relay.up.loaded import loaded
 
@@ -71,9 +72,8 @@ class Taking:
             raise Conflict("A server of the store was replaced, or a partition was moved, meanwhile: run it again.")
         files = tuple(self._described(*taken) for taken in self._taken)
         version = metadata.version("webhook-relay")
-        manifest = Manifest(
-            uuid4().hex, version, self._began_at, ended_at, epoch, self._keys.partitions, files, dict(elsewhere)
-        )
+        numbers = epoch, self._keys.partitions, format_at(self._client, SHARED_ROOT) or FORMAT
+        manifest = Manifest(uuid4().hex, version, self._began_at, ended_at, *numbers, files, dict(elsewhere))
         with _private(self._folder / FILE) as file:
             file.write(manifest.to_json(vault).encode())
         return manifest

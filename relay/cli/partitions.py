@@ -20,7 +20,9 @@ from relay.settings import ENV_FILE, Secret, Settings
 from relay.settings.env_file import read_env_file
 from relay.settings.kinds import MOST_PARTITIONS
 from relay.settings.names import PARTITIONS
+from relay.store.keys.keyspace import SINGLE
 from relay.store.partitions.dividing import Division
+from relay.store.partitions.format import agree_on_format
 from relay.store.partitions.states import partition_states
 from relay.store.server.connection import connect
 from relay.store.trail.writer import AuditWriter
@@ -89,6 +91,7 @@ def divide(screen: Screen, data_dir: Path, number: int) -> None:
 def _divide(client: Redis, number: int) -> StoreCounts:
     division, console = Division(client, number), Console(stderr=True)
     columns = (TextColumn("dividing"), BarColumn(), MofNCompleteColumn())
+    agree_on_format(client, SINGLE)
     with AuditWriter(client).writing(Act.PARTITION_DIVIDE, subject=str(number)):
         if division.begin():
             with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

@@ -22,6 +22,7 @@ from relay.settings import ENV_FILE, Settings, unknown_names
 from relay.store.backups.epoch import is_fenced
 from relay.store.counts.backlog import Backlog
 from relay.store.health.readiness import read_health
+from relay.store.partitions.format import format_of, format_refusal
 from relay.store.server.errors import FENCED_SENTENCE
 from relay.up.datadir import RING_FILES, SECRET_FILES
 from relay.up.embedded import ADMIN_URL_FILE, CONFIGURATION_FILE, admin_url
@@ -69,6 +70,10 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
         return
     if runtime.keyspace.partitions > 1:
         yield _partitions(runtime.keyspace.partitions, health.silence)
+    found = format_of(url, runtime.keyspace)
+    yield judged("format", not format_refusal(found), str(found or "not known"), format_refusal(found))
+    if format_refusal(found):
+        return
     if not health.silence.shared and is_fenced(url):
         yield Finding("restore", Level.PROBLEM, FENCED_SENTENCE, "docs/backup.md has the steps.")
     yield from examine_lanes(health.workers, Backlog(runtime.client, runtime.keyspace).of(LANES))

@@ -40,7 +40,7 @@ HOOKS = [
     {"id": "told", "url": "https://hooks.vendor.com/t", "method": "POST", "callback": "hook"},
 ]
 #: Keys that stay in the first partition: sums over all, locks, and what is written anew. `pending` is calculated.
-STAYING = ("backlog", "sweeps", "confirmed", "counting_lock", "pending", "partitions_copy")
+STAYING = ("backlog", "sweeps", "confirmed", "counting_lock", "pending", "partitions_copy", "format_copy")
 #: Members and keys that are moved at a time, so that there are several pieces of each.
 PIECE = 20
 ALIVE_MS = 1_000_000_000

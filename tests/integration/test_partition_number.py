@@ -65,6 +65,35 @@ def test_api_and_worker_end_with_status_1_where_the_store_has_another_number(val
         assert client.keys("*") == [keyspace.partitions().encode()]
 
 
+def test_api_and_worker_end_with_status_1_where_a_newer_release_wrote_the_store(valkey, given):
+    with valkey.client() as client:
+        client.set(keyspace.store_format(), 7)
+        for status, said in ended(given):
+            assert status == 1
+            assert "The store was written by a newer release (format 7;" in said
+        assert client.keys("*") == [keyspace.store_format().encode()]
+
+
+def test_who_starts_while_one_server_is_away_asks_for_the_format_too(tmp_path, given):
+    port = free_port()
+    runtime = api_runtime(Settings.from_environ({**given, "RELAY_REDIS_URL": f"redis://127.0.0.1:{port}/0"}))
+    with pytest.raises(Unavailable):
+        runtime.api_keys.list()
+    server = start_valkey(tmp_path, port=port)
+    try:
+        with redis.Redis(port=port) as client:
+            client.hset(keyspace.store_format(), "damaged", 1)
+            assert runtime.api_keys.list() == []
+            assert client.get(keyspace.store_format()) == b"1"
+            client.set(keyspace.store_format(), 7)
+            runtime.client.connection_pool.disconnect()
+            with pytest.raises(Unavailable, match="newer release"):
+                runtime.api_keys.list()
+    finally:
+        runtime.close()
+        server.terminate()
+
+
 @pytest.mark.parametrize("number", [None, 8])
 def test_who_starts_while_one_server_is_away_serves_nobody_until_it_has_asked(tmp_path, given, number):
     port = free_port()

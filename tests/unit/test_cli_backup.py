@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
+from relay.backup.manifest import Manifest
 from relay.errors import Unavailable
 from relay.store.backups import copying
 from relay.store.backups.copying import REVISIONS_LEFT_OUT
+from relay.store.partitions.format import FORMAT, NEWEST
 from relay.store.scripting.loading import load_into
 from relay.up.access import template
 from tests.contract.snapshots import everything
@@ -82,7 +85,8 @@ def restore(cli, *more, **how):
 
 def store(valkey):
     with valkey.client() as client:
-        return {key: value for key, value in everything(client).items() if b"audit" not in key}
+        own = (b"audit", b":format")  # what commands write that look at an empty store
+        return {key: value for key, value in everything(client).items() if not any(map(key.__contains__, own))}
 
 
 def test_a_backup_says_what_it_holds_and_holds_no_key(saved):
@@ -96,6 +100,7 @@ def test_a_backup_says_what_it_holds_and_holds_no_key(saved):
     assert said["elsewhere"]["RELAY_DATA_KEYS"] == "the environment (RELAY_DATA_KEYS)"
     manifest = json.loads((folder / "b" / "manifest.json").read_text())
     assert manifest["relay"]
+    assert manifest["storeFormat"] == FORMAT
     assert manifest["files"][0]["server"].startswith("valkey ")
     assert {path.name for path in (folder / "b").iterdir()} == {"manifest.json", "server1.rdb"}
     assert (folder / "b").stat().st_mode & 0o077 == 0
@@ -154,6 +159,20 @@ def test_a_backup_that_is_not_as_it_was_made_is_refused(empty, valkey, how, says
     spoil(empty.directory / "b", how)
     assert says in restore(empty, exit_code=2)["message"]
     assert store(valkey) == {}
+
+
+def test_a_backup_of_a_newer_release_is_refused_and_one_without_a_format_is_not(empty, valkey):
+    folder, vault = empty.directory / "b", empty.runtime().data_vault
+    file, manifest = folder / "manifest.json", Manifest.read(folder, vault)
+    file.write_text(replace(manifest, store_format=NEWEST + 1).to_json(vault))
+    assert f"(format {NEWEST + 1}; this release reads {NEWEST})" in restore(empty, exit_code=2)["message"]
+    assert store(valkey) == {}
+    value = {
+        name: each for name, each in json.loads(manifest.to_json(vault)).items() if name not in {"mac", "storeFormat"}
+    }
+    mac = vault.macs(b"manifest of a backup", json.dumps(value, sort_keys=True, separators=(",", ":")).encode())[0]
+    file.write_text(json.dumps(value | {"mac": mac}))
+    assert restore(empty)["backup"] == manifest.backup
 
 
 def test_a_backup_of_another_key_ring_is_refused(empty, valkey):

@@ -1,4 +1,4 @@
-"""A command does nothing if its number of partitions is not the store's."""
+"""A command does nothing if its number of partitions is not the store's, or if a newer release wrote the store."""
 
 from __future__ import annotations
 
@@ -52,6 +52,21 @@ def test_while_the_store_is_divided_a_command_is_refused_and_changes_nothing(sit
             assert everything(valkey_server) == before
         finally:
             client.set(keyspace.partitions(), 2)
+
+
+@pytest.mark.parametrize("path", [*ASKING, ("partitions", "divide")], ids=[*IDS, "partitions divide"])
+def test_in_a_store_of_a_newer_release_a_command_is_refused_and_changes_nothing(site, valkey_server, path):
+    key = keyspace.store_format()
+    with valkey_server.client() as client:
+        before, known = everything(valkey_server), client.get(key)
+        client.set(key, 7)
+        try:
+            result = site.cli.run(*arguments(site, path), text="a-new-secret")
+            assert result.exit_code == 1
+            assert "The store was written by a newer release (format 7;" in " ".join(result.output.split())
+        finally:
+            client.set(key, known)
+        assert everything(valkey_server) == before
 
 
 def test_the_error_has_a_code_for_programs(site):

@@ -266,6 +266,17 @@ def test_a_write_of_the_server_that_failed_is_told(given, tmp_path, name, monkey
     assert list(failed_writes({name: "err"}))
 
 
+def test_a_store_of_a_newer_release_is_a_problem_and_its_contents_are_not_looked_at(given, tmp_path, valkey):
+    findings(given, tmp_path)
+    assert findings(given, tmp_path)["format"].found == "1"
+    with valkey.client() as client:
+        client.set(keyspace.store_format(), 7)
+    found = findings(given, tmp_path)
+    assert found["format"].level is Level.PROBLEM
+    assert "Start that release" in found["format"].advice
+    assert "alerts" not in found
+
+
 def test_keys_that_end_soon_are_named_and_others_counted(given, tmp_path):
     keys = cli_runtime(Settings.from_environ(given)).api_keys
     day_s = 86_400

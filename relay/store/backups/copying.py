@@ -39,7 +39,7 @@ _ALERTS: Final = re.compile(
 )
 _PENDING: Final = PARTITIONED["pending"]  # has the fence
 #: What workers write into an empty store.
-_IN_EMPTY: Final = _OWN | {PARTITIONED["sweeps"], PARTITIONED["pending"], *TRAIL.values()}
+_IN_EMPTY: Final = _OWN | {*(PARTITIONED[kind] for kind in ("sweeps", "pending", "format_copy")), *TRAIL.values()}
 #: The lists of calls that no worker has taken: their alarms make them wait again.
 _WAITING: Final = PARTITIONED["waiting"].partition("{")[0]
 _BACKLOG: Final = PARTITIONED["backlog"].partition("{")[0]

@@ -240,6 +240,11 @@ def partitions() -> str:
     return _shared("partitions")
 
 
+def store_format() -> str:
+    """Integer: the format of what the store holds."""
+    return _shared("format")
+
+
 def api_keys() -> str:
     """Set: the ids of all API keys."""
     return _shared("api_keys")

@@ -102,12 +102,14 @@ PARTITIONED: Final = {
     "sweeps": "sweeps",  # hash: how many sweeps there were, and ids they published; times (lua/include/jumps.lua)
     "confirmed": CONFIRMED,
     "partitions_copy": "partitions",  # int: how many partitions there are, as `partitions` below
+    "format_copy": "format",  # int: the format of what the store holds, as `format` below
     "counting_lock": "counting",  # string: a worker is counting notes
 }
 
 #: The keys that belong to no partition.
 SHARED: Final = {
     "partitions": "partitions",  # int: how many partitions there are; never changes
+    "format": "format",  # int: the format of what the store holds (relay/store/partitions/format.py)
     "epoch": "epoch",  # hash: from which backup the store was restored, and how far (relay/store/backups/epoch.py)
     "api_keys": "keys",  # set of API key ids
     "api_key": "key:{key}",  # hash: one API key

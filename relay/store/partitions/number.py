@@ -1,7 +1,7 @@
 """Makes every process use the number of partitions that the store's first process wrote down.
 
 A process with another number would look for keys in the wrong partitions. While the store is being divided, a mark
-stands in place of the number, and no process starts.
+stands in place of the number, and no process starts. Nor does one that cannot read the store's format.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from relay.errors import SettingsError, Unavailable
 from relay.store.keys import keyspace
 from relay.store.keys.keyspace import Keyspace
 from relay.store.keys.names import SHARED, SHARED_ROOT, key_in, partition_root
+from relay.store.partitions.format import agree_on_format, format_refusal, read_format, write_format
 from relay.store.partitions.plugins import plugins_in
 from relay.store.partitions.reachable import ask_partitions, ask_roots
 from relay.store.server.connection import connect
@@ -37,19 +38,22 @@ def partitions_of(settings: Settings) -> int:
 
 
 def agreed_client(settings: Settings) -> Redis:
-    """Make a client of the store, once settings and store agree on the number of partitions.
+    """Make a client of the store, once settings and store agree on the number of partitions, and on the format.
 
-    Raises as `agree_on_partitions`.
+    Raises as `agree_on_partitions` and `agree_on_format`.
 
     If a single server is away, the first connection to it makes the comparison. Until then calls raise `Unavailable`,
-    and they keep doing so if the store has another number.
+    and they keep doing so if the store has another number or a newer format.
     """
     client, count = connect(settings), partitions_of(settings)
     try:
-        return agree_on_partitions(client, count)
+        agree_on_partitions(client, count)
+        agree_on_format(client, Keyspace(count))
     except Unavailable:
         if count > 1:
             raise
+    else:
+        return client
     client.close()
     client = connect(settings)  # it has no connections yet
     client.connection_pool.connection_kwargs["redis_connect_func"] = _check_on_connect
@@ -118,12 +122,18 @@ def _refusal(found: bytes | None, count: int) -> str:
 
 
 def _check_on_connect(connection: Any) -> None:
-    """Check the number of partitions on a new connection, before any other command."""
+    """Check the number of partitions and the format on a new connection, before any other command."""
+
+    def run(*command: Any) -> Any:
+        connection.send_command(*command)
+        return connection.read_response()
+
     connection.on_connect()
-    connection.send_command("GET", keyspace.partitions())
-    if refusal := _refusal(connection.read_response(), 1):
+    found = read_format(run, SHARED_ROOT)
+    if refusal := _refusal(run("GET", keyspace.partitions()), 1) or format_refusal(found):
         connection.disconnect()
         raise Unavailable(refusal)
+    write_format(run, SHARED_ROOT, found)
 
 
 def _has_one_partition(client: Any, count: int) -> bool:
