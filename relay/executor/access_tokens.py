@@ -162,7 +162,7 @@ class AccessTokens:
         if sealed is None:
             return None
         try:
-            token, fetched_at_s, until_s, by = orjson.loads(self._vault.open(sealed, _owner(revision_id)))
+            token, fetched_at_s, until_s, by, *_ = orjson.loads(self._vault.open(sealed, _owner(revision_id)))
         except (VaultError, ValueError):
             return None  # sealed with a key that is gone: the next token overwrites it
         if time.time() >= until_s or by != _fingerprint(client):

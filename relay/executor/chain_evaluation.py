@@ -58,7 +58,7 @@ class _Hiding:
 
     @classmethod
     def from_json(cls, raw: bytes) -> Self:
-        secrets, count, masks = json.loads(raw)
+        secrets, count, masks, *_ = json.loads(raw)
         return cls(tuple(secrets), count, masks)
 
 

@@ -49,7 +49,7 @@ def _add_note(amounts: Amounts, at_ms: int, webhook: str, accepted: int, ends: l
         totals[f"{webhook}:accepted"] += accepted
     for end in ends:
         kind, _, durations = end.partition("=")
-        state, outcome, status, error = kind.split(":")
+        state, outcome, status, error, *_ = kind.split(":")
         each = [int(duration) for duration in durations.split(",")]
         counts[state] += len(each)
         totals[f"{webhook}:final:{state}:{outcome}"] += len(each)

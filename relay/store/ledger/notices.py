@@ -2,7 +2,7 @@
 
 A message on a process's channel holds any number of entries. Each is a line ``reference-id state outcome status error
 sent size``, and ``size`` bytes of sealed result. ``-`` stands for a missing value. Size -1 means that the result is too
-large for a notice and has to be read from the store.
+large for a notice and has to be read from the store. A newer release may add words after these.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class Notice:
 
 
 def read_notices(message: bytes) -> Iterator[Notice]:
-    """Yield the entries of one message. Raises ``ValueError`` for a message that no script of ours wrote."""
+    """Yield the entries of one message. Raises ``ValueError`` for a message that this release does not know."""
     at = 0
     while at < len(message):
         line_end = message.index(b"\n", at)
-        ref, state, outcome, status, error, sent, size = message[at:line_end].decode().split(" ")
+        ref, state, outcome, status, error, sent, size, *_ = message[at:line_end].decode().split(" ")
         at = line_end + 1 + max(0, int(size))
         yield Notice(
             reference_id=ref,
@@ -179,7 +179,12 @@ class Subscription:
                     if message["type"] == "subscribe":  # the first one, or redis-py has reconnected by itself
                         renew()
                     elif message["type"] == "message":
-                        yield from self._confirmed(list(read_notices(message["data"])))
+                        try:
+                            notices = list(read_notices(message["data"]))
+                        except ValueError:
+                            renew()  # another release wrote it: the waiters look at their records
+                        else:
+                            yield from self._confirmed(notices)
                 elif now_s - heard_at_s >= given_up_s:
                     renew()  # the connection is dead, although no error was reported; the next one may take a moment
                     return

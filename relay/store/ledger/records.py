@@ -33,7 +33,7 @@ def _attempts(text: str) -> tuple[Attempt, ...]:
     rows = orjson.loads(f"[{text}]")
     return tuple(
         Attempt(number, _signed(started), _signed(duration), number_of(status), Outcome(outcome), Sent(sent))
-        for number, (started, duration, status, outcome, sent) in enumerate(rows, 1)
+        for number, (started, duration, status, outcome, sent, *_) in enumerate(rows, 1)
     )
 
 

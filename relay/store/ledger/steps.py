@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from relay.domain.invocation import Outcome, Sent, State
+from relay.domain.invocation import FINAL, Outcome, Sent, State
+from relay.errors import StoreFault
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.server.errors import store_errors
+from relay.store.server.fields import StoredFields, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +35,10 @@ class StepRecord:
 
 
 class Steps:
-    """Reads the steps of chains. Methods raise `Unavailable` while the server is away."""
+    """Reads the steps of chains.
+
+    Methods raise `Unavailable` while the server is away, and `StoreFault` for a step whose state cannot be read.
+    """
 
     def __init__(self, client: redis.Redis, keys: Keyspace = SINGLE) -> None:
         self._keys = keys
@@ -68,20 +73,25 @@ class Steps:
             pipeline.hget(self._keys.record(parent), "state")
             pipeline.get(self._keys.secrets(parent))
             state, sealed = pipeline.execute()
-        return sealed if state and not State(state.decode()).final else None
+        return sealed if state and state.decode("utf-8", "replace") not in FINAL else None
 
 
 def _step_from(reference_id: str, fields: list[bytes | None], raw: bytes | None) -> StepRecord | None:
     if not fields[0]:
         return None
-    state, step, status, error, outcome, sent = ((value or b"").decode() for value in fields)
+    stored = StoredFields(
+        reference_id, {name.encode(): value for name, value in zip(_FIELDS, fields, strict=True) if value}
+    )
+    state, step = stored.get("state", State), stored.get("parentStep", number_of)
+    if state is None or step is None:
+        raise StoreFault("A step's record is damaged, or a newer release wrote it.")
     return StepRecord(
         reference_id,
-        step=int(step or 0),
-        state=State(state),
-        status=int(status or 0),
-        error=error == "1",
-        outcome=Outcome(outcome) if outcome else None,
-        sent=Sent(sent) if sent else None,
+        step,
+        state,
+        status=stored.number("status") or 0,
+        error=stored.text("error") == "1",
+        outcome=stored.get("outcome", Outcome),
+        sent=stored.get("sent", Sent),
         raw=raw,
     )

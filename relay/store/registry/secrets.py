@@ -170,15 +170,15 @@ class Secrets:
     def _open(self, plugin: str, name: str, sealed: bytes | None) -> SecretValue:
         if sealed is None:
             raise NotFound(f"Plugin `{plugin}` has no secret `{name}`.")
-        value, former = orjson.loads(self._targets().open(sealed, secret_owner(plugin, name)))
-        return SecretValue(value, tuple(text for text, _ in former))
+        value, former, *_ = orjson.loads(self._targets().open(sealed, secret_owner(plugin, name)))
+        return SecretValue(value, tuple(each[0] for each in former))
 
     def _sealed(self, plugin: str, name: str, value: str, before: bytes | None) -> bytes:
         """Seal a value, with those that it replaces now and has replaced lately."""
         owner, former = secret_owner(plugin, name), []
         if before is not None:
             try:
-                old, older = orjson.loads(self._targets().open(before, owner))
+                old, older, *_ = orjson.loads(self._targets().open(before, owner))
             except VaultError:
                 old, older = "", []  # sealed with a key that is gone: setting it anew repairs it
             now_s = time.time()
