@@ -14,6 +14,7 @@ _PROGRAMS: Final = {
     "bash": "Bash",
     "chromium": "Chromium",
     "curl": "curl",
+    "git": "Git",
     "haproxy": "HAProxy (Debian's package haproxy, in /usr/sbin)",
     "ip": "ip (Debian's package iproute2, in /usr/sbin)",
     "nft": "nft (Debian's package nftables, in /usr/sbin)",

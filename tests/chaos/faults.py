@@ -58,6 +58,8 @@ KINDS = {
 }
 #: With these a run begins, or its part of them: what they cause has to be seen in every suite of short runs.
 FIRST = {"api killed", "server without replicas", "worker stalled beyond its lease", "worker killed"}
+#: With these a run of two releases begins: a process that ends comes back as the other one.
+ENDS = {"worker killed", "worker ended", "api killed", "api's child killed", "api ended", "server restarted"}
 SLOW_S = (2.0, 5.0)
 SLOW_EVERY_S = 0.3
 HELD_MS = (50, 400)
@@ -111,7 +113,7 @@ class Mischief:
         try:
             first = list(self.kinds)  # first each kind once, then at random by weight; taken from the end
             random.Random(self.plan.seed).shuffle(first)
-            first.sort(key=FIRST.__contains__)
+            first.sort(key=(ENDS if self.harness.beside else FIRST).__contains__)
             number, runs = self.plan.part
             first = first[number::runs]
             if self.plan.power_loss:
@@ -126,8 +128,10 @@ class Mischief:
         target = kind.split(" ", 1)[0]
         if target in {"worker", "worker's"}:
             name = self._random.choice(self.harness.workers())
+        elif target in {"api", "api's"}:
+            name = self._random.choice(self.harness.apis())
         else:
-            name = {"api": "api", "api's": "api", "server": "valkey", "power": "valkey"}.get(target, "valkey")
+            name = "valkey"
         started, part = _now_ms(), self.harness.parts[name]
         getattr(self, "_" + kind.replace("'", "").replace(" ", "_"))(part)
         self.log.append(Fault(kind, name, started, _now_ms()))

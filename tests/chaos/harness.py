@@ -56,10 +56,13 @@ zset-max-listpack-entries 16
 
 
 class Part:
-    """A process with its group; its output goes to a file."""
+    """A process with its group; its output goes to a file. Each start is in the next of ``trees``, and runs its code."""
 
-    def __init__(self, name: str, command: tuple[str, ...], environ: dict[str, str], log: Path) -> None:
+    def __init__(
+        self, name: str, command: tuple[str, ...], environ: dict[str, str], log: Path, trees: Sequence[Path] = (ROOT,)
+    ) -> None:
         self.name = name
+        self._trees = trees
         self.log = log
         self.starts = 0
         self._command = command
@@ -78,11 +81,12 @@ class Part:
         self.starts += 1
 
     def _started(self, log: int, errors: int | None) -> subprocess.Popen[bytes] | ForkedProcess:
-        if self._command[0] in FORKED:
+        tree = self._trees[self.starts % len(self._trees)]
+        if tree == ROOT and self._command[0] in FORKED:
             return start_forked(self._command, self._environ, [log] if errors is None else [log, errors])
         return subprocess.Popen(
-            [program(self._command[0]), *self._command[1:]], env=self._environ, cwd=ROOT, stdin=subprocess.DEVNULL,
-            stdout=log, stderr=errors, start_new_session=True, restore_signals=False,
+            [program(self._command[0]), *self._command[1:]], env=running(tree, self._environ), cwd=tree,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=errors, start_new_session=True, restore_signals=False,
         )  # fmt: skip
 
     def log_to(self, sink: Sink) -> None:
@@ -118,9 +122,22 @@ class Part:
 
 
 class Harness:
-    """A whole relay on its own ports; a context. ``settings`` are additional RELAY_ variables."""
+    """A whole relay on its own ports; a context. ``settings`` are additional RELAY_ variables.
 
-    def __init__(self, *, fsync: str = "always", bulk_workers: int = 2, receiver: bool = True, **settings: str) -> None:
+    ``beside`` is the tree of another release. Then there are two API processes, and half of API and workers are of that
+    release at first; each that ends comes back as the other.
+    """
+
+    def __init__(
+        self,
+        *,
+        fsync: str = "always",
+        bulk_workers: int = 2,
+        receiver: bool = True,
+        beside: Path | None = None,
+        **settings: str,
+    ) -> None:
+        self.beside = beside
         self.directory = Path(tempfile.mkdtemp(prefix="rly"))
         self.port, self.redis_port, self.receiver_port = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -182,6 +199,13 @@ class Harness:
     def workers(self) -> list[str]:
         return [name for name in self.parts if name.startswith("worker")]
 
+    def apis(self) -> list[str]:
+        return [name for name in self.parts if name.startswith("api")]
+
+    def came_back(self) -> int:
+        """Return how many processes of the relay ended and were started again, of the other release if there is one."""
+        return sum(self.parts[name].starts > 1 for name in (*self.apis(), *self.workers()))
+
     def workers_alive(self) -> int:
         """Return how many workers have swept within the last seconds."""
         with suppress(redis.RedisError, RedisClusterException):
@@ -204,21 +228,24 @@ class Harness:
         if receiver:
             self._add("receiver", (sys.executable, "-m", "tests.chaos.receiver", str(self.receiver_port)))
         wanted = [
-            processes.api(port=self.port),
+            *(processes.api(port=self.port, number=number) for number in (1, 2)[: 1 if self.beside is None else 2]),
             processes.worker("interactive"),
             *(processes.worker("bulk", number) for number in range(1, bulk_workers + 1)),
         ]
-        for process in wanted:
-            self._add(process.name, process.command, without=process.without)
+        for number, process in enumerate(wanted):
+            trees = (ROOT,) if self.beside is None else (ROOT, self.beside)[:: 1 if number % 2 else -1]
+            self._add(process.name, process.command, process.without, trees)
 
-    def _add(self, name: str, command: tuple[str, ...], without: tuple[str, ...] = ()) -> None:
+    def _add(
+        self, name: str, command: tuple[str, ...], without: tuple[str, ...] = (), trees: Sequence[Path] = (ROOT,)
+    ) -> None:
         foreign = foreign_names(os.environ)  # with them, a worker would start itself anew: a forked one cannot
         inherited = {
             key: value for key, value in os.environ.items() if key not in foreign and not key.startswith("RELAY_")
         }
         ours = {key: value for key, value in self.environ.items() if key not in without}
-        environ = inherited | ours | {"PYTHONPATH": str(ROOT)}
-        self.parts[name] = Part(name, command, environ, self.directory / f"{name}.log")
+        environ = running(ROOT, inherited | ours)
+        self.parts[name] = Part(name, command, environ, self.directory / f"{name}.log", trees)
 
     def _keep_alive(self) -> None:
         while not self._ending.wait(0.1):
@@ -228,6 +255,11 @@ class Harness:
                 part.kill()  # what is left of its group
                 if not self._ending.wait(RESTART_S) and name not in self.down:
                     part.start()
+
+
+def running(tree: Path, environ: dict[str, str]) -> dict[str, str]:
+    """Return the environment in which Python runs a tree's code: its path comes before what is installed."""
+    return environ | {"PYTHONPATH": str(tree)}
 
 
 def wait_for(check, what: str, words=lambda: "", within_s: float = START_S) -> None:

@@ -41,6 +41,7 @@ def _figures(outcome: Outcome) -> Table:
     )
     table.add_row("slowest answer of the API", f"{outcome.callers.slowest_answer_s:.1f} s")
     table.add_row("run, and from the last fault to the last end", f"{outcome.seconds:.0f} s, {outcome.drain_s:.1f} s")
+    table.add_row("processes that ended and came back", str(outcome.came_back))
     missed = SOMETIMES - outcome.reached
     table.add_row("reached, and not", f"{len(outcome.reached)} conditions; {', '.join(sorted(missed)) or 'all'}")
     table.add_row("final records looked at meanwhile", str(outcome.watched))
@@ -55,11 +56,13 @@ def _offenders(outcome: Outcome, check: Check, console: Console) -> None:
         console.print(ref, record or "no record", markup=False)
         console.print("   received:", outcome.evidence.receipts.get(ref, []), markup=False)
         told = [each for each in outcome.callers.told if each.reference_id == ref]
-        console.print("   told:", told, outcome.callers.history.of("call").get(ref, []), markup=False)
-        if record is not None:
-            near = [
-                f
-                for f in outcome.faults
-                if f.meets(record.created_at_ms - 1000, (record.finished_at_ms or record.created_at_ms) + 60_000)
-            ]
-            console.print("   faults:", near, markup=False)
+        operations = [each for kind in ("call", "key") for each in outcome.callers.history.of(kind).get(ref, [])]
+        console.print("   told:", told, operations, markup=False)
+        began_ms = [each.began_s * 1000 for each in operations] or [0]
+        from_ms, to_ms = (min(began_ms), max(began_ms)) if record is None else (record.created_at_ms, _end_ms(record))
+        near = [fault for fault in outcome.faults if fault.meets(from_ms - 1000, to_ms + 60_000)]
+        console.print("   faults:", near, markup=False)
+
+
+def _end_ms(record):
+    return record.finished_at_ms or record.created_at_ms

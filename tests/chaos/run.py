@@ -6,6 +6,7 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import requests
 
@@ -23,6 +24,9 @@ from tests.chaos.promises import Check, Trial
 from tests.chaos.sometimes import reached
 from tests.receivers import closed_port
 from tests.timing import wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TROUBLE = 0.2  # the share of requests at which the receiver misbehaves
 DELAY_S = 0.02
@@ -45,15 +49,19 @@ class Outcome:
     loss: dict[str, float] = field(default_factory=dict)  # what a server lost: ids and seconds
     watched: int = 0  # how many final records were watched during the run
     reached: frozenset[str] = frozenset()  # the conditions of `tests.chaos.sometimes`
+    came_back: int = 0  # how many processes of the relay ended and were started again
 
     @property
     def is_kept(self) -> bool:
         return all(check.is_kept for check in self.checks)
 
 
-def perform(plan: Plan) -> Outcome:
-    """Make a run. Raises AssertionError if a process does not come up again; broken promises are in the checks."""
-    with Harness(fsync=plan.fsync, bulk_workers=plan.workers) as harness:
+def perform(plan: Plan, beside: Path | None = None) -> Outcome:
+    """Make a run, with the tree of another release ``beside`` this one.
+
+    Raises AssertionError if a process does not come up again; broken promises are in the checks.
+    """
+    with Harness(fsync=plan.fsync, bulk_workers=plan.workers, beside=beside) as harness:
         return try_out(harness, plan, Mischief(harness, plan))
 
 
@@ -87,7 +95,8 @@ def try_out(harness: Harness, plan: Plan, mischief: Mischief) -> Outcome:
     loss = measured_loss(mischief, callers, evidence)
     checks, seconds, drain_s = trial.checks(), ended_s - started_s, ended_s - calm_s
     found = reached(callers, evidence)
-    return Outcome(plan, checks, mischief.log, evidence, callers, seconds, drain_s, loss, len(watch.seen), found)
+    watched, came_back = len(watch.seen), harness.came_back()
+    return Outcome(plan, checks, mischief.log, evidence, callers, seconds, drain_s, loss, watched, found, came_back)
 
 
 def prepare(harness: Harness, plan: Plan) -> dict[str, str]:

@@ -11,14 +11,17 @@ from relay.store.server.connection import client_of
 from relay.store.server.replicas import on_primary
 from tests.chaos.faults import Mischief
 from tests.chaos.harness import Harness, wait_for
-from tests.cluster.servers import wait_for_servers
+from tests.chaos.run import try_out
+from tests.cluster.servers import cluster, wait_for_servers
 from tests.cluster.slots import move_whole, slot_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from relay.domain.invocation import Invocation
     from tests.chaos.plan import Plan
+    from tests.chaos.run import Outcome
     from tests.cluster.servers import ClusterServers
 
 PARTITIONS = 16
@@ -41,8 +44,9 @@ KINDS = {
 class ClusterHarness(Harness):
     """A relay whose store is a cluster and waits for one replica; its broker is a separate server."""
 
-    def __init__(self, servers: ClusterServers, *, bulk_workers: int = 2) -> None:
-        super().__init__(bulk_workers=bulk_workers, RELAY_STORE_URL=servers.url, RELAY_STORE_REPLICAS="1")
+    def __init__(self, servers: ClusterServers, *, bulk_workers: int = 2, beside: Path | None = None) -> None:
+        settings = {"RELAY_STORE_URL": servers.url, "RELAY_STORE_REPLICAS": "1"}
+        super().__init__(bulk_workers=bulk_workers, beside=beside, **settings)
         self.servers = servers
         self.client = client_of(servers.url, socket_timeout=5)
         self.keys = Keyspace(PARTITIONS)
@@ -148,3 +152,12 @@ class ClusterMischief(Mischief):
         owner = self.servers.owner(slot) % self.servers.primaries
         move_whole(self.servers, slot, self.servers.primary_of((owner + 1) % self.servers.primaries), lambda: None)
         self._wait_until_whole()
+
+
+def perform_on_cluster(plan: Plan, beside: Path | None = None) -> Outcome:
+    """Make a run as `tests.chaos.run.perform`, on a cluster of three primaries with a replica each."""
+    with (
+        cluster(3, replicas=1) as servers,
+        ClusterHarness(servers, bulk_workers=plan.workers, beside=beside) as harness,
+    ):
+        return try_out(harness, plan, ClusterMischief(harness, plan))

@@ -9,10 +9,8 @@ import pytest
 
 from tests.chaos.plan import Plan
 from tests.chaos.report import show
-from tests.chaos.run import try_out
 from tests.cluster.load import PLUGINS
-from tests.cluster.mischief import ClusterHarness, ClusterMischief
-from tests.cluster.servers import cluster
+from tests.cluster.mischief import perform_on_cluster
 
 SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1_000_000))
 PLAN = Plan(SEED, 3_000, "everysec", seconds=30.0, plugins=PLUGINS)
@@ -20,8 +18,7 @@ PLAN = Plan(SEED, 3_000, "everysec", seconds=30.0, plugins=PLUGINS)
 
 @pytest.mark.timeout(400)
 def test_every_promise_is_kept_on_a_cluster_whatever_happens_to_its_servers_and_to_the_processes():
-    with cluster(3, replicas=1) as servers, ClusterHarness(servers) as harness:
-        outcome = try_out(harness, PLAN, ClusterMischief(harness, PLAN))
+    outcome = perform_on_cluster(PLAN)
     show(outcome)
     assert outcome.watched
     assert [check.promise for check in outcome.checks if not check.is_kept] == []
