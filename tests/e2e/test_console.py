@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import time
@@ -430,6 +431,29 @@ def large_views(large):
         "webhooks?nothing-of-this-name": "Webhooks",
         "webhooks?window=24h": "Webhooks",
     }
+
+
+def as_wide_as_can_be(route):
+    """Answer with a relay's webhooks, each in a state whose row takes most room."""
+    answer = route.fetch()
+    traffic = answer.json()
+    for row, breaker in zip(traffic["webhooks"], itertools.cycle(["half-open", "open"])):
+        row["breaker"] = {"state": breaker, "failuresInRow": 20, "openUntil": None}
+        counts = {"accepted": 250_000, "final": {"unreachable": 250_000}, "errors": 249_000}
+        row.update(counts, paused=True, hidden=True, parked=250_000, inFlight=4_000, lastErrorAt="2026-01-30T22:22:22Z")
+        row["recent"] = dict.fromkeys(row["recent"], counts)
+    route.fulfill(response=answer, json=traffic)
+
+
+@pytest.mark.parametrize("width", [375, 768, 1280, 1600])
+@pytest.mark.parametrize("window", ["5m", "24h"])
+def test_no_state_of_a_webhook_makes_its_row_leave_the_card(browser, large, window, width):
+    with opened(browser, large.url, width=width) as console:
+        console.page.route("**/v1/traffic", as_wide_as_can_be)
+        console.signed_in(large.key)
+        console.go(f"webhooks?window={window}", "Webhooks")
+        console.page.locator("tbody tr").nth(WEBHOOKS - 1).wait_for()
+        assert (console.leaves(), console.spills(), console.overflow_px()) == ([], [], 0)
 
 
 @pytest.mark.parametrize("width", [375, 768, 1280, 1600])

@@ -166,7 +166,7 @@ function cells(row, window, act) {
     errors ? failed : h("span", { class: "muted" }, part === null ? "–" : share(part)),
     last ? h("span", { title: `in the minute from ${exact(last)}` }, when(last)) : h("span", { class: "muted" }, "–"),
     sparkline(row.trend[window.trend], `${row.webhookId}: ended in ${window.trend === "hour" ? "the last hour, in parts of five minutes" : "the last day, by the hour"}`),
-    h("span", { class: row.parked ? "toned warn" : row.inFlight ? null : "muted", title: `${counted(row.inFlight, "call")} being sent, ${count(row.parked)} parked` }, row.parked || row.inFlight ? `${count(row.inFlight)} + ${count(row.parked)}` : "–"),
+    h("span", { class: row.parked ? "toned warn" : row.inFlight ? null : "muted", title: `${counted(row.inFlight, "call")} being sent, ${count(row.parked)} parked` }, row.parked || row.inFlight ? `${short(row.inFlight)} + ${short(row.parked)}` : "–"),
     h(
       "span",
       { class: "row tight actions" },
