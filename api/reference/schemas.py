@@ -268,7 +268,10 @@ Replay: Final = schema(
     finishedAt=time("When it ended.", maybe=True),
     skippedReasons=counts_by("How many are skipped for each reason.", Skip),
     caller=text("The id of the API key that made it, or `cli`.", maybe=True),
-    filter=anything("What was chosen, by the names of the API's filters; null if reference ids were given."),
+    filter=anything(
+        "What was chosen, by the names of the API's filters (of a subject only that one was named: `true`); null if "
+        "reference ids were given."
+    ),
     damaged=_damaged(),
 )
 

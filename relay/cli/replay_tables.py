@@ -27,8 +27,8 @@ def jobs_picture(jobs: Iterable[dict[str, Any]]) -> RenderableType:
 
 def job_picture(value: dict[str, Any]) -> RenderableType:
     """Draw one job, with the reasons for which it skipped invocations."""
-    facts = [(name, each) for name, each in value.items() if name != "skippedReasons"]
-    return Group(facts_of(facts), *_reasons(value))
+    facts = value | {"filter": _in_words(value["filter"])}
+    return Group(facts_of((name, each) for name, each in facts.items() if name != "skippedReasons"), *_reasons(value))
 
 
 def plan_picture(value: dict[str, Any]) -> RenderableType:
@@ -47,6 +47,14 @@ def _left_out(value: dict[str, Any]) -> str:
     """Say why calls that ended so are not in a plan."""
     said = [f"{count} {_LEFT_OUT[why]}" for why, count in value["leftOut"].items()]
     return f"Not matched: {', '.join(said)}." if said else "No call matches."
+
+
+def _in_words(chosen: dict[str, Any] | None) -> str:
+    """Say which invocations a job's filter has chosen; None if they were named one by one."""
+    if chosen is None:
+        return "these reference ids"
+    words = {name: each if isinstance(each, list) else [each] for name, each in chosen.items()}
+    return ", ".join(f"{name} {' or '.join(map(str, each))}".removesuffix(" True") for name, each in words.items())
 
 
 def _reasons(value: dict[str, Any]) -> tuple[RenderableType, ...]:

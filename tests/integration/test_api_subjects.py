@@ -92,7 +92,8 @@ def test_a_replay_takes_what_concerns_its_subject(fresh_api):
     started = api.call("POST", "/v1/replays", key=api.operator_key, json=body)
     assert started.json()["matched"] == 2
     shown = api.call("GET", f"/v1/replays/{started.json()['replayId']}", key=api.operator_key)
-    assert "subject" not in shown.text
+    assert shown.json()["filter"]["subject"] is True
+    assert ANN not in shown.text
 
 
 def test_an_idempotency_key_is_for_one_subject(api):

@@ -1,4 +1,5 @@
 import json
+import re
 import time
 
 import pytest
@@ -67,7 +68,7 @@ def test_a_plan_says_what_stands_in_the_way_of_its_webhooks(failed):
 
 
 def test_a_replay_is_started_looked_at_and_listed(failed):
-    cli, _ = failed
+    cli, made = failed
     started = start(cli, "--status", "5xx", "--rate", "600/m")
     assert list(started) == ["replayId", "state", "matched"]
     assert started["matched"] == 3
@@ -79,6 +80,9 @@ def test_a_replay_is_started_looked_at_and_listed(failed):
     assert replay(cli, "list", "--plugin", "other", exit_code=2)["code"] == "bad_parameter"
     shown = cli.run("replay", "status", started["replayId"]).stdout
     assert started["replayId"] in shown
+    assert "status 5xx, failed\n" in re.sub(" +\n", "\n", shown)
+    by_hand = start(cli, made[0])["replayId"]
+    assert "these reference ids" in cli.run("replay", "status", by_hand).stdout
 
 
 def test_a_plan_is_started_by_its_id(failed):

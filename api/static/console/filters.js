@@ -114,6 +114,10 @@ export function filterText(filter) {
   if (filter.outcome) said.push(OUTCOMES[filter.outcome] ?? filter.outcome);
   if (filter.state) said.push(filter.state.replaceAll(",", " or "));
   if (filter.status) said.push(`status ${filter.status.replaceAll(",", " or ")}`);
+  if (filter.caller) said.push(`triggered by ${filter.caller}`);
+  if (filter.chain) said.push(`steps of ${filter.chain}`);
+  if (filter.replay) said.push(`made by the replay ${filter.replay}`);
+  if (filter.subject) said.push("of one subject");
   return said.join(", ");
 }
 

@@ -69,6 +69,7 @@ test("a filter and its address say the same", () => {
 
 test("a filter is told in words", () => {
   assert.equal(filterText({ webhookId: "hook", outcome: "dns_failed", state: "queued,sending", status: "5xx,404" }), "hook, the name could not be looked up, queued or sending, status 5xx or 404");
+  assert.equal(filterText({ caller: "cli", chain: "c-1", replay: "r-1", subject: true }), "triggered by cli, steps of c-1, made by the replay r-1, of one subject");
   assert.equal(filterText({}), "");
 });
 
