@@ -57,7 +57,8 @@ class Door:
     """Middleware: lets a request in, or not, and reports its answer to audit, log and traces.
 
     A resource with ``scopes`` requires a key with one of them, one without is open to all. Requests to a resource with
-    ``is_traced`` get a span. Its ``act`` is the name of what is done, in the audit trail.
+    ``is_traced`` get a span. One with ``is_page`` may be asked with any query, such as ``?v=2`` after an update. Its
+    ``act`` is the name of what is done, in the audit trail.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class Door:
         scopes = getattr(resource, "scopes", None)
         if scopes and req.method != "OPTIONS":
             self._authentication.check(req, scopes)
-        if req.query_string and req.path.startswith("/v1/") and req.method != "OPTIONS":
+        if req.query_string and req.method != "OPTIONS" and not getattr(resource, "is_page", False):
             check_parameters(req, resource)
         if getattr(resource, "is_traced", False) and req.method == "POST":
             begin_span(self._spans, req, params.get("webhook_id", ""))

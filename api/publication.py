@@ -25,6 +25,8 @@ class PublicationResource:
     A header given as None is not sent, even if it is one of the usual ones.
     """
 
+    is_page = True
+
     def __init__(self, content: bytes, media_type: str, headers: Mapping[str, str | None] | None = None) -> None:
         self._content = content
         self._packed = gzip.compress(content, mtime=0) if len(content) >= _LEAST_BYTES else None
@@ -56,6 +58,8 @@ class PublicationResource:
 
 class FrontResource:
     """`GET /`: redirects to the API's page."""
+
+    is_page = True
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Redirect to a relative address, because a proxy may serve the relay below a path."""

@@ -35,7 +35,7 @@ _KEY_ABOUT: Final = (
 )
 #: Problems that any route may answer with; the first three only routes that need a key.
 _OF_KEYS: Final = (errors.Unauthenticated, errors.Forbidden, errors.RateLimited)
-_OF_ALL: Final = (errors.Internal, errors.Unavailable)
+_OF_ALL: Final = (errors.BadParameter, errors.Internal, errors.Unavailable)
 
 #: Every operation, in the order of the document.
 OPERATIONS: Final[tuple[Operation, ...]] = (

@@ -54,7 +54,6 @@ _LIST: Final = Operation(
     scopes=OPERATE,
     query=ListingQuery,
     answers={200: DocumentedAnswer("One page.", schemas.Page)},
-    problems=(errors.BadParameter,),
     sample=Sample("GET", "/v1/invocations", query={"webhookId": "order", "status": "5xx", "limit": "10"}),
 )
 

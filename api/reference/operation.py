@@ -50,7 +50,6 @@ class Operation:
 
 
 BODY_PROBLEMS: Final = (
-    errors.BadParameter,
     errors.MalformedJson,
     errors.RequestTimeout,
     errors.TooLarge,

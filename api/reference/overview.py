@@ -27,7 +27,6 @@ _STATS: Final = Operation(
     scopes=OPERATE,
     query=OverviewQuery,
     answers={200: DocumentedAnswer("The minutes.", schemas.Stats)},
-    problems=(errors.BadParameter,),
     sample=Sample("GET", "/v1/stats", query={"webhookId": "order"}),
 )
 
@@ -42,7 +41,6 @@ _GROUPS: Final = Operation(
     scopes=OPERATE,
     query=OverviewQuery,
     answers={200: DocumentedAnswer("At most 100 groups.", schemas.Groups)},
-    problems=(errors.BadParameter,),
     sample=Sample("GET", "/v1/groups"),
 )
 
@@ -69,7 +67,6 @@ _LANES: Final = Operation(
     scopes=OPERATE,
     query=LanesQuery,
     answers={200: DocumentedAnswer("The three lanes.", schemas.Lanes)},
-    problems=(errors.BadParameter,),
     sample=Sample("GET", "/v1/lanes"),
 )
 

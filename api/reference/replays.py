@@ -37,7 +37,7 @@ _START: Final = Operation(
             headers={"Location": "The job's address."},
         ),
     },
-    problems=(*BODY_PROBLEMS, errors.BadParameter, errors.RequestRejected),
+    problems=(*BODY_PROBLEMS, errors.RequestRejected),
     sample=Sample(
         "POST", "/v1/replays", body={"filter": {"webhookId": "order", "status": ["5xx"]}, "ratePerSecond": 20}
     ),
@@ -53,7 +53,6 @@ _LIST: Final = Operation(
     scopes=OPERATE,
     query=ReplaysQuery,
     answers={200: DocumentedAnswer("The jobs.", schemas.Replays)},
-    problems=(errors.BadParameter,),
     sample=Sample("GET", "/v1/replays"),
 )
 

@@ -14,7 +14,6 @@ from relay.text.media_types import JSON_TYPE
 
 _TRIGGER_PROBLEMS: Final = (
     *BODY_PROBLEMS,
-    errors.BadParameter,
     errors.RequestRejected,
     errors.RateLimited,
     errors.OverCapacity,

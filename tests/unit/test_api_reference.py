@@ -37,6 +37,15 @@ def test_every_route_is_in_the_document_and_no_other():
     assert sorted(routes()) == sorted((path, method) for path, method, _ in OPERATIONS)
 
 
+def test_every_operation_says_that_it_refuses_parameters_it_does_not_know():
+    silent = [
+        path
+        for path, _, operation in OPERATIONS
+        if "`bad_parameter`" not in operation["responses"]["400"]["description"]
+    ]
+    assert not silent
+
+
 @pytest.mark.parametrize("name", DOCUMENT["components"]["schemas"])
 def test_a_schema_is_a_json_schema(name):
     jsonschema_rs.validator_for({**DOCUMENT, "$ref": f"#/components/schemas/{name}"})
