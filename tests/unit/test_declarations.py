@@ -183,6 +183,19 @@ def test_typescript_accepts_the_calls_that_fit_and_no_others(folder):
     assert "webhooks.d.ts(" not in done.stdout
 
 
+def test_the_three_lines_of_the_readme_compile_with_the_types_that_they_name(tmp_path):
+    (example,) = re.findall(r"^```ts\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert example.count("\n") == 3
+    schema = obj(["patient"], patient={"type": "integer"})
+    takes = Shape("notify-clinic", "POST", ("X-Note",), ("page",), data_schema=schema)
+    (tmp_path / "webhooks.d.ts").write_text(typescript_of("acme", calls_of([takes])), encoding="utf-8")
+    for name, text in {"right": example, "wrong": example.replace("notify-clinic", "notify-clinics")}.items():
+        (tmp_path / f"{name}.mts").write_text(text, encoding="utf-8")
+    done = tsc(tmp_path, "right.mts", "wrong.mts")
+    assert lines_at_fault(done.stdout, r"^wrong\.mts\((\d+),") == {3}
+    assert "right.mts" not in done.stdout
+
+
 def mypy(folder, lines):
     """Return the numbers of the lines that mypy refuses; nothing else may be wrong."""
     (folder / "use.py").write_text("\n".join([*lines, ""]))
