@@ -378,6 +378,17 @@ def test_an_id_that_is_cut_is_copied_whole(browser, large):
         assert page.evaluate("navigator.clipboard.readText()") == large.ids[2]
 
 
+@pytest.mark.parametrize("width", [375, 1280])
+def test_the_list_of_replays_says_at_every_width_what_and_by_whom(browser, large, width):
+    with opened(browser, large.url, width=width) as console:
+        page = console.signed_in(large.key).page
+        console.go("replays", "Replays")
+        row = page.locator("tbody tr").filter(has_text="what failed")
+        row.locator("code:visible").get_by_text(large.key.split("_")[1]).wait_for()
+        row.get_by_role("link").click()
+        assert page.url.endswith(f"#/replays/{large.job}")
+
+
 WEBHOOKS = 300
 
 

@@ -29,10 +29,17 @@ export function show({ root, signal }) {
 
 const COLUMNS = [
   { label: "State", cell: (job) => badge(jobText(job), jobTone(job)) },
-  { label: "Started", cell: (job) => h("a", { class: "row-link", href: `#/replays/${job.replayId}` }, when(job.createdAt)) },
-  { label: "What", grow: true, wide: true, cell: (job) => chosenText(job) },
+  {
+    label: "What",
+    grow: true,
+    cell: (job) => [
+      h("a", { class: "row-link plain", href: `#/replays/${job.replayId}` }, chosenText(job)),
+      h("span", { class: "narrow muted" }, when(job.createdAt), ", by ", callerText(job)),
+    ],
+  },
+  { label: "Started", wide: true, cell: (job) => when(job.createdAt) },
   { label: "By", wide: true, cell: (job) => callerText(job) },
-  { label: "Progress", cell: (job) => jobMeter(job) },
+  { label: "Progress", wide: true, cell: (job) => jobMeter(job) },
   { label: "Calls", number: true, cell: (job) => count(job.matched) },
   { label: "Succeeded", number: true, spare: true, cell: (job) => count(job.delivered) },
   { label: "Failed", number: true, wide: true, cell: (job) => h("span", { class: job.failed ? "toned bad" : null }, count(job.failed)) },
