@@ -75,6 +75,22 @@ def test_the_lifecycle_page_says_what_every_outcome_leads_to():
     assert [sent for sent, _ in table(text_of("docs/lifecycle.md"), "sent", "meaning")] == [str(sent) for sent in Sent]
 
 
+def test_the_page_of_codes_says_of_every_outcome_what_a_plugin_is_told():
+    rows = table(
+        text_of("docs/errors.md"), "code", "meaning", "outcomes that lead to it (operators see these)", "`sent`"
+    )
+    said = {
+        Outcome(each): (code, sentence, sent)
+        for code, sentence, outcomes, sent in rows
+        for each in outcomes.split("`, `")
+    }
+    assert said.keys() == {each for each, meaning in MEANINGS.items() if meaning.sentence}
+    for outcome, (code, sentence, sent) in said.items():
+        meaning = MEANINGS[outcome]
+        told = {"-": meaning.sentence, "no": meaning.sentence, "maybe": meaning.sentence_if_sent}.get(sent, sentence)
+        assert (code, sentence, sent == "-") == (meaning.code, told, not meaning.sentence_if_sent)
+
+
 # -- docs/registrations.md ------------------------------------------------------------------------------------------
 
 RULES = EndpointRules(AddressPolicy())
