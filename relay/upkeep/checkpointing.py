@@ -1,14 +1,16 @@
 """Signs new entries of a trail, puts old ones into segments, and drops those past their retention.
 
-One worker at a time signs. Before it signs, it checks the entries that are signed already, by the last checkpoint and
-by the one that it remembers. If they were changed, it records the change in the next checkpoint that it signs. A
-restore from a backup, which a new epoch tells, is no change.
+One worker at a time signs. Before it signs, it checks the entries that are signed already: by the last checkpoint, by
+the one that it remembers, and by those that other workers have told it. If they were changed, it records the change in
+the next checkpoint that it signs. All other workers check them in the same way, and report what they find. A restore
+from a backup, which a new epoch tells, is no change.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final, Self
 
@@ -23,6 +25,8 @@ from relay.store.trail.trail import checkpoint_in
 from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from relay.settings import Settings
     from relay.store.backups.epoch import Epoch, Epochs
     from relay.store.trail.trail import Trail, TrailEnd
@@ -38,7 +42,29 @@ _ITERATION_S: Final = 0.5
 _PRUNING_S: Final = 60.0
 _PRUNED: Final = 64  # segments that one iteration drops
 _TRIMMED: Final = 2_000  # entries that one iteration drops of a trail that is not signed
+_MOST_HEARD: Final = 256  # processes whose checkpoints are remembered
 _SAID_S: Final = 60.0  # between two events that name the head, so that the logs have it too
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A checkpoint that a known key has signed."""
+
+    signed: Signed
+    point: Checkpoint
+
+    @classmethod
+    def of(cls, signed: Signed | None, signer: AuditSigner, trail: str) -> Read | None:
+        """Return it as it was read; None if no known key has signed it."""
+        point = signed.checkpoint() if signed is not None and signed.is_by(signer.public, trail) else None
+        return None if signed is None or point is None else cls(signed, point)
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered(Read):
+    """The same, with the id of the server's run that had it."""
+
+    server: str
 
 
 class Checkpointing:
@@ -53,8 +79,9 @@ class Checkpointing:
         self._signer = signer
         self._process = process
         self._retention_ms = retention_ms
-        self._known: Checkpoint | None = None  # the newest that this process has signed or seen
-        self._server = ""  # the one that had it
+        self._known: Remembered | None = None  # the newest checkpoint that this process has signed or seen
+        self._heard: dict[str, Remembered] = {}  # by process: the newest checkpoint that it has signed or seen
+        self._reported: Breach | None = None
         self._pruned_s = -_PRUNING_S
         self._said_s = -_SAID_S
 
@@ -64,9 +91,27 @@ class Checkpointing:
         signer = None if settings.audit_key is None else AuditSigner(settings.audit_key.reveal())
         return cls(trail, epochs, signer, process, retention_ms=settings.audit_retention_s * 1000)
 
+    @property
+    def newest(self) -> tuple[Signed, str] | None:
+        """The newest checkpoint that this process has signed or seen, and the id of the server's run that had it."""
+        return None if self._known is None else (self._known.signed, self._known.server)
+
+    def hear(self, process: str, signed: Signed, server: str) -> None:
+        """Remember a checkpoint that another process has signed or seen, to check the trail by it."""
+        read = None if self._signer is None else Read.of(signed, self._signer, self._trail.name)
+        if read is not None:
+            self._heard.pop(process, None)
+            self._heard[process] = Remembered(read.signed, read.point, server)
+            while len(self._heard) > _MOST_HEARD:
+                del self._heard[next(iter(self._heard))]
+
     def iterate(self) -> None:
-        """Sign new entries, if this process holds the lock of the trail."""
-        if self._read_epoch().phase is Phase.COPYING or not self._trail.take_lock(self._process):
+        """Sign new entries, if this process holds the lock of the trail; else check those that are signed."""
+        if self._read_epoch().phase is Phase.COPYING:
+            return
+        if not self._trail.take_lock(self._process):
+            if self._signer is not None:
+                self._look(self._signer)
             return
         if self._signer is None:
             self._trim()
@@ -90,7 +135,9 @@ class Checkpointing:
             return self._epoch
         if self._epoch and epoch.number > self._epoch.number:
             self._known = None  # the store was restored: what this process remembers of it is gone
-        self._epoch = epoch
+            self._heard.clear()
+        if not self._epoch or epoch.number >= self._epoch.number:
+            self._epoch = epoch
         return epoch
 
     def _trim(self) -> None:
@@ -107,18 +154,34 @@ class Checkpointing:
         entries = map(entry_from, end.entries)
         return sum(1 for _ in takewhile(lambda entry: entry is not None and entry.at_ms <= least_ms, entries))
 
+    def _look(self, signer: AuditSigner) -> None:
+        """Check the signed entries, without the lock."""
+        remembered = self._remembered()
+        server, end = self._trail.server(), self._trail.end(SEGMENT_ENTRIES)
+        base = _base(end, signer, self._trail.name)
+        if base is None:
+            self._say_unsigned()
+            return
+        head = _head(end, signer, self._trail.name)
+        breach = self._breach(end, base, head, server, remembered)
+        self._report(breach, is_recorded=head is not None and head.point.breach == breach)
+        newest = head or _last_segment(end, signer, self._trail.name)
+        if newest is not None and (breach is None or newest.point.breach is not None):
+            self._remember(Remembered(newest.signed, newest.point, server))
+
     def _step(self, signer: AuditSigner) -> bool:
         """Sign the next entries; return whether there are more to sign."""
+        remembered = self._remembered()
         server, end = self._trail.server(), self._trail.confirmed_end(SEGMENT_ENTRIES)
         base = _base(end, signer, self._trail.name)
         if base is None:
             self._say_unsigned()
             self._trim()  # nothing else drops them
             return False
-        signed = _head(end, signer, self._trail.name)
-        breach = self._breach(end, base, signed, server)
-        if breach is not None and (signed is None or signed.breach != breach):
-            event(Event.AUDIT_BREACH, level=logging.ERROR, trail=self._trail.name, seq=breach.seq, what=breach.what)
+        head = _head(end, signer, self._trail.name)
+        signed = None if head is None else head.point
+        breach = self._breach(end, base, head, server, remembered)
+        self._report(breach, is_recorded=signed is not None and signed.breach == breach)
         entries, is_full = _for_segment(end)
         made = Checkpoint.over(base[0] + 1, base[1], entries, end.now_ms, breach)
         if signed is not None and (signed.last, signed.head, signed.breach) == (made.last, made.head, breach):
@@ -131,21 +194,59 @@ class Checkpointing:
         else:
             done = not is_new or self._trail.sign(end, point)
         if done and (is_new or entries):
-            self._known, self._server = made, server
+            self._remember(Remembered(point, made, server))
         return end.more or len(entries) < len(end.entries)
 
-    def _breach(self, end: TrailEnd, base: tuple[int, bytes], signed: Checkpoint | None, server: str) -> Breach | None:
+    def _remembered(self) -> list[Remembered]:
+        """Return what this process remembers before it reads the trail, which may be signed anew meanwhile."""
+        own = [] if self._known is None else [self._known]
+        return [*own, *self._heard.values()]
+
+    def _remember(self, known: Remembered) -> None:
+        """Remember a checkpoint. One that records a breach takes the place of all that showed it."""
+        self._known = known
+        if known.point.breach is not None:
+            self._heard.clear()
+
+    def _report(self, breach: Breach | None, *, is_recorded: bool) -> None:
+        if breach is not None and not is_recorded and breach != self._reported:
+            event(Event.AUDIT_BREACH, level=logging.ERROR, trail=self._trail.name, seq=breach.seq, what=breach.what)
+        self._reported = breach
+
+    def _breach(
+        self, end: TrailEnd, base: tuple[int, bytes], head: Read | None, server: str, remembered: Sequence[Remembered]
+    ) -> Breach | None:
         """Return the first change of signed entries, if any; one that the last checkpoint records stays recorded."""
+        signed = None if head is None else head.point
         if signed is not None and signed.breach is not None and signed.first == base[0] + 1:
             return signed.breach
         if end.head and signed is None:
             return Breach(base[0] + 1, FORGED)
         if signed is not None and (found := _changed(signed, end, base)) is not None:
             return found
-        if self._known is None or (found := _changed(self._known, end, base)) is None:
+        points = {(each.point.last, each.point.head): each for each in remembered}
+        changes = ((each, self._changed_since(each.point, end, base)) for each in points.values())
+        found_by = min(
+            ((change.seq, change, each) for each, change in changes if change is not None),
+            key=lambda found: found[0],
+            default=None,
+        )
+        if found_by is None:
             return None
-        took_over = server != self._server and "" not in {server, self._server}
-        return Breach(found.seq, LOST) if took_over and _is_cut_off(self._known, end, base[0], found) else found
+        seq, change, each = found_by
+        took_over = server != each.server and "" not in {server, each.server}
+        return Breach(seq, LOST) if took_over and _is_cut_off(each.point, end, base[0], change) else change
+
+    def _changed_since(self, point: Checkpoint, end: TrailEnd, base: tuple[int, bytes]) -> Breach | None:
+        """Return how entries differ from a remembered checkpoint, also if they were put into segments since."""
+        if point.last >= base[0]:
+            return _changed(point, end, base)
+        found = self._trail.archived(point.first, point.last)
+        if not found:
+            return None  # they are past their retention
+        begins, tags = found[0][0], [tag_of(entry) for _, entry in found]
+        difference = first_difference(tags, tags_in(point.tags)[begins - point.first :], may_go_on=True)
+        return None if difference is None else Breach(begins + difference[0], difference[1])
 
     def _prune(self, signer: AuditSigner) -> None:
         """Drop segments that are past their retention, and sign the trail's new beginning."""
@@ -183,7 +284,8 @@ class Checkpointing:
         """Log the head from time to time, where an attacker who can write to the server cannot change it."""
         if self._known is not None and time.monotonic() - self._said_s >= _SAID_S:
             self._said_s = time.monotonic()
-            event(Event.AUDIT_SIGNED, trail=self._trail.name, seq=self._known.last, head=self._known.head.hex())
+            point = self._known.point
+            event(Event.AUDIT_SIGNED, trail=self._trail.name, seq=point.last, head=point.head.hex())
 
 
 def _base(end: TrailEnd, signer: AuditSigner, trail: str) -> tuple[int, bytes] | None:
@@ -199,10 +301,14 @@ def _base(end: TrailEnd, signer: AuditSigner, trail: str) -> tuple[int, bytes] |
     return 0, NOTHING
 
 
-def _head(end: TrailEnd, signer: AuditSigner, trail: str) -> Checkpoint | None:
+def _head(end: TrailEnd, signer: AuditSigner, trail: str) -> Read | None:
     """Return the checkpoint over the newest entries, if a known key has signed it."""
-    signed = Signed.from_bytes(end.head) if end.head else None
-    return signed.checkpoint() if signed is not None and signed.is_by(signer.public, trail) else None
+    return Read.of(Signed.from_bytes(end.head) if end.head else None, signer, trail)
+
+
+def _last_segment(end: TrailEnd, signer: AuditSigner, trail: str) -> Read | None:
+    """Return the checkpoint of the newest segment, if there is one and a known key has signed it."""
+    return Read.of(checkpoint_in(end.last_segment) if end.last_segment else None, signer, trail)
 
 
 def _for_segment(end: TrailEnd) -> tuple[list[bytes], bool]:

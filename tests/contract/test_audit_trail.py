@@ -330,6 +330,135 @@ def test_where_nobody_signs_one_entry_is_read_while_the_oldest_is_young(trail, m
     assert read == [1]
 
 
+# -- several workers --------------------------------------------------------------------------------------------------
+
+
+TRAIL = (ENTRIES, SEGMENTS, HEAD, BEGINNING)
+
+
+def kept(client):
+    return {key: client.dump(key) for key in TRAIL}
+
+
+def set_back(client, before):
+    for key, dumped in before.items():
+        client.delete(key)
+        if dumped is not None:
+            client.restore(key, 0, dumped)
+
+
+def tell_each_other(workers):
+    for name, worker in workers.items():
+        for other_name, other in workers.items():
+            if other_name != name and worker.newest is not None:
+                other.hear(name, *worker.newest)
+
+
+def give_lock(client, name):
+    client.set(keyspace.audit("lock"), name, px=60_000)
+
+
+@pytest.mark.parametrize("added", [0, 2, 12])
+def test_a_trail_set_back_under_a_worker_that_has_not_seen_its_end_is_found_by_the_others(
+    trail, redis_client, small_segments, added
+):
+    workers = {name: signing(trail, name) for name in ("w1", "w2")}
+    add(trail, 3)
+    give_lock(redis_client, "w1")
+    for worker in workers.values():
+        worker.iterate()
+    before = kept(redis_client)
+    add(trail, 1, 3)
+    workers["w1"].iterate()
+    assert check(trail).last == 4
+    set_back(redis_client, before)
+    add(trail, added, 100)
+    give_lock(redis_client, "w2")
+    workers["w2"].iterate()
+    assert check(trail).is_good  # which is all that the attacker needs
+    workers["w1"].iterate()
+    assert workers["w1"]._reported.seq == 4
+    tell_each_other(workers)
+    workers["w2"].iterate()
+    assert check(trail).wrong.seq == 4
+    for _ in range(3):
+        add(trail, 4, 200)
+        tell_each_other(workers)
+        for worker in workers.values():
+            worker.iterate()
+    assert check(trail).wrong.seq == 4
+
+
+def test_a_worker_that_is_started_anew_learns_what_others_have_seen(trail, redis_client):
+    workers = {name: signing(trail, name) for name in ("w1", "w2")}
+    before = kept(redis_client)
+    add(trail, 3)
+    give_lock(redis_client, "w1")
+    for worker in workers.values():
+        worker.iterate()
+    set_back(redis_client, before)
+    workers["w1"] = signing(trail, "w1")
+    tell_each_other(workers)
+    workers["w1"].iterate()
+    assert check(trail).wrong.seq == 1
+
+
+def test_a_checkpoint_that_no_known_key_signed_is_not_heard(trail, redis_client):
+    worker = signing(trail)
+    add(trail, 1)
+    foreign = AuditSigner(new_private_text())
+    members = {"trail": "0", "first": 1, "last": 9, "before": "", "head": "00", "tags": "", "at": 1}
+    worker.hear("w2", Signed.by(foreign, members | {"key": foreign.key_id}), "")
+    worker.hear("w2", Signed.by(SIGNER, members | {"key": SIGNER.key_id, "trail": "1"}), "")
+    worker.iterate()
+    assert check(trail).is_good
+
+
+@EVERY
+@given(data=st.data())
+def test_whichever_worker_signs_looks_or_starts_anew_no_signed_entry_vanishes_unseen(valkey, data):
+    """At the end every worker has looked, and all have told each other. Nothing is found where nothing was set back."""
+    with valkey.client() as client:
+        client.flushall()
+        trail, names = Trail(client), ("w1", "w2", "w3")
+        workers = {name: signing(trail, name) for name in names}
+        before, count, must_be_found = kept(client), 0, False
+        signed_then = 0
+        held, checkpointing.SEGMENT_ENTRIES = checkpointing.SEGMENT_ENTRIES, 5
+        try:
+            steps = st.sampled_from(["add", "sign", "sign", "look", "tell", "keep", "start anew", "set back"])
+            for step in data.draw(st.lists(steps, max_size=14)):
+                name = data.draw(st.sampled_from(names))
+                if step == "add":
+                    add(trail, 4, count)
+                    count += 4
+                elif step in {"sign", "look"}:
+                    give_lock(client, name if step == "sign" else "another")
+                    workers[name].iterate()
+                elif step == "tell":
+                    tell_each_other(workers)
+                elif step == "keep":
+                    before, signed_then = kept(client), check(trail).last
+                elif step == "start anew" and any(
+                    other.newest is not None and other.newest[0].checkpoint().last >= check(trail).last
+                    for each, other in workers.items()
+                    if each != name
+                ):
+                    workers[name] = signing(trail, name)
+                elif step == "set back" and not must_be_found:
+                    signed = check(trail).last
+                    set_back(client, before)
+                    must_be_found = signed > signed_then
+            for _ in range(2):
+                for name in names:
+                    tell_each_other(workers)
+                    give_lock(client, name)
+                    workers[name].iterate()
+        finally:
+            checkpointing.SEGMENT_ENTRIES = held
+        assert check(trail).is_good is not must_be_found
+
+
 # -- a writer of the server -----------------------------------------------------------------------------------------
 
 

@@ -161,6 +161,17 @@ class Trail:
             high = middle - 1
         return found
 
+    def archived(self, first: int, last: int) -> list[tuple[int, bytes]]:
+        """Read the entries from one number to another that are in segments, with their numbers."""
+        with store_errors():
+            segments = int(self._client.llen(keyspace.audit("segments", self._root)))
+        found: list[tuple[int, bytes]] = []
+        seq = first - 1
+        while seq < last and (more := self._in_segment(seq, segments)):
+            found += more
+            seq = more[-1][0]
+        return found
+
     def every_segment(self) -> Iterator[bytes]:
         """Yield the segments as they are stored, a page at a time."""
         at = 0
