@@ -154,7 +154,9 @@ def _route_calls(app: _App, settings: Settings, parts: Parts) -> None:
     app.add_route("/v1/webhooks/{webhook_id}", WebhookResource(parts.registry))
     app.add_route("/v1/invocations", ListingResource(parts.listing, parts.subject_hashes))
     app.add_route("/v1/invocations/{reference_id}", InvocationResource(parts.store, parts.waiters, results))
-    app.add_route("/v1/invocations/{reference_id}/request", OutlineResource(parts.store, parts.data_vault))
+    app.add_route(
+        "/v1/invocations/{reference_id}/request", OutlineResource(parts.store, parts.registry, parts.data_vault)
+    )
 
 
 def _route_replays(app: _App, parts: Parts) -> None:

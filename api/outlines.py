@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from relay.domain.invocation import Invocation
     from relay.store.ledger.invocations import InvocationStore
+    from relay.store.registry.webhooks import Registry
     from relay.vault import Vault
 
 
@@ -28,8 +29,9 @@ class OutlineResource:
 
     scopes = OPERATE
 
-    def __init__(self, store: InvocationStore, vault: Vault) -> None:
+    def __init__(self, store: InvocationStore, registry: Registry, vault: Vault) -> None:
         self._store = store
+        self._registry = registry
         self._vault = vault
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, reference_id: str) -> None:
@@ -51,10 +53,11 @@ class OutlineResource:
         sealed = self._store.payload_of(invocation.reference_id)
         if not sealed:
             return _without("not_kept")
-        owner = payload_owner(invocation.plugin, invocation.reference_id, invocation.purpose)
         try:
+            stamp = self._registry.revision(invocation.plugin, invocation.webhook_id, invocation.revision).stamp
+            owner = payload_owner(invocation.plugin, invocation.reference_id, invocation.purpose, stamp)
             outline = outline_of(json.loads(self._vault.open(sealed, owner)))
-        except VaultError:
+        except (NotFound, VaultError):  # without its revision it does not open either
             return _without("unreadable")
         return {"parts": outline_parts(outline), "complete": outline.complete, "missing": None}
 

@@ -13,12 +13,14 @@ from api.parsing_budget import ParsingBudget
 from api.request_audit import ActCounts
 from api.request_log import RequestLog
 from api.stopping import on_stop
+from api.watching import start_watching
 from relay.authentication.source_address import SourceAddresses
 from relay.process import garbage
 from relay.settings import Settings
 from relay.store.health.readiness import ServerWarnings
 from relay.store.ledger.rates import PluginRates
 from relay.telemetry import log
+from relay.upkeep.watching import watchings
 from relay.wiring.runtime import api_runtime
 
 _settings = Settings.from_environ()
@@ -26,8 +28,10 @@ log.configure(_settings.log_level)
 if _settings.api_cpu is not None:
     affinity.keep_on(_settings.api_cpu)
 _runtime = api_runtime(_settings)
-_waiters = Waiters(_runtime.subscribe(str(uuid.uuid4())), _settings.max_waiters)
+_process = str(uuid.uuid4())
+_waiters = Waiters(_runtime.subscribe(_process), _settings.max_waiters)
 _waiters.start()
+start_watching(watchings(_process, _runtime.decisions, _runtime.heads, _runtime.policies), _runtime.heads)
 _act_counts = ActCounts(_runtime.audit_writer)
 _act_counts.start()
 _addresses = SourceAddresses(_settings.trusted_proxies)

@@ -203,17 +203,18 @@ class Vault:
         return f"Vault({', '.join(self._keys)})"
 
 
-def target_owner(plugin: str, webhook_id: str, revision: int, shape: bytes) -> str:
+def target_owner(plugin: str, webhook_id: str, revision: int, stamp: str, shape: bytes) -> str:
     """Return the owner of a sealed target. Ids contain no slash, so no two owners have the same text.
 
+    ``stamp`` is the revision's own: a target does not open for another revision that was given the same number.
     ``shape`` is the revision's shape as stored. It is stored in the clear; if somebody has loosened it, the target does
     not open.
     """
-    return f"target/{plugin}/{webhook_id}/{revision}/{sha256(shape).hexdigest()}"
+    return f"target/{plugin}/{webhook_id}/{revision}/{stamp}/{sha256(shape).hexdigest()}"
 
 
-def payload_owner(plugin: str, reference_id: str, purpose: Purpose) -> str:
-    """Return the owner of a sealed trigger.
+def payload_owner(plugin: str, reference_id: str, purpose: Purpose, stamp: str) -> str:
+    """Return the owner of a sealed trigger. ``stamp`` is that of the revision that it was accepted for.
 
     The trigger opens only for the call that it was accepted for: a record that somebody has changed cannot send it to a
     hidden or removed webhook, or by an old revision.
@@ -221,7 +222,7 @@ def payload_owner(plugin: str, reference_id: str, purpose: Purpose) -> str:
     webhook_id, revision, pins, parent, step = purpose
     pinned = "" if not pins else sha256(pins.encode()).hexdigest()
     place = "" if parent is None else f"{parent}/{step}"
-    return f"payload/{plugin}/{reference_id}/{webhook_id}/{revision}/{pinned}/{place}"
+    return f"payload/{plugin}/{reference_id}/{webhook_id}/{revision}/{stamp}/{pinned}/{place}"
 
 
 def result_owner(plugin: str, reference_id: str) -> str:
@@ -239,9 +240,9 @@ def secrets_owner(plugin: str, reference_id: str, step: int) -> str:
     return f"secrets/{plugin}/{reference_id}/{step}"
 
 
-def token_owner(plugin: str, webhook_id: str, revision: int) -> str:
+def token_owner(plugin: str, webhook_id: str, revision: int, stamp: str) -> str:
     """Return the owner of a sealed access token."""
-    return f"token/{plugin}/{webhook_id}/{revision}"
+    return f"token/{plugin}/{webhook_id}/{revision}/{stamp}"
 
 
 def secret_owner(plugin: str, name: str) -> str:

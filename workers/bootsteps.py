@@ -22,6 +22,8 @@ from relay.settings import Settings
 from relay.telemetry import log
 from relay.upkeep.checkpointing import PERIOD_S as SIGNING_S
 from relay.upkeep.sweeper import PERIOD_S
+from relay.upkeep.watching import PERIOD_S as WATCHING_S
+from relay.upkeep.watching import hear_all
 from relay.wiring.worker_runtime import worker_parts
 from workers.lane_poller import LANE_WAITS
 from workers.lanes import save_dropped_counts
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from relay.metrics.reporting import Reporter
     from relay.metrics.shown_calls import ShownCall
     from relay.upkeep.checkpointing import Checkpointing
+    from relay.upkeep.watching import Watching
     from relay.wiring.worker_runtime import WorkerParts
 
 #: The exit status of a worker that was told twice to stop, or that did not stop in time.
@@ -182,7 +185,7 @@ class Sweeping(bootsteps.StartStopStep):
 
 
 class Signing(bootsteps.StartStopStep):
-    """Boot step that signs the audit trails, each apart: one that is away does not hold up the others."""
+    """Boot step that signs the audit trails and watches all chains, each apart: one that is away holds up no other."""
 
     requires = (Executing,)
 
@@ -190,15 +193,23 @@ class Signing(bootsteps.StartStopStep):
         self._greenlets: list[gevent.Greenlet] = []
 
     def start(self, worker: WorkController) -> None:
-        """Start to sign every few seconds."""
-        self._greenlets = [
-            gevent.spawn(Loop("audit", partial(self._iterate, each), gevent.sleep).run)
-            for each in worker.parts.checkpointing
+        """Start to sign every few seconds, to watch every second, and to hear what other processes have seen."""
+        parts = worker.parts
+        iterations = [
+            *(("audit", partial(self._iterate, each)) for each in parts.checkpointing),
+            *(("chains", partial(self._watch, each)) for each in parts.watching),
+            ("heads", partial(hear_all, parts.heads, parts.watching)),
         ]
+        self._greenlets = [gevent.spawn(Loop(name, iterate, gevent.sleep).run) for name, iterate in iterations]
 
     def stop(self, _worker: WorkController) -> None:
         """Stop signing; another worker goes on, or this one after it is started again."""
         gevent.killall(self._greenlets)
+
+    @staticmethod
+    def _watch(watching: Watching) -> None:
+        watching.look()
+        gevent.sleep(WATCHING_S)
 
     @staticmethod
     def _iterate(checkpointing: Checkpointing) -> None:

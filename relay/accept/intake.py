@@ -151,7 +151,8 @@ class Intake:
     ) -> NewInvocation:
         """Make the record of a trigger that fits its registration, with the payload sealed for its purpose alone."""
         pins = self._pins(call.plugin, shape) if shape.chain else None
-        owner = payload_owner(call.plugin, call.reference_id, Purpose(call.webhook_id, revision, pins))
+        stamp = self._webhooks.revision(call.plugin, call.webhook_id, revision).stamp
+        owner = payload_owner(call.plugin, call.reference_id, Purpose(call.webhook_id, revision, pins), stamp)
         return NewInvocation(
             reference_id=call.reference_id,
             plugin=call.plugin,

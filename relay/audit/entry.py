@@ -62,6 +62,7 @@ class Act(StrEnum):
     FUNCTIONS_LOAD = "functions_load"
     BACKUP = "backup"
     RESTORE = "restore"  # subject: the backup's id, or `finish`
+    DECISIONS_RESTORE = "decisions_restore"  # a process found older decisions and wrote back what it remembers
     DOCTOR = "doctor"
     REPLACED = "replaced"  # an entry that no relay writes, because it is too long; subject: its SHA-1; sizes: its size
 

@@ -18,7 +18,7 @@ from relay.cli.filters import filter_options, take_filter
 from relay.cli.names import check_filter
 from relay.cli.output import as_json, facts_of, safe, screened
 from relay.cli.parameters import plugin_option
-from relay.errors import VaultError
+from relay.errors import NotFound, VaultError
 from relay.settings import Settings
 from relay.vault import payload_owner, result_owner
 from relay.views import row_of
@@ -85,18 +85,24 @@ class Contents:
         self._vault = runtime.data_vault
         self._step_vault = runtime.target_vault  # opens the payloads of steps, which hold answers of endpoints
         self._store = runtime.store
+        self._registry = runtime.registry
         self.closed = 0  # how many did not open
 
     def of(self, invocation: Invocation) -> dict[str, Any]:
         """Return ``{payload, data}``: the trigger and the answer's data, each None if missing or not to be opened."""
         ref, plugin = invocation.reference_id, invocation.plugin
         payload_vault = self._vault if invocation.step_of is None else self._step_vault
+        owner = payload_owner(plugin, ref, invocation.purpose, self._stamp_of(invocation))
         return {
-            "payload": self._opened(
-                self._store.payload_of(ref), payload_vault, payload_owner(plugin, ref, invocation.purpose)
-            ),
+            "payload": self._opened(self._store.payload_of(ref), payload_vault, owner),
             "data": self._opened(self._store.result_of(ref), self._vault, result_owner(plugin, ref)),
         }
+
+    def _stamp_of(self, invocation: Invocation) -> str:
+        try:
+            return self._registry.revision(invocation.plugin, invocation.webhook_id, invocation.revision).stamp
+        except NotFound:
+            return ""
 
     def _opened(self, sealed: bytes | None, vault: Vault | None, owner: str) -> Any:
         if not sealed:

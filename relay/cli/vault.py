@@ -241,7 +241,7 @@ def _ring(name: str, data_dir: Path, settings: Settings) -> RingFile:
 def _resealing(runtime: Runtime, rings: list[RingFile]) -> Resealing:
     vaults = {"data": runtime.data_vault} | ({"target": runtime.target_vault} if runtime.target_vault else {})
     vaults |= {ring.name: ring.vault() for ring in rings}
-    return Resealing(SealedValues(runtime.client, runtime.keyspace), vaults, runtime.api_keys, runtime.registry)
+    return Resealing(SealedValues(runtime.client, runtime.keyspace), vaults, runtime.decisions)
 
 
 def _wait_until_known(ring: RingFile) -> None:

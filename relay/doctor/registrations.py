@@ -47,6 +47,10 @@ def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[
         advice = "Their calls end with `prepare_failed`. Set the secrets again: relay secrets set NAME --plugin P."
         found = f"those of {listed(unfilled)} do not open, or do not fit where they stand"
         yield Finding("secrets", Level.PROBLEM, found, advice)
+    altered = [chain.root for chain in runtime.decisions if not chain.is_intact] if plugins else []
+    if altered:
+        advice = "Somebody other than the relay writes to the server: find out who, and rotate the data keys."
+        yield Finding("decisions", Level.PROBLEM, f"altered by something other than a relay: {listed(altered)}", advice)
     found = f"{opened} open" + (f", {len(closed)} do not: {listed(closed)}" if closed else "")
     advice = "Put the key that sealed them back into RELAY_TARGET_KEYS (from the back-up), or register them again."
     yield judged("registrations", not closed, found, advice)

@@ -194,7 +194,7 @@ class AccessTokens:
 
 
 def _owner(revision_id: RevisionId) -> str:
-    return token_owner(revision_id.plugin, revision_id.webhook_id, revision_id.revision)
+    return token_owner(revision_id.plugin, revision_id.webhook_id, revision_id.revision, revision_id.stamp)
 
 
 def _fingerprint(client: OAuth2Client) -> str:

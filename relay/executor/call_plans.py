@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from relay.egress import AddressPolicy
     from relay.registration import Shape, Target
+    from relay.store.registry.revisions import StoredRevision
     from relay.store.registry.secrets import SecretValue
     from relay.store.registry.webhooks import Registry
 
@@ -34,6 +35,7 @@ class CallPlan:
     """One revision of a webhook, ready to be called."""
 
     shape: Shape
+    stamp: str  # of the revision
     template: Template
     mask: Mask
     sendable: bool  # false for plain http that no exception allows (security.md, "Egress guard")
@@ -62,6 +64,21 @@ class CallPlans:
         if isinstance(plan, CallPlan):
             return plan
         return self._filled(plugin, webhook_id, revision, plan, self._registry.secrets.values(plugin, plan))
+
+    def stamp(self, plugin: str, webhook_id: str, revision: int) -> str:
+        """Return what tells a revision from any other that ever had its number; raise NotFound as ``of`` does."""
+        return self._registry.revision(plugin, webhook_id, revision).stamp
+
+    def is_changed(self, plugin: str, webhook_id: str, revision: int) -> bool:
+        """Return whether the store has another revision of this number than this process knew; forget all plans then.
+
+        A plan is used only for calls that were accepted for its stamp. So this is asked when a call does not open.
+        """
+        is_changed = self._registry.is_changed(plugin, webhook_id, revision)
+        if is_changed:
+            self._cached.cache_clear()
+            self._filled.cache_clear()
+        return is_changed
 
     def chain(self, plugin: str, webhook_id: str, revision: int, pins: Mapping[str, int]) -> ChainPlan:
         """Return the plan of a revision of a chain; ``pins`` has the revision of each webhook that its steps call.
@@ -93,30 +110,31 @@ class CallPlans:
 
     def _make(self, plugin: str, webhook_id: str, revision: int) -> CallPlan | tuple[str, ...]:
         """Make a plan; of a webhook that refers to secrets, return their names instead."""
-        shape, target = self._read(plugin, webhook_id, revision)
-        return shape.secrets or self._plan(shape, target, Mask.of(shape, target))
+        stored, target = self._read(plugin, webhook_id, revision)
+        return stored.shape.secrets or self._plan(stored, target, Mask.of(stored.shape, target))
 
     def _make_filled(
         self, plugin: str, webhook_id: str, revision: int, names: tuple[str, ...], values: tuple[SecretValue, ...]
     ) -> CallPlan:
         """Make a plan with these values of the secrets. Its mask also hides what they were a short while ago."""
-        shape, target = self._read(plugin, webhook_id, revision)
+        stored, target = self._read(plugin, webhook_id, revision)
         now = {name: each.value for name, each in zip(names, values, strict=True)}
         former = [now | {name: old} for name, each in zip(names, values, strict=True) for old in each.former]
         full, *others = [filled(target, texts) for texts in (now, *former)]
-        mask = Mask.of_all(Mask.of(shape, each) for each in (full, *others))
-        return self._plan(shape, full, mask)
+        mask = Mask.of_all(Mask.of(stored.shape, each) for each in (full, *others))
+        return self._plan(stored, full, mask)
 
-    def _read(self, plugin: str, webhook_id: str, revision: int) -> tuple[Shape, Target]:
-        shape = self._registry.revision(plugin, webhook_id, revision).shape
+    def _read(self, plugin: str, webhook_id: str, revision: int) -> tuple[StoredRevision, Target]:
+        stored = self._registry.revision(plugin, webhook_id, revision)
         target = self._registry.open_target(plugin, webhook_id, revision)
         if isinstance(target, ChainTarget):
             raise NotFound("A chain has no request of its own.")
-        return shape, target
+        return stored, target
 
-    def _plan(self, shape: Shape, target: Target, mask: Mask) -> CallPlan:
+    def _plan(self, stored: StoredRevision, target: Target, mask: Mask) -> CallPlan:
         authorization = target.credentials.authorization
         oauth = authorization if isinstance(authorization, OAuth2Client) else None
         endpoints = [target.endpoint] if oauth is None else [target.endpoint, oauth.token_url]
         sendable = all(each.scheme == "https" or self._policy.exempts(each.host, each.port) for each in endpoints)
-        return CallPlan(shape, Template.of(shape, target), mask, sendable, oauth)
+        shape = stored.shape
+        return CallPlan(shape, stored.stamp, Template.of(shape, target), mask, sendable, oauth)

@@ -102,7 +102,8 @@ class ChainEvaluator:
             reference_id, payload = new_reference_id(record.plugin), trigger.to_json()
             nested = record.pins if shape.chain else None
             purpose = Purpose(shape.webhook_id, pins[shape.webhook_id], nested, record.reference_id, create.step)
-            owner = payload_owner(record.plugin, reference_id, purpose)
+            stamp = self._plans.stamp(record.plugin, shape.webhook_id, purpose.revision)
+            owner = payload_owner(record.plugin, reference_id, purpose, stamp)
             news.append(
                 NewStep(
                     reference_id=reference_id,

@@ -110,8 +110,10 @@ class ChainStates:
     def _at_start(self, record: CallRecord) -> ChainState:
         pins = json.loads(record.pins or "{}")
         plan = self._plans.chain(record.plugin, record.webhook_id, record.revision, pins)
+        stamp = self._plans.stamp(record.plugin, record.webhook_id, record.revision)
         size_bytes = len(record.payload)
-        return ChainState(plan, run_in_thread_if_large(size_bytes, self._payloads.open, record), {}, 0, size_bytes)
+        trigger = run_in_thread_if_large(size_bytes, self._payloads.open, record, stamp)
+        return ChainState(plan, trigger, {}, 0, size_bytes)
 
     def _with(self, known: ChainState, record: CallRecord, further: Sequence[StepRecord | None]) -> ChainState:
         results = {number: list(of_step) for number, of_step in known.results.items()}

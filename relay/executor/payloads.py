@@ -23,9 +23,8 @@ class Payloads:
         self._data_vault = data_vault
         self._target_vault = target_vault
 
-    def open(self, record: CallRecord) -> Trigger:
-        """Open the trigger of a call; raise ``VaultError`` if it does not open."""
+    def open(self, record: CallRecord, stamp: str) -> Trigger:
+        """Open the trigger of a call for the revision that has this stamp; raise ``VaultError`` if it does not open."""
         vault = self._data_vault if record.parent is None else self._target_vault
-        return Trigger.from_json(
-            vault.open(record.payload, payload_owner(record.plugin, record.reference_id, record.purpose))
-        )
+        owner = payload_owner(record.plugin, record.reference_id, record.purpose, stamp)
+        return Trigger.from_json(vault.open(record.payload, owner))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from relay.outbound.sender import Sender
     from relay.queue import Publisher
     from relay.replay.running import Replaying
+    from relay.store.decisions.every import EveryDecision
     from relay.store.ledger.invocations import InvocationStore
     from relay.store.ledger.transitions import CallRecord, Claimed
 
@@ -51,6 +52,7 @@ class Executor:
     def __init__(  # noqa: PLR0913 - the parts of a process, wired in one place
         self,
         store: InvocationStore,
+        decisions: EveryDecision,
         preparation: Preparation,
         sender: Sender,
         conclusion: Conclusion,
@@ -63,6 +65,7 @@ class Executor:
         publisher: Publisher,
     ) -> None:
         self._store = store
+        self._decisions = decisions
         self._preparation = preparation
         self._replaying = replaying
         self._waiting = store.waiting
@@ -210,11 +213,13 @@ class Executor:
         """Claim and send as many calls as there are slots, park those beyond their webhook's share; return the others.
 
         Calls for which a slot is soon free are kept until the batch's hold ends. Only the first ``look_at`` calls are
-        sorted, or all if none of these can be sent or parked now. Only calls that may be sent now are prepared.
+        sorted, or all if none of these can be sent or parked now. Only calls that may be sent now are prepared. Those
+        of webhooks that are paused by what was decided are parked, even if the record of that was changed.
         """
         first, rest = waiting[:look_at], waiting[look_at:]
-        full = [record for record in first if record.full]
-        others = [record for record in first if not record.full]
+        paused = self._decisions.paused({record.plugin for record in first})
+        full = [record for record in first if record.full or (record.plugin, record.webhook_id) in paused]
+        others = [record for record in first if not record.full and (record.plugin, record.webhook_id) not in paused]
         within, kept, parked = self._slots.sort(others, webhook_of, batch.hold_s)
         if kept and len(kept) == len(first):
             if rest:

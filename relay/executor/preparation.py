@@ -84,7 +84,12 @@ class Preparation:
             Unavailable, StoreFault: something could not be read. The call is not claimed: a sweep brings it again.
         """
         try:
-            return self._prepared(record, waits)
+            try:
+                return self._prepared(record, waits)
+            except VaultError:
+                if not self._plans.is_changed(record.plugin, record.webhook_id, record.revision):
+                    raise
+                return self._prepared(record, waits)
         except (Unavailable, StoreFault):
             raise
         except RequestRejected:
@@ -113,7 +118,7 @@ class Preparation:
         ref, traceparent = record.reference_id, record.traceparent
         request = run_in_thread_if_large(
             len(record.payload),
-            lambda: plan.template.fill(check(plan.shape, self._payloads.open(record)), ref, traceparent),
+            lambda: plan.template.fill(check(plan.shape, self._payloads.open(record, plan.stamp)), ref, traceparent),
         )
         return Prepared(record, request, plan.shape, plan.mask)
 
@@ -122,7 +127,7 @@ class Preparation:
         if plan.oauth is None or self._tokens is None:
             return call
         record = call.record
-        revision_id = RevisionId(record.plugin, record.webhook_id, record.revision)
+        revision_id = RevisionId(record.plugin, record.webhook_id, record.revision, plan.stamp)
         try:
             find = self._tokens.access if waits else self._tokens.existing
             access = find(revision_id, plan.oauth)

@@ -155,11 +155,13 @@ class Replaying:
         """Seal an original's payload for the replay; return b"" if it does not open."""
         old = original.purpose
         try:
-            opened = self._vault.open(original.payload, payload_owner(plugin, original.reference_id, old))
-        except VaultError:
+            stamp = self._webhooks.revision(plugin, old.webhook_id, old.revision).stamp
+            opened = self._vault.open(original.payload, payload_owner(plugin, original.reference_id, old, stamp))
+        except (NotFound, VaultError):
             return b""
         purpose = Purpose(old.webhook_id, today.revision or 0, today.pins)
-        return self._vault.seal(opened, payload_owner(plugin, reference_id, purpose))
+        stamp = self._webhooks.revision(plugin, old.webhook_id, purpose.revision).stamp if today.revision else ""
+        return self._vault.seal(opened, payload_owner(plugin, reference_id, purpose, stamp))
 
 
 def _wait_s(created: CreateReply) -> float:

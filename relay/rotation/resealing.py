@@ -12,8 +12,7 @@ from relay.vault import Vault
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from relay.store.api_keys.keys import ApiKeys
-    from relay.store.registry.webhooks import Registry
+    from relay.store.decisions.every import EveryDecision
     from relay.store.rings.sealed_values import SealedValue, SealedValues
 
 
@@ -59,19 +58,15 @@ class Resealed:
 class Resealing:
     """Reseals all values. May be stopped at any moment and repeated: values that are done are recognised."""
 
-    def __init__(
-        self, values: SealedValues, vaults: Mapping[str, Vault], api_keys: ApiKeys, registry: Registry
-    ) -> None:
+    def __init__(self, values: SealedValues, vaults: Mapping[str, Vault], decisions: EveryDecision) -> None:
         self._values = values
         self._vaults = vaults
-        self._api_keys = api_keys
-        self._registry = registry
+        self._decisions = decisions
 
     def run(self, on_step: Callable[[], object]) -> Resealed:
         """Seal everything with the newest keys; call ``on_step`` for each key of the store that was examined."""
         found = Resealed()
-        self._api_keys.reseal()
-        self._registry.reseal()
+        self._decisions.reseal()
         for value, opened in self._opened(self._values.every(), found.damaged, on_step):
             vault = self._vaults[value.ring]
             if Vault.key_id_of(value.sealed) == vault.key_ids[0]:

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final, Self
 
-from relay.audit.checkpoint import NOTHING, Breach, Checkpoint, Signed, beginning_members, tag_of, tags_in
+from relay.audit.checkpoint import Breach, Checkpoint, Signed, beginning_members, tag_of, tags_in
 from relay.audit.entry import entry_from
 from relay.audit.signing_keys import AuditSigner
-from relay.audit.verifying import CUT, FORGED, LOST, first_difference
+from relay.audit.verifying import FORGED, LOST, first_difference
 from relay.errors import Unavailable
 from relay.store.backups.epoch import Phase
 from relay.store.server.availability import going_on_without
 from relay.store.trail.trail import checkpoint_in
 from relay.telemetry.log import Event, event
+from relay.upkeep.trail_end import Read, Remembered, base_of, change_since, head_of, is_cut_off, last_segment_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,27 +44,6 @@ _PRUNED: Final = 64  # segments that one iteration drops
 _TRIMMED: Final = 2_000  # entries that one iteration drops of a trail that is not signed
 _MOST_HEARD: Final = 256  # processes whose checkpoints are remembered
 _SAID_S: Final = 60.0  # between two events that name the head, so that the logs have it too
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """A checkpoint that a known key has signed."""
-
-    signed: Signed
-    point: Checkpoint
-
-    @classmethod
-    def of(cls, signed: Signed | None, signer: AuditSigner, trail: str) -> Read | None:
-        """Return it as it was read; None if no known key has signed it."""
-        point = signed.checkpoint() if signed is not None and signed.is_by(signer.public, trail) else None
-        return None if signed is None or point is None else cls(signed, point)
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered(Read):
-    """The same, with the id of the server's run that had it."""
-
-    server: str
 
 
 class Checkpointing:
@@ -90,6 +69,11 @@ class Checkpointing:
         """Make it as the settings say; without a key in them, nothing is signed."""
         signer = None if settings.audit_key is None else AuditSigner(settings.audit_key.reveal())
         return cls(trail, epochs, signer, process, retention_ms=settings.audit_retention_s * 1000)
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch of the store to which what this process remembers belongs; None before it is read."""
+        return None if self._epoch is None else self._epoch.number
 
     @property
     def newest(self) -> tuple[Signed, str] | None:
@@ -158,14 +142,14 @@ class Checkpointing:
         """Check the signed entries, without the lock."""
         remembered = self._remembered()
         server, end = self._trail.server(), self._trail.end(SEGMENT_ENTRIES)
-        base = _base(end, signer, self._trail.name)
+        base = base_of(end, signer, self._trail.name)
         if base is None:
             self._say_unsigned()
             return
-        head = _head(end, signer, self._trail.name)
+        head = head_of(end, signer, self._trail.name)
         breach = self._breach(end, base, head, server, remembered)
         self._report(breach, is_recorded=head is not None and head.point.breach == breach)
-        newest = head or _last_segment(end, signer, self._trail.name)
+        newest = head or last_segment_of(end, signer, self._trail.name)
         if newest is not None and (breach is None or newest.point.breach is not None):
             self._remember(Remembered(newest.signed, newest.point, server))
 
@@ -173,12 +157,12 @@ class Checkpointing:
         """Sign the next entries; return whether there are more to sign."""
         remembered = self._remembered()
         server, end = self._trail.server(), self._trail.confirmed_end(SEGMENT_ENTRIES)
-        base = _base(end, signer, self._trail.name)
+        base = base_of(end, signer, self._trail.name)
         if base is None:
             self._say_unsigned()
             self._trim()  # nothing else drops them
             return False
-        head = _head(end, signer, self._trail.name)
+        head = head_of(end, signer, self._trail.name)
         signed = None if head is None else head.point
         breach = self._breach(end, base, head, server, remembered)
         self._report(breach, is_recorded=signed is not None and signed.breach == breach)
@@ -222,7 +206,7 @@ class Checkpointing:
             return signed.breach
         if end.head and signed is None:
             return Breach(base[0] + 1, FORGED)
-        if signed is not None and (found := _changed(signed, end, base)) is not None:
+        if signed is not None and (found := change_since(signed, end, base)) is not None:
             return found
         points = {(each.point.last, each.point.head): each for each in remembered}
         changes = ((each, self._changed_since(each.point, end, base)) for each in points.values())
@@ -235,12 +219,12 @@ class Checkpointing:
             return None
         seq, change, each = found_by
         took_over = server != each.server and "" not in {server, each.server}
-        return Breach(seq, LOST) if took_over and _is_cut_off(each.point, end, base[0], change) else change
+        return Breach(seq, LOST) if took_over and is_cut_off(each.point, end, base[0], change) else change
 
     def _changed_since(self, point: Checkpoint, end: TrailEnd, base: tuple[int, bytes]) -> Breach | None:
         """Return how entries differ from a remembered checkpoint, also if they were put into segments since."""
         if point.last >= base[0]:
-            return _changed(point, end, base)
+            return change_since(point, end, base)
         found = self._trail.archived(point.first, point.last)
         if not found:
             return None  # they are past their retention
@@ -288,29 +272,6 @@ class Checkpointing:
             event(Event.AUDIT_SIGNED, trail=self._trail.name, seq=point.last, head=point.head.hex())
 
 
-def _base(end: TrailEnd, signer: AuditSigner, trail: str) -> tuple[int, bytes] | None:
-    """Return number and head of the last entry that was put into a segment; None if no known key has signed them."""
-    if end.last_segment:
-        signed = checkpoint_in(end.last_segment)
-        point = signed.checkpoint() if signed.is_by(signer.public, trail) else None
-        return None if point is None else (point.last, point.head)
-    if end.beginning:
-        begins = Signed.from_bytes(end.beginning)
-        found = begins.beginning() if begins is not None and begins.is_by(signer.public, trail) else None
-        return None if found is None else (found[0] - 1, found[1])
-    return 0, NOTHING
-
-
-def _head(end: TrailEnd, signer: AuditSigner, trail: str) -> Read | None:
-    """Return the checkpoint over the newest entries, if a known key has signed it."""
-    return Read.of(Signed.from_bytes(end.head) if end.head else None, signer, trail)
-
-
-def _last_segment(end: TrailEnd, signer: AuditSigner, trail: str) -> Read | None:
-    """Return the checkpoint of the newest segment, if there is one and a known key has signed it."""
-    return Read.of(checkpoint_in(end.last_segment) if end.last_segment else None, signer, trail)
-
-
 def _for_segment(end: TrailEnd) -> tuple[list[bytes], bool]:
     """Return the entries to sign, and whether they fill a segment: those that follow make the next one."""
     size = 0
@@ -324,28 +285,3 @@ def _for_segment(end: TrailEnd) -> tuple[list[bytes], bool]:
 def _is_old(end: TrailEnd) -> bool:
     oldest = entry_from(end.entries[0])
     return oldest is None or end.now_ms - oldest.at_ms >= SEGMENT_AGE_MS
-
-
-def _is_cut_off(point: Checkpoint, end: TrailEnd, archived: int, breach: Breach) -> bool:
-    """Return whether the entries have nothing that was signed from a breach on: they end there, or go on otherwise."""
-    gone = tags_in(point.tags)[max(0, breach.seq - point.first) :]
-    found = end.entries[max(0, breach.seq - archived - 1) :]
-    return breach.what != FORGED and not {tag_of(entry) for entry in found}.intersection(gone)
-
-
-def _changed(point: Checkpoint, end: TrailEnd, base: tuple[int, bytes]) -> Breach | None:
-    """Return how the entries that are not in a segment differ from a checkpoint; None if they do not."""
-    archived, head = base
-    if point.last == archived and point.head != head:
-        return Breach(point.last, FORGED)
-    if point.last <= archived:
-        return None  # they were signed again, in a segment
-    if point.first <= archived < point.last and point.first != archived + 1:
-        tags = tags_in(point.tags)[archived + 1 - point.first :]
-    elif point.first == archived + 1:
-        tags = tags_in(point.tags)
-    else:
-        return Breach(archived + len(end.entries) + 1, CUT)
-    found = [tag_of(entry) for entry in end.entries]
-    difference = first_difference(found, tags, may_go_on=True)
-    return None if difference is None else Breach(archived + 1 + difference[0], difference[1])

@@ -32,7 +32,7 @@ class Runtime(SharedRuntime):
     @cached_property
     def api_keys(self) -> ApiKeys:
         """API keys."""
-        return ApiKeys(self.client, self.data_vault, self.keyspace)
+        return ApiKeys(self.client, self.data_vault, self.keyspace, self.decisions.shared)
 
     @cached_property
     def audit_writer(self) -> AuditWriter:

@@ -16,6 +16,8 @@ from relay.settings.names import DATA_KEYS, TARGET_KEYS
 from relay.store.backups.epoch import Epochs
 from relay.store.counts.backlog import Backlog
 from relay.store.counts.measures import Measures
+from relay.store.decisions.every import EveryDecision
+from relay.store.decisions.heads import Heads
 from relay.store.health.workers import Workers
 from relay.store.keys.keyspace import Keyspace
 from relay.store.ledger.invocations import InvocationStore
@@ -97,9 +99,19 @@ class SharedRuntime:
         return Vault.from_text(keys.reveal()) if file is None else Vault.from_file(file)
 
     @cached_property
+    def decisions(self) -> EveryDecision:
+        """What was decided about API keys and webhooks."""
+        return EveryDecision(self.client, self.data_vault, self.keyspace)
+
+    @cached_property
+    def heads(self) -> Heads:
+        """The channel on which processes tell each other how far they have read the chains."""
+        return Heads(self.client, self.data_vault)
+
+    @cached_property
     def registry(self) -> Registry:
         """Webhooks and their revisions."""
-        return Registry(self.client, self.data_vault, self.target_vault, self.keyspace)
+        return Registry(self.client, self.data_vault, self.target_vault, self.keyspace, self.decisions)
 
     @cached_property
     def limits(self) -> Limits:
@@ -160,7 +172,7 @@ class SharedRuntime:
     @cached_property
     def policies(self) -> Policies:
         """Pauses and breakers."""
-        return Policies(self.client, self.store, self.keyspace)
+        return Policies(self.client, self.store, self.decisions, self.keyspace)
 
     @cached_property
     def measures(self) -> Measures:

@@ -35,6 +35,7 @@ from relay.upkeep.callbacks import CallbackSender
 from relay.upkeep.checkpointing import Checkpointing
 from relay.upkeep.forgetting import forget_due
 from relay.upkeep.sweeper import Sweeper
+from relay.upkeep.watching import Watching, watchings
 from relay.wiring.shared_runtime import SharedRuntime
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from relay.settings import Settings
+    from relay.store.decisions.heads import Heads
     from relay.store.health.workers import Workers
     from relay.telemetry.spans import Spans
     from relay.vault import Vault
@@ -59,6 +61,8 @@ class WorkerParts:
     spans: Spans
     transport: CurlTransport
     checkpointing: Sequence[Checkpointing]
+    watching: Sequence[Watching]
+    heads: Heads
     alerting: Alerting | None  # None: nobody is to be told
     runtime: SharedRuntime
 
@@ -83,6 +87,10 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
     transport = _transport(runtime)
     gathering, shown, spans = Gathering(runtime.measures, name), ShownCalls(settings.flower_events), runtime.spans(name)
     executor = _executor(runtime, runtime.target_vault, Sender(transport), CallWatch(gathering, shown, spans), lanes)
+    checkpointing = [
+        Checkpointing.with_settings(trail, runtime.epochs, settings, name)
+        for trail in trails(runtime.client, runtime.keyspace)
+    ]
     callbacks = CallbackSender(
         runtime.partitions, Callbacks(runtime.client, runtime.keyspace), runtime.dispatcher, runtime.registry
     )
@@ -99,10 +107,9 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
         Reporter(gathering, runtime.measures, shown),
         spans,
         transport,
-        [
-            Checkpointing.with_settings(trail, runtime.epochs, settings, name)
-            for trail in trails(runtime.client, runtime.keyspace)
-        ],
+        checkpointing,
+        watchings(name, runtime.decisions, runtime.heads, runtime.policies, checkpointing),
+        runtime.heads,
         Alerting.of(runtime),
         runtime,
     )
@@ -130,6 +137,7 @@ def _executor(
     evaluator = ChainEvaluator(plans, steps, chain_states, runtime.data_vault, target_vault)
     return Executor(
         runtime.store,
+        runtime.decisions,
         Preparation(plans, payloads, evaluator, tokens),
         sender,
         Conclusion(runtime.data_vault, evaluator, tokens),

@@ -170,7 +170,7 @@ def test_what_several_scripts_reach_stands_once_and_what_none_does_nowhere():
 def test_a_script_touches_keys_of_one_root():
     functions = library().functions
     assert {name for name in scripts() if functions[name].is_shared} == {
-        *("beat", "name_webhooks", "revoke", "write_keys")
+        *("beat", "name_webhooks", "rewrite_key_decisions", "write_keys")
     }
     made = [part for part in include("keyspace").parts if set(part.names) & {"KEY.workers", "KEY.record"}]
     with pytest.raises(ValueError, match="two roots"):

@@ -17,6 +17,7 @@ ELSEWHERE = {
     "relay/executor/scheduler.py": "a run for each partition",
     "relay/wiring/worker_runtime.py": "a greenlet for each trail",
     "relay/cli/audit.py": "names trails",
+    "relay/store/decisions/every.py": "names chains; resealing needs every server",
     "relay/backup/taking.py": "a backup needs every server",
     "relay/backup/restoring.py": "a restore needs every server",
     "relay/backup/unfinished.py": "while the store is fenced",

@@ -12,14 +12,16 @@ from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import SettingsError, Unavailable
 from relay.store.api_keys.keys import ApiKeys
-from relay.store.api_keys.revocations import Revocations
 from relay.store.backups.epoch import Epochs
 from relay.store.counts.backlog import Backlog
 from relay.store.counts.measures import Measures
+from relay.store.decisions.chain import GONE, key_subject
+from relay.store.decisions.decisions import Decisions
+from relay.store.decisions.every import EveryDecision
 from relay.store.health.workers import Workers
 from relay.store.keys import keyspace as shared
 from relay.store.keys.keyspace import Keyspace
-from relay.store.keys.names import key_in
+from relay.store.keys.names import SHARED_ROOT, key_in
 from relay.store.ledger.acceptance import AcceptVerdict, NewInvocation
 from relay.store.ledger.invocations import InvocationStore
 from relay.store.ledger.listing import Filter, Listing
@@ -138,7 +140,7 @@ def test_listings_counts_and_backlog_are_of_all_partitions(store, client):
 
 
 def test_a_webhook_is_paused_and_resumed_in_its_partition(store, client):
-    policies = Policies(client, store, KEYS)
+    policies = Policies(client, store, EveryDecision(client, Vault.from_text(Vault.new_key_text()), KEYS), KEYS)
     policies.pause(PLUGINS[0], "hook")
     assert policies.traffic(PLUGINS[0], "hook").paused
     assert not policies.traffic(PLUGINS[1], "hook").paused
@@ -156,10 +158,10 @@ def test_keys_are_made_revoked_and_known_to_everybody(client):
     keys.revoke(made[0][1].id)
     keys.revoke(made[1][1].id)
     assert {key.id for key in ApiKeys(client, vault, KEYS).list() if key.revoked} == {made[0][1].id, made[1][1].id}
-    keys.reseal()
+    decisions = Decisions(client, vault, SHARED_ROOT)
+    decisions.reseal()
     assert keys.unverified() == ()
-    revocations = Revocations(client, vault)
-    assert revocations.refresh() == 2
+    assert {decisions.value(key_subject(key.id)) for _, key in made[:2]}.isdisjoint({"", GONE})
     assert set(Registry(client, vault, keys=KEYS).plugins()) == set(PLUGINS)
 
 

@@ -11,6 +11,7 @@ import pytest
 from relay.errors import Unauthenticated, Unavailable
 from relay.store.api_keys import keys as module
 from relay.store.api_keys.keys import KEPT_S, KEY_AGE_S, ApiKeys
+from relay.store.decisions.decisions import AGE_S
 from relay.store.keys.keyspace import Keyspace
 from relay.store.keys.names import SHARED_ROOT
 from relay.store.server.connection import client_of
@@ -134,6 +135,7 @@ def test_a_revocation_is_honoured_by_who_has_heard_of_it_and_by_all_once_the_ser
         assert opens(keys, text)
     clock.ahead_s += KEY_AGE_S  # all of them would ask again
     revoking.revoke(key.id)
+    time.sleep(AGE_S)
     assert opens(heard, other)
     with silent():
         assert [opens(keys, text) for keys in (heard, unaware)] == [False, True]

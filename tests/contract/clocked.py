@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from relay.store.decisions.every import EveryDecision
 from relay.store.ledger.invocations import InvocationStore
 from relay.store.ledger.policies import Policies
 from relay.store.server.replicas import primaries_of
+from relay.vault import Vault
 from tests.contract.ledger import LIMITS
 from tests.contract.snapshots import everything
 from tests.store_keys import KEYS
@@ -34,7 +36,7 @@ class Clocked:
                 server.function_flush()  # it may hold the scripts that use the server's time
                 server.function_load = partial(_load_stepped, server)
         self.store = InvocationStore(client, LIMITS, lease_margin_ms=margin_ms)
-        self.policies = Policies(client, self.store)
+        self.policies = Policies(client, self.store, EveryDecision(client, Vault.from_text(Vault.new_key_text())))
         self.set_ms(START_MS)
 
     def set_ms(self, now_ms: int) -> None:

@@ -6,12 +6,14 @@ import itertools
 
 from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
+from relay.store.decisions.every import EveryDecision
 from relay.store.ledger.acceptance import NewInvocation
 from relay.store.ledger.invocations import InvocationStore
 from relay.store.ledger.limits import Limits
 from relay.store.ledger.listing import Listing
 from relay.store.ledger.policies import Policies
 from relay.store.ledger.transitions import Settlement
+from relay.vault import Vault
 from tests.store_keys import KEYS
 
 DAY_MS = 24 * 3600 * 1000
@@ -39,7 +41,7 @@ class Ledger:
         self.client = client
         self.store = InvocationStore(client, limits, lease_margin_ms=lease_margin_ms)
         self.listing = Listing(client)
-        self.policies = Policies(client, self.store)
+        self.policies = Policies(client, self.store, EveryDecision(client, Vault.from_text(Vault.new_key_text())))
         client.hset(KEYS.webhooks("acme"), "hook", 1)
 
     def new(self, **changes):

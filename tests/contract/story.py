@@ -238,13 +238,13 @@ class Story:
         _, new, _ = keys.rotate(key.id, 60)
         keys.revoke(new.id)
         keys.revoke(key.id)
-        keys.reseal()
-        self.runtime.registry.reseal()
+        for chain in self.runtime.decisions:
+            chain.reseal()
         values = SealedValues(self.client)
         value = next(each for each in values.every() if each is not None)
         values.replace(value, value.sealed + b"anew")
         tokens = AccessTokenStore(self.client)
-        revision = RevisionId(PLUGIN, "hook", 1)
+        revision = RevisionId(PLUGIN, "hook", 1, "s")
         tokens.write(revision, b"sealed", 60)
         tokens.drop(revision, b"sealed")
 

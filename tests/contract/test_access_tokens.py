@@ -20,7 +20,7 @@ from relay.store.registry.access_tokens import AccessTokenStore, RevisionId
 from relay.vault import Vault
 from tests.timing import stop_clock
 
-REVISION = RevisionId("acme", "hook", 3)
+REVISION = RevisionId("acme", "hook", 3, "s")
 CREDENTIALS = OAuth2Client(Endpoint("https", "login.example.com", 443, "/token"), "client", "planted-client-secret")
 
 
@@ -79,8 +79,8 @@ def test_many_calls_at_once_in_several_processes_make_one_request(process, serve
 def test_each_revision_has_a_token_of_its_own(process, server):
     tokens = process()
     assert tokens.access(REVISION, CREDENTIALS).token == "planted-token-1"
-    assert tokens.access(RevisionId("acme", "hook", 4), CREDENTIALS).token == "planted-token-2"
-    assert tokens.access(RevisionId("other", "hook", 3), CREDENTIALS).token == "planted-token-3"
+    assert tokens.access(RevisionId("acme", "hook", 4, "s"), CREDENTIALS).token == "planted-token-2"
+    assert tokens.access(RevisionId("other", "hook", 3, "s"), CREDENTIALS).token == "planted-token-3"
     assert len(server.asked) == 3
 
 

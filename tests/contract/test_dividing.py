@@ -39,8 +39,9 @@ HOOKS = [
     {"id": "hook", "url": "https://hooks.vendor.com/x", "method": "POST"},
     {"id": "told", "url": "https://hooks.vendor.com/t", "method": "POST", "callback": "hook"},
 ]
-#: Keys that stay in the first partition: sums over all, locks, and what is written anew. `pending` is calculated.
-STAYING = ("backlog", "sweeps", "confirmed", "counting_lock", "pending", "partitions_copy", "format_copy")
+#: Keys that stay in the first partition: sums over all, locks, what is written anew, and what is copied (`decisions`)
+#: or calculated (`pending`) in the end.
+STAYING = ("backlog", "sweeps", "confirmed", "counting_lock", "pending", "partitions_copy", "format_copy", "decisions")
 #: Members and keys that are moved at a time, so that there are several pieces of each.
 PIECE = 20
 ALIVE_MS = 1_000_000_000
@@ -166,6 +167,8 @@ def together(client):
             sums = dict(zip(value[::2], map(int, value[1::2]), strict=True))
             old = found.setdefault(tail, {b"count": 0, b"bytes": 0})
             found[tail] = {name: old[name] + sums.get(name, 0) for name in old}
+        elif tail == "decisions":
+            assert found.setdefault(tail, value) == value, "each partition has all of it"
         else:
             assert tail not in found, f"{tail} is in two partitions"
             found[tail] = value

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from relay.audit.entry import Act, AuditEntry
 from relay.errors import Unavailable
-from relay.store.api_keys.revocations import Revocations
 from relay.store.backups.epoch import Epoch, Epochs, Phase
+from relay.store.decisions.decisions import Decisions
+from relay.store.decisions.heads import ChainHead, Heads
 from relay.store.keys import keyspace
+from relay.store.keys.names import SHARED_ROOT
 from relay.store.scripting.library import _FENCED, library
 from relay.store.scripting.scripts import Scripts
+from relay.upkeep.watching import Watching
 from relay.vault import Vault
 from tests.contract.snapshots import everything, put_back
 from tests.store_keys import KEYS
 
 VAULT = Vault.from_text(Vault.new_key_text())
+CHAIN = keyspace.decisions(SHARED_ROOT)
 #: Scripts that write to partitions while they are fenced, and why.
 AT_ALL_TIMES = {
     "settle": "what was done is recorded",
@@ -23,11 +26,14 @@ AT_ALL_TIMES = {
     "restore": "it decides while the partition is fenced, and only then",
     "accept": "it looks itself: for callbacks, see below",
     "callbacks": "it looks itself, and returns none",
-    **dict.fromkeys(("apply_webhooks", "remove_webhook", "pause", "remac", "reseal"), "operators decide meanwhile"),
+    **dict.fromkeys(
+        ("apply_webhooks", "remove_webhook", "pause", "rewrite_decisions", "reseal"), "operators decide meanwhile"
+    ),
     **dict.fromkeys(("set_secret", "remove_secret"), "operators decide meanwhile"),
     **dict.fromkeys(("audit_add", "audit_end", "audit_sign", "audit_trim", "audit_prune"), "the audit trail"),
     **dict.fromkeys(("forget", "forget_begin", "forget_piece"), "contents may be destroyed at any time"),
     "join": "a caller waits",
+    "alerts": "operators are told",
     **dict.fromkeys(("look_up", "ended"), "they read, and note that"),
     "queue": "lists of hints",
     "alerts": "what holds is said, and triggered once calls are accepted",
@@ -41,10 +47,6 @@ AT_ALL_TIMES = {
 def client(valkey_server):
     with valkey_server.client() as client:
         yield client
-
-
-def entry():
-    return AuditEntry(0, Act.KEY_REVOKE, "k1", "acme", "x")
 
 
 def test_every_script_that_writes_to_partitions_is_fenced_or_has_a_reason():
@@ -104,29 +106,79 @@ def test_nothing_is_decided_about_in_a_partition_that_is_not_fenced(ledger):
 
 
 @pytest.fixture
-def revoked(redis_client):
-    """A process that has read three revoked keys, on a store whose list then shrinks to two."""
-    revocations = Revocations(redis_client, VAULT)
+def decided(redis_client):
+    """A process that has read three decisions, on a store whose chain is then set back to two."""
+    decisions = Decisions(redis_client, VAULT, SHARED_ROOT)
     for number in range(3):
-        revocations.add(f"{number:016x}", 1, entry())
-    redis_client.ltrim(keyspace.revocations(), 0, 1)
-    return revocations
+        add(redis_client, decisions, number)
+    redis_client.ltrim(CHAIN, 0, 1)
+    return decisions
 
 
-def test_a_list_of_revoked_keys_that_shrinks_is_noticed(revoked):
-    assert (revoked.refresh(), revoked.intact) == (2, False)
+def add(client, decisions, number):
+    place = next(decisions.places())
+    client.rpush(CHAIN, place.adding({f"key/{number}": "x"})[-1])
+    decisions.refresh()
 
 
-def test_a_list_that_shrinks_by_a_restore_counts_as_unaltered(revoked, redis_client):
+def length(client, decisions):
+    """Look once, as a process that watches does; return how long the chain is then, and whether it counts as intact."""
+    decisions.look()
+    decisions.repair()
+    return client.llen(CHAIN), decisions.is_intact
+
+
+def test_a_chain_that_is_set_back_is_noticed_and_written_back(decided, redis_client):
+    assert length(redis_client, decided) == (3, False)
+
+
+@pytest.mark.parametrize("looks", ["look", "refresh"])
+def test_a_restored_chain_is_believed_and_nothing_is_written_over_it(decided, redis_client, looks):
     Epochs(redis_client, VAULT).write(Epoch(7, Phase.FENCED, "b1"))
-    assert (revoked.refresh(), revoked.intact) == (2, True)
-    revoked.add(f"{9:016x}", 1, entry())
-    redis_client.ltrim(keyspace.revocations(), 0, 0)
-    assert (revoked.refresh(), revoked.intact) == (1, False)  # the same epoch: nobody has restored it again
+    getattr(decided, looks)()
+    assert (decided.epoch, decided.value("key/2"), decided.value("key/1")) == (7, "", "x")
+    assert length(redis_client, decided) == (2, True)
+    add(redis_client, decided, 9)
+    redis_client.ltrim(CHAIN, 0, 0)
+    assert length(redis_client, decided) == (3, False)  # the same epoch: nobody has restored it again
+    assert decided.value("key/9") == "x"
+
+
+def test_what_is_read_while_a_backup_is_copied_is_not_remembered(decided, redis_client):
+    epochs, backup = Epochs(redis_client, VAULT), redis_client.lrange(CHAIN, 0, 0)
+    epochs.write(Epoch(7, Phase.COPYING, "b1"))
+    assert length(redis_client, decided) == (2, True)
+    assert decided.epoch is None
+    redis_client.delete(CHAIN)
+    redis_client.rpush(CHAIN, *backup)
+    assert length(redis_client, decided) == (1, True)
+    epochs.write(Epoch(7, Phase.FENCED, "b1"))
+    assert length(redis_client, decided) == (1, True)
+    assert (decided.epoch, decided.value("key/0"), decided.value("key/1")) == (7, "x", "")
+
+
+def test_a_process_whose_chain_a_restore_did_not_make_older_knows_the_epoch_too(redis_client):
+    decisions = Decisions(redis_client, VAULT, SHARED_ROOT)
+    for number in range(3):
+        add(redis_client, decisions, number)
+    Epochs(redis_client, VAULT).write(Epoch(7, Phase.FINISHED, "b1"))
+    decisions.look()
+    redis_client.ltrim(CHAIN, 0, 1)
+    assert length(redis_client, decisions) == (3, False)
+
+
+def test_heads_of_another_epoch_are_not_compared(decided, redis_client):
+    Epochs(redis_client, VAULT).write(Epoch(7, Phase.FINISHED, "b1"))
+    watching = Watching("w1", decided, Heads(redis_client, VAULT), None, None)
+    decided.look()
+    _, server = decided.head
+    for epoch, is_intact in ((0, True), (8, True), (7, False)):
+        watching.hear(ChainHead("w2", decided.root, epoch, 1_000, server))
+        assert decided.is_intact is is_intact
 
 
 @pytest.mark.parametrize("forged", ["another ring", "a higher number", "no number"])
-def test_who_lacks_the_key_ring_makes_no_epoch(revoked, redis_client, forged):
+def test_who_lacks_the_key_ring_makes_no_epoch(decided, redis_client, forged):
     vault = Vault.from_text(Vault.new_key_text()) if forged == "another ring" else VAULT
     Epochs(redis_client, vault).write(Epoch(7, Phase.FENCED, "b1"))
     if forged == "a higher number":
@@ -134,7 +186,7 @@ def test_who_lacks_the_key_ring_makes_no_epoch(revoked, redis_client, forged):
     if forged == "no number":
         redis_client.hset(keyspace.epoch(), "number", "x")
     assert Epochs(redis_client, VAULT).read().number == 0
-    assert (revoked.refresh(), revoked.intact) == (2, False)
+    assert length(redis_client, decided) == (3, False)
 
 
 def test_an_epoch_survives_the_rotation_of_the_ring(redis_client):

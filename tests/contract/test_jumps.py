@@ -281,7 +281,7 @@ def test_a_chain_that_waits_is_looked_at_after_its_timeout_at_the_latest(redis_c
 
 
 def locks_of(client):
-    tokens, revision_id = AccessTokenStore(client), RevisionId(PLUGIN, "hook", 1)
+    tokens, revision_id = AccessTokenStore(client), RevisionId(PLUGIN, "hook", 1, "s")
     return {
         "alerts": (KEYS.alerts(PLUGIN, "alerts_lock"), Alerts(client, PLUGIN).take_lock, PERIOD_MS),
         "counting": (KEYS.counting_lock(0), Measures(client).count_everything, 1_500),
@@ -306,7 +306,7 @@ def test_a_lock_of_a_lost_process_lasts_no_longer_than_it_was_to(redis_client, n
 def test_a_token_that_seems_to_come_from_ahead_is_not_fresh(monkeypatch):
     def fetched(ago_s):
         monkeypatch.setattr("relay.executor.access_tokens.time.time", lambda: 1_000.0 + ago_s)
-        return AccessToken(RevisionId(PLUGIN, "hook", 1), None, "text", b"", 1_000.0, 2_000.0).fresh
+        return AccessToken(RevisionId(PLUGIN, "hook", 1, "s"), None, "text", b"", 1_000.0, 2_000.0).fresh
 
     assert [fetched(ago_s) for ago_s in (-600, -FRESH_S, 0, FRESH_S)] == [False, False, True, False]
 

@@ -9,6 +9,8 @@ from relay.registration import Shape, Target
 from relay.registration.building import Registration
 from relay.registration.endpoint import Endpoint
 from relay.registration.retrying import RetryPolicy
+from relay.store.decisions.decisions import Decisions
+from relay.store.keys import keyspace
 from relay.store.registry import webhooks as registry_module
 from relay.store.registry.revisions import Applied
 from relay.store.registry.uses import ReadSet
@@ -56,12 +58,15 @@ def test_a_new_webhook_is_current_with_revision_one(registry):
     assert (number, shape) == (1, a_registration().shape)
 
 
-def test_a_number_that_a_server_without_its_data_gives_again_is_read_again(registry, redis_client, vault):
+def test_a_number_that_a_server_without_its_data_gives_again_is_read_again(registry, redis_client, vault, monkeypatch):
     registry.apply("acme", [a_registration(path="/before")])
     assert registry.current("acme", "ping")[1].method == "POST"
     assert registry.open_target("acme", "ping", 1).endpoint.path == "/before"
     redis_client.flushall()
     redis_client.function_flush()
+    part = Decisions._part
+    monkeypatch.setattr(Decisions, "_part", lambda self, *args: (part(self, *args)[0], "another server's run"))
+    registry._decisions.of("acme")._server = "the run that had it"
     Registry(redis_client, vault, vault).apply("acme", [a_registration(path="/after", method="PUT")])
     assert registry.current("acme", "ping", refresh=True)[1].method == "PUT"
     assert registry.open_target("acme", "ping", 1).endpoint.path == "/after"
@@ -156,7 +161,7 @@ def test_a_target_pasted_under_another_webhook_does_not_open(registry, redis_cli
 
 def test_without_target_keys_shapes_can_be_read_and_targets_cannot(registry, redis_client):
     registry.apply("acme", [a_registration()])
-    door = Registry(redis_client, registry._vault)
+    door = Registry(redis_client, registry._target_vault)
     assert door.current("acme", "ping") == (1, a_registration().shape)
     assert door.shapes("acme")[0].shape == a_registration().shape
     with pytest.raises(SettingsError):
@@ -167,7 +172,7 @@ def test_without_target_keys_shapes_can_be_read_and_targets_cannot(registry, red
 
 def test_registering_again_repairs_a_webhook_whose_target_key_is_lost(registry, redis_client):
     registry.apply("acme", [a_registration()])
-    later = Registry(redis_client, registry._vault, Vault.from_text(Vault.new_key_text()))
+    later = Registry(redis_client, registry._target_vault, Vault.from_text(Vault.new_key_text()))
     with pytest.raises(VaultError):
         later.open_target("acme", "ping", 1)
     assert later.apply("acme", [a_registration()]) == [Applied("ping", 2, "changed")]
@@ -183,7 +188,7 @@ def test_an_unknown_revision_is_not_found_and_not_remembered_as_such(registry):
 
 
 def test_a_webhook_registered_by_another_process_is_known_at_once(registry, redis_client):
-    door = Registry(redis_client, registry._vault)
+    door = Registry(redis_client, registry._target_vault)
     assert door.current("acme", "ping") is None
     registry.apply("acme", [a_registration()])
     assert door.current("acme", "ping")
@@ -191,7 +196,7 @@ def test_a_webhook_registered_by_another_process_is_known_at_once(registry, redi
 
 def test_a_change_by_another_process_is_seen_within_a_second_and_at_once_on_demand(registry, redis_client):
     registry.apply("acme", [a_registration()])
-    door, eager = Registry(redis_client, registry._vault), Registry(redis_client, registry._vault)
+    door, eager = Registry(redis_client, registry._target_vault), Registry(redis_client, registry._target_vault)
     assert door.current("acme", "ping")[0] == eager.current("acme", "ping")[0] == 1
     registry.apply("acme", [a_registration(path="/x")])
     assert eager.current("acme", "ping", refresh=True)[0] == 2
@@ -202,7 +207,7 @@ def test_a_change_by_another_process_is_seen_within_a_second_and_at_once_on_dema
 
 def test_a_removal_by_another_process_is_seen_at_once_on_demand(registry, redis_client):
     registry.apply("acme", [a_registration()])
-    door = Registry(redis_client, registry._vault)
+    door = Registry(redis_client, registry._target_vault)
     assert door.current("acme", "ping")
     registry.remove("acme", "ping")
     assert door.current("acme", "ping", refresh=True) is None
@@ -229,24 +234,26 @@ def test_a_plugin_has_a_bounded_number_of_webhooks(registry, monkeypatch):
 
 def test_a_repeated_apply_whose_reply_was_lost_changes_nothing_and_answers_as_the_first_time(registry, redis_client):
     registry.apply("acme", [a_registration("a")])
+    place = next(registry._decisions.of("acme").places())
     planned = registry._plan("acme", [a_registration("a"), a_registration("b")])
-    assert registry._commit("acme", planned, ReadSet())
+    assert registry._commit("acme", planned, ReadSet(), place)
     before = dump(redis_client)
-    assert registry._commit("acme", planned, ReadSet())
+    assert registry._commit("acme", planned, ReadSet(), place)
     assert dump(redis_client) == before
     # also after another process has registered more since
     registry.apply("acme", [a_registration("b", path="/x")])
     before = dump(redis_client)
-    assert registry._commit("acme", planned, ReadSet())
+    assert registry._commit("acme", planned, ReadSet(), place)
     assert dump(redis_client) == before
 
 
 def test_an_apply_planned_on_what_has_changed_since_writes_nothing(registry, redis_client):
     registry.apply("acme", [a_registration("a")])
+    place = next(registry._decisions.of("acme").places())
     planned = registry._plan("acme", [a_registration("new"), a_registration("a", path="/x")])
     registry.apply("acme", [a_registration("a", path="/y")])
     before = dump(redis_client)
-    assert not registry._commit("acme", planned, ReadSet())
+    assert not registry._commit("acme", planned, ReadSet(), place)
     assert dump(redis_client) == before
 
 
@@ -257,7 +264,7 @@ def test_an_apply_that_lost_a_race_plans_again(registry, redis_client, monkeypat
         planned = plan(plugin, registrations)
         if not raced:
             raced.append(
-                Registry(redis_client, registry._vault, registry._target_vault).apply(
+                Registry(redis_client, registry._target_vault, registry._target_vault).apply(
                     "acme", [a_registration(path="/theirs")]
                 )
             )
@@ -303,7 +310,7 @@ def test_a_revision_s_target_is_stored_sealed_for_its_owner(registry, redis_clie
     registry.apply("acme", [a_registration()])
     stored = registry.revision("acme", "ping", 1)
     sealed = redis_client.get("relay:{0}:target:acme:ping:1")
-    opened = vault.open(sealed, target_owner("acme", "ping", 1, stored.shape_json))
+    opened = vault.open(sealed, target_owner("acme", "ping", 1, stored.stamp, stored.shape_json))
     assert Target.from_json(opened) == a_registration().target
     assert stored.created_at_ms > 1_600_000_000_000
 
@@ -348,19 +355,20 @@ def test_a_removed_webhook_is_not_revived_by_writing_its_pointer_back(registry, 
     assert registry.unverified("acme") == ["ping"]
 
 
-@pytest.mark.parametrize("change", ["older revision", "another webhook's", "made up", "loosened shape", "no MAC"])
+@pytest.mark.parametrize("change", ["older revision", "another webhook's", "made up", "loosened shape", "no decision"])
 def test_only_what_a_relay_has_made_current_is_current(registry, redis_client, vault, change):
     registry.apply("acme", [a_registration(), a_registration("other")])
     registry.apply("acme", [a_registration(path="/second")])
-    macs = "relay:{0}:p:acme:webhooks:macs"
+    decisions = keyspace.decisions()
+    _, other, second = redis_client.lrange(decisions, 0, -1)
     if change == "older revision":
         redis_client.hset("relay:{0}:p:acme:webhooks", "ping", 1)
     elif change == "another webhook's":
-        redis_client.hset(macs, "ping", redis_client.hget(macs, "other"))
+        redis_client.lset(decisions, 2, second.replace(second.split()[2], other.split()[2]))
     elif change == "made up":
-        redis_client.hset(macs, "ping", "0" * 64)
-    elif change == "no MAC":
-        redis_client.hdel(macs, "ping")
+        redis_client.lset(decisions, 2, second[:-64] + b"0" * 64)
+    elif change == "no decision":
+        redis_client.rpop(decisions)
     else:
         shape = redis_client.hget("relay:{0}:p:acme:webhook:ping:2", "shape")
         redis_client.hset(
@@ -373,6 +381,6 @@ def test_only_what_a_relay_has_made_current_is_current(registry, redis_client, v
 
 def test_registering_again_makes_a_tampered_webhook_current(registry, redis_client):
     registry.apply("acme", [a_registration()])
-    redis_client.hdel("relay:{0}:p:acme:webhooks:macs", "ping")
+    redis_client.hset(KEYS.revision("acme", "ping", 1), "stamp", "0" * 16)
     assert registry.apply("acme", [a_registration()]) == [Applied("ping", 2, "changed")]
     assert registry.current("acme", "ping", refresh=True)[0] == 2

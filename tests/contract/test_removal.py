@@ -9,6 +9,7 @@ import pytest
 from relay.audit.actor import actor
 from relay.domain.invocation import FINAL, Attempt, Outcome, Sent, State
 from relay.registration import Shape
+from relay.store.decisions.chain import GONE, pause_subject
 from relay.store.ledger.invocations import REVISITED
 from relay.store.ledger.transitions import NextStep
 from relay.store.scripting.scripts import Scripts
@@ -32,7 +33,9 @@ def remove(ledger, *, begins=True):
     """Remove the webhook as the command does; with ``begins`` false the command is killed half-way."""
     ledger.client.set(KEYS.last_revision("acme", "hook"), 1)
     ledger.client.hset(KEYS.revision("acme", "hook", 1), "shape", Shape("hook", "POST").to_json())
-    assert Scripts(ledger.client).run("remove_webhook", ["acme", "hook", actor()]) == []
+    place = next(ledger.policies._decisions.of("acme").places())
+    args = ["acme", "hook", actor(), *place.adding({pause_subject("acme", "hook"): GONE})]
+    assert Scripts(ledger.client).run("remove_webhook", args) == []
     return [ref for page in ledger.store.revisit("acme", "hook") for ref, _ in page] if begins else []
 
 

@@ -226,5 +226,6 @@ def test_a_days_story(tmp_path_factory):
 
 def order_of(harness, row):
     sealed = harness.store.payload_of(row.reference_id)
-    opened = harness.runtime.data_vault.open(sealed, payload_owner("acme", row.reference_id, row.purpose))
+    stamp = harness.runtime.registry.revision("acme", row.webhook_id, row.revision).stamp
+    opened = harness.runtime.data_vault.open(sealed, payload_owner("acme", row.reference_id, row.purpose, stamp))
     return orjson.loads(opened)["data"]["order"]

@@ -83,10 +83,13 @@ def delay_s(step):
     return least(measured, wanted=MAX_DELAY_S)
 
 
-def record(data):
+def record(data, preparation):
     ref = new_reference_id()
     made_for = CallRecord(ref, State.QUEUED, "acme", "signed", 1, 1, b"", None, 20_000, "bulk")
-    sealed = VAULT.seal(Trigger(data).to_json(), payload_owner("acme", ref, made_for.purpose))
+    sealed = VAULT.seal(
+        Trigger(data).to_json(),
+        payload_owner("acme", ref, made_for.purpose, preparation._plans.stamp("acme", "signed", 1)),
+    )
     return made_for._replace(payload=sealed)
 
 
@@ -96,7 +99,7 @@ def answer(body, content_type):
 
 @pytest.fixture(scope="module")
 def call(steps):
-    return steps[0].prepare(record({"a": 1}), waits=True)
+    return steps[0].prepare(record({"a": 1}, steps[0]), waits=True)
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
@@ -126,7 +129,7 @@ PAYLOADS = {
 @pytest.mark.parametrize("make", PAYLOADS.values(), ids=PAYLOADS)
 def test_a_payload_is_opened_checked_rendered_signed_and_sent_beside_other_calls(steps, endpoint, make, size):
     preparation, sender, _ = steps
-    waiting, calls = record({"d": make(size)}), []
+    waiting, calls = record({"d": make(size)}, preparation), []
 
     def prepare():
         calls.append(preparation.prepare(waiting, waits=True))

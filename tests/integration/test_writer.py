@@ -44,7 +44,7 @@ CANARIES = {
     "token of a chain": "token-of-a-chain-41f0",
 }
 #: Kinds of keys that a process caches for a second.
-REMEMBERED = {"api_key", "api_keys", "revocations", "webhooks", "pointer_macs", "revision", "plugins"}
+REMEMBERED = {"api_key", "api_keys", "key_decisions", "decisions", "webhooks", "revision", "plugins"}
 _SAMPLES = {"lane": "bulk", "kind": "error", "minute": "29000000", "hour": "480000", "process": "p1", "request": "r1"}
 
 
@@ -555,7 +555,8 @@ def test_the_api_s_keys_open_no_secret_at_any_moment_of_a_chain_s_life(harness):
             continue
         record, is_open = records[ref], Vault.key_id_of(sealed) in data_keys
         assert is_open == (part == "result" or (part == "payload" and record.step_of is None)), part
-        owners = {"result": result_owner("acme", ref), "payload": payload_owner("acme", ref, record.purpose)}
+        stamp = harness.work.runtime.registry.revision("acme", record.webhook_id, record.revision).stamp
+        owners = {"result": result_owner("acme", ref), "payload": payload_owner("acme", ref, record.purpose, stamp)}
         plain = vault.open(sealed, owners[part]) if is_open else b""
         assert not [secret for secret in secrets if secret in plain or secret in sealed], part
         told.add((part, is_open))

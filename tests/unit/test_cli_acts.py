@@ -133,7 +133,7 @@ def test_every_command_says_what_it_leaves_or_why_nothing():
 
 
 def test_every_act_is_some_command_s_or_the_api_s():
-    by_requests, by_workers = {Act.REQUEST, Act.AUTHENTICATE}, {Act.REPLACED}
+    by_requests, by_workers = {Act.REQUEST, Act.AUTHENTICATE}, {Act.REPLACED, Act.DECISIONS_RESTORE}
     by_an_option = {Act.FORGET_SUBJECT}  # tests/unit/test_cli_subjects.py
     acts = {act for act in ACTS.values() if isinstance(act, Act)}
     assert acts | by_requests | by_workers | by_an_option == set(Act)

@@ -94,7 +94,9 @@ def test_data_headers_and_query_reach_the_record_sealed(cli):
     ]
     runtime = cli.runtime()
     sealed = runtime.store.payload_of(reference_id)
-    owner = payload_owner("acme", reference_id, runtime.store.find(reference_id).purpose)
+    purpose = runtime.store.find(reference_id).purpose
+    stamp = runtime.registry.revision("acme", purpose.webhook_id, purpose.revision).stamp
+    owner = payload_owner("acme", reference_id, purpose, stamp)
     payload = json.loads(runtime.data_vault.open(sealed, owner))
     assert payload["data"] == "text"
     assert payload["headers"] == {"X-Note": "a=b"}

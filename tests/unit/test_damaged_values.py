@@ -19,12 +19,12 @@ from tests.unit.kept import Kept
 
 PLANTED = b"planted-contents-that-nobody-sealed"
 OWNERS = {
-    "result": lambda ref: result_owner("acme", ref),
-    "raw": lambda ref: raw_owner("acme", ref, "", 0),
-    "secrets": lambda ref: secrets_owner("acme", ref, 0),
-    "token": lambda ref: token_owner("acme", "ping", 1),
-    "secret": lambda ref: secret_owner("acme", "TOKEN"),
-    "subject-key": lambda _: subject_key_owner("acme"),
+    "result": lambda ref, _: result_owner("acme", ref),
+    "raw": lambda ref, _: raw_owner("acme", ref, "", 0),
+    "secrets": lambda ref, _: secrets_owner("acme", ref, 0),
+    "token": lambda _, stamp: token_owner("acme", "ping", 1, stamp),
+    "secret": lambda *_: secret_owner("acme", "TOKEN"),
+    "subject-key": lambda *_: subject_key_owner("acme"),
 }
 DATA = {"payload", "result", "subject-key"}
 KINDS = [*OWNERS, "payload", "target"]
@@ -40,8 +40,9 @@ class Site:
         self.ref = cli.json("trigger", "ping", "--plugin", "acme", "--async")["referenceId"]
         runtime = cli.runtime()
         self.client, self.vaults = runtime.client, {"data": runtime.data_vault, "target": runtime.target_vault}
+        stamp = runtime.registry.revision("acme", "ping", 1).stamp
         for kind, owner in OWNERS.items():
-            self.client.set(self.key(kind), self.vault(kind).seal(b"a value", owner(self.ref)))
+            self.client.set(self.key(kind), self.vault(kind).seal(b"a value", owner(self.ref, stamp)))
         cli.json("vault", "promote")
         self.whole, self.checks = self.rows()[0], self.checked()
 

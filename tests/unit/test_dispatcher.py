@@ -125,8 +125,9 @@ def test_an_accepted_trigger_is_recorded_sealed_and_published(harness):
     assert (harness.waiting(), harness.lanes.announced) == ([accepted.reference_id], [("bulk", 0)])
     sealed = harness.store.payload_of(accepted.reference_id)
     assert b"Ann" not in sealed
+    stamp = harness.registry.revision("acme", "order", 1).stamp
     trigger = Trigger.from_json(
-        harness.vault.open(sealed, payload_owner("acme", accepted.reference_id, Purpose("order", 1)))
+        harness.vault.open(sealed, payload_owner("acme", accepted.reference_id, Purpose("order", 1), stamp))
     )
     assert trigger == Trigger({"name": "Ann"}, {"X-Locale": "en"}, {"lang": "1"})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import socket
@@ -338,7 +339,7 @@ def test_a_trail_whose_end_is_gone_with_another_server_is_said_to_have_lost_it(g
         monitor.iterate()
         client.ltrim(keyspace.audit("entries"), 0, 0)
         client.delete(keyspace.audit("head"))
-        monitor._server = "another"
+        monitor._known = dataclasses.replace(monitor._known, server="another")
         monitor.iterate()
     found = findings(given, tmp_path)["audit trail"]
     assert (found.level, "lacks signed entries" in found.found) == (Level.PROBLEM, True)

@@ -32,11 +32,15 @@ def parts():
     return Preparation(plans, Payloads(VAULT, VAULT), None), Conclusion(VAULT, None)
 
 
-def record():
+def record(preparation):
     ref = new_reference_id()
     trigger = Trigger({"id": 7, "text": "hello"}, {"X-Note": "hi"}, {"page": "1"})
     made = CallRecord(ref, State.QUEUED, "acme", "hot", 1, 1, b"", None, 20_000, "bulk")
-    return made._replace(payload=VAULT.seal(trigger.to_json(), payload_owner("acme", ref, made.purpose)))
+    return made._replace(
+        payload=VAULT.seal(
+            trigger.to_json(), payload_owner("acme", ref, made.purpose, preparation._plans.stamp("acme", "hot", 1))
+        )
+    )
 
 
 def answer():
@@ -45,13 +49,13 @@ def answer():
 
 def carried_out(parts):
     preparation, conclusion = parts
-    call = preparation.prepare(record(), waits=True)
+    call = preparation.prepare(record(preparation), waits=True)
     return settle_args(conclusion.conclude(call, "token", answer(), 1_000))
 
 
 def test_an_answer_is_read_once(parts):
     carried_out(parts)
-    call = parts[0].prepare(record(), waits=True)
+    call = parts[0].prepare(record(parts[0]), waits=True)
     with Counted() as counted:
         parts[1].conclude(call, "token", answer(), 1_000)
     assert counted.functions["read_body"] == 1

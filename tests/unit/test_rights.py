@@ -240,6 +240,7 @@ def test_a_command_with_two_keys_moves_nothing_to_where_either_may_not_be(server
 def channels():
     return {
         "channels of notices": PREFIX + CHANNELS["notice"].replace("{process}", UUID),
+        "channel of heads of chains": PREFIX + CHANNELS["heads"],
         "channel of inspections": "/0.celery.pidbox",
         "channels of events": "/0.celeryev/task.multi",
     }
@@ -252,7 +253,7 @@ def test_channels_are_heard_and_spoken_on_where_the_table_says_so(server, meant,
     for kind, channel in channels().items():
         pattern = "/0.celeryev/*" if kind == "channels of events" else channel
         tried = [["publish", channel, "1"], ["subscribe", channel], ["psubscribe", pattern]]
-        if kind == "channels of notices":
+        if channel.startswith(PREFIX):
             tried = [*tried[:2], ["psubscribe", "*"], ["psubscribe", "relay:*"]]
         found = {words[0] for words in allowed(server, user, tried)}
         assert found - ({"subscribe"} if "psubscribe" in found else set()) == meant(rows[kind][user]), kind

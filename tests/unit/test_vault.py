@@ -29,12 +29,13 @@ def test_what_is_sealed_for_an_owner_opens_for_that_owner(plaintext, owner):
 
 
 def test_a_value_pasted_under_another_owner_does_not_open(vault):
-    sealed = vault.seal(b"secret", target_owner("p", "w", 1, b"s"))
+    sealed = vault.seal(b"secret", target_owner("p", "w", 1, "x", b"s"))
     for other in (
-        target_owner("p", "w", 2, b"s"),
-        target_owner("p", "v", 1, b"s"),
-        target_owner("q", "w", 1, b"s"),
-        target_owner("p", "w", 1, b"t"),
+        target_owner("p", "w", 2, "x", b"s"),
+        target_owner("p", "v", 1, "x", b"s"),
+        target_owner("q", "w", 1, "x", b"s"),
+        target_owner("p", "w", 1, "x", b"t"),
+        target_owner("p", "w", 1, "y", b"s"),
         "",
     ):
         with pytest.raises(VaultError):
@@ -43,8 +44,8 @@ def test_a_value_pasted_under_another_owner_does_not_open(vault):
 
 def test_owners_of_different_kinds_are_different():
     owners = {
-        target_owner("p", "r", 1, b"s"),
-        payload_owner("p", "r", Purpose("w", 1)),
+        target_owner("p", "r", 1, "x", b"s"),
+        payload_owner("p", "r", Purpose("w", 1), "x"),
         result_owner("p", "r"),
         raw_owner("p", "r", "c", 0),
         secrets_owner("p", "r", 0),
@@ -66,10 +67,12 @@ def test_owners_of_different_kinds_are_different():
 )
 def test_a_trigger_opens_for_nothing_but_what_it_was_accepted_for(vault, other):
     accepted = Purpose("w", 1, "{}", "c", 0)
-    sealed = vault.seal(b"trigger", payload_owner("p", "r", accepted))
-    assert vault.open(sealed, payload_owner("p", "r", accepted)) == b"trigger"
+    sealed = vault.seal(b"trigger", payload_owner("p", "r", accepted, "x"))
+    assert vault.open(sealed, payload_owner("p", "r", accepted, "x")) == b"trigger"
     with pytest.raises(VaultError):
-        vault.open(sealed, payload_owner("p", "r", other))
+        vault.open(sealed, payload_owner("p", "r", accepted, "y"))
+    with pytest.raises(VaultError):
+        vault.open(sealed, payload_owner("p", "r", other, "x"))
 
 
 def test_every_altered_byte_and_every_cut_is_noticed(vault):

@@ -1,1 +1,1 @@
-"""API keys, and the list of those that were revoked."""
+"""API keys."""

@@ -20,10 +20,20 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from relay.audit.actor import actor
 from relay.audit.entry import Act, AuditEntry
 from relay.errors import BadParameter, NotFound, RelayError, Unauthenticated, Unavailable
-from relay.store.api_keys.records import ApiKey, KeyRecord, digest_of, from_fields, to_fields
-from relay.store.api_keys.revocations import Revocations
+from relay.store.api_keys.records import (
+    ApiKey,
+    KeyRecord,
+    decided_of,
+    digest_of,
+    from_fields,
+    is_ended,
+    is_expired,
+    to_fields,
+    used_at,
+)
 from relay.store.api_keys.rules import key_faults
-from relay.store.backups.epoch import Epochs
+from relay.store.decisions.chain import GONE, key_subject
+from relay.store.decisions.decisions import AGE_S, STALE, Decisions
 from relay.store.keys import keyspace
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import SHARED_ROOT
@@ -36,10 +46,11 @@ from relay.store.server.replies import replies_to
 from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from redis import Redis
 
+    from relay.store.decisions.chain import Place
     from relay.vault import Vault
 
 #: How long, in seconds, a process uses a key that it has read: a revoked key works at most this much longer.
@@ -50,6 +61,7 @@ KEPT_S: Final = 600.0
 #: How exactly, in seconds, a key's last use is known.
 USE_PERIOD_S: Final = 60.0
 _MAX_REMEMBERED: Final = 10_000  # keys, in one process
+_READS: Final = 3  # of a record and the chain, which may be changed between the two
 
 _ALPHABET: Final = string.digits + string.ascii_letters  # no underscore: a key splits in one way only
 _SECRET_CHARS: Final = 43
@@ -77,16 +89,16 @@ class _Origins(NamedTuple):
 class ApiKeys:
     """All API keys in the store. Methods raise ``Unavailable`` when the store cannot be reached.
 
-    A record whose MAC was not made with the vault's keys counts as missing, and is logged.
+    A record that is not what was decided last about its key counts as missing, and is logged.
     """
 
-    def __init__(self, client: Redis, vault: Vault, keys: Keyspace = SINGLE) -> None:
+    def __init__(
+        self, client: Redis, vault: Vault, keys: Keyspace = SINGLE, decisions: Decisions | None = None
+    ) -> None:
         self._keys = keys
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
-        self._vault = vault
         self._scripts = Scripts(client)
-        self._revocations = Revocations(client, vault)
-        self._epochs = Epochs(client, vault, keys)
+        self._decisions = decisions or Decisions(client, vault, SHARED_ROOT)
         self._remembered: dict[str, _Remembered] = {}
         self._verified_keys: OrderedDict[str, _Remembered] = OrderedDict()  # those that opened the door, oldest first
         self._used_at_s: dict[str, float] = {}
@@ -110,14 +122,14 @@ class ApiKeys:
         faults = tuple(key_faults(plugin, scopes, origins, name))
         if faults:
             raise BadParameter(faults=faults)
-        with store_errors():
-            now_ms = time_ms_at(self._client, SHARED_ROOT)
+        now_ms = self._now_ms()
         self._scripts.write(
             self._keys.root(plugin), "SADD", self._keys.plugins(self._keys.partition_of(plugin)), plugin
         )
         expires_at_ms = None if lifetime_s is None else now_ms + int(lifetime_s * 1000)
         text, record = _new(plugin, frozenset(scopes), frozenset(origins), name, now_ms, expires_at_ms)
-        self._write_new(record, _entry(now_ms, Act.KEY_CREATE, record.key, "created"))
+        entry = _entry(now_ms, Act.KEY_CREATE, record.key, "created")
+        next(place for place in self._decisions.places() if self._write_new(place, record, entry))
         return text, record.key
 
     def rotate(self, key_id: str, overlap_s: float) -> tuple[str, ApiKey, ApiKey]:
@@ -130,18 +142,19 @@ class ApiKeys:
             NotFound: there is no such key, or it is revoked or expired.
             Unavailable: if the new key may exist all the same, the message says so.
         """
-        old = self._verified(key_id)
-        with store_errors():
-            now_ms = time_ms_at(self._client, SHARED_ROOT)
-        if old is None or old.key.revoked or _expired(old.key, now_ms):
+        return next(made for place in self._decisions.places() if (made := self._rotated(place, key_id, overlap_s)))
+
+    def _rotated(self, place: Place, key_id: str, overlap_s: float) -> tuple[str, ApiKey, ApiKey] | None:
+        old, now_ms = self._verified(key_id), self._now_ms()
+        if old is None or old.key.revoked or is_expired(old.key, now_ms):
             raise NotFound("There is no such key, or it has ended.")
         key, end_ms = old.key, now_ms + int(overlap_s * 1000)
         expires_at_ms = None if old.lifetime_ms is None else now_ms + old.lifetime_ms
         text, new = _new(key.plugin, key.scopes, key.origins, key.name, now_ms, expires_at_ms)
         ending = replace(key, expires_at_ms=min(end_ms, key.expires_at_ms or end_ms))
         entry = _entry(now_ms, Act.KEY_ROTATE, key, "rotated", new.key.id)
-        self._write_new(new, entry, old, replace(old, key=ending, rotated_lifetime_ms=old.lifetime_ms or 0))
-        return text, new.key, ending
+        changed = replace(old, key=ending, rotated_lifetime_ms=old.lifetime_ms or 0)
+        return (text, new.key, ending) if self._write_new(place, new, entry, old, changed) else None
 
     def list(self, plugin: str | None = None) -> list[ApiKey]:
         """List the verified keys of a plugin, or of all plugins, including revoked and expired ones, oldest first."""
@@ -149,29 +162,22 @@ class ApiKeys:
         return sorted(found, key=lambda key: (key.created_at_ms, key.id))
 
     def unverified(self) -> tuple[str, ...]:
-        """Return the ids of records that fail verification, and ``revocations`` if that list was tampered with."""
+        """Return the ids of records that fail verification, and ``decisions`` if that chain was tampered with."""
         ids = tuple(sorted(key_id for key_id, record in self._every().items() if record is None))
-        return ids if self._revocations.intact else (*ids, "revocations")
+        return ids if self._decisions.is_intact else (*ids, "decisions")
 
     def revoke(self, key_id: str) -> ApiKey:
         """Revoke a key for good; every process refuses it within ``KEY_AGE_S``. Raises ``NotFound``."""
+        return next(key for place in self._decisions.places() if (key := self._revoked(place, key_id)))
+
+    def _revoked(self, place: Place, key_id: str) -> ApiKey | None:
         record = self._verified(key_id)
         if record is None:
             raise NotFound("There is no such key.")
-        with store_errors():
-            now_ms = time_ms_at(self._client, SHARED_ROOT)
-        self._revocations.add(key_id, now_ms, _entry(now_ms, Act.KEY_REVOKE, record.key, "revoked"))
-        self._forget(key_id)
-        return replace(record.key, revoked=True)
-
-    def reseal(self) -> int:
-        """Rewrite every record's MAC with the newest key of the ring; return how many. A step of a rotation."""
-        records = [record for record in self._every().values() if record is not None]
-        if records:
-            self._write(*self._bound(*records))
-        self._revocations.reseal()
-        self._epochs.reseal()
-        return len(records)
+        revoked = replace(record, key=replace(record.key, revoked=True))
+        # It may be this call that a lost reply belongs to: what is revoked already is confirmed, without another entry.
+        entry = None if record.key.revoked else _entry(self._now_ms(), Act.KEY_REVOKE, record.key, "revoked")
+        return revoked.key if self._write(place, revoked, entry=entry) else None
 
     def authenticate(self, key_text: str) -> ApiKey:
         """Return the key that has this text.
@@ -188,7 +194,7 @@ class ApiKeys:
         matches = hmac.compare_digest(digest_of(secret), record.digest if record else _NO_DIGEST)
         if record is None or not matches or record.key.revoked:
             raise Unauthenticated
-        if _expired(record.key, time.time() * 1000):
+        if is_expired(record.key, time.time() * 1000):
             raise Unauthenticated("This key has expired: make another with `relay keys create`.")
         self._keep(key_id, read)
         self._note_use(key_id)
@@ -202,7 +208,7 @@ class ApiKeys:
         try:
             with going_on_without():
                 now_ms = time.time() * 1000
-                valid = [key for key in self.list() if not key.revoked and not _expired(key, now_ms)]
+                valid = [key for key in self.list() if not key.revoked and not is_expired(key, now_ms)]
             known = _Origins(frozenset(origin for key in valid for origin in key.origins), now_s, now_s)
         except Unavailable:
             if known is None or now_s - known.read_at_s >= KEPT_S:
@@ -218,22 +224,32 @@ class ApiKeys:
         names = [*map(keyspace.api_key, ids), keyspace.api_key_uses()]
         *rows, used = replies_to(self._client, [("HGETALL", name) for name in names])
         uses = StoredFields(names[-1], used)
-        length = self._revocations.refresh()
-        verified = {key_id: self._verify(key_id, row, length) for key_id, row in zip(ids, rows, strict=True) if row}
-        return {key_id: record and _used(record, uses.number(key_id)) for key_id, record in verified.items()}
+        self._decisions.refresh()
+        verified = {
+            key_id: self._decided(key_id, row) or self._verified(key_id)
+            for key_id, row in zip(ids, rows, strict=True)
+            if row
+        }
+        return {key_id: record and used_at(record, uses.number(key_id)) for key_id, record in verified.items()}
 
     def _verified(self, key_id: str) -> KeyRecord | None:
-        """Read and verify one record as it is now."""
-        row = replies_to(self._client, [("HGETALL", keyspace.api_key(key_id))])[0] if _ID.match(key_id) else {}
-        return self._verify(key_id, row, self._revocations.refresh()) if row else None
-
-    def _verify(self, key_id: str, row: dict[bytes, bytes] | Exception, revocations: int) -> KeyRecord | None:
-        """Verify a record; None if its MAC is wrong, or if the list of revoked keys is now shorter than it says."""
-        record = None if isinstance(row, Exception) else from_fields(key_id, row, self._vault)
-        if record is None or record.revocations > revocations:
-            event(Event.KEY_UNVERIFIED, level=logging.ERROR, key=key_id)
+        """Read and verify one record as it is now; None if it is not what was decided last, which is logged."""
+        if not _ID.match(key_id):
             return None
-        return replace(record, key=replace(record.key, revoked=key_id in self._revocations))
+        self._decisions.refresh(AGE_S)
+        for _ in range(_READS):
+            (row,) = replies_to(self._client, [("HGETALL", keyspace.api_key(key_id))])
+            record = self._decided(key_id, row)
+            if record is not None or not row:
+                return record
+            self._decisions.refresh()  # the key may have been changed since the chain was read, or the record
+        event(Event.KEY_UNVERIFIED, level=logging.ERROR, key=key_id)
+        return None
+
+    def _decided(self, key_id: str, row: Mapping[bytes, bytes] | Exception) -> KeyRecord | None:
+        """Return a record that was read; None if it is not the one that was decided last."""
+        fields = {} if isinstance(row, Exception) else row
+        return from_fields(key_id, fields, self._decisions.value(key_subject(key_id)))
 
     def _read(self, key_id: str) -> _Remembered:
         """Return a record that the server was asked for at most ``KEY_AGE_S`` ago.
@@ -260,7 +276,7 @@ class ApiKeys:
             with going_on_without():
                 return _Remembered(self._verified(key_id), now_s, now_s)
         except Unavailable:
-            if key_id in self._revocations:
+            if is_ended(self._decisions.value(key_subject(key_id))):
                 raise Unauthenticated from None
             return kept._replace(asked_at_s=now_s)
 
@@ -271,10 +287,10 @@ class ApiKeys:
         if len(self._verified_keys) > _MAX_REMEMBERED:
             self._verified_keys.popitem(last=False)
 
-    def _write_new(self, new: KeyRecord, entry: AuditEntry, *changed: KeyRecord) -> None:
+    def _write_new(self, place: Place, new: KeyRecord, entry: AuditEntry, *changed: KeyRecord) -> bool:
         """Write a new key; leave nothing of it behind if the server refuses it, for then its text is lost.
 
-        ``changed`` is another record to write with it: before and after the change.
+        ``changed`` is another record to write with it: before and after the change. Returns as `_write`.
         """
         lost = (
             f"It is not known whether key {new.key.id} was made. Its text is lost: if `relay keys list` shows it,"
@@ -282,42 +298,56 @@ class ApiKeys:
         )
         if changed:
             lost += f" Key {changed[0].key.id} may have been given an end."
-        records = self._bound(new, *changed[1:])
         try:
-            self._write(*records, entry=entry)
+            return self._write(place, new, *changed[1:], entry=entry)
         except RelayError as error:
             if is_answer(error):
                 with adding_sentence(lost, RelayError):
-                    self._take_back(new, *changed[:1])
+                    self._take_back(new, *changed)
             else:
                 error.add(lost)
             raise
 
-    def _take_back(self, new: KeyRecord, *before: KeyRecord) -> None:
+    def _take_back(self, new: KeyRecord, *changed: KeyRecord) -> None:
         """Undo a write that the server refused, but may have done in part."""
-        self._write(*before, deleted=(new.key.id,))
+        for place in self._decisions.places():
+            restored = [
+                before
+                for before, after in zip(changed[::2], changed[1::2], strict=True)
+                if self._decisions.value(key_subject(after.key.id)) == decided_of(after.key.id, to_fields(after))
+            ]
+            if self._write(place, *restored, deleted=(new.key.id,)):
+                return
 
-    def _bound(self, *records: KeyRecord) -> tuple[KeyRecord, ...]:
-        """Return the records with the current number of revocations."""
-        revocations = self._revocations.refresh()
-        return tuple(replace(record, revocations=revocations) for record in records)
+    def _write(
+        self, place: Place, *records: KeyRecord, entry: AuditEntry | None = None, deleted: Collection[str] = ()
+    ) -> bool:
+        """Write and delete records in one step, with what is decided about them and the audit entry.
 
-    def _write(self, *records: KeyRecord, entry: AuditEntry | None = None, deleted: Collection[str] = ()) -> None:
-        """Write and delete records in one step, together with the audit entry."""
-        args = ["" if entry is None else entry.text(), len(records) + len(deleted)]
+        Returns whether that was done: not if something else was decided meanwhile.
+        """
+        args: list[Any] = ["" if entry is None else entry.text(), len(records) + len(deleted)]
+        decided = {key_subject(key_id): GONE for key_id in deleted}
         for record in records:
-            fields = to_fields(record, self._vault)
-            args += [record.key.id, len(fields), *chain.from_iterable(fields.items())]
+            key_id, fields = record.key.id, to_fields(record)
+            args += [key_id, len(fields), *chain.from_iterable(fields.items())]
+            decided[key_subject(key_id)] = decided_of(key_id, fields)
         for key_id in deleted:
             args += [key_id, 0]
-        self._scripts.run("write_keys", args)
+        is_done: bool = self._scripts.run("write_keys", [*args, *place.adding(decided)]) != STALE
+        self._decisions.refresh()
         for record in records:
             self._forget(record.key.id)
+        return is_done
 
     def _forget(self, key_id: str) -> None:
         """Read a key again before it opens the door: this process has changed it."""
         self._remembered.pop(key_id, None)
         self._verified_keys.pop(key_id, None)
+
+    def _now_ms(self) -> int:
+        with store_errors():
+            return time_ms_at(self._client, SHARED_ROOT)
 
     def _note_use(self, key_id: str) -> None:
         """Record that a key was used, once a minute; admit the caller even if the server takes no writes now."""
@@ -338,16 +368,8 @@ def _new(
     key = ApiKey(
         key_id, plugin, scopes, origins, secret[-4:], now_ms, revoked=False, name=name, expires_at_ms=expires_at_ms
     )
-    return f"whk_{key_id}_{secret}", KeyRecord(key, digest_of(secret), 0)
+    return f"whk_{key_id}_{secret}", KeyRecord(key, digest_of(secret))
 
 
 def _entry(now_ms: int, act: Act, key: ApiKey, outcome: str, *references: str) -> AuditEntry:
     return AuditEntry(now_ms, act, actor(), key.plugin, key.id, outcome=outcome, references=references)
-
-
-def _expired(key: ApiKey, now_ms: float) -> bool:
-    return key.expires_at_ms is not None and key.expires_at_ms <= now_ms
-
-
-def _used(record: KeyRecord, at_ms: int | None) -> KeyRecord:
-    return replace(record, key=replace(record.key, last_used_at_ms=at_ms)) if at_ms else record

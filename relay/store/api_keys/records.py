@@ -1,27 +1,25 @@
-"""API keys as the store keeps them: without the secret, and with a MAC that write access to the server cannot forge."""
+"""API keys as the store keeps them: without the secret. A record counts only if its digest was decided last."""
 
 from __future__ import annotations
 
 import hashlib
-import hmac
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 import orjson
+
+from relay.store.decisions.chain import GONE, IN_DOUBT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from relay.vault import Vault
-
-#: The fields that the MAC covers, in order; a missing field counts as empty.
-_AUTHENTICATED: Final = (
+#: The fields that the digest covers, in order; a missing field counts as empty.
+_FIELDS: Final = (
     *("sha256", "plugin", "scopes", "origins", "last4", "createdAt"),
-    *("expiresAt", "name", "revocations"),
+    *("expiresAt", "name", "lifetime", "revoked"),
 )
-#: Covered only in records that have it, so that records of earlier versions stay valid.
-_LIFETIME: Final = "lifetime"
-_PURPOSE: Final = b"api key"
+_YES: Final = "1"
+_REVOKED: Final = ".revoked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +40,10 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """A verified record: the key, its secret's SHA-256, and how many keys had been revoked when it was written."""
+    """A record: the key, and its secret's SHA-256."""
 
     key: ApiKey
     digest: str
-    revocations: int
     rotated_lifetime_ms: int | None = None  # of a rotated key: its lifetime before the rotation; 0: for ever
 
     @property
@@ -62,10 +59,10 @@ def digest_of(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def to_fields(record: KeyRecord, vault: Vault) -> dict[str, Any]:
-    """Return the fields of a record's hash, MAC included."""
+def to_fields(record: KeyRecord) -> dict[str, str]:
+    """Return the fields of a record's hash."""
     key = record.key
-    fields = {
+    return {
         "sha256": record.digest,
         "plugin": key.plugin,
         "scopes": orjson.dumps(sorted(key.scopes)).decode(),
@@ -74,33 +71,48 @@ def to_fields(record: KeyRecord, vault: Vault) -> dict[str, Any]:
         "createdAt": str(key.created_at_ms),
         "expiresAt": "" if key.expires_at_ms is None else str(key.expires_at_ms),
         "name": key.name,
-        "revocations": str(record.revocations),
-        _LIFETIME: "" if record.rotated_lifetime_ms is None else str(record.rotated_lifetime_ms),
+        "lifetime": "" if record.rotated_lifetime_ms is None else str(record.rotated_lifetime_ms),
+        "revoked": _YES if key.revoked else "",
     }
-    return {**fields, "mac": _macs(key.id, {name: text.encode() for name, text in fields.items()}, vault)[0]}
 
 
-def from_fields(key_id: str, row: Mapping[bytes, bytes], vault: Vault) -> KeyRecord | None:
-    """Read a record from the fields of its hash; None if its MAC was not made with a key of the ring."""
-    fields = {name: row.get(name.encode(), b"") for name in (*_AUTHENTICATED, _LIFETIME)}
-    written = row.get(b"mac", b"").decode("latin-1")
-    if not any(hmac.compare_digest(written.encode(), mac.encode()) for mac in _macs(key_id, fields, vault)):
+def decided_of(key_id: str, fields: Mapping[str, str]) -> str:
+    """Return what the chain has as the decision about a key: the digest of its record, and whether it is revoked."""
+    parts = (key_id, *(fields.get(name, "") for name in _FIELDS))
+    digest = hashlib.sha256(orjson.dumps(parts)).hexdigest()
+    return digest + _REVOKED if fields.get("revoked") == _YES else digest
+
+
+def is_ended(decided: str) -> bool:
+    """Return whether a key was revoked or deleted by what was decided about it, or may have been."""
+    return decided == GONE or decided.endswith((_REVOKED, IN_DOUBT))
+
+
+def from_fields(key_id: str, row: Mapping[bytes, bytes], decided: str) -> KeyRecord | None:
+    """Read a record from the fields of its hash; None if it is not the one that was ``decided``."""
+    fields = {name: row.get(name.encode(), b"").decode("utf-8", "replace") for name in _FIELDS}
+    if decided_of(key_id, fields) != decided:
         return None
     key = ApiKey(
         id=key_id,
-        plugin=fields["plugin"].decode(),
+        plugin=fields["plugin"],
         scopes=frozenset(orjson.loads(fields["scopes"])),
         origins=frozenset(orjson.loads(fields["origins"])),
-        last4=fields["last4"].decode(),
+        last4=fields["last4"],
         created_at_ms=int(fields["createdAt"]),
-        revoked=False,
-        name=fields["name"].decode(),
+        revoked=fields["revoked"] == _YES,
+        name=fields["name"],
         expires_at_ms=int(fields["expiresAt"]) if fields["expiresAt"] else None,
     )
-    lifetime_ms = int(fields[_LIFETIME]) if fields[_LIFETIME] else None
-    return KeyRecord(key, fields["sha256"].decode(), int(fields["revocations"]), lifetime_ms)
+    lifetime_ms = int(fields["lifetime"]) if fields["lifetime"] else None
+    return KeyRecord(key, fields["sha256"], lifetime_ms)
 
 
-def _macs(key_id: str, fields: Mapping[str, bytes], vault: Vault) -> tuple[str, ...]:
-    names = (*_AUTHENTICATED, _LIFETIME) if fields.get(_LIFETIME) else _AUTHENTICATED
-    return vault.macs(_PURPOSE, key_id.encode(), *(fields[name] for name in names))
+def is_expired(key: ApiKey, now_ms: float) -> bool:
+    """Return whether a key has come to its end."""
+    return key.expires_at_ms is not None and key.expires_at_ms <= now_ms
+
+
+def used_at(record: KeyRecord, at_ms: int | None) -> KeyRecord:
+    """Return the record with the time of the key's last use, if it was ever used."""
+    return replace(record, key=replace(record.key, last_used_at_ms=at_ms)) if at_ms else record

@@ -12,7 +12,17 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.store.keys import keyspace
-from relay.store.keys.names import PARTITIONED, PREFIX, SHARED, SHARED_ROOT, TRAIL, key_in, partition_root, root_of_key
+from relay.store.keys.names import (
+    DECISIONS,
+    PARTITIONED,
+    PREFIX,
+    SHARED,
+    SHARED_ROOT,
+    TRAIL,
+    key_in,
+    partition_root,
+    root_of_key,
+)
 from relay.store.partitions.plugins import plugins_in
 from relay.store.server.errors import store_errors
 from relay.store.server.fields import StoredFields
@@ -38,8 +48,12 @@ _ALERTS: Final = re.compile(
     "|".join(PARTITIONED[kind].format(plugin="[^:]+") for kind in ("alerts", "pending_alerts", "alerts_lock"))
 )
 _PENDING: Final = PARTITIONED["pending"]  # has the fence
-#: What workers write into an empty store.
-_IN_EMPTY: Final = _OWN | {*(PARTITIONED[kind] for kind in ("sweeps", "pending", "format_copy")), *TRAIL.values()}
+#: What processes write into an empty store: they also write back what they remember to have been decided.
+_IN_EMPTY: Final = (
+    _OWN | {*(PARTITIONED[kind] for kind in ("sweeps", "pending", "format_copy")), DECISIONS} | set(TRAIL.values())
+)
+#: What is copied as a whole, in place of what the store has.
+_CHAINS: Final = frozenset({DECISIONS, *TRAIL.values()})
 #: The lists of calls that no worker has taken: their alarms make them wait again.
 _WAITING: Final = PARTITIONED["waiting"].partition("{")[0]
 _BACKLOG: Final = PARTITIONED["backlog"].partition("{")[0]
@@ -115,6 +129,7 @@ def copy_roots(source: Any, target: Any, roots: Sequence[str]) -> Iterator[int]:
             yield len(keys)
         for root in roots:
             _copy_trail(source, primary_of(target, root), root)
+            _copy_decisions(source, primary_of(target, root), root)
 
 
 def last_entry(source: Any, root: str) -> int:
@@ -124,7 +139,7 @@ def last_entry(source: Any, root: str) -> int:
 
 def _is_copied(key: bytes) -> bool:
     tail = _tail(key.decode("latin-1"))
-    return not _is_own(tail) and tail not in TRAIL.values() and not tail.startswith(_WAITING)
+    return not _is_own(tail) and tail not in _CHAINS and not tail.startswith(_WAITING)
 
 
 def _is_own(tail: str) -> bool:
@@ -194,6 +209,16 @@ def _copy_trail(source: Any, server: Any, root: str) -> None:
             pipeline.set(names[kind], value)
     for some in _pieces(entries, _MEMBERS):
         pipeline.lpush(names["audit_entries"], *some)
+    pipeline.execute()
+
+
+def _copy_decisions(source: Any, server: Any, root: str) -> None:
+    """Put a chain of decisions in the place of the store's own, at once: processes read it while it is copied."""
+    name = keyspace.decisions(root)
+    pipeline = server.pipeline(transaction=True)
+    pipeline.delete(name)
+    for some in _pieces(source.lrange(name, 0, -1), _MEMBERS):
+        pipeline.rpush(name, *some)
     pipeline.execute()
 
 

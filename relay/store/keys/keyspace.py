@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from relay.domain.reference_id import bucket_of, bucket_of_plugin
-from relay.store.keys.names import CHANNELS, PREFIX, ROOT, SHARED, SHARED_ROOT, TRAIL, key_in, partition_root
+from relay.store.keys.names import CHANNELS, DECISIONS, PREFIX, ROOT, SHARED, SHARED_ROOT, TRAIL, key_in, partition_root
 from relay.store.partitions.spreading import Spread, T, spread
 
 if TYPE_CHECKING:
@@ -125,10 +125,6 @@ class Keyspace:
     def webhooks(self, plugin: str) -> str:
         """Hash: a plugin's webhook ids and their current revisions."""
         return key_in(self.root(plugin), "webhooks", plugin=plugin)
-
-    def pointer_macs(self, plugin: str) -> str:
-        """Hash: the MAC of each webhook's current revision."""
-        return key_in(self.root(plugin), "pointer_macs", plugin=plugin)
 
     def revision(self, plugin: str, webhook: str, number: int) -> str:
         """Hash: one immutable revision of a registration."""
@@ -265,14 +261,19 @@ def promotions() -> str:
     return _shared("promotions")
 
 
-def revocations() -> str:
-    """List: the revoked API keys."""
-    return _shared("revocations")
+def decisions(root: str = ROOT) -> str:
+    """List: what was decided about the subjects of a root."""
+    return root + DECISIONS
 
 
 def audit(part: str, root: str = ROOT) -> str:
     """A key of a root's audit trail: ``entries``, ``head``, ``segments``, ``beginning`` or ``lock``."""
     return root + TRAIL[f"audit_{part}"]
+
+
+def heads() -> str:
+    """Channel: the newest heads of chains that each process has read."""
+    return PREFIX + CHANNELS["heads"]
 
 
 def notice(process: str) -> str:

@@ -21,6 +21,8 @@ PREFIX: Final = "relay:"
 SHARED_ROOT: Final = f"{PREFIX}{{shared}}:"
 #: The rest of the key, below each root, that is written only so that WAIT has a write to wait for; a string.
 CONFIRMED: Final = "confirmed"
+#: The rest of the key, below each root, of what was decided about its subjects; a list (relay/store/decisions/).
+DECISIONS: Final = "decisions"
 
 #: The keys of a partition.
 PARTITIONED: Final = {
@@ -66,9 +68,9 @@ PARTITIONED: Final = {
     "plugin_rate": "p:{plugin}:rate",  # string: when the plugin's rate will be unused again, and how long that was (us)
     "plugin_rate_taken": "p:{plugin}:rate:{request}",  # string: it was counted in the rate; kept for a minute
     "refusals": "p:{plugin}:refusals:{minute}",  # int: rejected records written in this minute
+    "decisions": DECISIONS,
     "webhooks": "p:{plugin}:webhooks",  # hash webhookId -> current revision
-    "pointer_macs": "p:{plugin}:webhooks:macs",  # hash webhookId -> MAC of its current revision
-    "revision": "p:{plugin}:webhook:{webhook}:{revision}",  # hash: shape (JSON), createdAt
+    "revision": "p:{plugin}:webhook:{webhook}:{revision}",  # hash: shape (JSON), createdAt, by, stamp (random)
     "last_revision": "p:{plugin}:webhook:{webhook}:last",  # int: the highest revision ever given
     "users": "p:{plugin}:users:{webhook}",  # set: chains with it among their steps, webhooks whose callback it is
     # alerts, of the plugin whose webhook is told of them
@@ -115,7 +117,7 @@ SHARED: Final = {
     "api_key": "key:{key}",  # hash: one API key
     "api_key_uses": "keys:used",  # hash key id -> ms: when each was last used
     "promotions": "vault:promoted",  # hash ring -> ms: since when its present key seals
-    "revocations": "keys:revoked",  # list: revoked keys in order, each entry bound to the one before
+    "key_decisions": DECISIONS,
     "named_webhooks": "metrics:webhooks",  # hash plugin/webhook -> number: those that metrics name individually
     "workers": "workers",  # zset process -> ms of its last heartbeat
     "clock_jump": "clock:jump",  # string: when the server's clock last jumped and by how much, for an hour
@@ -135,6 +137,7 @@ TRAIL: Final = {
 
 #: The pub/sub channels, which belong to no partition.
 CHANNELS: Final = {
+    "heads": "heads",  # the newest heads of chains that each process has read
     "notice": "notice:{process}",  # one per API process
 }
 

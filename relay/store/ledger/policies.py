@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from relay.audit.actor import actor
+from relay.store.decisions.chain import GONE, PAUSED, pause_subject
+from relay.store.decisions.decisions import STALE
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.ledger.invocations import GRACE_MS
 from relay.store.ledger.transitions import ready_from
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     import redis
 
+    from relay.store.decisions.every import EveryDecision
     from relay.store.ledger.invocations import InvocationStore
     from relay.store.ledger.transitions import Ready
 
@@ -44,27 +47,65 @@ class Traffic:
 class Policies:
     """Pauses and breakers. Every method raises `Unavailable` while the server is away."""
 
-    def __init__(self, client: redis.Redis, store: InvocationStore, keys: Keyspace = SINGLE) -> None:
+    def __init__(
+        self, client: redis.Redis, store: InvocationStore, decisions: EveryDecision, keys: Keyspace = SINGLE
+    ) -> None:
         self._keys = keys
+        self._decisions = decisions
         self._client: Any = client
         self._store = store
         self._scripts = Scripts(client)
 
     def pause(self, plugin: str, webhook_id: str) -> None:
         """Pause a webhook: its calls are accepted and parked, but not sent."""
-        self._scripts.run("pause", [plugin, webhook_id, actor()], self._keys.root(plugin))
+        self._decide("pause", plugin, webhook_id, PAUSED, [actor()])
 
     def resume(self, plugin: str, webhook_id: str) -> Iterator[Ready]:
         """Resume a webhook; yield pages of parked calls that may be sent now, for the caller to publish."""
         offset = 0
         while True:
-            args = [plugin, webhook_id, GRACE_MS, offset, _PAGE, actor()]
-            page = ready_from(self._scripts.run("resume", args, self._keys.root(plugin)))
+            args = [GRACE_MS, offset, _PAGE, actor()]
+            if offset == 0:
+                reply = self._decide("resume", plugin, webhook_id, GONE, args)
+            else:
+                reply = self._scripts.run("resume", [plugin, webhook_id, *args], self._keys.root(plugin))
+            page = ready_from(reply)
             if page:
                 yield page
             if len(page) < _PAGE:
                 return
             offset += _PAGE
+
+    def pause_again(self, plugin: str, webhook_id: str) -> None:
+        """Pause a webhook that should be paused by what was decided, and is not."""
+        decisions, subject = self._decisions.of(plugin), pause_subject(plugin, webhook_id)
+        for place in decisions.places():
+            if decisions.value(subject) != PAUSED:
+                return
+            args = [plugin, webhook_id, actor(), *place.adding({})]
+            if self._scripts.run("pause", args, self._keys.root(plugin)) != STALE:
+                return
+
+    def are_paused(self, webhooks: Sequence[tuple[str, str]]) -> list[bool]:
+        """Return whether each of these webhooks is paused, as the scripts see it."""
+        if not webhooks:
+            return []
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for plugin, webhook_id in webhooks:
+                pipeline.hget(self._keys.policy(plugin, webhook_id), "paused")
+            return [paused == b"1" for paused in pipeline.execute()]
+
+    def _decide(self, script: str, plugin: str, webhook_id: str, value: str, args: Sequence[Any]) -> Any:
+        """Run a script that decides whether a webhook is paused; return its reply."""
+        decisions, subject = self._decisions.of(plugin), pause_subject(plugin, webhook_id)
+        for place in decisions.places():
+            changes = {} if (decisions.value(subject) or GONE) == value else {subject: value}
+            all_args = [plugin, webhook_id, *args, *place.adding(changes)]
+            reply = self._scripts.run(script, all_args, self._keys.root(plugin))
+            if reply != STALE:
+                break
+        return reply
 
     def close_breaker(self, plugin: str, webhook_id: str) -> Iterator[Ready]:
         """Close a webhook's breaker; yield pages of the calls that it held back, for the caller to publish."""

@@ -91,6 +91,9 @@ class Division:
         """
         with _allowed():
             self._write_sums()
+            for number in range(1, self._keys.partitions):
+                # All of it: its entries are bound to each other. What is about plugins of other partitions is not used.
+                self._client.copy(keyspace.decisions(), keyspace.decisions(partition_root(number)), replace=True)
             mark, counts = self._client.get(keyspace.partitions()), StoreCounts.read(self._client, self._keys)
             before = StoreCounts.from_text(mark.decode().partition(" ")[2])
             if counts != before:

@@ -1,1 +1,1 @@
-"""Webhooks, their revisions, and what keeps these authentic."""
+"""Webhooks, their revisions, secrets and access tokens."""

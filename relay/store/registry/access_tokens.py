@@ -21,6 +21,7 @@ class RevisionId:
     plugin: str
     webhook_id: str
     revision: int
+    stamp: str  # of the revision: no other one ever had it, even under the same number
 
 
 class AccessTokenStore:

@@ -28,6 +28,7 @@ class StoredRevision:
     shape_json: bytes  # as stored; the target is sealed for an owner that contains it
     created_at_ms: int
     by: str  # who registered it, as audit entries have it; empty if that is not known
+    stamp: str  # a random text that no other revision ever had, even under the same number
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,10 @@ class PlannedRevision:
     last: bytes
     shape: bytes = b""
     sealed_target: bytes = b""
-    mac: str = ""
+    stamp: str = ""
+    decided: str = ""
 
     def arguments(self) -> list[bytes | str]:
         """Return the arguments of ``lua/registry/apply_webhooks.lua``."""
         number = "" if self.applied.change == "unchanged" else str(self.applied.revision)
-        return [self.applied.webhook_id, self.current, self.last, number, self.shape, self.sealed_target, self.mac]
+        return [self.applied.webhook_id, self.current, self.last, number, self.shape, self.sealed_target, self.stamp]

@@ -2,13 +2,17 @@
 
 The API process has no target keys, and reads shapes only; ``apply`` and ``open_target`` need target keys. Revisions
 never change, so they are cached for good; which one is current is cached for a second, and that a webhook is unknown
-never is.
+never is. Which one is current counts only if it is what was decided last (`relay.store.decisions`): somebody who can
+write to the server can neither revive a removed webhook, nor make an old revision current, nor loosen a shape.
 """
 
 from __future__ import annotations
 
+import logging
+import secrets
 import time
 from functools import lru_cache
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.audit.actor import actor
@@ -25,9 +29,11 @@ from relay.errors import (
 )
 from relay.registration import ChainTarget, Shape, Target, target_from_json
 from relay.registration.stored_secrets import filled, referred
+from relay.store.decisions.chain import GONE, pause_subject, webhook_subject
+from relay.store.decisions.decisions import AGE_S, STALE
+from relay.store.decisions.every import EveryDecision
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.partitions.plugins import plugins_in, plugins_of
-from relay.store.registry.pointers import is_authentic, is_made_by_relay, pointer_mac
 from relay.store.registry.revisions import Applied, PlannedRevision, Registered, StoredRevision
 from relay.store.registry.secrets import Secrets
 from relay.store.registry.uses import Uses, named_users
@@ -35,6 +41,7 @@ from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import adding_sentence, store_errors
 from relay.store.server.fields import StoredFields, number_of
 from relay.store.server.replies import replies_to
+from relay.telemetry.log import Event, event
 from relay.vault import target_owner
 
 if TYPE_CHECKING:
@@ -43,34 +50,42 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from relay.registration.building import Registration
+    from relay.store.decisions.chain import Place
     from relay.store.registry.uses import ReadSet
     from relay.vault import Vault
 
 #: How long, in seconds, the number of a webhook's current revision is cached. The accept script compares it again, so
 #: that a trigger for an old revision is answered ``stale`` and checked anew.
-POINTER_AGE_S: Final = 1.0
+POINTER_AGE_S: Final = AGE_S
 MAX_POINTERS: Final = 10_000  # remembered by one process
 MAX_REVISIONS: Final = 4_096  # shapes, and as many targets, remembered by one process
 MAX_WEBHOOKS: Final = 10_000  # per plugin
-_APPLY_TRIES: Final = 5  # tries when others register the same webhooks at the same time
+_READS: Final = 3  # of a pointer and the chain, which may be changed between the two
+_STAMP_BYTES: Final = 8
 
 
 class Registry:
     """Webhooks of all plugins in the store. Methods raise ``Unavailable`` when the store cannot be reached.
 
-    ``vault`` authenticates which revision is current; ``target_vault`` opens targets, in processes that have its keys.
+    ``vault`` authenticates decisions; ``target_vault`` opens targets, in processes that have its keys.
     """
 
-    def __init__(self, client: Redis, vault: Vault, target_vault: Vault | None = None, keys: Keyspace = SINGLE) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        vault: Vault,
+        target_vault: Vault | None = None,
+        keys: Keyspace = SINGLE,
+        decisions: EveryDecision | None = None,
+    ) -> None:
         self._keys = keys
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._scripts = Scripts(client)
-        self._vault = vault
+        self._decisions = decisions or EveryDecision(client, vault, keys)
         self._target_vault = target_vault
         self.secrets = Secrets(client, target_vault, keys)
         self._uses = Uses(client, self, keys)
         self._pointers: dict[tuple[str, str], tuple[int, float]] = {}
-        self._shape = lru_cache(MAX_REVISIONS)(self._read_shape)
         self._revision = lru_cache(MAX_REVISIONS)(self._read_revision)
         self._target = lru_cache(MAX_REVISIONS)(self._open_target)
 
@@ -94,12 +109,20 @@ class Registry:
         """
         if not registrations:
             return []
-        for _ in range(_APPLY_TRIES):
-            seen = self._uses.check(plugin, registrations)
-            planned = self._plan(plugin, registrations)
-            if dry_run or self._commit(plugin, planned, seen, act):
-                return [each.applied for each in planned]
-        raise Conflict("Somebody else is registering the same webhooks: look at them, and apply the document again.")
+        places = self._decisions.of(plugin).places()
+        return next(
+            applied
+            for place in places
+            if (applied := self._applied(place, plugin, registrations, act, dry_run=dry_run)) is not None
+        )
+
+    def _applied(
+        self, place: Place, plugin: str, registrations: Sequence[Registration], act: Act, *, dry_run: bool
+    ) -> list[Applied] | None:
+        seen = self._uses.check(plugin, registrations)
+        planned = self._plan(plugin, registrations)
+        is_done = dry_run or self._commit(plugin, planned, seen, place, act)
+        return [each.applied for each in planned] if is_done else None
 
     def current(self, plugin: str, webhook_id: str, *, refresh: bool = False) -> tuple[int, Shape] | None:
         """Return the current revision's number and shape; None if the webhook is not registered.
@@ -109,8 +132,8 @@ class Registry:
         name = (plugin, webhook_id)
         number, read_at_s = self._pointers.get(name, (0, 0.0))
         if refresh or not number or time.monotonic() - read_at_s >= POINTER_AGE_S:
-            number = self._read_pointer(name)
-        return (number, self._shape(plugin, webhook_id, number)[0]) if number else None
+            number = self._read_pointer(name, 0.0 if refresh else AGE_S)
+        return (number, self._revision(plugin, webhook_id, number).shape) if number else None
 
     def plugins(self) -> list[str]:
         """Return every plugin that exists, as far as its partition answers."""
@@ -132,30 +155,18 @@ class Registry:
 
     def shapes(self, plugin: str) -> list[Registered]:
         """Return a plugin's webhooks in the order of their ids, including hidden ones."""
-        names = self._keys.webhooks(plugin), self._keys.pointer_macs(plugin)
-        pointers, macs = replies_to(self._client, [("HGETALL", name) for name in names])
-        macs = {} if isinstance(macs, Exception) else macs
-        numbers = sorted(StoredFields(names[0], pointers).numbers().items())
+        key = self._keys.webhooks(plugin)
+        (pointers,) = replies_to(self._client, [("HGETALL", key)])
+        numbers = sorted(StoredFields(key, pointers).numbers().items())
         keys = [self._keys.revision(plugin, webhook, number) for webhook, number in numbers]
-        revisions = zip(numbers, keys, replies_to(self._client, [("HGETALL", key) for key in keys]), strict=True)
-        found = []
-        for (webhook, number), key, fields in revisions:
-            shape = b"" if isinstance(fields, Exception) else fields.get(b"shape", b"")
-            if is_authentic(self._vault, plugin, webhook, number, shape, macs.get(webhook.encode())):
-                created_at_ms = StoredFields(key, fields).needed("createdAt", number_of) or 0
-                found.append(Registered(webhook, number, Shape.from_json(shape), created_at_ms))
-        return found
-
-    def reseal(self) -> int:
-        """Rewrite the MAC of every current revision with the newest key of the ring; return how many."""
-        written = 0
-        for plugin in self.plugins():
-            for each in self.shapes(plugin):
-                _, shape = self._shape(plugin, each.webhook_id, each.revision)
-                mac = pointer_mac(self._vault, plugin, each.webhook_id, each.revision, shape)
-                args = [plugin, each.webhook_id, str(each.revision), mac]
-                written += bool(self._scripts.run("remac", args, self._keys.root(plugin)))
-        return written
+        rows = replies_to(self._client, [("HGETALL", key) for key in keys])
+        self._decisions.of(plugin).refresh()
+        return [
+            Registered(webhook, number, stored.shape, stored.created_at_ms)
+            for (webhook, number), key, row in zip(numbers, keys, rows, strict=True)
+            if (stored := _revision_from(key, row)) is not None
+            and (self._is_decided(plugin, webhook, number, stored) or self._read_pointer((plugin, webhook)) == number)
+        ]
 
     def unverified(self, plugin: str) -> list[str]:
         """Return webhooks whose current revision fails verification; they count as not registered."""
@@ -187,6 +198,17 @@ class Registry:
         values = self.secrets.values(plugin, names)
         return filled(target, {name: each.value for name, each in zip(names, values, strict=True)})
 
+    def is_changed(self, plugin: str, webhook_id: str, number: int) -> bool:
+        """Return whether the store has another revision of this number than this process knew; forget that one then.
+
+        A server that lost its data, or was set back, gives out numbers again.
+        """
+        known = self._revision(plugin, webhook_id, number)
+        is_changed = self._read_revision(plugin, webhook_id, number).stamp != known.stamp
+        if is_changed:
+            self._forget()
+        return is_changed
+
     def last_revision(self, plugin: str, webhook_id: str) -> int:
         """Return the highest revision that a webhook ever had, even if it was removed since; 0 if it never existed."""
         with store_errors():
@@ -202,10 +224,20 @@ class Registry:
         # The script's reply does not say whether it removed one: repeated after a lost reply it would say no.
         with store_errors():
             is_registered = bool(self._client.hexists(self._keys.webhooks(plugin), webhook_id))
-        users = self._scripts.run("remove_webhook", [plugin, webhook_id, actor()], self._keys.root(plugin))
+        places = self._decisions.of(plugin).places()
+        users = next(users for place in places if (users := self._removed(place, plugin, webhook_id)) != STALE)
         if users:
             raise Conflict(f"The webhook is used by {named_users(users)}: change or remove that first.")
+        self._decisions.of(plugin).refresh()
         return is_registered
+
+    def _removed(self, place: Place, plugin: str, webhook_id: str) -> Any:
+        number = self._decided_number(plugin, webhook_id)
+        changes = {webhook_subject(plugin, webhook_id): f"{number}.{GONE}"} if number else {}
+        if (plugin, webhook_id) in self._decisions.of(plugin).paused:
+            changes[pause_subject(plugin, webhook_id)] = GONE
+        args = [plugin, webhook_id, actor(), *place.adding(changes)]
+        return self._scripts.run("remove_webhook", args, self._keys.root(plugin))
 
     def _plan(self, plugin: str, registrations: Sequence[Registration]) -> list[PlannedRevision]:
         ids = [registration.shape.webhook_id for registration in registrations]
@@ -213,105 +245,117 @@ class Registry:
             pipeline = self._client.pipeline(transaction=True)  # all reads see the same moment
             pipeline.hmget(self._keys.webhooks(plugin), ids)
             pipeline.hlen(self._keys.webhooks(plugin))
-            pipeline.hmget(self._keys.pointer_macs(plugin), ids)
             for webhook in ids:
                 pipeline.get(self._keys.last_revision(plugin, webhook))
-            currents, count, macs, *lasts = pipeline.execute()
+            currents, count, *lasts = pipeline.execute()
         if count + currents.count(None) > MAX_WEBHOOKS:
             raise DocumentError(faults=(Fault("", f"a plugin has at most {MAX_WEBHOOKS} webhooks"),))
         return [
-            self._plan_one(plugin, registration, current or b"", last or b"0", mac)
-            for registration, current, last, mac in zip(registrations, currents, lasts, macs, strict=True)
+            self._plan_one(plugin, registration, current or b"", last or b"0")
+            for registration, current, last in zip(registrations, currents, lasts, strict=True)
         ]
 
-    def _plan_one(
-        self, plugin: str, registration: Registration, current: bytes, last: bytes, mac: bytes | None
-    ) -> PlannedRevision:
+    def _plan_one(self, plugin: str, registration: Registration, current: bytes, last: bytes) -> PlannedRevision:
         webhook, shape = registration.shape.webhook_id, registration.shape.to_json()
         target = registration.target.to_json()
-        if (
-            current
-            and self._is_same(plugin, webhook, int(current), shape, target)
-            and is_authentic(self._vault, plugin, webhook, int(current), shape, mac)
-        ):
+        if current and self._is_same(plugin, webhook, int(current), shape, target):
             return PlannedRevision(Applied(webhook, int(current), "unchanged"), current, last)
-        number = int(last) + 1
-        applied = Applied(webhook, number, "changed" if current else "created")
-        sealed = self._targets().seal(target, target_owner(plugin, webhook, number, shape))
-        new_mac = pointer_mac(self._vault, plugin, webhook, number, shape)
-        return PlannedRevision(applied, current, last, shape, sealed, new_mac)
+        number = max(int(last), self._decided_number(plugin, webhook)) + 1
+        applied, stamp = Applied(webhook, number, "changed" if current else "created"), secrets.token_hex(_STAMP_BYTES)
+        sealed = self._targets().seal(target, target_owner(plugin, webhook, number, stamp, shape))
+        return PlannedRevision(applied, current, last, shape, sealed, stamp, _decided(number, stamp, shape))
 
     def _is_same(self, plugin: str, webhook_id: str, number: int, shape: bytes, target: bytes) -> bool:
-        """Return whether a revision is identical. One that cannot be opened is not: registering again repairs it."""
-        owner = target_owner(plugin, webhook_id, number, shape)
+        """Return whether the current revision is identical, and is the one that was decided.
+
+        One that cannot be opened is not: registering again repairs it.
+        """
         try:
+            stored = self._read_revision(plugin, webhook_id, number)
+            if stored.shape_json != shape or not self._is_decided(plugin, webhook_id, number, stored):
+                return False
+            owner = target_owner(plugin, webhook_id, number, stored.stamp, shape)
             with store_errors():
-                stored_shape = self._client.hget(self._keys.revision(plugin, webhook_id, number), "shape")
                 sealed = self._client.get(self._keys.target(plugin, webhook_id, number)) or b""
-            return stored_shape == shape and self._targets().open(sealed, owner) == target
-        except (StoreFault, VaultError):
+            return self._targets().open(sealed, owner) == target
+        except (NotFound, StoreFault, VaultError):
             return False
 
     def _commit(
-        self, plugin: str, planned: Sequence[PlannedRevision], seen: ReadSet, act: Act = Act.WEBHOOK_APPLY
+        self,
+        plugin: str,
+        planned: Sequence[PlannedRevision],
+        seen: ReadSet,
+        place: Place,
+        act: Act = Act.WEBHOOK_APPLY,
     ) -> bool:
-        arguments: list[bytes | str] = [plugin, str(len(planned)), seen.to_json(), actor(), act]
+        arguments: list[Any] = [plugin, str(len(planned)), seen.to_json(), actor(), act]
         for each in planned:
             arguments += each.arguments()
         for each in planned:
             self._pointers.pop((plugin, each.applied.webhook_id), None)
-        return bool(self._scripts.run("apply_webhooks", arguments, self._keys.root(plugin)) == b"applied")
+        changes = {webhook_subject(plugin, each.applied.webhook_id): each.decided for each in planned if each.decided}
+        arguments += place.adding(changes)
+        is_done = self._scripts.run("apply_webhooks", arguments, self._keys.root(plugin)) == b"applied"
+        self._decisions.of(plugin).refresh()
+        return bool(is_done)
 
-    def _read_pointer(self, name: tuple[str, str]) -> int:
-        read_at_s = time.monotonic()
-        with store_errors():
-            pipeline = self._client.pipeline(transaction=True)
-            pipeline.hget(self._keys.webhooks(name[0]), name[1])
-            pipeline.hget(self._keys.pointer_macs(name[0]), name[1])
-            pointer, mac = pipeline.execute()
-        number = StoredFields(self._keys.webhooks(name[0]), {name[1].encode(): pointer or b""}).number(name[1])
-        if not number or not self._is_current(*name, number, mac):
-            self._pointers.pop(name, None)
-            return 0
-        if len(self._pointers) >= MAX_POINTERS:
-            self._pointers.clear()  # entries last for a second: evicting them in order is not worth it
-        self._pointers[name] = (number, read_at_s)
-        return number
+    def _read_pointer(self, name: tuple[str, str], max_age_s: float = AGE_S) -> int:
+        """Read a current revision's number; 0 if the webhook is not registered, or that revision was not decided."""
+        self._decisions.of(name[0]).refresh(max_age_s)
+        key = self._keys.webhooks(name[0])
+        for _ in range(_READS):
+            read_at_s = time.monotonic()
+            with store_errors():
+                pointer = self._client.hget(key, name[1])
+            if not pointer:
+                break
+            number = StoredFields(key, {name[1].encode(): pointer}).number(name[1])
+            if number and self._is_current(*name, number):
+                if len(self._pointers) >= MAX_POINTERS:
+                    self._pointers.clear()  # entries last for a second: evicting them in order is not worth it
+                self._pointers[name] = (number, read_at_s)
+                return number
+            self._decisions.of(name[0]).refresh()  # another revision may have become current since it was read
+        if pointer:
+            event(Event.REVISION_UNVERIFIED, level=logging.ERROR, plugin=name[0], webhook=name[1])
+        self._pointers.pop(name, None)
+        return 0
 
-    def _is_current(self, plugin: str, webhook_id: str, number: int, mac: bytes | None) -> bool:
+    def _is_current(self, plugin: str, webhook_id: str, number: int) -> bool:
         try:
-            _, shape = self._shape(plugin, webhook_id, number)
-            if not is_made_by_relay(self._vault, plugin, webhook_id, number, shape, mac):
-                # A server that lost its data gives out numbers again, and cached revisions do not belong to these.
-                _, stored = self._read_shape(plugin, webhook_id, number)
-                if stored != shape:
-                    self._forget()
-                    shape = stored
+            if self._is_decided(plugin, webhook_id, number, self._revision(plugin, webhook_id, number)):
+                return True
+            return self.is_changed(plugin, webhook_id, number) and self._is_decided(
+                plugin, webhook_id, number, self._revision(plugin, webhook_id, number)
+            )
         except NotFound:
             return False
-        return is_authentic(self._vault, plugin, webhook_id, number, shape, mac)
+
+    def _is_decided(self, plugin: str, webhook_id: str, number: int, stored: StoredRevision) -> bool:
+        """Return whether a revision is the one that was decided last to be current, as far as this process knows."""
+        decided = self._decisions.of(plugin).value(webhook_subject(plugin, webhook_id))
+        return decided == _decided(number, stored.stamp, stored.shape_json)
+
+    def _decided_number(self, plugin: str, webhook_id: str) -> int:
+        """Return the number that was decided last, even if the webhook was removed since; 0 if it never existed."""
+        return int(self._decisions.of(plugin).value(webhook_subject(plugin, webhook_id)).partition(".")[0] or 0)
 
     def _forget(self) -> None:
-        for cached in (self._shape, self._revision, self._target):
+        for cached in (self._revision, self._target):
             cached.cache_clear()
-
-    def _read_shape(self, plugin: str, webhook_id: str, number: int) -> tuple[Shape, bytes]:
-        stored = self._read_revision(plugin, webhook_id, number)
-        return stored.shape, stored.shape_json
 
     def _read_revision(self, plugin: str, webhook_id: str, number: int) -> StoredRevision:
         key = self._keys.revision(plugin, webhook_id, number)
-        (fields,) = replies_to(self._client, [("HGETALL", key)])
-        revision = StoredFields(key, fields)
-        shape = revision.get("shape", lambda text: Shape.from_json(text.encode()))
-        if shape is None:
+        (row,) = replies_to(self._client, [("HGETALL", key)])
+        stored = _revision_from(key, row)
+        if stored is None:
             raise NotFound("There is no such revision, or it is damaged.")
-        created_at_ms = revision.needed("createdAt", number_of) or 0
-        return StoredRevision(shape, fields[b"shape"], created_at_ms, revision.text("by") or "")
+        return stored
 
     def _open_target(self, plugin: str, webhook_id: str, number: int) -> Target | ChainTarget:
         stored = self.revision(plugin, webhook_id, number)
-        owner = target_owner(plugin, webhook_id, number, stored.shape_json)
+        owner = target_owner(plugin, webhook_id, number, stored.stamp, stored.shape_json)
         with store_errors():
             sealed = self._client.get(self._keys.target(plugin, webhook_id, number)) or b""
         return target_from_json(self._targets().open(sealed, owner))
@@ -320,3 +364,19 @@ class Registry:
         if self._target_vault is None:
             raise SettingsError("RELAY_TARGET_KEYS is not set: targets can be neither sealed nor opened without it.")
         return self._target_vault
+
+
+def _revision_from(key: str, row: Any) -> StoredRevision | None:
+    revision = StoredFields(key, row)
+    shape = revision.get("shape", lambda text: Shape.from_json(text.encode()))
+    if shape is None:
+        return None
+    created_at_ms = revision.needed("createdAt", number_of) or 0
+    return StoredRevision(
+        shape, row[b"shape"], created_at_ms, revision.text("by") or "", revision.text("stamp") or ""
+    )
+
+
+def _decided(number: int, stamp: str, shape: bytes) -> str:
+    """Return the decision that a revision is the current one."""
+    return f"{number}.{stamp}.{sha256(shape).hexdigest()}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay.domain.invocation import Purpose
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _PIECE: Final = 500  # how many keys one SCAN examines
+_STAMPS: Final = 4_096  # revisions whose stamps are remembered
 _FROM_ANSWERS: Final = frozenset({"raw", "secrets"})  # parts taken from answers to a chain's steps
 _PARTS: Final = _FROM_ANSWERS | {"payload", "result"}
 _RECORD: Final = ("plugin", "webhook", "revision", "pins", "parent", "parentStep", "step")
@@ -61,7 +63,7 @@ class _Record(NamedTuple):
     parent_step: str
     step: str  # for a chain: the step that it has reached
 
-    def owner(self, part: str, reference_id: str) -> str:
+    def owner(self, part: str, reference_id: str, stamp: str) -> str:
         if part == "result":
             return result_owner(self.plugin, reference_id)
         if part == "raw":
@@ -70,7 +72,7 @@ class _Record(NamedTuple):
             return secrets_owner(self.plugin, reference_id, int(self.step or 0))
         position = (self.parent, int(self.parent_step or 0)) if self.parent else (None, None)
         purpose = Purpose(self.webhook, int(self.revision or 0), self.pins or None, *position)
-        return payload_owner(self.plugin, reference_id, purpose)
+        return payload_owner(self.plugin, reference_id, purpose, stamp)
 
 
 class SealedValues:
@@ -80,6 +82,7 @@ class SealedValues:
         self._keys = keys
         self._client: Any = client
         self._scripts = Scripts(client)
+        self._stamp = lru_cache(_STAMPS)(self._read_stamp)
 
     def count(self) -> int:
         """Return roughly how many keys `every` goes through."""
@@ -129,7 +132,10 @@ class SealedValues:
                 pipeline.hmget(key.removesuffix(f":{part}"), *_RECORD)  # the record that it belongs to
                 sealed, fields = pipeline.execute()
             record = _Record(*((field or b"").decode() for field in fields))
-            owner = record.owner(part, reference_id)
+            stamp = ""
+            if part == "payload":
+                stamp = self._stamp(root_of_key(key), record.plugin, record.webhook, int(record.revision or 0))
+            owner = record.owner(part, reference_id, stamp)
         except (StoreFault, ValueError):  # of another type, or not a number
             return SealedValue(key, "target" if part in _FROM_ANSWERS else "data", part)
         if sealed is None:
@@ -155,18 +161,22 @@ class SealedValues:
             return None
         return SealedValue(key, "target", "secret", plugin, secret_owner(plugin, name), sealed)
 
+    def _read_stamp(self, root: str, plugin: str, webhook: str, revision: int) -> str:
+        with store_errors():
+            key = key_in(root, "revision", plugin=plugin, webhook=webhook, revision=revision)
+            return (self._client.hget(key, "stamp") or b"").decode("latin-1")
+
     def _of_revision(self, key: str, kind: str, plugin: str, webhook: str, revision: str) -> SealedValue | None:
         number = int(revision)
         try:
             with store_errors():
                 sealed = self._client.get(key)
                 beside = key_in(root_of_key(key), "revision", plugin=plugin, webhook=webhook, revision=number)
-                shape = self._client.hget(beside, "shape") or b""
+                shape, stamp = self._client.hmget(beside, "shape", "stamp")
         except StoreFault:
             return SealedValue(key, "target", kind, plugin)
         if sealed is None:
             return None
-        owner = (
-            token_owner(plugin, webhook, number) if kind == "token" else target_owner(plugin, webhook, number, shape)
-        )
+        names = (plugin, webhook, number, (stamp or b"").decode("latin-1"))
+        owner = token_owner(*names) if kind == "token" else target_owner(*names, shape or b"")
         return SealedValue(key, "target", kind, plugin, owner, sealed)

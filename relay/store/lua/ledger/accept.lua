@@ -19,7 +19,7 @@
 
 grace_from(1)
 local max_pending, max_per_plugin = tonumber(ARGV[2]), tonumber(ARGV[3])
-local max_bytes, max_refusals, idempotency_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[10]
+local max_bytes, max_refusals = tonumber(ARGV[4]), tonumber(ARGV[5])
 local max_bytes_per_plugin = tonumber(ARGV[11])
 retention_from(6)
 
@@ -127,7 +127,7 @@ local function accept(new)
   if new.macs then
     local key = KEY.idempotency(new.plugin, new.webhook, new.macs[1])
     redis.call('HSET', key, 'ref', new.ref, 'fingerprint', new.macs[2])
-    redis.call('PEXPIRE', key, idempotency_ms)
+    redis.call('PEXPIRE', key, ARGV[10])
   end
   write_record(new, 'queued')
   is_new[new.ref] = true

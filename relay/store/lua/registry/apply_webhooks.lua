@@ -5,13 +5,14 @@
 -- ARGV  1 plugin  2 n  3 what the check of uses has read (JSON): {reads: {webhook: its current revision or ''},
 --       users: {webhook: those that use it}}  4 actor  5 name of the act, then n times:
 --       webhook, its current revision ('' if none), the highest revision it ever had ('0' if none),
---       its new revision ('' if nothing changes), shape, sealed target, MAC (all three '' if nothing changes)
--- Returns 'applied', or 'stale' if a webhook has changed since the caller or the check read it, or a secret that it refers
---         to is missing (nothing is written then).
+--       its new revision ('' if nothing changes), shape, sealed target, stamp (all three '' if nothing changes)
+--       then the decisions (include/decisions.lua)
+-- Returns 'applied', or 'stale' if a webhook has changed, or something was decided, since the caller or the check read it,
+--         or a secret that it refers to is missing (nothing is written then).
 --
 -- Idempotent: no two sealed targets are equal (their nonces are random), so a revision that holds this target was
 -- written by this same call, and so were all others. Revisions are immutable: none is overwritten.
--- needs: audit, clock, uses
+-- needs: audit, clock, decisions, uses
 
 local plugin, count, seen = ARGV[1], tonumber(ARGV[2]), cjson.decode(ARGV[3])
 local WIDTH = 7
@@ -20,7 +21,7 @@ local function item(index)
   local at = 5 + (index - 1) * WIDTH
   return {
     webhook = ARGV[at + 1], current = ARGV[at + 2], last = ARGV[at + 3],
-    new = ARGV[at + 4], shape = ARGV[at + 5], target = ARGV[at + 6], mac = ARGV[at + 7],
+    new = ARGV[at + 4], shape = ARGV[at + 5], target = ARGV[at + 6], stamp = ARGV[at + 7],
   }
 end
 
@@ -81,28 +82,29 @@ local function write_limits(each)
     'retry', type(shape.retry) == 'table' and '1' or '')
 end
 
+local decisions_at = 6 + count * WIDTH
 for index = 1, count do
   if is_written(item(index)) then return 'applied' end
 end
 for index = 1, count do
   if not is_as_read(item(index)) or not has_its_secrets(item(index)) then return 'stale' end
 end
-if not is_as_seen() then return 'stale' end
+if not is_as_seen() or not may_decide(KEY.decisions(), decisions_at) then return 'stale' end
 for index = 1, count do
   local each = item(index)
   note(each)
   if each.new ~= '' then
     local before = each.current ~= '' and redis.call('HGET', KEY.revision(plugin, each.webhook, each.current), 'shape')
     redis.call('HSET', KEY.revision(plugin, each.webhook, each.new), 'shape', each.shape, 'createdAt', int(now),
-      'by', ARGV[4])
+      'by', ARGV[4], 'stamp', each.stamp)
     redis.call('SET', KEY.target(plugin, each.webhook, each.new), each.target)
     redis.call('SET', KEY.last_revision(plugin, each.webhook), each.new)
     redis.call('HSET', KEY.webhooks(plugin), each.webhook, each.new)
-    redis.call('HSET', KEY.pointer_macs(plugin), each.webhook, each.mac)
     write_limits(each)
     redis.call('SADD', KEY.revisits(), plugin .. '/' .. each.webhook) -- other limits may let waiting calls go
     write_uses(each, before)
   end
 end
 redis.call('SADD', KEY.plugins(), plugin)
+decide(KEY.decisions(), decisions_at)
 return 'applied'

@@ -2,12 +2,13 @@
 --
 -- kind: confirms
 -- KEYS  1 the root of the partition
--- ARGV  1 plugin  2 webhook  3 actor
--- Returns the ids of those that use it; if empty, the webhook is not registered (any more).
+-- ARGV  1 plugin  2 webhook  3 actor, then the decisions (include/decisions.lua)
+-- Returns the ids of those that use it; if empty, the webhook is not registered (any more); or 'stale' if something was
+--         decided since the caller read the chain: nothing was done
 --
 -- Its revisions stay, and their numbers are never used again. Its policy keeps only the last removed revision:
 -- `revisit` ends waiting calls of removed revisions as rejected.
--- needs: audit, uses
+-- needs: audit, decisions, uses
 
 local plugin, webhook = ARGV[1], ARGV[2]
 
@@ -15,6 +16,7 @@ local function note(revision, outcome)
   audit('webhook_remove', ARGV[3], plugin, webhook, revision, outcome, '', '', '')
 end
 
+if not may_decide(KEY.decisions(), 4) then return 'stale' end
 local users = redis.call('SMEMBERS', KEY.users(plugin, webhook))
 if #users > 0 then
   note('', 'conflict')
@@ -33,9 +35,9 @@ if revision then
     redis.call('SREM', KEY.secret_users(plugin, secret), webhook)
   end
   redis.call('HDEL', KEY.webhooks(plugin), webhook)
-  redis.call('HDEL', KEY.pointer_macs(plugin), webhook)
   redis.call('DEL', KEY.policy(plugin, webhook))
   redis.call('HSET', KEY.policy(plugin, webhook), 'removed', redis.call('GET', KEY.last_revision(plugin, webhook)))
   redis.call('SADD', KEY.revisits(), plugin .. '/' .. webhook)
 end
+decide(KEY.decisions(), 4)
 return {}

@@ -1,0 +1,151 @@
+"""Defines a chain of decisions: its entries, what binds them, and the places where others are added. Pure.
+
+An entry is a line: number, subject, value, and a MAC that covers them and the MAC of the entry before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from relay.vault import Vault
+
+#: What the subjects of pauses begin with.
+PAUSE: Final = "pause"
+#: The value of a webhook that is paused.
+PAUSED: Final = "paused"
+#: The value of a subject that is gone.
+GONE: Final = "gone"
+#: What the value of a subject that nobody can be sure of ends with.
+IN_DOUBT: Final = ".in_doubt"
+_PURPOSE: Final = b"decision"
+
+
+def key_subject(key_id: str) -> str:
+    """Return the subject of the decisions about an API key; their value is the digest of its record."""
+    return f"key/{key_id}"
+
+
+def webhook_subject(plugin: str, webhook_id: str) -> str:
+    """Return the subject of the decisions about which revision of a webhook is current."""
+    return f"webhook/{plugin}/{webhook_id}"
+
+
+def pause_subject(plugin: str, webhook_id: str) -> str:
+    """Return the subject of the decisions about whether a webhook is paused: `PAUSED`, or `GONE`."""
+    return f"{PAUSE}/{plugin}/{webhook_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An entry of a chain. Sequence numbers increase along it; after entries were dropped they have gaps."""
+
+    seq: int
+    subject: str
+    value: str
+    mac: str = ""
+
+    @classmethod
+    def from_text(cls, text: bytes) -> Decision | None:
+        """Parse an entry; None if no relay wrote it."""
+        seq, subject, value, mac = [*text.decode("latin-1").split(" ", 3), "", "", ""][:4]
+        return cls(int(seq), subject, value, mac) if mac and seq.isascii() and seq.isdigit() else None
+
+    def after(self, before: str, vault: Vault) -> Decision:
+        """Return this decision as the entry that follows the one with the MAC ``before``."""
+        return Decision(self.seq, self.subject, self.value, self.macs(before, vault)[0])
+
+    def macs(self, before: str, vault: Vault) -> tuple[str, ...]:
+        """Return the MACs of the entry under each key of the ring, newest first."""
+        return vault.macs(_PURPOSE, *(part.encode() for part in (before, str(self.seq), self.subject, self.value)))
+
+    def text(self) -> str:
+        """Return the entry as the server has it."""
+        return f"{self.seq} {self.subject} {self.value} {self.mac}"
+
+
+@dataclass(slots=True)
+class Chain:
+    """Entries as they were read: how many, the last of them, and the newest genuine decision about each subject."""
+
+    count: int = 0
+    last: bytes = b""
+    seq: int = 0
+    newest: dict[str, Decision] = field(default_factory=dict)
+    is_forged: bool = False  # an entry was altered, removed or inserted; such entries count for nothing
+    read: list[Decision] = field(default_factory=list, compare=False)  # the genuine ones that were added last
+    digest: Any = field(default_factory=hashlib.sha256, compare=False)  # of all texts
+
+    def is_of(self, texts: Sequence[bytes]) -> bool:
+        """Return whether these are the entries that it was read from."""
+        return len(texts) == self.count and hashlib.sha256(b"".join(texts)).digest() == self.digest.digest()
+
+    def add(self, texts: Iterable[bytes], vault: Vault) -> None:
+        """Add entries that follow."""
+        for text in texts:
+            found, before = Decision.from_text(text), _mac_in(self.last)
+            self.count, self.last = self.count + 1, text
+            self.digest.update(text)
+            is_genuine = found is not None and found.seq >= self.seq and _matches(found, before, vault)
+            if found is None or not is_genuine:
+                self.is_forged = True
+                continue
+            self.seq = found.seq
+            self.newest[found.subject] = found
+            self.read.append(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The end of a chain as it was read, where a decision may be added."""
+
+    count: int
+    last: bytes
+    seq: int
+    vault: Vault = field(repr=False)
+
+    def adding(self, changes: Mapping[str, str]) -> list[bytes | int | str]:
+        """Return the arguments with which a script adds decisions (``lua/include/decisions.lua``)."""
+        entries, before = [], _mac_in(self.last)
+        for seq, (subject, value) in enumerate(changes.items(), self.seq + 1):
+            entry = Decision(seq, subject, value).after(before, self.vault)
+            entries.append(entry.text())
+            before = entry.mac
+        return [self.count, self.last, *entries]
+
+
+def _mac_in(text: bytes) -> str:
+    """Return the last word of an entry, which is its MAC; later entries are bound to it even if it is forged."""
+    return text.decode("latin-1").rpartition(" ")[2]
+
+
+def _matches(decision: Decision, before: str, vault: Vault) -> bool:
+    return any(hmac.compare_digest(decision.mac.encode(), mac.encode()) for mac in decision.macs(before, vault))
+
+
+def name_of(decision: Decision) -> int:
+    """Return a short name of a decision, whichever key its MAC is made with."""
+    return hash((decision.seq, decision.subject, decision.value))
+
+
+def value_in_doubt(one: Decision, other: Decision) -> str:
+    """Return the value of a subject that two decisions contradict each other about: what nobody relies on.
+
+    A webhook is paused. Its number stays known, so that it is not given again.
+    """
+    if one.subject.startswith(f"{PAUSE}/"):
+        return PAUSED
+    numbers = [each.value.partition(".")[0] for each in (one, other)]
+    return f"{max(int(number) if number.isdecimal() else 0 for number in numbers)}{IN_DOUBT}"
+
+
+def is_older(found: Decision | None, known: Decision) -> bool:
+    """Return whether a decision that was found is not the known one, nor later than it."""
+    if found is None or found.seq < known.seq:
+        return True
+    return found.seq == known.seq and found.value != known.value

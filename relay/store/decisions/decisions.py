@@ -1,0 +1,343 @@
+"""Keeps what was decided about API keys and webhooks, in a chain for each root: a MAC binds each entry to those before.
+
+A record of a key or a webhook counts only if it is what was decided last about its subject. Somebody who can write to
+the server can forge no entry. Where an older chain is put back, the processes that remember the newer one report it, go
+by what they remember, and write it back (`Decisions.repair`).
+
+A store that was restored from a backup has an older chain, and a new epoch, which only the key ring makes: processes
+forget what they remember then, and go by what the store has.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from contextlib import suppress
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.exceptions import ResponseError
+
+from relay.audit.actor import actor
+from relay.audit.entry import Act
+from relay.errors import Conflict, Unavailable
+from relay.store.backups.epoch import Epochs, Phase
+from relay.store.decisions.chain import (
+    PAUSE,
+    PAUSED,
+    Chain,
+    Decision,
+    Place,
+    is_older,
+    name_of,
+    value_in_doubt,
+)
+from relay.store.keys import keyspace
+from relay.store.keys.names import PREFIX, SHARED_ROOT
+from relay.store.scripting.scripts import Scripts
+from relay.store.server.availability import going_on_without
+from relay.store.server.errors import store_errors
+from relay.store.server.replicas import check_not_silent, on_primary
+from relay.telemetry.log import Event, event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from redis import Redis
+
+    from relay.vault import Vault
+
+#: How old, in seconds, what a process knows of a chain may be when it decides by it.
+AGE_S: Final = 1.0
+#: What a script returns that found another chain than its caller had read.
+STALE: Final = b"stale"
+#: How often, in seconds, a process that watches a chain reads all of it, and how many entries a second it reads so.
+WHOLE_S: Final = 4.0
+_ENTRIES_PER_S: Final = 1_000
+#: Entries that later ones of the same subjects replace are dropped once there are more than this many.
+MOST_REPLACED: Final = 1_024
+#: How long, in seconds, a decision is tried while others decide, too.
+_TRY_S: Final = 20.0
+_PAUSE_S: Final = 0.05
+_MOST_READ: Final = 100_000  # decisions that a process remembers to have read
+_NAMED: Final = 10  # how many subjects an event names
+
+
+class Decisions:
+    """The chain of one root, as a process knows it. Methods raise ``Unavailable`` when the store cannot be reached."""
+
+    def __init__(self, client: Redis, vault: Vault, root: str) -> None:
+        self.root = root
+        self._client: Any = client
+        self._scripts = Scripts(client)
+        self._vault = vault
+        self._epochs = Epochs(client, vault)
+        self._epoch: int | None = None
+        self._begins_anew = False  # the store was restored since this process read the chain
+        self._chain = Chain()
+        self._known: dict[str, Decision] = {}  # the newest decision about each subject that this process has ever read
+        self._seq = 0  # the highest number that it has ever read
+        self._heard = 0  # the highest number of another process that the server lacked
+        self._server = ""  # the id of the server's run that had it
+        self._pauses: dict[tuple[str, str], bool] = {}
+        self._paused: frozenset[tuple[str, str]] = frozenset()
+        self._read_ever: set[int] = set()  # the names of all decisions that it has ever read
+        self._is_altered = False  # the server has forged entries in what this process has read otherwise
+        self._tells_run = True  # False: it does not know the command, or does not allow it
+        self._read_at_s = self._whole_at_s = float("-inf")
+        self._lock = threading.RLock()
+        self.is_intact = True  # False: this process has found that entries were forged, or an older chain put back
+
+    def value(self, subject: str) -> str:
+        """Return what was decided last about a subject, as far as this process knows; '' if nothing ever was."""
+        found = self._known.get(subject)
+        return "" if found is None else found.value
+
+    @property
+    def pauses(self) -> dict[tuple[str, str], bool]:
+        """The webhooks that were ever paused, each with its plugin first, and whether they are."""
+        return self._pauses
+
+    @property
+    def paused(self) -> frozenset[tuple[str, str]]:
+        """The webhooks that are paused by what was decided, each with its plugin first."""
+        return self._paused
+
+    @property
+    def is_read(self) -> bool:
+        """Whether this process has ever read the chain."""
+        return self._read_at_s > float("-inf")
+
+    @property
+    def head(self) -> tuple[int, str]:
+        """The highest number that this process has read, and the id of the server's run that had it."""
+        return self._seq, self._server
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch of the store that this process knows; None before it is read, and while a backup is copied."""
+        return self._epoch
+
+    def look(self) -> None:
+        """Read what was added; now and then read all, since what this process has read may have been altered."""
+        self._follow_unless_silent()
+        if time.monotonic() - self._whole_at_s >= max(WHOLE_S, self._chain.count / _ENTRIES_PER_S):
+            with self._lock, store_errors():
+                read_at_s = time.monotonic()
+                self._read(whole=True)
+                self._whole_at_s = self._read_at_s = read_at_s
+        else:
+            self.refresh()
+
+    def refresh(self, max_age_s: float = 0.0) -> None:
+        """Read what was added, unless that was done within ``max_age_s``."""
+        asked_at_s = time.monotonic()
+        if asked_at_s - self._read_at_s < max_age_s:
+            return
+        with self._lock, store_errors():
+            if self._read_at_s > asked_at_s:
+                return  # another thread has read it meanwhile
+            if self._epoch is None:
+                self._follow_unless_silent()
+            read_at_s = time.monotonic()
+            self._read()
+            self._read_at_s = read_at_s
+
+    def places(self) -> Iterator[Place]:
+        """Yield the end of the chain, and again after each time that a script called it stale.
+
+        Whatever is read after it is as the chain says, or the script finds it stale. Raises ``Conflict`` in the end.
+        """
+        until_s = time.monotonic() + _TRY_S
+        while time.monotonic() < until_s:
+            self.refresh()
+            self.repair()
+            with self._lock:
+                place = Place(self._chain.count, self._chain.last, max(self._chain.seq, self._seq), self._vault)
+            yield place
+            time.sleep(random.uniform(0, _PAUSE_S))  # noqa: S311 - so that writers do not meet again and again
+        raise Conflict("Others keep changing keys or webhooks at the same time. Try again.")
+
+    def repair(self) -> bool:
+        """Write back what this process remembers, where an older chain was put back; drop entries that are replaced.
+
+        Returns whether it wrote anything.
+        """
+        with self._lock:
+            is_set_back = self._is_altered or self._chain.newest != self._known
+            if not is_set_back and self._chain.count <= len(self._known) + MOST_REPLACED:
+                return False
+            if is_set_back and self._follow():
+                self.refresh()
+                return False
+            return self._write(Act.DECISIONS_RESTORE if is_set_back else "")
+
+    def reseal(self) -> None:
+        """Make every entry's MAC with the newest key of the ring."""
+        for _ in self.places():
+            if self._write(""):
+                return
+
+    def hear(self, seq: int, server: str) -> bool:
+        """Compare with the head that another process has read; return False if the chain here is older than that.
+
+        What another run of the server had does not count: a failover may lose what was not confirmed.
+        """
+        if seq <= self._seq or server != self._server:
+            return True
+        self.refresh()
+        if seq <= self._seq or server != self._server:
+            return True
+        if seq > self._heard:
+            self._heard, self.is_intact = seq, False
+            self._report("restored", [])
+        return False
+
+    def _follow(self) -> bool:
+        """Read the epoch; return whether the store was restored since, so that what this process remembers is void.
+
+        While a backup is copied, nothing is remembered.
+        """
+        with self._lock:
+            epoch = self._epochs.read()
+            if self._epoch is None or epoch.number > self._epoch:
+                self._epoch = None if epoch.number and epoch.phase is Phase.COPYING else epoch.number
+                self._begins_anew, self._whole_at_s = True, float("-inf")
+            return self._begins_anew
+
+    def _follow_unless_silent(self) -> None:
+        """Follow the epoch, unless the shared keys are silent: it lies there, and other roots do not wait for it."""
+        with suppress(Unavailable), going_on_without():
+            check_not_silent(self._client, SHARED_ROOT)
+            self._follow()
+
+    def _write(self, act: str) -> bool:
+        """Replace the chain by what this process knows, unless it was changed since it was read."""
+        before, texts = "", []
+        for decision in sorted(self._known.values(), key=lambda each: each.seq):
+            entry = decision.after(before, self._vault)
+            texts.append(entry.text())
+            before = entry.mac
+        args = [act, actor() if act else "", self._chain.count, self._chain.last, *texts]
+        is_written = bool(self._scripts.run(self._script, args, self.root))
+        self.refresh()
+        return is_written
+
+    @property
+    def _script(self) -> str:
+        return "rewrite_key_decisions" if self.root == SHARED_ROOT else "rewrite_decisions"
+
+    def _read(self, *, whole: bool = False) -> None:
+        """Read what follows the part that is known; if the server has another chain by now, or ``whole``, read all."""
+        chain, name = self._chain, keyspace.decisions(self.root)
+        whole = whole or self._begins_anew
+
+        def read(start: int) -> Any:
+            return on_primary(self._client, self.root, lambda server: self._part(server, name, start))
+
+        (_, last, added), server = read(0 if whole else chain.count)
+        if not whole and chain.count and last != chain.last:
+            (_, _, added), server = read(0)
+            whole = True
+        if not self._begins_anew and (added == [] if not whole else chain.is_of(added)):
+            self._server = server
+            return
+        chain = Chain() if whole else chain
+        was_forged, was_intact = chain.is_forged, self._chain.count > 0 and not self._chain.is_forged
+        chain.add(added, self._vault)
+        if self._begins_anew:
+            was_intact = False
+        elif self._is_older(chain) and self._was_restored(server):
+            self._read(whole=True)  # the epoch was new before anything was restored, and is so for certain now
+            return
+        if chain.is_forged and not was_forged:
+            self.is_intact = False
+            self._report("forged", [])
+        self._is_altered = chain.is_forged and (self._is_altered or was_intact)
+        self._take(chain, server)
+
+    def _gone(self, chain: Chain) -> list[str]:
+        """Return the subjects whose newest decision a chain lacks."""
+        return [each.subject for each in self._known.values() if is_older(chain.newest.get(each.subject), each)]
+
+    def _is_older(self, chain: Chain) -> bool:
+        return bool(self._gone(chain)) or chain.seq < self._seq
+
+    def _was_restored(self, server: str) -> bool:
+        """Return whether an older chain is that of a backup. A server that took over may have lost it just as well."""
+        if "" in {server, self._server} or server == self._server:
+            return self._follow()
+        self._follow_unless_silent()
+        return self._begins_anew
+
+    def _take(self, chain: Chain, server: str) -> None:
+        """Know what a chain says, and keep what it lacks, unless a server has taken over that never had it."""
+        gone = self._gone(chain)
+        self._chain = chain
+        if self._begins_anew:
+            self._known, self._begins_anew, self.is_intact = dict(chain.newest), False, not chain.is_forged
+            self._seq = self._heard = 0
+            self._read_ever.clear()
+        elif not gone and chain.seq >= self._seq:
+            self._known = dict(chain.newest)
+        elif "" not in {server, self._server} and server != self._server:
+            self._report("lost", gone)
+            self._known = dict(chain.newest)
+            self._seq = 0
+        else:
+            self.is_intact = False
+            self._report("restored", gone)
+            self._known = {**chain.newest, **{subject: self._known[subject] for subject in gone}}
+            self._doubt(chain, gone)
+        if len(self._read_ever) > _MOST_READ:
+            self._read_ever.clear()  # older ones are in doubt then, and nothing else changes
+        self._read_ever.update(map(name_of, chain.read))
+        chain.read.clear()
+        self._seq, self._server = max(self._seq, chain.seq), server
+        steered = ((subject.split("/"), each.value) for subject, each in self._known.items())
+        self._pauses = {(of[1], of[2]): value == PAUSED for of, value in steered if of[0] == PAUSE}
+        self._paused = frozenset(webhook for webhook, is_paused in self._pauses.items() if is_paused)
+
+    def _doubt(self, chain: Chain, gone: Iterable[str]) -> None:
+        """Believe nothing about subjects that somebody decided about after an older chain was put back.
+
+        What this process has read before is an older decision. Anything else may be one of these, or a new one.
+        """
+        self._seq = max(self._seq, chain.seq)
+        for subject in gone:
+            found = chain.newest.get(subject)
+            if found is not None and name_of(found) not in self._read_ever:
+                self._seq += 1
+                self._known[subject] = Decision(self._seq, subject, value_in_doubt(self._known[subject], found))
+
+    def _report(self, what: str, subjects: Iterable[str]) -> None:
+        named = list(islice(subjects, _NAMED))
+        root = self.root.removeprefix(PREFIX).strip("{}:")
+        level = logging.WARNING if what == "lost" else logging.ERROR
+        event(Event.DECISIONS_BREACH, level=level, root=root, what=what, subjects=named)
+
+    def _part(self, server: Any, name: str, start: int) -> tuple[Any, str]:
+        """Read a chain's length, its entry before ``start`` and those after; and the id of the server's run.
+
+        The id changes when another server takes over. It is empty if the server does not say, or may not be asked.
+        """
+        pipeline = server.pipeline(transaction=True)
+        pipeline.llen(name)
+        pipeline.lindex(name, start - 1)
+        pipeline.lrange(name, start, -1)
+        if self._tells_run:
+            pipeline.execute_command("INFO", "server")
+        try:
+            *found, about = pipeline.execute() if self._tells_run else (*pipeline.execute(), {})
+        except ResponseError:
+            if not self._tells_run:
+                raise
+            self._tells_run = False
+            try:
+                return self._part(server, name, start)
+            except ResponseError:  # that was not the reason
+                self._tells_run = True
+                raise
+        return found, str(about.get("run_id", ""))

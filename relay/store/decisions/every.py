@@ -1,0 +1,57 @@
+"""The chains of decisions of all roots, as one process knows them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.store.backups.epoch import Epochs
+from relay.store.decisions.decisions import Decisions
+from relay.store.keys.keyspace import SINGLE, Keyspace
+from relay.store.keys.names import SHARED_ROOT, partition_root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from redis import Redis
+
+    from relay.vault import Vault
+
+
+class EveryDecision:
+    """The chains of all roots: one for each partition, and the shared one."""
+
+    def __init__(self, client: Redis, vault: Vault, keys: Keyspace = SINGLE) -> None:
+        roots = [*(partition_root(number) for number in range(keys.partitions)), SHARED_ROOT]
+        self._keys = keys
+        self._epochs = Epochs(client, vault)
+        self._by_root = {root: Decisions(client, vault, root) for root in roots}
+
+    @property
+    def shared(self) -> Decisions:
+        """The chain about API keys."""
+        return self._by_root[SHARED_ROOT]
+
+    def of(self, plugin: str) -> Decisions:
+        """Return the chain about a plugin's webhooks."""
+        return self._by_root[self._keys.root(plugin)]
+
+    def reseal(self) -> None:
+        """Make the MACs of all chains, and that of the store's epoch, with the newest key of the ring."""
+        for chain in self:
+            chain.reseal()
+        self._epochs.reseal()
+
+    def paused(self, plugins: Iterable[str]) -> frozenset[tuple[str, str]]:
+        """Return the webhooks of these plugins, and some others, that are paused by what was decided."""
+        found: frozenset[tuple[str, str]] = frozenset()
+        for chain in {self.of(plugin) for plugin in plugins}:
+            if not chain.is_read:
+                chain.refresh()
+            found |= chain.paused
+        return found
+
+    def __len__(self) -> int:
+        return len(self._by_root)
+
+    def __iter__(self) -> Iterator[Decisions]:
+        return iter(self._by_root.values())

@@ -1,0 +1,107 @@
+"""Watches the chains, in every worker and API process: what was decided about keys and webhooks, and the audit trails.
+
+Each process reads the end of each chain every second, tells the others how far it has read, and hears how far they
+have.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from relay.store.decisions.heads import ChainHead
+from relay.telemetry.log import Event, event
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from relay.audit.checkpoint import Signed
+    from relay.store.decisions.decisions import Decisions
+    from relay.store.decisions.every import EveryDecision
+    from relay.store.decisions.heads import Heads
+    from relay.store.ledger.policies import Policies
+    from relay.upkeep.checkpointing import Checkpointing
+
+#: Seconds between two looks at a chain.
+PERIOD_S: Final = 1.0
+
+
+class Watching:
+    """Watches the chain of decisions and the audit trail of one root, for one process."""
+
+    def __init__(
+        self, process: str, decisions: Decisions, heads: Heads, policies: Policies, checkpointing: Checkpointing | None
+    ) -> None:
+        self._process = process
+        self._decisions = decisions
+        self._heads = heads
+        self._policies = policies
+        self._checkpointing = checkpointing
+        self._unlike: set[tuple[str, str]] = set()  # webhooks whose pause was not found as it was decided
+
+    @property
+    def root(self) -> str:
+        """The root of the chains."""
+        return self._decisions.root
+
+    def look(self) -> None:
+        """Read the decisions, repair what was set back, and tell the others how far this process has read."""
+        self._decisions.look()
+        epoch = self._decisions.epoch
+        if epoch is None:
+            return  # a backup is being copied into the store
+        self._decisions.repair()
+        self._compare_pauses()
+        seq, server = self._decisions.head
+        signed, signed_server = self._checkpoint(epoch) or (None, "")
+        if epoch == self._decisions.epoch:
+            self._heads.tell(ChainHead(self._process, self.root, epoch, seq, server, signed, signed_server))
+
+    def hear(self, head: ChainHead) -> None:
+        """Compare with what another process has read."""
+        if head.process == self._process or head.root != self.root:
+            return
+        if head.epoch == self._decisions.epoch:
+            self._decisions.hear(head.seq, head.server)
+        if self._checkpointing is not None and head.checkpoint is not None and head.epoch == self._checkpointing.epoch:
+            self._checkpointing.hear(head.process, head.checkpoint, head.checkpoint_server)
+
+    def _checkpoint(self, epoch: int) -> tuple[Signed, str] | None:
+        """Return the newest checkpoint of the trail that this process knows, if it is of this epoch."""
+        if self._checkpointing is None or self._checkpointing.epoch != epoch:
+            return None
+        return self._checkpointing.newest
+
+    def _compare_pauses(self) -> None:
+        """Report webhooks that are paused against what was decided, and pause again those that should be.
+
+        A difference counts if it is found twice in a row: a decision and what it is about are read one after the other.
+        """
+        wanted = self._decisions.pauses
+        found = self._policies.are_paused(list(wanted))
+        unlike = {name for (name, want), is_paused in zip(wanted.items(), found, strict=True) if want != is_paused}
+        for plugin, webhook_id in sorted(unlike & self._unlike):
+            event(Event.PAUSE_UNVERIFIED, level=logging.ERROR, plugin=plugin, webhook=webhook_id)
+            if wanted[plugin, webhook_id]:
+                self._policies.pause_again(plugin, webhook_id)
+        self._unlike = unlike
+
+
+def watchings(
+    process: str,
+    decisions: EveryDecision,
+    heads: Heads,
+    policies: Policies,
+    checkpointing: Sequence[Checkpointing] = (),
+) -> list[Watching]:
+    """Return what watches the chains of each root; ``checkpointing`` are those of the audit trails, in this order."""
+    trails = [*checkpointing, *[None] * (len(decisions) - len(checkpointing))]
+    return [Watching(process, chain, heads, policies, trail) for chain, trail in zip(decisions, trails, strict=True)]
+
+
+def hear_all(heads: Heads, watching: Sequence[Watching]) -> None:
+    """Compare what other processes tell with what this one reads; end if the server is silent."""
+    for head in heads.listen():
+        if head is not None:
+            for each in watching:
+                each.hear(head)

@@ -1,0 +1,327 @@
+"""The chain of decisions on a server: written by many at once, set back, lost by a failover, and repaired."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+
+import pytest
+
+from relay.errors import Conflict, NotFound, Unauthenticated
+from relay.store.api_keys.keys import ApiKeys
+from relay.store.decisions import decisions as decisions_module
+from relay.store.decisions.chain import key_subject
+from relay.store.decisions.decisions import STALE, Decisions
+from relay.store.decisions.every import EveryDecision
+from relay.store.decisions.heads import ChainHead, Heads
+from relay.store.keys import keyspace
+from relay.store.keys.names import SHARED_ROOT
+from relay.store.ledger.policies import Policies
+from relay.store.registry.webhooks import Registry
+from relay.vault import Vault
+from tests.contract.ledger import Ledger
+from tests.contract.test_registry import a_registration
+
+CHAIN = keyspace.decisions(SHARED_ROOT)
+WRITERS = [2, 8]
+
+
+@pytest.fixture
+def vault():
+    return Vault.from_text(Vault.new_key_text())
+
+
+def a_chain(client, vault):
+    return Decisions(client, vault, SHARED_ROOT)
+
+
+def decide(chain, **values):
+    """Decide about keys, as `ApiKeys` does, without their records."""
+    changes = {key_subject(key_id): value for key_id, value in values.items()}
+    for place in chain.places():
+        if chain._scripts.run("write_keys", ["", 0, *place.adding(changes)]) != STALE:
+            chain.refresh()
+            return
+
+
+def values_of(chain):
+    chain.refresh()
+    return {subject.removeprefix("key/"): each.value for subject, each in chain._known.items()}
+
+
+def set_back(client, entries):
+    client.delete(CHAIN)
+    if entries:
+        client.rpush(CHAIN, *entries)
+
+
+def at_once(count, act):
+    """Run ``act(number)`` in as many threads, which start together; raise what one of them raised."""
+    start, faults = threading.Barrier(count), []
+
+    def run(number):
+        start.wait()
+        try:
+            act(number)
+        except Exception as error:  # noqa: BLE001 - raised again below
+            faults.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if faults:
+        raise faults[0]
+
+
+# -- several writers ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", WRITERS)
+def test_writers_at_the_same_time_leave_one_unbroken_chain_with_every_decision(valkey, vault, count):
+    with valkey.client() as client:
+        client.flushall()
+        at_once(count, lambda number: [decide(a_chain(client, vault), **{f"k{number}": str(n)}) for n in range(10)])
+        chain = a_chain(client, vault)
+        assert values_of(chain) == {f"k{number}": "9" for number in range(count)}
+        assert chain.is_intact
+        numbers = [int(entry.split()[0]) for entry in client.lrange(CHAIN, 0, -1)]
+        assert numbers == list(range(1, 10 * count + 1))
+
+
+@pytest.mark.parametrize("count", WRITERS)
+def test_keys_that_are_revoked_at_the_same_time_are_all_revoked(valkey, vault, count):
+    with valkey.client() as client:
+        client.flushall()
+        keys = ApiKeys(client, vault)
+        made = [keys.create("acme", ["trigger"]) for _ in range(count)]
+        at_once(count, lambda number: ApiKeys(client, vault).revoke(made[number][1].id))
+        for text, _ in made:
+            with pytest.raises(Unauthenticated):
+                ApiKeys(client, vault).authenticate(text)
+        assert ApiKeys(client, vault).unverified() == ()
+        assert all(key.revoked for key in ApiKeys(client, vault).list())
+
+
+def test_a_key_that_is_rotated_and_revoked_at_the_same_time_is_revoked(valkey, vault):
+    with valkey.client() as client:
+        for _ in range(10):
+            client.flushall()
+            text, key = ApiKeys(client, vault).create("acme", ["trigger"])
+
+            def end(number, key=key):
+                keys = ApiKeys(client, vault)
+                if number:
+                    keys.revoke(key.id)
+                else:
+                    with suppress(NotFound):  # it was revoked first
+                        keys.rotate(key.id, 1000)
+
+            at_once(2, end)
+            with pytest.raises(Unauthenticated):
+                ApiKeys(client, vault).authenticate(text)
+            assert ApiKeys(client, vault).unverified() == ()
+
+
+def test_a_decision_gives_up_where_others_never_end_to_decide(redis_client, vault, monkeypatch):
+    monkeypatch.setattr(decisions_module, "_TRY_S", 0.2)
+    chain = a_chain(redis_client, vault)
+    with pytest.raises(Conflict, match="at the same time"):
+        for _ in chain.places():
+            pass
+
+
+def test_a_repeated_write_adds_its_decision_once(redis_client, vault):
+    chain = a_chain(redis_client, vault)
+    args = ["", 0, *next(chain.places()).adding({"key/a": "1"})]
+    for _ in range(2):
+        assert chain._scripts.run("write_keys", args) == 1
+    assert redis_client.llen(CHAIN) == 1
+    assert chain._scripts.run("write_keys", ["", 0, 0, "", "1 key/b 1 mac"]) == STALE
+
+
+# -- older decisions ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", range(4))
+def test_a_process_goes_by_what_it_remembers_reports_it_and_writes_it_back(redis_client, vault, kept, monkeypatch):
+    told = []
+    monkeypatch.setattr(decisions_module, "event", lambda name, **fields: told.append((name, fields["what"])))
+    chain = a_chain(redis_client, vault)
+    for number in range(4):
+        decide(chain, a=str(number), **{f"k{number}": "x"})
+    before = values_of(chain)
+    set_back(redis_client, redis_client.lrange(CHAIN, 0, 2 * kept - 1) if kept else [])
+    assert values_of(chain) == before
+    assert not chain.is_intact
+    assert told == [("decisions_breach", "restored")]
+    newcomer = a_chain(redis_client, vault)
+    assert values_of(newcomer) != before
+    assert chain.repair()
+    assert values_of(newcomer) == values_of(chain) == before
+    assert newcomer.is_intact
+    assert not chain.repair()
+    assert b"decisions_restore" in redis_client.lindex(keyspace.audit("entries", SHARED_ROOT), -1)
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_an_entry_that_is_altered_in_the_middle_is_found_by_a_process_that_knows_it(redis_client, vault, index):
+    chain = a_chain(redis_client, vault)
+    for value in "1234":
+        decide(chain, a=value, **{f"k{value}": "x"})
+    before = values_of(chain)
+    chain.look()
+    redis_client.lset(CHAIN, index, redis_client.lindex(CHAIN, index + 1))
+    chain._whole_at_s = float("-inf")
+    chain.look()
+    assert not chain.is_intact
+    assert values_of(chain) == before
+    assert chain.repair()
+    newcomer = a_chain(redis_client, vault)
+    assert values_of(newcomer) == before
+    assert newcomer.is_intact
+    assert not chain.repair()
+
+
+@pytest.mark.parametrize("written", ["3", "gone"])
+def test_nobody_is_believed_about_what_was_decided_on_an_older_chain(redis_client, vault, written):
+    """It may be the attacker's doing that somebody decided without what was decided before."""
+    chain, late = a_chain(redis_client, vault), a_chain(redis_client, vault)
+    decide(chain, a="1")
+    kept = redis_client.lrange(CHAIN, 0, -1)
+    decide(chain, a="2", b="1")
+    assert values_of(late) == {"a": "2", "b": "1"}
+    set_back(redis_client, kept)
+    decide(a_chain(redis_client, vault), a=written)
+    assert (
+        values_of(chain)
+        == values_of(late)
+        == {"a": f"{max('2', written) if written != 'gone' else 2}.in_doubt", "b": "1"}
+    )
+    assert chain.repair()
+    assert values_of(late) == values_of(a_chain(redis_client, vault)) == values_of(chain)
+    decide(a_chain(redis_client, vault), a="4")
+    assert values_of(late) == values_of(chain) == {"a": "4", "b": "1"}
+
+
+def test_decisions_that_were_added_to_an_older_chain_stay(redis_client, vault):
+    chain = a_chain(redis_client, vault)
+    decide(chain, a="1")
+    kept = redis_client.lrange(CHAIN, 0, -1)
+    decide(chain, a="2", b="1")
+    set_back(redis_client, kept)
+    decide(a_chain(redis_client, vault), c="1")
+    assert values_of(chain) == {"a": "2", "b": "1", "c": "1"}
+    chain.repair()
+    assert values_of(a_chain(redis_client, vault)) == {"a": "2", "b": "1", "c": "1"}
+
+
+def test_what_a_failover_lost_is_no_tampering(redis_client, vault, monkeypatch):
+    told = []
+    monkeypatch.setattr(decisions_module, "event", lambda name, **fields: told.append(fields["what"]))
+    part, run = Decisions._part, ["one"]
+    monkeypatch.setattr(Decisions, "_part", lambda self, *args: (part(self, *args)[0], run[0]))
+    chain = a_chain(redis_client, vault)
+    decide(chain, a="1")
+    kept = redis_client.lrange(CHAIN, 0, -1)
+    decide(chain, a="2")
+    set_back(redis_client, kept)
+    run[0] = "two"
+    assert values_of(chain) == {"a": "1"}
+    assert (told, chain.is_intact) == (["lost"], True)
+    assert not chain.repair()
+    decide(chain, a="3")
+    assert values_of(a_chain(redis_client, vault)) == {"a": "3"}
+
+
+def test_a_process_that_hears_of_newer_decisions_than_the_server_has_reports_it_once(redis_client, vault, monkeypatch):
+    told = []
+    chain, other = a_chain(redis_client, vault), a_chain(redis_client, vault)
+    decide(chain, a="1")
+    kept = redis_client.lrange(CHAIN, 0, -1)
+    decide(chain, a="2")
+    head = chain.head
+    assert other.hear(*head)  # it has not read them yet, and the server has them
+    set_back(redis_client, kept)
+    newcomer = a_chain(redis_client, vault)
+    newcomer.refresh()
+    monkeypatch.setattr(decisions_module, "event", lambda name, **fields: told.append(fields["what"]))
+    assert not newcomer.hear(*head)
+    newcomer.hear(*head)
+    assert told == ["restored"]
+    assert newcomer.hear(head[0], "the run of another server")
+
+
+def test_replaced_decisions_are_dropped_and_no_process_misses_them(redis_client, vault, monkeypatch):
+    monkeypatch.setattr(decisions_module, "MOST_REPLACED", 5)
+    chain, other = a_chain(redis_client, vault), a_chain(redis_client, vault)
+    for number in range(20):
+        decide(chain, a=str(number), b="1")
+        assert redis_client.llen(CHAIN) <= 2 + 5 + 2
+        assert values_of(other) == values_of(chain) == {"a": str(number), "b": "1"}
+    assert chain.is_intact
+    assert other.is_intact
+
+
+def test_resealed_decisions_are_the_same_to_all(redis_client):
+    old, new = Vault.new_key_text(), Vault.new_key_text()
+    both = Vault.from_text(f"{new},{old}")
+    chain, reader = a_chain(redis_client, both), a_chain(redis_client, both)
+    decide(a_chain(redis_client, Vault.from_text(old)), a="1")
+    assert values_of(reader) == {"a": "1"}
+    chain.reseal()
+    assert values_of(reader) == values_of(a_chain(redis_client, Vault.from_text(new))) == {"a": "1"}
+    assert reader.is_intact
+
+
+# -- heads ----------------------------------------------------------------------------------------------------------------
+
+
+def test_heads_come_from_processes_of_the_relay_alone(valkey, vault):
+    with valkey.client() as client:
+        listening = Heads(client, vault).listen()
+        next(listening)
+        head = ChainHead("w1", SHARED_ROOT, 3, 7, "run")
+        Heads(client, Vault.from_text(Vault.new_key_text())).tell(head)
+        client.publish(keyspace.heads(), b"garbage")
+        Heads(client, vault).tell(head)
+        found = [next(listening) for _ in range(4)]
+    assert [each for each in found if each is not None] == [head]
+
+
+# -- pauses ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", WRITERS)
+def test_webhooks_that_are_paused_and_resumed_at_the_same_time_are_as_was_decided(valkey, vault, count):
+    with valkey.client() as client:
+        client.flushall()
+        ledger = Ledger(client)
+
+        def steer(number):
+            policies = Policies(client, ledger.store, EveryDecision(client, vault))
+            policies.pause("acme", f"hook{number}")
+            policies.pause("acme", "shared")
+            list(policies.resume("acme", "shared"))
+
+        at_once(count, steer)
+        chain = Decisions(client, vault, keyspace.ROOT)
+        chain.refresh()
+        policies = Policies(client, ledger.store, EveryDecision(client, vault))
+        names = list(chain.pauses)
+        assert policies.are_paused(names) == [chain.pauses[name] for name in names]
+        assert chain.paused == {("acme", f"hook{number}") for number in range(count)}
+
+
+def test_a_webhook_that_is_removed_is_no_longer_paused(redis_client, vault):
+    decisions = EveryDecision(redis_client, vault)
+    registry = Registry(redis_client, vault, vault, decisions=decisions)
+    registry.apply("acme", [a_registration()])
+    Policies(redis_client, Ledger(redis_client).store, decisions).pause("acme", "ping")
+    decisions.of("acme").refresh()
+    assert decisions.paused(["acme"]) == {("acme", "ping")}
+    registry.remove("acme", "ping")
+    assert decisions.paused(["acme"]) == frozenset()
+    registry.apply("acme", [a_registration()])
+    assert registry.current("acme", "ping")[0] == 2
