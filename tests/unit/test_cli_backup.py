@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -12,10 +15,15 @@ from relay.backup.manifest import Manifest
 from relay.errors import Unavailable
 from relay.store.backups import copying
 from relay.store.backups.copying import REVISIONS_LEFT_OUT
+from relay.store.decisions.chain import key_subject, webhook_subject
+from relay.store.decisions.every import EveryDecision
+from relay.store.keys import keyspace
 from relay.store.partitions.format import FORMAT, NEWEST
 from relay.store.scripting.loading import load_into
 from relay.up.access import template
+from relay.vault import Vault
 from tests.contract.snapshots import everything
+from tests.timing import wait_until
 from tests.unit.cli import Cli, a_webhook
 
 PLUGIN = ("--plugin", "acme")
@@ -250,6 +258,50 @@ def test_a_restored_store_is_what_it_was(empty, saved):
     assert empty.json("invocations", "show", calls[1], *PLUGIN)["state"] == "queued"
     number = empty.apply(a_webhook(id="changed", description="later"))["webhooks"][0]["revision"]
     assert number == 2 + REVISIONS_LEFT_OUT  # revision 2 was given since the backup, to another registration
+
+
+def test_living_processes_believe_the_restored_store_and_write_nothing_newer_into_it(empty, valkey):
+    restore(empty)
+    empty.json("restore", "finish")
+    empty.apply(a_webhook(id="changed", description="since the backup"), a_webhook(id="new"))
+    key = empty.json("keys", "create", *PLUGIN, "--scope", "trigger")["id"]
+    with valkey.client() as client:
+        chains = list(EveryDecision(client, Vault.from_text(empty.keys["RELAY_DATA_KEYS"])))
+        for chain in chains:
+            chain.look()
+        client.flushall()
+        ended = threading.Event()
+        with watched(chains, ended):
+            wait_until(lambda: all(client.exists(keyspace.decisions(chain.root)) for chain in chains), 20)
+            restore(empty)
+            wait_until(lambda: all(chain.epoch == empty.runtime().epochs.read().number for chain in chains), 20)
+        after = [client.lrange(keyspace.decisions(chain.root), 0, -1) for chain in chains]
+        assert all(chain.is_intact and not chain.repair() for chain in chains)
+        assert chains[-1].value(key_subject(key)) == chains[0].value(webhook_subject("acme", "new")) == ""
+        assert after == [client.lrange(keyspace.decisions(chain.root), 0, -1) for chain in chains]
+    empty.json("restore", "finish")
+    assert {row["id"] for row in empty.json("webhooks", "list", *PLUGIN)} >= {"changed", "kept"}
+    assert len(empty.json("keys", "list")) == 3
+
+
+@contextmanager
+def watched(chains, ended):
+    """Look at each chain again and again, and repair it, as a process does."""
+
+    def go_on(chain):
+        while not ended.wait(0.005):
+            chain.look()
+            if chain.epoch is not None:
+                chain.repair()
+
+    with ThreadPoolExecutor() as pool:
+        running = [pool.submit(go_on, chain) for chain in chains]
+        try:
+            yield
+        finally:
+            ended.set()
+        for each in running:
+            each.result()
 
 
 def test_what_the_trail_knows_is_done_again_unless_it_is_refused(empty, saved):
