@@ -189,6 +189,36 @@ def test_who_lacks_the_key_ring_makes_no_epoch(decided, redis_client, forged):
     assert length(redis_client, decided) == (3, False)
 
 
+@pytest.mark.parametrize("trails", ["", "{", "[1]", "[" * 100_000, '{"0": "x"}'])
+def test_trails_that_no_relay_wrote_stop_no_process(redis_client, trails):
+    epochs = Epochs(redis_client, VAULT)
+    epochs.write(Epoch(7, Phase.FENCED, "b1", {"0": 3}))
+    redis_client.hset(keyspace.epoch(), "trails", trails)
+    assert epochs.read() == Epoch(7, Phase.FENCED, "b1", {})
+
+
+def test_a_chain_that_is_older_counts_once_the_epoch_can_be_read(decided, redis_client, monkeypatch):
+    add_text(redis_client)
+
+    def silent(_):
+        raise Unavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Epochs, "read", silent)
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                decided.refresh()
+        assert decided.value("key/2") == "x"
+    assert length(redis_client, decided) == (4, False)
+    assert {name: decided.value(name) for name in ("key/2", "key/5")} == {"key/2": "x", "key/5": "x"}
+
+
+def add_text(client):
+    """Let a process that knows only the older chain decide."""
+    other = Decisions(client, VAULT, SHARED_ROOT)
+    add(client, other, 5)
+
+
 def test_an_epoch_survives_the_rotation_of_the_ring(redis_client):
     old, new = Vault.new_key_text(), f"k2099{Vault.new_key_text()[len('kYYYY') :]}"
     Epochs(redis_client, Vault.from_text(old)).write(Epoch(7, Phase.FINISHED, "b1", {"0": 3}))

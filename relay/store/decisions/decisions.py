@@ -249,9 +249,11 @@ class Decisions:
         chain.add(added, self._vault)
         if self._begins_anew:
             was_intact = False
-        elif self._is_older(chain) and self._was_restored(server):
-            self._read(whole=True)  # the epoch was new before anything was restored, and is so for certain now
-            return
+        elif self._is_older(chain):
+            self._chain = Chain()  # what was read does not count if the epoch cannot be read: all is read again then
+            if self._was_restored(server):
+                self._read(whole=True)  # the epoch was new before anything was restored, and is so for certain now
+                return
         if chain.is_forged and not was_forged:
             self.is_intact = False
             self._report("forged", [])
