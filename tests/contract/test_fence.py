@@ -33,7 +33,6 @@ AT_ALL_TIMES = {
     **dict.fromkeys(("audit_add", "audit_end", "audit_sign", "audit_trim", "audit_prune"), "the audit trail"),
     **dict.fromkeys(("forget", "forget_begin", "forget_piece"), "contents may be destroyed at any time"),
     "join": "a caller waits",
-    "alerts": "operators are told",
     **dict.fromkeys(("look_up", "ended"), "they read, and note that"),
     "queue": "lists of hints",
     "alerts": "what holds is said, and triggered once calls are accepted",

@@ -372,9 +372,7 @@ def _revision_from(key: str, row: Any) -> StoredRevision | None:
     if shape is None:
         return None
     created_at_ms = revision.needed("createdAt", number_of) or 0
-    return StoredRevision(
-        shape, row[b"shape"], created_at_ms, revision.text("by") or "", revision.text("stamp") or ""
-    )
+    return StoredRevision(shape, row[b"shape"], created_at_ms, revision.text("by") or "", revision.text("stamp") or "")
 
 
 def _decided(number: int, stamp: str, shape: bytes) -> str:
