@@ -214,12 +214,13 @@ class Executor:
 
         Calls for which a slot is soon free are kept until the batch's hold ends. Only the first ``look_at`` calls are
         sorted, or all if none of these can be sent or parked now. Only calls that may be sent now are prepared. Those
-        of webhooks that are paused by what was decided are parked, even if the record of that was changed.
+        of webhooks that were paused, although the record of that says otherwise, are left out for a later sweep.
         """
-        first, rest = waiting[:look_at], waiting[look_at:]
-        paused = self._decisions.paused({record.plugin for record in first})
-        full = [record for record in first if record.full or (record.plugin, record.webhook_id) in paused]
-        others = [record for record in first if not record.full and (record.plugin, record.webhook_id) not in paused]
+        paused = self._decisions.paused({webhook_of(record) for record in waiting[:look_at] if not record.full})
+        first = [record for record in waiting[:look_at] if record.full or webhook_of(record) not in paused]
+        rest = waiting[look_at:]
+        full = [record for record in first if record.full]
+        others = [record for record in first if not record.full]
         within, kept, parked = self._slots.sort(others, webhook_of, batch.hold_s)
         if kept and len(kept) == len(first):
             if rest:

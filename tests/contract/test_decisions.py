@@ -320,8 +320,8 @@ def test_a_webhook_that_is_removed_is_no_longer_paused(redis_client, vault):
     registry.apply("acme", [a_registration()])
     Policies(redis_client, Ledger(redis_client).store, decisions).pause("acme", "ping")
     decisions.of("acme").refresh()
-    assert decisions.paused(["acme"]) == {("acme", "ping")}
+    assert decisions.paused([("acme", "ping")]) == {("acme", "ping")}
     registry.remove("acme", "ping")
-    assert decisions.paused(["acme"]) == frozenset()
+    assert decisions.paused([("acme", "ping")]) == set()
     registry.apply("acme", [a_registration()])
     assert registry.current("acme", "ping")[0] == 2

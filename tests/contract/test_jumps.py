@@ -17,7 +17,6 @@ from relay.store.health.workers import SILENCE_MS, Workers, live_workers
 from relay.store.keys import keyspace
 from relay.store.ledger.acceptance import NewInvocation
 from relay.store.ledger.callbacks import HOLD_MS, Callbacks
-from relay.store.ledger.policies import Policies
 from relay.store.ledger.rates import PluginRates
 from relay.store.registry.access_tokens import AccessTokenStore, RevisionId
 from relay.store.server.clock import time_ms_of
@@ -147,7 +146,7 @@ def test_a_breaker_is_open_for_no_longer_than_it_was_to_be(valkey, hook, probes,
 def test_a_breaker_is_shown_as_it_acts(redis_client, clock, ahead_ms):
     until_ms = time_ms_of(redis_client) + ahead_ms
     redis_client.hset(KEYS.policy(PLUGIN, "hook"), mapping={"openUntil": until_ms, "openFor": BREAKER_MS})
-    shown = Policies(redis_client, clock.store).traffic(PLUGIN, "hook")
+    shown = clock.policies.traffic(PLUGIN, "hook")
     assert shown.breaker == ("open" if 0 < ahead_ms <= BREAKER_MS + 1_000 else "half-open")
 
 

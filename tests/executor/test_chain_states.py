@@ -43,8 +43,8 @@ def steps():
 
 @pytest.fixture
 def chain_states(steps):
-    plans = SimpleNamespace(chain=lambda *_: None)
-    return ChainStates(plans, None, steps, SimpleNamespace(open=lambda _: None), None)
+    plans = SimpleNamespace(chain=lambda *_: None, stamp=lambda *_: "s")
+    return ChainStates(plans, None, steps, SimpleNamespace(open=lambda *_: None), None)
 
 
 def chains(count):

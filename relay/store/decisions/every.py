@@ -41,13 +41,14 @@ class EveryDecision:
             chain.reseal()
         self._epochs.reseal()
 
-    def paused(self, plugins: Iterable[str]) -> frozenset[tuple[str, str]]:
-        """Return the webhooks of these plugins, and some others, that are paused by what was decided."""
-        found: frozenset[tuple[str, str]] = frozenset()
-        for chain in {self.of(plugin) for plugin in plugins}:
-            if not chain.is_read:
-                chain.refresh()
-            found |= chain.paused
+    def paused(self, webhooks: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Return those of these webhooks, each with its plugin first, that are paused by what was decided until now."""
+        asked = set(webhooks)
+        found = set()
+        for chain in {self.of(plugin) for plugin, _ in asked}:
+            if not chain.is_read or asked & chain.paused:
+                chain.refresh()  # one of them may have been resumed since
+            found |= asked & chain.paused
         return found
 
     def __len__(self) -> int:
