@@ -7,8 +7,10 @@ have.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from relay.errors import StoreFault
 from relay.store.decisions.heads import ChainHead
 from relay.telemetry.log import Event, event
 
@@ -51,11 +53,11 @@ class Watching:
         if epoch is None:
             return  # a backup is being copied into the store
         self._decisions.repair()
-        self._compare_pauses()
         seq, server = self._decisions.head
         signed, signed_server = self._checkpoint(epoch) or (None, "")
         if epoch == self._decisions.epoch:
             self._heads.tell(ChainHead(self._process, self.root, epoch, seq, server, signed, signed_server))
+        self._compare_pauses()
 
     def hear(self, head: ChainHead) -> None:
         """Compare with what another process has read."""
@@ -83,7 +85,8 @@ class Watching:
         for plugin, webhook_id in sorted(unlike & self._unlike):
             event(Event.PAUSE_UNVERIFIED, level=logging.ERROR, plugin=plugin, webhook=webhook_id)
             if wanted[plugin, webhook_id]:
-                self._policies.pause_again(plugin, webhook_id)
+                with suppress(StoreFault):  # its record is damaged; workers go by what was decided
+                    self._policies.pause_again(plugin, webhook_id)
         self._unlike = unlike
 
 

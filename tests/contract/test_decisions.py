@@ -144,7 +144,7 @@ def test_a_repeated_write_adds_its_decision_once(redis_client, vault):
 # -- older decisions ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kept", range(4))
+@pytest.mark.parametrize("kept", [*range(4), "another type"])
 def test_a_process_goes_by_what_it_remembers_reports_it_and_writes_it_back(redis_client, vault, kept, monkeypatch):
     told = []
     monkeypatch.setattr(decisions_module, "event", lambda name, **fields: told.append((name, fields["what"])))
@@ -152,7 +152,11 @@ def test_a_process_goes_by_what_it_remembers_reports_it_and_writes_it_back(redis
     for number in range(4):
         decide(chain, a=str(number), **{f"k{number}": "x"})
     before = values_of(chain)
-    set_back(redis_client, redis_client.lrange(CHAIN, 0, 2 * kept - 1) if kept else [])
+    if kept == "another type":
+        redis_client.delete(CHAIN)
+        redis_client.set(CHAIN, "planted")
+    else:
+        set_back(redis_client, redis_client.lrange(CHAIN, 0, 2 * kept - 1) if kept else [])
     assert values_of(chain) == before
     assert not chain.is_intact
     assert told == [("decisions_breach", "restored")]
@@ -273,6 +277,22 @@ def test_resealed_decisions_are_the_same_to_all(redis_client):
     chain.reseal()
     assert values_of(reader) == values_of(a_chain(redis_client, Vault.from_text(new))) == {"a": "1"}
     assert reader.is_intact
+
+
+def test_what_is_decided_over_a_chain_of_another_type_begins_a_new_one(redis_client, vault):
+    redis_client.set(CHAIN, "planted")
+    decide(a_chain(redis_client, vault), a="1")
+    assert values_of(a_chain(redis_client, vault)) == {"a": "1"}
+
+
+def test_what_is_no_entry_is_forged(redis_client, vault):
+    chain = a_chain(redis_client, vault)
+    decide(chain, a="1")
+    for text in (b"", b"\xff\xfe", b"9" * 5_000 + b" key/a 2 mac", b"-7 key/a 2 mac", b"1 key/a"):
+        redis_client.rpush(CHAIN, text)
+        newcomer = a_chain(redis_client, vault)
+        assert values_of(newcomer) == values_of(chain) == {"a": "1"}
+        assert not newcomer.is_intact
 
 
 # -- heads ----------------------------------------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ class Store:
         self.parked: list[str] = []
         self.woken: list[tuple[str, int, list[str]]] = []
         self.capacities: list[int | None] = []
+        self.paused: set[tuple[str, str]] = set()  # by what was decided
         self.may_settle = Event()
 
     def call(self, webhook_id="hook", **fields):
@@ -132,6 +133,7 @@ def make_executor(store, slots):
 
     return Executor(
         store,
+        SimpleNamespace(paused=store.paused.intersection),
         SimpleNamespace(read_ahead=lambda _records: None, prepare=prepare),
         None,
         None,
@@ -151,6 +153,18 @@ def test_what_was_read_as_full_is_parked_with_the_claim_of_the_others(store, exe
     counts = executor.run([full, other])
     assert (store.granted, store.parked) == ([other], [full])
     assert counts == {"started": 1, "skipped": 0, "parked": 1}
+
+
+def test_a_call_of_a_webhook_that_was_paused_is_left_out_if_its_record_says_otherwise(store, executor):
+    """To park it would wake it again at once, since the scripts go by the record."""
+    store.paused.add(("acme", "held"))
+    held, full, other = store.call("held"), store.call("held", full=True), store.call()
+    counts = executor.run([held, full, other])
+    assert (store.granted, store.parked) == ([other], [full])
+    assert counts == {"started": 1, "skipped": 1, "parked": 1}
+    store.paused.clear()
+    executor.run([held])
+    assert store.granted == [other, held]
 
 
 def test_only_what_may_go_is_prepared_and_that_once(store, executor):

@@ -426,6 +426,8 @@ _OTHERS = {
     "MAX_OVERLAP_BYTES": "of slices that are searched: tests/unit/test_encodings.py",
     "_MOST_UNCONFIRMED": "of notices that are kept",
     "_MOST_KEPT": "of subjects' keys that are kept",
+    "_MOST_READ": "of decisions that are remembered to have been read",
+    "_MOST_HEARD": "of processes whose checkpoints are remembered",
     "MAX_SUBJECT_CHARS": "tests/integration/test_api_subjects.py",
     "MOST_PARTITIONS": "of relay partitions divide: tests/unit/test_cli_partitions.py",
     "MAX_OUTLINED_BYTES": "of payloads whose outline is shown: tests/unit/test_outlines.py",

@@ -24,6 +24,7 @@ GONE: Final = "gone"
 #: What the value of a subject that nobody can be sure of ends with.
 IN_DOUBT: Final = ".in_doubt"
 _PURPOSE: Final = b"decision"
+_DIGITS: Final = 18  # of the highest number
 
 
 def key_subject(key_id: str) -> str:
@@ -54,7 +55,8 @@ class Decision:
     def from_text(cls, text: bytes) -> Decision | None:
         """Parse an entry; None if no relay wrote it."""
         seq, subject, value, mac = [*text.decode("latin-1").split(" ", 3), "", "", ""][:4]
-        return cls(int(seq), subject, value, mac) if mac and seq.isascii() and seq.isdigit() else None
+        is_number = seq.isascii() and seq.isdigit() and len(seq) <= _DIGITS
+        return cls(int(seq), subject, value, mac) if mac and is_number else None
 
     def after(self, before: str, vault: Vault) -> Decision:
         """Return this decision as the entry that follows the one with the MAC ``before``."""

@@ -38,7 +38,8 @@ from relay.store.keys import keyspace
 from relay.store.keys.names import PREFIX, SHARED_ROOT
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.availability import going_on_without
-from relay.store.server.errors import store_errors
+from relay.store.server.errors import is_of_another_type, store_errors
+from relay.store.server.fields import WHOLE, tell_damage
 from relay.store.server.replicas import check_not_silent, on_primary
 from relay.telemetry.log import Event, event
 
@@ -237,9 +238,9 @@ class Decisions:
         def read(start: int) -> Any:
             return on_primary(self._client, self.root, lambda server: self._part(server, name, start))
 
-        (_, last, added), server = read(0 if whole else chain.count)
+        (last, added), server = read(0 if whole else chain.count)
         if not whole and chain.count and last != chain.last:
-            (_, _, added), server = read(0)
+            (_, added), server = read(0)
             whole = True
         if not self._begins_anew and (added == [] if not whole else chain.is_of(added)):
             self._server = server
@@ -321,18 +322,18 @@ class Decisions:
         event(Event.DECISIONS_BREACH, level=level, root=root, what=what, subjects=named)
 
     def _part(self, server: Any, name: str, start: int) -> tuple[Any, str]:
-        """Read a chain's length, its entry before ``start`` and those after; and the id of the server's run.
+        """Read a chain's entry before ``start`` and those after; and the id of the server's run.
 
-        The id changes when another server takes over. It is empty if the server does not say, or may not be asked.
+        The id changes when another server takes over. It is empty if the server does not say, or may not be asked. A
+        chain whose key holds another type is empty.
         """
         pipeline = server.pipeline(transaction=True)
-        pipeline.llen(name)
         pipeline.lindex(name, start - 1)
         pipeline.lrange(name, start, -1)
         if self._tells_run:
             pipeline.execute_command("INFO", "server")
         try:
-            *found, about = pipeline.execute() if self._tells_run else (*pipeline.execute(), {})
+            replies = pipeline.execute(raise_on_error=False)
         except ResponseError:
             if not self._tells_run:
                 raise
@@ -342,4 +343,10 @@ class Decisions:
             except ResponseError:  # that was not the reason
                 self._tells_run = True
                 raise
-        return found, str(about.get("run_id", ""))
+        faults = [reply for reply in replies if isinstance(reply, Exception)]
+        if faults and not is_of_another_type(faults[0]):
+            raise faults[0]
+        if faults:
+            tell_damage(name, WHOLE)
+        about = replies[2] if self._tells_run else {}
+        return (None, []) if faults else replies[:2], str(about.get("run_id", ""))

@@ -88,13 +88,8 @@ class Policies:
 
     def are_paused(self, webhooks: Sequence[tuple[str, str]]) -> list[bool]:
         """Return whether each of these webhooks is paused, as the scripts see it."""
-        if not webhooks:
-            return []
-        with store_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            for plugin, webhook_id in webhooks:
-                pipeline.hget(self._keys.policy(plugin, webhook_id), "paused")
-            return [paused == b"1" for paused in pipeline.execute()]
+        keys = (self._keys.policy(plugin, webhook_id) for plugin, webhook_id in webhooks)
+        return [paused == b"1" for paused in replies_to(self._client, [("HGET", key, "paused") for key in keys])]
 
     def _decide(self, script: str, plugin: str, webhook_id: str, value: str, args: Sequence[Any]) -> Any:
         """Run a script that decides whether a webhook is paused; return its reply."""
