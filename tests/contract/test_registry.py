@@ -13,7 +13,6 @@ from relay.store.decisions.decisions import Decisions
 from relay.store.keys import keyspace
 from relay.store.registry import webhooks as registry_module
 from relay.store.registry.revisions import Applied
-from relay.store.registry.uses import ReadSet
 from relay.store.registry.webhooks import POINTER_AGE_S, Registry
 from relay.text.quantities import Rate
 from relay.vault import Vault, target_owner
@@ -236,14 +235,14 @@ def test_a_repeated_apply_whose_reply_was_lost_changes_nothing_and_answers_as_th
     registry.apply("acme", [a_registration("a")])
     place = next(registry._decisions.of("acme").places())
     planned = registry._plan("acme", [a_registration("a"), a_registration("b")])
-    assert registry._commit("acme", planned, ReadSet(), place)
+    assert registry._commit("acme", planned, place)
     before = dump(redis_client)
-    assert registry._commit("acme", planned, ReadSet(), place)
+    assert registry._commit("acme", planned, place)
     assert dump(redis_client) == before
     # also after another process has registered more since
     registry.apply("acme", [a_registration("b", path="/x")])
     before = dump(redis_client)
-    assert registry._commit("acme", planned, ReadSet(), place)
+    assert registry._commit("acme", planned, place)
     assert dump(redis_client) == before
 
 
@@ -253,7 +252,7 @@ def test_an_apply_planned_on_what_has_changed_since_writes_nothing(registry, red
     planned = registry._plan("acme", [a_registration("new"), a_registration("a", path="/x")])
     registry.apply("acme", [a_registration("a", path="/y")])
     before = dump(redis_client)
-    assert not registry._commit("acme", planned, ReadSet(), place)
+    assert not registry._commit("acme", planned, place)
     assert dump(redis_client) == before
 
 

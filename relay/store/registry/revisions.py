@@ -47,7 +47,6 @@ class PlannedRevision:
 
     applied: Applied
     current: bytes  # b"": not registered
-    last: bytes
     shape: bytes = b""
     sealed_target: bytes = b""
     stamp: str = ""
@@ -56,4 +55,4 @@ class PlannedRevision:
     def arguments(self) -> list[bytes | str]:
         """Return the arguments of ``lua/registry/apply_webhooks.lua``."""
         number = "" if self.applied.change == "unchanged" else str(self.applied.revision)
-        return [self.applied.webhook_id, self.current, self.last, number, self.shape, self.sealed_target, self.stamp]
+        return [self.applied.webhook_id, self.current, number, self.shape, self.sealed_target, self.stamp]

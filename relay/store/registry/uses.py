@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,18 +31,6 @@ def named_users(users: Sequence[bytes]) -> str:
     return names + (f" and {len(users) - _NAMED} more" if len(users) > _NAMED else "")
 
 
-@dataclass(slots=True)
-class ReadSet:
-    """What a check has read. Its result holds only while all of that is unchanged, which the apply script verifies."""
-
-    reads: dict[str, str] = field(default_factory=dict)  # webhook -> its current revision, "" for none
-    users: dict[str, list[str]] = field(default_factory=dict)  # webhook -> the webhooks that use it
-
-    def to_json(self) -> str:
-        """Return it as the JSON that ``lua/registry/apply_webhooks.lua`` reads."""
-        return json.dumps({"reads": self.reads, "users": self.users})
-
-
 class Uses:
     """The index of which webhooks use which. Raises ``Unavailable`` when the store cannot be reached."""
 
@@ -52,18 +39,19 @@ class Uses:
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._registry = registry
 
-    def check(self, plugin: str, registrations: Sequence[Registration]) -> ReadSet:
+    def check(self, plugin: str, registrations: Sequence[Registration]) -> None:
         """Check every webhook of the document, and every other webhook that uses one of them.
+
+        The result holds only until something else is decided, which the apply script verifies.
 
         Raises:
             DocumentError: one of them would not match the webhooks that its steps or its callback name.
         """
-        check = _Check(plugin, {each.shape.webhook_id: each for each in registrations}, self._registry, ReadSet())
+        check = _Check(plugin, {each.shape.webhook_id: each for each in registrations}, self._registry)
         faults = [fault for each in registrations for fault in check.own_faults(each)]
         faults += self._users_faults(check)
         if faults:
             raise DocumentError(faults=tuple(faults[:MAX_FAULTS]))
-        return check.seen
 
     def _users_faults(self, check: _Check) -> Iterator[Fault]:
         """Yield faults of webhooks outside the document that use one of it, directly or through other chains."""
@@ -71,7 +59,6 @@ class Uses:
         below = dict(check.document)
         while below:
             found = self._read_users(check.plugin, list(below))
-            check.seen.users |= found
             above: dict[str, Registration] = {}
             for webhook_id, users in found.items():
                 for user in users:
@@ -101,7 +88,7 @@ class _Check:
     plugin: str
     document: dict[str, Registration]
     registry: Registry
-    seen: ReadSet
+    _read: dict[str, tuple[int, Shape] | None] = field(default_factory=dict)
 
     def own_faults(self, registration: Registration) -> Iterator[Fault]:
         for pointer, message in callback_faults(registration.shape, self._lookup):
@@ -119,12 +106,13 @@ class _Check:
 
     def faults_of_user(self, user: str, cause: Registration) -> Iterator[Fault]:
         """Yield what a changed webhook, ``cause``, would break in a webhook that is not in the document."""
-        shape = self._lookup(user)
-        if shape is None:
+        found = self._current(user)
+        if found is None:
             return
+        number, shape = found
         for pointer, message in callback_faults(shape, self._lookup):
             yield cause.fault("", f"would break `{user}`: its {pointer} {message}")
-        target = self.registry.open_target(self.plugin, user, int(self.seen.reads[user]))
+        target = self.registry.open_target(self.plugin, user, number)
         if isinstance(target, ChainTarget):
             for pointer, message in chain_faults(shape, target, self._lookup):
                 yield cause.fault("", f"would break the chain `{user}`: its {pointer} {message}")
@@ -133,8 +121,10 @@ class _Check:
         """Return the shape that a webhook will have once the document is applied."""
         if webhook_id in self.document:
             return self.document[webhook_id].shape
-        found = self.registry.current(self.plugin, webhook_id, refresh=webhook_id not in self.seen.reads)
-        number = str(found[0]) if found is not None else ""
-        if self.seen.reads.setdefault(webhook_id, number) != number:
-            self.seen.reads[webhook_id] = "changed"  # since the first read: the script finds no such revision
+        found = self._current(webhook_id)
         return found[1] if found is not None else None
+
+    def _current(self, webhook_id: str) -> tuple[int, Shape] | None:
+        if webhook_id not in self._read:
+            self._read[webhook_id] = self.registry.current(self.plugin, webhook_id, refresh=True)
+        return self._read[webhook_id]

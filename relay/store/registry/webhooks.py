@@ -39,7 +39,7 @@ from relay.store.registry.secrets import Secrets
 from relay.store.registry.uses import Uses, named_users
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import adding_sentence, store_errors
-from relay.store.server.fields import StoredFields, number_of
+from relay.store.server.fields import StoredFields, number_of, one_value
 from relay.store.server.replies import replies_to
 from relay.telemetry.log import Event, event
 from relay.vault import target_owner
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
     from relay.registration.building import Registration
     from relay.store.decisions.chain import Place
-    from relay.store.registry.uses import ReadSet
     from relay.vault import Vault
 
 #: How long, in seconds, the number of a webhook's current revision is cached. The accept script compares it again, so
@@ -119,9 +118,9 @@ class Registry:
     def _applied(
         self, place: Place, plugin: str, registrations: Sequence[Registration], act: Act, *, dry_run: bool
     ) -> list[Applied] | None:
-        seen = self._uses.check(plugin, registrations)
+        self._uses.check(plugin, registrations)
         planned = self._plan(plugin, registrations)
-        is_done = dry_run or self._commit(plugin, planned, seen, place, act)
+        is_done = dry_run or self._commit(plugin, planned, place, act)
         return [each.applied for each in planned] if is_done else None
 
     def current(self, plugin: str, webhook_id: str, *, refresh: bool = False) -> tuple[int, Shape] | None:
@@ -211,8 +210,10 @@ class Registry:
 
     def last_revision(self, plugin: str, webhook_id: str) -> int:
         """Return the highest revision that a webhook ever had, even if it was removed since; 0 if it never existed."""
-        with store_errors():
-            return int(self._client.get(self._keys.last_revision(plugin, webhook_id)) or 0)
+        self._decisions.of(plugin).refresh(AGE_S)
+        key = self._keys.last_revision(plugin, webhook_id)
+        (last,) = replies_to(self._client, [("GET", key)])
+        return max(one_value(key, last, number_of) or 0, self._decided_number(plugin, webhook_id))
 
     def remove(self, plugin: str, webhook_id: str) -> bool:
         """Remove a registration; return False if there was none. Its revisions stay; their numbers are never reused.
@@ -242,28 +243,25 @@ class Registry:
     def _plan(self, plugin: str, registrations: Sequence[Registration]) -> list[PlannedRevision]:
         ids = [registration.shape.webhook_id for registration in registrations]
         with store_errors():
-            pipeline = self._client.pipeline(transaction=True)  # all reads see the same moment
-            pipeline.hmget(self._keys.webhooks(plugin), ids)
-            pipeline.hlen(self._keys.webhooks(plugin))
-            for webhook in ids:
-                pipeline.get(self._keys.last_revision(plugin, webhook))
-            currents, count, *lasts = pipeline.execute()
+            currents = self._client.hmget(self._keys.webhooks(plugin), ids)
+            count = self._client.hlen(self._keys.webhooks(plugin))
         if count + currents.count(None) > MAX_WEBHOOKS:
             raise DocumentError(faults=(Fault("", f"a plugin has at most {MAX_WEBHOOKS} webhooks"),))
         return [
-            self._plan_one(plugin, registration, current or b"", last or b"0")
-            for registration, current, last in zip(registrations, currents, lasts, strict=True)
+            self._plan_one(plugin, registration, current or b"")
+            for registration, current in zip(registrations, currents, strict=True)
         ]
 
-    def _plan_one(self, plugin: str, registration: Registration, current: bytes, last: bytes) -> PlannedRevision:
+    def _plan_one(self, plugin: str, registration: Registration, current: bytes) -> PlannedRevision:
         webhook, shape = registration.shape.webhook_id, registration.shape.to_json()
         target = registration.target.to_json()
-        if current and self._is_same(plugin, webhook, int(current), shape, target):
-            return PlannedRevision(Applied(webhook, int(current), "unchanged"), current, last)
-        number = max(int(last), self._decided_number(plugin, webhook)) + 1
+        number = StoredFields(self._keys.webhooks(plugin), {webhook.encode(): current}).number(webhook)
+        if number and self._is_same(plugin, webhook, number, shape, target):
+            return PlannedRevision(Applied(webhook, number, "unchanged"), current)
+        number = self.last_revision(plugin, webhook) + 1
         applied, stamp = Applied(webhook, number, "changed" if current else "created"), secrets.token_hex(_STAMP_BYTES)
         sealed = self._targets().seal(target, target_owner(plugin, webhook, number, stamp, shape))
-        return PlannedRevision(applied, current, last, shape, sealed, stamp, _decided(number, stamp, shape))
+        return PlannedRevision(applied, current, shape, sealed, stamp, _decided(number, stamp, shape))
 
     def _is_same(self, plugin: str, webhook_id: str, number: int, shape: bytes, target: bytes) -> bool:
         """Return whether the current revision is identical, and is the one that was decided.
@@ -285,11 +283,10 @@ class Registry:
         self,
         plugin: str,
         planned: Sequence[PlannedRevision],
-        seen: ReadSet,
         place: Place,
         act: Act = Act.WEBHOOK_APPLY,
     ) -> bool:
-        arguments: list[Any] = [plugin, str(len(planned)), seen.to_json(), actor(), act]
+        arguments: list[Any] = [plugin, len(planned), actor(), act]
         for each in planned:
             arguments += each.arguments()
         for each in planned:

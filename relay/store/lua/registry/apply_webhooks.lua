@@ -2,36 +2,29 @@
 --
 -- kind: confirms
 -- KEYS  1 the root of the partition
--- ARGV  1 plugin  2 n  3 what the check of uses has read (JSON): {reads: {webhook: its current revision or ''},
---       users: {webhook: those that use it}}  4 actor  5 name of the act, then n times:
---       webhook, its current revision ('' if none), the highest revision it ever had ('0' if none),
+-- ARGV  1 plugin  2 n  3 actor  4 name of the act, then n times: webhook, its current revision ('' if none),
 --       its new revision ('' if nothing changes), shape, sealed target, stamp (all three '' if nothing changes)
 --       then the decisions (include/decisions.lua)
--- Returns 'applied', or 'stale' if a webhook has changed, or something was decided, since the caller or the check read it,
---         or a secret that it refers to is missing (nothing is written then).
+-- Returns 'applied', or 'stale' if something was decided since the caller read the chain, or a secret that a webhook
+--         refers to is missing (nothing is written then).
 --
 -- Idempotent: no two sealed targets are equal (their nonces are random), so a revision that holds this target was
 -- written by this same call, and so were all others. Revisions are immutable: none is overwritten.
 -- needs: audit, clock, decisions, uses
 
-local plugin, count, seen = ARGV[1], tonumber(ARGV[2]), cjson.decode(ARGV[3])
-local WIDTH = 7
+local plugin, count = ARGV[1], tonumber(ARGV[2])
+local WIDTH = 6
 
 local function item(index)
-  local at = 5 + (index - 1) * WIDTH
+  local at = 4 + (index - 1) * WIDTH
   return {
-    webhook = ARGV[at + 1], current = ARGV[at + 2], last = ARGV[at + 3],
-    new = ARGV[at + 4], shape = ARGV[at + 5], target = ARGV[at + 6], stamp = ARGV[at + 7],
+    webhook = ARGV[at + 1], current = ARGV[at + 2],
+    new = ARGV[at + 3], shape = ARGV[at + 4], target = ARGV[at + 5], stamp = ARGV[at + 6],
   }
 end
 
 local function is_written(each)
   return each.new ~= '' and redis.call('GET', KEY.target(plugin, each.webhook, each.new)) == each.target
-end
-
-local function is_as_read(each)
-  return (redis.call('HGET', KEY.webhooks(plugin), each.webhook) or '') == each.current
-    and (redis.call('GET', KEY.last_revision(plugin, each.webhook)) or '0') == each.last
 end
 
 local function has_its_secrets(each)
@@ -41,24 +34,11 @@ local function has_its_secrets(each)
   return true
 end
 
-local function is_as_seen()
-  for webhook, revision in pairs(seen.reads) do
-    if (redis.call('HGET', KEY.webhooks(plugin), webhook) or '') ~= revision then return false end
-  end
-  for webhook, users in pairs(seen.users) do
-    if redis.call('SCARD', KEY.users(plugin, webhook)) ~= #users then return false end
-    for _, user in ipairs(users) do
-      if redis.call('SISMEMBER', KEY.users(plugin, webhook), user) == 0 then return false end
-    end
-  end
-  return true
-end
-
 -- Adds the audit entry; of the document it records only the size.
 local function note(each)
   local outcome = each.new == '' and 'unchanged' or each.current == '' and 'created' or 'changed'
   local revision, size = each.new == '' and each.current or each.new, #each.shape + #each.target
-  audit(ARGV[5], ARGV[4], plugin, each.webhook, revision, outcome, '', size > 0 and size or '', '')
+  audit(ARGV[4], ARGV[3], plugin, each.webhook, revision, outcome, '', size > 0 and size or '', '')
 end
 
 -- Updates the users of the webhooks and secrets that this one uses; `before` is the shape that it replaces.
@@ -82,21 +62,21 @@ local function write_limits(each)
     'retry', type(shape.retry) == 'table' and '1' or '')
 end
 
-local decisions_at = 6 + count * WIDTH
+local decisions_at = 5 + count * WIDTH
 for index = 1, count do
   if is_written(item(index)) then return 'applied' end
 end
 for index = 1, count do
-  if not is_as_read(item(index)) or not has_its_secrets(item(index)) then return 'stale' end
+  if not has_its_secrets(item(index)) then return 'stale' end
 end
-if not is_as_seen() or not may_decide(KEY.decisions(), decisions_at) then return 'stale' end
+if not may_decide(KEY.decisions(), decisions_at) then return 'stale' end
 for index = 1, count do
   local each = item(index)
   note(each)
   if each.new ~= '' then
     local before = each.current ~= '' and redis.call('HGET', KEY.revision(plugin, each.webhook, each.current), 'shape')
     redis.call('HSET', KEY.revision(plugin, each.webhook, each.new), 'shape', each.shape, 'createdAt', int(now),
-      'by', ARGV[4], 'stamp', each.stamp)
+      'by', ARGV[3], 'stamp', each.stamp)
     redis.call('SET', KEY.target(plugin, each.webhook, each.new), each.target)
     redis.call('SET', KEY.last_revision(plugin, each.webhook), each.new)
     redis.call('HSET', KEY.webhooks(plugin), each.webhook, each.new)

@@ -36,7 +36,8 @@ if revision then
   end
   redis.call('HDEL', KEY.webhooks(plugin), webhook)
   redis.call('DEL', KEY.policy(plugin, webhook))
-  redis.call('HSET', KEY.policy(plugin, webhook), 'removed', redis.call('GET', KEY.last_revision(plugin, webhook)))
+  local last = redis.call('GET', KEY.last_revision(plugin, webhook)) or revision
+  redis.call('HSET', KEY.policy(plugin, webhook), 'removed', last)
   redis.call('SADD', KEY.revisits(), plugin .. '/' .. webhook)
 end
 decide(KEY.decisions(), 4)
