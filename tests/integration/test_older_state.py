@@ -142,9 +142,8 @@ def put_back(harness, kind):
 
 def reports(harness):
     """Return how often processes have found older decisions, and have noted in the audit trails that they did."""
-    roots = (ROOT, SHARED_ROOT)
-    entries = [entry for root in roots for entry in harness.client.lrange(keyspace.audit("entries", root), 0, -1)]
-    return sum(Act.DECISIONS_RESTORE.encode() in entry for entry in entries)
+    trails = (Trail(harness.client, root) for root in (ROOT, SHARED_ROOT))
+    return sum(Act.DECISIONS_RESTORE.encode() in entry for trail in trails for _, entry in trail.newest_first())
 
 
 def assert_nothing_old_goes_on(harness, said):
