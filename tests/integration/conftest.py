@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from relay.store.keys import keyspace
+from relay.store.keys.names import ROOT, SHARED_ROOT
 from tests.conftest import start_valkey
 from tests.integration.api_harness import environ_for, running_api
 from tests.scheduling import shared
@@ -53,7 +55,7 @@ _LASTING = re.compile(":webhook|:subject-key$")
 @pytest.fixture
 def fresh_api(api):
     """The running API, without any invocation; registrations and keys remain."""
-    kept = ("relay:{shared}:key", "relay:{shared}:keys", "relay:{0}:plugins", "relay:{0}:p:")
+    kept = ("relay:{shared}:key", "relay:{0}:plugins", "relay:{0}:p:", *map(keyspace.decisions, (ROOT, SHARED_ROOT)))
     for key in api.queue.scan_iter("relay:*", count=1000):
         name = key.decode()
         if not name.startswith(kept) or (name.startswith("relay:{0}:p:") and not _LASTING.search(name)):
