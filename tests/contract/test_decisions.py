@@ -285,6 +285,26 @@ def test_what_is_decided_over_a_chain_of_another_type_begins_a_new_one(redis_cli
     assert values_of(a_chain(redis_client, vault)) == {"a": "1"}
 
 
+def test_a_process_that_lacks_a_key_of_the_ring_undoes_nothing_and_believes_it_once_it_has_the_key(
+    redis_client, monkeypatch
+):
+    monkeypatch.setattr(decisions_module, "MOST_REPLACED", 1)
+    old, new = Vault.new_key_text(), Vault.new_key_text()
+    behind = a_chain(redis_client, Vault.from_text(old))
+    decide(behind, a="1", b="1")
+    decide(a_chain(redis_client, Vault.from_text(f"{new},{old}")), a="2")
+    decide(behind, b="2")
+    before = redis_client.lrange(CHAIN, 0, -1)
+    assert values_of(behind) == {"a": "1", "b": "2"}
+    assert not behind.is_intact
+    assert not behind.repair()
+    assert redis_client.lrange(CHAIN, 0, -1) == before
+    behind._vault = Vault.from_text(f"{old},{new}")
+    behind._whole_at_s = float("-inf")
+    behind.look()
+    assert values_of(behind) == {"a": "2", "b": "2"}
+
+
 def test_what_is_no_entry_is_forged(redis_client, vault):
     chain = a_chain(redis_client, vault)
     decide(chain, a="1")

@@ -85,7 +85,6 @@ class Decisions:
         self._pauses: dict[tuple[str, str], bool] = {}
         self._paused: frozenset[tuple[str, str]] = frozenset()
         self._read_ever: set[int] = set()  # the names of all decisions that it has ever read
-        self._is_altered = False  # the server has forged entries in what this process has read otherwise
         self._tells_run = True  # False: it does not know the command, or does not allow it
         self._read_at_s = self._whole_at_s = float("-inf")
         self._lock = threading.RLock()
@@ -164,11 +163,12 @@ class Decisions:
     def repair(self) -> bool:
         """Write back what this process remembers, where an older chain was put back; drop entries that are replaced.
 
-        Returns whether it wrote anything.
+        What seems to be forged is not dropped: this process may lack its key. Returns whether it wrote anything.
         """
         with self._lock:
-            is_set_back = self._is_altered or self._chain.newest != self._known
-            if not is_set_back and self._chain.count <= len(self._known) + MOST_REPLACED:
+            is_set_back = self._chain.newest != self._known
+            may_drop = not self._chain.is_forged and self._chain.count > len(self._known) + MOST_REPLACED
+            if not is_set_back and not may_drop:
                 return False
             if is_set_back and self._follow():
                 self.refresh()
@@ -242,15 +242,14 @@ class Decisions:
         if not whole and chain.count and last != chain.last:
             (_, added), server = read(0)
             whole = True
-        if not self._begins_anew and (added == [] if not whole else chain.is_of(added)):
+        was_forged = chain.is_forged  # then all is verified again: the ring may have another key since
+        is_as_known = not was_forged and chain.is_of(added) if whole else not added
+        if is_as_known and not self._begins_anew:
             self._server = server
             return
         chain = Chain() if whole else chain
-        was_forged, was_intact = chain.is_forged, self._chain.count > 0 and not self._chain.is_forged
         chain.add(added, self._vault)
-        if self._begins_anew:
-            was_intact = False
-        elif self._is_older(chain):
+        if not self._begins_anew and self._is_older(chain):
             self._chain = Chain()  # what was read does not count if the epoch cannot be read: all is read again then
             if self._was_restored(server):
                 self._read(whole=True)  # the epoch was new before anything was restored, and is so for certain now
@@ -258,7 +257,6 @@ class Decisions:
         if chain.is_forged and not was_forged:
             self.is_intact = False
             self._report("forged", [])
-        self._is_altered = chain.is_forged and (self._is_altered or was_intact)
         self._take(chain, server)
 
     def _gone(self, chain: Chain) -> list[str]:
