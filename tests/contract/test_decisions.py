@@ -14,6 +14,7 @@ from relay.store.decisions.chain import key_subject
 from relay.store.decisions.decisions import STALE, Decisions
 from relay.store.decisions.every import EveryDecision
 from relay.store.decisions.heads import ChainHead, Heads
+from relay.store.decisions.stored import StoredChain
 from relay.store.keys import keyspace
 from relay.store.keys.names import SHARED_ROOT
 from relay.store.ledger.policies import Policies
@@ -224,8 +225,8 @@ def test_decisions_that_were_added_to_an_older_chain_stay(redis_client, vault):
 def test_what_a_failover_lost_is_no_tampering(redis_client, vault, monkeypatch):
     told = []
     monkeypatch.setattr(decisions_module, "event", lambda name, **fields: told.append(fields["what"]))
-    part, run = Decisions._part, ["one"]
-    monkeypatch.setattr(Decisions, "_part", lambda self, *args: (part(self, *args)[0], run[0]))
+    read, run = StoredChain.read, ["one"]
+    monkeypatch.setattr(StoredChain, "read", lambda self, start: (*read(self, start)[:2], run[0]))
     chain = a_chain(redis_client, vault)
     decide(chain, a="1")
     kept = redis_client.lrange(CHAIN, 0, -1)

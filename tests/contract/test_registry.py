@@ -9,7 +9,7 @@ from relay.registration import Shape, Target
 from relay.registration.building import Registration
 from relay.registration.endpoint import Endpoint
 from relay.registration.retrying import RetryPolicy
-from relay.store.decisions.decisions import Decisions
+from relay.store.decisions.stored import StoredChain
 from relay.store.keys import keyspace
 from relay.store.registry import webhooks as registry_module
 from relay.store.registry.revisions import Applied
@@ -63,8 +63,8 @@ def test_a_number_that_a_server_without_its_data_gives_again_is_read_again(regis
     assert registry.open_target("acme", "ping", 1).endpoint.path == "/before"
     redis_client.flushall()
     redis_client.function_flush()
-    part = Decisions._part
-    monkeypatch.setattr(Decisions, "_part", lambda self, *args: (part(self, *args)[0], "another server's run"))
+    read = StoredChain.read
+    monkeypatch.setattr(StoredChain, "read", lambda self, start: (*read(self, start)[:2], "another server's run"))
     registry._decisions.of("acme")._server = "the run that had it"
     Registry(redis_client, vault, vault).apply("acme", [a_registration(path="/after", method="PUT")])
     assert registry.current("acme", "ping", refresh=True)[1].method == "PUT"

@@ -18,29 +18,17 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import ResponseError
-
 from relay.audit.actor import actor
 from relay.audit.entry import Act
 from relay.errors import Conflict, Unavailable
 from relay.store.backups.epoch import Epochs, Phase
-from relay.store.decisions.chain import (
-    PAUSE,
-    PAUSED,
-    Chain,
-    Decision,
-    Place,
-    is_older,
-    name_of,
-    value_in_doubt,
-)
-from relay.store.keys import keyspace
-from relay.store.keys.names import PREFIX, SHARED_ROOT
+from relay.store.decisions.chain import PAUSE, PAUSED, Chain, Decision, Place, is_older, name_of, value_in_doubt
+from relay.store.decisions.stored import StoredChain
+from relay.store.keys.names import SHARED_ROOT, root_name
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.availability import going_on_without
-from relay.store.server.errors import is_of_another_type, store_errors
-from relay.store.server.fields import WHOLE, tell_damage
-from relay.store.server.replicas import check_not_silent, on_primary
+from relay.store.server.errors import store_errors
+from relay.store.server.replicas import check_not_silent
 from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
@@ -72,6 +60,7 @@ class Decisions:
     def __init__(self, client: Redis, vault: Vault, root: str) -> None:
         self.root = root
         self._client: Any = client
+        self._stored = StoredChain(client, root)
         self._scripts = Scripts(client)
         self._vault = vault
         self._epochs = Epochs(client, vault)
@@ -82,10 +71,11 @@ class Decisions:
         self._seq = 0  # the highest number that it has ever read
         self._heard = 0  # the highest number of another process that the server lacked
         self._server = ""  # the id of the server's run that had it
-        self._pauses: dict[tuple[str, str], bool] = {}
-        self._paused: frozenset[tuple[str, str]] = frozenset()
+        #: The webhooks that were ever paused, each with its plugin first, and whether they are.
+        self.pauses: dict[tuple[str, str], bool] = {}
+        #: Those that are paused.
+        self.paused: frozenset[tuple[str, str]] = frozenset()
         self._read_ever: set[int] = set()  # the names of all decisions that it has ever read
-        self._tells_run = True  # False: it does not know the command, or does not allow it
         self._read_at_s = self._whole_at_s = float("-inf")
         self._lock = threading.RLock()
         self.is_intact = True  # False: this process has found that entries were forged, or an older chain put back
@@ -94,16 +84,6 @@ class Decisions:
         """Return what was decided last about a subject, as far as this process knows; '' if nothing ever was."""
         found = self._known.get(subject)
         return "" if found is None else found.value
-
-    @property
-    def pauses(self) -> dict[tuple[str, str], bool]:
-        """The webhooks that were ever paused, each with its plugin first, and whether they are."""
-        return self._pauses
-
-    @property
-    def paused(self) -> frozenset[tuple[str, str]]:
-        """The webhooks that are paused by what was decided, each with its plugin first."""
-        return self._paused
 
     @property
     def is_read(self) -> bool:
@@ -232,15 +212,10 @@ class Decisions:
 
     def _read(self, *, whole: bool = False) -> None:
         """Read what follows the part that is known; if the server has another chain by now, or ``whole``, read all."""
-        chain, name = self._chain, keyspace.decisions(self.root)
-        whole = whole or self._begins_anew
-
-        def read(start: int) -> Any:
-            return on_primary(self._client, self.root, lambda server: self._part(server, name, start))
-
-        (last, added), server = read(0 if whole else chain.count)
+        chain, whole = self._chain, whole or self._begins_anew
+        last, added, server = self._stored.read(0 if whole else chain.count)
         if not whole and chain.count and last != chain.last:
-            (_, added), server = read(0)
+            _, added, server = self._stored.read(0)
             whole = True
         was_forged = chain.is_forged  # then all is verified again: the ring may have another key since
         is_as_known = not was_forged and chain.is_of(added) if whole else not added
@@ -298,8 +273,8 @@ class Decisions:
         chain.read.clear()
         self._seq, self._server = max(self._seq, chain.seq), server
         steered = ((subject.split("/"), each.value) for subject, each in self._known.items())
-        self._pauses = {(of[1], of[2]): value == PAUSED for of, value in steered if of[0] == PAUSE}
-        self._paused = frozenset(webhook for webhook, is_paused in self._pauses.items() if is_paused)
+        self.pauses = {(of[1], of[2]): value == PAUSED for of, value in steered if of[0] == PAUSE}
+        self.paused = frozenset(webhook for webhook, is_paused in self.pauses.items() if is_paused)
 
     def _doubt(self, chain: Chain, gone: Iterable[str]) -> None:
         """Believe nothing about subjects that somebody decided about after an older chain was put back.
@@ -315,36 +290,5 @@ class Decisions:
 
     def _report(self, what: str, subjects: Iterable[str]) -> None:
         named = list(islice(subjects, _NAMED))
-        root = self.root.removeprefix(PREFIX).strip("{}:")
         level = logging.WARNING if what == "lost" else logging.ERROR
-        event(Event.DECISIONS_BREACH, level=level, root=root, what=what, subjects=named)
-
-    def _part(self, server: Any, name: str, start: int) -> tuple[Any, str]:
-        """Read a chain's entry before ``start`` and those after; and the id of the server's run.
-
-        The id changes when another server takes over. It is empty if the server does not say, or may not be asked. A
-        chain whose key holds another type is empty.
-        """
-        pipeline = server.pipeline(transaction=True)
-        pipeline.lindex(name, start - 1)
-        pipeline.lrange(name, start, -1)
-        if self._tells_run:
-            pipeline.execute_command("INFO", "server")
-        try:
-            replies = pipeline.execute(raise_on_error=False)
-        except ResponseError:
-            if not self._tells_run:
-                raise
-            self._tells_run = False
-            try:
-                return self._part(server, name, start)
-            except ResponseError:  # that was not the reason
-                self._tells_run = True
-                raise
-        faults = [reply for reply in replies if isinstance(reply, Exception)]
-        if faults and not is_of_another_type(faults[0]):
-            raise faults[0]
-        if faults:
-            tell_damage(name, WHOLE)
-        about = replies[2] if self._tells_run else {}
-        return (None, []) if faults else replies[:2], str(about.get("run_id", ""))
+        event(Event.DECISIONS_BREACH, level=level, root=root_name(self.root), what=what, subjects=named)
