@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from relay.errors import StoreFault
 from relay.store.decisions.heads import ChainHead
+from relay.store.server.availability import going_on_without
 from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class Watching:
 
     def look(self) -> None:
         """Read the decisions, repair what was set back, and tell the others how far this process has read."""
-        self._decisions.look()
+        with going_on_without():  # nobody is to wait for what this process asks only for later
+            self._decisions.look()
         epoch = self._decisions.epoch
         if epoch is None:
             return  # a backup is being copied into the store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -104,6 +105,24 @@ def test_a_key_that_was_verified_opens_the_door_for_ten_minutes(process_of, sile
         with pytest.raises(Unavailable):
             keys.authenticate(text)
     wait_until(lambda: is_open_again(keys, text), every_s=0.2)
+
+
+def test_who_waits_for_the_silent_server_holds_up_no_known_key(process_of, silent, clock):
+    keys = process_of()
+    text, _ = keys.create(PLUGIN, ["trigger"])
+    stranger, _ = keys.create(PLUGIN, ["trigger"])
+    assert opens(keys, text)
+    time.sleep(AGE_S)
+    with silent():
+        waiting = threading.Thread(target=is_open_again, args=(keys, stranger))
+        waiting.start()
+        time.sleep(0.2)
+        clock.ahead_s = KEY_AGE_S
+        began_s = time.monotonic()
+        assert opens(keys, text)
+        assert time.monotonic() - began_s < LIMIT_S
+        waiting.join()
+    wait_until(lambda: is_open_again(keys, stranger), every_s=0.2)
 
 
 def is_open_again(keys, text):

@@ -14,7 +14,7 @@ import logging
 import random
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +26,7 @@ from relay.store.decisions.chain import PAUSE, PAUSED, Chain, Decision, Place, i
 from relay.store.decisions.stored import StoredChain
 from relay.store.keys.names import SHARED_ROOT, root_name
 from relay.store.scripting.scripts import Scripts
-from relay.store.server.availability import going_on_without
+from relay.store.server.availability import going_on_without, patience_s
 from relay.store.server.errors import store_errors
 from relay.store.server.replicas import check_not_silent
 from relay.telemetry.log import Event, event
@@ -71,9 +71,8 @@ class Decisions:
         self._seq = 0  # the highest number that it has ever read
         self._heard = 0  # the highest number of another process that the server lacked
         self._server = ""  # the id of the server's run that had it
-        #: The webhooks that were ever paused, each with its plugin first, and whether they are.
+        #: The webhooks that were ever paused, each with its plugin first, and whether they are; and those that are.
         self.pauses: dict[tuple[str, str], bool] = {}
-        #: Those that are paused.
         self.paused: frozenset[tuple[str, str]] = frozenset()
         self._read_ever: set[int] = set()  # the names of all decisions that it has ever read
         self._read_at_s = self._whole_at_s = float("-inf")
@@ -103,27 +102,23 @@ class Decisions:
     def look(self) -> None:
         """Read what was added; now and then read all, since what this process has read may have been altered."""
         self._follow_unless_silent()
-        if time.monotonic() - self._whole_at_s >= max(WHOLE_S, self._chain.count / _ENTRIES_PER_S):
-            with self._lock, store_errors():
-                read_at_s = time.monotonic()
-                self._read(whole=True)
-                self._whole_at_s = self._read_at_s = read_at_s
-        else:
-            self.refresh()
+        period_s = max(WHOLE_S, self._chain.count / _ENTRIES_PER_S)
+        self.refresh(whole=time.monotonic() - self._whole_at_s >= period_s)
 
-    def refresh(self, max_age_s: float = 0.0) -> None:
-        """Read what was added, unless that was done within ``max_age_s``."""
+    def refresh(self, max_age_s: float = 0.0, *, whole: bool = False) -> None:
+        """Read what was added, or all, unless that was done within ``max_age_s``."""
         asked_at_s = time.monotonic()
         if asked_at_s - self._read_at_s < max_age_s:
             return
-        with self._lock, store_errors():
-            if self._read_at_s > asked_at_s:
+        with self._turn():
+            if self._read_at_s > asked_at_s and not whole:
                 return  # another thread has read it meanwhile
             if self._epoch is None:
                 self._follow_unless_silent()
             read_at_s = time.monotonic()
-            self._read()
+            self._read(whole=whole)
             self._read_at_s = read_at_s
+            self._whole_at_s = read_at_s if whole else self._whole_at_s
 
     def places(self) -> Iterator[Place]:
         """Yield the end of the chain, and again after each time that a script called it stale.
@@ -175,6 +170,17 @@ class Decisions:
             self._heard, self.is_intact = seq, False
             self._report("restored", [])
         return False
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Read alone. Who can go on without a silent server does not wait for long for those who wait for it."""
+        if not self._lock.acquire(timeout=patience_s()):
+            raise Unavailable
+        try:
+            with store_errors():
+                yield
+        finally:
+            self._lock.release()
 
     def _follow(self) -> bool:
         """Read the epoch; return whether the store was restored since, so that what this process remembers is void.

@@ -59,6 +59,11 @@ def going_on_without(within_s: float = SHORT_S) -> Iterator[None]:
         _short_s.reset(token)
 
 
+def patience_s() -> float:
+    """Return how long, in seconds, the present caller waits for others who wait for a server; -1: until they end."""
+    return _short_s.get() or -1.0
+
+
 @contextmanager
 def leaving_out_longer() -> Iterator[None]:
     """Leave silent servers out for `LEFT_OUT_BY_COMMANDS_S`, inside."""
