@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at a chain.
 PERIOD_S: Final = 1.0
+#: The policies of so many webhooks are compared in one look.
+COMPARED: Final = 1_000
 
 
 class Watching:
@@ -40,7 +42,8 @@ class Watching:
         self._heads = heads
         self._policies = policies
         self._checkpointing = checkpointing
-        self._unlike: set[tuple[str, str]] = set()  # webhooks whose pause was not found as it was decided
+        self._unlike: set[tuple[str, str]] = set()  # webhooks whose policy was not found as it was decided
+        self._compared = 0  # how many were looked at in this round
 
     @property
     def root(self) -> str:
@@ -59,7 +62,7 @@ class Watching:
         signed, signed_server = self._checkpoint(epoch) or (None, "")
         if epoch == self._decisions.epoch:
             self._heads.tell(ChainHead(self._process, self.root, epoch, seq, server, signed, signed_server))
-        self._compare_pauses()
+        self._compare_policies()
 
     def hear(self, head: ChainHead) -> None:
         """Compare with what another process has read."""
@@ -76,19 +79,19 @@ class Watching:
             return None
         return self._checkpointing.newest
 
-    def _compare_pauses(self) -> None:
-        """Report webhooks that are paused against what was decided, and pause again those that should be.
+    def _compare_policies(self) -> None:
+        """Report webhooks whose pause or limits are not as they were decided, and let these hold again.
 
         A difference counts if it is found twice in a row: a decision and what it is about are read one after the other.
         """
-        wanted = self._decisions.pauses
-        found = self._policies.are_paused(list(wanted))
-        unlike = {name for (name, want), is_paused in zip(wanted.items(), found, strict=True) if want != is_paused}
+        decided = self._decisions.policies
+        some = list(decided)[self._compared : self._compared + COMPARED]
+        self._compared = self._compared + COMPARED if len(some) == COMPARED else 0
+        unlike = self._policies.differing({name: decided[name] for name in {*some, *self._unlike} & decided.keys()})
         for plugin, webhook_id in sorted(unlike & self._unlike):
-            event(Event.PAUSE_UNVERIFIED, level=logging.ERROR, plugin=plugin, webhook=webhook_id)
-            if wanted[plugin, webhook_id]:
-                with suppress(StoreFault):  # its record is damaged; workers go by what was decided
-                    self._policies.pause_again(plugin, webhook_id)
+            event(Event.POLICY_UNVERIFIED, level=logging.ERROR, plugin=plugin, webhook=webhook_id)
+            with suppress(StoreFault):  # it is damaged; workers know of the pause all the same
+                self._policies.enforce(plugin, webhook_id)
         self._unlike = unlike
 
 

@@ -35,6 +35,7 @@ from tests.contract.ledger import Ledger
 from tests.contract.replay_harness import ReplayHarness
 from tests.contract.snapshots import keep
 from tests.contract.test_chain_groups import new_step
+from tests.store_keys import KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,6 +173,8 @@ class Story:
         refs = self.ledger.accepted_many(4)
         self.store.claim(refs[:2], self.ledger.token(), park=refs[2:])
         list(self.runtime.policies.resume(PLUGIN, "hook"))
+        self.client.hset(KEYS.policy(PLUGIN, "hook"), "concurrency", 7)
+        self.runtime.policies.enforce(PLUGIN, "hook")
         self.store.parked_calls.wake(PLUGIN, "hook", 2, ["bulk"])
         list(self.runtime.policies.close_breaker(PLUGIN, "told") or ())
         list(self.store.revisit(PLUGIN, "told"))

@@ -8,6 +8,7 @@ from contextlib import suppress
 import pytest
 
 from relay.errors import Conflict, NotFound, Unauthenticated
+from relay.registration.retrying import RetryPolicy
 from relay.store.api_keys.keys import ApiKeys
 from relay.store.decisions import decisions as decisions_module
 from relay.store.decisions.chain import key_subject
@@ -19,9 +20,13 @@ from relay.store.keys import keyspace
 from relay.store.keys.names import SHARED_ROOT
 from relay.store.ledger.policies import Policies
 from relay.store.registry.webhooks import Registry
+from relay.text.quantities import Rate
+from relay.upkeep import watching as watching_module
+from relay.upkeep.watching import Watching
 from relay.vault import Vault
 from tests.contract.ledger import Ledger
 from tests.contract.test_registry import a_registration
+from tests.store_keys import KEYS
 
 CHAIN = keyspace.decisions(SHARED_ROOT)
 WRITERS = [2, 8]
@@ -39,8 +44,8 @@ def a_chain(client, vault):
 def decide(chain, **values):
     """Decide about keys, as `ApiKeys` does, without their records."""
     changes = {key_subject(key_id): value for key_id, value in values.items()}
-    for place in chain.places():
-        if chain._scripts.run("write_keys", ["", 0, *place.adding(changes)]) != STALE:
+    for end in chain.ends():
+        if chain._scripts.run("write_keys", ["", 0, *end.adding(changes)]) != STALE:
             chain.refresh()
             return
 
@@ -129,13 +134,13 @@ def test_a_decision_gives_up_where_others_never_end_to_decide(redis_client, vaul
     monkeypatch.setattr(decisions_module, "_TRY_S", 0.2)
     chain = a_chain(redis_client, vault)
     with pytest.raises(Conflict, match="at the same time"):
-        for _ in chain.places():
+        for _ in chain.ends():
             pass
 
 
 def test_a_repeated_write_adds_its_decision_once(redis_client, vault):
     chain = a_chain(redis_client, vault)
-    args = ["", 0, *next(chain.places()).adding({"key/a": "1"})]
+    args = ["", 0, *next(chain.ends()).adding({"key/a": "1"})]
     for _ in range(2):
         assert chain._scripts.run("write_keys", args) == 1
     assert redis_client.llen(CHAIN) == 1
@@ -350,9 +355,65 @@ def test_webhooks_that_are_paused_and_resumed_at_the_same_time_are_as_was_decide
         chain = Decisions(client, vault, keyspace.ROOT)
         chain.refresh()
         policies = Policies(client, ledger.store, EveryDecision(client, vault))
-        names = list(chain.pauses)
-        assert policies.are_paused(names) == [chain.pauses[name] for name in names]
-        assert chain.paused == {("acme", f"hook{number}") for number in range(count)}
+        paused = {("acme", f"hook{number}") for number in range(count)}
+        assert (
+            chain.paused == {name for name in {*paused, ("acme", "shared")} if policies.traffic(*name).paused} == paused
+        )
+
+
+@pytest.mark.parametrize(
+    "altered",
+    [{"paused": ""}, {"concurrency": "9"}, {"rateCount": "", "ratePeriod": ""}, {"retry": ""}, {"ratePeriod": b"\xff"}],
+    ids=str,
+)
+def test_a_policy_that_somebody_alters_is_reported_and_is_again_as_was_decided(
+    redis_client, vault, altered, monkeypatch
+):
+    told = []
+    monkeypatch.setattr(watching_module, "event", lambda name, **fields: told.append((name, fields["webhook"])))
+    decisions, policy = EveryDecision(redis_client, vault), KEYS.policy("acme", "ping")
+    registry = Registry(redis_client, vault, vault, decisions=decisions)
+    registry.apply("acme", [a_registration(concurrency=3, rate=Rate(6, 60), retry=RetryPolicy(2))])
+    policies = Policies(redis_client, Ledger(redis_client).store, decisions)
+    policies.pause("acme", "ping")
+    before = redis_client.hgetall(policy)
+    redis_client.hset(policy, mapping=altered)
+    watching = Watching("one", decisions.of("acme"), Heads(redis_client, vault), policies, None)
+    watching.look()
+    assert told == []  # it may have been decided meanwhile
+    watching.look()
+    assert redis_client.hgetall(policy) == before
+    watching.look()
+    assert told == [("policy_unverified", "ping")]
+
+
+def test_a_damaged_policy_hides_no_other(redis_client, vault):
+    decisions = EveryDecision(redis_client, vault)
+    registry = Registry(redis_client, vault, vault, decisions=decisions)
+    registry.apply("acme", [a_registration("a"), a_registration("b", concurrency=3)])
+    policies = Policies(redis_client, Ledger(redis_client).store, decisions)
+    redis_client.delete(KEYS.policy("acme", "a"))
+    redis_client.set(KEYS.policy("acme", "a"), "planted")
+    redis_client.hset(KEYS.policy("acme", "b"), "concurrency", "")
+    watching = Watching("one", decisions.of("acme"), Heads(redis_client, vault), policies, None)
+    for _ in range(2):
+        watching.look()
+    assert redis_client.hget(KEYS.policy("acme", "b"), "concurrency") == b"3"
+
+
+def test_policies_of_many_webhooks_are_compared_in_turn(redis_client, vault, monkeypatch):
+    monkeypatch.setattr(watching_module, "COMPARED", 2)
+    decisions = EveryDecision(redis_client, vault)
+    registry = Registry(redis_client, vault, vault, decisions=decisions)
+    registry.apply("acme", [a_registration(f"hook{number}", concurrency=3) for number in range(5)])
+    policies = Policies(redis_client, Ledger(redis_client).store, decisions)
+    keys = [KEYS.policy("acme", f"hook{number}") for number in range(5)]
+    for key in keys:
+        redis_client.hset(key, "concurrency", "")
+    watching = Watching("one", decisions.of("acme"), Heads(redis_client, vault), policies, None)
+    for _ in range(4):
+        watching.look()
+    assert [redis_client.hget(key, "concurrency") for key in keys] == [b"3"] * 5
 
 
 def test_a_webhook_that_is_removed_is_no_longer_paused(redis_client, vault):

@@ -27,7 +27,8 @@ AT_ALL_TIMES = {
     "accept": "it looks itself: for callbacks, see below",
     "callbacks": "it looks itself, and returns none",
     **dict.fromkeys(
-        ("apply_webhooks", "remove_webhook", "pause", "rewrite_decisions", "reseal"), "operators decide meanwhile"
+        ("apply_webhooks", "remove_webhook", "pause", "enforce", "rewrite_decisions", "reseal"),
+        "operators decide meanwhile",
     ),
     **dict.fromkeys(("set_secret", "remove_secret"), "operators decide meanwhile"),
     **dict.fromkeys(("audit_add", "audit_end", "audit_sign", "audit_trim", "audit_prune"), "the audit trail"),
@@ -115,8 +116,8 @@ def decided(redis_client):
 
 
 def add(client, decisions, number):
-    place = next(decisions.places())
-    client.rpush(CHAIN, place.adding({f"key/{number}": "x"})[-1])
+    end = next(decisions.ends())
+    client.rpush(CHAIN, end.adding({f"key/{number}": "x"})[-1])
     decisions.refresh()
 
 

@@ -233,26 +233,26 @@ def test_a_plugin_has_a_bounded_number_of_webhooks(registry, monkeypatch):
 
 def test_a_repeated_apply_whose_reply_was_lost_changes_nothing_and_answers_as_the_first_time(registry, redis_client):
     registry.apply("acme", [a_registration("a")])
-    place = next(registry._decisions.of("acme").places())
+    end = next(registry._decisions.of("acme").ends())
     planned = registry._plan("acme", [a_registration("a"), a_registration("b")])
-    assert registry._commit("acme", planned, place)
+    assert registry._commit("acme", planned, end)
     before = dump(redis_client)
-    assert registry._commit("acme", planned, place)
+    assert registry._commit("acme", planned, end)
     assert dump(redis_client) == before
     # also after another process has registered more since
     registry.apply("acme", [a_registration("b", path="/x")])
     before = dump(redis_client)
-    assert registry._commit("acme", planned, place)
+    assert registry._commit("acme", planned, end)
     assert dump(redis_client) == before
 
 
 def test_an_apply_planned_on_what_has_changed_since_writes_nothing(registry, redis_client):
     registry.apply("acme", [a_registration("a")])
-    place = next(registry._decisions.of("acme").places())
+    end = next(registry._decisions.of("acme").ends())
     planned = registry._plan("acme", [a_registration("new"), a_registration("a", path="/x")])
     registry.apply("acme", [a_registration("a", path="/y")])
     before = dump(redis_client)
-    assert not registry._commit("acme", planned, place)
+    assert not registry._commit("acme", planned, end)
     assert dump(redis_client) == before
 
 

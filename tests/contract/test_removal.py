@@ -33,8 +33,8 @@ def remove(ledger, *, begins=True):
     """Remove the webhook as the command does; with ``begins`` false the command is killed half-way."""
     ledger.client.set(KEYS.last_revision("acme", "hook"), 1)
     ledger.client.hset(KEYS.revision("acme", "hook", 1), "shape", Shape("hook", "POST").to_json())
-    place = next(ledger.policies._decisions.of("acme").places())
-    args = ["acme", "hook", actor(), *place.adding({pause_subject("acme", "hook"): GONE})]
+    end = next(ledger.policies._decisions.of("acme").ends())
+    args = ["acme", "hook", actor(), *end.adding({pause_subject("acme", "hook"): GONE})]
     assert Scripts(ledger.client).run("remove_webhook", args) == []
     return [ref for page in ledger.store.revisit("acme", "hook") for ref, _ in page] if begins else []
 

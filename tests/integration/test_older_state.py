@@ -28,6 +28,7 @@ from tests.integration.test_writer import TEMPLATES, kind_of, snapshot, write
 from tests.integration.worker_harness import worker_harness
 from tests.processes import signal_group
 from tests.receivers import raw_answer, receiver
+from tests.store_keys import KEYS
 from tests.timing import START_S, wait_until
 
 #: Within this many seconds a restored record is refused or reported.
@@ -78,9 +79,9 @@ def stop(harness, *, api=True, worker=True):
         harness.running.__exit__(None, None, None)
 
 
-def registered(harness, webhook_id, path):
+def registered(harness, webhook_id, path, **fields):
     origin = f"http://127.0.0.1:{harness.endpoint.port}"
-    harness.work.register({"id": webhook_id, "url": origin + path, "method": "POST"})
+    harness.work.register({"id": webhook_id, "url": origin + path, "method": "POST", **fields})
 
 
 def a_history(harness):
@@ -96,7 +97,7 @@ def a_history(harness):
     keys.rotate(rotated.id, 0)
     harness.ages.append(snapshot(harness.client))
     keys.revoke(revoked.id)
-    registered(harness, "moved", "/moved/new")
+    registered(harness, "moved", "/moved/new", concurrency=2)
     policies.pause("acme", "held")
     harness.ages.append(snapshot(harness.client))
     work.runtime.registry.remove("acme", "gone")
@@ -177,6 +178,8 @@ def test_a_kind_restored_alone_under_a_running_relay_is_refused_or_reported(harn
         assert_nothing_old_goes_on(harness, f"{kind} of age {age}")
         if "decisions" in kind:
             assert reports(harness) > reported, f"{kind} of age {age} is not reported"
+        if kind == "policy":
+            assert harness.client.hget(KEYS.policy("acme", "moved"), "concurrency") == b"2"
         put_back(harness, kind)
 
 

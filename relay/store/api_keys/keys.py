@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from relay.store.decisions.chain import Place
+    from relay.store.decisions.chain import ChainEnd
     from relay.vault import Vault
 
 #: How long, in seconds, a process uses a key that it has read: a revoked key works at most this much longer.
@@ -129,7 +129,7 @@ class ApiKeys:
         expires_at_ms = None if lifetime_s is None else now_ms + int(lifetime_s * 1000)
         text, record = _new(plugin, frozenset(scopes), frozenset(origins), name, now_ms, expires_at_ms)
         entry = _entry(now_ms, Act.KEY_CREATE, record.key, "created")
-        next(place for place in self._decisions.places() if self._write_new(place, record, entry))
+        next(end for end in self._decisions.ends() if self._write_new(end, record, entry))
         return text, record.key
 
     def rotate(self, key_id: str, overlap_s: float) -> tuple[str, ApiKey, ApiKey]:
@@ -142,9 +142,9 @@ class ApiKeys:
             NotFound: there is no such key, or it is revoked or expired.
             Unavailable: if the new key may exist all the same, the message says so.
         """
-        return next(made for place in self._decisions.places() if (made := self._rotated(place, key_id, overlap_s)))
+        return next(made for end in self._decisions.ends() if (made := self._rotated(end, key_id, overlap_s)))
 
-    def _rotated(self, place: Place, key_id: str, overlap_s: float) -> tuple[str, ApiKey, ApiKey] | None:
+    def _rotated(self, end: ChainEnd, key_id: str, overlap_s: float) -> tuple[str, ApiKey, ApiKey] | None:
         old, now_ms = self._verified(key_id), self._now_ms()
         if old is None or old.key.revoked or is_expired(old.key, now_ms):
             raise NotFound("There is no such key, or it has ended.")
@@ -154,7 +154,7 @@ class ApiKeys:
         ending = replace(key, expires_at_ms=min(end_ms, key.expires_at_ms or end_ms))
         entry = _entry(now_ms, Act.KEY_ROTATE, key, "rotated", new.key.id)
         changed = replace(old, key=ending, rotated_lifetime_ms=old.lifetime_ms or 0)
-        return (text, new.key, ending) if self._write_new(place, new, entry, old, changed) else None
+        return (text, new.key, ending) if self._write_new(end, new, entry, old, changed) else None
 
     def list(self, plugin: str | None = None) -> list[ApiKey]:
         """List the verified keys of a plugin, or of all plugins, including revoked and expired ones, oldest first."""
@@ -168,16 +168,16 @@ class ApiKeys:
 
     def revoke(self, key_id: str) -> ApiKey:
         """Revoke a key for good; every process refuses it within ``KEY_AGE_S``. Raises ``NotFound``."""
-        return next(key for place in self._decisions.places() if (key := self._revoked(place, key_id)))
+        return next(key for end in self._decisions.ends() if (key := self._revoked(end, key_id)))
 
-    def _revoked(self, place: Place, key_id: str) -> ApiKey | None:
+    def _revoked(self, end: ChainEnd, key_id: str) -> ApiKey | None:
         record = self._verified(key_id)
         if record is None:
             raise NotFound("There is no such key.")
         revoked = replace(record, key=replace(record.key, revoked=True))
         # It may be this call that a lost reply belongs to: what is revoked already is confirmed, without another entry.
         entry = None if record.key.revoked else _entry(self._now_ms(), Act.KEY_REVOKE, record.key, "revoked")
-        return revoked.key if self._write(place, revoked, entry=entry) else None
+        return revoked.key if self._write(end, revoked, entry=entry) else None
 
     def authenticate(self, key_text: str) -> ApiKey:
         """Return the key that has this text.
@@ -287,7 +287,7 @@ class ApiKeys:
         if len(self._verified_keys) > _MAX_REMEMBERED:
             self._verified_keys.popitem(last=False)
 
-    def _write_new(self, place: Place, new: KeyRecord, entry: AuditEntry, *changed: KeyRecord) -> bool:
+    def _write_new(self, end: ChainEnd, new: KeyRecord, entry: AuditEntry, *changed: KeyRecord) -> bool:
         """Write a new key; leave nothing of it behind if the server refuses it, for then its text is lost.
 
         ``changed`` is another record to write with it: before and after the change. Returns as `_write`.
@@ -299,7 +299,7 @@ class ApiKeys:
         if changed:
             lost += f" Key {changed[0].key.id} may have been given an end."
         try:
-            return self._write(place, new, *changed[1:], entry=entry)
+            return self._write(end, new, *changed[1:], entry=entry)
         except RelayError as error:
             if is_answer(error):
                 with adding_sentence(lost, RelayError):
@@ -310,17 +310,17 @@ class ApiKeys:
 
     def _take_back(self, new: KeyRecord, *changed: KeyRecord) -> None:
         """Undo a write that the server refused, but may have done in part."""
-        for place in self._decisions.places():
+        for end in self._decisions.ends():
             restored = [
                 before
                 for before, after in zip(changed[::2], changed[1::2], strict=True)
                 if self._decisions.value(key_subject(after.key.id)) == decided_of(after.key.id, to_fields(after))
             ]
-            if self._write(place, *restored, deleted=(new.key.id,)):
+            if self._write(end, *restored, deleted=(new.key.id,)):
                 return
 
     def _write(
-        self, place: Place, *records: KeyRecord, entry: AuditEntry | None = None, deleted: Collection[str] = ()
+        self, end: ChainEnd, *records: KeyRecord, entry: AuditEntry | None = None, deleted: Collection[str] = ()
     ) -> bool:
         """Write and delete records in one step, with what is decided about them and the audit entry.
 
@@ -334,7 +334,7 @@ class ApiKeys:
             decided[key_subject(key_id)] = decided_of(key_id, fields)
         for key_id in deleted:
             args += [key_id, 0]
-        is_done: bool = self._scripts.run("write_keys", [*args, *place.adding(decided)]) != STALE
+        is_done: bool = self._scripts.run("write_keys", [*args, *end.adding(decided)]) != STALE
         self._decisions.refresh()
         for record in records:
             self._forget(record.key.id)

@@ -1,4 +1,4 @@
-"""Defines a chain of decisions: its entries, what binds them, and the places where others are added. Pure.
+"""Defines a chain of decisions: its entries, what binds them, and its end, where others are added. Pure.
 
 An entry is a line: number, subject, value, and a MAC that covers them and the MAC of the entry before.
 """
@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from relay.vault import Vault
 
-#: What the subjects of pauses begin with.
+#: What the subjects of webhooks, and of their pauses, begin with.
+WEBHOOK: Final = "webhook"
 PAUSE: Final = "pause"
 #: The value of a webhook that is paused.
 PAUSED: Final = "paused"
@@ -34,7 +35,12 @@ def key_subject(key_id: str) -> str:
 
 def webhook_subject(plugin: str, webhook_id: str) -> str:
     """Return the subject of the decisions about which revision of a webhook is current."""
-    return f"webhook/{plugin}/{webhook_id}"
+    return f"{WEBHOOK}/{plugin}/{webhook_id}"
+
+
+def webhook_value(number: int, stamp: str, shape: bytes, limits: Iterable[str]) -> str:
+    """Return the decision that a revision is the current one; its limits are those that its webhook's policy has."""
+    return ".".join((str(number), stamp, hashlib.sha256(shape).hexdigest(), *limits))
 
 
 def pause_subject(plugin: str, webhook_id: str) -> str:
@@ -103,7 +109,7 @@ class Chain:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ChainEnd:
     """The end of a chain as it was read, where a decision may be added."""
 
     count: int
@@ -130,12 +136,29 @@ def _matches(decision: Decision, before: str, vault: Vault) -> bool:
     return any(hmac.compare_digest(decision.mac.encode(), mac.encode()) for mac in decision.macs(before, vault))
 
 
+def paused_by(known: Iterable[Decision]) -> frozenset[tuple[str, str]]:
+    """Return the webhooks that are paused by these decisions, each with its plugin first."""
+    found = (each.subject.split("/") for each in known if each.value == PAUSED)
+    return frozenset((plugin, webhook_id) for _, plugin, webhook_id in found)
+
+
+def policies_by(known: Collection[Decision]) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return what the policy of each registered webhook has by these decisions: '1' if it is paused, and its limits."""
+    paused, found = paused_by(known), {}
+    for each in known:
+        kind, *name = each.subject.split("/")
+        if kind == WEBHOOK and not each.value.endswith((GONE, IN_DOUBT)):
+            webhook = name[0], name[1]
+            found[webhook] = ("1" if webhook in paused else "", *each.value.split(".")[3:])
+    return found
+
+
 def name_of(decision: Decision) -> int:
     """Return a short name of a decision, whichever key its MAC is made with."""
     return hash((decision.seq, decision.subject, decision.value))
 
 
-def value_in_doubt(one: Decision, other: Decision) -> str:
+def in_doubt(one: Decision, other: Decision) -> str:
     """Return the value of a subject that two decisions contradict each other about: what nobody relies on.
 
     A webhook is paused. Its number stays known, so that it is not given again.

@@ -22,7 +22,7 @@ from relay.audit.actor import actor
 from relay.audit.entry import Act
 from relay.errors import Conflict, Unavailable
 from relay.store.backups.epoch import Epochs, Phase
-from relay.store.decisions.chain import PAUSE, PAUSED, Chain, Decision, Place, is_older, name_of, value_in_doubt
+from relay.store.decisions.chain import Chain, ChainEnd, Decision, in_doubt, is_older, name_of, paused_by, policies_by
 from relay.store.decisions.stored import StoredChain
 from relay.store.keys.names import SHARED_ROOT, root_name
 from relay.store.scripting.scripts import Scripts
@@ -71,8 +71,7 @@ class Decisions:
         self._seq = 0  # the highest number that it has ever read
         self._heard = 0  # the highest number of another process that the server lacked
         self._server = ""  # the id of the server's run that had it
-        #: The webhooks that were ever paused, each with its plugin first, and whether they are; and those that are.
-        self.pauses: dict[tuple[str, str], bool] = {}
+        #: The webhooks that are paused, each with its plugin first.
         self.paused: frozenset[tuple[str, str]] = frozenset()
         self._read_ever: set[int] = set()  # the names of all decisions that it has ever read
         self._read_at_s = self._whole_at_s = float("-inf")
@@ -85,9 +84,9 @@ class Decisions:
         return "" if found is None else found.value
 
     @property
-    def is_read(self) -> bool:
-        """Whether this process has ever read the chain."""
-        return self._read_at_s > float("-inf")
+    def policies(self) -> dict[tuple[str, str], tuple[str, ...]]:
+        """What was decided about the policy of each registered webhook: '1' if it is paused, and its limits."""
+        return policies_by(self._known.values())
 
     @property
     def head(self) -> tuple[int, str]:
@@ -120,7 +119,7 @@ class Decisions:
             self._read_at_s = read_at_s
             self._whole_at_s = read_at_s if whole else self._whole_at_s
 
-    def places(self) -> Iterator[Place]:
+    def ends(self) -> Iterator[ChainEnd]:
         """Yield the end of the chain, and again after each time that a script called it stale.
 
         Whatever is read after it is as the chain says, or the script finds it stale. Raises ``Conflict`` in the end.
@@ -130,8 +129,8 @@ class Decisions:
             self.refresh()
             self.repair()
             with self._lock:
-                place = Place(self._chain.count, self._chain.last, max(self._chain.seq, self._seq), self._vault)
-            yield place
+                end = ChainEnd(self._chain.count, self._chain.last, max(self._chain.seq, self._seq), self._vault)
+            yield end
             time.sleep(random.uniform(0, _PAUSE_S))  # noqa: S311 - so that writers do not meet again and again
         raise Conflict("Others keep changing keys or webhooks at the same time. Try again.")
 
@@ -152,7 +151,7 @@ class Decisions:
 
     def reseal(self) -> None:
         """Make every entry's MAC with the newest key of the ring."""
-        for _ in self.places():
+        for _ in self.ends():
             if self._write(""):
                 return
 
@@ -278,9 +277,7 @@ class Decisions:
         self._read_ever.update(map(name_of, chain.read))
         chain.read.clear()
         self._seq, self._server = max(self._seq, chain.seq), server
-        steered = ((subject.split("/"), each.value) for subject, each in self._known.items())
-        self.pauses = {(of[1], of[2]): value == PAUSED for of, value in steered if of[0] == PAUSE}
-        self.paused = frozenset(webhook for webhook, is_paused in self.pauses.items() if is_paused)
+        self.paused = paused_by(self._known.values())
 
     def _doubt(self, chain: Chain, gone: Iterable[str]) -> None:
         """Believe nothing about subjects that somebody decided about after an older chain was put back.
@@ -292,7 +289,7 @@ class Decisions:
             found = chain.newest.get(subject)
             if found is not None and name_of(found) not in self._read_ever:
                 self._seq += 1
-                self._known[subject] = Decision(self._seq, subject, value_in_doubt(self._known[subject], found))
+                self._known[subject] = Decision(self._seq, subject, in_doubt(self._known[subject], found))
 
     def _report(self, what: str, subjects: Iterable[str]) -> None:
         named = list(islice(subjects, _NAMED))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from relay.store.backups.epoch import Epochs
@@ -46,7 +47,8 @@ class EveryDecision:
         asked = set(webhooks)
         found = set()
         for chain in {self.of(plugin) for plugin, _ in asked}:
-            if not chain.is_read or asked & chain.paused:
+            chain.refresh(math.inf)  # if it was never read
+            if asked & chain.paused:
                 chain.refresh()  # one of them may have been resumed since
             found |= asked & chain.paused
         return found

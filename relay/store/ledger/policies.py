@@ -18,7 +18,7 @@ from relay.store.server.fields import StoredFields
 from relay.store.server.replies import replies_to
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import redis
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Breaker = Literal["closed", "open", "half-open"]
 BREAKER_STATES: Final[tuple[Breaker, ...]] = get_args(Breaker)
+#: The fields of a policy that are decided: what was decided has them in this order.
+_DECIDED: Final = ("paused", "concurrency", "rateCount", "ratePeriod", "retry")
 #: How many parked calls one run of a script makes ready.
 _PAGE: Final = 1_000
 
@@ -76,27 +78,31 @@ class Policies:
                 return
             offset += _PAGE
 
-    def pause_again(self, plugin: str, webhook_id: str) -> None:
-        """Pause a webhook that should be paused by what was decided, and is not."""
-        decisions, subject = self._decisions.of(plugin), pause_subject(plugin, webhook_id)
-        for place in decisions.places():
-            if decisions.value(subject) != PAUSED:
-                return
-            args = [plugin, webhook_id, actor(), *place.adding({})]
-            if self._scripts.run("pause", args, self._keys.root(plugin)) != STALE:
+    def enforce(self, plugin: str, webhook_id: str) -> None:
+        """Pause and limit a webhook as it was decided, where its policy says otherwise."""
+        decisions = self._decisions.of(plugin)
+        for end in decisions.ends():
+            decided = decisions.policies.get((plugin, webhook_id))
+            args = [plugin, webhook_id, actor(), *(decided or ()), *end.adding({})]
+            if decided is None or self._scripts.run("enforce", args, self._keys.root(plugin)) != STALE:
                 return
 
-    def are_paused(self, webhooks: Sequence[tuple[str, str]]) -> list[bool]:
-        """Return whether each of these webhooks is paused, as the scripts see it."""
-        keys = (self._keys.policy(plugin, webhook_id) for plugin, webhook_id in webhooks)
-        return [paused == b"1" for paused in replies_to(self._client, [("HGET", key, "paused") for key in keys])]
+    def differing(self, decided: Mapping[tuple[str, str], tuple[str, ...]]) -> set[tuple[str, str]]:
+        """Return the webhooks whose policy, as scripts see it, is not what was decided."""
+        commands = [("HMGET", self._keys.policy(*webhook), *_DECIDED) for webhook in decided]
+        replies = zip(decided.items(), replies_to(self._client, commands), strict=True)
+        return {
+            webhook
+            for (webhook, policy), found in replies
+            if isinstance(found, Exception) or [field or b"" for field in found] != [each.encode() for each in policy]
+        }
 
     def _decide(self, script: str, plugin: str, webhook_id: str, value: str, args: Sequence[Any]) -> Any:
         """Run a script that decides whether a webhook is paused; return its reply."""
         decisions, subject = self._decisions.of(plugin), pause_subject(plugin, webhook_id)
-        for place in decisions.places():
+        for end in decisions.ends():
             changes = {} if (decisions.value(subject) or GONE) == value else {subject: value}
-            all_args = [plugin, webhook_id, *args, *place.adding(changes)]
+            all_args = [plugin, webhook_id, *args, *end.adding(changes)]
             reply = self._scripts.run(script, all_args, self._keys.root(plugin))
             if reply != STALE:
                 break

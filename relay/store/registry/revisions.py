@@ -11,6 +11,12 @@ if TYPE_CHECKING:
 Change = Literal["created", "changed", "unchanged"]
 
 
+def limits_of(shape: Shape) -> tuple[str, str, str, str]:
+    """Return the limits that scripts enforce, as a webhook's policy has them (``lua/include/policy.lua``)."""
+    rate = ("", "") if shape.rate is None else (str(shape.rate.count), str(shape.rate.period_s * 1000))
+    return str(shape.concurrency or ""), *rate, "" if shape.retry is None else "1"
+
+
 @dataclass(frozen=True, slots=True)
 class Applied:
     """The result of applying one registration."""
@@ -50,9 +56,13 @@ class PlannedRevision:
     shape: bytes = b""
     sealed_target: bytes = b""
     stamp: str = ""
+    limits: tuple[str, ...] = ("",) * 4
     decided: str = ""
 
     def arguments(self) -> list[bytes | str]:
         """Return the arguments of ``lua/registry/apply_webhooks.lua``."""
         number = "" if self.applied.change == "unchanged" else str(self.applied.revision)
-        return [self.applied.webhook_id, self.current, number, self.shape, self.sealed_target, self.stamp]
+        return [
+            *(self.applied.webhook_id, self.current, number, self.shape, self.sealed_target, self.stamp),
+            *self.limits,
+        ]

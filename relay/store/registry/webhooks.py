@@ -12,7 +12,6 @@ import logging
 import secrets
 import time
 from functools import lru_cache
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.audit.actor import actor
@@ -29,12 +28,12 @@ from relay.errors import (
 )
 from relay.registration import ChainTarget, Shape, Target, target_from_json
 from relay.registration.stored_secrets import filled, referred
-from relay.store.decisions.chain import GONE, pause_subject, webhook_subject
+from relay.store.decisions.chain import GONE, pause_subject, webhook_subject, webhook_value
 from relay.store.decisions.decisions import AGE_S, STALE
 from relay.store.decisions.every import EveryDecision
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.partitions.plugins import plugins_in, plugins_of
-from relay.store.registry.revisions import Applied, PlannedRevision, Registered, StoredRevision
+from relay.store.registry.revisions import Applied, PlannedRevision, Registered, StoredRevision, limits_of
 from relay.store.registry.secrets import Secrets
 from relay.store.registry.uses import Uses, named_users
 from relay.store.scripting.scripts import Scripts
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from relay.registration.building import Registration
-    from relay.store.decisions.chain import Place
+    from relay.store.decisions.chain import ChainEnd
     from relay.vault import Vault
 
 #: How long, in seconds, the number of a webhook's current revision is cached. The accept script compares it again, so
@@ -108,19 +107,19 @@ class Registry:
         """
         if not registrations:
             return []
-        places = self._decisions.of(plugin).places()
+        ends = self._decisions.of(plugin).ends()
         return next(
             applied
-            for place in places
-            if (applied := self._applied(place, plugin, registrations, act, dry_run=dry_run)) is not None
+            for end in ends
+            if (applied := self._applied(end, plugin, registrations, act, dry_run=dry_run)) is not None
         )
 
     def _applied(
-        self, place: Place, plugin: str, registrations: Sequence[Registration], act: Act, *, dry_run: bool
+        self, end: ChainEnd, plugin: str, registrations: Sequence[Registration], act: Act, *, dry_run: bool
     ) -> list[Applied] | None:
         self._uses.check(plugin, registrations)
         planned = self._plan(plugin, registrations)
-        is_done = dry_run or self._commit(plugin, planned, place, act)
+        is_done = dry_run or self._commit(plugin, planned, end, act)
         return [each.applied for each in planned] if is_done else None
 
     def current(self, plugin: str, webhook_id: str, *, refresh: bool = False) -> tuple[int, Shape] | None:
@@ -225,19 +224,19 @@ class Registry:
         # The script's reply does not say whether it removed one: repeated after a lost reply it would say no.
         with store_errors():
             is_registered = bool(self._client.hexists(self._keys.webhooks(plugin), webhook_id))
-        places = self._decisions.of(plugin).places()
-        users = next(users for place in places if (users := self._removed(place, plugin, webhook_id)) != STALE)
+        ends = self._decisions.of(plugin).ends()
+        users = next(users for end in ends if (users := self._removed(end, plugin, webhook_id)) != STALE)
         if users:
             raise Conflict(f"The webhook is used by {named_users(users)}: change or remove that first.")
         self._decisions.of(plugin).refresh()
         return is_registered
 
-    def _removed(self, place: Place, plugin: str, webhook_id: str) -> Any:
+    def _removed(self, end: ChainEnd, plugin: str, webhook_id: str) -> Any:
         number = self._decided_number(plugin, webhook_id)
         changes = {webhook_subject(plugin, webhook_id): f"{number}.{GONE}"} if number else {}
         if (plugin, webhook_id) in self._decisions.of(plugin).paused:
             changes[pause_subject(plugin, webhook_id)] = GONE
-        args = [plugin, webhook_id, actor(), *place.adding(changes)]
+        args = [plugin, webhook_id, actor(), *end.adding(changes)]
         return self._scripts.run("remove_webhook", args, self._keys.root(plugin))
 
     def _plan(self, plugin: str, registrations: Sequence[Registration]) -> list[PlannedRevision]:
@@ -261,7 +260,8 @@ class Registry:
         number = self.last_revision(plugin, webhook) + 1
         applied, stamp = Applied(webhook, number, "changed" if current else "created"), secrets.token_hex(_STAMP_BYTES)
         sealed = self._targets().seal(target, target_owner(plugin, webhook, number, stamp, shape))
-        return PlannedRevision(applied, current, shape, sealed, stamp, _decided(number, stamp, shape))
+        decided = webhook_value(number, stamp, shape, limits := limits_of(registration.shape))
+        return PlannedRevision(applied, current, shape, sealed, stamp, limits, decided)
 
     def _is_same(self, plugin: str, webhook_id: str, number: int, shape: bytes, target: bytes) -> bool:
         """Return whether the current revision is identical, and is the one that was decided.
@@ -283,7 +283,7 @@ class Registry:
         self,
         plugin: str,
         planned: Sequence[PlannedRevision],
-        place: Place,
+        end: ChainEnd,
         act: Act = Act.WEBHOOK_APPLY,
     ) -> bool:
         arguments: list[Any] = [plugin, len(planned), actor(), act]
@@ -292,7 +292,7 @@ class Registry:
         for each in planned:
             self._pointers.pop((plugin, each.applied.webhook_id), None)
         changes = {webhook_subject(plugin, each.applied.webhook_id): each.decided for each in planned if each.decided}
-        arguments += place.adding(changes)
+        arguments += end.adding(changes)
         is_done = self._scripts.run("apply_webhooks", arguments, self._keys.root(plugin)) == b"applied"
         self._decisions.of(plugin).refresh()
         return bool(is_done)
@@ -332,7 +332,7 @@ class Registry:
     def _is_decided(self, plugin: str, webhook_id: str, number: int, stored: StoredRevision) -> bool:
         """Return whether a revision is the one that was decided last to be current, as far as this process knows."""
         decided = self._decisions.of(plugin).value(webhook_subject(plugin, webhook_id))
-        return decided == _decided(number, stored.stamp, stored.shape_json)
+        return decided == webhook_value(number, stored.stamp, stored.shape_json, limits_of(stored.shape))
 
     def _decided_number(self, plugin: str, webhook_id: str) -> int:
         """Return the number that was decided last, even if the webhook was removed since; 0 if it never existed."""
@@ -370,8 +370,3 @@ def _revision_from(key: str, row: Any) -> StoredRevision | None:
         return None
     created_at_ms = revision.needed("createdAt", number_of) or 0
     return StoredRevision(shape, row[b"shape"], created_at_ms, revision.text("by") or "", revision.text("stamp") or "")
-
-
-def _decided(number: int, stamp: str, shape: bytes) -> str:
-    """Return the decision that a revision is the current one."""
-    return f"{number}.{stamp}.{sha256(shape).hexdigest()}"

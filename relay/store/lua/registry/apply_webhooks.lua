@@ -3,8 +3,8 @@
 -- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 n  3 actor  4 name of the act, then n times: webhook, its current revision ('' if none),
---       its new revision ('' if nothing changes), shape, sealed target, stamp (all three '' if nothing changes)
---       then the decisions (include/decisions.lua)
+--       its new revision ('' if nothing changes), shape, sealed target, stamp (all three '' if nothing changes),
+--       concurrency, rateCount, ratePeriod, retry, as its policy has them; then the decisions (include/decisions.lua)
 -- Returns 'applied', or 'stale' if something was decided since the caller read the chain, or a secret that a webhook
 --         refers to is missing (nothing is written then).
 --
@@ -13,11 +13,12 @@
 -- needs: audit, clock, decisions, uses
 
 local plugin, count = ARGV[1], tonumber(ARGV[2])
-local WIDTH = 6
+local WIDTH = 10
 
 local function item(index)
   local at = 4 + (index - 1) * WIDTH
   return {
+    at = at,
     webhook = ARGV[at + 1], current = ARGV[at + 2],
     new = ARGV[at + 3], shape = ARGV[at + 4], target = ARGV[at + 5], stamp = ARGV[at + 6],
   }
@@ -54,12 +55,8 @@ end
 
 -- Writes the limits that the claim script enforces; the policy's other fields (pause, rate, breaker) stay.
 local function write_limits(each)
-  local shape = cjson.decode(each.shape)
-  local count_text, unit = string.match(type(shape.rate) == 'string' and shape.rate or '', '^(%d+)/([sm])$')
-  redis.call('HSET', KEY.policy(plugin, each.webhook),
-    'concurrency', type(shape.concurrency) == 'number' and int(shape.concurrency) or '',
-    'rateCount', count_text or '', 'ratePeriod', count_text and (unit == 's' and '1000' or '60000') or '',
-    'retry', type(shape.retry) == 'table' and '1' or '')
+  redis.call('HSET', KEY.policy(plugin, each.webhook), 'concurrency', ARGV[each.at + 7], 'rateCount', ARGV[each.at + 8],
+    'ratePeriod', ARGV[each.at + 9], 'retry', ARGV[each.at + 10])
 end
 
 local decisions_at = 5 + count * WIDTH
