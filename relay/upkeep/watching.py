@@ -43,6 +43,7 @@ class Watching:
         self._policies = policies
         self._checkpointing = checkpointing
         self._unlike: set[tuple[str, str]] = set()  # webhooks whose policy was not found as it was decided
+        self._reported: set[tuple[str, str]] = set()
         self._compared = 0  # how many were looked at in this round
 
     @property
@@ -80,7 +81,7 @@ class Watching:
         return self._checkpointing.newest
 
     def _compare_policies(self) -> None:
-        """Report webhooks whose pause or limits are not as they were decided, and let these hold again.
+        """Report webhooks whose pause or limits are not as they were decided, once, and let these hold again.
 
         A difference counts if it is found twice in a row: a decision and what it is about are read one after the other.
         """
@@ -89,9 +90,11 @@ class Watching:
         self._compared = self._compared + COMPARED if len(some) == COMPARED else 0
         unlike = self._policies.differing({name: decided[name] for name in {*some, *self._unlike} & decided.keys()})
         for plugin, webhook_id in sorted(unlike & self._unlike):
-            event(Event.POLICY_UNVERIFIED, level=logging.ERROR, plugin=plugin, webhook=webhook_id)
+            if (plugin, webhook_id) not in self._reported:
+                event(Event.POLICY_UNVERIFIED, level=logging.ERROR, plugin=plugin, webhook=webhook_id)
             with suppress(StoreFault):  # it is damaged; workers know of the pause all the same
                 self._policies.enforce(plugin, webhook_id)
+        self._reported = unlike & self._unlike
         self._unlike = unlike
 
 

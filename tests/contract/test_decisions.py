@@ -387,6 +387,22 @@ def test_a_policy_that_somebody_alters_is_reported_and_is_again_as_was_decided(
     assert told == [("policy_unverified", "ping")]
 
 
+def test_a_pause_that_was_not_decided_is_reported_once_and_stays(redis_client, vault, monkeypatch):
+    told = []
+    monkeypatch.setattr(watching_module, "event", lambda name, **fields: told.append((name, fields["webhook"])))
+    decisions, policy = EveryDecision(redis_client, vault), KEYS.policy("acme", "ping")
+    Registry(redis_client, vault, vault, decisions=decisions).apply("acme", [a_registration()])
+    policies = Policies(redis_client, Ledger(redis_client).store, decisions)
+    redis_client.hset(policy, "paused", "1")
+    before = redis_client.llen(keyspace.audit("entries"))
+    watching = Watching("one", decisions.of("acme"), Heads(redis_client, vault), policies, None)
+    for _ in range(4):
+        watching.look()
+    assert redis_client.hget(policy, "paused") == b"1"
+    assert told == [("policy_unverified", "ping")]
+    assert redis_client.llen(keyspace.audit("entries")) == before
+
+
 def test_a_damaged_policy_hides_no_other(redis_client, vault):
     decisions = EveryDecision(redis_client, vault)
     registry = Registry(redis_client, vault, vault, decisions=decisions)

@@ -79,7 +79,7 @@ class Policies:
             offset += _PAGE
 
     def enforce(self, plugin: str, webhook_id: str) -> None:
-        """Pause and limit a webhook as it was decided, where its policy says otherwise."""
+        """Pause and limit a webhook as was decided, where its policy says otherwise. This resumes none."""
         decisions = self._decisions.of(plugin)
         for end in decisions.ends():
             decided = decisions.policies.get((plugin, webhook_id))
