@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
+import redis
 
-from relay.errors import Conflict, NotFound, Unauthenticated
+from relay.errors import Conflict, NotFound, Unauthenticated, Unavailable
 from relay.registration.retrying import RetryPolicy
 from relay.store.api_keys.keys import ApiKeys
 from relay.store.decisions import decisions as decisions_module
@@ -225,6 +228,25 @@ def test_decisions_that_were_added_to_an_older_chain_stay(redis_client, vault):
     assert values_of(chain) == {"a": "2", "b": "1", "c": "1"}
     chain.repair()
     assert values_of(a_chain(redis_client, vault)) == {"a": "2", "b": "1", "c": "1"}
+
+
+def test_callers_of_a_server_that_is_away_wait_together_and_not_one_after_another(redis_client, vault, monkeypatch):
+    chain, reads, callers = a_chain(redis_client, vault), [], 16
+    all_ask = threading.Barrier(callers)
+
+    def away(*_):
+        reads.append(time.sleep(0.5))
+        raise redis.ConnectionError
+
+    def refused(_):
+        all_ask.wait()
+        with pytest.raises(Unavailable):
+            chain.refresh()
+
+    monkeypatch.setattr(StoredChain, "read", away)
+    with ThreadPoolExecutor(callers) as pool:
+        list(pool.map(refused, range(callers)))
+    assert len(reads) < callers / 4
 
 
 def test_what_a_failover_lost_is_no_tampering(redis_client, vault, monkeypatch):

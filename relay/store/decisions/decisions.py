@@ -74,7 +74,7 @@ class Decisions:
         #: The webhooks that are paused, each with its plugin first.
         self.paused: frozenset[tuple[str, str]] = frozenset()
         self._read_ever: set[int] = set()  # the names of all decisions that it has ever read
-        self._read_at_s = self._whole_at_s = float("-inf")
+        self._read_at_s = self._whole_at_s = self._failed_at_s = float("-inf")
         self._lock = threading.RLock()
         self.is_intact = True  # False: this process has found that entries were forged, or an older chain put back
 
@@ -112,10 +112,17 @@ class Decisions:
         with self._turn():
             if self._read_at_s > asked_at_s and not whole:
                 return  # another thread has read it meanwhile
+            if self._failed_at_s > asked_at_s:
+                raise Unavailable  # another thread has waited for it meanwhile, in vain
             if self._epoch is None:
                 self._follow_unless_silent()
             read_at_s = time.monotonic()
-            self._read(whole=whole)
+            try:
+                self._read(whole=whole)
+            except Exception:
+                if patience_s() < 0:
+                    self._failed_at_s = time.monotonic()
+                raise
             self._read_at_s = read_at_s
             self._whole_at_s = read_at_s if whole else self._whole_at_s
 
