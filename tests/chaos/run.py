@@ -79,6 +79,7 @@ def try_out(harness: Harness, plan: Plan, mischief: Mischief) -> Outcome:
     finally:
         operators.stop()
         mischief.stop()
+        operators.leave_nothing_paused()
         runtime.close()
         calm_s = time.monotonic()
         drained = drain(harness)

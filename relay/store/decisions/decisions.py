@@ -236,7 +236,7 @@ class Decisions:
             return
         chain = Chain() if whole else chain
         chain.add(added, self._vault)
-        if not self._begins_anew and self._is_older(chain):
+        if not self._begins_anew and (self._gone(chain) or chain.seq < self._seq):
             self._chain = Chain()  # what was read does not count if the epoch cannot be read: all is read again then
             if self._was_restored(server):
                 self._read(whole=True)  # the epoch was new before anything was restored, and is so for certain now
@@ -249,9 +249,6 @@ class Decisions:
     def _gone(self, chain: Chain) -> list[str]:
         """Return the subjects whose newest decision a chain lacks."""
         return [each.subject for each in self._known.values() if is_older(chain.newest.get(each.subject), each)]
-
-    def _is_older(self, chain: Chain) -> bool:
-        return bool(self._gone(chain)) or chain.seq < self._seq
 
     def _was_restored(self, server: str) -> bool:
         """Return whether an older chain is that of a backup. A server that took over may have lost it just as well."""
@@ -299,6 +296,5 @@ class Decisions:
                 self._known[subject] = Decision(self._seq, subject, in_doubt(self._known[subject], found))
 
     def _report(self, what: str, subjects: Iterable[str]) -> None:
-        named = list(islice(subjects, _NAMED))
-        level = logging.WARNING if what == "lost" else logging.ERROR
+        level, named = logging.WARNING if what == "lost" else logging.ERROR, list(islice(subjects, _NAMED))
         event(Event.DECISIONS_BREACH, level=level, root=root_name(self.root), what=what, subjects=named)

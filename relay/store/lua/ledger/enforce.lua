@@ -4,8 +4,8 @@
 --
 -- kind: confirms
 -- KEYS  1 the root of the partition
--- ARGV  1 plugin  2 webhook  3 actor  4 '1' if it is paused  5-8 concurrency, rateCount, ratePeriod, retry, as in its policy,
---       then the end of the chain (include/decisions.lua)
+-- ARGV  1 plugin  2 webhook  3 actor  4 paused ('1', or '' to leave that)  5-8 concurrency, rateCount, ratePeriod, retry, as in
+--       its policy, then the end of the chain (include/decisions.lua)
 -- Returns 1, or 'stale' if something was decided since the caller read the chain: nothing was done
 -- needs: audit, decisions
 
