@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Breaker = Literal["closed", "open", "half-open"]
 BREAKER_STATES: Final[tuple[Breaker, ...]] = get_args(Breaker)
 #: The fields of a policy that are decided: what was decided has them in this order.
-_DECIDED: Final = ("paused", "concurrency", "rateCount", "ratePeriod", "retry")
+_DECIDED: Final = (b"paused", b"concurrency", b"rateCount", b"ratePeriod", b"retry")
 #: How many parked calls one run of a script makes ready.
 _PAGE: Final = 1_000
 
@@ -89,12 +89,12 @@ class Policies:
 
     def differing(self, decided: Mapping[tuple[str, str], tuple[str, ...]]) -> set[tuple[str, str]]:
         """Return the webhooks whose policy, as scripts see it, is not what was decided."""
-        commands = [("HMGET", self._keys.policy(*webhook), *_DECIDED) for webhook in decided]
-        replies = zip(decided.items(), replies_to(self._client, commands), strict=True)
+        replies = replies_to(self._client, [("HGETALL", self._keys.policy(*webhook)) for webhook in decided])
         return {
             webhook
-            for (webhook, policy), found in replies
-            if isinstance(found, Exception) or [field or b"" for field in found] != [each.encode() for each in policy]
+            for (webhook, policy), found in zip(decided.items(), replies, strict=True)
+            if isinstance(found, Exception)
+            or [found.get(field, b"") for field in _DECIDED] != [each.encode() for each in policy]
         }
 
     def _decide(self, script: str, plugin: str, webhook_id: str, value: str, args: Sequence[Any]) -> Any:
