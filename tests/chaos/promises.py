@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: Faults that can make a worker lose its lease: its own, and those of the server, which keep it from settling.
 LEASE_FAULTS = ("worker", "server", "connections", "power", "primary", "replica", "slot", "network")
-SILENT_FAULTS = ("server", "primary", "replica", "network")  # the server with the API keys may not answer
+SILENT_FAULTS = ("primary", "replica", "network")  # a cluster's server with the API keys may not answer
 SETTLE_SLACK_MS = 2_000  # after a fault's end, until all processes have reconnected
 MAX_LOSSES = 3
 SHOWN = 3  # how many changes to show
@@ -186,7 +186,7 @@ class Trial:
         silent = [fault for fault in self.faults if fault.kind.startswith(SILENT_FAULTS)]
 
         def counts(each: Operation) -> bool:
-            """Return whether its reply says something: a process honours a key that it knows while the keys are silent."""
+            """Return whether its reply says something: in a cluster a known key is honoured while the keys are silent."""
             used_ms = each.began_s * 1000 + HONOURED_S * 1000, each.ended_s * 1000
             return each.told != "valid" or not any(fault.meets(*used_ms) for fault in silent)
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 from redis.exceptions import ResponseError
 
-from relay.errors import BadParameter, NotFound, Unauthenticated
+from relay.errors import BadParameter, NotFound, Unauthenticated, Unavailable
 from relay.store.api_keys import keys as keys_module
 from relay.store.api_keys.keys import KEY_AGE_S, ApiKeys
 from relay.store.api_keys.rules import origin_fault
@@ -411,3 +411,17 @@ def test_a_key_that_is_rotated_again_while_it_ends_ends_no_later(api_keys, lifet
     _, key = api_keys.create("acme", ["trigger"], lifetime_s=lifetime_s)
     ends = [api_keys.rotate(key.id, overlap_s)[2].expires_at_ms for overlap_s in (30.0, 3_600.0, 10.0, 86_400.0)]
     assert ends == sorted(ends, reverse=True)
+
+
+def test_a_key_that_was_verified_opens_no_door_while_the_only_server_is_away(valkey, vault, monkeypatch):
+    def away(*_):
+        raise Unavailable
+
+    with valkey.client() as client:
+        keys = ApiKeys(client, vault)
+        text, _ = keys.create("acme", ["trigger"])
+        keys.authenticate(text)
+        time.sleep(KEY_AGE_S)
+        monkeypatch.setattr(ApiKeys, "_verified", away)
+        with pytest.raises(Unavailable):
+            keys.authenticate(text)

@@ -17,6 +17,8 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from redis.cluster import RedisCluster
+
 from relay.audit.actor import actor
 from relay.audit.entry import Act, AuditEntry
 from relay.errors import BadParameter, NotFound, RelayError, Unauthenticated, Unavailable
@@ -55,8 +57,8 @@ if TYPE_CHECKING:
 
 #: How long, in seconds, a process uses a key that it has read: a revoked key works at most this much longer.
 KEY_AGE_S: Final = 1.0
-#: How long, in seconds, a key that a process has read and verified opens the door while the server with the keys is
-#: silent. Revocations that the process has heard of are honoured.
+#: How long, in seconds, a key that a process has read and verified opens the door while the server of a cluster which
+#: has the keys is silent. Revocations that the process has heard of are honoured.
 KEPT_S: Final = 600.0
 #: How exactly, in seconds, a key's last use is known.
 USE_PERIOD_S: Final = 60.0
@@ -99,6 +101,7 @@ class ApiKeys:
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._scripts = Scripts(client)
         self._decisions = decisions or Decisions(client, vault, SHARED_ROOT)
+        self._has_other_servers = isinstance(self._client, RedisCluster)  # with calls that can go on
         self._remembered: dict[str, _Remembered] = {}
         self._verified_keys: OrderedDict[str, _Remembered] = OrderedDict()  # those that opened the door, oldest first
         self._used_at_s: dict[str, float] = {}
@@ -196,7 +199,8 @@ class ApiKeys:
             raise Unauthenticated
         if is_expired(record.key, time.time() * 1000):
             raise Unauthenticated("This key has expired: make another with `relay keys create`.")
-        self._keep(key_id, read)
+        if self._has_other_servers:
+            self._keep(key_id, read)
         self._note_use(key_id)
         return record.key
 
@@ -254,8 +258,8 @@ class ApiKeys:
     def _read(self, key_id: str) -> _Remembered:
         """Return a record that the server was asked for at most ``KEY_AGE_S`` ago.
 
-        Missing keys are remembered too, so that they take as long. If the server is silent, a key that opened the door
-        in the last ``KEPT_S`` still does, unless this process has heard that it is revoked.
+        Missing keys are remembered too, so that they take as long. If the server is silent, and others are not, a key
+        that opened the door in the last ``KEPT_S`` still does, unless this process has heard that it is revoked.
         """
         now_s = time.monotonic()  # taken before the read, so that a remembered record is never older than it claims
         remembered = self._remembered.get(key_id)
