@@ -16,11 +16,13 @@ from relay.registration.credentials import Credentials
 from relay.registration.endpoint import Endpoint
 from relay.request.trigger import Trigger
 from relay.store.counts.notes import amounts_of
+from relay.store.decisions.heads import ChainHead, Heads
 from relay.store.keys import keyspace
 from relay.store.ledger.listing import Filter
 from relay.store.ledger.notices import Subscription, read_notices
 from relay.store.ledger.steps import Steps
 from relay.store.ledger.transitions import NewStep, NextStep
+from relay.vault import Vault
 from tests.store_keys import KEYS
 
 NOTICE = "{ref} {state} {outcome} 200 0 - {size}{more}\n"
@@ -72,6 +74,15 @@ def test_calls_in_an_unknown_state_are_not_run_and_hold_up_no_other(ledger):
     assert {record.reference_id for record in taken.records} == {refs[0], refs[2]}
     assert ledger.store.claim(refs, ledger.token()).granted == {refs[0], refs[2]}
     assert ledger.client.hget(KEYS.record(refs[1]), "state") == b"later"
+
+
+def test_a_head_with_one_more_value_is_heard(ledger):
+    vault = Vault.from_text(Vault.new_key_text())
+    payload = json.dumps(["w1", "{0}", 3, 7, "run", "", "", "later"]).encode()
+    listening = Heads(ledger.client, vault).listen()
+    next(listening)
+    ledger.client.publish(keyspace.heads(), vault.macs(b"heads", payload)[0].encode() + b"\n" + payload)
+    assert next(listening) == ChainHead("w1", "{0}", 3, 7, "run")
 
 
 def test_a_notice_with_one_more_word_is_heard():

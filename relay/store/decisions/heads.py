@@ -2,7 +2,7 @@
 
 So a process notices that a chain was set back even if it never read the newer part itself, because it was started
 later or because another one holds the lock. A message is a MAC, a line feed and JSON: somebody who can write to the
-server can hold messages back or repeat them, and can forge none.
+server can hold messages back or repeat them, and can forge none. A newer release may add values at the end.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Heads:
         mac, _, payload = message.partition(b"\n")
         if not any(hmac.compare_digest(mac, each.encode()) for each in self._vault.macs(_PURPOSE, payload)):
             return None
-        process, root, epoch, seq, server, text, checkpoint_server = orjson.loads(payload)
+        process, root, epoch, seq, server, text, checkpoint_server, *_ = orjson.loads(payload)
         signed = Signed.from_bytes(b64decode(text)) if text else None
         return ChainHead(process, root, epoch, seq, server, signed, checkpoint_server)
 
