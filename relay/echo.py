@@ -26,6 +26,7 @@ _HIGHEST_STATUS: Final = 599
 class _Echo(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = _TIMEOUT_S
+    disable_nagle_algorithm = True  # or the body waits 40 ms for the acknowledgement of the head
 
     def _answer(self) -> None:
         length = self.headers.get("Content-Length", "0")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import time
 import urllib.error
 import urllib.request
+from contextlib import closing
+from http.client import HTTPConnection
 from http.server import ThreadingHTTPServer
 from threading import Thread
 
@@ -55,6 +58,17 @@ def endpoint():
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
+
+
+def test_an_answer_waits_for_no_acknowledgement(endpoint):
+    with closing(HTTPConnection(endpoint.removeprefix("http://"), timeout=30)) as connection:
+        took_s = []
+        for _ in range(60):  # the kernel acknowledges the first ones at once, and others after 40 ms
+            began_s = time.monotonic()
+            connection.request("POST", "/", body=b"{}")
+            connection.getresponse().read()
+            took_s.append(time.monotonic() - began_s)
+    assert min(took_s[-20:]) < 0.03
 
 
 def status(url):
