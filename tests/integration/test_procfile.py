@@ -54,8 +54,9 @@ def test_the_first_run_with_the_procfile_is_as_printed(folder, valkey):
         wait_until(lambda: runner.poll() is not None or answers(f"{api}/readyz"), 6 * BUSY_S, every_s=0.5)
         wait_until(lambda: runner.poll() is not None or answers(f"{flower}/healthcheck"), 6 * BUSY_S, every_s=0.5)
         assert runner.poll() is None
-        ready = requests.get(f"{api}/readyz", timeout=10).json()
-        assert all(ready["lanes"].values())
+        wait_until(  # it is ready with one worker, and there is one for each lane
+            lambda: all(requests.get(f"{api}/readyz", timeout=10).json()["lanes"].values()), every_s=0.5
+        )
         auth = dotenv_values(directory / ".relay" / "relay.env")["RELAY_FLOWER_AUTH"].split(":")
         assert requests.get(f"{flower}/api/workers", timeout=10).status_code == 401
         assert requests.get(f"{flower}/api/workers", auth=tuple(auth), timeout=10).status_code == 200
