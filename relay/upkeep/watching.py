@@ -1,7 +1,7 @@
 """Watches the chains, in every worker and API process: what was decided about keys and webhooks, and the audit trails.
 
 Each process reads the end of each chain every second, tells the others how far it has read, and hears how far they
-have.
+have. Workers also compare the policies of webhooks with what was decided.
 """
 
 from __future__ import annotations
@@ -32,10 +32,15 @@ COMPARED: Final = 1_000
 
 
 class Watching:
-    """Watches the chain of decisions and the audit trail of one root, for one process."""
+    """Watches the chain of decisions and the audit trail of one root, for one process; compares policies if it can."""
 
     def __init__(
-        self, process: str, decisions: Decisions, heads: Heads, policies: Policies, checkpointing: Checkpointing | None
+        self,
+        process: str,
+        decisions: Decisions,
+        heads: Heads,
+        policies: Policies | None = None,
+        checkpointing: Checkpointing | None = None,
     ) -> None:
         self._process = process
         self._decisions = decisions
@@ -63,7 +68,8 @@ class Watching:
         signed, signed_server = self._checkpoint(epoch) or (None, "")
         if epoch == self._decisions.epoch:
             self._heads.tell(ChainHead(self._process, self.root, epoch, seq, server, signed, signed_server))
-        self._compare_policies()
+        if self._policies is not None:
+            self._compare(self._policies)
 
     def hear(self, head: ChainHead) -> None:
         """Compare with what another process has read."""
@@ -80,7 +86,7 @@ class Watching:
             return None
         return self._checkpointing.newest
 
-    def _compare_policies(self) -> None:
+    def _compare(self, policies: Policies) -> None:
         """Report webhooks whose pause or limits are not as they were decided, once, and let these hold again.
 
         A difference counts if it is found twice in a row: a decision and what it is about are read one after the other.
@@ -88,12 +94,12 @@ class Watching:
         decided = self._decisions.policies
         some = list(decided)[self._compared : self._compared + COMPARED]
         self._compared = self._compared + COMPARED if len(some) == COMPARED else 0
-        unlike = self._policies.differing({name: decided[name] for name in {*some, *self._unlike} & decided.keys()})
+        unlike = policies.differing({name: decided[name] for name in {*some, *self._unlike} & decided.keys()})
         for plugin, webhook_id in sorted(unlike & self._unlike):
             if (plugin, webhook_id) not in self._reported:
                 event(Event.POLICY_UNVERIFIED, level=logging.ERROR, plugin=plugin, webhook=webhook_id)
             with suppress(StoreFault):  # it is damaged; workers know of the pause all the same
-                self._policies.enforce(plugin, webhook_id)
+                policies.enforce(plugin, webhook_id)
         self._reported = unlike & self._unlike
         self._unlike = unlike
 
@@ -102,10 +108,13 @@ def watchings(
     process: str,
     decisions: EveryDecision,
     heads: Heads,
-    policies: Policies,
+    policies: Policies | None = None,
     checkpointing: Sequence[Checkpointing] = (),
 ) -> list[Watching]:
-    """Return what watches the chains of each root; ``checkpointing`` are those of the audit trails, in this order."""
+    """Return what watches the chains of each root; a worker, which relies on them, gives policies and checkpointing.
+
+    ``checkpointing`` are those of the audit trails, in the order of the roots.
+    """
     trails = [*checkpointing, *[None] * (len(decisions) - len(checkpointing))]
     return [Watching(process, chain, heads, policies, trail) for chain, trail in zip(decisions, trails, strict=True)]
 

@@ -400,7 +400,7 @@ def test_a_policy_that_somebody_alters_is_reported_and_is_again_as_was_decided(
     policies.pause("acme", "ping")
     before = redis_client.hgetall(policy)
     redis_client.hset(policy, mapping=altered)
-    watching = Watching("one", decisions.of("acme"), Heads(redis_client, vault), policies, None)
+    watching = Watching("one", decisions.of("acme"), Heads(redis_client, vault), policies)
     watching.look()
     assert told == []  # it may have been decided meanwhile
     watching.look()
@@ -417,7 +417,7 @@ def test_a_pause_that_was_not_decided_is_reported_once_and_stays(redis_client, v
     policies = Policies(redis_client, Ledger(redis_client).store, decisions)
     redis_client.hset(policy, "paused", "1")
     before = redis_client.llen(keyspace.audit("entries"))
-    watching = Watching("one", decisions.of("acme"), Heads(redis_client, vault), policies, None)
+    watching = Watching("one", decisions.of("acme"), Heads(redis_client, vault), policies)
     for _ in range(4):
         watching.look()
     assert redis_client.hget(policy, "paused") == b"1"
@@ -433,7 +433,7 @@ def test_a_damaged_policy_hides_no_other(redis_client, vault):
     redis_client.delete(KEYS.policy("acme", "a"))
     redis_client.set(KEYS.policy("acme", "a"), "planted")
     redis_client.hset(KEYS.policy("acme", "b"), "concurrency", "")
-    watching = Watching("one", decisions.of("acme"), Heads(redis_client, vault), policies, None)
+    watching = Watching("one", decisions.of("acme"), Heads(redis_client, vault), policies)
     for _ in range(2):
         watching.look()
     assert redis_client.hget(KEYS.policy("acme", "b"), "concurrency") == b"3"
@@ -448,7 +448,7 @@ def test_policies_of_many_webhooks_are_compared_in_turn(redis_client, vault, mon
     keys = [KEYS.policy("acme", f"hook{number}") for number in range(5)]
     for key in keys:
         redis_client.hset(key, "concurrency", "")
-    watching = Watching("one", decisions.of("acme"), Heads(redis_client, vault), policies, None)
+    watching = Watching("one", decisions.of("acme"), Heads(redis_client, vault), policies)
     for _ in range(4):
         watching.look()
     assert [redis_client.hget(key, "concurrency") for key in keys] == [b"3"] * 5

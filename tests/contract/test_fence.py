@@ -169,7 +169,7 @@ def test_a_process_whose_chain_a_restore_did_not_make_older_knows_the_epoch_too(
 
 def test_heads_of_another_epoch_are_not_compared(decided, redis_client):
     Epochs(redis_client, VAULT).write(Epoch(7, Phase.FINISHED, "b1"))
-    watching = Watching("w1", decided, Heads(redis_client, VAULT), None, None)
+    watching = Watching("w1", decided, Heads(redis_client, VAULT))
     decided.look()
     _, server = decided.head
     for epoch, is_intact in ((0, True), (8, True), (7, False)):

@@ -107,6 +107,10 @@ class Chain:
             self.newest[found.subject] = found
             self.read.append(found)
 
+    def lacks(self, known: Mapping[str, Decision]) -> list[str]:
+        """Return the subjects about which something newer is known."""
+        return [subject for subject, each in known.items() if _is_older(self.newest.get(subject), each)]
+
 
 @dataclass(frozen=True, slots=True)
 class ChainEnd:
@@ -169,7 +173,7 @@ def in_doubt(one: Decision, other: Decision) -> str:
     return f"{max(int(number) if number.isdecimal() else 0 for number in numbers)}{IN_DOUBT}"
 
 
-def is_older(found: Decision | None, known: Decision) -> bool:
+def _is_older(found: Decision | None, known: Decision) -> bool:
     """Return whether a decision that was found is not the known one, nor later than it."""
     if found is None or found.seq < known.seq:
         return True

@@ -22,7 +22,7 @@ from relay.audit.actor import actor
 from relay.audit.entry import Act
 from relay.errors import Conflict, Unavailable
 from relay.store.backups.epoch import Epochs, Phase
-from relay.store.decisions.chain import Chain, ChainEnd, Decision, in_doubt, is_older, name_of, paused_by, policies_by
+from relay.store.decisions.chain import Chain, ChainEnd, Decision, in_doubt, name_of, paused_by, policies_by
 from relay.store.decisions.stored import StoredChain
 from relay.store.keys.names import SHARED_ROOT, root_name
 from relay.store.scripting.scripts import Scripts
@@ -32,7 +32,7 @@ from relay.store.server.replicas import check_not_silent
 from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from redis import Redis
 
@@ -73,6 +73,7 @@ class Decisions:
         self._server = ""  # the id of the server's run that had it
         #: The webhooks that are paused, each with its plugin first.
         self.paused: frozenset[tuple[str, str]] = frozenset()
+        self._policies: dict[tuple[str, str], tuple[str, ...]] | None = None  # None: not made of what is known now
         self._read_ever: set[int] = set()  # the names of all decisions that it has ever read
         self._read_at_s = self._whole_at_s = self._failed_at_s = float("-inf")
         self._lock = threading.RLock()
@@ -84,9 +85,12 @@ class Decisions:
         return "" if found is None else found.value
 
     @property
-    def policies(self) -> dict[tuple[str, str], tuple[str, ...]]:
+    def policies(self) -> Mapping[tuple[str, str], tuple[str, ...]]:
         """What was decided about the policy of each registered webhook: '1' if it is paused, and its limits."""
-        return policies_by(self._known.values())
+        with self._lock:
+            if self._policies is None:
+                self._policies = policies_by(self._known.values())
+            return self._policies
 
     @property
     def head(self) -> tuple[int, str]:
@@ -101,8 +105,7 @@ class Decisions:
     def look(self) -> None:
         """Read what was added; now and then read all, since what this process has read may have been altered."""
         self._follow_unless_silent()
-        period_s = max(WHOLE_S, self._chain.count / _ENTRIES_PER_S)
-        self.refresh(whole=time.monotonic() - self._whole_at_s >= period_s)
+        self.refresh(whole=time.monotonic() - self._whole_at_s >= max(WHOLE_S, self._chain.count / _ENTRIES_PER_S))
 
     def refresh(self, max_age_s: float = 0.0, *, whole: bool = False) -> None:
         """Read what was added, or all, unless that was done within ``max_age_s``."""
@@ -236,7 +239,7 @@ class Decisions:
             return
         chain = Chain() if whole else chain
         chain.add(added, self._vault)
-        if not self._begins_anew and (self._gone(chain) or chain.seq < self._seq):
+        if not self._begins_anew and (chain.lacks(self._known) or chain.seq < self._seq):
             self._chain = Chain()  # what was read does not count if the epoch cannot be read: all is read again then
             if self._was_restored(server):
                 self._read(whole=True)  # the epoch was new before anything was restored, and is so for certain now
@@ -245,10 +248,6 @@ class Decisions:
             self.is_intact = False
             self._report("forged", [])
         self._take(chain, server)
-
-    def _gone(self, chain: Chain) -> list[str]:
-        """Return the subjects whose newest decision a chain lacks."""
-        return [each.subject for each in self._known.values() if is_older(chain.newest.get(each.subject), each)]
 
     def _was_restored(self, server: str) -> bool:
         """Return whether an older chain is that of a backup. A server that took over may have lost it just as well."""
@@ -259,7 +258,7 @@ class Decisions:
 
     def _take(self, chain: Chain, server: str) -> None:
         """Know what a chain says, and keep what it lacks, unless a server has taken over that never had it."""
-        gone = self._gone(chain)
+        gone = chain.lacks(self._known)
         self._chain = chain
         if self._begins_anew:
             self._known, self._begins_anew, self.is_intact = dict(chain.newest), False, not chain.is_forged
@@ -282,6 +281,7 @@ class Decisions:
         chain.read.clear()
         self._seq, self._server = max(self._seq, chain.seq), server
         self.paused = paused_by(self._known.values())
+        self._policies = None
 
     def _doubt(self, chain: Chain, gone: Iterable[str]) -> None:
         """Believe nothing about subjects that somebody decided about after an older chain was put back.
