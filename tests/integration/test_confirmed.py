@@ -16,6 +16,7 @@ import redis
 from api.reference.document import make_document
 from bench.ports import free_port
 from relay.errors import Unavailable
+from relay.store.backups.epoch import Epoch, Phase
 from relay.store.server.replicas import require_replicas
 from tests.conftest import start_valkey
 from tests.contract.ledger import Ledger
@@ -34,7 +35,7 @@ MAY = "may or may not have happened"
 LAST = (("keys", "revoke"), ("webhooks", "remove"))
 #: A command that would go on for ever; it lists what `invocations list` lists.
 ENDLESS = ("invocations", "tail")
-#: Commands that fail here without a try to write: doctor finds a fault, and no restore has begun that could be finished.
+#: Commands that fail without a try to write: doctor finds a fault, and no restore has begun (below one is finished).
 WITHOUT_ACT = {("doctor",), ("restore",)}
 #: Commands that write, whoever adds others.
 SURELY = {
@@ -169,6 +170,24 @@ def test_what_was_not_confirmed_may_be_gone_after_a_failover_and_what_was_is_not
     finally:
         after.close()
         pair.join()
+
+
+def test_a_restore_is_not_finished_without_replicas(pair, tmp_path):
+    pair.clients[0].flushall()
+    cli = Cli(pair.url, tmp_path)
+    cli.keys["RELAY_STORE_REPLICAS"] = "1"
+    site = make_site(cli)
+    runtime = cli.runtime()
+    runtime.epochs.write(Epoch(1, Phase.FENCED))
+    runtime.epochs.fence(1)
+    finish = ("restore", "finish", "--output", "json")
+    with cut_off(pair):
+        result = cli.run(*finish)
+        assert (result.exit_code, '"code": "unavailable"' in result.stdout, MAY in result.stdout) == (1, True, True)
+    assert cli.json("restore", "finish") == {"ended": 1, "goOn": 0, "replays": 1, "undone": []}
+    assert cli.json("invocations", "show", site.ref, "--plugin", "acme")["state"] == "interrupted"
+    assert not runtime.epochs.read().is_fenced
+    cli.close()
 
 
 def test_a_full_server_whose_replica_is_behind_grants_no_claim(pair):
