@@ -30,6 +30,7 @@ class Event(StrEnum):
     PUBLISH_FAILED = "publish_failed"  # any: the broker was away; the sweeper will publish again
     KEY_UNVERIFIED = "key_unverified"  # any: an API key's record was not written by this relay, and is ignored
     REVISION_UNVERIFIED = "revision_unverified"  # any: no relay made this revision the current one; it is ignored
+    SECRET_UNVERIFIED = "secret_unverified"  # noqa: S105 - the name of an event; worker: this value is not the one set last
     DECISIONS_BREACH = "decisions_breach"  # any: decisions about keys or webhooks were forged, set back or lost
     POLICY_UNVERIFIED = "policy_unverified"  # worker: a webhook's pause or limits are not as they were decided
     CALLBACK_UNVERIFIED = "callback_unverified"  # worker: the called revision names no such callback; it is not called

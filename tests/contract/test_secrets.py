@@ -83,6 +83,47 @@ def test_a_value_shows_in_no_repr(registry):
     assert FIRST not in repr(registry.secrets.values("acme", ["KEY"]))
 
 
+@pytest.mark.parametrize("since", ["set", "removed", "removed and set"])
+@pytest.mark.parametrize("reader", ["that was running", "that has just begun"])
+def test_an_earlier_value_that_is_put_back_counts_as_not_set(
+    process, registry, redis_client, monkeypatch, since, reader
+):
+    told = []
+    monkeypatch.setattr(secrets_module, "event", lambda name, **fields: told.append((name, fields["secret"])))
+    monkeypatch.setattr(secrets_module, "AGE_S", 0.0)
+    running, key = process().secrets, KEYS.secret("acme", "KEY")
+    registry.secrets.set("acme", "KEY", FIRST)
+    assert running.values("acme", ["KEY"])[0].value == FIRST
+    earlier = redis_client.get(key)
+    if "removed" in since:
+        registry.secrets.remove("acme", "KEY")
+    if "set" in since:
+        registry.secrets.set("acme", "KEY", SECOND)
+    redis_client.set(key, earlier)
+    running._known.clear()
+    secrets = running if reader == "that was running" else process().secrets
+    with pytest.raises(NotFound):
+        secrets.values("acme", ["KEY"])
+    assert told == [("secret_unverified", "KEY")]
+    assert registry.secrets.set("acme", "KEY", "planted-third-value") == "changed"
+    assert secrets.values("acme", ["KEY"])[0].value == "planted-third-value"
+
+
+def test_a_secret_that_is_set_while_others_decide_is_set_once(process, registry, redis_client):
+    def act(number):
+        process().secrets.set("acme", f"KEY{number % 4}", f"planted-{number}")
+
+    threads = [threading.Thread(target=act, args=(number,)) for number in range(12)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    names = [f"KEY{number}" for number in range(4)]
+    assert registry.secrets.names("acme") == names
+    assert all(each.value.startswith("planted-") for each in process().secrets.values("acme", names))
+    assert sum(len(each) for each in registry.secrets.settings("acme", names).values()) == 12
+
+
 def test_values_are_read_once_a_second_and_together(process, monkeypatch, registry):
     for name in ("A", "B"):
         registry.secrets.set("acme", name, f"{FIRST}-{name}")

@@ -43,6 +43,11 @@ def webhook_value(number: int, stamp: str, shape: bytes, limits: Iterable[str]) 
     return ".".join((str(number), stamp, hashlib.sha256(shape).hexdigest(), *limits))
 
 
+def secret_subject(plugin: str, name: str) -> str:
+    """Return the subject of the decisions about which value of a secret is current; their value is its stamp."""
+    return f"secret/{plugin}/{name}"
+
+
 def pause_subject(plugin: str, webhook_id: str) -> str:
     """Return the subject of the decisions about whether a webhook is paused: `PAUSED`, or `GONE`."""
     return f"{PAUSE}/{plugin}/{webhook_id}"

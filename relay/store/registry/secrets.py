@@ -1,7 +1,13 @@
-"""A plugin's secrets, each sealed by itself; the targets of webhooks refer to them by their names."""
+"""A plugin's secrets, each sealed by itself; the targets of webhooks refer to them by their names.
+
+A value counts only if it is what was decided last about its secret (`relay.store.decisions`): somebody who can write to
+the server can neither put an earlier value back, nor revive a secret that was removed.
+"""
 
 from __future__ import annotations
 
+import logging
+import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
@@ -12,10 +18,13 @@ from relay.audit.actor import actor
 from relay.audit.entry import name_of
 from relay.errors import Conflict, NotFound, OverCapacity, SettingsError, VaultError
 from relay.registration.steps import MAX_CHAIN_TIMEOUT_S
+from relay.store.decisions.chain import GONE, secret_subject
+from relay.store.decisions.decisions import AGE_S, STALE
 from relay.store.registry.uses import named_users
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import store_errors
 from relay.store.server.fields import MOST
+from relay.telemetry.log import Event, event
 from relay.vault import secret_owner
 
 if TYPE_CHECKING:
@@ -23,6 +32,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
+    from relay.store.decisions.every import EveryDecision
     from relay.store.keys.keyspace import Keyspace
     from relay.vault import Vault
 
@@ -33,7 +43,8 @@ MAX_KNOWN: Final = 10_000  # remembered by one process
 #: How long, in seconds, answers also hide a value that was replaced: longer than a call with the old one may take.
 FORMER_S: Final = 2 * MAX_CHAIN_TIMEOUT_S
 MAX_FORMER: Final = 8
-_SET_TRIES: Final = 5  # tries when others set the same secret at the same time
+_READS: Final = 3  # of values and the chain, which may be changed between the two
+_STAMP_BYTES: Final = 8
 
 
 class SecretValue(NamedTuple):
@@ -64,18 +75,19 @@ class ListedSecret(NamedTuple):
 class Secrets:
     """The secrets of all plugins. Methods raise `Unavailable` when the store cannot be reached."""
 
-    def __init__(self, client: Redis, vault: Vault | None, keys: Keyspace) -> None:
+    def __init__(self, client: Redis, vault: Vault | None, keys: Keyspace, decisions: EveryDecision) -> None:
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._scripts = Scripts(client)
         self._vault = vault
         self._keys = keys
+        self._decisions = decisions
         self._known: dict[tuple[str, str], tuple[SecretValue, float]] = {}
 
     def values(self, plugin: str, names: Iterable[str]) -> tuple[SecretValue, ...]:
         """Return the values of these secrets, at most a second old.
 
         Raises:
-            NotFound: one of them is not set.
+            NotFound: one of them is not set, or its value is not the one that was set last.
             VaultError: one does not open with this process's keys.
             SettingsError: this process has no target keys.
         """
@@ -86,9 +98,9 @@ class Secrets:
         if missing:
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()  # entries last for a second: evicting them in order is not worth it
-            for name, sealed in zip(missing, self._read(plugin, missing), strict=True):
-                found[name] = self._open(plugin, name, sealed)
-                self._known[plugin, name] = (found[name], now_s + SECRET_AGE_S)
+            for name, value in zip(missing, self._verified(plugin, missing), strict=True):
+                found[name] = value
+                self._known[plugin, name] = (value, now_s + SECRET_AGE_S)
         return tuple(found[name] for name in wanted)
 
     def set(self, plugin: str, name: str, value: str) -> str:
@@ -96,20 +108,23 @@ class Secrets:
 
         Raises:
             OverCapacity: the plugin would have more than `MAX_SECRETS`.
-            Conflict: others keep setting the same secret.
+            Conflict: others keep changing webhooks or secrets.
             SettingsError: this process has no target keys.
         """
         self._known.pop((plugin, name), None)
-        for _ in range(_SET_TRIES):
+        stamp = secrets.token_hex(_STAMP_BYTES)
+        for end in self._decisions.of(plugin).ends():
             (before,) = self._read(plugin, [name])
             if before is None and self._count(plugin) >= MAX_SECRETS:
                 raise OverCapacity(f"A plugin has at most {MAX_SECRETS} secrets: remove one first.")
-            sealed = self._sealed(plugin, name, value, before)
-            arguments = [plugin, name, before or b"", sealed, actor(), uuid4().hex]
-            outcome = self._scripts.run("set_secret", arguments, self._keys.root(plugin)).decode()
-            if outcome != "stale":
-                return str(outcome)
-        raise Conflict("Somebody else is setting the same secret: look at it, and set it again.")
+            sealed = self._sealed(plugin, name, value, before, stamp)
+            decided = end.adding({secret_subject(plugin, name): stamp})
+            arguments = [plugin, name, before or b"", sealed, actor(), uuid4().hex, *decided]
+            outcome = self._scripts.run("set_secret", arguments, self._keys.root(plugin))
+            if outcome != STALE:
+                break
+        self._decisions.of(plugin).refresh()
+        return str(outcome.decode())
 
     def remove(self, plugin: str, name: str) -> bool:
         """Remove a secret; return False if it was not set.
@@ -120,7 +135,15 @@ class Secrets:
         self._known.pop((plugin, name), None)
         # The script's reply does not say whether it removed one: repeated after a lost reply it would say no.
         (before,) = self._read(plugin, [name])
-        users = self._scripts.run("remove_secret", [plugin, name, actor()], self._keys.root(plugin))
+        decisions, subject = self._decisions.of(plugin), secret_subject(plugin, name)
+        for end in decisions.ends():
+            changes = {} if decisions.value(subject) in {"", GONE} else {subject: GONE}
+            users = self._scripts.run(
+                "remove_secret", [plugin, name, actor(), *end.adding(changes)], self._keys.root(plugin)
+            )
+            if users != STALE:
+                break
+        decisions.refresh()
         if users:
             raise Conflict(f"The secret is used by {named_users(users)}: change or remove that first.")
         return before is not None
@@ -167,14 +190,29 @@ class Secrets:
         with store_errors():
             return int(self._client.scard(self._keys.secret_names(plugin)))
 
-    def _open(self, plugin: str, name: str, sealed: bytes | None) -> SecretValue:
-        if sealed is None:
-            raise NotFound(f"Plugin `{plugin}` has no secret `{name}`.")
-        value, former, *_ = orjson.loads(self._targets().open(sealed, secret_owner(plugin, name)))
-        return SecretValue(value, tuple(each[0] for each in former))
+    def _verified(self, plugin: str, names: Sequence[str]) -> list[SecretValue]:
+        """Read values, and compare each with what was decided last about its secret."""
+        decisions = self._decisions.of(plugin)
+        decisions.refresh(AGE_S)
+        for _ in range(_READS):
+            opened = [self._open(plugin, *each) for each in zip(names, self._read(plugin, names), strict=True)]
+            stamps = zip(names, opened, strict=True)
+            unlike = [name for name, (_, stamp) in stamps if decisions.value(secret_subject(plugin, name)) != stamp]
+            if not unlike:
+                return [value for value, _ in opened]
+            decisions.refresh()  # another value may have been set since it was read
+        event(Event.SECRET_UNVERIFIED, level=logging.ERROR, plugin=plugin, secret=unlike[0])
+        raise _missing(plugin, unlike[0])
 
-    def _sealed(self, plugin: str, name: str, value: str, before: bytes | None) -> bytes:
-        """Seal a value, with those that it replaces now and has replaced lately."""
+    def _open(self, plugin: str, name: str, sealed: bytes | None) -> tuple[SecretValue, str]:
+        """Return a value and its stamp."""
+        if sealed is None:
+            raise _missing(plugin, name)
+        value, former, stamp, *_ = orjson.loads(self._targets().open(sealed, secret_owner(plugin, name)))
+        return SecretValue(value, tuple(each[0] for each in former)), stamp
+
+    def _sealed(self, plugin: str, name: str, value: str, before: bytes | None, stamp: str) -> bytes:
+        """Seal a value and its stamp, with those that it replaces now and has replaced lately."""
         owner, former = secret_owner(plugin, name), []
         if before is not None:
             try:
@@ -184,12 +222,16 @@ class Secrets:
             now_s = time.time()
             lately = [[old, now_s], *(each for each in older if now_s - each[1] < FORMER_S)]
             former = [each for each in lately if each[0] not in {"", value}]
-        return self._targets().seal(orjson.dumps([value, former[:MAX_FORMER]]), owner)
+        return self._targets().seal(orjson.dumps([value, former[:MAX_FORMER], stamp]), owner)
 
     def _targets(self) -> Vault:
         if self._vault is None:
             raise SettingsError("RELAY_TARGET_KEYS is not set: secrets can be neither sealed nor opened without it.")
         return self._vault
+
+
+def _missing(plugin: str, name: str) -> NotFound:
+    return NotFound(f"Plugin `{plugin}` has no secret `{name}`.")
 
 
 def _shown(text: bytes) -> str:

@@ -81,7 +81,7 @@ class Registry:
         self._scripts = Scripts(client)
         self._decisions = decisions or EveryDecision(client, vault, keys)
         self._target_vault = target_vault
-        self.secrets = Secrets(client, target_vault, keys)
+        self.secrets = Secrets(client, target_vault, keys, self._decisions)
         self._uses = Uses(client, self, keys)
         self._pointers: dict[tuple[str, str], tuple[int, float]] = {}
         self._revision = lru_cache(MAX_REVISIONS)(self._read_revision)
