@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SHOWN: Final = 10
+#: The shares of what can be used up from which on a finding is a note, and from which on it is a problem.
+SHARES: Final = (0.8, 0.95)
 
 
 class Level(StrEnum):
@@ -33,6 +35,12 @@ class Finding:
 def judged(check: str, good: bool, found: str, advice: str) -> Finding:
     """Return a finding: OK if ``good``, otherwise a problem with the advice."""
     return Finding(check, Level.OK, found) if good else Finding(check, Level.PROBLEM, found, advice)
+
+
+def graded(check: str, value: float, limits: tuple[float, float], found: str, advice: str) -> Finding:
+    """Return a finding: OK below the first of two limits, a note from there on, a problem from the second on."""
+    level = (Level.OK, Level.NOTE, Level.PROBLEM)[sum(value >= limit for limit in limits)]
+    return Finding(check, level, found, "" if level is Level.OK else advice)
 
 
 def listed(names: Sequence[str]) -> str:

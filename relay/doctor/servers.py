@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from relay.doctor.finding import Finding, Level, judged, listed
+from relay.doctor.finding import SHARES, Finding, Level, graded, judged, listed
 from relay.store.scripting.library import library
+from relay.store.server.clock import MOST_OFF_MS, UNNOTICED_MS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from relay.store.health.server import ServerHealth
 
 SERVER_FLOORS: Final = {"redis": (7,), "valkey": (8,)}
-MAX_SKEW_MS: Final = 2_000
 _MEMORY_SHARE: Final = 0.9
 
 
@@ -84,9 +84,14 @@ def _server(health: ServerHealth) -> Iterator[Finding]:
     if health.maximum_bytes:
         share = health.used_bytes / health.maximum_bytes
         yield judged("memory", share < _MEMORY_SHARE, f"{share:.0%} used", "Raise maxmemory, or lower the retentions.")
-    yield judged(
+    if health.most_connections:
+        share = health.connections / health.most_connections
+        advice = "Raise maxclients and the server's limit of open files: it refuses connections beyond that."
+        yield graded("connections", share, SHARES, f"{share:.0%} of maxclients", advice)
+    yield graded(
         "clock",
-        abs(health.skew_ms) <= MAX_SKEW_MS,
+        abs(health.skew_ms),
+        (UNNOTICED_MS, MOST_OFF_MS),
         f"the server is {round(health.skew_ms):+d} ms off this machine",
         "Run NTP on both: leases count on the server's clock, and it must not jump.",
     )
@@ -114,6 +119,9 @@ def _append_only(health: ServerHealth) -> Finding:
     if not health.append_only_healthy:
         advice = "Check the server's disk: while it cannot write, the server takes nothing new."
         return Finding(check, Level.PROBLEM, "on, but the last write failed", advice)
+    if health.failed_writes:
+        found = f"on, but {' and '.join(health.failed_writes)} failed the last time"
+        return Finding(check, Level.PROBLEM, found, "Check the server's disk and its log.")
     if health.fsync == "everysec":
         return Finding(
             check,
@@ -121,7 +129,4 @@ def _append_only(health: ServerHealth) -> Finding:
             found,
             "A killed server may lose its last two seconds; with appendfsync always it loses nothing.",
         )
-    if health.failed_writes:
-        found = f"on, but {' and '.join(health.failed_writes)} failed the last time"
-        return Finding(check, Level.PROBLEM, found, "Check the server's disk and its log.")
     return Finding(check, Level.OK, found)

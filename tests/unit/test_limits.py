@@ -397,7 +397,7 @@ _OTHERS = {
         ["MAX_NEW", "MAX_ADDRESSES", "MOST_HOPS", "MAX_GROUPS", "MAX_GROUPED", "_MAX_CONNECTIONS", "_MOST_AT_ONCE"],
         "at once",
     ),
-    **dict.fromkeys(["_MAX_DELAY_S", "_MAX_WAITING", "MAX_SKEW_MS", "_MAX_CHARS", "MAX_LAYERS", "MAX_HITS"], "at once"),
+    **dict.fromkeys(["_MAX_DELAY_S", "_MAX_WAITING", "_MAX_CHARS", "MAX_LAYERS", "MAX_HITS"], "at once"),
     **dict.fromkeys(
         ["MAX_FAULTS", "MAX_TRIGGER_FAULTS", "MAX_SCHEMA_FAULTS", "MAX_POINTER_LENGTH", "_MAX_POINTER_LENGTH"],
         "of what is said",

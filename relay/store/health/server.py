@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _SKEW_SAMPLES: Final = 3
+#: Fields of INFO with the connections that count towards ``maxclients``.
+_CONNECTIONS: Final = ("connected_clients", "connected_slaves", "cluster_connections")
 #: Rights in an ACL rule that no process of the relay needs.
 _EXCESS: Final = frozenset(
     {
@@ -42,6 +44,8 @@ class ServerHealth:
     replicas: int | None = None  # how many follow it; None: it is a replica itself
     failed_writes: tuple[str, ...] = ()  # snapshots and rewrites that failed the last time
     has_functions: bool = True  # those of this version
+    connections: int = 0  # of clients, replicas and other servers of a cluster
+    most_connections: int | None = None  # maxclients
 
     @property
     def version_text(self) -> str:
@@ -69,6 +73,8 @@ def read_server(name: str, client: redis.Redis, administrator: redis.Redis) -> S
         replicas=int(info.get("connected_slaves", 0)) if info.get("role", "master") == "master" else None,
         failed_writes=tuple(failed_writes(info)),
         has_functions=has_functions(client),
+        connections=sum(int(info.get(name, 0)) for name in _CONNECTIONS),
+        most_connections=int(info["maxclients"]) if "maxclients" in info else None,
     )
 
 
