@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from relay.doctor.api_keys import examine_api_keys
 from relay.doctor.audit_trail import examine_audit_trail
 from relay.doctor.calls import examine_calls
+from relay.doctor.certificates import examine_certificates
 from relay.doctor.egress import examine_egress, examine_ingress
 from relay.doctor.finding import Finding, Level, judged
 from relay.doctor.installation import examine_installation
@@ -55,6 +56,7 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
         yield from examine_installation(data_dir)
     yield examine_ingress(settings)
     yield examine_egress(settings)
+    yield from examine_certificates(settings, runtime.client)
     try:
         url = settings.store_url.reveal()
         health = read_health(url, admin_url(data_dir, url), runtime.keyspace)

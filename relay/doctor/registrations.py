@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from relay.doctor.certificates import end_of, judged_ends
 from relay.doctor.finding import Finding, Level, judged, listed
 from relay.errors import DocumentError, NotFound, RelayError, StoreFault, VaultError
 from relay.registration.endpoint import parse_endpoint
@@ -13,31 +14,28 @@ from relay.registration.target import Target
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from relay.registration.endpoint import Endpoint
+    from relay.registration.chain_target import ChainTarget
     from relay.store.registry.revisions import Registered
     from relay.wiring.runtime import Runtime
 
 
 def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[Finding]:
     """Yield the findings on current registrations; name those that the target keys at hand do not open."""
-    opened, closed, refused, forged, unfilled = 0, [], [], [], []
     try:
-        for plugin in plugins:
-            forged += [f"{plugin}/{webhook_id}" for webhook_id in runtime.registry.unverified(plugin)]
-            for webhook in runtime.registry.shapes(plugin):
-                name = f"{plugin}/{webhook.webhook_id}"
-                endpoints = _endpoints(runtime, plugin, webhook)
-                if endpoints is None:
-                    closed.append(name)
-                    continue
-                opened += 1
-                if webhook.shape.secrets and not _is_filled(runtime, plugin, webhook):
-                    unfilled.append(name)
-                if any(_is_refused(runtime, endpoint) for endpoint in endpoints):
-                    refused.append(name)
+        forged = [f"{plugin}/{webhook_id}" for plugin in plugins for webhook_id in runtime.registry.unverified(plugin)]
+        targets = {
+            (plugin, webhook.webhook_id): _target(runtime, plugin, webhook)
+            for plugin in plugins
+            for webhook in runtime.registry.shapes(plugin)
+        }
+        calling = {key: target for key, target in targets.items() if isinstance(target, Target)}  # without chains
+        filled = {"/".join(key): _filled(runtime, key[0], target) for key, target in calling.items()}
     except RelayError as error:
         yield Finding("registrations", Level.PROBLEM, error.message, "See the findings above.")
         return
+    closed = ["/".join(key) for key, target in targets.items() if target is None]
+    unfilled = [name for name, target in filled.items() if target is None]
+    refused = ["/".join(key) for key, target in calling.items() if _is_refused(runtime, target)]
     if forged:
         advice = "Somebody other than the relay writes to the server: find out who, and register them again."
         yield Finding(
@@ -51,7 +49,7 @@ def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[
     if altered:
         advice = "Somebody other than the relay writes to the server: find out who, and rotate the data keys."
         yield Finding("decisions", Level.PROBLEM, f"altered by something other than a relay: {listed(altered)}", advice)
-    found = f"{opened} open" + (f", {len(closed)} do not: {listed(closed)}" if closed else "")
+    found = f"{len(targets) - len(closed)} open" + (f", {len(closed)} do not: {listed(closed)}" if closed else "")
     advice = "Put the key that sealed them back into RELAY_TARGET_KEYS (from the back-up), or register them again."
     yield judged("registrations", not closed, found, advice)
     yield judged(
@@ -60,34 +58,37 @@ def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[
         f"the guard refuses those of {listed(refused)}" if refused else "the guard refuses none of their names",
         "Their calls end with `address_refused`. To allow them, set RELAY_EGRESS_ALLOW or RELAY_EGRESS_PORTS.",
     )
+    advice = "Register them with new ones, or set the secrets to which they refer: endpoints refuse one that has ended."
+    shown = {name: target.credentials.certificate for name, target in filled.items() if target is not None}
+    ends = {name: end_of(each.certificate.encode()) for name, each in shown.items() if each is not None}
+    yield from judged_ends("client certificates", ends, advice)
 
 
-def _endpoints(runtime: Runtime, plugin: str, webhook: Registered) -> list[Endpoint] | None:
-    """Return the endpoints that a registration calls; an empty list for a chain, None if it does not open."""
+def _target(runtime: Runtime, plugin: str, webhook: Registered) -> Target | ChainTarget | None:
+    """Return what a registration sends calls to; None if it does not open."""
     try:
-        target = runtime.registry.open_target(plugin, webhook.webhook_id, webhook.revision)
+        return runtime.registry.open_target(plugin, webhook.webhook_id, webhook.revision)
     except (VaultError, NotFound, StoreFault):
         return None
-    if not isinstance(target, Target):
-        return []
+
+
+def _filled(runtime: Runtime, plugin: str, target: Target) -> Target | None:
+    """Return a target with the secrets to which it refers; None if one is not there or does not fit."""
+    try:
+        return runtime.registry.fill(plugin, target)
+    except (VaultError, NotFound, DocumentError):
+        return None
+
+
+def _is_refused(runtime: Runtime, target: Target) -> bool:
+    """Return whether the current settings would refuse an endpoint, at registration or when it is called."""
     target = spelled(target)
     token_url = getattr(target.credentials.authorization, "token_url", None)
-    return [target.endpoint, *([token_url] if token_url is not None else [])]
-
-
-def _is_filled(runtime: Runtime, plugin: str, webhook: Registered) -> bool:
-    """Return whether the secrets to which a registration refers are there and fit."""
-    target = runtime.registry.open_target(plugin, webhook.webhook_id, webhook.revision)
-    try:
-        return isinstance(target, Target) and bool(runtime.registry.fill(plugin, target))
-    except (VaultError, NotFound, DocumentError):
-        return False
-
-
-def _is_refused(runtime: Runtime, endpoint: Endpoint) -> bool:
-    """Return whether the current settings would refuse the endpoint, at registration or when it is called."""
-    try:
-        parse_endpoint(endpoint.url, runtime.rules)
-    except ValueError:
-        return True
-    return runtime.policy.denies(endpoint.host, endpoint.port)
+    for endpoint in (target.endpoint, *([token_url] if token_url is not None else [])):
+        try:
+            parse_endpoint(endpoint.url, runtime.rules)
+        except ValueError:
+            return True
+        if runtime.policy.denies(endpoint.host, endpoint.port):
+            return True
+    return False

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
+import ssl
 import time
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
 
+from relay.cli.secrets import look_up_in
 from relay.doctor import Level, examine
 from relay.doctor.servers import examine_servers
-from relay.settings import Settings
+from relay.registration.document import read_registrations
+from relay.settings import Settings, kinds
 from relay.store.health.readiness import StoreHealth
 from relay.store.health.server import ServerHealth
 from relay.vault import Vault
 from relay.wiring.runtime import cli_runtime
 from tests.conftest import start_valkey
+from tests.receivers import closed_port, make_authority
+from tests.tls_front import tls_front
 
 WELL = ServerHealth(
     "a:1", "valkey", (9,), append_only=True, append_only_healthy=True, fsync="always", eviction="noeviction",
@@ -108,3 +115,137 @@ def test_a_failed_write_is_a_problem_however_often_the_server_syncs(fsync):
     failed = dataclasses.replace(WELL, fsync=fsync, failed_writes=("snapshot",))
     (found,) = (each for each in examine_servers(StoreHealth((failed,)), 0) if each.check == "append-only file")
     assert (found.level, "snapshot failed" in found.found) == (Level.PROBLEM, True)
+
+
+# -- certificates
+
+ENDS = {-2: Level.PROBLEM, 3: Level.PROBLEM, 20: Level.NOTE, 300: Level.OK}
+
+
+def in_days(days):
+    return datetime.now(UTC) + timedelta(days=days, hours=1)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return make_authority(tmp_path_factory.mktemp("ca"))
+
+
+def issued_by(authority, days, *names, **more):
+    """Issue a certificate that ends in so many days."""
+    return authority.authority.issue_cert(*names, not_before=in_days(-30), not_after=in_days(days), **more)
+
+
+def context_of(authority, days):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    issued_by(authority, days, "127.0.0.1").configure_cert(context)
+    return context
+
+
+def certificate(authority, days, name="ada"):
+    """Return a certificate that ends in so many days, and its key, in PEM."""
+    issued = issued_by(authority, days, common_name=name, organization_unit_name=name)
+    return issued.cert_chain_pems[0].bytes().decode(), issued.private_key_pem.bytes().decode()
+
+
+@pytest.fixture(scope="module")
+def tls_ports(authority, empty_server):
+    """A port of the server by TLS for each of `ENDS`, whose certificate ends in so many days."""
+    behind = int(empty_server.tcp_url.rpartition(":")[2].partition("/")[0])
+    with ExitStack() as stack:
+        yield {days: stack.enter_context(tls_front(context_of(authority, days), behind)) for days in ENDS}
+
+
+def certificates(given, data_dir, check="certificates"):
+    settings = Settings.from_environ(given)
+    return [each for each in examine(data_dir, settings, cli_runtime(settings)) if each.check == check]
+
+
+def takes(setting, text):
+    try:
+        setting.read(text)
+    except ValueError:
+        return False
+    return True
+
+
+TLS = ("rediss://127.0.0.1:{}/0", "https://127.0.0.1:{}", "https://u:planted@127.0.0.1:{}", "amqps://127.0.0.1:{}")
+ADDRESSES = {  # every setting that is an address which may be one by TLS
+    setting.name: text
+    for _, setting in Settings.described()
+    for text in TLS
+    if takes(setting, text.format(1)) and not takes(setting, "no address")
+}
+FILES = [setting.name for _, setting in Settings.described() if setting.read is kinds.file]
+
+
+def test_the_addresses_and_files_that_settings_name_are_found():
+    assert {"RELAY_REDIS_URL", "RELAY_STORE_URL", "RELAY_BROKER_URL", "RELAY_EGRESS_PROXY"} < set(ADDRESSES)
+    assert FILES == ["RELAY_CA_FILE"]
+
+
+@pytest.mark.parametrize("days", ENDS)
+@pytest.mark.parametrize("name", ADDRESSES)
+def test_a_server_s_certificate_is_told_of_before_it_ends(given, tmp_path, tls_ports, name, days):
+    given = {"RELAY_BROKER_URL": given["RELAY_REDIS_URL"], "RELAY_STORE_URL": given["RELAY_REDIS_URL"], **given}
+    (found,) = certificates({**given, name: ADDRESSES[name].format(tls_ports[days])}, tmp_path)
+    assert (found.level, bool(found.advice)) == (ENDS[days], days < 30)
+    said = f"127.0.0.1:{tls_ports[days]} ({name}) {'ended' if days < 0 else 'ends'} on {in_days(days):%Y-%m-%d} (UTC)"
+    assert said in found.found
+    assert "planted" not in str(found)
+
+
+@pytest.mark.parametrize("days", ENDS)
+@pytest.mark.parametrize("where", [*FILES, "ssl_ca_certs", "ssl_certfile"])
+def test_a_certificate_in_a_file_is_told_of_before_it_ends(given, tmp_path, tls_ports, authority, where, days):
+    path = tmp_path / "some.pem"
+    path.write_text(certificate(authority, days - 0.1)[0])  # before the server's
+    name = where if where in FILES else "RELAY_REDIS_URL"
+    text = str(path) if where in FILES else f"rediss://127.0.0.1:{tls_ports[300]}/0?{where}={path}"
+    found = certificates({**given, name: text}, tmp_path)
+    assert found[0].level is ENDS[days]
+    assert f"{path} ({name})" in found[0].found
+
+
+def test_an_old_certificate_of_an_authority_beside_its_new_one_is_no_trouble(given, tmp_path, authority):
+    path = tmp_path / "some.pem"
+    given = {**given, "RELAY_CA_FILE": str(path)}
+    path.write_text(certificate(authority, -2)[0] + certificate(authority, 300)[0])
+    assert certificates(given, tmp_path)[0].level is Level.OK
+    path.write_text(certificate(authority, 3, "bob")[0] + certificate(authority, 300)[0])
+    assert certificates(given, tmp_path)[0].level is Level.PROBLEM
+
+
+def test_what_cannot_be_read_from_here_is_a_note_and_hides_nothing(given, tmp_path, tls_ports):
+    (tmp_path / "some.pem").write_text("no certificate")
+    given = {
+        **given,
+        "RELAY_CA_FILE": str(tmp_path / "some.pem"),
+        "RELAY_API_URL": f"https://127.0.0.1:{closed_port()}",
+        "RELAY_EGRESS_PROXY": f"https://127.0.0.1:{tls_ports[3]}",
+    }
+    soon, unknown = certificates(given, tmp_path)
+    assert (soon.level, unknown.level) == (Level.PROBLEM, Level.NOTE)
+    assert "RELAY_EGRESS_PROXY" in soon.found
+    assert all(name in unknown.found for name in ("RELAY_CA_FILE", "RELAY_API_URL"))
+
+
+def test_a_relay_without_tls_has_no_certificates_to_tell_of(given, tmp_path):
+    assert certificates(given, tmp_path) == []
+
+
+@pytest.mark.parametrize("days", ENDS)
+@pytest.mark.parametrize("referring", [False, True])
+def test_a_webhook_s_client_certificate_is_told_of_before_it_ends(given, tmp_path, authority, days, referring):
+    chain, key = certificate(authority, days)
+    runtime = cli_runtime(Settings.from_environ(given))
+    if referring:
+        runtime.registry.secrets.set("shop", "CHAIN", chain)
+        runtime.registry.secrets.set("shop", "KEY", key)
+    shown = ("${secret:CHAIN}", "${secret:KEY}") if referring else (chain, key)
+    auth = dict(zip(("type", "certificate", "key"), ("mtls", *shown), strict=True))
+    hook = json.dumps({"id": "echo", "url": "https://hooks.vendor.com/x", "method": "POST", "auth": auth})
+    look_up = look_up_in(runtime.registry)
+    runtime.registry.apply(*read_registrations(hook, runtime.rules, plugin="shop", look_up=look_up))
+    (found,) = certificates(given, tmp_path, "client certificates")
+    assert (found.level, "shop/echo" in found.found) == (ENDS[days], True)

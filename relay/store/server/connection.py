@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import redis
@@ -10,7 +11,7 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import ClusterDownError, RedisClusterException
 from redis.exceptions import TimeoutError as ServerSilent
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from relay.store.scripting.packing import SCRIPT_PACKER
 from relay.store.server.availability import PatientConnection, PatientSslConnection, going_on_without, is_silent
@@ -82,6 +83,16 @@ def servers_of(client: Any, url: str) -> tuple[dict[str, str], set[str]]:
     others = set(address.hosts) - known
     addresses = {f"{host}:{port}": address.of_one(host, port) for host, port in sorted(known | others)}
     return addresses, {f"{host}:{port}" for host, port in others}
+
+
+def places_of(client: Any) -> set[tuple[str, int]]:
+    """Return host and port of the servers that a client uses and its address need not name: a cluster's, a primary."""
+    if isinstance(client, RedisCluster):
+        return {(node.host, int(node.port)) for node in cast("Any", client).get_nodes()}
+    pool = client.connection_pool
+    with suppress(redis.RedisError):
+        return {cast("Any", pool).get_master_address()} if isinstance(pool, SentinelConnectionPool) else set()
+    return set()
 
 
 def _cluster(address: ServerAddress, options: dict[str, Any]) -> redis.Redis:

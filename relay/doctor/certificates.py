@@ -1,0 +1,97 @@
+"""Checks when certificates end: those of servers that settings name, and those in files."""
+
+from __future__ import annotations
+
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl
+
+from cryptography.x509 import load_pem_x509_certificates
+
+from relay.doctor.finding import Finding, Level, listed
+from relay.store.server.connection import places_of
+from relay.text.server_addresses import places_in, scheme_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import redis
+
+    from relay.settings import Settings
+
+#: A certificate that ends within so much time is a problem, or else a note.
+SOON: Final = {Level.PROBLEM: timedelta(days=7), Level.NOTE: timedelta(days=30)}
+_CONNECT_S: Final = 2.0
+#: The schemes of addresses that are reached by TLS, with their ports.
+_PORTS: Final = {"https": 443, "amqps": 5671, "rediss": 6379, "rediss+cluster": 6379, "rediss+sentinel": 26379}
+#: The options of an address that name a file of certificates.
+_FILES: Final = ("ssl_ca_certs", "ssl_certfile")
+
+
+def examine_certificates(settings: Settings, client: redis.Redis) -> Iterator[Finding]:
+    """Yield the findings on the certificates that settings name; ``client`` knows further servers of the store."""
+    places: dict[tuple[str, int], str] = {}
+    files = {settings.ca_file: "RELAY_CA_FILE"} if settings.ca_file else {}
+    for name, text in settings.to_environ().items():
+        if scheme_of(text) in _PORTS:
+            more = places_of(client) if text == settings.store_url.reveal() else ()
+            for host, port in (*places_in(text), *more):
+                places.setdefault((host or "", port or _PORTS[scheme_of(text)]), name)
+            for option, path in parse_qsl(text.partition("?")[2]):
+                if option in _FILES:
+                    files.setdefault(path, name)
+    ends = {f"{path} ({name})": _end_in_file(path) for path, name in files.items()}
+    with ThreadPoolExecutor(len(places) or 1) as pool:  # each silent one takes the whole time
+        for ((host, port), name), end in zip(places.items(), pool.map(_end_at, places), strict=True):
+            ends[f"[{host}]:{port} ({name})" if ":" in host else f"{host}:{port} ({name})"] = end
+    advice = "Renew them in time: no connection is made with one that has ended. Restart what reads the files."
+    yield from judged_ends("certificates", ends, advice)
+
+
+def judged_ends(check: str, ends: Mapping[str, datetime | None], advice: str) -> Iterator[Finding]:
+    """Yield findings on when the certificates of these names end, None: not known; none if there are no names."""
+    now, by_level = datetime.now(UTC), {level: list[str]() for level in (*SOON, Level.OK)}
+    known = sorted((end, name) for name, end in ends.items() if end is not None)
+    for end, name in known:
+        level = next((level for level, time in SOON.items() if end - now < time), Level.OK)
+        by_level[level].append(f"{name} {'ended' if end < now else 'ends'} on {end:%Y-%m-%d} (UTC)")
+    for level in SOON:
+        if by_level[level]:
+            yield Finding(check, level, listed(by_level[level]), advice)
+    unknown = [name for name, end in ends.items() if end is None]
+    if unknown:
+        advice = "Start the server, or correct the setting: one that cannot be read from here ends unnoticed."
+        yield Finding(check, Level.NOTE, f"not known when those of {listed(unknown)} end", advice)
+    elif ends and len(by_level[Level.OK]) == len(ends):
+        yield Finding(check, Level.OK, f"first of {len(ends)}: {by_level[Level.OK][0]}")
+
+
+def end_of(pem: bytes) -> datetime | None:
+    """Return when the first certificate of a PEM text ends, of those with the same subject the last; None: unreadable.
+
+    A file may hold the old certificate of an authority beside its new one.
+    """
+    ends: dict[object, datetime] = {}
+    with suppress(ValueError):
+        for each in load_pem_x509_certificates(pem):
+            ends[each.subject] = max(each.not_valid_after_utc, ends.get(each.subject, each.not_valid_after_utc))
+    return min(ends.values(), default=None)
+
+
+def _end_in_file(path: str) -> datetime | None:
+    try:
+        return end_of(Path(path).read_bytes())
+    except OSError:
+        return None
+
+
+def _end_at(place: tuple[str, int]) -> datetime | None:
+    """Return when the certificate of a server ends, also if nobody would accept it: nothing is sent there."""
+    try:
+        return end_of(ssl.get_server_certificate(place, timeout=_CONNECT_S).encode())
+    except (OSError, ValueError):
+        return None
