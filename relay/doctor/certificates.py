@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import ssl
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from ssl import get_server_certificate
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 from cryptography.x509 import load_pem_x509_certificates
 
 from relay.doctor.finding import Finding, Level, listed
-from relay.store.server.connection import places_of
+from relay.store.server.connection import places_behind
 from relay.text.server_addresses import places_in, scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    import redis
 
     from relay.settings import Settings
 
@@ -32,22 +30,19 @@ _PORTS: Final = {"https": 443, "amqps": 5671, "rediss": 6379, "rediss+cluster": 
 _FILES: Final = ("ssl_ca_certs", "ssl_certfile")
 
 
-def examine_certificates(settings: Settings, client: redis.Redis) -> Iterator[Finding]:
-    """Yield the findings on the certificates that settings name; ``client`` knows further servers of the store."""
-    places: dict[tuple[str, int], str] = {}
-    files = {settings.ca_file: "RELAY_CA_FILE"} if settings.ca_file else {}
+def examine_certificates(settings: Settings) -> Iterator[Finding]:
+    """Yield the findings on the certificates of servers and in files that settings name."""
+    sources: dict[str | tuple[str, int], str] = {settings.ca_file: "RELAY_CA_FILE"} if settings.ca_file else {}
     for name, text in settings.to_environ().items():
         if scheme_of(text) in _PORTS:
-            more = places_of(client) if text == settings.store_url.reveal() else ()
-            for host, port in (*places_in(text), *more):
-                places.setdefault((host or "", port or _PORTS[scheme_of(text)]), name)
+            for host, port in (*places_in(text), *places_behind(text)):
+                sources.setdefault((host or "", port or _PORTS[scheme_of(text)]), name)
             for option, path in parse_qsl(text.partition("?")[2]):
                 if option in _FILES:
-                    files.setdefault(path, name)
-    ends = {f"{path} ({name})": _end_in_file(path) for path, name in files.items()}
-    with ThreadPoolExecutor(len(places) or 1) as pool:  # each silent one takes the whole time
-        for ((host, port), name), end in zip(places.items(), pool.map(_end_at, places), strict=True):
-            ends[f"[{host}]:{port} ({name})" if ":" in host else f"{host}:{port} ({name})"] = end
+                    sources.setdefault(path, name)
+    with ThreadPoolExecutor(len(sources) or 1) as pool:  # each silent server takes the whole time
+        read = zip(sources.items(), pool.map(_end_at, sources), strict=True)
+        ends = {f"{_shown(source)} ({name})": end for (source, name), end in read}
     advice = "Renew them in time: no connection is made with one that has ended. Restart what reads the files."
     yield from judged_ends("certificates", ends, advice)
 
@@ -82,16 +77,17 @@ def end_of(pem: bytes) -> datetime | None:
     return min(ends.values(), default=None)
 
 
-def _end_in_file(path: str) -> datetime | None:
-    try:
-        return end_of(Path(path).read_bytes())
-    except OSError:
-        return None
+def _end_at(source: str | tuple[str, int]) -> datetime | None:
+    """Return when the certificate in a file or of a server ends, also if nobody would accept it: nothing is sent."""
+    with suppress(OSError, ValueError):
+        if isinstance(source, str):
+            return end_of(Path(source).read_bytes())
+        return end_of(get_server_certificate(source, timeout=_CONNECT_S).encode())
+    return None
 
 
-def _end_at(place: tuple[str, int]) -> datetime | None:
-    """Return when the certificate of a server ends, also if nobody would accept it: nothing is sent there."""
-    try:
-        return end_of(ssl.get_server_certificate(place, timeout=_CONNECT_S).encode())
-    except (OSError, ValueError):
-        return None
+def _shown(source: str | tuple[str, int]) -> str:
+    if isinstance(source, str):
+        return source
+    host, port = source
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -10,6 +10,7 @@ from relay.doctor.api_keys import examine_api_keys
 from relay.doctor.audit_trail import examine_audit_trail
 from relay.doctor.calls import examine_calls
 from relay.doctor.certificates import examine_certificates
+from relay.doctor.descriptors import examine_descriptors
 from relay.doctor.egress import examine_egress, examine_ingress
 from relay.doctor.finding import Finding, Level, judged
 from relay.doctor.installation import examine_installation
@@ -54,9 +55,10 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
     if (data_dir / ENV_FILE).exists():  # otherwise no `relay up` runs here, and the settings come from the environment
         yield from _data_dir(data_dir)
         yield from examine_installation(data_dir)
+    yield from examine_descriptors(settings, data_dir)
     yield examine_ingress(settings)
     yield examine_egress(settings)
-    yield from examine_certificates(settings, runtime.client)
+    yield from examine_certificates(settings)
     try:
         url = settings.store_url.reveal()
         health = read_health(url, admin_url(data_dir, url), runtime.keyspace)

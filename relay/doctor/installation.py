@@ -1,13 +1,14 @@
-"""Checks an installation by `relay up`: the free space on its disk, and the processes that it had to restart."""
+"""Checks an installation by `relay up`: the room on its disk, and the processes that it had to restart."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from relay.doctor.finding import Finding, Level
+from relay.doctor.finding import SHARES, Finding, Level, graded
 from relay.up.restarts import Restarts, read_restarts
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ LATELY_S: Final = 3600.0
 def examine_installation(data_dir: Path) -> Iterator[Finding]:
     """Yield the findings on a data directory of `relay up`."""
     yield _disk(data_dir)
+    yield from _inodes(data_dir)
     restarts = read_restarts(data_dir)
     if restarts is not None:
         yield _restarts(restarts)
@@ -46,6 +48,16 @@ def _disk(data_dir: Path) -> Finding:
     if free < LITTLE_FREE_BYTES:
         return Finding("disk", Level.NOTE, found, "Free some space: a full disk stops everything.")
     return Finding("disk", Level.OK, found)
+
+
+def _inodes(data_dir: Path) -> Iterator[Finding]:
+    """Yield which share of the inodes is used; nothing if the file system makes them as it needs them."""
+    disk = os.statvfs(data_dir)
+    most = disk.f_files - disk.f_ffree + disk.f_favail
+    if most:
+        share = 1 - disk.f_favail / most
+        advice = "Delete files: without free inodes the server cannot rewrite its append-only file."
+        yield graded("inodes", share, SHARES, f"{share:.0%} used", advice)
 
 
 def _restarts(restarts: list[Restarts]) -> Finding:

@@ -9,6 +9,8 @@ from relay.errors import SettingsError
 
 #: What a worker opens besides its calls' connections: those to the server and broker, kept-alive ones, and files.
 BESIDE_CALLS: Final = 512
+#: What an API process opens besides the connections of callers: those to the store, the log, and files.
+BESIDE_CONNECTIONS: Final = 1_024
 
 
 def allow_calls(in_flight: int) -> None:

@@ -126,24 +126,23 @@ def adopt_orphans() -> None:
 
 def end_leftovers(data_dir: Path) -> None:
     """End the processes that an earlier start on this directory left running when it was killed."""
-    mark = f"{MARK}={data_dir}"
     deadline_s = time.monotonic() + _LEFTOVERS_S
-    while pids := _leftovers(mark):
+    while pids := processes_of(data_dir):
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM if time.monotonic() < deadline_s else signal.SIGKILL)
         time.sleep(0.2)
 
 
-def _leftovers(mark: str) -> list[int]:
-    """Return the ids of processes with ``mark`` (``NAME=value``) in their environment: an earlier start left them.
+def processes_of(data_dir: Path) -> list[int]:
+    """Return the ids of the processes that starts on this directory have started and that still run.
 
     Only on Linux, where a process shows its environment to its user; elsewhere none are found.
     """
-    found = []
+    mark, found = f"{MARK}={data_dir}".encode(), []
     for entry in _PROC.glob("[0-9]*") if _IS_LINUX else ():
         with suppress(OSError):
-            if int(entry.name) != os.getpid() and mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
+            if int(entry.name) != os.getpid() and mark in (entry / "environ").read_bytes().split(b"\0"):
                 found.append(int(entry.name))
     return found
 

@@ -52,8 +52,7 @@ def test_calls_are_made_with_store_and_broker_that_sentinels_name_by_tls(authori
         ports = [stack.enter_context(tls_front(context, port)) for port in servers.ports]
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
         url = f"rediss+sentinel://{hosts}/{SERVICE}?ssl_ca_certs={authority.ca_file}"
-        with client_of(url) as client:
-            assert certificates_found(client, url.partition("://")[2], "rediss+sentinel") == len(ports) + 2
+        assert certificates_found(url.partition("://")[2], "rediss+sentinel") == len(ports) + 2
         harness = stack.enter_context(worker_harness(tmp_path_factory, RELAY_REDIS_URL=url))
         harness.start_worker("bulk")
         endpoint = stack.enter_context(receiver(json_answer({"ok": True})))
@@ -86,15 +85,15 @@ def test_a_cluster_is_reached_by_tls_whatever_server_has_the_key(three_nodes, au
                 client.set(f"relay:{{{number}}}:a", number)
             assert [int(client.get(f"relay:{{{number}}}:a")) for number in range(16)] == list(range(16))
             assert {node.port for node in client.get_primaries()} == set(ports)
-            assert certificates_found(client, f"{hosts.split(',')[0]}?ssl_ca_certs={authority.ca_file}") == 4
+            assert certificates_found(f"{hosts.split(',')[0]}?ssl_ca_certs={authority.ca_file}") == 4
         with pytest.raises(Unavailable):
             client_of(f"rediss+cluster://{hosts}?ssl_ca_certs={make_authority(tmp_path).ca_file}")
 
 
-def certificates_found(client, address, scheme="rediss+cluster"):
+def certificates_found(address, scheme="rediss+cluster"):
     """Return how many certificates doctor finds: one of each server, whether or not the address names it, and the CA's."""
     given = {"RELAY_REDIS_URL": f"{scheme}://{address}", "RELAY_BROKER_URL": "redis://127.0.0.1:1/0"}
-    (found,) = examine_certificates(Settings.from_environ(given), client)
+    (found,) = examine_certificates(Settings.from_environ(given))
     return int(re.match(r"first of (\d+): ", found.found)[1])
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import resource
 import ssl
+import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -16,10 +20,12 @@ import redis
 from relay.cli.secrets import look_up_in
 from relay.doctor import Level, examine
 from relay.doctor.servers import examine_servers
+from relay.process.descriptors import BESIDE_CALLS, BESIDE_CONNECTIONS
 from relay.registration.document import read_registrations
 from relay.settings import Settings, kinds
 from relay.store.health.readiness import StoreHealth
 from relay.store.health.server import ServerHealth
+from relay.up.child import MARK
 from relay.vault import Vault
 from relay.wiring.runtime import cli_runtime
 from tests.conftest import start_valkey
@@ -249,3 +255,67 @@ def test_a_webhook_s_client_certificate_is_told_of_before_it_ends(given, tmp_pat
     runtime.registry.apply(*read_registrations(hook, runtime.rules, plugin="shop", look_up=look_up))
     (found,) = certificates(given, tmp_path, "client certificates")
     assert (found.level, "shop/echo" in found.found) == (ENDS[days], True)
+
+
+# -- disks
+
+
+@pytest.mark.parametrize(
+    ("free", "level"), [(900, Level.OK), (210, Level.OK), (190, Level.NOTE), (60, Level.NOTE), (40, Level.PROBLEM)]
+)
+def test_inodes_are_told_of_before_there_are_none(given, tmp_path, monkeypatch, free, level):
+    (tmp_path / "relay.env").touch(0o600)
+    real = os.statvfs(tmp_path)
+    # 500 more are kept for root
+    told = os.statvfs_result((*real[:5], 1_500, free + 500, free, *real[8:]))
+    monkeypatch.setattr(os, "statvfs", lambda _path: told)
+    assert findings(given, tmp_path)["inodes"].level is level
+
+
+def test_a_file_system_that_makes_inodes_as_it_needs_them_does_not_run_out_of_them(given, tmp_path, monkeypatch):
+    (tmp_path / "relay.env").touch(0o600)
+    real = os.statvfs(tmp_path)
+    monkeypatch.setattr(os, "statvfs", lambda _path: os.statvfs_result((*real[:5], 0, 0, 0, *real[8:])))
+    assert "inodes" not in findings(given, tmp_path)
+
+
+# -- descriptors
+
+
+@pytest.mark.parametrize(
+    ("setting", "beside"), [("RELAY_MAX_IN_FLIGHT", BESIDE_CALLS), ("RELAY_MAX_CONNECTIONS", BESIDE_CONNECTIONS)]
+)
+def test_a_limit_below_what_the_settings_need_is_a_problem(given, tmp_path, monkeypatch, setting, beside):
+    given = {**given, "RELAY_MAX_CONNECTIONS": "64", setting: "3000"}
+    most = [3_000 + beside]
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: (256, most[0]))
+    assert findings(given, tmp_path)["descriptors"].level is Level.OK
+    most[0] -= 1
+    found = findings(given, tmp_path)["descriptors"]
+    assert (found.level, str(most[0]) in found.found, setting in found.advice) == (Level.PROBLEM, True, True)
+    most[0] = resource.RLIM_INFINITY
+    assert findings(given, tmp_path)["descriptors"].level is Level.OK
+
+
+OPENING = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200))
+kept = [os.dup(0) for _ in range(int(sys.argv[1]) - len(os.listdir("/proc/self/fd")) + 1)]
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not show what another process has open")
+@pytest.mark.parametrize(("number", "level"), [(50, Level.OK), (82, Level.NOTE), (96, Level.PROBLEM)])
+def test_a_process_of_relay_up_that_is_about_to_run_out_of_descriptors_is_named(given, tmp_path, number, level):
+    assert "open files" not in findings(given, tmp_path)
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", OPENING, str(number)]
+    with subprocess.Popen(command, env={MARK: str(tmp_path)}, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout.readline() == b"open\n"
+        every = findings(given, tmp_path)
+    found = every["open files"]
+    assert every["descriptors"].found == "a process may need 2048, and is allowed 200"
+    assert (found.level, f"{number}%" in found.found) == (level, True)
+    assert (f"(pid {process.pid})" in found.found) is (level is not Level.OK)

@@ -11,8 +11,9 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import ClusterDownError, RedisClusterException
 from redis.exceptions import TimeoutError as ServerSilent
 from redis.retry import Retry
-from redis.sentinel import Sentinel, SentinelConnectionPool
+from redis.sentinel import Sentinel
 
+from relay.errors import Unavailable
 from relay.store.scripting.packing import SCRIPT_PACKER
 from relay.store.server.availability import PatientConnection, PatientSslConnection, going_on_without, is_silent
 from relay.store.server.errors import store_errors
@@ -85,13 +86,15 @@ def servers_of(client: Any, url: str) -> tuple[dict[str, str], set[str]]:
     return addresses, {f"{host}:{port}" for host, port in others}
 
 
-def places_of(client: Any) -> set[tuple[str, int]]:
-    """Return host and port of the servers that a client uses and its address need not name: a cluster's, a primary."""
-    if isinstance(client, RedisCluster):
-        return {(node.host, int(node.port)) for node in cast("Any", client).get_nodes()}
-    pool = client.connection_pool
-    with suppress(redis.RedisError):
-        return {cast("Any", pool).get_master_address()} if isinstance(pool, SentinelConnectionPool) else set()
+def places_behind(url: str) -> set[tuple[str, int]]:
+    """Return host and port of the servers that an address need not name: a cluster's, or Sentinels' primary."""
+    if scheme_of(url) not in (*CLUSTER, *SENTINEL):
+        return set()
+    times_s = {"socket_timeout": _CONNECT_TIMEOUT_S, "socket_connect_timeout": _CONNECT_TIMEOUT_S}
+    with suppress(Unavailable, redis.RedisError), client_of(url, **times_s) as client:
+        if isinstance(client, RedisCluster):
+            return {(node.host, int(node.port)) for node in cast("Any", client).get_nodes()}
+        return {cast("Any", client.connection_pool).get_master_address()}
     return set()
 
 
