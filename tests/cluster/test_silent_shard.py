@@ -36,6 +36,7 @@ LIMIT_S = 2.0
 #: How long, in seconds, what workers do by themselves may take: a sweep that meets the silent server comes late.
 BY_ITSELF_S = 60
 TRIES = 4
+SERVERLESS = "audit key"
 SCOPES = ("trigger", "operate", "metrics")
 ROUTES = [(method, path) for path, item in make_document()["paths"].items() for method in item]
 #: What is sent with a request that has a body, and is not sent without.
@@ -254,7 +255,7 @@ def test_plugins_in_other_shards_are_served_in_time(site, shard, plugins, endpoi
         told = {}
         for name in READING:
             seconds, *told[name] = ran_s(site, plugin, name)
-            if is_late(site, plugin, name, seconds, LIMIT_S + usual[name, plugin.name]):
+            if seconds > LIMIT_S + usual[name, plugin.name] and is_late(site, plugin, name, usual):
                 late[name] = seconds
         says_what_is_silent(site, shard, told)
         goes_on(site, elsewhere, endpoint)
@@ -265,9 +266,17 @@ def test_plugins_in_other_shards_are_served_in_time(site, shard, plugins, endpoi
     wait_until(lambda: "over" in alert_states(site, endpoint), BY_ITSELF_S, every_s=0.5)
 
 
-def is_late(site, plugin, name, seconds, limit_s):
-    """Return whether a command is late in every try: a busy machine may hold up a new process for seconds."""
-    return seconds > limit_s and all(ran_s(site, plugin, name)[0] > limit_s for _ in range(TRIES - 1))
+def is_late(site, plugin, name, usual):
+    """Return whether a command is late in every try, though a busy machine may take longer than usual for its work.
+
+    How much longer, a command that asks no server shows.
+    """
+
+    def is_late_once():
+        busy = max(1.0, ran_s(site, plugin, SERVERLESS)[0] / usual[SERVERLESS, plugin.name])
+        return ran_s(site, plugin, name)[0] > LIMIT_S + busy * usual[name, plugin.name]
+
+    return all(is_late_once() for _ in range(TRIES))
 
 
 def took_s(site, plugin, method, path):

@@ -29,9 +29,10 @@ def test_what_is_left_open_is_counted_but_for_what_is_collected_and_what_others_
             loop.append(loop)  # only a garbage collection closes it
         del loop
         assert descriptors.left_since(before) == 0
-        left = [socket.create_connection(server.getsockname()) for _ in range(descriptors.MOST_LEFT + 1)]
+        left = [socket.create_connection(server.getsockname()) for _ in range(2 * descriptors.MOST_LEFT)]
         accepted = [server.accept()[0] for _ in left]
-        assert descriptors.left_since(before, within_s=0.2) == len(left) + 1
+        # Besides these the server is open; and something that earlier tests left may be closed by now.
+        assert descriptors.MOST_LEFT < descriptors.left_since(before, within_s=0.2) <= len(left) + 1
         for each in left:
             each.close()
         assert descriptors.left_since(before) == 0
