@@ -35,16 +35,21 @@ from tests.timing import START_S, wait_until
 WITHIN_S = 5.0
 AUDIT_KEY = new_private_text()
 SIGNER = AuditSigner(AUDIT_KEY)
-#: Kinds that decide about a key or a webhook. What is restored of any other kind gives no right (ADR 0025).
+#: Kinds that decide about a key, a webhook or a secret. What is restored of any other kind gives no right (ADR 0025).
 DECIDING = (
     *("key_decisions", "decisions", "api_key", "api_keys"),
     *("webhooks", "revision", "target", "last_revision", "users", "policy", "plugins"),
+    *("secret", "secret_names", "secret_settings", "secret_users"),
 )
 #: Other kinds that change meanwhile: locks, alarms, counts, and what says which processes run.
 OTHER = (
     *("expiry", "revisits", "confirmed", "shared_confirmed", "counting_lock", "alerts_lock", "sweeps", "backlog"),
     *("workers", "worker_lanes", "api_key_uses", "pending", "clock_jump"),
 )
+
+
+#: What the webhooks that refer to secrets, or did so, may send.
+NEW_VALUES = {("/changed", "planted-new-value"), ("/removed", "none")}
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +90,12 @@ def registered(harness, webhook_id, path, **fields):
 
 
 def a_history(harness):
-    """Make keys and webhooks, keep the store at several ages, and end, move, remove and pause them."""
+    """Make keys, webhooks and secrets, keep the store at several ages, and end, move, change, remove and pause them."""
     work, keys, policies = harness.work, harness.work.runtime.api_keys, harness.work.runtime.policies
+    secrets = work.runtime.registry.secrets
+    for name in ("CHANGED", "REMOVED"):
+        secrets.set("acme", name, "planted-old-value")
+        registered(harness, name.lower(), f"/{name.lower()}", headers={"X-Key": f"${{secret:{name}}}"})
     harness.mine = keys.create("acme", ["trigger", "operate"])[0]
     rotated_text, rotated = keys.create("acme", ["trigger", "operate"])
     revoked_text, revoked = keys.create("acme", ["trigger", "operate"])
@@ -95,10 +104,14 @@ def a_history(harness):
     harness.ages = [snapshot(harness.client)]
     registered(harness, "moved", "/moved/older")
     keys.rotate(rotated.id, 0)
+    secrets.set("acme", "CHANGED", "planted-older-value")
     harness.ages.append(snapshot(harness.client))
     keys.revoke(revoked.id)
     registered(harness, "moved", "/moved/new", concurrency=2)
     policies.pause("acme", "held")
+    secrets.set("acme", "CHANGED", "planted-new-value")
+    registered(harness, "removed", "/removed", headers={"X-Key": "none"})
+    secrets.remove("acme", "REMOVED")
     harness.ages.append(snapshot(harness.client))
     work.runtime.registry.remove("acme", "gone")
     keys.create("acme", ["trigger"])
@@ -153,16 +166,16 @@ def assert_nothing_old_goes_on(harness, said):
     while time.monotonic() < until_s:
         for key in harness.ended:
             assert listed(harness, key) == 401, f"{said}: an ended key is taken"
-        for webhook_id in ("moved", "gone", "held"):
+        for webhook_id in ("moved", "gone", "held", "changed", "removed"):
             trigger(harness, webhook_id)
         time.sleep(0.3)
-    paths = {request.target for request in list(harness.endpoint.requests)[before:]}
-    assert paths <= {"/moved/new"}, f"{said}: it was sent to {paths}"
+    sent = {(request.target, request.header("X-Key")) for request in list(harness.endpoint.requests)[before:]}
+    assert sent <= {("/moved/new", None), *NEW_VALUES}, f"{said}: {sent} were sent"
 
 
 def test_every_kind_that_a_decision_changes_is_restored(harness):
     found = set().union(*(changed_kinds(harness, age) for age in range(len(harness.ages))))
-    assert {"key_decisions", "decisions", "api_key", "webhooks", "revision", "target", "policy"} <= found
+    assert {"key_decisions", "decisions", "api_key", "webhooks", "revision", "target", "policy", "secret"} <= found
     assert {kind for kind in found if kind not in OTHER and "audit" not in kind} <= {*DECIDING}
     assert {*DECIDING, *OTHER} <= TEMPLATES.keys()
 
