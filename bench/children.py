@@ -69,9 +69,12 @@ class Children:
 
     def memory_kib(self, prefix: str, field: str = "VmRSS") -> int:
         """KiB of memory of the first process whose name starts with ``prefix``: now, or at most (``VmHWM``)."""
-        process = next(process for name, process in self._running if name.startswith(prefix))
-        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{self.pid(prefix)}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+    def pid(self, prefix: str) -> int:
+        """The id of the first process whose name starts with ``prefix``."""
+        return next(process.pid for name, process in self._running if name.startswith(prefix))
 
     def check(self) -> None:
         """Raises BenchError if a process has ended by itself."""

@@ -10,6 +10,7 @@ also serves TLS there, with ``--certificate`` (certificate and key, PEM).
     GET  /_bench/lags         {"receipts", "p50_ms", "p99_ms", "most_ms", "early_ms", "late_ms"}
     GET  /_bench/receipts     {"receipts", "distinct", "doubled", "unnamed", "digest", "first_s", "last_s", "most_open",
                                "open_s", "answered_s", "handshakes"}
+    GET  /_bench/times        {"id": how many times it was received}
     GET  /_bench/reset        forgets all receipts
 
 Times are seconds of the monotonic clock, which all processes of a machine share.
@@ -99,6 +100,9 @@ class Ledger:
                 "late_ms": median(lags[-third:] or (0.0,)),
             }
         ).encode()
+
+    def times(self) -> bytes:
+        return json.dumps({call_id.decode(): count for call_id, count in self._times.items()}).encode()
 
     def summary(self) -> bytes:
         times = self._times.values()
@@ -194,8 +198,8 @@ class EndpointServer:
         if path == b"/_bench/reset":
             self._ledger.reset()
         ledger = self._ledger
-        told = {b"/_bench/progress": ledger.progress, b"/_bench/lags": ledger.lags}.get(path, ledger.summary)
-        body = told()
+        told = {b"/_bench/progress": ledger.progress, b"/_bench/lags": ledger.lags, b"/_bench/times": ledger.times}
+        body = told.get(path, ledger.summary)()
         return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
 
 

@@ -87,6 +87,11 @@ class EndpointControl:
     def progress(self) -> Progress:
         return Progress(**json.loads(self._get("/_bench/progress")))
 
+    def times(self) -> dict[str, int]:
+        """Return how many times each id was received."""
+        found: dict[str, int] = json.loads(self._get("/_bench/times"))
+        return found
+
     def _get(self, path: str) -> bytes:
         connection = HTTPConnection("127.0.0.1", self._port, timeout=CONTROL_TIMEOUT_S)
         try:
