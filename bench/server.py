@@ -25,11 +25,20 @@ class Server:
         self.port = free_port()
         data = folder / "data"
         data.mkdir(parents=True)
-        config = folder / "server.conf"
-        config.write_text(configuration(data, port=self.port, fsync=fsync), "utf-8")  # the configuration of `relay up`
-        children.start("server", [find_program(), str(config)], {**clean_environment(), **ENVIRON})
+        self._config, self._children = folder / "server.conf", children
+        # the configuration of `relay up`
+        self._config.write_text(configuration(data, port=self.port, fsync=fsync), "utf-8")
         self.client = self.client_of(0)
-        children.wait_until("the server", self._answers, START_S)
+        self._start(START_S)
+
+    def restart(self, within_s: float) -> None:
+        """Stops the server, and starts it again with its data; waits until it has loaded them."""
+        self._children.stop("server")
+        self._start(within_s)
+
+    def _start(self, within_s: float) -> None:
+        self._children.start("server", [find_program(), str(self._config)], {**clean_environment(), **ENVIRON})
+        self._children.wait_until("the server", self._answers, within_s)
 
     def url(self, database: int = 0) -> str:
         return f"redis://127.0.0.1:{self.port}/{database}"

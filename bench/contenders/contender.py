@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from bench.calls import Request, post_request
-from bench.server import Server
+from bench.server import Fsync, Server
 from bench.wire import STAMP
 
 if TYPE_CHECKING:
@@ -74,11 +74,12 @@ class Stage:
     endpoint: EndpointControl
     children: Children
     folder: Path
+    fsync: Fsync = "always"
 
     @cached_property
     def server(self) -> Server:
         """The server, started when it is first asked for."""
-        return Server(self.children, self.folder, "always")
+        return Server(self.children, self.folder, self.fsync)
 
 
 class Door(Protocol):

@@ -71,20 +71,26 @@ class Relay:
 
     def ship(self, stage: Stage) -> RelayDoor:
         """Starts `relay up` with its defaults, and registers the webhooks of three plugins by its commands."""
-        port, data, endpoint = free_port(), stage.folder / "relay", stage.endpoint
+        steps = [{"webhook": WEBHOOK, "data": "input.data"}] * CHAIN_STEPS
+        known = [webhook(name, stage.endpoint.url_of(name)) for name in (WEBHOOK, SLOW, FAILING)]
+        return self.up(stage, [*known, {"id": CHAIN, "steps": steps}])
+
+    def up(
+        self, stage: Stage, webhooks: Sequence[Mapping[str, Any]], settings: Mapping[str, str] | None = None
+    ) -> RelayDoor:
+        """Starts `relay up`, and registers these webhooks for each of the three plugins."""
+        port, data = free_port(), stage.folder / "relay"
         command = [str(PROGRAMS / "relay"), "--data-dir", str(data), "up", "--port", str(port)]
         # The bench's endpoint is on loopback, where a relay does not call by default.
-        environment = clean_environment({"RELAY_EGRESS_ALLOW": "127.0.0.1"})
+        environment = clean_environment({"RELAY_EGRESS_ALLOW": "127.0.0.1", **(settings or {})})
         stage.children.start("relay_up", [*command, "--flower-port", str(free_port())], environment)
         log = stage.folder / "relay_up.log"
         stage.children.wait_until("`relay up`", lambda: log.read_text().endswith("\nready\n"), UP_S)
-        steps = [{"webhook": WEBHOOK, "data": "input.data"}] * CHAIN_STEPS
-        known = [webhook(name, endpoint.url_of(name)) for name in (WEBHOOK, SLOW, FAILING)]
-        file = _written(stage, [*known, {"id": CHAIN, "steps": steps}])
+        file = written(stage, webhooks)
 
         def key_of(plugin: str) -> str:
             run(("--data-dir", str(data), "webhooks", "apply", str(file), "--plugin", plugin), clean_environment())
-            return _key(run(("--data-dir", str(data), *_create_key(plugin)), clean_environment()))
+            return _key(run(("--data-dir", str(data), *create_key(plugin)), clean_environment()))
 
         with ThreadPoolExecutor() as pool:
             return RelayDoor((port,), list(pool.map(key_of, PLUGINS)))
@@ -152,12 +158,16 @@ class Relay:
     ) -> tuple[tuple[int, ...], str]:
         """Register webhooks (by default the bench's), make a key, start API processes; return ports and key."""
         key = self._register(stage, webhooks or [webhook(WEBHOOK, stage.endpoint.url)])
+        return self.serve(stage, settings, count), key
+
+    def serve(self, stage: Stage, settings: Mapping[str, str] | None = None, count: int = 1) -> tuple[int, ...]:
+        """Starts API processes, and waits until they are healthy; returns their ports."""
         cpu = (settings or {}).get(API_CPU)
         ports = tuple(free_port() for _ in range(count))
         for number, port in enumerate(ports, 1):
             self._start(stage, processes.api(port=port, number=number, cpu=None if cpu is None else int(cpu)), settings)
         stage.children.wait_until("the API", lambda: all(map(_is_healthy, ports)), START_S)
-        return ports, key
+        return ports
 
     def start_worker(
         self, stage: Stage, group: str, number: int = 1, settings: Mapping[str, str] | None = None
@@ -166,20 +176,20 @@ class Relay:
         self._start(stage, processes.worker(group, number), settings)
 
     def _register(self, stage: Stage, webhooks: Sequence[Mapping[str, Any]]) -> str:
-        self.command(stage, "webhooks", "apply", str(_written(stage, webhooks)), "--plugin", PLUGIN)
-        return _key(self.command(stage, *_create_key(PLUGIN)))
+        self.command(stage, "webhooks", "apply", str(written(stage, webhooks)), "--plugin", PLUGIN)
+        return _key(self.command(stage, *create_key(PLUGIN)))
 
-    def command(self, stage: Stage, *arguments: str) -> bytes:
-        return run(arguments, self._environment(stage))
+    def command(self, stage: Stage, *arguments: str, within_s: float = COMMAND_S) -> bytes:
+        return run(arguments, self.environment(stage), within_s)
 
     def _start(self, stage: Stage, process: processes.Process, settings: Mapping[str, str] | None = None) -> None:
-        environment = {**self._environment(stage), **(settings or {}), **process.extra}
+        environment = {**self.environment(stage), **(settings or {}), **process.extra}
         for name in process.without:
             environment.pop(name, None)
         program, *arguments = process.command
         stage.children.start(process.name, [str(PROGRAMS / program), *arguments], environment)
 
-    def _environment(self, stage: Stage) -> dict[str, str]:
+    def environment(self, stage: Stage) -> dict[str, str]:
         return clean_environment(
             {
                 "RELAY_REDIS_URL": stage.server.url(),
@@ -189,14 +199,14 @@ class Relay:
         )
 
 
-def run(arguments: Sequence[str], environment: Mapping[str, str]) -> bytes:
+def run(arguments: Sequence[str], environment: Mapping[str, str], within_s: float = COMMAND_S) -> bytes:
     """Run a `relay` command; return what it prints."""
     done = subprocess.run(
         [str(PROGRAMS / "relay"), *arguments],
         cwd=ROOT,
         env=environment,
         capture_output=True,
-        timeout=COMMAND_S,
+        timeout=within_s,
         check=False,
     )
     if done.returncode:
@@ -204,7 +214,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> bytes:
     return done.stdout
 
 
-def _create_key(plugin: str) -> tuple[str, ...]:
+def create_key(plugin: str) -> tuple[str, ...]:
     scopes = ("--scope", "trigger", "--scope", "operate")
     return ("keys", "create", "--plugin", plugin, *scopes, "--output", "json")
 
@@ -213,7 +223,7 @@ def _key(told: bytes) -> str:
     return str(json.loads(told)["key"])
 
 
-def _written(stage: Stage, webhooks: Sequence[Mapping[str, Any]]) -> Path:
+def written(stage: Stage, webhooks: Sequence[Mapping[str, Any]]) -> Path:
     file = stage.folder / "webhooks.json"
     file.write_text(json.dumps(webhooks))
     return file
