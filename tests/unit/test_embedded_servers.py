@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
+from contextlib import contextmanager
+
 import pytest
 
-from relay.errors import SettingsError
+from relay.errors import SettingsError, Unavailable
+from relay.store.health.readiness import answers
 from relay.store.partitions.number import partitions_of
-from relay.up import processes
+from relay.store.server.connection import client_of
+from relay.up import embedded, processes
+from relay.up.access import ADMINISTRATOR, OPERATOR
+from relay.up.datadir import DataDir
 from relay.up.local import LaunchPlan, LocalRelay
 from tests.procfile import default_processes
+from tests.timing import wait_until
 
 OTHER = "redis://:other-password@127.0.0.1:7777/0"
 AMQP = "amqp://user:password@127.0.0.1:5672/"
@@ -30,6 +39,37 @@ def start(tmp_path, monkeypatch):
         return relay
 
     return prepare
+
+
+def test_a_server_that_loads_for_longer_than_it_may_be_silent_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(embedded, "_READY_S", 2.0)
+    server = embedded.EmbeddedServer.prepare(DataDir.make(tmp_path / "d"), "always")
+
+    @contextmanager
+    def running():
+        process = subprocess.Popen(server.command, stdout=subprocess.DEVNULL)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait()
+
+    with running(), client_of(server.url(ADMINISTRATOR)) as client:
+        wait_until(lambda: answers(server.url(OPERATOR)))
+        pipeline = client.pipeline(transaction=False)
+        for number in range(60_000):
+            pipeline.set(f"key{number}", number)
+        pipeline.execute()
+    configuration = tmp_path / "d" / embedded.CONFIGURATION_FILE
+    configuration.chmod(0o600)
+    slowly = "\nkey-load-delay 10\nloading-process-events-interval-bytes 1024\n"  # microseconds
+    configuration.write_text(configuration.read_text() + slowly)
+    with running() as process:
+        began_s = time.monotonic()
+        server.wait(lambda: process.poll() is None)
+        assert time.monotonic() - began_s > 2 * embedded._READY_S
+    with pytest.raises(Unavailable, match="log in the data directory"):
+        server.wait(lambda: True)
 
 
 def write_records(directory, *, cluster):

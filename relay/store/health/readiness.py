@@ -116,6 +116,18 @@ def answers(url: str) -> bool:
             return False
 
 
+def is_loading(url: str) -> bool:
+    """Return whether the server still loads its data, which takes minutes for millions of records."""
+    with _client(url) as client:
+        try:
+            client.ping()
+        except redis.BusyLoadingError:
+            return True
+        except Exception:  # noqa: BLE001 - whatever went wrong, it does not load
+            return False
+        return False
+
+
 def read_health(url: str, admin_url: str | None = None, keys: Keyspace = SINGLE) -> StoreHealth:
     """Read the health of every server; use ``admin_url``, if given, for what only an administrator may read.
 
