@@ -58,11 +58,13 @@ test-deep: env  ## the tests that generate examples or orders, or use both serve
 test-quick: env  ## unit and architecture tests, for every change: a minute on two processors
 	$(PYTEST) -p no:schemathesis tests/unit tests/architecture
 
-lint: env  ## ruff, mypy and the import rules
+lint: env  ## ruff, mypy, the import rules, and luacheck where it is installed (Debian's lua-check)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@if command -v luacheck >/dev/null; then $(BIN)/python -m relay.store.scripting | luacheck -; \
+		else echo "luacheck is not installed: the scripts are not checked"; fi
 
 bench: env  ## this relay, as shipped, and its peers: 20 minutes (BENCH_ARGS=--quick: six)
 	$(BIN)/python -m bench $(BENCH_ARGS)

@@ -23,7 +23,7 @@ local function filter_from(text, plugin)
   return f
 end
 
-local function matches_end(f, state, outcome, status, error)
+local function matches_end(f, state, outcome, error)
   if f.states and not f.states[state] then return false end
   if f.outcome and f.outcome ~= outcome then return false end
   return not f.error or f.error == error
@@ -42,7 +42,7 @@ local function is_made_good(r)
 end
 
 local function matches(f, r)
-  if r.plugin ~= f.plugin or not matches_end(f, r.state, r.outcome, r.status, r.error) then return false end
+  if r.plugin ~= f.plugin or not matches_end(f, r.state, r.outcome, r.error) then return false end
   if f.statuses and not (f.statuses[r.status] or f.statuses[string.sub(r.status, 1, 1) .. 'xx']) then return false end
   if f.webhook and f.webhook ~= r.webhook then return false end
   if f.caller and f.caller ~= r.caller then return false end
@@ -101,7 +101,7 @@ local function end_keys(f)
   local keys = {}
   for _, kind in ipairs(redis.call('SMEMBERS', KEY.kinds(f.plugin))) do
     local state, outcome, digit, error = string.match(kind, '^(.-):(.-):(.-):(.-)$')
-    if matches_end(f, state, outcome, nil, error) and may_have_status(f, digit) then
+    if matches_end(f, state, outcome, error) and may_have_status(f, digit) then
       keys[#keys + 1] = KEY.ends(f.plugin, kind)
     end
   end

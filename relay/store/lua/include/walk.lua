@@ -22,7 +22,8 @@ end
 
 local function refill(source)
   source.items, source.at = {}, 1
-  local offset, found = 0, nil
+  local found
+  local offset = 0
   repeat
     found = redis.call('ZREVRANGEBYSCORE', source.key, int(source.last.created), source.since, 'WITHSCORES', 'LIMIT',
       offset, CHUNK)

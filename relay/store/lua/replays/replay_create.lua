@@ -70,7 +70,7 @@ local function create(new, r, last)
 end
 
 -- Decides about the next original; returns what prevents that, or nothing.
-local function decide(index)
+local function decide_original(index)
   local new = new_at(index)
   local why, r, last = judge_original(originals[#originals + 1 - index], job)
   if not why then
@@ -95,7 +95,7 @@ end
 
 local verdict = 'on'
 for index = 1, #originals do
-  local hindered = looked_at > MOST_LOOKED_AT and 'on' or decide(index)
+  local hindered = looked_at > MOST_LOOKED_AT and 'on' or decide_original(index)
   if hindered then
     verdict = hindered
     break

@@ -6,5 +6,5 @@
 -- Returns the entries' time, which is now (ms)
 -- needs: clock
 
-for index, words in ipairs(ARGV) do redis.call('RPUSH', KEY.audit_entries(), now_text .. ' ' .. words) end
+for _, words in ipairs(ARGV) do redis.call('RPUSH', KEY.audit_entries(), now_text .. ' ' .. words) end
 return now_text
