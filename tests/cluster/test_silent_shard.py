@@ -35,7 +35,7 @@ SHARDS = 3
 LIMIT_S = 2.0
 #: How long, in seconds, what workers do by themselves may take: a sweep that meets the silent server comes late.
 BY_ITSELF_S = 60
-TRIES = 4
+TRIES = 10
 SERVERLESS = "audit key"
 SCOPES = ("trigger", "operate", "metrics")
 ROUTES = [(method, path) for path, item in make_document()["paths"].items() for method in item]

@@ -30,7 +30,7 @@ def two_apis(tmp_path_factory, endpoint):
     process, relay = start_relay(tmp_path_factory.mktemp("two-apis") / "d", "--api", "2")
     try:
         wait_until(lambda: "\nready" in output_of(relay), 90)
-        webhooks = {"echo": "/echo", "slow": "/slow/2"}
+        webhooks = {"echo": "/echo", "slow": "/slow/6"}
         at = endpoint.base_url
         relay.apply("shop", [{"id": name, "url": at + path, "method": "POST"} for name, path in webhooks.items()])
         yield relay, relay.create_key("shop")

@@ -14,7 +14,7 @@ from relay.domain.reference_id import new_reference_id
 from relay.store.ledger.listing import Filter
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, receiver
-from tests.timing import BUSY_S, wait_until
+from tests.timing import BUSY_S, START_S, wait_until
 
 ANN, BOB = "patient Ann/1906 \u00e9", "patient Bob"
 #: Python that a worker runs first: it is killed in the middle of a job, when a piece is done.
@@ -60,7 +60,7 @@ def command(harness, program, *arguments):
     """Run a command in a process of its own; return its exit status and output."""
     line = [sys.executable, "-c", program, "--data-dir", str(harness.log.parent), *arguments]
     ran = subprocess.run(
-        line, env={**os.environ, **harness.environ}, capture_output=True, text=True, timeout=BUSY_S, check=False
+        line, env={**os.environ, **harness.environ}, capture_output=True, text=True, timeout=START_S, check=False
     )
     return ran.returncode, ran.stdout
 
