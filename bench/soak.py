@@ -58,7 +58,8 @@ MIB: Final = 1 << 20
 REWRITE_BYTES: Final = 64 * MIB
 SHOWN_BYTES: Final = 64 * 1024  # smaller files are in soak.json only
 GROWTH: Final = 1.10
-ALLOWED: Final = {"MiB": 4.0, "descriptors": 5.0, "keys": 100.0}
+#: Pools of connections grow with the most that was ever asked at once; revisions and keys that were decided are kept.
+ALLOWED: Final = {"MiB": 4.0, "descriptors": 10.0, "keys": 300.0}
 #: Kept for its own time, a day or longer, which no soak reaches.
 BY_DESIGN: Final = ("audit trail: MiB", "keys that end: keys")
 TRAILS: Final = tuple(root + kind for root in (LEDGER, SHARED_ROOT) for kind in TRAIL.values())
@@ -124,9 +125,9 @@ class Site:
         about: Any = self.client.info()
         found["audit trail: MiB"] = sum(sizes) / MIB
         found["used_memory without it: MiB"] = about["used_memory"] / MIB - found["audit trail: MiB"]
-        found["keys that do not end: keys"] = about["db0"]["keys"] - about["db0"]["expires"]
-        found["keys that end: keys"] = about["db0"]["expires"]
         found["final records"] = self.client.zcard(key_in(LEDGER, "expiry"))
+        found["keys beside these: keys"] = about["db0"]["keys"] - about["db0"]["expires"] - found["final records"]
+        found["keys that end: keys"] = about["db0"]["expires"]
         for file in self._data.rglob("*"):
             with suppress(OSError):
                 name = "append-only file" if "appendonlydir" in file.parts else file.relative_to(self._data)
