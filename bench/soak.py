@@ -124,6 +124,7 @@ class Site:
         sizes: list[Any] = [self.client.memory_usage(key) or 0 for key in TRAILS]
         about: Any = self.client.info()
         found["audit trail: MiB"] = sum(sizes) / MIB
+        found["server: MiB"] -= found["audit trail: MiB"]
         found["used_memory without it: MiB"] = about["used_memory"] / MIB - found["audit trail: MiB"]
         found["final records"] = self.client.zcard(key_in(LEDGER, "expiry"))
         found["keys beside these: keys"] = about["db0"]["keys"] - about["db0"]["expires"] - found["final records"]
