@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from relay.errors import SettingsError, Unavailable
 from relay.settings.private_file import read_private_file
-from relay.store.health.readiness import answers, is_loading
+from relay.store.health.readiness import Probe, probe
 from relay.text.hosts import LOOPBACK
 from relay.text.server_addresses import places_in
 from relay.up import access
@@ -77,8 +77,8 @@ class EmbeddedServer:
         interrupted.
         """
         url, deadline_s = self.url(access.OPERATOR), time.monotonic() + _READY_S
-        while not answers(url):
-            if is_loading(url):
+        while (found := probe(url)) is not Probe.READY:
+            if found is Probe.LOADING:
                 deadline_s = time.monotonic() + _READY_S
             if not is_wanted() or time.monotonic() > deadline_s:
                 raise Unavailable("The embedded server did not start: its log in the data directory says why.")

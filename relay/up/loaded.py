@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import Unavailable
-from relay.store.health.readiness import answers
+from relay.store.health.readiness import Probe, probe
 from relay.store.server.connection import client_of
 from relay.up.embedded import ENVIRON, find_program
 
@@ -51,7 +51,7 @@ def loaded(file: Path, database: int) -> Iterator[Any]:
         )
         try:
             url = f"unix://{socket}?db={database}"
-            while not answers(url):
+            while probe(url) is not Probe.READY:
                 if process.poll() is not None:
                     log.seek(0)
                     said = log.read().decode(errors="replace").strip().splitlines()[-3:]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import redis
 
 from relay.queue import LANES
-from relay.store.health.readiness import answers
+from relay.store.health.readiness import Probe, probe
 from tests.chaos.harness import wait_for
 from tests.chaos.plan import LEASE_MARGIN_S
 from tests.chaos.refusals import RIGHTS, Refusals
@@ -198,7 +198,7 @@ class Mischief:
     def _start_server(self, part):
         part.start()
         self.harness.down.discard(part.name)
-        wait_for(lambda: answers(self.harness.redis_url), "the server", self.harness.last_words)
+        wait_for(lambda: probe(self.harness.redis_url) is Probe.READY, "the server", self.harness.last_words)
 
     # -- a server that refuses ----------------------------------------------------------------------------------
 
@@ -233,7 +233,7 @@ class Mischief:
         """Fill the disk. Under `always` the server then ends, and is started again once there is room."""
         with self._refusals.full_disk(part.pid, self.harness.append_only_file()):
             self._refuses()
-        wait_for(lambda: answers(self.harness.redis_url), "the server", self.harness.last_words)
+        wait_for(lambda: probe(self.harness.redis_url) is Probe.READY, "the server", self.harness.last_words)
 
     # -- a log that cannot be written to ------------------------------------------------------------------------
 

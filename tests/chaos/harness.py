@@ -18,7 +18,7 @@ from redis.exceptions import RedisClusterException
 
 from bench.ports import free_port
 from relay.process.foreign import foreign_names
-from relay.store.health.readiness import answers
+from relay.store.health.readiness import Probe, probe
 from relay.store.keys.keyspace import SINGLE
 from relay.up import processes
 from relay.up.child import program
@@ -165,7 +165,7 @@ class Harness:
     def __enter__(self):
         try:
             self.parts["valkey"].start()
-            wait_for(lambda: answers(self.redis_url), "the server")
+            wait_for(lambda: probe(self.redis_url) is Probe.READY, "the server")
             for part in self.parts.values():
                 if part.name != "valkey":
                     part.start()

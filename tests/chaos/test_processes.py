@@ -13,7 +13,7 @@ import requests
 
 from relay.registration.document import read_registrations
 from relay.settings import Settings
-from relay.store.health.readiness import answers
+from relay.store.health.readiness import Probe, probe
 from relay.wiring.runtime import cli_runtime
 from tests.chaos.harness import Harness, wait_for
 from tests.chaos.plan import LEASE_MARGIN_S
@@ -109,7 +109,7 @@ class Relay:
         time.sleep(pause_s)
         server.start()
         self.harness.down.discard("valkey")
-        wait_for(lambda: answers(self.harness.redis_url), "the server")
+        wait_for(lambda: probe(self.harness.redis_url) is Probe.READY, "the server")
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +208,7 @@ def test_a_worker_that_is_told_to_stop_while_the_server_is_away_ends(relay):
         assert relay.part("worker_bulk2").wait(20) == 0
     finally:
         relay.bring_up("valkey")
-        wait_for(lambda: answers(relay.harness.redis_url), "the server")
+        wait_for(lambda: probe(relay.harness.redis_url) is Probe.READY, "the server")
 
 
 def test_a_second_signal_stops_hard_and_loses_nothing(relay):

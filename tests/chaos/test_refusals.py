@@ -12,7 +12,7 @@ import requests
 
 from relay.registration.document import read_registrations
 from relay.settings import Settings
-from relay.store.health.readiness import answers
+from relay.store.health.readiness import Probe, probe
 from relay.store.keys import keyspace
 from relay.wiring.runtime import cli_runtime
 from tests.chaos.harness import Harness, wait_for
@@ -98,7 +98,7 @@ class Relay:
             time.sleep(0.3)
             with fault:
                 time.sleep(LASTS_S)
-            wait_for(lambda: answers(self.harness.redis_url), "the server", self.harness.last_words)
+            wait_for(lambda: probe(self.harness.redis_url) is Probe.READY, "the server", self.harness.last_words)
         wait_for(self.is_over, "the end of all calls", self.harness.last_words, within_s=MAX_ENDS_S)
         assert set(told) <= {200, 202, 503, None}, "what is not now is 503"
         wait_for(

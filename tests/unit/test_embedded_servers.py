@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from relay.errors import SettingsError, Unavailable
-from relay.store.health.readiness import answers
+from relay.store.health.readiness import Probe, probe
 from relay.store.partitions.number import partitions_of
 from relay.store.server.connection import client_of
 from relay.up import embedded, processes
@@ -55,7 +55,7 @@ def test_a_server_that_loads_for_longer_than_it_may_be_silent_is_waited_for(tmp_
             process.wait()
 
     with running(), client_of(server.url(ADMINISTRATOR)) as client:
-        wait_until(lambda: answers(server.url(OPERATOR)))
+        wait_until(lambda: probe(server.url(OPERATOR)) is Probe.READY)
         pipeline = client.pipeline(transaction=False)
         for number in range(60_000):
             pipeline.set(f"key{number}", number)

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
@@ -35,6 +36,14 @@ _ANSWER_TIMEOUT_S: Final = 1.0
 _NO_SILENCE: Final = Silence()
 #: How old, in seconds, readiness's view of the server's settings may be.
 _WARNINGS_AGE_S: Final = 10.0
+
+
+class Probe(Enum):
+    """What one server is found to be; one that loads millions of records does so for minutes."""
+
+    READY = "ready"
+    LOADING = "loading"
+    AWAY = "away"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,25 +116,16 @@ def _warnings_of(persistence: Mapping[str, Any], memory: Mapping[str, Any]) -> I
         yield f"The server's last {what} failed."
 
 
-def answers(url: str) -> bool:
+def probe(url: str) -> Probe:
     """Return whether the server can be used now: it answers, knows the password and has loaded its data."""
     with _client(url, _ANSWER_TIMEOUT_S) as client:
         try:
-            return bool(client.ping())
-        except Exception:  # noqa: BLE001 - whatever went wrong, it cannot be used
-            return False
-
-
-def is_loading(url: str) -> bool:
-    """Return whether the server still loads its data, which takes minutes for millions of records."""
-    with _client(url) as client:
-        try:
             client.ping()
         except redis.BusyLoadingError:
-            return True
-        except Exception:  # noqa: BLE001 - whatever went wrong, it does not load
-            return False
-        return False
+            return Probe.LOADING
+        except Exception:  # noqa: BLE001 - whatever went wrong, it cannot be used
+            return Probe.AWAY
+        return Probe.READY
 
 
 def read_health(url: str, admin_url: str | None = None, keys: Keyspace = SINGLE) -> StoreHealth:
