@@ -1,15 +1,26 @@
-"""Makes the spans of requests that bring triggers."""
+"""Makes the spans of requests that bring triggers, and checks their ``traceparent`` (W3C Trace Context, level 1)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from relay.request.tracing import valid_traceparent
+import re
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import falcon
 
     from relay.telemetry.spans import Spans
+
+_TRACEPARENT: Final = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z", re.ASCII
+)
+
+
+def valid_traceparent(value: str) -> bool:
+    """Return whether a value is valid: version, trace id, parent id and flags in lower-case hex, no id all zero.
+
+    Later versions may append fields; such values are not valid here, because nothing could check them.
+    """
+    return _TRACEPARENT.match(value) is not None
 
 
 def begin_span(spans: Spans, req: falcon.Request, webhook_id: str) -> None:

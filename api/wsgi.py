@@ -8,7 +8,6 @@ from api import affinity
 from api.app import Parts, create_app
 from api.awaiting import Waiters
 from api.bodies import Bodies
-from api.descriptors import allow_descriptors
 from api.parsing_budget import ParsingBudget
 from api.request_audit import ActCounts
 from api.request_log import RequestLog
@@ -16,6 +15,7 @@ from api.stopping import on_stop
 from api.watching import start_watching
 from relay.authentication.source_address import SourceAddresses
 from relay.process import garbage
+from relay.process.descriptors import allow_descriptors
 from relay.settings import Settings
 from relay.store.health.readiness import ServerWarnings
 from relay.store.ledger.rates import PluginRates

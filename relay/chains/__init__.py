@@ -1,7 +1,6 @@
 """Chains: webhooks whose steps are other webhooks. Pure: the next action follows from the results so far."""
 
-from relay.chains.pins import pins_of
-from relay.chains.plan import ChainPlan
+from relay.chains.plan import ChainPlan, pins_of
 from relay.chains.progress import Create, Finish, Next, Reject, progress, seen_before
 from relay.chains.results import StepResult
 from relay.chains.secrets import TooManySecrets, found_secrets, secrets_beside

@@ -14,7 +14,7 @@ from relay.registration.target import Target
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from relay.registration.chain_target import ChainTarget
+    from relay.registration.target import ChainTarget
     from relay.store.registry.revisions import Registered
     from relay.wiring.runtime import Runtime
 

@@ -30,3 +30,12 @@ def allow_calls(in_flight: int) -> None:
             f" {max(most - BESIDE_CALLS, 1)} at most."
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))
+
+
+def allow_descriptors(connections: int) -> None:
+    """Allow as many open descriptors as this number of callers' connections needs, as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + BESIDE_CONNECTIONS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))

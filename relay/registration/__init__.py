@@ -1,9 +1,8 @@
 """Registration = shape + target: what a caller may send, and where it goes with which secrets."""
 
-from relay.registration.chain_target import ChainTarget, target_from_json
 from relay.registration.shape import Shape
 from relay.registration.steps import Step
-from relay.registration.target import Target
+from relay.registration.target import ChainTarget, Target, target_from_json
 
 __all__ = [
     "ChainTarget",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import Fault
 from relay.registration.chain_fields import name_faults
-from relay.registration.chain_target import ChainTarget
 from relay.registration.credentials import Basic, ClientCertificate, Credentials, OAuth2Client
 from relay.registration.endpoint import Endpoint, EndpointRules, parse_endpoint
 from relay.registration.fields import load_fields
@@ -18,7 +17,7 @@ from relay.registration.header_rules import MIN_MASKED_LENGTH, PUBLIC_HEADERS
 from relay.registration.methods import BODILESS_METHODS
 from relay.registration.path_params import DEFAULT_PATTERN
 from relay.registration.shape import Encoding, Shape
-from relay.registration.target import Target
+from relay.registration.target import ChainTarget, Target
 from relay.text.json_pointers import escape_step
 from relay.text.media_types import FORM_TYPE
 

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from relay.registration.chain_target import ChainTarget
 from relay.registration.fixed_data import scalars_in
+from relay.registration.target import ChainTarget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

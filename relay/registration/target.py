@@ -1,4 +1,4 @@
-"""The target: where a call goes and with which secrets."""
+"""The target, sealed so that a plugin never sees it: where a call goes and with which secrets, or a chain's plan."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from relay.registration.credentials import Credentials
 from relay.registration.endpoint import Endpoint
+from relay.registration.steps import Step
+from relay.text.expressions import Expression
 from relay.text.strict_json import dump_json
 
 if TYPE_CHECKING:
@@ -51,3 +53,32 @@ class Target:
             credentials=Credentials.from_value(value["credentials"]),
             fixed_data=value.get("fixedData", {}),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ChainTarget:
+    """A chain's steps, in order; ``result``, over ``{input, steps}``, gives its data (default: the last step's)."""
+
+    steps: tuple[Step, ...]
+    result: Expression | None = None
+
+    def to_json(self) -> bytes:
+        """Return compact JSON, the same bytes for the same target."""
+        return dump_json(
+            {
+                "steps": [step.to_value() for step in self.steps],
+                "result": None if self.result is None else self.result.text,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> Self:
+        """Read the target that ``to_json`` wrote."""
+        value = json.loads(raw)
+        result = value["result"]
+        return cls(tuple(map(Step.from_value, value["steps"])), None if result is None else Expression(result))
+
+
+def target_from_json(raw: bytes) -> Target | ChainTarget:
+    """Read a target of either kind, as its ``to_json`` wrote it."""
+    return ChainTarget.from_json(raw) if "steps" in json.loads(raw) else Target.from_json(raw)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from relay.text.base64_text import is_base64
 from relay.text.json_pointers import escape_step
 from relay.text.media_types import BYTES_TYPE
+from relay.text.scalars import is_base64
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

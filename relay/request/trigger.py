@@ -13,9 +13,8 @@ from relay.registration.header_rules import caller_faults
 from relay.registration.methods import BODILESS_METHODS
 from relay.request.parts import part_faults
 from relay.text import gradual_json
-from relay.text.base64_text import is_base64
 from relay.text.json_pointers import escape_step
-from relay.text.scalars import scalar_text
+from relay.text.scalars import is_base64, scalar_text
 from relay.text.strict_json import dump_json
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ _MASKING = (
 _PYTHON = {
     "relay/registration/retrying.py": ("tests/unit/test_retrying.py",),
     "relay/outbound/gate.py": ("tests/unit/test_gate.py",),
-    "relay/executor/in_progress.py": ("tests/unit/test_in_progress.py tests/unit/test_executor.py",),
+    "relay/executor/scheduler.py": ("tests/unit/test_in_progress.py tests/unit/test_executor.py",),
     "relay/store/server/errors.py": ("tests/unit/test_server_errors.py",),
     "relay/process/loops.py": ("tests/unit/test_loops.py",),
     "relay/answer/needles.py": _MASKING,

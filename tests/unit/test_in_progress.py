@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relay.domain.reference_id import new_reference_id
-from relay.executor.in_progress import InProgress
+from relay.executor.scheduler import InProgress
 
 
 def test_a_message_is_trusted_with_nothing_but_ids():

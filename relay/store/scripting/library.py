@@ -13,8 +13,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from relay.store.keys.names import CHANNELS, PARTITIONED, SHARED, TRAIL
-from relay.store.scripting.lua_constants import FENCED
 from relay.store.scripting.lua_files import KEYS, Kind, needed, scripts, source
+from relay.store.scripting.prelude import FENCED
 from relay.store.server.replicas import KEPT_MS
 
 if TYPE_CHECKING:

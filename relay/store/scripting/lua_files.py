@@ -20,8 +20,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
-from relay.store.scripting.lua_constants import lua_constants
-from relay.store.scripting.lua_keys import lua_prelude
+from relay.store.scripting.prelude import lua_constants, lua_prelude
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

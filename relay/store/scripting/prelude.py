@@ -1,12 +1,14 @@
-"""Gives the Lua scripts the constants that they share with Python."""
+"""Gives the Lua scripts what they share with Python: the names of all keys, from the same templates, and constants."""
 
 from __future__ import annotations
 
+from string import Formatter
 from typing import Final
 
 from relay.domain.invocation import OWN_CALLERS
 from relay.queue import GROUP_IDS, LANES, REPLAYS
 from relay.registration.steps import MAX_CHAIN_TIMEOUT_S
+from relay.store.keys.names import CHANNELS, PARTITIONED, PREFIX, SHARED, TRAIL
 from relay.store.server.clock import UNNOTICED_MS
 from relay.store.server.errors import FENCED_SENTENCE
 
@@ -63,3 +65,20 @@ def lua_constants() -> str:
             _READING,
         )
     )
+
+
+def lua_prelude() -> str:
+    """Return the Lua source of a table ``KEY`` with one function per key; ``ROOT`` is the root of a run."""
+    rooted = {kind: ("ROOT .. ", template) for kind, template in (PARTITIONED | SHARED | TRAIL).items()}
+    channels = {kind: ("", PREFIX + template) for kind, template in CHANNELS.items()}
+    lines = ["local KEY = {}"]
+    for kind, (root, template) in (rooted | channels).items():
+        pieces, names = [], []
+        for literal, name, _, _ in Formatter().parse(template):
+            if literal:
+                pieces.append(f"'{literal}'")
+            if name:
+                pieces.append(name)
+                names.append(name)
+        lines.append(f"function KEY.{kind}({', '.join(names)}) return {root}{' .. '.join(pieces)} end")
+    return "\n".join(lines)
