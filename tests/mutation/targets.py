@@ -58,6 +58,8 @@ _LUA = (
     "include/breaker",
     "include/parking",
     "include/permits",
+    "include/policy",
+    "include/ready",
     "include/conclude",
     "include/record",
     "include/ends",
