@@ -33,8 +33,6 @@ from tests.unit.forked_command import start_command
 SHARDS = 3
 #: The promise, in seconds; a busy machine may add as long as the same thing took before.
 LIMIT_S = 2.0
-#: The same of a command that asks every server whether it is well, and gives each a second to answer.
-DOCTOR_LIMIT_S = LIMIT_S + 1.0
 #: How long, in seconds, what workers do by themselves may take: a sweep that meets the silent server comes late.
 BY_ITSELF_S = 60
 TRIES = 10
@@ -257,8 +255,7 @@ def test_plugins_in_other_shards_are_served_in_time(site, shard, plugins, endpoi
         told = {}
         for name in READING:
             seconds, *told[name] = ran_s(site, plugin, name)
-            limit_s = DOCTOR_LIMIT_S if name == "doctor" else LIMIT_S
-            if seconds > limit_s + usual[name, plugin.name] and is_late(site, plugin, name, usual, limit_s):
+            if seconds > LIMIT_S + usual[name, plugin.name] and is_late(site, plugin, name, usual):
                 late[name] = seconds
         says_what_is_silent(site, shard, told)
         goes_on(site, elsewhere, endpoint)
@@ -269,7 +266,7 @@ def test_plugins_in_other_shards_are_served_in_time(site, shard, plugins, endpoi
     wait_until(lambda: "over" in alert_states(site, endpoint), BY_ITSELF_S, every_s=0.5)
 
 
-def is_late(site, plugin, name, usual, limit_s):
+def is_late(site, plugin, name, usual):
     """Return whether a command is late in every try, though a busy machine may take longer than usual for its work.
 
     How much longer, a command that asks no server shows.
@@ -277,7 +274,7 @@ def is_late(site, plugin, name, usual, limit_s):
 
     def is_late_once():
         busy = max(1.0, ran_s(site, plugin, SERVERLESS)[0] / usual[SERVERLESS, plugin.name])
-        return ran_s(site, plugin, name)[0] > limit_s + busy * usual[name, plugin.name]
+        return ran_s(site, plugin, name)[0] > LIMIT_S + busy * usual[name, plugin.name]
 
     return all(is_late_once() for _ in range(TRIES))
 
