@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.answer.results import data_from
 from relay.chains import StepResult, seen_before
-from relay.errors import StoreFault, Unavailable
+from relay.domain.invocation import Outcome
+from relay.errors import NotFound, StoreFault, Unavailable
 from relay.executor.large_work import run_in_thread_if_large
 from relay.vault import raw_owner
 
@@ -74,7 +75,10 @@ class ChainStates:
             self._ahead = dict(zip(firsts, zip(firsts.values(), found, strict=True), strict=True))
 
     def current(self, record: CallRecord) -> ChainState:
-        """Read the present state of a chain; raise what `CallPlans.chain` raises, `VaultError` or `Unavailable`."""
+        """Read the present state of a chain; raise what `CallPlans.chain` raises, `VaultError` or `Unavailable`.
+
+        It also raises NotFound if a step was answered and the answer is gone: nothing may be sent without it.
+        """
         return self._read(record, None)
 
     def of_step(self, record: CallRecord, count: int) -> ChainState | None:
@@ -126,6 +130,8 @@ class ChainStates:
 
     def _result(self, chain: CallRecord, step: StepRecord) -> StepResult:
         data = None
+        if step.raw is None and step.outcome is Outcome.ANSWERED:
+            raise NotFound("The answer of an earlier step is not there any more.")
         if step.raw is not None:
             raw, owner = step.raw, raw_owner(chain.plugin, step.reference_id, chain.reference_id, step.step)
             data = run_in_thread_if_large(len(raw), lambda: data_from(self._target_vault.open(raw, owner)))

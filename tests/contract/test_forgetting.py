@@ -86,6 +86,26 @@ def test_a_chain_is_forgotten_with_its_steps(ledger):
     assert ledger.store.find(step).forgotten_at_ms is not None
 
 
+def test_a_step_keeps_its_answer_while_its_chain_needs_it(redis_client):
+    redis_client.sadd(KEYS.plugins(), "acme")
+    ledger = Ledger(redis_client)
+    parent, token = ledger.claimed(pins="{}")
+    step = new_reference_id()
+    ledger.store.advance([NextStep(parent, token, 0, [NewStep(step, "hook", 1, 1_000, False, b"\x01", 1)])])
+    step_token = ledger.token()
+    ledger.store.claim([step], step_token)
+    ledger.store.settle([ledger.settlement(step, step_token, state=State.DELIVERED, raw=b"raw")])
+    with pytest.raises(Conflict):
+        ledger.store.forget("acme", step)
+    bounded = Ledger(redis_client, replace(LIMITS, max_kept_bytes_per_plugin=1))
+    assert bounded.store.drop_contents(limit=10) == 1
+    assert has_contents(ledger, step) == (False, False)
+    assert redis_client.get(KEYS.raw(step)) == b"raw"
+    ledger.store.cancel(parent)
+    ledger.store.forget("acme", step)
+    assert redis_client.get(KEYS.raw(step)) is None
+
+
 class NoQueue:
     """A publisher that gets nothing."""
 

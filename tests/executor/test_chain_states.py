@@ -8,7 +8,7 @@ import pytest
 
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
-from relay.errors import StoreFault, Unavailable
+from relay.errors import NotFound, StoreFault, Unavailable
 from relay.executor.chain_states import ChainStates
 from relay.store.ledger.steps import StepRecord
 from relay.store.ledger.transitions import CallRecord
@@ -31,9 +31,9 @@ class Steps:
             raise self.error
         return [self.made.get(parent, [])[first:end] for parent, first, end in ranges]
 
-    def make(self, chain, state=State.DELIVERED):
+    def make(self, chain, state=State.DELIVERED, raw=b"null"):
         steps = self.made.setdefault(chain.reference_id, [])
-        steps.append(StepRecord(new_reference_id(), len(steps), state, 200, False, Outcome.ANSWERED, None, None))
+        steps.append(StepRecord(new_reference_id(), len(steps), state, 200, False, Outcome.ANSWERED, None, raw))
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def steps():
 @pytest.fixture
 def chain_states(steps):
     plans = SimpleNamespace(chain=lambda *_: None, stamp=lambda *_: "s")
-    return ChainStates(plans, None, steps, SimpleNamespace(open=lambda *_: None), None)
+    return ChainStates(plans, None, steps, SimpleNamespace(open=lambda *_: None), SimpleNamespace(open=lambda raw, _: raw))
 
 
 def chains(count):
@@ -93,3 +93,10 @@ def test_of_steps_at_work_nothing_is_kept(steps, chain_states):
     steps.make(chain)
     chain_states.read_ahead([chain])
     assert list(chain_states.current(chain).results) == [0]
+
+
+def test_a_chain_does_not_go_on_without_an_answer_of_its_steps(steps, chain_states):
+    (chain,) = chains(1)
+    steps.make(chain, raw=None)
+    with pytest.raises(NotFound):
+        chain_states.current(chain)

@@ -320,9 +320,12 @@ class InvocationStore(RecordReader):
 
         Raises:
             NotFound, Expired: as `get` raises them.
-            Conflict: it is not final, or one of its steps is not.
+            Conflict: it is not final, or one of its steps is not, or the chain that it is a step of.
         """
         self.get(plugin, reference_id)
         if self._scripts.run("forget", [reference_id, actor()], self._keys.root_of_ref(reference_id)) == b"unfinished":
-            raise Conflict("The invocation is not final: it cannot be forgotten.", reference_id=reference_id)
+            raise Conflict(
+                "The invocation, a step of it or its chain is not final: it cannot be forgotten yet.",
+                reference_id=reference_id,
+            )
         return self.get(plugin, reference_id)

@@ -31,7 +31,7 @@ for index = 1, #looked, 2 do
   local r = read_kept(ref)
   from = '(' .. looked[index + 1]
   if r and FINAL[r.state] and r.keptBytes ~= '' then
-    redis.call('DEL', KEY.payload(ref), KEY.result(ref), KEY.raw(ref))
+    redis.call('DEL', KEY.payload(ref), KEY.result(ref)) -- a running chain needs its steps' answers (KEY.raw)
     redis.call('HDEL', KEY.record(ref), 'keptBytes')
     dropped, freed = dropped + 1, freed + tonumber(r.keptBytes)
   end

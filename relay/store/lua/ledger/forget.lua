@@ -4,11 +4,11 @@
 -- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 reference id  2 actor
--- Returns forgotten, unknown, or unfinished (nothing was destroyed then)
+-- Returns forgotten, unknown, or unfinished (nothing was destroyed then: it, a step of it, or its chain is not final)
 --
 -- Idempotent except for the audit entry: a forgotten invocation keeps the time at which it was first forgotten.
 -- needs: audit, contents, effects, record
--- record read_contents: state plugin keptBytes webhook
+-- record read_contents: state plugin keptBytes webhook parent
 
 -- Returns the ids of an invocation, its steps and their steps; nothing if one of them is not final.
 local function family_of(ref, refs)
@@ -23,7 +23,8 @@ end
 
 local asked = read_contents(ARGV[1])
 if not asked then return 'unknown' end
-local refs = family_of(ARGV[1], {})
+local is_needed = asked.parent ~= '' and not is_over(asked.parent) -- by the chain that it is a step of
+local refs = not is_needed and family_of(ARGV[1], {})
 audit('forget', ARGV[2], asked.plugin, asked.webhook, '', refs and 'forgotten' or 'conflict', '', '', ARGV[1])
 if not refs then return 'unfinished' end
 for _, ref in ipairs(refs) do
