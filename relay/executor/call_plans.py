@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from relay.answer.masking import Mask
 from relay.chains import ChainPlan
-from relay.errors import NotFound
+from relay.errors import DocumentError, NotFound
 from relay.registration import ChainTarget
 from relay.registration.credentials import OAuth2Client
 from relay.registration.stored_secrets import filled
@@ -52,8 +52,10 @@ class CallPlans:
         self._filled = lru_cache(MAX_PLANS)(self._make_filled)
         self._chain_masks = lru_cache(MAX_CHAIN_MASKS)(Mask.of_all)
 
-    def of(self, plugin: str, webhook_id: str, revision: int) -> CallPlan:
+    def of(self, plugin: str, webhook_id: str, revision: int, *, fresh: bool = False) -> CallPlan:
         """Return the plan of a revision of a webhook that is not a chain, with the present values of its secrets.
+
+        They may be a second old; with ``fresh`` they are read now, as what other processes send may be newer.
 
         Raises:
             NotFound: there is no such revision, or it is a chain's, or a secret to which it refers is not set.
@@ -63,7 +65,9 @@ class CallPlans:
         plan = self._cached(plugin, webhook_id, revision)
         if isinstance(plan, CallPlan):
             return plan
-        return self._filled(plugin, webhook_id, revision, plan, self._registry.secrets.values(plugin, plan))
+        return self._filled(
+            plugin, webhook_id, revision, plan, self._registry.secrets.values(plugin, plan, fresh=fresh)
+        )
 
     def stamp(self, plugin: str, webhook_id: str, revision: int) -> str:
         """Return what tells a revision from any other that ever had its number; raise NotFound as ``of`` does."""
@@ -106,7 +110,7 @@ class CallPlans:
         Raises NotFound and VaultError as ``of`` does.
         """
         called = (pin for pin in sorted(pins.items()) if not self._registry.revision(plugin, *pin).shape.chain)
-        return self._chain_masks(tuple(self.of(plugin, *pin).mask for pin in called))
+        return self._chain_masks(tuple(self.of(plugin, *pin, fresh=True).mask for pin in called))
 
     def _make(self, plugin: str, webhook_id: str, revision: int) -> CallPlan | tuple[str, ...]:
         """Make a plan; of a webhook that refers to secrets, return their names instead."""
@@ -119,10 +123,15 @@ class CallPlans:
         """Make a plan with these values of the secrets. Its mask also hides what they were a short while ago."""
         stored, target = self._read(plugin, webhook_id, revision)
         now = {name: each.value for name, each in zip(names, values, strict=True)}
-        former = [now | {name: old} for name, each in zip(names, values, strict=True) for old in each.former]
-        full, *others = [filled(target, texts) for texts in (now, *former)]
-        mask = Mask.of_all(Mask.of(stored.shape, each) for each in (full, *others))
-        return self._plan(stored, full, mask)
+        former = [(name, old) for name, each in zip(names, values, strict=True) for old in each.former]
+        full = filled(target, now)
+        masks = [Mask.of(stored.shape, full)]
+        for name, old in former:
+            with suppress(DocumentError):  # it may never have fitted here
+                masks.append(Mask.of(stored.shape, filled(target, now | {name: old})))
+        # Each by itself, too: it may be a part of what is sent, or have been sent with others that were changed since.
+        texts = [*now.values(), *(old for _, old in former)]
+        return self._plan(stored, full, Mask.of_all(masks).with_texts(texts))
 
     def _read(self, plugin: str, webhook_id: str, revision: int) -> tuple[StoredRevision, Target]:
         stored = self._registry.revision(plugin, webhook_id, revision)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import gevent
 
 from relay.answer.results import Result, json_data
+from relay.answer.search import TooMuchWork
 from relay.chains import Create, Reject, StepResult, TooManySecrets, found_secrets, progress, secrets_beside
-from relay.domain.invocation import Outcome, Purpose, State
+from relay.domain.invocation import MEANINGS, Outcome, Purpose, State
 from relay.domain.reference_id import new_reference_id
 from relay.executor.large_work import EVALUATING, making_bytes, run_in_thread_if_large
 from relay.process.loops import repeat_until_done
@@ -22,8 +23,9 @@ from relay.text.strict_json import dump_json
 from relay.vault import payload_owner, raw_owner, result_owner, secrets_owner
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from relay.answer.masking import Mask
     from relay.chains import Next
     from relay.executor.call_plans import CallPlans
     from relay.executor.chain_states import ChainState, ChainStates
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 #: For how many steps a process keeps the secrets to hide.
 MAX_HIDINGS: Final = 1_024
+#: How a chain ends whose result was not searched for secrets to its end, as any call with such an answer does.
+_UNSEARCHED: Final = (Outcome.ANSWER_REJECTED, MEANINGS[Outcome.ANSWER_REJECTED].state, Result(0, None, error=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,13 @@ class ChainEvaluation:
     secrets: tuple[str, ...]  # found so far by its masks and by those of the chains above it
 
 
+class Hidden(NamedTuple):
+    """What the answer of a chain's step must not show beside the secrets of its own webhook."""
+
+    mask: Mask  # for the secrets and addresses of the chain's webhooks
+    texts: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class _Hiding:
     """What a chain hides in the answers of one of its steps."""
@@ -52,14 +63,15 @@ class _Hiding:
     secrets: tuple[str, ...]  # found before the step
     count: int  # calls that the steps before it made
     masks: bool  # whether the step has masks of its own, which may find more in each of its answers
+    pins: Mapping[str, int]  # the revisions of all webhooks of the chain, whose secrets its steps may hand on
 
     def to_json(self) -> bytes:
-        return dump_json([list(self.secrets), self.count, self.masks])
+        return dump_json([list(self.secrets), self.count, self.masks, self.pins])
 
     @classmethod
     def from_json(cls, raw: bytes) -> Self:
-        secrets, count, masks, *_ = json.loads(raw)
-        return cls(tuple(secrets), count, masks)
+        secrets, count, masks, *more = json.loads(raw)  # an older release wrote no pins
+        return cls(tuple(secrets), count, masks, more[0] if more else {})
 
 
 class ChainEvaluator:
@@ -123,7 +135,8 @@ class ChainEvaluator:
     def sealed_secrets(self, evaluation: ChainEvaluation, create: Create) -> bytes:
         """Seal what the chain hides in the answers of a step, for the workers that read these answers."""
         record, chain_state = evaluation.record, evaluation.chain_state
-        hiding = _Hiding(evaluation.secrets, chain_state.count, masks=bool(chain_state.plan.steps[create.step].mask))
+        has_masks = bool(chain_state.plan.steps[create.step].mask)
+        hiding = _Hiding(evaluation.secrets, chain_state.count, has_masks, json.loads(record.pins or "{}"))
         self._keep((record.reference_id, create.step), hiding)
         owner = secrets_owner(record.plugin, record.reference_id, create.step)
         return self._target_vault.seal(hiding.to_json(), owner)
@@ -142,19 +155,24 @@ class ChainEvaluator:
         result, why = Result(0, None, error=True), f"step {step}: {reason}"
         return self._settlement(evaluation, claim_token, Outcome.STEP_REJECTED, State.UNREACHABLE, result, why)
 
-    def secrets_beside(self, record: CallRecord, result: Result, size_bytes: int) -> tuple[str, ...] | None:
-        """Return the texts to hide in the answer of a chain's step: what the chain's masks find, also in this answer.
+    def hidden_beside(self, record: CallRecord, result: Result, size_bytes: int) -> Hidden | None:
+        """Return what to hide in the answer of a chain's step beside the secrets of its own webhook.
 
-        They include what the masks of the chains above it have found, because those may have handed it down. Returns
-        None if the chain has ended, so that the texts can no longer be found. Raises TooManySecrets.
+        That are the secrets of the chain's other webhooks, and what the chain's masks find, also in this answer, and
+        those of the chains above it, because steps hand on what they were answered. Returns None if the chain has
+        ended, so that the texts can no longer be found. Raises TooManySecrets, or what `CallPlans.chain_mask` raises.
         """
-        if record.parent is None or record.step is None:
-            return ()
         hiding = self._hidden_in(record)
-        if hiding is None or not hiding.masks:
-            return None if hiding is None else hiding.secrets
+        if hiding is None:
+            return None
+        texts = self._texts_beside(record, hiding, result, size_bytes) if hiding.masks else hiding.secrets
+        return None if texts is None else Hidden(self._plans.chain_mask(record.plugin, hiding.pins), texts)
+
+    def _texts_beside(
+        self, record: CallRecord, hiding: _Hiding, result: Result, size_bytes: int
+    ) -> tuple[str, ...] | None:
         chain_state = self._states.of_step(record, hiding.count)
-        if chain_state is None:
+        if chain_state is None or record.step is None:
             return None
         own = StepResult(result.status, result.data, result.error, Outcome.ANSWERED, State.DELIVERED)
         number, above = record.step, hiding.secrets
@@ -200,9 +218,12 @@ class ChainEvaluator:
         record, masked, sealed, raw = evaluation.record, 0, b"", b""
         self._states.forget(record.reference_id)
         if outcome is Outcome.ANSWERED:
+            try:
+                data, masked = self._masked(evaluation, result)
+            except TooMuchWork:
+                return self._settlement(evaluation, claim_token, *_UNSEARCHED)
             size_bytes, owner = evaluation.chain_state.size_bytes, result_owner(record.plugin, record.reference_id)
             raw = run_in_thread_if_large(size_bytes, self.sealed_answer, record, result)
-            data, masked = self._masked(evaluation, result)
             shown = result._replace(data=data)
             sealed = run_in_thread_if_large(size_bytes, lambda: self._data_vault.seal(json_data(shown), owner))
         return Settlement(

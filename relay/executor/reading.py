@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from relay.executor.chain_evaluation import ChainEvaluator
     from relay.executor.preparation import Prepared
 
-#: How many masks are kept that also hide what chains have found; a chain's steps share one for each webhook.
+#: How many masks are kept that also hide what is a chain's; a chain's steps share one for each webhook.
 MAX_STEP_MASKS: Final = 256
 #: Undoing encodings may take this many times as long as reading the same bytes.
 _HIDING: Final = 32
@@ -41,7 +41,8 @@ class AnswerReader:
 
     def __init__(self, evaluator: ChainEvaluator) -> None:
         self._evaluator = evaluator
-        self._masks = lru_cache(MAX_STEP_MASKS)(Mask.with_texts)
+        self._masks = lru_cache(MAX_STEP_MASKS)(_step_mask)
+        self._token_masks = lru_cache(MAX_STEP_MASKS)(Mask(()).with_texts)
 
     def read(self, call: Prepared, answer: EndpointAnswer) -> Reading:
         """Read the answer of an attempt; for an attempt without one, return the result that its outcome stands for."""
@@ -70,30 +71,38 @@ class AnswerReader:
         would have hidden in it.
         """
         nothing_kept = Reading(Outcome.ANSWERED, result._replace(data=None))
+        if call.access is not None:  # no chain needs the relay's own token, and its end could not hide that
+            without = _hidden(result, body, self._token_masks((call.access.token,)))
+            if without.outcome is not Outcome.ANSWERED:
+                return without
+            result = without.result
         try:
-            secrets = repeat_until_done(
-                lambda: self._evaluator.secrets_beside(call.record, result, len(body.raw)), "conclude", gevent.sleep
+            hidden = repeat_until_done(
+                lambda: self._evaluator.hidden_beside(call.record, result, len(body.raw)), "conclude", gevent.sleep
             )
         except TooManySecrets:
             return _failed(Outcome.ANSWER_REJECTED)
         except Exception as error:  # noqa: BLE001 - the secrets are not known, but the endpoint has answered
-            log.fault(error, "secrets_beside")
+            log.fault(error, "hidden_beside")
             return nothing_kept._replace(sealed_answer=self._sealed_answer(call, body, result))
-        mask = call.mask
-        if secrets:
-            mask = run_in_thread_if_large(making_bytes(secrets), self._masks, call.mask, secrets)
+        if hidden is None:
+            own = _hidden(result, body, call.mask)
+            return nothing_kept if own.outcome is Outcome.ANSWERED else own
+        mask = run_in_thread_if_large(making_bytes(hidden.texts), self._masks, call.mask, hidden.mask, hidden.texts)
         reading = _hidden(result, body, mask)
         if reading.outcome is not Outcome.ANSWERED:
-            own = reading if mask is call.mask else _hidden(result, body, call.mask)
+            own = _hidden(result, body, call.mask)
             if own.outcome is not Outcome.ANSWERED:
                 return own
             reading = nothing_kept._replace(masked=reading.masked)  # bytes that contain a secret of the chain
-        if secrets is None:
-            return nothing_kept
         return reading._replace(sealed_answer=self._sealed_answer(call, body, result))
 
     def _sealed_answer(self, call: Prepared, body: AnswerBody, result: Result) -> bytes:
         return run_in_thread_if_large(len(body.raw), self._evaluator.sealed_answer, call.record, result)
+
+
+def _step_mask(own: Mask, chain: Mask, texts: tuple[str, ...]) -> Mask:
+    return Mask.of_all((own, chain)).with_texts(texts)
 
 
 def _hidden(result: Result, body: AnswerBody, mask: Mask) -> Reading:

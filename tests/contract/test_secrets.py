@@ -184,11 +184,12 @@ def test_only_the_last_hundred_settings_are_kept(registry):
     assert found.former == tuple(f"{FIRST}-{number}" for number in range(101, 93, -1))
 
 
-def test_a_value_that_was_replaced_long_ago_is_forgotten(registry, monkeypatch):
+def test_a_value_that_was_replaced_long_ago_is_forgotten(process, registry, monkeypatch):
     registry.secrets.set("acme", "KEY", FIRST)
     registry.secrets.set("acme", "KEY", SECOND)
     later_s = time.time() + secrets_module.FORMER_S + 1
     monkeypatch.setattr(secrets_module.time, "time", lambda: later_s)
+    assert process().secrets.values("acme", ["KEY"])[0].former == ()
     registry.secrets.set("acme", "KEY", "third-value")
     assert registry.secrets.values("acme", ["KEY"])[0].former == (SECOND,)
 
@@ -243,6 +244,50 @@ def test_a_plan_has_the_present_value_and_hides_the_one_before_as_well(process, 
     assert sent_key(plans) == SECOND
     masked, _ = plans.of("acme", "hook", 1).mask.text(f"{FIRST} {SECOND} planted-own")
     assert masked == "[redacted] [redacted] [redacted]"
+
+
+def test_a_value_before_that_does_not_fit_is_hidden_and_hinders_nothing(process, registry):
+    registry.secrets.set("acme", "KEY", "planted-no-signing-secret")
+    registry.secrets.set("acme", "KEY", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLIjf")
+    apply(registry, hook(headers={}, signing="${secret:KEY}"))
+    plan = CallPlans(process(), POLICY).of("acme", "hook", 1)
+    assert plan.mask.text("it was planted-no-signing-secret")[0] == "it was [redacted]"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"fixedData": {"dsn": "user=ada;password=${secret:KEY}"}},
+        {"headers": {"X-Key": "v1.${secret:KEY}"}},
+        {"headers": {"X-Key": "token=${secret:KEY}"}},
+        {"url": "https://hook.vendor.com/x?q=t:${secret:KEY}"},
+        {"url": "https://hook.vendor.com/x?${secret:KEY}=1"},
+        {
+            "auth": {
+                "type": "oauth2",
+                "tokenUrl": "https://vendor.com/t",
+                "clientId": "c",
+                "clientSecret": "s",
+                "tokenParams": {"password": "${secret:KEY}"},
+            }
+        },
+    ],
+    ids=str,
+)
+def test_a_secret_is_hidden_by_itself_wherever_it_stands(process, registry, place):
+    registry.secrets.set("acme", "KEY", FIRST)
+    apply(registry, hook(**{"headers": {}, **place}))
+    plan = CallPlans(process(), POLICY).of("acme", "hook", 1)
+    assert plan.mask.text(f"it is {FIRST}!")[0] == "it is [redacted]!"
+
+
+def test_a_chain_hides_the_value_that_another_process_may_have_sent_just_now(process, registry):
+    registry.secrets.set("acme", "KEY", FIRST)
+    apply(registry, hook())
+    plans = CallPlans(process(), POLICY)
+    assert sent_key(plans) == FIRST
+    registry.secrets.set("acme", "KEY", SECOND)
+    assert plans.chain_mask("acme", {"hook": 1}).text(f"{FIRST} {SECOND}")[0] == "[redacted] [redacted]"
 
 
 def test_a_chain_hides_the_present_secrets_of_its_steps(process, registry, monkeypatch):

@@ -44,7 +44,9 @@ def steps():
 @pytest.fixture
 def chain_states(steps):
     plans = SimpleNamespace(chain=lambda *_: None, stamp=lambda *_: "s")
-    return ChainStates(plans, None, steps, SimpleNamespace(open=lambda *_: None), SimpleNamespace(open=lambda raw, _: raw))
+    return ChainStates(
+        plans, None, steps, SimpleNamespace(open=lambda *_: None), SimpleNamespace(open=lambda raw, _: raw)
+    )
 
 
 def chains(count):

@@ -13,7 +13,7 @@ from relay.vault import Vault
 from tests.integration.worker_harness import worker_harness
 from tests.receivers import raw_answer, receiver
 from tests.store_keys import KEYS
-from tests.timing import wait_until
+from tests.timing import BUSY_S, wait_until
 
 TOKEN = "t0ken-made-by-login-77"
 
@@ -193,6 +193,75 @@ def test_a_token_that_a_chain_hands_down_to_a_chain_within_it_is_hidden_there_to
     below = steps_of(harness, ref)[1]
     shown = [harness.data(each) for each in (ref, below.reference_id, *below.steps)]
     assert shown == [{"got": {"token": "[redacted]"}}] * 3
+
+
+def test_the_secrets_of_one_step_are_hidden_in_the_records_of_those_after_it(harness, site):
+    site["/echo"] = lambda request: {"key": request.header("x-key"), "url": site.origin + "/echo"}
+    site["/body"] = lambda request: {"body": request.body.decode()}
+    harness.register(
+        hook(site, "echoes", "/echo", headers={"X-Key": "planted-prefilled-9"}),
+        hook(site, "told", "/body"),
+        {"id": "inner-told", "steps": [{"webhook": "told", "data": "input.data"}]},
+        {"id": "handing", "steps": [{"webhook": "echoes"}, {"webhook": "inner-told", "data": "steps[0].data"}]},
+    )
+    ref = harness.trigger("handing")
+    record = harness.final(ref)
+    (own,) = harness.record(record.steps[1]).steps
+    shown = [harness.data(each) for each in (*record.steps, own, ref)]
+    assert b"planted-prefilled-9" in site.got["/body"][0].body
+    assert "planted" not in str(shown)
+    assert site.origin.removeprefix("http://") not in str(shown)
+
+
+def test_a_chain_shows_nobody_the_access_token_of_a_step(harness, site):
+    site["/token"] = lambda _: {"access_token": "planted-token-1", "token_type": "Bearer", "expires_in": 300}
+    site["/me"] = lambda request: {"authorization": request.header("authorization")}
+    site["/next"] = lambda request: {"body": request.body.decode()}
+    auth = {"type": "oauth2", "tokenUrl": site.origin + "/token", "clientId": "c", "clientSecret": "planted-secret"}
+    harness.register(
+        hook(site, "me", "/me", auth=auth),
+        hook(site, "next", "/next"),
+        {
+            "id": "handing-token",
+            "steps": [{"webhook": "me"}, {"webhook": "next", "data": "steps[0].data"}],
+            "result": "steps[*].data",
+        },
+    )
+    ref = harness.trigger("handing-token")
+    record = harness.final(ref)
+    assert site.got["/me"][0].header("authorization") == "Bearer planted-token-1"
+    assert "planted" not in str([harness.data(each) for each in (*record.steps, ref)])
+    assert b"planted" not in site.got["/next"][0].body
+
+
+def test_secrets_that_are_changed_while_a_chain_runs_are_hidden_in_its_result(harness, site):
+    secrets = harness.runtime.registry.secrets
+    changed = threading.Event()
+    site["/pair"] = lambda request: {"key": request.header("x-key")}
+    site["/until"] = lambda _: {"is": changed.wait(60)}
+    for name in ("ID", "PW"):
+        secrets.set("acme", name, f"planted-{name}-1")
+    harness.register(
+        hook(site, "pair", "/pair", headers={"X-Key": "${secret:ID}.${secret:PW}"}),
+        hook(site, "until", "/until"),
+        {"id": "changing", "steps": [{"webhook": "pair"}, {"webhook": "until"}], "result": "steps[0].data"},
+    )
+    ref = harness.trigger("changing")
+    wait_until(lambda: site.got.get("/until"), BUSY_S)
+    for name in ("ID", "PW"):
+        secrets.set("acme", name, f"planted-{name}-2")
+    changed.set()
+    assert harness.final(ref).state is State.DELIVERED
+    assert harness.data(ref) == {"key": "[redacted].[redacted]"}
+
+
+def test_a_chain_whose_result_is_not_searched_to_its_end_ends_as_a_call_with_such_an_answer(harness, site):
+    site["/fine"] = lambda _: {"ok": True}
+    result = "{ok: steps[0].data.ok, text: input.data.text}"
+    harness.register(hook(site, "fine", "/fine"), {"id": "layers", "steps": [{"webhook": "fine"}], "result": result})
+    record = harness.final(harness.trigger("layers", {"text": "\\" * 400_000}))
+    assert (record.state, record.outcome, record.status) == (State.UNREACHABLE, Outcome.ANSWER_REJECTED, 0)
+    assert harness.record(record.steps[0]).state is State.DELIVERED
 
 
 def test_a_step_that_cannot_be_made_ends_the_chain_and_says_why_to_operators_only(harness, site):

@@ -83,8 +83,8 @@ class Secrets:
         self._decisions = decisions
         self._known: dict[tuple[str, str], tuple[SecretValue, float]] = {}
 
-    def values(self, plugin: str, names: Iterable[str]) -> tuple[SecretValue, ...]:
-        """Return the values of these secrets, at most a second old.
+    def values(self, plugin: str, names: Iterable[str], *, fresh: bool = False) -> tuple[SecretValue, ...]:
+        """Return the values of these secrets, at most a second old; with ``fresh``, read now.
 
         Raises:
             NotFound: one of them is not set, or its value is not the one that was set last.
@@ -92,7 +92,7 @@ class Secrets:
             SettingsError: this process has no target keys.
         """
         wanted, now_s = list(names), time.monotonic()
-        known = [(name, *self._known.get((plugin, name), (None, 0.0))) for name in wanted]
+        known = [] if fresh else [(name, *self._known.get((plugin, name), (None, 0.0))) for name in wanted]
         found = {name: value for name, value, until_s in known if value is not None and now_s < until_s}
         missing = [name for name in wanted if name not in found]
         if missing:
@@ -209,7 +209,8 @@ class Secrets:
         if sealed is None:
             raise _missing(plugin, name)
         value, former, stamp, *_ = orjson.loads(self._targets().open(sealed, secret_owner(plugin, name)))
-        return SecretValue(value, tuple(each[0] for each in former)), stamp
+        oldest_s = time.time() - FORMER_S
+        return SecretValue(value, tuple(text for text, at_s in former if at_s > oldest_s)), stamp
 
     def _sealed(self, plugin: str, name: str, value: str, before: bytes | None, stamp: str) -> bytes:
         """Seal a value and its stamp, with those that it replaces now and has replaced lately."""
