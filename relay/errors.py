@@ -60,7 +60,8 @@ class Fault:
 class RelayError(Exception):
     """Root of the tree. ``faults`` name the fields at fault, ``reference_id`` the record that was written.
 
-    The client adds the ``idempotency_key`` of the trigger: a trigger that is sent again with it is accepted only once.
+    The client adds the ``idempotency_key`` of the trigger, or the ``idempotency_keys`` of all items of a list that
+    failed as a whole: a trigger that is sent again with its key is accepted only once.
     """
 
     code: ClassVar[str] = "internal"
@@ -77,6 +78,7 @@ class RelayError(Exception):
         self.faults = faults
         self.reference_id = reference_id
         self.idempotency_key: str | None = None
+        self.idempotency_keys: tuple[str, ...] = ()
         super().__init__(self.message)
 
     def add(self, sentence: str) -> None:

@@ -80,6 +80,8 @@ const PAUSE_FIRST_MS = 250;
 const PAUSE_MAXIMUM_MS = 5_000;
 /** The longest Retry-After that the client waits for. */
 const RETRY_AFTER_LIMIT_MS = 30_000;
+/** A browser withholds an answer at once; what takes longer was cut off by something else. */
+const QUICK_MS = 5_000;
 const NOT_NOW = new Set([429, 502, 503, 504]);
 /** The most items that one `POST /v1/triggers` takes, and half of the relay's default RELAY_MAX_BODY_BYTES. */
 const GROUP_ITEMS = 1_000;
@@ -165,6 +167,8 @@ export class WebhookError extends Error {
     this.referenceId = referenceId;
     /** The idempotency key that the trigger was sent with: sent again with it, it is not accepted twice. */
     this.idempotencyKey = idempotencyKey;
+    /** Of a `triggerMany` that failed as a whole: the keys of all its items, in order. */
+    this.idempotencyKeys = [];
     /** Seconds after which to send the request again, if the relay said so. */
     this.retryAfter = retryAfter;
   }
@@ -299,9 +303,11 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
         const copied = copies.items(items);
         copies.check();
         const encoded = [];
+        const keys = [];
         for (const [index, item] of copied.entries()) {
           const data = await plain(item.webhookId, item.data, deadlineOf(options), options.signal, `/${index}`);
-          encoded.push(encode({ ...item, data, idempotencyKey: item.idempotencyKey ?? (await newKey()) }, json));
+          keys.push(item.idempotencyKey ?? (await newKey()));
+          encoded.push(encode({ ...item, data, idempotencyKey: keys[index] }, json));
         }
         const send = async (group) => {
           const body = `[${group.join(",")}]`;
@@ -310,7 +316,7 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
           if (!Array.isArray(results) || results.length !== group.length) throw unreadable();
           return results;
         };
-        return sendGroups(groupsOf(encoded), send);
+        return sendGroups(groupsOf(encoded), keys, send);
       },
 
       async list(options = {}) {
@@ -378,13 +384,21 @@ function connect(baseUrl, key, fetch, json) {
     }
   }
 
+  let isAllowed = false; // whether the browser has ever handed an answer to this page
+
   return async function call(method, path, headers, deadline, signal, body) {
+    let runs = false;
     for (let number = 0; ; number += 1) {
       throwIfAborted(signal);
+      const began = performance.now();
       const answer = await send(method, path, headers, deadline, signal, body);
+      isAllowed ||= !answer.cause;
       if (answer.status >= 200 && answer.status < 300) return answer;
       if (!answer.cause && !NOT_NOW.has(answer.status)) throw problemOf(answer);
-      if (answer.cause && number > 0 && (await refusesThisPage(baseUrl, fetch, signal))) throw wrongOrigin(answer.cause);
+      if (!isAllowed) {
+        if (runs && performance.now() - began < QUICK_MS) throw wrongOrigin(answer.cause);
+        runs = await runsElsewhere(baseUrl, fetch, signal);
+      }
       const asked = answer.retryAfter === null ? null : answer.retryAfter * 1_000;
       const pause = asked === null
         ? jittered(Math.min(PAUSE_FIRST_MS * 2 ** number, PAUSE_MAXIMUM_MS))
@@ -396,15 +410,14 @@ function connect(baseUrl, key, fetch, json) {
 }
 
 /**
- * Tells whether the relay runs, but the browser withholds its answers from this page. A browser does not say why a
- * request failed; but a `no-cors` request, which needs no permission, reaches a relay that runs.
+ * Tells whether the relay runs, at another origin than this page's. A browser does not say why a request failed: this
+ * module may be read by any page, so that a request that fails at once while it can be read is one that is withheld.
  */
-async function refusesThisPage(baseUrl, fetch, signal) {
+async function runsElsewhere(baseUrl, fetch, signal) {
   const page = globalThis.location?.origin;
   if (page === undefined || page === new URL(baseUrl).origin) return false;
   try {
-    const answer = await fetch(`${baseUrl}/healthz`, { mode: "no-cors", credentials: "omit", cache: "no-store", signal });
-    return answer.type === "opaque";
+    return (await fetch(`${baseUrl}/webhooks.js`, { method: "HEAD", credentials: "omit", cache: "no-store", signal })).ok;
   } catch {
     return false;
   }
@@ -471,9 +484,10 @@ function unreadable() {
 
 /**
  * Sends one group after another; halves one that is too large. Any other fault of a whole group is thrown if nothing
- * has been accepted; otherwise it becomes the problem of each item not sent, so that no reference id is lost.
+ * has been accepted; otherwise it becomes the problem of each item without an answer, so that no reference id is lost.
+ * Either way the caller gets the idempotency keys of these items, some of which the relay may have accepted.
  */
-async function sendGroups(groups, send) {
+async function sendGroups(groups, keys, send) {
   const results = [];
   const waiting = groups.reverse();
   while (waiting.length > 0) {
@@ -487,9 +501,10 @@ async function sendGroups(groups, send) {
         waiting.push(group.slice(middle), group.slice(0, middle));
       } else if (error.code === "too_large") {
         results.push({ problem });
-      } else if ((error instanceof WebhookError || isAbort(error)) && results.some((result) => "referenceId" in result)) {
-        const unsent = waiting.reduce((count, each) => count + each.length, group.length);
-        return results.concat(Array.from({ length: unsent }, () => ({ problem })));
+      } else if (error instanceof WebhookError || isAbort(error)) {
+        const unanswered = keys.slice(results.length);
+        if (!results.some((result) => "referenceId" in result)) throw Object.assign(error, { idempotencyKeys: unanswered });
+        return results.concat(unanswered.map((idempotencyKey) => ({ problem: { ...problem, idempotencyKey } })));
       } else {
         throw error;
       }

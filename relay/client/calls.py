@@ -81,10 +81,11 @@ class Webhooks:
         """Trigger webhooks without waiting; return for each, in order, ``{"referenceId", "state"}`` or ``{"problem"}``.
 
         An item has ``webhookId``, and perhaps ``data``, ``headers``, ``queryParams``, ``pathParams``, ``subject``,
-        ``idempotencyKey`` and ``delay`` (seconds). Any number of items is sent, in groups that the relay takes. A fault
-        of a whole group is raised if nothing has been accepted; otherwise it becomes the problem of each item not sent,
-        so no reference id is lost. Every group may take ``timeout_s``. Raises ``RequestRejected``, and sends nothing,
-        if JSON would drop or change a value of any item.
+        ``idempotencyKey`` and ``delay`` (seconds). Any number of items is sent, in groups that the relay takes, and
+        every group may take ``timeout_s``. A fault of a whole group is raised if nothing has been accepted; otherwise
+        it becomes the problem of each item without an answer, so no reference id is lost. Such items may have been
+        accepted: trigger them again with the ``idempotencyKey`` of the problem, or with the ``idempotency_keys`` of the
+        raised error. Raises ``RequestRejected``, and sends nothing, if JSON would drop or change a value of any item.
         """
         return self._transport.run(self._courses.trigger_many(copy_items(items), timeout_s))
 

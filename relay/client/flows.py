@@ -99,10 +99,11 @@ class Flows:
                 else:
                     results.append({"problem": _problem(error)})
             except RelayError as error:
+                keys = [item["idempotencyKey"] for item in copied[len(results) :]]
                 if not any("referenceId" in result for result in results):
+                    error.idempotency_keys = tuple(keys)
                     raise
-                unsent = sum(len(each.items) for each in waiting) + len(group.items)
-                return results + [{"problem": _problem(error)} for _ in range(unsent)]
+                return results + [{"problem": _problem(error) | {"idempotencyKey": key}} for key in keys]
         return results
 
     def available(self, timeout_s: float | None) -> Flow[list[dict[str, Any]]]:

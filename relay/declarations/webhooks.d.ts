@@ -38,12 +38,16 @@ export interface Fault {
   message: string;
 }
 
-/** A problem document (RFC 9457) as an item of `triggerMany` carries it. */
+/**
+ * A problem document (RFC 9457) as an item of `triggerMany` carries it. With an `idempotencyKey` the item may have been
+ * accepted: trigger it again with that key.
+ */
 export interface Problem {
   code: string;
   detail?: string;
   errors?: Fault[];
   referenceId?: string;
+  idempotencyKey?: string;
   [member: string]: unknown;
 }
 
@@ -190,6 +194,8 @@ export interface AbortedCall extends DOMException {
   readonly referenceId: string | null;
   /** The key under which the trigger was sent: sent again with it, it is accepted at most once. */
   readonly idempotencyKey: string | null;
+  /** Of a `triggerMany` that failed as a whole: the keys of all its items, in order. */
+  readonly idempotencyKeys: string[];
   /** The signal's reason. */
   readonly cause: unknown;
 }

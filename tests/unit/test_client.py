@@ -391,6 +391,29 @@ def test_a_fault_after_the_first_group_loses_no_reference_id(fake, relay):
     assert len(results) == 2100
 
 
+def test_what_may_have_been_accepted_is_triggered_again_with_its_key_and_accepted_once(fake):
+    with Relay(fake.base_url, KEY, tries=1) as relay:
+        fake.faults += [Silence(0), HangUp(accept=True)]
+        items = [{"webhookId": "ok", "data": {"n": number}} for number in range(2100)]
+        results = relay.webhooks.trigger_many(items)
+        again = [item | result["problem"] for item, result in zip(items, results, strict=True) if "problem" in result]
+        keyed = [{name: each[name] for name in ("webhookId", "data", "idempotencyKey")} for each in again]
+        assert len(keyed) == 1100
+        assert all("referenceId" in result for result in relay.webhooks.trigger_many(keyed))
+        assert len(fake.invocations) == 2100
+
+
+def test_a_fault_of_the_first_group_is_raised_with_the_keys_of_all_items(fake):
+    with Relay(fake.base_url, KEY, tries=1) as relay:
+        fake.faults.append(HangUp(accept=True))
+        with pytest.raises(errors.Unavailable) as raised:
+            relay.trigger_many([{"webhookId": "ok"}, {"webhookId": "ok", "idempotencyKey": "own"}])
+        keys = raised.value.idempotency_keys
+        assert keys[1:] == ("own",)
+        relay.trigger_many([{"webhookId": "ok", "idempotencyKey": key} for key in keys])
+        assert len(fake.invocations) == 2
+
+
 def test_a_fault_of_the_first_group_is_raised(fake):
     with Relay(fake.base_url, "whk_wrong_key") as relay, pytest.raises(errors.Unauthenticated):
         relay.trigger_many([{"webhookId": "ok"}])

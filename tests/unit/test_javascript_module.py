@@ -348,6 +348,18 @@ def test_a_fault_after_the_first_group_loses_no_reference_id(fake, api):
     assert len(results) == 2100
 
 
+def test_what_may_have_been_accepted_has_its_key(fake, hasty_api):
+    fake.faults += [Silence(0), HangUp(accept=True), *[HangUp()] * 5]
+    items = [{"webhookId": "ok", "idempotencyKey": f"k{number}"} for number in range(1100)]
+    results = hasty_api.call("triggerMany", items)["value"]
+    assert [each["problem"]["idempotencyKey"] for each in results[1000:]] == [
+        f"k{number}" for number in range(1000, 1100)
+    ]
+    fake.faults += [HangUp(accept=True), *[HangUp()] * 5]
+    error = hasty_api.call("triggerMany", [{"webhookId": "ok"}, {"webhookId": "ok", "idempotencyKey": "own"}])["error"]
+    assert [type(error["idempotencyKeys"][0]), error["idempotencyKeys"][1:]] == [str, ["own"]]
+
+
 def test_a_signal_after_the_first_group_loses_no_reference_id(fake, api):
     fake.faults += [Silence(0), Silence(10)]
     results = api.call("triggerMany", [{"webhookId": "ok"}] * 1100, abort_after_ms=3000)["value"]

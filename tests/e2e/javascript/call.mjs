@@ -40,9 +40,9 @@ async function run(api, WebhookError, controller, { method, args, abortAfterMs }
   try {
     return { value: await api.webhooks[method](...given), ms: took() };
   } catch (error) {
-    const { name, message, code, status, errors, referenceId, idempotencyKey, retryAfter } = error;
-    const typed = error instanceof WebhookError && error instanceof Error;
-    return { error: { name, message, code, status, errors, referenceId, idempotencyKey, retryAfter, typed }, ms: took() };
+    const { name, message, code, status, errors, referenceId, idempotencyKey, idempotencyKeys, retryAfter } = error;
+    const known = { name, message, code, status, errors, referenceId, idempotencyKey, idempotencyKeys, retryAfter };
+    return { error: { ...known, typed: error instanceof WebhookError && error instanceof Error }, ms: took() };
   }
 }
 
