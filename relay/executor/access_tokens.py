@@ -37,7 +37,8 @@ FETCH_LOCK_S: Final = FETCH_S + 2
 LOOK_S: Final = 0.05
 #: How many seconds a process uses a token without reading the store again.
 BELIEVED_S: Final = 5.0
-#: For how many seconds a process does not try again after a failed fetch; each further failure doubles the pause.
+#: For how many seconds a process does not try again after a failed fetch, unless another one has a token; each further
+#: failure soon after doubles the pause.
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 MAX_REMEMBERED: Final = 4_096  # tokens that one process keeps
@@ -91,12 +92,9 @@ class AccessTokens:
             NoToken: a fetch failed a moment ago, and is not tried again yet.
             Unavailable: the store cannot be reached.
         """
-        known = self._believed((revision_id, client))
+        known = self._believed((revision_id, client)) or self._stored(revision_id, client)
         if known is None:
             self._check_pause((revision_id, client))
-            known = self._stored(revision_id, client)
-            if known is not None:
-                self._remember(known)
         return known
 
     def access(self, revision_id: RevisionId, client: OAuth2Client) -> AccessToken:
@@ -110,18 +108,14 @@ class AccessTokens:
         if known is not None:
             return known
         with self._fetching[revision_id, client]:
-            known = self._believed((revision_id, client))
+            known = self.existing(revision_id, client)
             if known is not None:
                 return known
-            self._check_pause((revision_id, client))
             try:
-                access = self._obtain(revision_id, client)
+                return self._obtain(revision_id, client)
             except NoToken as error:
                 self._note_failure((revision_id, client), error.outcome)
                 raise
-        self._failures.pop((revision_id, client), None)
-        self._remember(access)
-        return access
 
     def drop(self, access: AccessToken) -> None:
         """Forget a token that the endpoint refused, unless it was replaced meanwhile."""
@@ -135,11 +129,14 @@ class AccessTokens:
         known, until_s = self._known.get(of, (None, 0.0))
         return known if known is not None and boot_time_s() < until_s and time.time() < known.usable_until_s else None
 
-    def _remember(self, access: AccessToken) -> None:
+    def _remember(self, access: AccessToken) -> AccessToken:
         if len(self._known) >= MAX_REMEMBERED:
             for remembered in (self._known, self._failures, self._fetching):
                 remembered.clear()
-        self._known[access.revision_id, access.client] = (access, boot_time_s() + BELIEVED_S)
+        of = access.revision_id, access.client
+        self._failures.pop(of, None)
+        self._known[of] = (access, boot_time_s() + BELIEVED_S)
+        return access
 
     def _obtain(self, revision_id: RevisionId, client: OAuth2Client) -> AccessToken:
         """Return the store's token; if it has none, fetch one, or wait while another process with the lock does so."""
@@ -167,7 +164,7 @@ class AccessTokens:
             return None  # sealed with a key that is gone: the next token overwrites it
         if time.time() >= until_s or by != _fingerprint(client):
             return None
-        return AccessToken(revision_id, client, token, sealed, fetched_at_s, until_s)
+        return self._remember(AccessToken(revision_id, client, token, sealed, fetched_at_s, until_s))
 
     def _fetch(self, revision_id: RevisionId, client: OAuth2Client) -> AccessToken:
         deadline_s = boot_time_s() + FETCH_S
@@ -179,7 +176,7 @@ class AccessTokens:
         sealed = self._vault.seal(orjson.dumps(value), _owner(revision_id))
         with suppress(Unavailable, StoreFault):  # other processes then fetch tokens of their own
             self._store.write(revision_id, sealed, grant.usable_s)
-        return AccessToken(revision_id, client, grant.token, sealed, now_s, now_s + grant.usable_s)
+        return self._remember(AccessToken(revision_id, client, grant.token, sealed, now_s, now_s + grant.usable_s))
 
     def _check_pause(self, of: _Client) -> None:
         failure = self._failures.get(of)
@@ -187,10 +184,11 @@ class AccessTokens:
             raise NoToken(failure.outcome)
 
     def _note_failure(self, of: _Client, outcome: Outcome) -> None:
-        before = self._failures.get(of)
-        pause_s = FIRST_PAUSE_S if before is None else min(LONGEST_PAUSE_S, 2 * before.pause_s)
-        if before is None or boot_time_s() >= before.until_s:
-            self._failures[of] = _Failure(outcome, pause_s, boot_time_s() + pause_s)
+        before, now_s = self._failures.get(of), boot_time_s()
+        is_old = before is None or now_s >= before.until_s + LONGEST_PAUSE_S
+        pause_s = FIRST_PAUSE_S if before is None or is_old else min(LONGEST_PAUSE_S, 2 * before.pause_s)
+        if before is None or now_s >= before.until_s:
+            self._failures[of] = _Failure(outcome, pause_s, now_s + pause_s)
 
 
 def _owner(revision_id: RevisionId) -> str:

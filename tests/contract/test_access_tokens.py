@@ -209,3 +209,35 @@ def test_pauses_after_failures_double_to_the_longest_and_a_success_begins_anew(p
     tokens.drop(tokens.access(REVISION, CREDENTIALS))
     server.outcome = Outcome.CONNECT_FAILED
     assert [pause_s(), pause_s()] == pytest.approx([0.0, first_s])
+
+
+def test_a_process_whose_fetch_failed_uses_the_token_of_another_at_once(process, server):
+    one, other = process(), process()
+    server.outcome = Outcome.CONNECT_FAILED
+    with pytest.raises(NoToken):
+        one.access(REVISION, CREDENTIALS)
+    server.outcome = Outcome.ANSWERED
+    fetched = other.access(REVISION, CREDENTIALS)
+    assert one.existing(REVISION, CREDENTIALS).token == one.access(REVISION, CREDENTIALS).token == fetched.token
+
+
+@pytest.mark.parametrize("between", ["a token of another process", "nothing"])
+def test_failures_hours_apart_pause_for_a_second_each(process, server, monkeypatch, between):
+    now_s = [1_000.0]
+    monkeypatch.setattr(tokens_module, "boot_time_s", lambda: now_s[0])
+    one, other = process(), process()
+    for _ in range(4):
+        server.outcome = Outcome.CONNECT_FAILED
+        with pytest.raises(NoToken):
+            one.access(REVISION, CREDENTIALS)
+        now_s[0] += tokens_module.FIRST_PAUSE_S - 0.1
+        with pytest.raises(NoToken):
+            one.existing(REVISION, CREDENTIALS)
+        now_s[0] += 0.2
+        assert one.existing(REVISION, CREDENTIALS) is None
+        if between != "nothing":
+            server.outcome = Outcome.ANSWERED
+            other.access(REVISION, CREDENTIALS)
+            one.drop(one.existing(REVISION, CREDENTIALS))
+            other._known.clear()
+        now_s[0] += 3_600
