@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, unquote_plus
 
-from relay.registration.credentials import Basic
+from relay.registration.credentials import Basic, OAuth2Client
 from relay.registration.fixed_data import scalars_in
 from relay.registration.header_rules import MIN_MASKED_LENGTH, PUBLIC_HEADERS
 from relay.registration.signing import SECRET_PREFIX, secret_bytes
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from relay.registration import Shape, Target
-    from relay.registration.credentials import OAuth2Client
     from relay.registration.endpoint import Endpoint
 
 #: A run of letters and digits of this length is the core of a secret, which is hidden whatever is done to the rest.
@@ -61,9 +60,11 @@ class Needle:
 
 def needles_of(shape: Shape, target: Target) -> Iterator[Needle]:
     """Yield everything of a target that an answer must not show, each at least ``MIN_MASKED_LENGTH`` long."""
-    texts = _with_cores(_secrets(target))
+    texts, authorization = _with_cores(_secrets(target)), target.credentials.authorization
     if not shape.reveal_url:
         texts += (replace(needle, is_address=True) for needle in _address(target.endpoint))
+    if isinstance(authorization, OAuth2Client):
+        texts += (replace(needle, is_address=True) for needle in _address(authorization.token_url))
     return (needle for needle in texts if len(needle.text) >= MIN_MASKED_LENGTH)
 
 

@@ -25,7 +25,8 @@ DEFAULT_PATTERN: Final = "[A-Za-z0-9._~-]{1,128}"
 PARAMETER_NAME: Final = re.compile(r"[A-Za-z0-9._~-]{1,64}\Z")
 PARAMETER_NAME_RULE: Final = "must be 1 to 64 of letters, digits and `._~-`"
 
-_SEPARATORS: Final = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]")
+#: Some servers take the last three for slashes, and read `%u002f` as one.
+_SEPARATORS: Final = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\u2044\u2215\u2216]|%u[0-9A-Fa-f]{4}")
 _DOTS: Final = frozenset({"", ".", ".."})
 
 
@@ -47,7 +48,7 @@ def segment_fault(value: str) -> str | None:
         while True:
             folded = unicodedata.normalize("NFKC", value)
             if _SEPARATORS.search(value) or _SEPARATORS.search(folded):
-                return "holds a slash, a backslash or a control character, perhaps percent-escaped"
+                return "holds a slash, a backslash, a character that some servers take for one, or a control character"
             if folded.partition(";")[0].strip() in _DOTS:
                 return "is empty or a dot segment, perhaps percent-escaped"
             decoded = unquote_to_bytes(value).decode()

@@ -337,3 +337,10 @@ def test_a_parameter_of_the_token_request_that_looks_like_a_token_is_masked():
     registration = register(auth=OAUTH | {"tokenParams": {"api_key": "a1b2c3d4e5f6a7b8", "resource": "appointments"}})
     masked, _ = Mask.of(registration.shape, registration.target).text("a1b2c3d4e5f6a7b8 appointments client-secret")
     assert masked == "[redacted] appointments client-secret"
+
+
+def test_the_address_of_the_token_endpoint_is_masked_also_where_that_of_the_webhook_is_not():
+    registration = register(auth=OAUTH | {"tokenUrl": "https://login.vendor-internal.com/oauth2/token"}, revealUrl=True)
+    mask = Mask.of(registration.shape, registration.target)
+    assert mask.text('realm="https://login.vendor-internal.com/oauth2/token"')[0] == 'realm="[redacted]"'
+    assert mask.text("see login.vendor-internal.com")[0] == "see [redacted]"
