@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
@@ -125,11 +126,14 @@ class Flows:
         return _result((yield from self._final(reference_id, self._deadline(timeout_s))))
 
     def _deadline(self, timeout_s: float | None) -> float:
-        return self._requester.clock() + (self._timeout_s if timeout_s is None else timeout_s)
+        given_s = self._timeout_s if timeout_s is None else timeout_s
+        if math.isnan(given_s):
+            raise BadParameter("timeout_s must be a number of seconds.")
+        return self._requester.clock() + given_s
 
     def _to_ask(self, deadline_s: float) -> int:
         """Return the whole seconds for which to ask the relay to wait, never past the deadline."""
-        return max(0, min(POLL_WAIT_S, int(deadline_s - self._requester.clock())))
+        return max(0, int(min(POLL_WAIT_S, deadline_s - self._requester.clock())))
 
     def _post(
         self, webhook_id: str, trigger: Given[dict[str, Any]], key: str, prefer: str, deadline_s: float

@@ -24,6 +24,8 @@ _REFERENCE: Final = re.compile(r"\$\$\{|\$\{([^{}]*)\}?")
 _NAMED: Final = re.compile(r"(env|file|secret):(.+)\Z", re.DOTALL)
 #: In a URL only secrets of the store are filled in, and only in its query.
 _IN_QUERY: Final = re.compile(r"\$\{secret:([^{}]*)\}")
+_WRITE_OUT: Final = "is not secret: write it out instead of referring to a secret"
+_WHOLE_KEY: Final = 'may not refer to a secret by itself: keep the whole JWK in one, "privateKey": "${secret:NAME}"'
 _KINDS: Final = "${env:NAME}, ${file:PATH} or ${secret:NAME}"
 
 
@@ -93,7 +95,7 @@ class _Filling:
         if any(kept != piece for piece, kept in pieces):
             self.found.written[place] = "".join(kept for _, kept in pieces)
             if not may_refer(place):
-                self._fault(place, "is not secret: write it out instead of referring to a secret")
+                self._fault(place, _WHOLE_KEY if place[:2] == ("auth", "privateKey") else _WRITE_OUT)
         return "".join(piece for piece, _ in pieces)
 
     def _pieces(self, text: str, place: Place) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """The Python client, against a fake relay that speaks real HTTP."""
 
 import json
+import math
 import threading
 import time
 
@@ -288,6 +289,14 @@ def test_a_relay_that_cannot_be_reached_is_unavailable():
     with Relay(base_url, KEY, tries=2) as relay, pytest.raises(errors.Unavailable) as raised:
         relay.webhooks.trigger("ok")
     assert "127.0.0.1" not in str(raised.value)
+
+
+def test_a_call_may_wait_for_ever_but_not_for_no_number(fake, relay):
+    answer = relay.trigger("ok", timeout_s=math.inf)
+    assert relay.wait(answer["referenceId"], math.inf) == answer
+    for call in (relay.trigger, relay.trigger_async, relay.wait):
+        with pytest.raises(errors.BadParameter, match="number of seconds"):
+            call("ok", timeout_s=math.nan)
 
 
 def test_a_silent_relay_is_given_up_at_the_deadline(fake):

@@ -344,3 +344,11 @@ def test_the_address_of_the_token_endpoint_is_masked_also_where_that_of_the_webh
     mask = Mask.of(registration.shape, registration.target)
     assert mask.text('realm="https://login.vendor-internal.com/oauth2/token"')[0] == 'realm="[redacted]"'
     assert mask.text("see login.vendor-internal.com")[0] == "see [redacted]"
+
+
+def test_a_member_of_a_key_that_refers_to_a_secret_is_told_to_keep_the_whole_key_there():
+    auth = OAUTH | {"clientAuth": "private_key_jwt", "privateKey": {"kty": "EC", "d": "${secret:KEY}"}}
+    with pytest.raises(DocumentError) as caught:
+        read_registrations(json.dumps(HOOK | {"auth": auth}), RULES, plugin="lab", look_up=lambda *_: "value")
+    (message,) = [fault.message for fault in caught.value.faults if fault.pointer == "/auth/privateKey/d"]
+    assert "keep the whole JWK" in message
