@@ -3,8 +3,9 @@
 import pytest
 
 from relay.domain.invocation import FINAL, Outcome, State
+from relay.domain.reference_id import new_reference_id
 from relay.errors import BadParameter
-from relay.store.ledger.listing import LOOKED_AT, LOOKED_AT_BY_SCRIPT, Filter, OutcomeGroup
+from relay.store.ledger.listing import LOOKED_AT, LOOKED_AT_BY_SCRIPT, Filter, Listing, OutcomeGroup, Page
 from relay.store.ledger.transitions import NewStep, NextStep
 from tests.store_keys import KEYS
 
@@ -183,6 +184,20 @@ def test_a_page_looks_at_a_bounded_number_of_records(ledger):
     assert page.rows == []
     assert page.cursor is not None
     assert listed(ledger, caller="k1") == [oldest]
+
+
+class Stuck:
+    """A server whose scripts look at nothing and say that there is more."""
+
+    def fcall(self, *_):
+        return [b"#5", 0, []]
+
+
+@pytest.mark.parametrize("wanted", [Filter(), Filter(replay=new_reference_id())])
+def test_a_piece_without_any_record_is_the_last(wanted):
+    listing = Listing(Stuck())
+    assert listing.page("acme", wanted) == Page([], None)
+    assert list(listing.every("acme", wanted)) == []
 
 
 def test_groups_say_what_is_failing(ledger, ends):

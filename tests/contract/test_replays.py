@@ -1,6 +1,7 @@
 """Replay jobs: what they match, create and skip, why, and how operators control them."""
 
 import itertools
+from base64 import urlsafe_b64encode
 from dataclasses import replace
 
 import pytest
@@ -783,6 +784,23 @@ def test_what_a_job_made_is_listed_newest_first(harness):
     assert [row.reference_id for row in failed.rows] == made[:1]
     assert harness.ledger.listing.page("rival", wanted).rows == []
     assert harness.replays.plan("acme", Request(filter=Filter(replay=job.replay_id))).matched == 1
+
+
+@pytest.mark.parametrize("left", [3, 500, 999_999_999_999])
+@pytest.mark.parametrize("is_forgotten", [False, True])
+def test_a_cursor_beyond_what_a_job_made_begins_at_its_end_and_comes_to_an_end(harness, left, is_forgotten):
+    harness.failed(2)
+    job = harness.start()
+    harness.create_all(job)
+    made = harness.made(job)
+    harness.send(made)
+    if is_forgotten:
+        harness.client.zadd(KEYS.expiry(), {f"replay-{job.replay_id}": 1})
+        assert harness.ledger.store.prune(limit=10) == 1
+    cursor = urlsafe_b64encode(f"#{left}".encode()).decode().rstrip("=")
+    page = harness.ledger.listing.page("acme", Filter(replay=job.replay_id), cursor=cursor)
+    assert [row.reference_id for row in page.rows] == ([] if is_forgotten else made[::-1])
+    assert page.cursor is None
 
 
 def test_an_ended_job_is_kept_for_its_time(harness):

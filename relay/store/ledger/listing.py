@@ -227,7 +227,8 @@ class Listing:
         else:
             args = [plugin, wanted.to_json(), position, limit, LOOKED_AT_BY_SCRIPT, wanted.chain or ""]
             next_position, looked, refs = self._scripts.run("list", args, self._keys.root(plugin))
-        return next_position.decode(), int(looked), refs
+        # After a piece without any record there is no other, whatever the script says: else pages would go on for ever.
+        return next_position.decode() if looked else "", int(looked), refs
 
 
 class OutcomeGroups:

@@ -4,13 +4,14 @@
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 filter (JSON, see filter)  3 position ('' at the beginning)  4 rows wanted  5 ids to examine
 --       6 replay id
--- Returns the same as list; a position is '#' and how many of the job's decisions are left
+-- Returns the same as list; a position is '#' and how many of the job's decisions are left, which may have been deleted
+--         since
 -- needs: clock, filter
 
 local ID_LENGTH = 36 -- a shorter text tells why nothing was made
 local f = filter_from(ARGV[2], ARGV[1])
 local wanted, most, id = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
-local left = tonumber(string.match(ARGV[3], '^#(%d+)$') or redis.call('LLEN', KEY.replay_decided(id)))
+local left = math.min(tonumber(string.match(ARGV[3], '^#(%d+)$') or math.huge), redis.call('LLEN', KEY.replay_decided(id)))
 local first = math.max(0, left - most)
 local decided, found, looked = left > 0 and redis.call('LRANGE', KEY.replay_decided(id), first, left - 1) or {}, {}, 0
 for index = #decided, 1, -1 do
