@@ -181,8 +181,11 @@ class Replays:
         left, tally, uncertain = request.max or _NO_LIMIT, _BEGINNING, request.include_uncertain
         if request.filter is None:
             for piece in _pieces(request, set()):
-                tally = self._runs.tally_ids(plugin, piece, tally, groups, uncertain=uncertain)
-                yield tally
+                examined = 0
+                while examined < len(piece):
+                    tally = self._runs.tally_ids(plugin, piece[examined:], tally, groups, uncertain=uncertain)
+                    yield tally
+                    examined += tally.matched
             return
         wanted = _with_default_error(request.filter)
         while left > 0:

@@ -57,14 +57,20 @@ def test_what_ends_after_the_job_was_made_is_not_matched(harness):
     assert harness.replays.plan("acme", Request(filter=Filter())).matched == 1
 
 
-def test_steps_of_chains_are_never_matched(harness):
+def failed_chain(harness, steps=1, *, repeatable, status=200):
+    """Make a chain that failed after so many steps, which were answered with this status; return its reference id."""
     parent, token = harness.ledger.claimed(pins="{}", repeatable=True)
-    step = new_reference_id()
-    harness.ledger.store.advance([NextStep(parent, token, 0, [NewStep(step, "hook", 1, 20_000, False, b"\x01", 1)])])
-    harness.send([step], status=503)
+    news = [NewStep(new_reference_id(), "hook", 1, 20_000, repeatable, b"\x01", 1) for _ in range(steps)]
+    harness.ledger.store.advance([NextStep(parent, token, 0, news)])
+    harness.send([new.reference_id for new in news], status=status)
     token = harness.ledger.token()
     harness.ledger.store.claim([parent], token)
     harness.settle(parent, token)
+    return parent
+
+
+def test_steps_of_chains_are_never_matched(harness):
+    parent = failed_chain(harness, repeatable=False, status=503)
     job = harness.start()
     assert job.matched == 1
     harness.create_all(job)
@@ -83,6 +89,25 @@ def test_one_script_of_a_plan_looks_at_so_many_records_and_no_more(harness, monk
         harness.client.hset(KEYS.record(before), mapping={"error": "1", "requestBytes": "0", "timeout": "1"})
     tally = harness.runs.tally("acme", FAILED, Tally("", "", 0, [], {}, {}), 10, OutcomeGroups(), uncertain=False)
     assert tally.matched == matched
+    assert harness.replays.plan("acme", Request(filter=FAILED)).matched == 3
+
+
+@pytest.mark.parametrize("steps", [1, 4, 5, 30])
+def test_a_plan_of_chains_counts_all_of_them_however_many_steps_they_have(harness, monkeypatch, steps):
+    monkeypatch.setattr(replay_runs, "LOOKED_AT", 5)  # and four times as many steps
+    chains = [failed_chain(harness, steps, repeatable=True) for _ in range(12)]
+    pieces = []
+    tally_ids = harness.runs.tally_ids
+    monkeypatch.setattr(
+        harness.runs, "tally_ids", lambda *args, **more: pieces.append(args[1]) or tally_ids(*args, **more)
+    )
+    for request in (Request(filter=Filter()), Request(reference_ids=chains)):
+        plan = harness.replays.plan("acme", request)
+        assert (plan.matched, plan.skipped, plan.breakdown[0].count) == (12, 0, 12)
+        assert {row.reference_id for row in plan.sample} < set(chains)
+    a_run = -(-20 // (1 + steps))  # how many chains one script takes
+    assert len(pieces) == -(-12 // a_run)
+    assert harness.start().matched == 12
 
 
 def test_only_the_newest_of_a_family_is_matched(harness):
@@ -380,29 +405,16 @@ def test_an_interrupted_call_is_uncertain(harness):
     [(False, 200, "uncertain"), (True, 200, True), (False, 500, True)],
 )
 def test_a_failed_chain_with_a_delivered_unrepeatable_step_is_uncertain(harness, repeatable, status, expected):
-    parent, token = harness.ledger.claimed(pins="{}", repeatable=True)
-    step = new_reference_id()
-    harness.ledger.store.advance(
-        [NextStep(parent, token, 0, [NewStep(step, "hook", 1, 20_000, repeatable, b"\x01", 1)])]
-    )
-    harness.send([step], status=status)
-    token = harness.ledger.token()
-    harness.ledger.store.claim([parent], token)
-    harness.settle(parent, token)
+    failed_chain(harness, repeatable=repeatable, status=status)
     job = harness.start()
     harness.create_all(job)
     assert harness.decided(job) == [expected]
 
 
 def test_a_failed_chain_whose_steps_are_no_longer_known_is_uncertain(harness):
-    parent, token = harness.ledger.claimed(pins="{}", repeatable=True)
-    step = new_reference_id()
-    harness.ledger.store.advance([NextStep(parent, token, 0, [NewStep(step, "hook", 1, 20_000, True, b"\x01", 1)])])
-    harness.send([step])
-    token = harness.ledger.token()
-    harness.ledger.store.claim([parent], token)
-    harness.settle(parent, token)
-    harness.client.delete(KEYS.record(step))
+    parent = failed_chain(harness, repeatable=True)
+    (step,) = harness.client.lrange(KEYS.steps(parent), 0, -1)
+    harness.client.delete(KEYS.record(step.decode()))
     job = harness.start()
     harness.create_all(job)
     assert harness.decided(job) == ["uncertain"]

@@ -228,7 +228,7 @@ class ReplayRuns:
     def tally_ids(
         self, plugin: str, ids: Sequence[str], before: Tally, groups: OutcomeGroups, *, uncertain: bool
     ) -> Tally:
-        """Tally what a job of these ids would do, as `tally` does for a filter."""
+        """Tally what a job of these ids would do, or of the first ``matched`` if all are too many for one script."""
         args = [plugin, "", "", LOOKED_AT, before.ended_by, int(uncertain), len(ids), *ids]
         return _tally_from(self._scripts.run("replay_tally", args, self._keys.root(plugin)), groups)
 

@@ -5,13 +5,15 @@
 -- ARGV  1 plugin  2 filter (JSON, see include/filter.lua; '' if ids are given)  3 position ('' at the beginning)
 --       4 records to examine  5 ended_by (ms, '' for now): only calls final by then
 --       6 uncertain ('1': replays uncertain ones too)  7 how many may match at most  8... ids that are given by hand
--- Returns {position of the next piece or '' if there is none, ended_by, how many match, their first ids,
---          groups: {webhook, outcome, status, count, first and last createdAt}, reasons: why, count, ...,
---          left out: why, count, ... (those that the filter selects, and that have been replayed)}
+-- Returns {position of the next piece or '' if there is none, ended_by, how many match (all that were examined of ids that
+--          are given, which may be too much for one run), their first ids, groups: {webhook, outcome, status, count,
+--          first and last createdAt}, reasons: why, count, ..., left out: why, count, ... (those that the filter
+--          selects, and that have been replayed)}
 -- needs: clock, filter, groups, originals, walk
 
 local SAMPLE = 10
 local plugin, most, left = ARGV[1], tonumber(ARGV[4]), tonumber(ARGV[7])
+local most_looked_at = 4 * most -- with steps of chains and members of families; what exceeds it is examined to its end
 local ended_by = ARGV[5] ~= '' and tonumber(ARGV[5]) or now
 local job = { id = '', plugin = plugin, ended_by = ended_by, uncertain = ARGV[6] == '1' }
 local matched, sample, skips, left_out = 0, {}, {}, {}
@@ -39,8 +41,10 @@ local function count_walked()
   if f['until'] < position.created then position = { created = f['until'], ref = '~' } end
   local walk, last = walk_from(narrowest(f), position, f.since or '-inf'), nil
   for _ = 1, most do
-    last = matched < left and looked_at < 4 * most and walk_on(walk) or nil
-    if not last then break end
+    if matched == left or looked_at >= most_looked_at then break end
+    local item = walk_on(walk)
+    if not item then return nil end
+    last = item
     local r = read_original(last.ref)
     if r and matches(f, r) then
       count(last.ref, r)
@@ -55,7 +59,10 @@ local last
 if ARGV[2] ~= '' then
   last = count_walked()
 else
-  for index = 8, math.min(#ARGV, 7 + left) do count(ARGV[index]) end
+  for index = 8, math.min(#ARGV, 7 + left) do
+    if looked_at >= most_looked_at then break end
+    count(ARGV[index])
+  end
 end
 local function pairs_of(counts)
   local list = {}
