@@ -15,6 +15,7 @@ from relay.store.ledger.transitions import Advance, NewStep, NextStep
 from relay.store.replays import runs as replay_runs
 from relay.store.replays.jobs import ReplayState
 from relay.store.replays.runs import NewReplay, ReplayVerdict, Tally
+from relay.store.scripting.prelude import MOST_HOPS
 from tests.contract.ledger import LIMITS, Ledger
 from tests.contract.replay_harness import DAY_MS, FAILED, ReplayHarness
 from tests.store_keys import KEYS
@@ -909,6 +910,41 @@ def test_a_replay_whose_original_is_forgotten_counts_as_uncertain(harness, repea
     again = harness.start(reference_ids=[replay])
     harness.create_all(again)
     assert harness.decided(again) == [decided]
+
+
+@pytest.mark.parametrize("is_registered", [True, False])
+@pytest.mark.parametrize("repeatable", [False, True])
+def test_a_replay_of_a_chain_whose_original_is_forgotten_counts_as_uncertain(harness, repeatable, is_registered):
+    original = failed_chain(harness, repeatable=repeatable)
+    job = harness.start(reference_ids=[original], include_uncertain=True)
+    if is_registered:
+        new = NewReplay(new_reference_id(), 1, 20_000, True, b"\x02", "{}")
+    else:
+        harness.client.hdel(KEYS.webhooks("acme"), "hook")
+        new = NewReplay(new_reference_id(), payload=b"\x02")
+    assert harness.runs.create(job.replay_id, harness.take(job), 0, [new]).verdict is ReplayVerdict.DECIDED
+    harness.send([new.reference_id], outcome=Outcome.CONNECT_FAILED, status=0, sent=Sent.NO)
+    request = Request(reference_ids=[new.reference_id])
+    assert harness.replays.plan("acme", request).skipped_reasons == ({} if repeatable else {"uncertain": 1})
+    harness.client.zadd(KEYS.expiry(), {original: 1})
+    assert harness.ledger.store.prune(limit=10) == 1
+    assert harness.replays.plan("acme", request).skipped_reasons == {"uncertain": 1}
+    again = harness.start(reference_ids=[new.reference_id])
+    harness.create_all(again)
+    assert harness.decided(again) == ["uncertain"]
+
+
+@pytest.mark.parametrize("chain", [False, True])
+def test_a_chain_in_a_family_too_long_to_go_through_counts_as_uncertain(harness, chain):
+    (newest,) = harness.failed(1)
+    line = [newest, *(new_reference_id() for _ in range(MOST_HOPS + 1))]
+    for ref, before in itertools.pairwise(line):
+        record = dict.fromkeys(("plugin", "webhook"), "acme") | {"state": "delivered", "repeatable": 1, "error": 1}
+        record |= {"requestBytes": 0, "timeout": 1} | ({"chain": 1} if chain else {})
+        harness.client.hset(KEYS.record(before), mapping=record)
+        harness.client.hset(KEYS.record(ref), mapping=record | {"replayOf": before})
+    plan = harness.replays.plan("acme", Request(reference_ids=[newest]))
+    assert plan.skipped_reasons == ({"uncertain": 1} if chain else {})
 
 
 def test_what_the_door_refused_is_skipped_as_that_and_not_as_expired(harness):

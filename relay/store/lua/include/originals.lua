@@ -53,8 +53,13 @@ local function newest_of(r)
   return nil
 end
 
+-- Returns whether a call is repeatable whatever it did. A chain's record says so of every chain, whatever its steps are.
+local function is_surely_repeatable(r)
+  return r.repeatable == '1' and r.chain ~= '1'
+end
+
 -- Returns whether any member of a family may have been executed: the original, the newest, and all between them. A
--- member whose record is gone counts as executed, unless the one after it is repeatable.
+-- member whose record is gone counts as executed, unless the one after it is repeatable and no chain.
 local function is_family_uncertain(r, last)
   if is_uncertain(r) then return true end
   local one = last
@@ -62,11 +67,11 @@ local function is_family_uncertain(r, last)
     if one.ref ~= r.ref and is_uncertain(one) then return true end
     local before = one.follows ~= '' and one.follows or one.replayOf
     if before == '' then return false end
-    local repeatable = one.repeatable == '1'
+    local after = one
     one = before == r.ref and r or read_original(before)
-    if not one then return not repeatable end
+    if not one then return not is_surely_repeatable(after) end
   end
-  return r.repeatable ~= '1'
+  return not is_surely_repeatable(r)
 end
 
 -- Returns why a family with this newest member is not to be sent again; nothing if it may be.

@@ -59,7 +59,9 @@ local function create(new, r, last)
   new.caller = OWN_CALLERS[r.caller] and r.caller or job.caller
   new.traceparent, new.waiter, new.replay, new.replay_of = '', '', id, r.ref
   redis.call('ZADD', KEY.due_queued(JOB_LANE), int(now + grace), new.ref) -- first: see to it that it is run
-  if new.revision == '' then new.revision, new.timeout, new.repeatable = '0', r.timeout, r.repeatable end
+  if new.revision == '' then
+    new.revision, new.timeout, new.repeatable = '0', r.timeout, is_surely_repeatable(r) and '1' or '0'
+  end
   write_record(new, 'queued')
   redis.call('HSET', KEY.record(r.ref), 'replayedBy', new.ref)
   redis.call('HSET', KEY.record(new.ref), 'follows', last.ref)
