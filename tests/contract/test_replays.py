@@ -565,8 +565,8 @@ def test_a_chain_that_waited_for_its_job_has_its_whole_time_before_it(harness):
     assert harness.ledger.store.claim([new.reference_id], "t2").granted == {new.reference_id}
 
 
-def paused_chain(harness):
-    """Return a job's chain that no worker has claimed yet, and the job, which is paused then."""
+def unclaimed_chain(harness):
+    """Return a job, and a chain that it has made and no worker has claimed yet."""
     parent, token = harness.ledger.claimed(pins="{}", repeatable=True)
     harness.settle(parent, token)
     job = harness.start()
@@ -582,7 +582,7 @@ def first_step(parent, token):
 
 @pytest.mark.parametrize("held_by_webhook", [False, True])
 def test_a_chain_that_nobody_claimed_while_its_job_was_paused_has_its_whole_time_too(harness, held_by_webhook):
-    job, chain = paused_chain(harness)
+    job, chain = unclaimed_chain(harness)
     if held_by_webhook:
         harness.ledger.policies.pause("acme", "hook")
         assert harness.ledger.store.claim([chain], "t0").parked == {chain}
@@ -597,7 +597,7 @@ def test_a_chain_that_nobody_claimed_while_its_job_was_paused_has_its_whole_time
 
 @pytest.mark.parametrize("is_repeated", [False, True])
 def test_a_chain_that_was_claimed_and_has_not_begun_when_its_job_is_paused_waits_for_the_resume(harness, is_repeated):
-    job, chain = paused_chain(harness)
+    job, chain = unclaimed_chain(harness)
     assert harness.ledger.store.claim([chain], "t1").granted == {chain}
     harness.replays.pause("acme", job.replay_id)
     harness.client.hset(KEYS.record(chain), "deadline", 1)
@@ -618,6 +618,36 @@ def test_a_chain_that_was_claimed_and_has_not_begun_when_its_job_is_paused_waits
     (step,) = harness.client.lrange(KEYS.steps(chain), 0, -1)
     assert harness.send([step.decode()]) == {step.decode()}
     assert harness.ledger.store.claim([chain], "t4").granted == {chain}
+
+
+@pytest.mark.parametrize("is_repeated", [False, True])
+def test_a_chain_that_was_claimed_and_has_not_begun_when_its_job_is_cancelled_never_begins(harness, is_repeated):
+    job, chain = unclaimed_chain(harness)
+    assert harness.ledger.store.claim([chain], "t1").granted == {chain}
+    harness.replays.cancel("acme", job.replay_id)
+    for _ in range(1 + is_repeated):  # the first reply may be lost
+        advanced = harness.ledger.store.advance([first_step(chain, "t1")])
+        assert (advanced.verdicts, advanced.ready) == ((Advance.ENDED,), ((chain, "replay"),))
+    assert harness.client.llen(KEYS.steps(chain)) == 0
+    assert harness.client.zscore(KEYS.due_queued("replay"), chain) is not None
+    assert harness.client.zcard(KEYS.running("acme", "hook")) == 0
+    assert harness.ledger.store.claim([chain], "t2").granted == set()
+    assert harness.record(chain).state is State.CANCELLED
+    assert harness.ledger.store.advance([first_step(chain, "t1")]).verdicts == (Advance.ENDED,)
+    job = harness.job(job)
+    assert job.finished_at_ms is not None
+    assert harness.adds_up(job)
+
+
+def test_a_chain_that_has_begun_when_its_job_is_cancelled_goes_on(harness):
+    job, chain = unclaimed_chain(harness)
+    harness.ledger.store.claim([chain], "t1")
+    step = first_step(chain, "t1")
+    assert harness.ledger.store.advance([step]).verdicts == (Advance.ADVANCED,)
+    harness.replays.cancel("acme", job.replay_id)
+    assert harness.ledger.store.advance([step]).verdicts == (Advance.ADVANCED,)
+    assert len(harness.send([step.news[0].reference_id])) == 1
+    assert harness.ledger.store.claim([chain], "t2").granted == {chain}
 
 
 def test_cancelling_stops_what_was_not_sent_and_skips_the_rest(harness):

@@ -54,7 +54,7 @@ class Advance(StrEnum):
 
     ADVANCED = "advanced"
     LATE = "late"  # another worker has the parent, or it is final
-    ENDED = "ended"  # its deadline has passed, or a chain above it is over
+    ENDED = "ended"  # its deadline has passed, a chain above it is over, or its job was cancelled before it began
     PAUSED = "paused"  # its replay job is paused, and it has not begun: it waits for the resume
     TOO_MANY = "too_many"  # nothing was created: the outermost chain has made its maximum of steps
 

@@ -6,8 +6,8 @@
 --       6 how many step invocations one outermost chain may make  7 n, then n times:
 --       token  parent's reference id  number of the step  texts that the chain hides in the step's answers, sealed
 --       m, then m times: ref webhook revision timeout_ms repeatable payload requestBytes chain pins age_ms callback
--- Returns {per parent: advanced, late (another worker has the parent, or it is final), ended (its deadline has passed,
---          or a chain above it is over), paused (its replay job is, and it has not begun: it waits for the resume), or
+-- Returns {per parent: advanced, late (another worker has the parent, or it is final), ended (its deadline has passed, a
+--          chain above it is over, or its replay job was cancelled and it has not begun), paused (its replay job is, and it has not begun: it waits for the resume), or
 --          too_many (nothing was created; the parent stays in `sending`),
 --          ready: ref, lane, ..., rows (include/rows.lua) of the first of these}
 --
@@ -74,17 +74,21 @@ local function wait_for_steps(p, token, step, open)
   end
 end
 
--- Gives a parent back that waits for its replay job.
+-- Gives a parent back, as far as it has come.
 local function put_back(p, token)
   redis.call('HSET', KEY.record(p.ref), 'state', 'queued', 'token', '', 'lastToken', token, 'leaseEnd', '', 'losses', '0')
   release_permit(webhook_of(p.plugin, p.webhook), p.ref)
-  wait_for_job(p)
+end
+
+-- Returns whether nothing more of a parent is to be run: its next claim ends it.
+local function is_stopped(p)
+  return is_orphaned_step(p.parent, p.root) or steered_by(p) == 'cancelled'
 end
 
 -- For a call that has been advanced before, with a reply that was lost.
 local function advanced_before(p)
   if FINAL[p.state] then return 'ended' end
-  if is_orphaned_step(p.parent, p.root) then
+  if is_stopped(p) then
     if p.state == 'queued' then add_ready(p.ref, p.lane) end
     return 'ended'
   end
@@ -100,6 +104,7 @@ local function advance(token, parent_ref, step, secrets, count, at)
   if p.state ~= 'sending' or p.token ~= token then return 'late' end
   if steered_by(p) == 'paused' then
     put_back(p, token)
+    wait_for_job(p)
     return 'paused'
   end
   if number(p.deadline) <= now then
@@ -107,8 +112,9 @@ local function advance(token, parent_ref, step, secrets, count, at)
     cancel_steps(parent_ref)
     return 'ended'
   end
-  if is_orphaned_step(p.parent, p.root) then -- nothing is created, and the next claim ends this one
-    wait_for_steps(p, token, step, 0)
+  if is_stopped(p) then
+    put_back(p, token)
+    make_ready(p.ref, p.lane)
     return 'ended'
   end
   if number(p.step) >= step then
