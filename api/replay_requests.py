@@ -12,7 +12,7 @@ from relay.domain.invocation import FINAL, Outcome, State
 from relay.domain.reference_id import reference_time_ms
 from relay.errors import Fault, RequestRejected
 from relay.registration.field_kinds import Decimal, Fields, Flag, ListOf, Text, Whole, flattened
-from relay.replay.planning import MAX_RATE, Request
+from relay.replay.planning import MAX_RATE, MIN_RATE, Request
 from relay.store.ledger.listing import Filter
 from relay.text.ids import ID_PATTERN, ID_RULE
 
@@ -96,10 +96,11 @@ ReplayBody: Final = Fields.from_dict(
         "ratePerSecond": Decimal(
             MAX_RATE,
             "a second",
+            least=MIN_RATE,
             metadata={
                 "description": "How many invocations to start a second; by default as fast as possible.",
                 "type": "number",
-                "exclusiveMinimum": 0,
+                "minimum": MIN_RATE,
                 "maximum": MAX_RATE,
             },
         ),

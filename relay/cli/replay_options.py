@@ -8,7 +8,7 @@ import click
 
 from relay.cli.filters import filter_options, take_filter
 from relay.cli.id_file import IdFile
-from relay.replay.planning import MAX_RATE, Request
+from relay.replay.planning import MAX_RATE, MIN_RATE, Request
 from relay.store.ledger.listing import Filter
 from relay.text.quantities import read_rate
 
@@ -33,8 +33,8 @@ class RateType(click.ParamType[float]):
                 a_second = float(value)
         except ValueError:
             self.fail("must be a number per second, or a rate such as 20/s or 600/m", param, ctx)
-        if not 0 < a_second <= MAX_RATE:
-            self.fail(f"must be more than 0 and at most {MAX_RATE:g} a second", param, ctx)
+        if not MIN_RATE <= a_second <= MAX_RATE:
+            self.fail(f"must be at least {MIN_RATE:g} and at most {MAX_RATE:g} a second", param, ctx)
         return a_second
 
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 PLANNED_AT_ONCE: Final = 10_000
 #: The longest time, in seconds, for which `start` plans: originals may be few among many records.
 PLANNING_S: Final = 5.0
-MAX_RATE: Final = 10_000.0  # per second
+MIN_RATE: Final = 0.001  # per second
+MAX_RATE: Final = 10_000.0
 SAMPLE: Final = 10  # rows
 PLAN_KEPT_S: Final = 24 * 3600
 _PIECE: Final = 250  # how many ids one script takes
@@ -114,7 +115,10 @@ class Replays:
     def start_planned(
         self, plugin: str, plan_id: str, *, caller: str, rate_per_second: float | None = None
     ) -> ReplayJob:
-        """Start a planned job, of calls that were final then. Raises `NotFound`: no such plan, or older than a day."""
+        """Start a planned job, of calls that were final then.
+
+        Raises `NotFound`: no such plan, or older than a day; `BadParameter`: its rate is out of range.
+        """
         text = self._store.plan_of(plugin, plan_id)
         try:
             planned = orjson.loads(text)
@@ -125,6 +129,7 @@ class Replays:
                 rate_per_second=planned["rate"] if rate_per_second is None else rate_per_second,
             )
             ended_by_ms = int(planned["endedBy"])
+            _check(request)
         except (AttributeError, LookupError, TypeError, ValueError):
             raise Conflict("The plan is damaged: plan the replay again.") from None
         return self._start(plugin, request, caller, ended_by_ms)
@@ -262,8 +267,8 @@ def _check(request: Request) -> None:
     if (request.filter is None) == (request.reference_ids is None):
         raise BadParameter("A replay takes either a filter or reference ids.")
     rate = request.rate_per_second
-    if rate is not None and not 0 < rate <= MAX_RATE:
-        raise BadParameter(f"ratePerSecond must be more than 0 and at most {MAX_RATE:.0f}.")
+    if rate is not None and not MIN_RATE <= rate <= MAX_RATE:
+        raise BadParameter(f"ratePerSecond must be at least {MIN_RATE:g} and at most {MAX_RATE:g}.")
     if request.max is not None and request.max < 1:
         raise BadParameter("max must be at least 1.")
 

@@ -9,7 +9,7 @@ import pytest
 from relay.domain.invocation import Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import BadParameter, Conflict, NotFound
-from relay.replay.planning import Request
+from relay.replay.planning import MIN_RATE, Request
 from relay.store.ledger.listing import Filter, OutcomeGroups
 from relay.store.ledger.transitions import Advance, NewStep, NextStep
 from relay.store.replays import runs as replay_runs
@@ -177,6 +177,8 @@ def test_a_list_with_an_invalid_id_starts_nothing(harness):
         Request(filter=Filter(), rate_per_second=0),
         Request(filter=Filter(), rate_per_second=float("nan")),
         Request(filter=Filter(), rate_per_second=20_000),
+        Request(filter=Filter(), rate_per_second=MIN_RATE * 0.999),
+        Request(filter=Filter(), rate_per_second=5e-324),
         Request(filter=Filter(), max=0),
     ],
 )
@@ -362,6 +364,22 @@ def test_a_rate_paces_what_is_made(harness):
     assert created.verdict is ReplayVerdict.PACED
     assert created.cursor <= 8  # a tenth of a second's worth, and what the time since then allows
     assert 0 < created.wait_ms <= 20
+
+
+@pytest.mark.parametrize("rate", [MIN_RATE, 1e-9, 1e-300, 5e-324, 0, -1, "nan"])
+def test_a_job_waits_no_longer_than_the_least_rate_says_whatever_its_rate_is(harness, rate):
+    harness.failed(5)
+    job = harness.start(rate_per_second=MIN_RATE)
+    harness.client.hset(KEYS.replay(job.replay_id), "rate", rate)  # of an older release, or altered
+    token = harness.take(job)
+    for _ in range(2):
+        created = harness.step(job, token)
+        assert (created.verdict, created.cursor) == (ReplayVerdict.PACED, 2)
+        assert 900 / MIN_RATE < created.wait_ms <= 1000 / MIN_RATE
+    harness.client.hset(
+        KEYS.replay(job.replay_id), "tat", f"{1e300:.3f}"
+    )  # as the release before wrote with such a rate
+    assert harness.step(job, token).cursor == 4
 
 
 # -- what is skipped ------------------------------------------------------------------------------------------------
@@ -769,6 +787,10 @@ def test_what_was_planned_can_be_started_and_takes_nothing_that_failed_since(har
     for plugin, plan_id in (("rival", plan.plan_id), ("acme", new_reference_id()), ("acme", "x")):
         with pytest.raises(NotFound):
             harness.replays.start_planned(plugin, plan_id, caller="k9")
+    jobs = len(harness.store.list("acme"))
+    with pytest.raises(BadParameter, match="ratePerSecond must be at least"):
+        harness.replays.start_planned("acme", plan.plan_id, caller="k9", rate_per_second=5e-324)
+    assert len(harness.store.list("acme")) == jobs
 
 
 def test_a_large_job_is_planned_by_workers(harness, monkeypatch):

@@ -145,7 +145,7 @@ def test_filters_do_not_go_with_a_file(failed):
     assert cli.run("replay", "start", *arguments, text=made[0]).exit_code == 2
 
 
-@pytest.mark.parametrize("rate", ["0", "-1", "x", "1/h", "10001", "nan", "inf"])
+@pytest.mark.parametrize("rate", ["0", "-1", "x", "1/h", "10001", "nan", "inf", "0.0009", "1e-300"])
 def test_an_invalid_rate_is_wrong_usage(failed, rate):
     cli, _ = failed
     assert cli.run("replay", "plan", "--plugin", "acme", "--rate", rate).exit_code == 2

@@ -27,7 +27,7 @@ from relay.registration.field_kinds import Decimal, Duration, ListOf, Mappings, 
 from relay.registration.fields import RetryFields, WebhookFields
 from relay.registration.header_rules import MAX_HEADERS, MAX_VALUE_BYTES, MAX_VALUES_BYTES
 from relay.registration.path_params import MAX_PATH_PARAMS
-from relay.replay.planning import MAX_RATE
+from relay.replay.planning import MAX_RATE, MIN_RATE
 from relay.request.trigger import MAX_QUERY_VALUE_LENGTH, Trigger, check
 from relay.settings import Settings, kinds
 from relay.store.api_keys.keys import ApiKeys
@@ -313,7 +313,7 @@ def test_a_page_has_so_many_rows_and_no_more(limit, fits):
 @pytest.mark.parametrize(
     ("name", "good", "wrong"),
     [
-        ("ratePerSecond", [0.001, MAX_RATE], [0, MAX_RATE + 0.001]),
+        ("ratePerSecond", [MIN_RATE, MAX_RATE], [0, MIN_RATE * 0.999, 5e-324, MAX_RATE + 0.001]),
         ("max", [1, 1_000_000_000], [0, 1_000_000_001]),
     ],
 )

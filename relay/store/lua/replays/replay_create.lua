@@ -17,6 +17,7 @@
 -- needs: clock, effects, held, jobs, originals, rates, ready, record, revisions, tallies
 
 local WIDTH = 9
+local LEAST_RATE = 0.001 -- as MIN_RATE in relay/replay/planning.py, for jobs that are older than it, or damaged
 local id, lease_ms, count = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[6])
 grace_from(4)
 local job = held_job(id, ARGV[2], 'running')
@@ -30,7 +31,7 @@ if cursor ~= tonumber(ARGV[5]) then
 end
 
 -- The burst is a tenth of a second's worth.
-local every = job.rate and 1000 / job.rate
+local every = job.rate and 1000 / math.max(LEAST_RATE, job.rate)
 local burst = every and math.max(1, math.floor(100 / every))
 local tat = every and rate_time(job.tat, now, every, burst, every + UNNOTICED)
 local left = JOB_MOST - redis.call('SCARD', KEY.replay_open(id))
