@@ -163,8 +163,9 @@ def test_shapes_targets_and_triggers_with_one_more_member_are_read_as_before(val
 
 
 def test_a_sealed_list_and_a_note_with_one_more_value_are_read_as_before():
-    hiding = _Hiding(("a",), 1, masks=False)
+    hiding = _Hiding(("a",), 1, masks=False, pins={"hook": 2})
     assert _Hiding.from_json(json.dumps([*json.loads(hiding.to_json()), "later"]).encode()) == hiding
+    assert _Hiding.from_json(json.dumps(json.loads(hiding.to_json())[:3]).encode()) == replace(hiding, pins={})
     assert replace(hiding, count=2) != hiding
     note = b"60000 hook 1 delivered:answered:200:0%b=5"
     assert amounts_of([note % b":later"]) == amounts_of([note % b""])

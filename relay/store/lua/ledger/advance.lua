@@ -7,8 +7,8 @@
 --       token  parent's reference id  number of the step  texts that the chain hides in the step's answers, sealed
 --       m, then m times: ref webhook revision timeout_ms repeatable payload requestBytes chain pins age_ms callback
 -- Returns {per parent: advanced, late (another worker has the parent, or it is final), ended (its deadline has passed, a
---          chain above it is over, or its replay job was cancelled and it has not begun), paused (its replay job is, and it has not begun: it waits for the resume), or
---          too_many (nothing was created; the parent stays in `sending`),
+--          chain above it is over, or its replay job was cancelled and it has not begun), paused (its replay job is, and
+--          it has not begun: it waits for the resume), or too_many (nothing was created; it stays in `sending`),
 --          ready: ref, lane, ..., rows (include/rows.lua) of the first of these}
 --
 -- Idempotent: a step that exists is not created again. A parent whose step exists and has ended is made ready.
