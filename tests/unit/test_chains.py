@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.answer.results import Result
-from relay.chains import ChainPlan, Create, Finish, Reject, StepResult, found_secrets, pins_of, progress
+from relay.chains import (
+    ChainPlan,
+    Create,
+    Finish,
+    Reject,
+    StepResult,
+    found_secrets,
+    pins_of,
+    progress,
+    secrets_beside,
+    seen_before,
+)
 from relay.chains.secrets import MAX_SECRET_CHARACTERS, MAX_SECRETS, TooManySecrets
 from relay.domain.invocation import MEANINGS, Outcome, State
 from relay.registration import ChainTarget, Shape, Step
+from relay.registration.steps import MAX_CHAIN_DEPTH
 from relay.request.trigger import Trigger
 from relay.text.expressions import Expression
 
@@ -123,6 +137,19 @@ def test_a_chain_ends_as_the_step_without_an_answer_that_ended_it(result, outcom
     ended = progress(plan(LOGIN, CALL), INPUT, {0: [result]})
     assert (ended.outcome, ended.state) == (outcome, state)
     assert (ended.result.status, ended.result.error, ended.result.data["code"]) == (0, True, code)
+
+
+OWN_ENDS = [
+    outcome
+    for outcome, meaning in MEANINGS.items()
+    if meaning.state in {State.UNREACHABLE, State.INTERRUPTED} and outcome is not Outcome.STEP_REJECTED
+]
+
+
+@pytest.mark.parametrize("outcome", OWN_ENDS)
+def test_a_chain_has_the_very_outcome_of_the_call_that_ended_it(outcome):
+    ended = progress(plan(LOGIN, CALL), INPUT, {0: [failed(outcome)]})
+    assert (ended.outcome, ended.state) == (outcome, MEANINGS[outcome].state)
 
 
 def test_a_chain_ends_with_the_status_of_an_answer_of_the_wrong_form():
@@ -323,6 +350,15 @@ def test_the_revisions_of_everything_that_a_chain_uses_are_pinned():
     assert pins_of("acme", SHAPES["login"], current) == {}
 
 
+@pytest.mark.parametrize("depth", range(1, MAX_CHAIN_DEPTH + 1))
+def test_the_webhook_of_the_innermost_chain_is_pinned_however_deep_it_lies(depth):
+    names = [f"c{level}" for level in range(depth, 0, -1)] + ["plain"]
+    registered = {name: (1, Shape(name, "POST", chain=True, uses=(used,))) for name, used in pairwise(names)}
+    registered["plain"] = (1, Shape("plain", "POST"))
+    pins = pins_of("acme", registered[names[0]][1], lambda _, webhook_id: registered.get(webhook_id))
+    assert pins == dict.fromkeys(names[1:], 1)
+
+
 def test_pins_end_even_where_chains_lead_back_to_each_other():
     loop = Shape("loop", "POST", chain=True, uses=("loop", "gone"))
     assert pins_of("acme", loop, lambda _, webhook_id: (1, loop) if webhook_id == "loop" else None) == {"loop": 1}
@@ -351,3 +387,18 @@ def test_a_mask_counts_for_a_step_that_ran_and_for_no_other(mask, is_skipped, da
     else:
         assert isinstance(ran, Reject)
         assert ran.step == 0
+
+
+@pytest.mark.parametrize("skipped", [(), (0,), (1,), (0, 1)])
+@pytest.mark.parametrize("each", [None, "input.data.ids"])
+def test_a_mask_finds_the_same_in_an_answer_by_itself_whatever_was_skipped_before_it(skipped, each):
+    whens = ["`false`" if number in skipped else "`true`" for number in range(2)]
+    masked = step("look", mask=["steps[2].data.token", "steps[2].data[].data.token", "steps[0].data.own"])
+    masked = masked if each is None else replace(masked, for_each=Expression(each))
+    chain = plan(step("login", when=whens[0]), step("look", when=whens[1]), masked)
+    before = {number: [ok({"own": "secret-of-the-first"})] for number in range(2) if number not in skipped}
+    answer = ok({"token": TOKEN})
+    beside = secrets_beside(masked, 2, seen_before(chain, INPUT, before, 2), answer, ())
+    assert beside == found_secrets(chain, INPUT, {**before, 2: [answer]})
+    assert TOKEN in beside
+    assert ("secret-of-the-first" in beside) == (0 not in skipped)
