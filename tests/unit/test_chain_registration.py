@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import permutations
 
 import pytest
 
@@ -215,6 +216,12 @@ def test_a_chain_that_fits_its_webhooks_has_no_fault():
 )  # fmt: skip
 def test_a_step_that_cannot_fit_its_webhook_is_a_fault(step, pointer, message):
     assert checked([step]) == {f"/steps/0{pointer}" if pointer else "/steps": message}
+
+
+@pytest.mark.parametrize("names", list(permutations(["x-note", "X-Note", "X-NOTE"], 2)))
+def test_a_header_given_twice_is_a_fault_whichever_case_comes_first(names):
+    said = checked([{"webhook": "find", "headers": dict.fromkeys(names, "input.data")}])
+    assert said == {f"/steps/0/headers/{names[1]}": "is given twice (upper and lower case are the same)"}
 
 
 @pytest.mark.parametrize(
