@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from relay.egress import AddressPolicy
@@ -126,6 +128,28 @@ def test_a_target_keeps_references_to_secrets_and_nothing_of_their_values():
         "X-Own": "own",
     }
     assert made.signing == (VALUES["SIGN"],)
+
+
+#: Lists of which any item may refer to a secret: what is written for the others, and how a target has the list.
+LISTS = {
+    "signing": ([f"whsec_{letter * 32}" for letter in "ABC"], "SIGN", lambda target: list(target.signing)),
+    "fixedData": (["one", "two", "three"], "word", lambda target: target.fixed_data["of"]["all"]),
+}
+
+
+@pytest.mark.parametrize("member", LISTS)
+@pytest.mark.parametrize("referring", [(0,), (1,), (2,), (0, 2)])
+def test_each_item_of_a_list_keeps_its_place_whichever_of_them_refer_to_a_secret(member, referring):
+    others, name, taken = LISTS[member]
+    if member == "signing":  # which takes no secret twice
+        referring = referring[-1:]
+    written = [f"${{secret:{name}}}" if number in referring else text for number, text in enumerate(others)]
+    value = written if member == "signing" else {"of": {"all": written}}
+    target = applied(f"{member}: {json.dumps(value)}", look_up=secrets_of)
+    assert taken(spelled(target)) == written
+    expected = [VALUES[name] if number in referring else text for number, text in enumerate(others)]
+    assert taken(filled(target, VALUES)) == expected
+    assert VALUES[name] not in target.to_json().decode()
 
 
 @pytest.mark.parametrize(
