@@ -144,7 +144,8 @@ def test_a_bad_value_is_a_fault_of_its_field_alone(field, value):
         ("headers", {"Content-Type": None, "Accept": None, "User-Agent": None}), ("headers", {"Content-Type": "a/b", "Accept": "a/b", "User-Agent": "x"}),
         ("headers", {"Cookie": "session=12345678", "X-Api-Key": "12345678", "x-amz-target": "12345678"}),
         ("dataSchema", True), ("dataSchema", {}), ("dataSchema", {"$ref": "#/$defs/a", "$defs": {"a": {"type": "string"}}}), ("dataSchema", {"$ref": "#"}),
-        ("dataSchema", {"const": {"$ref": "http://x/"}}), ("dataSchema", {"properties": {"$ref": {"type": "string"}}}),
+        ("dataSchema", {"const": {"$ref": "http://x/"}}), ("dataSchema", {"default": {"$ref": "http://x/"}}),
+        ("dataSchema", {"enum": [{"$ref": "http://x/"}]}), ("dataSchema", {"examples": [{"$ref": "http://x/"}]}), ("dataSchema", {"properties": {"$ref": {"type": "string"}}}),
         ("dataSchema", {"$schema": "https://json-schema.org/draft/2020-12/schema"}),
     ],
 )  # fmt: skip
