@@ -793,6 +793,27 @@ def test_what_was_planned_can_be_started_and_takes_nothing_that_failed_since(har
     assert len(harness.store.list("acme")) == jobs
 
 
+@pytest.mark.parametrize("rate", [None, 4])
+@pytest.mark.parametrize("most", [None, 2])
+@pytest.mark.parametrize("uncertain", [False, True])
+@pytest.mark.parametrize("chosen", [{}, {"webhook_id": "hook"}, {"states": frozenset({State.UNREACHABLE})}])
+def test_a_job_of_a_plan_is_the_one_that_the_same_request_would_start(harness, chosen, uncertain, most, rate):
+    harness.failed(2)
+    for repeatable in (False, True):
+        harness.ended(outcome=Outcome.ANSWER_TIMEOUT, status=0, sent=Sent.MAYBE, repeatable=repeatable)
+    wanted = Request(filter=Filter(**chosen), include_uncertain=uncertain, max=most, rate_per_second=rate)
+    plan = harness.replays.plan("acme", wanted)
+    started = harness.replays.start("acme", wanted, caller="k9")
+    planned = harness.replays.start_planned("acme", plan.plan_id, caller="k9")
+    same = ("plugin", "filter", "include_uncertain", "max", "rate_per_second", "caller", "matched", "by_hand")
+    assert [getattr(planned, name) for name in same] == [getattr(started, name) for name in same]
+    if rate is None:
+        harness.create_all(planned)
+    job = harness.job(planned)
+    assert job.matched == plan.matched
+    assert rate or (job.skipped, job.skipped_reasons) == (plan.skipped, plan.skipped_reasons)
+
+
 def test_a_large_job_is_planned_by_workers(harness, monkeypatch):
     monkeypatch.setattr("relay.replay.planning.PLANNED_AT_ONCE", 300)
     for _ in range(7):
