@@ -34,7 +34,7 @@ OAUTH = {
 
 @pytest.fixture(scope="module")
 def pems():
-    issued = trustme.CA().issue_cert(common_name="ada")
+    issued = trustme.CA().create_child_ca().issue_cert(common_name="ada")
     chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems).decode()
     return chain, issued.private_key_pem.bytes().decode()
 
@@ -138,6 +138,9 @@ def test_a_token_endpoint_of_two_kinds_is_named_with_its_place(pems):
 
 def test_certificate_and_key_must_be_readable_and_belong_together(pems):
     certificate, key = pems
+    certificates = [
+        f"{each}-----END CERTIFICATE-----\n" for each in certificate.split("-----END CERTIFICATE-----\n")[:-1]
+    ]
     other = trustme.CA().issue_cert(common_name="bob")
     loaded = serialization.load_pem_private_key(key.encode(), None)
     locked = loaded.private_bytes(
@@ -145,6 +148,7 @@ def test_certificate_and_key_must_be_readable_and_belong_together(pems):
     ).decode()
     for wrong, pointer in (
         ((certificate, other.private_key_pem.bytes().decode()), "/auth/key"),
+        (("".join(certificates[::-1]), key), "/auth/key"),
         ((certificate, locked), "/auth/key"),
         ((certificate, "planted"), "/auth/key"),
         (("planted", key), "/auth/certificate"),
