@@ -8,8 +8,10 @@ import time
 import pytest
 
 from relay.cli.filters import TimeType
+from relay.cli.tail import Watch
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
+from relay.store.ledger.listing import Filter
 from relay.store.ledger.transitions import Advance, NewStep, NextStep
 from tests.unit.cli import a_webhook
 from tests.unit.test_cli_invocations import settle, trigger
@@ -193,6 +195,37 @@ def test_tail_shows_only_what_matches_once_it_does(story):
         assert bad in line
         assert re.search(r"delivered\s+500\s+ping", line)
         assert tail.end() == (0, "", "")
+
+
+ONES = {
+    "everything": (Filter(), ["queued", "delivered"]),
+    "queued": (Filter(states=frozenset({State.QUEUED})), ["queued"]),
+    "being sent": (Filter(states=frozenset({State.SENDING})), ["sending"]),
+    "ended": (Filter(states=frozenset({State.DELIVERED})), ["delivered"]),
+    "being sent or ended": (Filter(states=frozenset({State.SENDING, State.DELIVERED})), ["sending", "delivered"]),
+    "failed": (Filter(error=True), ["delivered"]),
+    "delivered well": (Filter(error=False), []),
+}
+
+
+@pytest.mark.parametrize("which", ONES)
+@pytest.mark.parametrize("is_new", [False, True])
+def test_each_state_that_matches_is_shown_once_however_often_one_looks(cli, which, is_new):
+    wanted, expected = ONES[which]
+    watch = Watch(cli.runtime(), "acme", wanted)
+    shown = list(watch.begin(10)) if is_new else []
+    reference_id = trigger(cli, "--async")["referenceId"]
+    shown += watch.look() if is_new else watch.begin(10)
+    store = cli.runtime().store
+    for act in (
+        lambda: None,
+        lambda: store.claim([reference_id], "token"),
+        lambda: settle(cli, reference_id, status=500),
+    ):
+        act()
+        shown += watch.look()
+        assert watch.look() == watch.look() == []
+    assert [(each.reference_id, str(each.state)) for each in shown] == [(reference_id, state) for state in expected]
 
 
 # -- show -----------------------------------------------------------------------------------------------------------
