@@ -188,6 +188,50 @@ def test_what_an_earlier_export_has_may_not_be_missing(audited, tmp_path):
     assert (result.exit_code, "Trail 0: Entry 1" in result.stderr) == (1, True)
 
 
+@pytest.fixture
+def files(audited, tmp_path):
+    """The command, and a function that writes lines of an export, some changed, into a file."""
+    audited.apply(*(a_webhook(id=f"ping-{number}") for number in range(5)))
+    audited.run("keys", "list")
+    sign(audited)
+    found = lines(audited)
+
+    def write(change=lambda line: line):
+        path = tmp_path / "changed.jsonl"
+        changed = (change(dict(line)) for line in found)
+        path.write_text("".join(f"{json.dumps(line)}\n" for line in changed if line is not None))
+        return str(path)
+
+    return audited, write
+
+
+@pytest.mark.parametrize("gone", ["0", "shared"])
+def test_a_trail_of_an_earlier_export_that_is_gone_as_a_whole_is_named(files, tmp_path, gone):
+    cli, write = files
+    earlier = tmp_path / "earlier.jsonl"
+    cli.run("audit", "export", "--file", str(earlier))
+    later = write(lambda line: None if line["trail"] == gone else line)
+    rows = {row["trail"]: row["wrong"] for row in cli.json("audit", "verify", later)}
+    assert rows.keys() == {"0", "shared"} - {gone}
+    rows = {
+        row["trail"]: row["wrong"] for row in cli.json("audit", "verify", later, "--after", str(earlier), exit_code=1)
+    }
+    assert rows.keys() == {"0", "shared"}
+    assert (rows[gone]["seq"], rows[gone]["what"]) == (1, "cut")
+
+
+@pytest.mark.parametrize("numbers", [{1}, {2}, {5}, {2, 4}, {3, 4, 5}, {1, 2, 3, 4, 5}])
+def test_the_first_entry_with_another_number_in_the_file_is_named(files, numbers):
+    cli, write = files
+
+    def renumbered(line):
+        moved = line["trail"] == "0" and line.get("seq") in numbers
+        return {**line, "seq": line["seq"] + 1} if moved else line
+
+    wrong = {row["trail"]: row["wrong"] for row in cli.json("audit", "verify", write(renumbered), exit_code=1)}
+    assert (wrong["0"]["seq"], wrong["0"]["what"], wrong["shared"]) == (min(numbers), "edited", None)
+
+
 def test_the_trail_is_followed_from_a_number_on(audited):
     audited.apply(a_webhook(), a_webhook(id="pong"), a_webhook(id="pang"))
     sign(audited)
