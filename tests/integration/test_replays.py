@@ -18,6 +18,7 @@ from tests.depth import examples
 from tests.integration.worker_harness import hook, worker_harness
 from tests.processes import signal_group
 from tests.receivers import answer, in_turn, json_answer, receiver
+from tests.store_keys import KEYS
 from tests.timing import wait_until
 
 BEFORE, DURING, AFTER = examples(1_000), examples(1_600), examples(1_400)
@@ -59,6 +60,38 @@ def test_what_failed_is_sent_again_by_todays_registration(harness):
     assert (second.target, second.header("x-version")) == ("/hook/new", "2")
     assert second.header("webhook-id") == harness.record(ref).replayed_by != ref
     assert harness.data(harness.record(ref).replayed_by) == {"ok": True}
+
+
+TODAYS = {"timeout": 7, "idempotent": True, "maxAge": "90s", "callback": "told"}
+
+
+def recorded(harness, ref):
+    """Return what a record has of the registration by which it was made."""
+    names = ("revision", "timeout", "repeatable", "callback", "chain", "pins")
+    record = harness.runtime.client.hgetall(KEYS.record(ref))
+    return [record.get(name.encode()) for name in names] + [int(record[b"endBy"]) - int(record[b"createdAt"])]
+
+
+@pytest.mark.parametrize("changed", [*TODAYS, "everything", "steps"])
+def test_a_replay_is_recorded_like_a_new_call_of_todays_registration(harness, changed):
+    with receiver(answer(503)) as endpoint:
+        told = {**hook("http://127.0.0.1:9/told"), "id": "told"}  # always the same: a worker may know it for a second
+        harness.register(hook(endpoint.url), told)
+        ref = harness.trigger()
+        harness.final(ref)
+        chain = {"id": "hook", "steps": [{"webhook": "told"}], "maxAge": "80s"}
+        by_all = hook(endpoint.url, **{name: each for name, each in TODAYS.items() if changed in {name, "everything"}})
+        harness.register(chain if changed == "steps" else by_all, told)
+    harness.runtime.policies.pause("acme", "hook")
+    try:
+        new = harness.trigger()
+        job = start(harness, reference_ids=[ref])
+        wait_until(lambda: harness.record(ref).replayed_by is not None, 20)
+        assert recorded(harness, harness.record(ref).replayed_by) == recorded(harness, new)
+        harness.runtime.replays.cancel("acme", job.replay_id)
+        harness.runtime.store.cancel(new, plugin="acme")
+    finally:
+        list(harness.runtime.policies.resume("acme", "hook"))
 
 
 def test_what_no_longer_fits_is_rejected_in_the_report_and_the_others_go_on(harness):
