@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 
 import pytest
 import redis
@@ -216,10 +217,13 @@ def test_a_certificate_in_a_file_is_told_of_before_it_ends(given, tmp_path, tls_
 def test_an_old_certificate_of_an_authority_beside_its_new_one_is_no_trouble(given, tmp_path, authority):
     path = tmp_path / "some.pem"
     given = {**given, "RELAY_CA_FILE": str(path)}
-    path.write_text(certificate(authority, -2)[0] + certificate(authority, 300)[0])
-    assert certificates(given, tmp_path)[0].level is Level.OK
-    path.write_text(certificate(authority, 3, "bob")[0] + certificate(authority, 300)[0])
-    assert certificates(given, tmp_path)[0].level is Level.PROBLEM
+    old, older, new = (certificate(authority, days)[0] for days in (-2, -3, 300))
+    for pems in permutations([old, older, new]):
+        path.write_text("".join(pems))
+        assert certificates(given, tmp_path)[0].level is Level.OK
+    for pems in permutations([certificate(authority, 3, "bob")[0], old, new]):
+        path.write_text("".join(pems))
+        assert certificates(given, tmp_path)[0].level is Level.PROBLEM
 
 
 def test_what_cannot_be_read_from_here_is_a_note_and_hides_nothing(given, tmp_path, tls_ports):
