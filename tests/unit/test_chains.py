@@ -95,6 +95,28 @@ def test_a_result_expression_makes_the_data():
     assert ended.result == Result(201, {"who": "ada", "got": 1}, error=False)
 
 
+LASTS = {
+    "well": [ok()],
+    "as an error": [ok({"why": "no"}, 404)],
+    "without an answer": [StepResult(0, None, True, Outcome.DNS_FAILED, State.UNREACHABLE)],
+    "rejected": [StepResult(0, None, True, Outcome.REQUEST_REJECTED, State.REJECTED)],
+    "one of three as an error": [ok(), ok(status=500), ok()],
+    "not at all": [],
+}
+
+
+@pytest.mark.parametrize("last", LASTS)
+@pytest.mark.parametrize("first", ["well", "as an error", "without an answer"])
+def test_a_result_expression_makes_nothing_but_the_data(first, last):
+    several = {"for_each": "input.data.ids"} if len(LASTS[last]) == 3 else {}
+    skipped = {} if LASTS[last] else {"when": "`false`"}
+    steps = step("login", on_error="continue"), step("look", on_error="continue", **several, **skipped)
+    results = {0: LASTS[first], **({1: LASTS[last]} if LASTS[last] else {})}
+    without = progress(plan(*steps), INPUT, results)
+    made = progress(plan(*steps, result="{made: input.data.user}"), INPUT, results)
+    assert made == replace(without, result=without.result._replace(data={"made": "ada"}))
+
+
 @pytest.mark.parametrize("condition", ["`false`", "steps[7]", "''", "`[]`", "input.data.none"])
 def test_a_step_whose_condition_is_false_is_skipped_and_null_in_steps(condition):
     chain = plan(step("login", when=condition), step("look", query_params={"id": "type(steps[0])"}))
@@ -391,14 +413,15 @@ def test_a_mask_counts_for_a_step_that_ran_and_for_no_other(mask, is_skipped, da
 
 @pytest.mark.parametrize("skipped", [(), (0,), (1,), (0, 1)])
 @pytest.mark.parametrize("each", [None, "input.data.ids"])
-def test_a_mask_finds_the_same_in_an_answer_by_itself_whatever_was_skipped_before_it(skipped, each):
+@pytest.mark.parametrize("above", [(), ("handed-down", TOKEN)])
+def test_a_mask_finds_the_same_in_an_answer_by_itself_whatever_was_skipped_before_it(skipped, each, above):
     whens = ["`false`" if number in skipped else "`true`" for number in range(2)]
     masked = step("look", mask=["steps[2].data.token", "steps[2].data[].data.token", "steps[0].data.own"])
     masked = masked if each is None else replace(masked, for_each=Expression(each))
     chain = plan(step("login", when=whens[0]), step("look", when=whens[1]), masked)
     before = {number: [ok({"own": "secret-of-the-first"})] for number in range(2) if number not in skipped}
     answer = ok({"token": TOKEN})
-    beside = secrets_beside(masked, 2, seen_before(chain, INPUT, before, 2), answer, ())
-    assert beside == found_secrets(chain, INPUT, {**before, 2: [answer]})
-    assert TOKEN in beside
+    beside = secrets_beside(masked, 2, seen_before(chain, INPUT, before, 2), answer, above)
+    assert beside == found_secrets(chain, INPUT, {**before, 2: [answer]}, above)
+    assert {TOKEN, *above} <= set(beside)
     assert ("secret-of-the-first" in beside) == (0 not in skipped)
