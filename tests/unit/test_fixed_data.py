@@ -143,6 +143,30 @@ def test_the_values_are_masked_in_answers():
     assert mask.value({"n": 123456789012})[0] == {"n": "[redacted]"}
 
 
+SECRETS = [f"a-secret-at-place-{number}" for number in range(3)]
+SHAPES = {
+    "in a list": SECRETS,
+    "in lists of a list": [SECRETS[:1], SECRETS[1:]],
+    "in objects of a list": [{"key": text} for text in SECRETS],
+    "in an object": {text[-1]: text for text in SECRETS},
+    "in lists of an object": {"one": SECRETS[:2], "other": SECRETS[2:]},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("number", range(len(SECRETS)))
+def test_each_value_is_masked_and_compared_wherever_it_stands(shape, number):
+    registration = registered({"a": SHAPES[shape]})
+    mask = Mask.of(registration.shape, registration.target)
+    assert mask.text(f"got {SECRETS[number]}!") == ("got [redacted]!", 1)
+    other = json.dumps(SHAPES[shape]).replace(SECRETS[number], "another-secret")
+    after = registered({"a": json.loads(other)})
+    (change,) = changes((registration.shape, registration.target), (after.shape, after.target))
+    assert (change.before, change.after) == ("(hidden)", "changed")
+    short = registered({"a": json.loads(other.replace("another-secret", "1234"))})
+    assert len(short.warnings) == 1
+
+
 def test_a_short_value_is_taken_with_a_warning():
     (warning,) = registered({"a": {"pin": "1234"}, "key": SECRET}).warnings
     assert warning.startswith("The value of fixedData/a/pin is shorter than 8 characters")
