@@ -135,6 +135,15 @@ def test_max_takes_the_newest(harness):
     assert [harness.record(ref).replay_of for ref in harness.made(job)] == failed[3:]
 
 
+@pytest.mark.parametrize("looked_at", [1, 2, 3, 100])
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 5, 6, 7, None])
+def test_max_counts_what_all_pieces_of_the_search_find_together(harness, monkeypatch, most, looked_at):
+    harness.failed(6)
+    monkeypatch.setattr(replay_runs, "LOOKED_AT", looked_at)
+    plan = harness.replays.plan("acme", Request(filter=Filter(), max=most))
+    assert plan.matched == harness.start(max=most).matched == min(most or 6, 6)
+
+
 def test_a_job_of_nothing_is_done(harness):
     job = harness.start()
     assert (job.state, job.matched) == (ReplayState.DONE, 0)
@@ -430,6 +439,37 @@ def test_a_failed_chain_with_a_delivered_unrepeatable_step_is_uncertain(harness,
     assert harness.decided(job) == [expected]
 
 
+def ended_chain(harness, depth, *, repeatable, status):
+    """Make a failed chain of chains, so many deep, whose innermost call ended so; return its id."""
+    chains = [harness.ledger.claimed(pins="{}", repeatable=True)]
+    for level in range(depth):
+        inner, pins = new_reference_id(), "{}" if level < depth - 1 else None
+        step = NewStep(inner, "hook", 1, 20_000, repeatable or pins is not None, b"\x01", 1, pins=pins)
+        harness.ledger.store.advance([NextStep(*chains[-1], 0, [step])])
+        if pins is None:
+            harness.send([inner], status=status)
+        else:
+            chains.append((inner, harness.ledger.token()))
+            assert harness.ledger.store.claim([inner], chains[-1][1]).granted
+    for chain, _ in reversed(chains):
+        token = harness.ledger.token()
+        assert harness.ledger.store.claim([chain], token).granted
+        harness.settle(chain, token)
+    return chains[0][0]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("repeatable", [False, True])
+@pytest.mark.parametrize("status", [200, 503])
+def test_a_failed_chain_is_uncertain_by_what_its_innermost_calls_have_done(harness, depth, repeatable, status):
+    ended_chain(harness, depth, repeatable=repeatable, status=status)
+    plan = harness.replays.plan("acme", Request(filter=Filter()))
+    job = harness.start()
+    harness.create_all(job)
+    assert harness.decided(job) == ["uncertain" if status == 200 and not repeatable else True]
+    assert plan.skipped == harness.decided(job).count("uncertain")
+
+
 def test_a_failed_chain_whose_steps_are_no_longer_known_is_uncertain(harness):
     parent = failed_chain(harness, repeatable=True)
     (step,) = harness.client.lrange(KEYS.steps(parent), 0, -1)
@@ -611,6 +651,19 @@ def test_a_chain_that_nobody_claimed_while_its_job_was_paused_has_its_whole_time
     harness.replays.resume("acme", job.replay_id)
     assert len(list(harness.ledger.policies.resume("acme", "hook"))) == held_by_webhook
     assert harness.ledger.store.claim([chain], "t1").granted == {chain}
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_pause_gives_a_chain_its_whole_time_again_unless_it_has_begun(harness, has_begun):
+    job, chain = paused_chain(harness)
+    if has_begun:
+        assert harness.ledger.store.claim([chain], "t1").granted == {chain}
+        assert harness.ledger.store.advance([first_step(chain, "t1")]).verdicts == (Advance.ADVANCED,)
+    ends_ms = int(harness.client.hget(KEYS.record(chain), "deadline")) - 5_000  # as if five seconds had passed
+    harness.client.hset(KEYS.record(chain), "deadline", ends_ms)
+    harness.replays.pause("acme", job.replay_id)
+    harness.replays.resume("acme", job.replay_id)
+    assert (int(harness.client.hget(KEYS.record(chain), "deadline")) == ends_ms) == has_begun
 
 
 @pytest.mark.parametrize("is_repeated", [False, True])
