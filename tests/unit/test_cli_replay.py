@@ -114,6 +114,19 @@ def test_an_unknown_or_foreign_replay_is_not_found(failed):
         assert replay(cli, verb, replay_id, "--plugin", "other", exit_code=2)["code"] == "bad_parameter"
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_id_of_another_plugin_is_named_wherever_it_stands_and_starts_nothing(failed, place):
+    cli, made = failed
+    cli.apply(a_webhook(), plugin="other")
+    foreign = cli.json("trigger", "ping", "--plugin", "other", "--async")["referenceId"]
+    for unknown in (foreign, UNKNOWN):
+        given = [*made[:place], unknown, *made[place:2]]
+        refused = replay(cli, "start", "--plugin", "acme", *given, exit_code=1)
+        assert refused["code"] == "not_found"
+        assert unknown in refused["message"]
+    assert replay(cli, "list", "--plugin", "acme") == replay(cli, "list", "--plugin", "other") == []
+
+
 def test_ids_come_from_a_file_bare_or_as_they_were_exported(failed):
     cli, made = failed
     exported = cli.run("invocations", "export", "--plugin", "acme", "--status", "200").stdout
