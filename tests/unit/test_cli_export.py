@@ -5,8 +5,13 @@ import json
 import pytest
 
 from relay.cli.output import safe
+from relay.domain.invocation import Purpose
+from relay.domain.reference_id import new_reference_id
+from relay.request.trigger import Trigger
+from relay.store.ledger.transitions import NewStep, NextStep
+from relay.vault import payload_owner
 from tests.store_keys import KEYS
-from tests.unit.cli import a_webhook
+from tests.unit.cli import a_webhook, old_ring_text
 from tests.unit.test_cli_invocations import settle, trigger
 
 
@@ -53,6 +58,42 @@ def test_contents_are_exported_with_the_key_only(exported):
     lost = type(cli)(cli.url, cli.directory).run("invocations", "export", "--plugin", "acme", "--with-payload")
     assert "planted" not in lost.output
     assert "3 contents are left out" in lost.stderr
+
+
+@pytest.fixture
+def chained(cli):
+    """A chain that has made a step, as a worker does; returns the ids of both."""
+    chain = a_webhook(id="both", steps=[{"webhook": "ping", "data": "input.data"}])
+    for name in ("url", "method", "headers", "queryParams"):
+        del chain[name]
+    cli.apply(chain)
+    given = ("--plugin", "acme", "--async", "--data", '"of the chain"')
+    parent, ref, runtime = cli.json("trigger", "both", *given)["referenceId"], new_reference_id("acme"), cli.runtime()
+    stamp = runtime.registry.revision("acme", "ping", 1).stamp
+    owner = payload_owner("acme", ref, Purpose("ping", 1, None, parent, 0), stamp)
+    sealed = runtime.target_vault.seal(Trigger("of the step").to_json(), owner)
+    assert runtime.store.claim([parent], "parent").granted
+    step = NewStep(ref, "ping", 1, 20_000, repeatable=False, payload=sealed, request_bytes=1)
+    runtime.store.advance([NextStep(parent, "parent", 0, [step])])
+    settle(cli, ref, data=b'"answer"')
+    return cli, parent, ref
+
+
+RINGS = ("RELAY_DATA_KEYS", "RELAY_TARGET_KEYS")
+
+
+@pytest.mark.parametrize("lost", [(), RINGS[:1], RINGS[1:], RINGS])
+def test_each_content_opens_with_the_ring_that_sealed_it_and_the_others_are_left_out(chained, lost):
+    cli, parent, step = chained
+    environ = cli.environ | {name: old_ring_text(1) for name in lost}
+    result = cli.run("invocations", "export", "--plugin", "acme", "--with-payload", environ=environ)
+    rows = {row["referenceId"]: row for row in map(json.loads, result.stdout.splitlines())}
+    shown = [row["payload"] and row["payload"]["data"] for row in (rows[parent], rows[step])] + [rows[step]["data"]]
+    opened = [RINGS[0] not in lost, RINGS[1] not in lost, RINGS[0] not in lost]
+    whole = ("of the chain", "of the step", "answer")
+    assert shown == [text if opens else None for text, opens in zip(whole, opened, strict=True)]
+    closed = opened.count(False)
+    assert (f"{closed} contents are left out" in result.stderr) == bool(closed)
 
 
 def test_csv_has_a_header_and_the_values_of_rows(exported):
