@@ -94,6 +94,15 @@ def test_a_plan_is_started_by_its_id(failed):
     assert cli.run("replay", "start", plan["planId"], "--plugin", "acme", "--failed").exit_code == 2
 
 
+@pytest.mark.parametrize("planned", [None, 2])
+@pytest.mark.parametrize("given", [None, 5])
+def test_a_planned_replay_has_the_rate_of_its_start_or_else_of_its_plan(failed, planned, given):
+    cli, _ = failed
+    plan = replay(cli, "plan", "--plugin", "acme", *(["--rate", str(planned)] if planned else []))
+    started = start(cli, plan["planId"], *(["--rate", str(given)] if given else []))
+    assert replay(cli, "status", started["replayId"])["ratePerSecond"] == (given or planned)
+
+
 def test_a_replay_is_paused_resumed_and_cancelled(failed):
     cli, _ = failed
     replay_id = start(cli)["replayId"]
