@@ -12,12 +12,16 @@ from dataclasses import replace
 import pytest
 
 from relay.backup.manifest import Manifest
+from relay.backup.unfinished import Unfinished
+from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
 from relay.store.backups import copying
 from relay.store.backups.copying import REVISIONS_LEFT_OUT
+from relay.store.backups.epoch import Epoch, Phase
 from relay.store.decisions.chain import key_subject, webhook_subject
 from relay.store.decisions.every import EveryDecision
 from relay.store.keys import keyspace
+from relay.store.ledger.transitions import Advance, NewStep, NextStep
 from relay.store.partitions.format import FORMAT, NEWEST
 from relay.store.scripting.loading import load_into
 from relay.up.access import template
@@ -331,6 +335,58 @@ def test_what_the_trail_knows_is_done_again_unless_it_is_refused(empty, saved):
     cancelled = empty.json("invocations", "show", calls[1], *PLUGIN)
     assert (cancelled["state"], [(each["outcome"], each["sent"]) for each in cancelled["attempts"]]) == INTERRUPTED
     assert empty.json("invocations", "show", calls[3], *PLUGIN)["forgottenAt"]
+
+
+#: Chains by what they call; each has made a first step, which is queued, and so has each chain that is such a step.
+CHAINS = {
+    "gets": ["get"],
+    "posts": ["post"],
+    "mixed": ["get", "post"],
+    "of-gets": ["gets"],
+    "of-mixed": ["mixed"],
+    "of-both": ["gets", "posts"],
+}
+
+
+def begin(runtime, reference_id):
+    """Make the first step of a chain, and that of the step if it is a chain, as workers do."""
+    assert runtime.store.claim([reference_id], "token").granted
+    (record,) = runtime.store.read([reference_id])
+    called = CHAINS[record.webhook_id][0]
+    number, shape = runtime.registry.current("acme", called)
+    step = NewStep(
+        new_reference_id("acme"),
+        called,
+        number,
+        shape.timeout_ms,
+        repeatable=shape.repeatable,
+        payload=b"sealed",
+        request_bytes=1,
+        pins=record.pins if shape.chain else None,
+    )
+    assert runtime.store.advance([NextStep(reference_id, "token", 0, [step])]).verdicts == (Advance.ADVANCED,)
+    if shape.chain:
+        begin(runtime, step.reference_id)
+
+
+def test_what_a_restore_shows_to_end_is_what_ends_also_in_chains_of_chains(cli):
+    plain = {"headers": {}, "queryParams": []}
+    cli.apply(a_webhook(id="get", method="GET", **plain), a_webhook(id="post", **plain))
+    cli.apply(*({"id": name, "steps": [{"webhook": used} for used in uses]} for name, uses in CHAINS.items()))
+    runtime = cli.runtime()
+    for name in (*CHAINS, "get", "post"):
+        ref = cli.json("trigger", name, *PLUGIN, "--async")["referenceId"]
+        if name in CHAINS:
+            begin(runtime, ref)
+    epochs = runtime.epochs
+    epochs.write(Epoch(7, Phase.FENCED, "backup"))
+    epochs.fence(7)
+    unfinished = Unfinished(runtime.client, runtime.keyspace, runtime.registry, runtime.limits, epochs)
+    calls = list(unfinished.calls())
+    assert len(calls) == 8 + len(CHAINS) + 3  # and the steps of three steps
+    assert {each.ends for each in calls if each.webhook_id == "get"} == {False, True}
+    unfinished.decide(sender=None)  # there is no end that was not told
+    assert {each: runtime.store.find(each.reference_id).final for each in calls} == {each: each.ends for each in calls}
 
 
 def test_a_file_that_is_no_trail_is_refused(empty):
