@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -272,6 +273,25 @@ def test_entries_are_selected_by_who_what_on_what_how_and_when(audited):
     assert found(*applied, "--until", "10m") == found(*applied, "--since", "2099-01-01T00:00:00Z") == []
     assert len(audited.json("audit", "list", *applied, "--limit", "2")) == 2
     assert "Bob  webhook_apply  acme/ping  changed" in audited.run("audit", "list", "--actor", "Bob").stdout
+
+
+@pytest.mark.parametrize("command", [("list",), ("tail", "--no-follow", "--lines", "1000")])
+def test_both_times_of_a_selection_are_inclusive(audited, command):
+    applied = ["--act", "webhook_apply"]
+    for number in range(3):
+        audited.apply(a_webhook(description=f"number {number}"))
+        time.sleep(0.005)
+    first, second, third = [row["at"] for row in audited.json("audit", "list", *applied)][::-1]
+
+    def found(*options):
+        said = audited.run("audit", *command, *applied, *options, "--output", "json").stdout
+        lines = json.loads(said) if command == ("list",) else map(json.loads, said.splitlines())
+        return sorted(line["at"] for line in lines)
+
+    assert found("--since", second) == [second, third]
+    assert found("--until", second) == [first, second]
+    assert found("--since", second, "--until", second) == [second]
+    assert found("--since", third, "--until", first) == []
 
 
 def test_everything_is_listed_once_across_the_segments_of_a_trail(audited, monkeypatch):
