@@ -1,6 +1,8 @@
 import json
 import threading
 import time
+from datetime import datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -66,6 +68,16 @@ def test_an_asynchronous_trigger_gives_reference_id_and_state(cli):
     assert list(accepted) == ["referenceId", "state"]
     assert accepted["state"] == "queued"
     assert show(cli, accepted["referenceId"])["caller"] == "cli"
+
+
+@pytest.mark.parametrize("more", [(), ("--async",), ("--wait", "900"), ("--subject", "patient-1", "--wait", "1")])
+def test_a_delayed_trigger_is_not_waited_for(cli, monkeypatch, more):
+    monkeypatch.setattr("relay.cli.trigger.time", SimpleNamespace(monotonic=time.monotonic))  # it cannot sleep
+    accepted = trigger(cli, "--delay", "60", *more)
+    assert (list(accepted), accepted["state"]) == (["referenceId", "state"], "queued")
+    record = show(cli, accepted["referenceId"])
+    created, earliest = (datetime.fromisoformat(record[name]) for name in ("createdAt", "notBefore"))
+    assert (earliest - created).total_seconds() == 60
 
 
 def test_a_trigger_gives_the_four_members(cli, worker):
