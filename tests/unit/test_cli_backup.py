@@ -11,12 +11,15 @@ from dataclasses import replace
 
 import pytest
 
+from relay.audit.entry import Act
 from relay.backup.manifest import Manifest
+from relay.backup.restoring import Restoring
+from relay.backup.undoing import ShippedTrail
 from relay.backup.unfinished import Unfinished
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
 from relay.store.backups import copying
-from relay.store.backups.copying import REVISIONS_LEFT_OUT
+from relay.store.backups.copying import REVISIONS_LEFT_OUT, BackupCounts
 from relay.store.backups.epoch import Epoch, Phase
 from relay.store.decisions.chain import key_subject, webhook_subject
 from relay.store.decisions.every import EveryDecision
@@ -264,6 +267,24 @@ def test_a_restored_store_is_what_it_was(empty, saved):
     assert number == 2 + REVISIONS_LEFT_OUT  # revision 2 was given since the backup, to another registration
 
 
+@pytest.mark.parametrize("is_shared_first", [False, True])
+def test_a_backup_of_several_servers_tells_where_the_trail_of_each_ended(empty, saved, is_shared_first):
+    runtime, folder = empty.runtime(), empty.directory / "b"
+    manifest = Manifest.read(folder, runtime.data_vault)
+    (whole,) = manifest.files  # the same file stands for those of two servers, of which one has the shared keys
+    halves = [replace(whole, shared=False), replace(whole, partitions=(), shared=True, counts=BackupCounts())]
+    manifest = replace(manifest, files=tuple(halves[::-1] if is_shared_first else halves))
+    restoring = Restoring(runtime.client, runtime.keyspace, runtime.data_vault, manifest, folder)
+    restoring.begin()
+    assert sum(restoring.steps())
+    trails = restoring.finish().trails
+    shipped = map(json.loads, (saved[-1] / "trail.jsonl").read_text().splitlines())
+    backups = {line["trail"]: line["seq"] for line in shipped if line.get("act") == Act.BACKUP}
+    assert trails.keys() == {"0", "shared"}
+    assert trails["0"] > 0
+    assert [trails[trail] for trail in backups] == [seq - 1 for seq in backups.values()]
+
+
 def test_living_processes_believe_the_restored_store_and_write_nothing_newer_into_it(empty, valkey):
     restore(empty)
     empty.json("restore", "finish")
@@ -387,6 +408,24 @@ def test_what_a_restore_shows_to_end_is_what_ends_also_in_chains_of_chains(cli):
     assert {each.ends for each in calls if each.webhook_id == "get"} == {False, True}
     unfinished.decide(sender=None)  # there is no end that was not told
     assert {each: runtime.store.find(each.reference_id).final for each in calls} == {each: each.ends for each in calls}
+
+
+def test_what_was_lost_is_counted_with_all_of_each_entry_after_the_backup(cli):
+    lost = [("trigger", "accepted", {"count": 40}), ("trigger", "accepted", {}), ("trigger", "refused", {"count": 9})]
+    lost += [("key_create", "created", {}), ("key_rotate", "rotated", {}), ("replay_start", "started", {})]
+    entries = [{"act": act, "outcome": outcome, **more} for act, outcome, more in lost]
+    lines = [
+        json.dumps({"trail": trail, "seq": seq, **each})
+        for trail in ("0", "1", "shared")
+        for seq, each in enumerate(entries * 2, 1)
+    ]
+    half = len(entries)
+    since = ShippedTrail(lines, {"0": half, "1": 2 * half}).since(cli.runtime())
+    assert since.lost == {
+        "triggers": 41 * 3,
+        "keys": 2 * 3,
+        "replays": 1 * 3,
+    }  # once of trail 0, twice of the shared one
 
 
 def test_a_file_that_is_no_trail_is_refused(empty):
