@@ -743,6 +743,25 @@ def test_cancelling_stops_what_was_not_sent_and_skips_the_rest(harness):
     assert harness.adds_up(job)
 
 
+@pytest.mark.parametrize("decided", [0, 1, 2, 3])
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_a_cancelled_jobs_counts_add_up_however_many_were_skipped_before(harness, decided, is_paused):
+    ends = [{}, {"outcome": Outcome.ANSWER_TIMEOUT, "status": 0, "sent": Sent.MAYBE}] * 2
+    job = harness.start(reference_ids=[harness.ended(**end) for end in ends])
+    if decided:
+        harness.step(job, harness.take(job), limit=decided)
+    made = harness.made(job)
+    harness.send(made[:1])
+    if is_paused:
+        harness.replays.pause("acme", job.replay_id)
+    uncertain, left = decided // 2, 4 - decided
+    for _ in range(2):
+        over = harness.replays.cancel("acme", job.replay_id)
+        assert (over.matched, over.started, over.skipped) == (4, len(made), uncertain + left)
+        assert over.skipped_reasons == ({"uncertain": uncertain} if uncertain else {}) | {"cancelled": left}
+        assert over.delivered + over.failed + over.skipped == 4
+
+
 def test_a_cancelled_jobs_call_is_not_sent_again_after_its_worker_was_lost(harness):
     harness.ended(repeatable=True)
     job = harness.start()
