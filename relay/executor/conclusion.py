@@ -35,6 +35,8 @@ _NO_CONTACT: Final = frozenset(
         Outcome.CONNECTION_LOST,
     }
 )
+#: Outcomes before which no endpoint was tried, so that they say nothing of it.
+_NOT_TRIED: Final = frozenset({Outcome.ADDRESS_REFUSED, Outcome.PREPARE_FAILED})
 #: How many attempts beyond the registered ones an invocation may get because its token was refused.
 MAX_NEW_TOKENS: Final = 2
 
@@ -72,7 +74,7 @@ class Conclusion:
             result=sealed,
             raw=reading.sealed_answer if ends else b"",
             delay_ms=0 if retry is None else retry.delay_ms,
-            contacted=None if outcome is Outcome.ADDRESS_REFUSED else outcome not in _NO_CONTACT,
+            contacted=None if outcome in _NOT_TRIED else outcome not in _NO_CONTACT,
         )
 
     def _sealed(self, result: Result, owner: str) -> bytes:

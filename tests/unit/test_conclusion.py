@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -12,7 +15,7 @@ from relay.answer.endpoint_answer import EndpointAnswer
 from relay.answer.masking import Mask
 from relay.domain.invocation import Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
-from relay.executor.conclusion import Conclusion, unsendable
+from relay.executor.conclusion import MAX_NEW_TOKENS, Conclusion, unsendable
 from relay.executor.preparation import Prepared, Unsendable
 from relay.registration import Shape, Target
 from relay.registration.endpoint import Endpoint
@@ -27,13 +30,20 @@ TARGET = Target(Endpoint("https", "planted.example.com", 443, "/in"), {"X-Key": 
 SCHEMA = {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}}}
 
 
-def conclude(body, *, status=200, content_type="application/json", **shape):
+def prepared(tries=0, *, access=None, step=None, **shape):
     shape = Shape("hook", "POST", **shape)
-    published = CallRecord(REFERENCE, State.QUEUED, "acme", "hook", 1, 1, b"", None, 20_000, "bulk")
-    call = Prepared(published, requests.PreparedRequest(), shape, Mask.of(shape, TARGET))
+    record = CallRecord(REFERENCE, State.QUEUED, "acme", "hook", 1, 1, b"", None, 20_000, "bulk", tries)
+    record = record._replace(parent=None if step is None else new_reference_id(), step=step)
+    return Prepared(record, requests.PreparedRequest(), shape, Mask.of(shape, TARGET), access)
+
+
+def answered(body, status=200, content_type="application/json"):
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    answer = EndpointAnswer(Outcome.ANSWERED, Sent.ANSWERED, status, content_type, raw, 5, len(raw), None, 1_000)
-    return Conclusion(VAULT, None).conclude(call, "token", answer, 1_000)
+    return EndpointAnswer(Outcome.ANSWERED, Sent.ANSWERED, status, content_type, raw, 5, len(raw), None, 1_000)
+
+
+def conclude(body, *, status=200, content_type="application/json", **shape):
+    return Conclusion(VAULT, None).conclude(prepared(**shape), "token", answered(body, status, content_type), 1_000)
 
 
 def data_of(settlement):
@@ -105,3 +115,61 @@ def test_pauses_before_a_call_that_could_not_be_prepared_is_prepared_again_are_s
 def test_an_answer_of_the_wrong_form_is_not_tried_again():
     settled = conclude({}, response_schema=SCHEMA, retry=RetryPolicy(5, statuses=(500,)), idempotent=True)
     assert settled.state is State.DELIVERED
+
+
+@pytest.mark.parametrize(
+    ("outcome", "contacted"),
+    [
+        *((Outcome.ANSWERED, True), (Outcome.ANSWER_REJECTED, True)),
+        *((Outcome.DNS_FAILED, False), (Outcome.CONNECT_FAILED, False), (Outcome.CONNECT_TIMEOUT, False)),
+        *((Outcome.TLS_FAILED, False), (Outcome.ANSWER_TIMEOUT, False), (Outcome.CONNECTION_LOST, False)),
+        *((Outcome.ADDRESS_REFUSED, None), (Outcome.PREPARE_FAILED, None)),
+    ],
+)
+def test_a_breaker_is_told_of_an_endpoint_that_was_tried_whether_it_could_be_contacted(outcome, contacted):
+    answer = answered({})._replace(outcome=outcome)
+    assert Conclusion(VAULT, None).conclude(prepared(), "token", answer, 1_000).contacted is contacted
+
+
+@pytest.mark.parametrize("attempts", [None, 2, 3, 10])
+@pytest.mark.parametrize("beyond", range(-1, MAX_NEW_TOKENS + 2))
+def test_a_refused_token_gets_so_many_attempts_beyond_the_registered_ones(attempts, beyond):
+    number, dropped = (attempts or 1) + beyond, []
+    retry = {} if attempts is None else {"retry": RetryPolicy(attempts, statuses=(503,))}
+    call = prepared(max(1, number) - 1, access=SimpleNamespace(fresh=False), **retry)
+    conclusion = Conclusion(VAULT, None, SimpleNamespace(drop=dropped.append))
+    settled = conclusion.conclude(call, "token", answered({}, 401), 1_000)
+    again = beyond < MAX_NEW_TOKENS
+    assert (settled.state, settled.delay_ms) == (State.RETRYING if again else State.DELIVERED, 0)
+    assert (settled.result == b"", dropped) == (again, [call.access])
+
+
+@pytest.mark.parametrize("in_s", [12, 600])
+@pytest.mark.parametrize("as_date", [False, True])
+def test_the_next_attempt_is_made_when_the_endpoint_asks_for_it(as_date, in_s):
+    began = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    asked = format_datetime(began + timedelta(seconds=in_s), usegmt=True) if as_date else str(in_s)
+    answer = answered({}, 503)._replace(retry_after=asked, started_at_ms=int(began.timestamp() * 1000))
+    call = prepared(retry=RetryPolicy(5, initial_s=1.0))
+    assert Conclusion(VAULT, None).conclude(call, "token", answer, 1_000).delay_ms == in_s * 1000
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("of_chain", [False, True])
+@pytest.mark.parametrize("is_over", [False, True])
+def test_of_a_step_s_bytes_the_chain_gets_what_it_hides_itself_and_the_record_says_that_it_was_hidden(
+    own, of_chain, is_over
+):
+    body = b"\xff\0" + SECRET.encode() * own + b"secret-of-the-chain" * of_chain
+    evaluator = SimpleNamespace(
+        secrets_beside=lambda *_: None if is_over else ("secret-of-the-chain",), sealed_answer=lambda *_: b"sealed"
+    )
+    answer = answered(body, content_type="image/jpeg")
+    settled = Conclusion(VAULT, evaluator).conclude(prepared(step=1), "token", answer, 1_000)
+    if own:
+        assert (settled.outcome, settled.masked, settled.raw) == (Outcome.ANSWER_REJECTED, 1, b"")
+        return
+    assert (settled.outcome, settled.raw) == (Outcome.ANSWERED, b"" if is_over else b"sealed")
+    hides = of_chain and not is_over
+    assert settled.masked == hides
+    assert (data_of(settled) is None) == (hides or is_over)
