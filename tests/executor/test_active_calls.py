@@ -115,6 +115,15 @@ def test_a_claim_without_an_answer_is_given_back_as_soon_as_that_can_be_said_and
     assert (store.released, published) == ([tuple(refs)], [(refs[0], "bulk")])
 
 
+@pytest.mark.parametrize("failing", range(4))
+def test_what_cannot_be_given_back_keeps_no_other_claim_s_calls_from_it(failing):
+    store, published, calls = Claims(), [], {f"token-{number}": [new_reference_id()] for number in range(3)}
+    store.failing_releases = failing  # the first ones
+    Claimer(store, publishing(published.extend)).give_back(calls)
+    assert store.released == [tuple(refs) for refs in calls.values()][failing:]
+    assert published == [(ref, "bulk") for (ref,) in store.released]
+
+
 def test_what_a_lost_claim_may_have_granted_is_not_tried_to_be_given_back_for_ever(monkeypatch):
     monkeypatch.setattr(loops, "RETRY_S", 0.001)
     monkeypatch.setattr(claiming, "GIVE_BACK_S", 0.02)
