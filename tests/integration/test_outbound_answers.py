@@ -26,6 +26,7 @@ from tests.receivers import (
 )
 
 MIB = 1024 * 1024
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.fixture
@@ -153,7 +154,7 @@ def test_a_connection_is_kept_after_an_answer_that_cannot_be_decoded(caller):
 
 def test_a_stream_of_short_chunks_is_taken(caller):
     chunks = b"4\r\nword\r\n" * MANY_PIECES + b"0\r\n\r\n"
-    with receiver(says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)) as r:
+    with receiver(says(CHUNKED + chunks)) as r:
         assert caller.call(r.url).body == b"word" * MANY_PIECES
 
 
@@ -216,6 +217,23 @@ def test_an_over_long_header_block_is_a_rejected_answer(caller, head):
     with receiver(answer(200, b"{}", *head)) as r:
         reply = caller.call(r.url)
     assert (reply.outcome, reply.sent, reply.status) == (Outcome.ANSWER_REJECTED, Sent.ANSWERED, 0)
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        answer(200, b"{}", ("X-Long", "v" * (MAX_HEADER_BYTES // 2))),
+        answer(200, b"{}", *[("X-Many", "v")] * (MAX_HEADER_LINES // 2)),
+        answer(200, b"x" * (MIB * 3 // 4)),
+        says(CHUNKED + b"1\r\nx\r\n" * (MANY_PIECES * 3 // 4) + b"0\r\n\r\n", then_close=False),
+    ],
+    ids=["header bytes", "header lines", "body bytes", "pieces"],
+)
+def test_each_answer_has_the_limits_for_itself_though_others_came_before_it(caller, one):
+    with receiver(one) as r:
+        replies = [caller.call(r.url) for _ in range(4)]
+    assert [reply.outcome for reply in replies] == [Outcome.ANSWERED] * 4
+    assert len({(len(reply.body), reply.response_bytes) for reply in replies}) == 1
 
 
 def test_endless_interim_answers_are_a_rejected_answer(caller):
