@@ -76,7 +76,7 @@ class Site:
         return [["ops"], ["acme"]][number]
 
     def partition_of(self, plugin):
-        return ["ops", "acme"].index(plugin)
+        return {"ops": 0, "acme": 1, "gone": 1}[plugin]
 
     def recent(self, plugin, minutes):
         assert minutes == 5
@@ -261,6 +261,15 @@ def test_of_plugins_in_silent_partitions_nothing_is_known_and_the_others_are_loo
     site.oldest_ms = {"bulk": 4_000}
     site.look()
     assert site.conditions["backlog_old bulk"].holds
+
+
+@pytest.mark.parametrize("silent", [(), (0,), (1,), (0, 1)])
+def test_the_alerts_of_a_plugin_that_is_gone_end_unless_its_partition_is_silent(site, silent):
+    site.names = ["breaker_open gone/hook", "failures gone/hook"]
+    site.silent = silent
+    site.look()
+    found = [site.conditions[name].holds for name in site.names if name in site.conditions]
+    assert found == [None, None] * (1 in silent)
 
 
 def test_while_the_shared_keys_are_silent_it_is_not_known_which_lanes_are_served(site):
