@@ -8,6 +8,7 @@ import fakeredis
 import pytest
 
 from relay.chains import pins_of
+from relay.cli.secrets import look_up_in
 from relay.egress import AddressPolicy
 from relay.errors import NotFound
 from relay.executor.call_plans import CallPlans
@@ -40,8 +41,8 @@ def registry():
 
 
 def apply(registry, *webhooks):
-    rules = EndpointRules(ALLOWING)
-    registry.apply("acme", read_registrations(json.dumps(list(webhooks)), rules, plugin="acme")[1])
+    rules, look_up = EndpointRules(ALLOWING), look_up_in(registry)
+    registry.apply("acme", read_registrations(json.dumps(list(webhooks)), rules, plugin="acme", look_up=look_up)[1])
 
 
 def pinned(registry):
@@ -86,3 +87,16 @@ def test_a_plain_token_endpoint_whose_exception_is_gone_is_not_asked(registry):
     plan = CallPlans(registry, AddressPolicy()).of("acme", "with-token", 1)
     assert not plan.sendable
     assert plan.oauth.client_id == "c"
+
+
+@pytest.mark.parametrize("names", [["KEY"], ["KEY", "OTHER"]])
+@pytest.mark.parametrize("settings", range(1, 5))
+def test_each_value_that_a_secret_had_lately_is_hidden(registry, names, settings):
+    values = {name: [f"planted-{name}-{number}-value" for number in range(settings)] for name in names}
+    for number in range(settings):
+        for name in names:
+            registry.secrets.set("acme", name, values[name][number])
+    apply(registry, hook("rotating", headers={f"X-{name}": f"${{secret:{name}}}" for name in names}))
+    plan = CallPlans(registry, ALLOWING).of("acme", "rotating", 1)
+    every = [value for of_one in values.values() for value in of_one]
+    assert plan.mask.text(" ".join(every)) == (" ".join(["[redacted]"] * len(every)), len(every))

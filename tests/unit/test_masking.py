@@ -168,6 +168,9 @@ def test_what_shows_no_secret_is_returned_as_it_is(text):
         ({"Authorization": "Basic " + base64.b64encode(b"bob:pass1").decode()}, "bob:pass1"),
         ({"Authorization": 'Token token="abcdefghij"'}, "abcdefghij"),
         ({"Cookie": "session=abcdefghij; theme=dark"}, "abcdefghij"),
+        ({"Cookie": "theme=dark; session=abcdefghij; csrf=klmnopqrst"}, "abcdefghij"),
+        ({"Cookie": "theme=dark; session=abcdefghij; csrf=klmnopqrst"}, "klmnopqrst"),
+        ({"Authorization": 'Digest username="abcdefgh", nonce="ijklmnopqr"'}, "ijklmnopqr"),
         ({"X-Key": "sk_live_0123456789abcdefXYZ"}, "0123456789abcdefXYZ"),
     ],
 )
