@@ -94,6 +94,17 @@ def test_a_secret_is_hidden_wherever_a_slice_of_a_long_answer_ends(at):
     assert masked.replace(".", "").strip() in {REPLACEMENT, f"{REPLACEMENT}%3D"}
 
 
+@pytest.mark.parametrize("before", range(1, 5))
+@pytest.mark.parametrize("after", range(4))
+@pytest.mark.parametrize("name", ["percent", "json", "hex", "html"])
+def test_an_encoded_secret_is_hidden_among_bytes_in_base64(name, before, after):
+    text = ENCODERS[name](SECRETS[0]).encode()
+    written = base64.b64encode(b"\xff" * before + text + b"\xff" * after).decode()
+    masked, hits = mask_for(SECRETS[0]).text(written)
+    assert hits >= 1
+    assert len(masked.replace(REPLACEMENT, "")) <= 4 * 4  # the groups that have other bytes, too
+
+
 #: Encoders that write nothing around a text, so that exactly what they write is hidden.
 SHARP = [name for name in ENCODERS if not re.search("json of|Buffer|list|base64|dump|xxd|UTF-16|0x", name)]
 

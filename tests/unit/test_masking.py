@@ -378,8 +378,11 @@ SIGNING_SECRET = "whsec_" + base64.b64encode(SIGNING_KEY).decode()
         urllib.parse.quote(SIGNING_SECRET, safe=""),
     ],
 )
-def test_a_signing_secret_is_hidden_as_text_and_as_bytes(shown):
-    target = Target(Endpoint("https", "a.example.com", 443, "/"), signing=(SIGNING_SECRET,))
+@pytest.mark.parametrize("place", range(3))
+def test_a_signing_secret_is_hidden_as_text_and_as_bytes(shown, place):
+    others = ["whsec_" + base64.b64encode(bytes([number]) * 32).decode() for number in range(2)]
+    signing = (*others[:place], SIGNING_SECRET, *others[place:])  # several during a rotation
+    target = Target(Endpoint("https", "a.example.com", 443, "/"), signing=signing)
     masked, count = Mask.of(Shape("hook", "POST"), target).text(f"key: {shown}")
     assert count
     around = ('{"secret": "', '"}') if shown.startswith("{") else ("", "")
@@ -404,6 +407,15 @@ def test_an_oauth_client_s_secret_is_hidden():
     target = Target(endpoint, credentials=Credentials(OAuth2Client(endpoint, "client-0001", "client+secret/1")))
     mask = Mask.of(Shape("hook", "POST"), target)
     assert mask.text("client+secret/1 client%2Bsecret%2F1") == ("[redacted] [redacted]", 2)
+
+
+def test_each_token_among_a_token_request_s_parameters_is_hidden():
+    endpoint = Endpoint("https", "a.example.com", 443, "/")
+    further = {"api_key": "a1b2c3d4e5f6a7b8", "resource": "appointments", "device": "k9-0001-f3a2-77"}
+    client = OAuth2Client(endpoint, "client-0001", token_params=further)
+    mask = Mask.of(Shape("hook", "POST"), Target(endpoint, credentials=Credentials(client)))
+    shown = " ".join(("client-0001", *further.values()))
+    assert mask.text(shown) == (f"{REPLACEMENT} {REPLACEMENT} appointments {REPLACEMENT}", 3)
 
 
 def test_further_texts_are_hidden_beside_what_a_mask_hid_before():
