@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import fakeredis
 import pytest
 
-from relay.chains import pins_of
+from relay.chains import Create, pins_of
 from relay.cli.secrets import look_up_in
+from relay.domain.invocation import State
+from relay.domain.reference_id import new_reference_id
 from relay.egress import AddressPolicy
 from relay.errors import NotFound
 from relay.executor.call_plans import CallPlans
+from relay.executor.chain_evaluation import ChainEvaluation, ChainEvaluator
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
+from relay.request.trigger import Trigger
+from relay.store.ledger.transitions import CallRecord
 from relay.store.registry.webhooks import Registry
 from relay.vault import Vault
 
@@ -100,3 +106,27 @@ def test_each_value_that_a_secret_had_lately_is_hidden(registry, names, settings
     plan = CallPlans(registry, ALLOWING).of("acme", "rotating", 1)
     every = [value for of_one in values.values() for value in of_one]
     assert plan.mask.text(" ".join(every)) == (" ".join(["[redacted]"] * len(every)), len(every))
+
+
+OPTIONS = {"timeout": 7, "maxAge": 600, "callback": "other-service", "idempotent": True}
+
+
+@pytest.mark.parametrize("given", [(), *((name,) for name in OPTIONS), tuple(OPTIONS)], ids=repr)
+def test_a_step_s_calls_have_what_their_webhook_s_registration_says(registry, given):
+    apply(registry, hook("login-service", **{name: OPTIONS[name] for name in given}))
+    pins = pinned(registry)
+    shape = registry.revision("acme", "login-service", pins["login-service"]).shape
+    vault, plans = Vault.from_text(Vault.new_key_text()), CallPlans(registry, ALLOWING)
+    ref, pinned_text = new_reference_id("acme"), json.dumps(pins)
+    record = CallRecord(ref, State.QUEUED, "acme", "outer", 1, 1, b"", None, 1_000, "bulk", pins=pinned_text)
+    chain_state = SimpleNamespace(plan=plans.chain("acme", "outer", 1, pins))
+    evaluator = ChainEvaluator(plans, None, None, vault, vault)
+    for step, (webhook, nested) in enumerate((("login-service", None), ("inner", pinned_text))):
+        create = Create(step, (Trigger(1), Trigger(2)))
+        news = evaluator.new_steps(ChainEvaluation(record, chain_state, create, ()), create)
+        assert {(new.webhook_id, new.revision, new.pins) for new in news} == {(webhook, pins[webhook], nested)}
+        assert len({new.reference_id for new in news}) == 2
+        if step == 0:
+            said = (shape.timeout_ms, shape.repeatable, shape.max_age_ms, shape.callback or "")
+            assert {(new.timeout_ms, new.repeatable, new.max_age_ms, new.callback) for new in news} == {said}
+            assert bool(news[0].callback) == ("callback" in given)
