@@ -236,6 +236,22 @@ def test_each_answer_has_the_limits_for_itself_though_others_came_before_it(call
     assert len({(len(reply.body), reply.response_bytes) for reply in replies}) == 1
 
 
+@pytest.mark.parametrize(
+    ("raw", "then_close", "outcome"),
+    [
+        (raw_answer(200, b"x" * 1_000, length=2_000), True, Outcome.CONNECTION_LOST),
+        (raw_answer(200, b"x" * 1_000, length=2_000), False, Outcome.ANSWER_TIMEOUT),
+        (raw_answer(200, b"x" * 1_000, ("Content-Encoding", "gzip")), True, Outcome.ANSWER_REJECTED),
+        (CHUNKED + b"3e8\r\n" + b"x" * 1_000 + b"\r\nnot a chunk", True, Outcome.CONNECTION_LOST),
+    ],
+    ids=["cut", "unfinished", "undecodable", "malformed"],
+)
+def test_what_was_received_of_an_answer_that_is_not_taken_is_counted(caller, raw, then_close, outcome):
+    with receiver(says(raw, then_close=then_close)) as r:
+        reply = caller.call(r.url, timeout_s=2.0)
+    assert (reply.outcome, reply.status, reply.body, reply.response_bytes) == (outcome, 0, b"", 1_000)
+
+
 def test_endless_interim_answers_are_a_rejected_answer(caller):
     with receiver(says(b"HTTP/1.1 100 Continue\r\nX-Y: zzzzzzzzzzzzzzzzzzzzzzzzzzzzzz\r\n\r\n" * 5000)) as r:
         reply = caller.call(r.url)
