@@ -648,10 +648,13 @@ def test_entries_that_are_added_while_workers_sign_are_all_there_once_in_order(v
         assert [line["subject"] for line in lines if line["key"] == f"k{writer}"] == [f"s{n}" for n in range(200)]
 
 
-def test_a_store_that_was_restored_counts_as_unaltered(trail):
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_store_that_was_restored_counts_as_unaltered(trail, heard):
     worker = signing(trail)
     add(trail, 3)
     worker.iterate()
+    if heard:
+        worker.hear("w2", *worker.newest)
     trail._client.ltrim(ENTRIES, 0, 1)  # the entries of before a backup, and their checkpoint
     trail._client.delete(HEAD)
     Epochs(trail._client, VAULT).write(Epoch(5, Phase.COPYING, "b1"))
