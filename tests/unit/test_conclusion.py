@@ -15,7 +15,7 @@ from relay.answer.endpoint_answer import EndpointAnswer
 from relay.answer.masking import Mask
 from relay.domain.invocation import Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
-from relay.executor.conclusion import MAX_NEW_TOKENS, Conclusion, unsendable
+from relay.executor.conclusion import MAX_NEW_TOKENS, Conclusion, salvaged, unsendable
 from relay.executor.preparation import Prepared, Unsendable
 from relay.registration import Shape, Target
 from relay.registration.endpoint import Endpoint
@@ -173,3 +173,15 @@ def test_of_a_step_s_bytes_the_chain_gets_what_it_hides_itself_and_the_record_sa
     hides = of_chain and not is_over
     assert settled.masked == hides
     assert (data_of(settled) is None) == (hides or is_over)
+
+
+@pytest.mark.parametrize("tries", range(4))
+@pytest.mark.parametrize("has_answer", [False, True])
+def test_an_attempt_has_the_number_that_follows_those_before_it_also_after_a_fault(tries, has_answer):
+    call, answer = prepared(tries), answered({})
+    ends = [
+        Conclusion(VAULT, None).conclude(call, "token", answer, 1_234),
+        salvaged(call, "token", answer if has_answer else None, entered=True, at_ms=1_234),
+    ]
+    assert [(each.attempt.number, each.attempt.started_at_ms) for each in ends] == [(tries + 1, 1_234)] * 2
+    assert [each.attempt.duration_ms for each in ends] == [5, 5 if has_answer else 0]

@@ -1,0 +1,31 @@
+"""The events of calls that a worker sends to Flower."""
+
+from __future__ import annotations
+
+import pytest
+from celery import Celery
+from kombu import Exchange, Queue
+
+from relay.metrics.shown_calls import ShownCall
+from workers.task_events import TaskEvents
+
+
+def shown(number):
+    state = ("SUCCESS", "FAILURE", "RETRY")[number % 3]
+    return ShownCall(f"call-{number}", "acme/hook", state, "200 answered", 0.25, number, "bulk", 1_000.0 + number)
+
+
+@pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 250])
+def test_each_call_is_one_event_however_many_there_are(count):
+    app = Celery("relay", broker="memory://", set_as_current=False)
+    with app.connection_for_read() as connection:
+        exchange = Exchange(app.conf.event_exchange, type="topic")
+        queue = Queue(f"events-{count}", exchange, routing_key="#")(connection.default_channel)
+        queue.declare()
+        assert TaskEvents(app, "bulk@here").send([shown(number) for number in range(count)])
+        events = []
+        while (message := queue.get()) is not None:
+            events += message.decode()
+    said = [(each["uuid"], each["type"], each["started"], each["timestamp"], each["retries"]) for each in events]
+    types = ("task-succeeded", "task-failed", "task-retried")
+    assert said == [(f"call-{n}", types[n % 3], 999.75 + n, 1_000.0 + n, n) for n in range(count)]
