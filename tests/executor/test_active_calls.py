@@ -90,15 +90,16 @@ def test_a_slow_claim_costs_a_call_no_time_as_far_as_half_its_margin_goes(monkey
 
 
 def test_a_claimer_is_busy_while_any_claim_has_no_answer():
-    claimer = Claimer(Claims(), publishing(lambda _: None))
+    answers = [Event(), Event()]
+    waits = iter(answers)
+    claimer = Claimer(Claims(sleep=lambda _: next(waits).wait()), publishing(lambda _: None))
     assert not claimer.busy
-    first = gevent.spawn(claimer.claim, ["a"], [], [])
-    gevent.sleep(0.02)
-    assert claimer.busy
-    second = gevent.spawn(claimer.claim, ["b"], [], [])
-    first.join()
-    assert claimer.busy
-    second.join()
+    claims = [gevent.spawn(claimer.claim, [name], [], []) for name in ("a", "b")]
+    gevent.sleep(0)
+    for answer, claim in zip(answers, claims, strict=True):
+        assert claimer.busy
+        answer.set()
+        claim.join()
     assert not claimer.busy
 
 
