@@ -655,7 +655,7 @@ def test_a_chain_that_nobody_claimed_while_its_job_was_paused_has_its_whole_time
 
 @pytest.mark.parametrize("has_begun", [False, True])
 def test_a_pause_gives_a_chain_its_whole_time_again_unless_it_has_begun(harness, has_begun):
-    job, chain = paused_chain(harness)
+    job, chain = unclaimed_chain(harness)
     if has_begun:
         assert harness.ledger.store.claim([chain], "t1").granted == {chain}
         assert harness.ledger.store.advance([first_step(chain, "t1")]).verdicts == (Advance.ADVANCED,)
