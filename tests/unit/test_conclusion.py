@@ -15,6 +15,7 @@ from relay.answer.endpoint_answer import EndpointAnswer
 from relay.answer.masking import Mask
 from relay.domain.invocation import Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
+from relay.executor.chain_evaluation import Hidden
 from relay.executor.conclusion import MAX_NEW_TOKENS, Conclusion, salvaged, unsendable
 from relay.executor.preparation import Prepared, Unsendable
 from relay.registration import Shape, Target
@@ -161,9 +162,8 @@ def test_of_a_step_s_bytes_the_chain_gets_what_it_hides_itself_and_the_record_sa
     own, of_chain, is_over
 ):
     body = b"\xff\0" + SECRET.encode() * own + b"secret-of-the-chain" * of_chain
-    evaluator = SimpleNamespace(
-        secrets_beside=lambda *_: None if is_over else ("secret-of-the-chain",), sealed_answer=lambda *_: b"sealed"
-    )
+    hidden = None if is_over else Hidden(Mask(()), ("secret-of-the-chain",))
+    evaluator = SimpleNamespace(hidden_beside=lambda *_: hidden, sealed_answer=lambda *_: b"sealed")
     answer = answered(body, content_type="image/jpeg")
     settled = Conclusion(VAULT, evaluator).conclude(prepared(step=1), "token", answer, 1_000)
     if own:
