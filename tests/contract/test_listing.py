@@ -50,6 +50,15 @@ def ended(ledger, state=State.DELIVERED, outcome=Outcome.ANSWERED, status=200, *
     return ref
 
 
+def chain_of_three(ledger):
+    """Make a chain with three calls; return its reference id, and theirs in the order of the chain."""
+    parent, token = ledger.claimed(pins="{}")
+    steps = [ledger.new().reference_id for _ in range(3)]
+    news = [NewStep(ref, "hook", 1, 1_000, False, b"\x01", 1) for ref in steps]
+    ledger.store.advance([NextStep(parent, token, 0, news)])
+    return parent, steps
+
+
 @pytest.fixture
 def ends(ledger):
     """An invocation of each outcome, of two webhooks, a minute apart; newest first."""
@@ -72,8 +81,18 @@ def test_pages_of_any_size_make_the_same_list(ledger, ends, limit):
     assert listed(ledger, limit, webhook_id="hook") == ends[5:]
 
 
-def test_a_page_that_ends_with_the_last_row_has_no_cursor(ledger, ends):
-    assert ledger.listing.page("acme", Filter(), limit=len(ends)).cursor is None
+@pytest.mark.parametrize("kind", ["all", "final", "unfinished", "steps"])
+@pytest.mark.parametrize("limit", [1, 2, 3, 4])
+def test_a_page_that_ends_with_the_last_row_has_no_cursor_and_any_other_one_has(ledger, kind, limit):
+    if kind == "final":
+        for _ in range(3):
+            ended(ledger)
+    if kind in {"all", "unfinished"}:
+        ledger.accepted_many(3)
+    parent = chain_of_three(ledger)[0] if kind == "steps" else None
+    states = {"final": FINAL, "unfinished": frozenset({State.QUEUED})}.get(kind, frozenset())
+    page = ledger.listing.page("acme", Filter(chain=parent, states=states), limit=limit)
+    assert (len(page.rows), page.cursor is None) == (min(limit, 3), limit >= 3)
 
 
 @pytest.mark.parametrize(
@@ -164,10 +183,7 @@ def test_one_plugin_never_sees_another_ones(ledger, ends):
 
 
 def test_the_steps_of_a_chain_are_listed(ledger):
-    parent, token = ledger.claimed(pins="{}")
-    steps = [ledger.new().reference_id for _ in range(3)]
-    news = [NewStep(ref, "hook", 1, 1_000, False, b"\x01", 1) for ref in steps]
-    ledger.store.advance([NextStep(parent, token, 0, news)])
+    parent, steps = chain_of_three(ledger)
     assert listed(ledger, 2, chain=parent) == sorted(steps, reverse=True)
     assert listed(ledger, chain=parent, states=frozenset({State.DELIVERED})) == []
     assert set(listed(ledger)) == {parent, *steps}
