@@ -16,6 +16,7 @@ from relay.store.registry.revisions import Applied
 from relay.store.registry.webhooks import POINTER_AGE_S, Registry
 from relay.text.quantities import Rate
 from relay.vault import Vault, target_owner
+from tests.contract.ledger import Ledger, ids
 from tests.store_keys import KEYS
 
 SECRET = "Bearer planted-secret-value"
@@ -312,6 +313,27 @@ def test_a_revision_s_target_is_stored_sealed_for_its_owner(registry, redis_clie
     opened = vault.open(sealed, target_owner("acme", "ping", 1, stored.stamp, stored.shape_json))
     assert Target.from_json(opened) == a_registration().target
     assert stored.created_at_ms > 1_600_000_000_000
+
+
+OTHER_LIMITS = ({}, {"concurrency": 5}, {"rate": Rate(100, 1)}, {"concurrency": 5, "rate": Rate(100, 1)})
+
+
+@pytest.mark.parametrize("before", [{"concurrency": 1}, {"rate": Rate(1, 3_600)}])
+@pytest.mark.parametrize("after", OTHER_LIMITS)
+def test_calls_that_only_the_old_limits_held_back_may_go_once_others_are_registered(
+    registry, redis_client, before, after
+):
+    registry.apply("acme", [a_registration(**before)])
+    ledger = Ledger(redis_client)
+    refs = ledger.accepted_many(3, webhook_id="ping")
+    assert ledger.store.claim(refs, "t1").parked == set(refs[1:])
+    list(ledger.store.revisit("acme", "ping"))  # as the first registration asks for
+    assert ledger.store.revisits(limit=10) == []
+    registry.apply("acme", [a_registration(**after)])
+    assert ledger.store.revisits(limit=10) == [("acme", "ping")]
+    woken = [ref for page in ledger.store.revisit("acme", "ping") for ref in ids(page)]
+    assert woken == refs[1:]
+    assert ledger.store.claim(woken, "t2").granted == set(woken)
 
 
 def test_limits_stand_beside_the_revision_for_the_claim_script(registry, redis_client):
