@@ -332,6 +332,36 @@ def test_an_operator_can_close_a_breaker(ledger):
     assert ledger.store.claim([ledger.accepted()], "t1").granted
 
 
+@pytest.mark.parametrize("closes", ["contact", "operator"])
+@pytest.mark.parametrize("failed_probes", [0, 1, 4])
+def test_a_breaker_that_was_closed_opens_like_one_that_never_was_open(ledger, closes, failed_probes):
+    open_breaker(ledger)
+    for _ in range(failed_probes):
+        ledger.limit(openUntil=1)
+        ledger.store.settle([ledger.failure(*ledger.claimed())])
+    if closes == "contact":
+        ledger.limit(openUntil=1)
+        ledger.store.settle([ledger.settlement(*ledger.claimed(), contacted=True)])
+    else:
+        ledger.policies.close_breaker("acme", "hook")
+    assert ledger.policies.traffic("acme", "hook").failures == 0
+    refs = ledger.accepted_many(20)
+    assert ledger.store.claim(refs, "t-again").granted == set(refs)
+    for index, ref in enumerate(refs, 1):
+        ledger.store.settle([ledger.failure(ref, "t-again")])
+        assert ledger.policies.traffic("acme", "hook").breaker == ("open" if index == len(refs) else "closed")
+    assert 25 < ledger.policies.traffic("acme", "hook").open_until_ms / 1000 - time.time() < 35
+
+
+def test_an_operator_sees_no_call_running_whose_lease_has_ended(ledger):
+    refs = ledger.accepted_many(3)
+    ledger.store.claim(refs, "t1")
+    for index, ref in enumerate(refs, 1):
+        ledger.lose_lease(ref)
+        ledger.client.zadd(KEYS.running("acme", "hook"), {ref: 1})
+        assert ledger.policies.traffic("acme", "hook").running == len(refs) - index
+
+
 def test_an_operator_sees_how_a_webhooks_calls_stand(ledger):
     ledger.limit(concurrency=1)
     refs = ledger.accepted_many(3)
