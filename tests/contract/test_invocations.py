@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
 from relay.domain.invocation import Attempt, Outcome, Sent, State
-from relay.domain.reference_id import new_reference_id
+from relay.domain.reference_id import new_reference_id, reference_id_about
 from relay.errors import Conflict, Expired, NotFound
 from relay.store.keys import keyspace
 from relay.store.ledger.acceptance import AcceptVerdict, Idempotency
 from relay.store.ledger.invocations import REFUSALS_A_MINUTE
 from relay.store.ledger.listing import Filter, Page
-from tests.contract.ledger import LIMITS, Ledger
+from tests.contract.ledger import DAY_MS, LIMITS, Ledger
 from tests.store_keys import KEYS
 
 
@@ -325,6 +326,15 @@ def test_a_record_past_its_retention_is_gone_and_says_so(ledger):
     assert ledger.store.prune(limit=10) == 1
     assert ledger.listing.page("acme", Filter()) == Page([], None)
     assert ledger.store.result_of(ref) is None
+
+
+@pytest.mark.parametrize("shortest", ["retention_ms", "failed_retention_ms", "rejected_retention_ms"])
+def test_an_unknown_id_is_expired_if_it_may_be_of_what_is_kept_for_the_shortest_time(redis_client, shortest):
+    ledger, now_ms = Ledger(redis_client, replace(LIMITS, **{shortest: DAY_MS})), int(time.time() * 1000)
+    with pytest.raises(Expired):
+        ledger.store.get("acme", reference_id_about("old", now_ms - 2 * DAY_MS, "acme"))
+    with pytest.raises(NotFound):
+        ledger.store.get("acme", reference_id_about("young", now_ms - DAY_MS // 2, "acme"))
 
 
 def test_an_id_older_than_every_retention_is_expired_and_a_young_unknown_one_is_not_found(ledger):
