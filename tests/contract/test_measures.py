@@ -96,6 +96,13 @@ def _note(ledger, ago_ms, **counts):
     return at_ms // MINUTE_MS * MINUTE_MS
 
 
+@pytest.mark.parametrize("hours", [(23, 5), (5, 23), (3, 22, 11), (1, 23), (23, 0), (0, 2)])
+def test_the_last_of_several_errors_is_found_whenever_they_were(ledger, measures, hours):
+    noted = [_note(ledger, hour * HOUR_MS, errors=1) for hour in hours]
+    for _ in range(2):
+        assert measures.webhooks("acme").by_webhook["hook"].last_error_ms == max(noted)
+
+
 def test_a_webhook_s_windows_hold_what_is_in_them_and_its_last_error_is_found(ledger, measures):
     oldest_ms = _note(ledger, 23 * HOUR_MS, delivered=100, errors=5)
     found = measures.webhooks("acme").by_webhook["hook"]
