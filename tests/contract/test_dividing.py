@@ -341,6 +341,20 @@ def test_a_worker_or_an_api_process_that_runs_is_named_and_nothing_is_changed(cl
     divide(client)
 
 
+def test_a_division_that_was_interrupted_does_not_go_on_while_a_process_runs(client, held):
+    division = Division(client, PARTITIONS)
+    assert division.begin()
+    next(division.steps())
+    before = everything(client)
+    client.zadd(keyspace.workers(), {"bulk1@here": time_ms(client)})
+    with pytest.raises(Conflict, match=r"Still running: worker bulk1@here"):
+        divide(client)
+    client.delete(keyspace.workers())
+    assert everything(client) == before
+    divide(client)
+    assert_all_lie_where_they_belong(client)
+
+
 def time_ms(client):
     seconds, micros = client.time()
     return seconds * 1000 + micros // 1000
