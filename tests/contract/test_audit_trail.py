@@ -102,8 +102,16 @@ def test_old_entries_go_into_segments_and_keep_their_numbers(trail, redis_client
         worker.iterate()
     assert redis_client.llen(SEGMENTS) == 4
     assert (check(trail).wrong, check(trail).last) == (None, 24)
-    assert trail.after(3)[0][0] == 4
+    every = sorted(trail.newest_first())
+    assert [number for number, _ in every] == list(range(1, 25))
+    for seq in range(25):  # also the last of a segment, and the last of all
+        found = trail.after(seq)
+        assert found == every[seq : seq + len(found)]
+        assert bool(found) is (seq < 24)
     assert b"s22" in trail.after(22)[0][1]
+    for first in range(1, 21):
+        for last in range(first, 21):
+            assert trail.archived(first, last)[: last - first + 1] == every[first - 1 : last]
     subjects = [json.loads(line)["subject"] for line in exported(trail) if '"subject"' in line]
     assert subjects == [f"s{number}" for number in range(24)]
 
