@@ -6,6 +6,7 @@ import pytest
 
 from relay.accept.intake import TriggerRequest
 from relay.domain.reference_id import new_reference_id
+from relay.store.health.readiness import ServerWarnings
 from relay.store.keys.names import SHARED_ROOT
 from relay.store.ledger.listing import Filter
 from relay.store.rings.log import VaultLog
@@ -96,3 +97,16 @@ def test_no_other_server_is_asked(runtime, asked, operation):
     OPERATIONS[operation](runtime, ref)
     assert asked
     assert asked <= {(node.host, node.port) for node in nodes_of(runtime)}
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_warning_is_told_of_any_server(runtime, three_nodes, number):
+    assert not any("eviction" in warning for warning in ServerWarnings(runtime.client).now())
+    with three_nodes.node(number) as node:
+        node.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            assert [warning for warning in ServerWarnings(runtime.client).now() if "eviction" in warning] == [
+                "The eviction policy is not noeviction: a full server forgets records."
+            ]
+        finally:
+            node.config_set("maxmemory-policy", "noeviction")
