@@ -721,6 +721,34 @@ def test_a_chain_that_has_begun_when_its_job_is_cancelled_goes_on(harness):
     assert harness.ledger.store.claim([chain], "t2").granted == {chain}
 
 
+@pytest.mark.parametrize("paused", [False, True])
+@pytest.mark.parametrize("decided", range(5))
+def test_a_job_that_a_restore_ends_says_why_each_original_was_skipped(harness, decided, paused):
+    for sent in (Sent.MAYBE, Sent.NO, Sent.MAYBE, Sent.NO):
+        harness.ended(Outcome.ANSWER_TIMEOUT, status=0, sent=sent)
+    job = harness.start()
+    token = harness.take(job)
+    if decided:
+        harness.step(job, token, decided)
+    before = harness.job(job)
+    if paused and before.state is ReplayState.RUNNING:
+        harness.replays.pause("acme", job.replay_id)
+    harness.client.hset(KEYS.pending(), "fence", 1)
+    for _ in range(2):  # the first reply may be lost
+        args = [*LIMITS.retention_args, 1, f"replay-{job.replay_id}", ""]
+        harness.store._scripts.run("restore", args, KEYS.root("acme"))
+        found = harness.job(job)
+        left = {"restored": 4 - decided} if decided < 4 else {}
+        assert found.skipped_reasons == {**before.skipped_reasons, **left}
+        assert (found.matched, found.skipped) == (4, sum(found.skipped_reasons.values()))
+    harness.client.hdel(KEYS.pending(), "fence")
+    if found.state is ReplayState.PAUSED:
+        harness.replays.resume("acme", job.replay_id)
+    harness.send(harness.made(job))
+    assert harness.job(job).state is ReplayState.DONE
+    assert harness.adds_up(job)
+
+
 def test_cancelling_stops_what_was_not_sent_and_skips_the_rest(harness):
     harness.failed(5)
     job = harness.start()
