@@ -16,6 +16,7 @@ from relay.audit.verifying import TrailCheck
 from relay.errors import Unavailable
 from relay.store.backups.epoch import Epoch, Epochs, Phase
 from relay.store.keys import keyspace
+from relay.store.trail import trail as trail_module
 from relay.store.trail.trail import Trail, block_from, segment_of
 from relay.store.trail.writer import AuditWriter
 from relay.upkeep import checkpointing
@@ -114,6 +115,26 @@ def test_old_entries_go_into_segments_and_keep_their_numbers(trail, redis_client
             assert trail.archived(first, last)[: last - first + 1] == every[first - 1 : last]
     subjects = [json.loads(line)["subject"] for line in exported(trail) if '"subject"' in line]
     assert subjects == [f"s{number}" for number in range(24)]
+
+
+@pytest.mark.parametrize("dropped", [1, 2, 3])
+@pytest.mark.parametrize("at", [30, 24, 18, 12])
+def test_segments_that_are_dropped_while_the_newest_are_read_show_no_entry_twice(
+    trail, redis_client, small_segments, monkeypatch, at, dropped
+):
+    monkeypatch.setattr(trail_module, "_PAGE", 2)
+    for first in range(0, 36, 4):
+        add(trail, 4, first)
+        signing(trail).iterate()
+        free_lock(redis_client)
+    assert redis_client.llen(SEGMENTS) > 5
+    found = []
+    for number, _ in trail.newest_first():
+        found.append(number)
+        if number == at:
+            redis_client.ltrim(SEGMENTS, dropped, -1)
+    assert found == sorted(set(found), reverse=True)
+    assert set(range(at, 37)) <= set(found)
 
 
 def test_a_second_worker_goes_on_where_the_first_one_ended(trail, redis_client, small_segments):

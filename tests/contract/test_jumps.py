@@ -20,6 +20,7 @@ from relay.store.ledger.callbacks import HOLD_MS, Callbacks
 from relay.store.ledger.rates import PluginRates
 from relay.store.registry.access_tokens import AccessTokenStore, RevisionId
 from relay.store.server.clock import time_ms_of
+from relay.store.server.locks import take_lock
 from relay.store.trail.trail import Trail
 from tests.contract.clocked import PLUGIN, START_MS
 from tests.contract.replay_harness import ReplayHarness
@@ -340,3 +341,10 @@ def test_the_list_of_kept_times_is_complete(valkey, valkey_server, runs):
     listed = page.partition("## Times that are kept")[2].partition("\n## ")[0]
     assert {"tat", "leaseEnd", "jumpedAt", "readyAt"} <= found
     assert found <= set(re.findall(r"`(\w+)`", listed))
+
+
+def test_who_finds_a_lock_taken_does_not_make_it_last_longer(redis_client):
+    assert take_lock(redis_client, "lock", "a", 10_000)
+    for lock_ms, most_ms in ((60_000, 10_000), (10_000, 10_000), (500, 500), (60_000, 500)):
+        assert not take_lock(redis_client, "lock", "b", lock_ms)
+        assert redis_client.pttl("lock") <= most_ms

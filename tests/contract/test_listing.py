@@ -238,6 +238,8 @@ def test_groups_count_beyond_one_piece(ledger):
         ledger.accept([ledger.new(refusal=Outcome.REQUEST_REJECTED) for _ in range(100)])
     (group,) = ledger.listing.groups("acme", Filter())
     assert (group.outcome, group.status, group.count) == ("request_rejected", None, 600)
+    times = [row.created_at_ms for row in ledger.listing.every("acme", Filter())]
+    assert (group.first_ms, group.last_ms) == (min(times), max(times))
 
 
 def test_pruning_leaves_nothing_in_an_index(ledger, ends):

@@ -96,6 +96,13 @@ def _note(ledger, ago_ms, **counts):
     return at_ms // MINUTE_MS * MINUTE_MS
 
 
+@pytest.mark.parametrize("ago_minutes", [0, 30, 59, 60])
+def test_errors_of_the_last_minutes_are_found_also_those_of_the_hour_before(ledger, measures, ago_minutes):
+    _note(ledger, ago_minutes * MINUTE_MS, errors=2, delivered=3)
+    (counts,) = measures.recent("acme", 62).values()
+    assert (counts.errors, counts.ended) == (2, 3)
+
+
 @pytest.mark.parametrize("hours", [(23, 5), (5, 23), (3, 22, 11), (1, 23), (23, 0), (0, 2)])
 def test_the_last_of_several_errors_is_found_whenever_they_were(ledger, measures, hours):
     noted = [_note(ledger, hour * HOUR_MS, errors=1) for hour in hours]
