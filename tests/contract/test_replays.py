@@ -691,6 +691,17 @@ def test_a_chain_that_was_claimed_and_has_not_begun_when_its_job_is_paused_waits
     assert harness.ledger.store.claim([chain], "t4").granted == {chain}
 
 
+@pytest.mark.parametrize(("own_ms", "expected_ms"), [(None, DAY_MS), (5_000, 5_000), (9 * DAY_MS, 9 * DAY_MS)])
+def test_a_replay_has_the_age_of_its_webhook_or_the_settings_one(harness, own_ms, expected_ms):
+    harness.failed(1)
+    job = harness.start()
+    token = harness.take(job)
+    place, (new,) = harness.brought(job)
+    harness.runs.create(job.replay_id, token, place, [replace(new, max_age_ms=own_ms)])
+    created, end_by = map(int, harness.client.hmget(KEYS.record(new.reference_id), "createdAt", "endBy"))
+    assert end_by - created == expected_ms
+
+
 @pytest.mark.parametrize("is_repeated", [False, True])
 def test_a_chain_that_was_claimed_and_has_not_begun_when_its_job_is_cancelled_never_begins(harness, is_repeated):
     job, chain = unclaimed_chain(harness)

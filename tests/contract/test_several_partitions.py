@@ -1,4 +1,4 @@
-"""Calls of several partitions that a worker claims together fare as if it claimed those of each partition alone."""
+"""Calls of several partitions, which are claimed and counted together as those of each partition are alone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from itertools import chain, combinations
 import pytest
 
 from relay.domain.reference_id import new_reference_id
+from relay.store.counts.backlog import Backlog
+from relay.store.counts.notes import HOUR_MS
 from relay.store.keys.keyspace import Keyspace
 from relay.store.ledger.acceptance import NewInvocation
 from relay.store.ledger.invocations import InvocationStore
@@ -60,3 +62,16 @@ def test_a_claim_in_two_partitions_is_what_claims_in_each_are(redis_client, stor
         )
         expected = claimed(store, "t1", alone[:1]) | claimed(store, "t2", alone[1:])
         assert claimed(store, "t3", together) == expected, second
+
+
+@pytest.mark.parametrize("older", [0, 1])
+def test_the_oldest_call_of_any_partition_is_a_lane_s_oldest(redis_client, store, older):
+    for partition in range(2):
+        (plugin,) = plugins_of(partition, 1)
+        redis_client.hset(KEYS.webhooks(plugin), "hook", 1)
+        new = NewInvocation(new_reference_id(plugin), plugin, "hook", 1, "bulk", 20_000)
+        (answer,) = store.accept([new], ())[0]
+        if partition == older:
+            redis_client.hincrby(KEYS.record(answer.reference_id), "createdAt", -HOUR_MS)
+    (found,) = Backlog(redis_client, KEYS).of(["bulk"])
+    assert (found.pending, found.oldest_ms >= HOUR_MS) == (2, True)
