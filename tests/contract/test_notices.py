@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from relay.domain.invocation import State
-from relay.store.ledger.notices import Subscription
+from relay.store.ledger.notices import Subscription, read_notices
+from relay.store.server.replicas import require_replicas
 from tests.contract.ledger import Ledger
 
 
@@ -58,3 +59,18 @@ def test_a_result_is_heard_as_it_was_sealed_and_no_library_writes_it_down(ledger
         (notice,) = told()
     assert (notice.reference_id, notice.state, notice.sealed) == (ref, State.DELIVERED, b"\x00sealed\xff\n")
     assert "sealed" not in caplog.text
+
+
+@pytest.mark.parametrize("carried", [b"", b"\0sealed"])
+def test_a_notice_that_was_kept_until_replicas_confirmed_says_where_its_result_is(valkey, ledger, carried):
+    ref, token = ledger.claimed()
+    ledger.store.settle([ledger.settlement(ref, token, result=carried)])
+    with valkey.client() as client:
+        require_replicas(client, 1)
+        subscription = Subscription(client, "door")
+        (notice,) = read_notices(b"%s delivered answered 200 0 - %d\n%s" % (ref.encode(), len(carried), carried))
+        assert subscription._confirmed([notice]) == []
+        subscription._scripts._replicas._required.count = 0  # from now on all is confirmed
+        subscription._confirm_at_s = 0.0
+        (told,) = subscription._confirmed_since()
+        assert (told.reference_id, told.sealed, told.in_store) == (ref, None, bool(carried))
