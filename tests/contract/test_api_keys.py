@@ -425,13 +425,3 @@ def test_a_key_that_was_verified_opens_no_door_while_the_only_server_is_away(val
         monkeypatch.setattr(ApiKeys, "_verified", away)
         with pytest.raises(Unavailable):
             keys.authenticate(text)
-
-
-@pytest.mark.parametrize("lifetime_s", [None, 3_600])
-def test_every_key_that_a_rotation_makes_has_the_lifetime_of_the_first(api_keys, lifetime_s):
-    _, key = api_keys.create("acme", ["trigger"], lifetime_s=lifetime_s)
-    for _ in range(3):  # the same key, which has its end since the first time
-        for each in (key, api_keys.rotate(key.id, 60)[1]):
-            _, new, _ = api_keys.rotate(each.id, 60)
-            ends_ms = None if lifetime_s is None else new.created_at_ms + 1_000 * lifetime_s
-            assert new.expires_at_ms == ends_ms
