@@ -25,6 +25,9 @@ def modules(tmp_path_factory):
     """The folder of the modules, which Node takes for modules as a browser does."""
     folder = tmp_path_factory.mktemp("modules")
     shutil.copytree(MODULE.parent, folder, dirs_exist_ok=True)
+    plot = folder / "console" / "vendor" / "uplot" / "uPlot.esm.js"  # the library's place below the console's address
+    plot.parent.mkdir(parents=True)
+    shutil.copyfile(TESTS / "plot.mjs", plot)
     (folder / "package.json").write_text(json.dumps({"type": "module"}))
     return folder
 
@@ -45,3 +48,7 @@ def test_the_client_waits_pauses_and_gives_up_when_it_should(modules):
 @pytest.mark.parametrize("zone", ZONES)
 def test_the_console_s_logic_is_the_same_in_every_time_zone(modules, zone):
     assert run("console.test.mjs", modules, zone) > 20
+
+
+def test_the_console_s_views_show_what_the_relay_answers(modules):
+    assert run("views.test.mjs", modules, "UTC") > 40

@@ -1,0 +1,254 @@
+// What the console's views show of a relay's answers, and what they ask, without a browser.
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, test } from "node:test";
+import { change } from "./small_document.mjs";
+import { SmallPage, rowsOf } from "./small_page.mjs";
+import { SteppedClock } from "./stepped_clock.mjs";
+
+const page = new SmallPage();
+globalThis.ResizeObserver = class {
+  observe() {}
+};
+globalThis.matchMedia = () => new EventTarget();
+globalThis.getComputedStyle = () => ({ color: "rgb(1, 2, 3)" });
+const load = (name) => import(`${process.env.MODULES}/console/${name}.js`);
+const { share, short } = await load("format");
+const { chart } = await load("charts");
+const { call, keyId, onEnd, signIn, signOut, signedIn } = await load("session");
+const { chainTree } = await load("views/chain");
+const invocations = await load("views/invocations");
+const replay = await load("views/replay");
+const newReplay = await load("views/replay_new");
+const { pieces } = await load("views/timeline");
+const webhooks = await load("views/webhooks");
+const { default: Plot } = await load("vendor/uplot/uPlot.esm");
+
+const NOW = Date.UTC(2026, 0, 31, 12);
+const HOUR = 3_600_000;
+const at = (ms) => new Date(NOW + ms).toISOString();
+const never = new AbortController().signal;
+let clock;
+
+beforeEach(() => {
+  clock = new SteppedClock(NOW);
+  page.asked = [];
+});
+
+afterEach(() => {
+  page.stop?.abort();
+  clock.end();
+});
+
+/** Returns every order of a few values. */
+function orders(values) {
+  return values.length < 2 ? [values] : values.flatMap((first, n) => orders(values.toSpliced(n, 1)).map((rest) => [first, ...rest]));
+}
+
+// -- the session -----------------------------------------------------------------------------------------------------
+
+const refused = (status) => new Response(JSON.stringify({ code: "refused" }), { status, headers: { "Retry-After": "7" } });
+
+for (const status of [200, 401, 403, 503]) {
+  for (const between of ["nothing", "signing out", "signing in with another key"]) {
+    test(`an answer ${status} that comes after ${between} ends the session of its own key only`, async () => {
+      const ends = [];
+      onEnd((said) => ends.push(said));
+      page.relay = () => ({});
+      await signIn("whk_first_x");
+      let answer;
+      page.relay = ({ key }) => (key.includes("first") ? new Promise((resolve) => (answer = resolve)) : {});
+      const asked = call("GET", "v1/traffic").catch((error) => error);
+      if (between !== "nothing") signOut();
+      if (between.startsWith("signing in")) await signIn("whk_second_x");
+      answer(refused(status));
+      await asked;
+      const isOver = status === 401 && between === "nothing";
+      assert.equal(ends.length, Number(isOver));
+      assert.equal(signedIn(), between === "nothing" ? !isOver : between.startsWith("signing in"));
+      assert.equal(keyId(), signedIn() ? (between === "nothing" ? "first" : "second") : null);
+      assert.equal(sessionStorage.getItem("webhook-relay-key") !== null, signedIn());
+    });
+  }
+}
+
+// -- charts ----------------------------------------------------------------------------------------------------------
+
+test("columns that are drawn on top of one another are told by their own values, under the cursor and in the table", () => {
+  const series = [{ label: "Failed", colour: "a", kind: "bars" }, { label: "Succeeded", colour: "b", kind: "bars" }];
+  const { element, update } = chart({ title: "Calls", series, format: (value) => `<${value}>`, signal: never });
+  const [table] = element.all((each) => each.tag === "details");
+  const told = () => element.all((each) => each.tag === "li").map((each) => each.textContent);
+  table.open = true;
+  for (const [total, good, bad] of [[[9, 8], [4, 7], [5, 1]], [[6, 5], [3, 5], [3, 0]]]) {
+    update([NOW / 1_000, NOW / 1_000 + 60], [total, good], [bad, good]);
+    assert.deepEqual(Plot.last.data.slice(1), [total, good]);
+    for (const [index, shown] of [[null, 1], [0, 0], [1, 1], [null, 1]]) {
+      Plot.last.point(index);
+      assert.deepEqual(told(), [`Failed<${bad[shown]}>`, `Succeeded<${good[shown]}>`]);
+    }
+    assert.deepEqual(rowsOf(table).map((row) => row.slice(1)), [1, 0].map((n) => [`<${bad[n]}>`, `<${good[n]}>`]));
+    const [canvas] = element.all((each) => each.attributes.role === "img");
+    assert.equal(canvas.attributes["aria-label"], `Calls. Failed: now <${bad[1]}>, at most <${Math.max(...bad)}>; Succeeded: now <${good[1]}>, at most <${Math.max(...good)}>.`);
+  }
+});
+
+// -- the search ------------------------------------------------------------------------------------------------------
+
+const row = (number) => ({ referenceId: `${String(number).padStart(8, "0")}-0000-7000-8000-000000000000`, webhookId: "hook", state: "delivered", attempts: [], createdAt: at(-number), finishedAt: at(0), result: { status: 200, error: false } });
+const ROWS = Array.from({ length: 137 }, (_, number) => row(number));
+
+/** Answers with `most` rows at most, and a cursor while there may be more. */
+function listing(most) {
+  return ({ query }) => {
+    const from = Number(query.cursor ?? 0);
+    const to = from + Math.min(Number(query.limit), most);
+    return { invocations: ROWS.slice(from, to), cursor: to < ROWS.length ? String(to) : null };
+  };
+}
+
+for (const most of [200, 50, 49, 30, 17]) {
+  test(`pages of a listing that answers with ${most} rows at most show each row once, and no page is too long`, async () => {
+    page.relay = (request) => (request.path === "/v1/traffic" ? { webhooks: [] } : listing(most)(request));
+    const root = await page.show(invocations, { state: "delivered" });
+    const older = () => root.all((each) => each.tag === "button" && each.textContent === "Older")[0];
+    const shown = [];
+    for (;;) {
+      shown.push(rowsOf(root).map((cells) => cells[2]));
+      if (older().attributes.disabled !== undefined || shown.length > 20) break;
+      await page.click(root, "Older");
+    }
+    assert.deepEqual(shown.map((each) => each.length), [50, 50, 37]);
+    assert.deepEqual(shown.flat().map((each) => Number(each.slice(0, 8))), ROWS.map((_, number) => number));
+    assert.ok(page.asked.filter(({ path }) => path === "/v1/invocations").every(({ query }) => query.state === "delivered"));
+    for (const before of shown.slice(0, -1).reverse()) {
+      await page.click(root, "Newer");
+      assert.deepEqual(rowsOf(root).map((cells) => cells[2]), before);
+    }
+  });
+}
+
+// -- webhooks --------------------------------------------------------------------------------------------------------
+
+const counts = (delivered, errors) => ({ accepted: delivered, final: { delivered }, errors });
+
+/** Returns a webhook's row with `[ended, failed]` of each window. */
+function hook(webhookId, [five, hour, day], more = {}) {
+  const trend = { ended: [1], errors: [0] };
+  return { webhookId, ...counts(...day), recent: { fiveMinutes: counts(...five), hour: counts(...hour) }, trend: { hour: trend, day: trend }, lastErrorAt: at(-60_000), parked: 0, inFlight: 0, paused: false, hidden: false, breaker: { state: "closed", openUntil: null }, ...more };
+}
+
+const WINDOWS = { "5m": [0, 5], "1h": [1, 60], "24h": [2, 1_440] };
+
+for (const [window, [n, minutes]] of Object.entries(WINDOWS)) {
+  for (const ends of [[[0, 0], [0, 0], [120, 6]], [[0, 0], [120, 6], [1_440, 6]], [[10, 5], [120, 6], [2_880, 288]], [[0, 0], [0, 0], [0, 0]]]) {
+    test(`in ${window}, a webhook of which ${ends.map((each) => each.join("/")).join(", ")} failed is shown by that window alone`, async () => {
+      page.relay = () => ({ webhooks: [hook("hook", ends)] });
+      const [[, state, rate, failed, last]] = rowsOf(await page.show(webhooks, { window }));
+      const [ended, errors] = ends[n];
+      assert.equal(last !== "–", errors > 0);
+      assert.equal(rate, ended === 0 ? "–" : ended / minutes < 0.1 ? "< 0.1" : short(ended / minutes));
+      assert.equal(failed, share(ended ? errors / ended : null));
+      assert.equal(state, ended === 0 ? "No traffic" : errors / ended >= 0.5 ? "Failing" : errors ? "Some fail" : "Succeeding");
+    });
+  }
+}
+
+test("webhooks are sorted by each column in both directions, and by id where they are equal", async () => {
+  const late = { lastErrorAt: at(-1_000) };
+  const rows = [hook("a", [[0, 0], [9, 1], [9, 1]]), hook("b", [[0, 0], [2, 2], [2, 2]], late), hook("c", [[0, 0], [0, 0], [90, 9]], { parked: 1 }), hook("d", [[0, 0], [9, 1], [9, 1]], { breaker: { state: "open", openUntil: null } }), hook("e", [[0, 0], [9, 0], [9, 0]], { paused: true })];
+  const sorted = { id: "abcde", "-id": "edcba", worst: "ceabd", "-worst": "dbaec", rate: "cbade", "-rate": "adebc", failed: "ceadb", "-failed": "badec", last: "ceadb", "-last": "badce", waiting: "abdec", "-waiting": "cabde" };
+  for (const order of orders(rows).filter((_, n) => n % 17 === 0)) {
+    for (const [sort, ids] of Object.entries(sorted)) {
+      page.relay = () => ({ webhooks: order });
+      const root = await page.show(webhooks, { sort });
+      assert.equal(root.all((each) => each.attributes["data-webhook"]).map((each) => each.attributes["data-webhook"]).join(""), ids, sort);
+    }
+  }
+});
+
+// -- calls and chains ------------------------------------------------------------------------------------------------
+
+const step = (number, from, to, item = 0) => ({ referenceId: `step-${number}-${item}`, webhookId: `hook${number}`, state: to === null ? "sending" : "delivered", createdAt: at(from), finishedAt: to === null ? null : at(to), chain: { parent: "parent", step: number, item } });
+const chain = (finished) => ({ referenceId: "parent", webhookId: "book", state: finished === null ? "waiting" : "delivered", createdAt: at(0), finishedAt: finished === null ? null : at(finished), attempts: [], chain: { parent: null, steps: 3 } });
+
+for (const steps of orders([step(0, 0, 900), step(1, 100, 300), step(2, 100, 500)])) {
+  test(`a chain's end follows the last of its steps, though they end in the order ${steps.map((each) => each.chain.step)}`, () => {
+    const { found } = pieces(chain(1_000), steps);
+    assert.deepEqual(found.slice(0, 3).map((each) => [each.from, each.to]), steps.map((each) => [Date.parse(each.createdAt), Date.parse(each.finishedAt)]));
+    assert.deepEqual(found.slice(3), [{ kind: "wait", label: "Storing the result", from: NOW + 900, to: NOW + 1_000, tone: "idle" }]);
+    const running = pieces(chain(null), steps, NOW + 950).found.at(-1);
+    assert.deepEqual([running.kind, running.label, running.from, running.to], ["now", "The chain's steps are running", NOW + 900, NOW + 950]);
+  });
+}
+
+test("attempts and the pauses between them fill a call's time without gap or overlap", () => {
+  const attempt = (number, from, durationMs, status = 503) => ({ number, startedAt: at(from), durationMs, status, outcome: status ? "answered" : "connect_failed" });
+  const record = (state, finished, ...attempts) => ({ state, createdAt: at(0), finishedAt: finished === null ? null : at(finished), attempts, chain: null });
+  const ended = pieces(record("delivered", 1_000, attempt(1, 100, 200, 0), attempt(2, 500, 400, 200))).found;
+  assert.deepEqual(ended.map(({ kind, label, from, to, tone }) => [kind, label, from - NOW, to - NOW, tone]), [["wait", "Waited for a worker", 0, 100, "idle"], ["attempt", "Attempt 1: no connection", 100, 300, "bad"], ["wait", "Paused before the next attempt", 300, 500, "idle"], ["attempt", "Attempt 2: answered 200", 500, 900, "good"], ["wait", "Storing the result", 900, 1_000, "idle"]]);
+  for (const [state, said] of [["queued", "Waiting for a worker"], ["sending", "Being sent"], ["retrying", "Paused before the next attempt"]]) {
+    const found = pieces(record(state, null, ...(state === "retrying" ? [attempt(1, 0, 100)] : [])), [], NOW + 700).found.at(-1);
+    assert.deepEqual([found.label, found.to], [said, NOW + 700]);
+  }
+  const late = pieces(record("unreachable", 1_000, attempt(1, -50, 100), attempt(2, 40, 5_000))).found;
+  assert.deepEqual(late.map(({ from, to }) => [from - NOW, to - NOW]), [[0, 50], [50, 1_000]], "clocks of workers differ a little");
+});
+
+test("a chain's tree has its steps in order, and the items of one step, however they come", async () => {
+  const made = [step(0, 0, 1), step(1, 1, 2, 0), step(1, 1, 3, 1), step(1, 1, 2, 2), step(2, 3, null)];
+  for (const order of orders(made)) {
+    page.relay = ({ query }) => ({ invocations: query.chain === "parent" ? order : [], cursor: null });
+    const tree = await chainTree(chain(null), never);
+    assert.deepEqual(tree.steps.map((each) => each.referenceId), made.map((each) => each.referenceId));
+    assert.equal(tree.ended, false);
+  }
+});
+
+// -- replays ---------------------------------------------------------------------------------------------------------
+
+const PLAN = { matched: 600, skipped: 0, skippedReasons: {}, leftOut: {}, breakdown: [] };
+const trend = (...ended) => ({ hour: { ended: [] }, day: { ended } });
+
+for (const [ended, failed, rate] of [[[7_200], 1, "2"], [[7_200, 0, 0, 0], 1, "2"], [[36_000, 3_600], 1, "6"], [[8], 1, "1"], [[7_200], 0, ""]]) {
+  test(`the replay of a webhook with ${ended} ended in its hours and ${failed} failed lately is slowed to ${rate || "nothing"} a second`, async () => {
+    page.relay = ({ path }) => (path === "/v1/traffic" ? { webhooks: [{ webhookId: "hook", recent: { hour: { errors: failed } }, trend: trend(...ended) }] } : PLAN);
+    const root = await page.show(newReplay, { webhookId: "hook" });
+    const [pace] = root.all((each) => each.attributes.placeholder === "as fast as possible");
+    assert.equal(pace.value, rate);
+    const { body } = page.asked.at(-1);
+    assert.deepEqual(body, { includeUncertain: false, filter: { webhookId: "hook", since: "24h" }, dryRun: true, ...(rate && { ratePerSecond: Number(rate) }) });
+    assert.equal(root.textContent.includes("in about"), rate !== "");
+  });
+}
+
+test("a replay is planned and started as it was chosen", async () => {
+  page.relay = ({ path, body }) => (path === "/v1/traffic" ? { webhooks: [] } : body.dryRun ? { ...PLAN, skipped: 20, skippedReasons: { expired: 20 } } : { replayId: "job" });
+  const query = { webhookId: "hook", state: "delivered,waiting", status: "503,4xx", outcome: "answered", since: "7d", until: at(0), caller: "cli" };
+  const root = await page.show(newReplay, query);
+  const control = (takes) => root.all((each) => each.tag === "input" && takes(each))[0];
+  change(control((each) => each.attributes.placeholder === "as fast as possible"), "5");
+  change(control((each) => each.attributes.placeholder === "all calls"), "600");
+  const uncertain = control((each) => each.attributes.type === "checkbox");
+  uncertain.checked = true;
+  change(uncertain, "on");
+  await page.settled();
+  assert.ok(root.textContent.includes("Sends 580 calls, in about 1 min 56 s. Skipped: 20 too old: no longer kept."));
+  const wanted = { includeUncertain: true, ratePerSecond: 5, max: 600, filter: { webhookId: "hook", outcome: "answered", since: "7d", until: at(0), states: ["delivered"], status: [503, "4xx"] } };
+  assert.deepEqual(page.asked.at(-1).body, { ...wanted, dryRun: true });
+  await page.click(root, "Start: send 580 calls");
+  assert.deepEqual(page.asked.at(-1).body, wanted);
+  assert.equal(location.hash, "#/replays/job");
+});
+
+const JOB = { replayId: "job", state: "running", filter: null, caller: "cli", ratePerSecond: 2, matched: 1_000, started: 400, delivered: 200, failed: 100, skipped: 100, skippedReasons: { expired: 100 }, createdAt: at(0), finishedAt: null };
+
+for (const [more, left] of [[{}, "about 5 min 0 s left"], [{ ratePerSecond: null }, null], [{ ratePerSecond: 0.1 }, "about 1 h 40 min left"], [{ delivered: 800 }, null], [{ matched: null, state: "planning" }, null]]) {
+  test(`a replay with ${JSON.stringify(more)} says ${left ?? "no time that is left"}`, async () => {
+    page.relay = () => ({ ...JOB, ...more });
+    const text = (await page.show(replay, {}, "job")).textContent;
+    assert.equal(/about [^<]*? left/.exec(text)?.[0] ?? null, left);
+    const { delivered } = { ...JOB, ...more };
+    assert.ok(text.includes(`${(delivered + 200).toLocaleString("en")} of `));
+    assert.ok(text.includes(`Under way${Math.max(0, 300 - delivered)}400 started`));
+  });
+}
