@@ -7,7 +7,10 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from pathlib import Path
+
+import pytest
 
 from relay.audit.entry import entry_from
 from relay.store.keys.names import SHARED_ROOT
@@ -64,6 +67,36 @@ def test_what_was_refused_at_the_door_is_counted(api):
         return sum(each.count for each in found if each.who == api.key_row.id)
 
     wait_until(lambda: count() == 5, 10)
+
+
+#: An item of a list for each outcome.
+ITEMS = {
+    "good": b'{"webhookId": "order"}',
+    "request_rejected": b'{"webhookId": 5}',
+    "bad_parameter": b'{"webhookId": "order", "idempotencyKey": ""}',
+    "malformed_json": b"{",
+}
+
+
+@pytest.mark.parametrize("items", [
+    ["request_rejected"],
+    ["malformed_json", "malformed_json", "bad_parameter"],
+    ["good", "bad_parameter", "request_rejected", "bad_parameter"],
+    ["malformed_json", "good", "good"],
+], ids=",".join)  # fmt: skip
+def test_the_refused_items_of_a_list_are_counted_by_code_beside_good_ones_or_without_any(api, items):
+    before = len(entries(api, "trigger"))
+    headers = {"Content-Type": "application/x-ndjson"}
+    answer = api.call("POST", "/v1/triggers", data=b"\n".join(map(ITEMS.get, items)), headers=headers).json()
+    assert [each.get("problem", {}).get("code", "good") for each in answer["results"]] == items
+
+    def counted():
+        found = Counter()
+        for each in new_since(api, before, "trigger"):
+            found["good" if each.outcome == "accepted" else each.outcome] += each.count or len(each.references)
+        return found
+
+    wait_until(lambda: counted() == Counter(items), 10)
 
 
 def test_a_look_up_is_found_before_its_answer(api):

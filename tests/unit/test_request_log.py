@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import pytest
+from falcon.testing import create_environ
 
 import api.request_log as module
-from api.request_log import MOST_CALLS, AcceptedCalls
+from api.door import ApiRequest
+from api.request_log import MOST_CALLS, AcceptedCalls, RequestLog
+from relay.audit.entry import Act
+from relay.authentication import unkeyed_refusals
+from relay.authentication.source_address import SourceAddresses
 
 THREADS = 8
 CALLS = 1_000
@@ -68,3 +74,24 @@ def test_threads_that_add_and_write_at_the_same_time_lose_nothing(written):
     gathered.write()
     names = [call[0] for calls in written for call in calls]
     assert sorted(names) == sorted(f"{number}-{each}" for number in range(THREADS) for each in range(CALLS))
+
+
+@pytest.mark.parametrize("act", [Act.REQUEST, Act.TRIGGER])
+@pytest.mark.parametrize("key", [None, SimpleNamespace(id="k1", plugin="acme")])
+@pytest.mark.parametrize(("status", "code"), [
+    *((200, None), (401, "unauthenticated"), (404, "not_found"), (429, "rate_limited"), (499, "other")),
+    *((500, "internal"), (503, "unavailable")),
+])  # fmt: skip
+def test_a_refusal_is_only_counted_without_a_key_and_a_fault_of_the_relay_is_always_told(
+    monkeypatch, status, code, key, act
+):
+    told, counted = [], []
+    monkeypatch.setattr(module, "event", lambda _name, **more: told.append((more["status"], more["code"])))
+    monkeypatch.setattr(unkeyed_refusals, "event", lambda _name, **more: counted.append(more["codes"]))
+    monkeypatch.setattr(unkeyed_refusals, "PERIOD_S", 0)
+    log, request = RequestLog(SourceAddresses(())), ApiRequest(create_environ())
+    request.context.key, request.context.code = key, code
+    log.add(request, status, act)
+    log._refusals.write_if_due()
+    is_counted = key is None and code is not None and status < 500
+    assert (told, counted) == (([], [{code: 1}]) if is_counted else ([(status, code)], []))

@@ -106,6 +106,21 @@ def test_a_caller_that_leaves_makes_room_for_another_of_its_webhook(waiters):
     with waiting[0]:
         pass
     assert waiters.expect("again", SLOW) is not None
+    assert waiters.expect("once more", SLOW) is None
+
+
+@given(st.lists(st.tuples(st.sampled_from([SLOW, QUICK]), st.integers(-12, 12)), max_size=30))
+def test_the_room_to_wait_is_what_those_leave_that_are_still_waiting(steps):
+    waiters, waiting = Waiters(SimpleNamespace(process="api"), 40), {SLOW: [], QUICK: []}
+    for webhook, change in steps:
+        for _ in range(change):
+            free = 40 - sum(map(len, waiting.values()))
+            expectation = waiters.expect("r", webhook)
+            assert (expectation is not None) == (free > 0 and may_hold_more(len(waiting[webhook]), free))
+            if expectation is not None:
+                waiting[webhook].append(expectation.__enter__())
+        for _ in range(min(-change, len(waiting[webhook]))):
+            waiting[webhook].pop(change % len(waiting[webhook])).__exit__(None, None, None)
 
 
 def test_a_message_waits_for_the_turn_of_calls_that_leave_quickly():
