@@ -4,6 +4,7 @@ import jsonschema_rs
 import pytest
 
 from api.reference.document import make_document
+from api.stats import MAX_GROUPS
 from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.store.ledger.transitions import Settlement
 from relay.text.timestamps import read_rfc3339, rfc3339
@@ -148,3 +149,14 @@ def test_lanes_tell_what_waited_in_each_minute_where_it_is_asked(story):
     assert minutes[-1]["pending"].keys() == {"interactive", "bulk", "replay"}
     assert "minutes" not in told(story, "/v1/lanes", "Lanes")
     problem(story.call("GET", "/v1/lanes?since=noon", key=story.operator_key), 400, "bad_parameter")
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_an_answer_has_the_most_frequent_groups_and_says_whether_these_are_all(fresh_api, beyond):
+    statuses = list(range(400, 400 + MAX_GROUPS + beyond))
+    for status in (*statuses, *statuses[1:]):
+        fresh_api.settle([fresh_api.trigger(prefer="respond-async").json()["referenceId"]], status=status)
+    found = fresh_api.call("GET", "/v1/groups", key=fresh_api.operator_key).json()
+    assert found["complete"] == (beyond == 0)
+    assert len(found["groups"]) == MAX_GROUPS
+    assert [each["count"] for each in found["groups"]] == [2] * (MAX_GROUPS - 1 + beyond) + [1] * (1 - beyond)

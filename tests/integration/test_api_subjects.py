@@ -96,6 +96,29 @@ def test_a_replay_takes_what_concerns_its_subject(fresh_api):
     assert ANN not in shown.text
 
 
+NARROWER = [
+    ({"status": [503]}, [1]),
+    ({"status": ["5xx", 404]}, [0, 1]),
+    ({"outcome": "answered", "status": [404]}, [0]),
+    ({"states": ["unreachable"]}, []),
+    ({"webhookId": "read"}, []),
+    ({"since": "2999-01-01T00:00:00Z"}, []),
+    ({"until": "2001-01-01T00:00:00Z"}, []),
+]
+
+
+def test_a_replay_by_subject_and_another_filter_takes_what_fits_both(fresh_api):
+    api = fresh_api
+    for subject, status in ((ANN, 404), (ANN, 503), (BOB, 404), (BOB, 503)):
+        made = api.trigger(body={"subject": subject}, prefer="respond-async").json()["referenceId"]
+        api.settle([made], status=status)
+    for more, fitting in NARROWER:
+        body = {"filter": {"subject": ANN} | more, "dryRun": True}
+        plan = api.call("POST", "/v1/replays", key=api.operator_key, json=body).json()
+        assert plan["matched"] == len(fitting), more
+        assert sorted(group["status"] for group in plan["breakdown"]) == [(404, 503)[each] for each in fitting], more
+
+
 def test_an_idempotency_key_is_for_one_subject(api):
     key = {"Idempotency-Key": new_reference_id()}
     first = api.trigger(body={"subject": ANN}, prefer="respond-async", headers=key).json()

@@ -84,8 +84,18 @@ def test_a_browser_gets_files_packed_and_is_told_that_it_has_them(running):
     assert gzip.decompress(packed.raw.read()) == whole
     assert "Content-Encoding" not in plain.headers
     assert plain.raw.read() == whole
-    again = get(**{"If-None-Match": packed.headers["ETag"]})
-    assert (again.status_code, again.content) == (304, b"")
+    tag, other = packed.headers["ETag"], '"0123"'
+    for tags in (tag, f"W/{tag}", f"{tag}, {other}", f"{other}, {tag}", f"{other},W/{other} , W/{tag}", "*"):
+        again = get(**{"If-None-Match": tags})
+        assert (again.status_code, again.content) == (304, b""), tags
+    assert get(**{"If-None-Match": f"{other}, W/{other}"}).raw.read(decode_content=True) == whole
+    for offers, coding in (
+        ("deflate;q=0, gzip", "gzip"),
+        ("br, gzip ; q=0", None),
+        ("gzip;q=0.5, br", "gzip"),
+        ("br", None),
+    ):
+        assert get(**{"Accept-Encoding": offers}).headers.get("Content-Encoding") == coding, offers
     assert packed.headers["Cache-Control"] == "no-cache"
 
 
