@@ -6,6 +6,7 @@ import inspect
 import json
 import threading
 import time
+from array import array
 
 import pytest
 
@@ -238,6 +239,17 @@ def test_much_data_that_json_cannot_hold_is_refused_as_little_is(fake, data, sai
     with pytest.raises(errors.RequestRejected, match=said):
         run(fake, lambda relay: relay.trigger("ok", data))
     assert {seen.method for seen in fake.seen} <= {"GET"}
+
+
+@pytest.mark.parametrize("at", range(3))
+@pytest.mark.parametrize("value", [array("d", [1.5]), {"a": array("b", [1])}, {1: 2}, object()], ids=repr)
+def test_a_value_that_json_cannot_hold_is_refused_beside_much_data_at_any_place_of_a_list(fake, value, at):
+    items = [{"webhookId": "ok", "data": {"text": "x" * 100_000}} for _ in range(3)]
+    items[at]["data"] = value
+    with pytest.raises(errors.RequestRejected) as raised:
+        run(fake, lambda relay: relay.trigger_many(items))
+    assert {fault.pointer.split("/")[1] for fault in raised.value.faults} == {str(at)}
+    assert fake.seen == []
 
 
 def test_it_trusts_the_authority_that_it_is_given_and_no_other(tmp_path):
