@@ -73,6 +73,19 @@ test("a filter is told in words", () => {
   assert.equal(filterText({}), "");
 });
 
+const CHOICES = { "": {}, failed: { failed: "true" }, "queued,sending,retrying,waiting": { state: "queued,sending,retrying,waiting" }, delivered: { state: "delivered" } };
+
+for (const before of [{}, { failed: "true" }, { failed: "true", unreplayed: "false" }, { state: "queued" }, { state: "delivered", failed: "true" }]) {
+  test(`another state replaces all that ${JSON.stringify(before)} says of states, and nothing else`, () => {
+    for (const [choice, wanted] of Object.entries(CHOICES)) {
+      const asked = [];
+      const [control] = filterBar({ ...before, webhookId: "hook" }, (filter) => asked.push(filter), { names: ["state", "failed"] }).all((each) => each.tag === "select");
+      change(control, choice);
+      assert.deepEqual(asked, [{ webhookId: "hook", ...wanted }]);
+    }
+  });
+}
+
 // -- looking again and again -----------------------------------------------------------------------------------------
 
 /** Returns when each look began; look number n, counted from 0, does what `does(n)` says. */

@@ -40,8 +40,14 @@ export class SmallPage {
     for (let turn = 0; turn < 60; turn += 1) await new Promise((resolve) => real(resolve));
   }
 
-  async click(root, text) {
-    const [found] = root.all((each) => each.tag === "button" && each.textContent.startsWith(text));
+  /** Lets so much time pass on a stepped clock, and all happen that falls into it. */
+  async pass(clock, ms) {
+    await clock.until(new Promise((resolve) => setTimeout(resolve, ms)));
+    await this.settled();
+  }
+
+  async click(root, text, takes = () => true) {
+    const [found] = root.all((each) => each.tag === "button" && each.textContent.startsWith(text) && takes(each));
     found.dispatchEvent(new Event("click"));
     await this.settled();
   }

@@ -8,6 +8,8 @@ import { SteppedClock } from "./stepped_clock.mjs";
 const page = new SmallPage();
 globalThis.ResizeObserver = class {
   observe() {}
+
+  disconnect() {}
 };
 globalThis.matchMedia = () => new EventTarget();
 globalThis.getComputedStyle = () => ({ color: "rgb(1, 2, 3)" });
@@ -16,10 +18,18 @@ const { share, short } = await load("format");
 const { chart } = await load("charts");
 const { call, keyId, onEnd, signIn, signOut, signedIn } = await load("session");
 const { chainTree } = await load("views/chain");
+const { filterOf } = await load("filters");
+const { sparkline } = await load("sparkline");
+const { groupsTable } = await load("views/groups");
+const invocation = await load("views/invocation");
 const invocations = await load("views/invocations");
+const overview = await load("views/overview");
 const replay = await load("views/replay");
 const newReplay = await load("views/replay_new");
+const { skipText } = await load("views/replay_parts");
+const { resultPanel } = await load("views/result");
 const { pieces } = await load("views/timeline");
+const { warningsOf } = await load("views/warnings");
 const webhooks = await load("views/webhooks");
 const { default: Plot } = await load("vendor/uplot/uPlot.esm");
 
@@ -166,6 +176,20 @@ test("webhooks are sorted by each column in both directions, and by id where the
   }
 });
 
+test("a click sorts by a column, its larger values first where that is of use, and another turns the order", async () => {
+  page.relay = () => ({ webhooks: [hook("a", [[0, 0], [1, 0], [1, 0]]), hook("b", [[0, 0], [9, 2], [9, 2]])] });
+  const root = await page.show(webhooks);
+  const ids = () => root.all((each) => each.attributes["data-webhook"]).map((each) => each.attributes["data-webhook"]).join("");
+  const heads = () => root.all((each) => each.attributes["aria-sort"]).map((each) => each.attributes["aria-sort"]);
+  for (const [label, ...found] of [["Webhook", "ab", "ba", "ab"], ["Failed", "ba", "ab", "ba"], ["A minute", "ba", "ab", "ba"]]) {
+    for (const [n, order] of found.entries()) {
+      await page.click(root, label);
+      assert.equal(ids(), order, label);
+      assert.deepEqual(heads(), [(label === "Webhook") === (n % 2 === 0) ? "ascending" : "descending"]);
+    }
+  }
+});
+
 // -- calls and chains ------------------------------------------------------------------------------------------------
 
 const step = (number, from, to, item = 0) => ({ referenceId: `step-${number}-${item}`, webhookId: `hook${number}`, state: to === null ? "sending" : "delivered", createdAt: at(from), finishedAt: to === null ? null : at(to), chain: { parent: "parent", step: number, item } });
@@ -252,3 +276,103 @@ for (const [more, left] of [[{}, "about 5 min 0 s left"], [{ ratePerSecond: null
     assert.ok(text.includes(`Under way${Math.max(0, 300 - delivered)}400 started`));
   });
 }
+
+// -- the overview ----------------------------------------------------------------------------------------------------
+
+const bucket = (ms, delivered, errors = 0) => ({ start: at(ms), accepted: delivered, errors, final: { delivered }, p50Ms: 1, p95Ms: 2, p99Ms: 3 });
+const lanesOf = (...workers) => ["interactive", "bulk", "replay"].map((lane, n) => ({ lane, pending: 0, oldestSeconds: null, workers: workers[n] }));
+
+for (const [range, oldest] of [["15m", -15], ["1h", -60], ["6h", -360]]) {
+  test(`over ${range}, ends that are counted late are shown, and what is older is not asked for again`, async () => {
+    const made = new Map([[-120_000, [4, 0]], [-60_000, [3, 1]], [0, [1, 0]]]);
+    page.relay = ({ path, query }) => {
+      const buckets = [...made].map(([ms, ends]) => bucket(ms, ...ends)).filter(({ start }) => Date.parse(start) >= Date.parse(query.since));
+      return { "/v1/stats": { buckets }, "/v1/lanes": { lanes: lanesOf(1, 1, 1), minutes: [] }, "/readyz": { status: "ready" } }[path] ?? { webhooks: [{ webhookId: "hook" }], groups: [] };
+    };
+    const root = await page.show(overview, { range });
+    assert.ok(root.textContent.includes("8 calls in") && root.textContent.includes("1 failed"));
+    for (const ms of [-120_000, -60_000, 0]) {
+      made.get(ms)[0] += 10;
+      made.get(ms)[1] += 5;
+    }
+    await page.pass(clock, 12_000);
+    assert.ok(root.textContent.includes("38 calls in") && root.textContent.includes("16 failed"));
+    const since = page.asked.filter(({ path }) => path === "/v1/stats").map(({ query }) => (Date.parse(query.since) - NOW) / 60_000);
+    assert.deepEqual([since[0], ...new Set(since.slice(1))], [oldest, -3]);
+  });
+}
+
+for (const status of [0, 404, 503, null]) {
+  for (const outcome of ["answered", "connect_failed"]) {
+    test(`links from a group of ${outcome} with status ${status} ask for just its calls`, () => {
+      const groups = [{ webhookId: "hook", outcome, status, count: 3, firstAt: at(-9), lastAt: at(0) }];
+      const [element] = groupsTable({ groups, complete: true }, at(-HOUR), "the last hour");
+      const links = element.all((each) => each.tag === "a").map((each) => each.attributes.href.split("?"));
+      const wanted = { webhookId: "hook", outcome, since: at(-HOUR), ...(status !== null && { status: String(status) }) };
+      assert.deepEqual(links.map(([path]) => path), ["#/invocations", "#/replays/new"]);
+      assert.deepEqual(links.map(([, query]) => filterOf(new URLSearchParams(query))), [{ ...wanted, failed: "true" }, wanted]);
+    });
+  }
+}
+
+for (const workers of [[1, 1, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0], [0, 0, 0], [null, null, null]]) {
+  for (const status of ["ready", 503]) {
+    test(`of lanes with ${workers} workers, at a relay that is ${status}, each warning is said once`, () => {
+      const warning = (lane) => `No worker serves the lane ${lane}: its calls are kept and wait.`;
+      const lanes = lanesOf(...workers);
+      const without = lanes.filter((each) => each.workers === 0).map(({ lane }) => lane);
+      const said = warningsOf({ status, detail: "Not now.", warnings: [...without.map(warning), "Memory is short."] }, lanes);
+      const tones = said.map((each) => [each.attributes.class, each.textContent]);
+      const expected = without.map((lane) => [`notice ${lane === "interactive" ? "bad" : "warn"}`, `No worker serves the lane ${lane}: its calls wait.`]);
+      assert.deepEqual(tones, [...(status === "ready" ? [] : [["notice bad", "Not now."]]), ...expected, ["notice warn", "Memory is short."]]);
+    });
+  }
+}
+
+test("a warning of a lane that has got its worker meanwhile is said as it came", () => {
+  assert.deepEqual(warningsOf({ status: "ready", warnings: ["No lane is known."] }, lanesOf(1, 1, 1)).map((each) => each.textContent), ["No lane is known."]);
+});
+
+test("a trend's bars are as high as their numbers among all that ended, and the failed part is never higher", () => {
+  const heights = (ended, errors) => {
+    const bars = sparkline({ ended, errors }, "").all((each) => /spark-(good|bad)/.test(each.attributes.class));
+    return bars.map(({ attributes: { class: kind, x, y, height } }) => [kind.slice(6), Number(x) / 6, Number(y), Number(height)]);
+  };
+  assert.deepEqual(heights([8, 0, 4, 2], [2, 0, 4, 0]), [["good", 0, 0, 18], ["bad", 0, 18, 6], ["bad", 2, 12, 12], ["good", 3, 18, 6]]);
+  assert.deepEqual(heights([1_000, 1], [1, 1]), [["good", 0, 0, 22.5], ["bad", 0, 22.5, 1.5], ["bad", 1, 22.5, 1.5]]);
+  assert.deepEqual(heights([0, 0], [0, 0]), []);
+});
+
+// -- one call --------------------------------------------------------------------------------------------------------
+
+for (const [parent, child, goesOn] of [[null, null, true], [1_000, null, true], [null, 900, true], [1_000, 900, false]]) {
+  test(`a chain that has ${parent ? "" : "not "}ended with a step that has ${child ? "" : "not "}is ${goesOn ? "" : "not "}looked at again`, async () => {
+    const outline = { parts: [], complete: true, missing: null };
+    const record = { ...chain(parent), result: null, requestBytes: 1, responseBytes: 1, caller: "cli" };
+    page.relay = ({ path, query }) => (path.endsWith("/request") ? outline : path === "/v1/invocations" ? { invocations: query.chain === "parent" ? [step(0, 0, 500), step(1, 500, child)] : [], cursor: null } : record);
+    await page.show(invocation, {}, "parent");
+    await page.pass(clock, 60_000);
+    const looks = page.asked.filter(({ path }) => path === "/v1/invocations/parent").length;
+    assert.equal(looks > 1, goesOn);
+    assert.equal(page.asked.filter(({ path }) => path.endsWith("/request")).length, 1);
+  });
+}
+
+for (const data of ["x".repeat(200_000), "y".repeat(300_000), { a: "z".repeat(300_000) }, null]) {
+  const text = typeof data === "string" ? data : JSON.stringify(data, null, 2);
+
+  test(`of a result of ${text.length} characters the beginning is shown, and all is copied`, async () => {
+    const copied = [];
+    Object.defineProperty(globalThis, "navigator", { value: { clipboard: { writeText: async (given) => copied.push(given) } }, configurable: true });
+    const element = resultPanel({ state: "delivered", result: { status: 200, error: false, data } });
+    const [shown] = element.all((each) => each.tag === "pre");
+    assert.equal(shown.textContent, text.length > 200_000 ? `${text.slice(0, 200_000)}\n…` : text);
+    await page.click(element, "", (each) => each.attributes["aria-label"] === "Copy the data");
+    assert.deepEqual(copied, [text]);
+  });
+}
+
+test("only reasons for which calls are skipped are named", () => {
+  assert.equal(skipText({ expired: 0, refused: 2, brand_new: 1_000, cancelled: 0 }), "2 refused by the relay; 1,000 brand new");
+  assert.deepEqual([skipText({ expired: 0 }), skipText({}), skipText(null)], ["", "", ""]);
+});
