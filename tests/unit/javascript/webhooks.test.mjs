@@ -1,4 +1,4 @@
-// How long the client waits, and between what: on a clock that steps, with a relay that answers as a test says.
+// How the client's calls go on: on a clock that steps, with a relay that answers as a test says.
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 import { SteppedClock } from "./stepped_clock.mjs";
@@ -115,3 +115,24 @@ test("a second trouble within one wait has all its tries", async () => {
   assert.equal((await clock.until(api.webhooks.wait(REF))).value.status, 200);
   assert.equal(at.length, 13);
 });
+
+// What becomes of a group of items: each is taken, each is refused, or a fault of the whole group.
+const ENDS = { taken: { referenceId: REF, state: "queued" }, refused: { problem: { code: "request_rejected" } } };
+const KINDS = ["taken", "refused", "fault"];
+
+for (const ends of KINDS.flatMap((one) => KINDS.flatMap((two) => KINDS.map((three) => [one, two, three])))) {
+  test(`of groups of which ${ends.join(", ")}, a fault is thrown unless an item of an earlier one was taken`, async () => {
+    const { at, api } = client((n, { body }) => (ends[n] === "fault" ? answered(500, { code: "internal" }) : answered(202, { results: JSON.parse(body).map(() => ENDS[ends[n]]) })));
+    const { value, error } = await clock.until(api.webhooks.triggerMany(new Array(2_500).fill({ webhookId: "ok" })));
+    const fault = ends.indexOf("fault");
+    const before = fault < 0 ? ends : ends.slice(0, fault);
+    assert.equal(at.length, Math.min(3, before.length + 1));
+    if (fault >= 0 && !before.includes("taken")) {
+      assert.equal(error.code, "internal");
+      return;
+    }
+    const expected = before.flatMap((end, n) => new Array(n === 2 ? 500 : 1_000).fill(ENDS[end]));
+    assert.deepEqual(value.slice(0, expected.length), expected);
+    assert.deepEqual(value.slice(expected.length).map(({ problem }) => problem.code), new Array(2_500 - expected.length).fill("internal"));
+  });
+}

@@ -1,13 +1,15 @@
-"""How long the Python clients wait, and between what: their flows on a clock that steps, with answers that a test gives."""
+"""How the Python clients' calls go on: their flows on a clock that steps, with answers that a test gives."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import random
 
 import pytest
 
 from relay import errors
+from relay.client import bulk
 from relay.client.copies import copy_trigger
 from relay.client.exchange import Answer, End, Pause, Request, Requester, advance
 from relay.client.flows import Flows, WaitEnded
@@ -123,3 +125,30 @@ def test_a_trigger_and_its_wait_share_one_deadline():
         course.run("trigger", "hook", copy_trigger(None), 50, "key-1")
     assert (raised.value.reference_id, raised.value.idempotency_key) == (REF, "key-1")
     assert [each.headers["Prefer"] for _, each in course.sent] == ["wait=30", "wait=30", "wait=10"]
+
+
+#: What becomes of a group of items: each is taken, each is refused, or a fault of the whole group.
+ENDS = {"taken": {"referenceId": REF, "state": "queued"}, "refused": {"problem": {"code": "request_rejected"}}}
+
+
+@pytest.mark.parametrize("ends", list(itertools.product(["taken", "refused", "fault"], repeat=3)), ids=",".join)
+def test_a_fault_of_a_group_is_raised_unless_an_item_of_an_earlier_one_was_taken(monkeypatch, ends):
+    monkeypatch.setattr(bulk, "GROUP_ITEMS", 2)
+
+    def respond(number):
+        if ends[number] == "fault":
+            return Answer(500, {"code": "internal"})
+        return Answer(200, {"results": [ENDS[ends[number]]] * len(json.loads(course.sent[-1][1].body))})
+
+    course = Course(respond)
+    call = ("trigger_many", bulk.copy_items([{"webhookId": "ok"}] * 5), None)
+    sizes, before = [2, 2, 1], list(itertools.takewhile("fault".__ne__, ends))
+    results = [ENDS[end] for end, size in zip(before, sizes, strict=False) for _ in range(size)]
+    if len(before) < 3 and "taken" not in before:
+        with pytest.raises(errors.Internal):
+            course.run(*call)
+    else:
+        found = course.run(*call)
+        assert found[: len(results)] == results
+        assert [each["problem"]["code"] for each in found[len(results) :]] == ["internal"] * (5 - len(results))
+    assert len(course.sent) == min(3, len(before) + 1)
