@@ -9,6 +9,7 @@ import requests
 
 from api.reference.document import make_document
 from relay.domain.invocation import Outcome, State
+from relay.request.outline import MAX_PARTS
 from relay.store.health.readiness import ServerWarnings
 from relay.store.keys import keyspace
 from tests.integration.test_api_triggers import problem
@@ -72,6 +73,15 @@ def test_an_operator_sees_names_and_sizes_of_a_request_and_no_value(api):
     problem(api.call("GET", f"/v1/invocations/{ref}/request"), 403, "forbidden")
     problem(api.call("GET", f"/v1/invocations/{ref}/request", key=foreign), 404, "not_found")
     problem(api.call("GET", f"/v1/invocations/{ref[:-1]}/request", key=api.operator_key), 404, "not_found")
+
+
+@pytest.mark.parametrize(("count", "is_whole"), [(MAX_PARTS // 2, True), (MAX_PARTS, False)])
+def test_an_outline_says_whether_it_has_all_parts(api, count, is_whole):
+    data = {f"m{number}": 1 for number in range(count)}
+    ref = api.trigger(body={"data": data}, prefer="respond-async").json()["referenceId"]
+    told = outline(api, ref).json()
+    assert (told["complete"], told["missing"]) == (is_whole, None)
+    assert {part["pointer"] for part in told["parts"]} >= {f"/data/m{number}" for number in range(MAX_PARTS // 2)}
 
 
 def test_why_a_request_has_no_outline_is_said(api):

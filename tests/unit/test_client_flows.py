@@ -127,6 +127,22 @@ def test_a_trigger_and_its_wait_share_one_deadline():
     assert [each.headers["Prefer"] for _, each in course.sent] == ["wait=30", "wait=30", "wait=10"]
 
 
+@pytest.mark.parametrize(("outcomes", "revision", "kind"), [
+    (["webhook_not_registered"], 1, errors.WebhookNotRegistered),
+    (["connect_failed", "webhook_not_registered"], 1, errors.WebhookNotRegistered),
+    (["webhook_not_registered", "request_rejected"], 1, errors.RequestRejected),
+    (["connect_failed", "request_rejected"], 1, errors.RequestRejected),
+    ([], 1, errors.RequestRejected),
+    ([], None, errors.WebhookNotRegistered),
+])  # fmt: skip
+def test_why_a_call_was_rejected_is_told_by_its_last_attempt(outcomes, revision, kind):
+    attempts = [{"number": number, "outcome": outcome} for number, outcome in enumerate(outcomes, 1)]
+    record = {"referenceId": REF, "state": "rejected", "result": None, "attempts": attempts, "revision": revision}
+    with pytest.raises(errors.RelayError) as raised:
+        Course(lambda _: Answer(200, record)).run("wait", REF, None)
+    assert (type(raised.value), raised.value.reference_id) == (kind, REF)
+
+
 #: What becomes of a group of items: each is taken, each is refused, or a fault of the whole group.
 ENDS = {"taken": {"referenceId": REF, "state": "queued"}, "refused": {"problem": {"code": "request_rejected"}}}
 

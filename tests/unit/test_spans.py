@@ -1,7 +1,11 @@
 import sys
+from types import SimpleNamespace
 
 import pytest
+from falcon.testing import create_environ
 
+from api.door import ApiRequest
+from api.tracing import end_span
 from relay.errors import SettingsError
 from relay.telemetry.spans import Spans, make_spans
 
@@ -18,3 +22,18 @@ def test_without_the_extra_a_collector_is_a_fault_of_the_settings(monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(SettingsError, match=r"webhook-relay\[otel\]"):
         make_spans("http://127.0.0.1:4318", process="api", percent=100)
+
+
+@pytest.mark.parametrize(("status", "code"), [
+    *((200, None), (202, None), (404, "webhook_not_registered"), (422, "request_rejected"), (429, "rate_limited")),
+    *((499, "other"), (500, "internal"), (501, "other"), (503, "unavailable")),
+])  # fmt: skip
+def test_a_span_is_at_fault_when_the_relay_is_and_names_no_webhook_that_is_unknown(status, code):
+    ended, request = [], ApiRequest(create_environ())
+    request.context.span, request.context.key = SimpleNamespace(end=ended.append), SimpleNamespace(plugin="acme")
+    request.context.code, request.context.webhook_id = code, "order"
+    end_span(request, status)
+    (attributes,) = ended
+    assert attributes["error"] == (status >= 500)
+    assert attributes["http.response.status_code"] == status
+    assert ("relay.webhook" in attributes) == (code != "webhook_not_registered")

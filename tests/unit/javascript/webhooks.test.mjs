@@ -116,6 +116,22 @@ test("a second trouble within one wait has all its tries", async () => {
   assert.equal(at.length, 13);
 });
 
+for (const [outcomes, revision, code] of [
+  [["webhook_not_registered"], 1, "webhook_not_registered"],
+  [["connect_failed", "webhook_not_registered"], 1, "webhook_not_registered"],
+  [["webhook_not_registered", "request_rejected"], 1, "request_rejected"],
+  [["connect_failed", "request_rejected"], 1, "request_rejected"],
+  [[], 1, "request_rejected"],
+  [[], null, "webhook_not_registered"],
+]) {
+  test(`a call whose attempts ended ${outcomes} at revision ${revision} was rejected as ${code}`, async () => {
+    const attempts = outcomes.map((outcome, n) => ({ number: n + 1, outcome }));
+    const { api } = client(() => answered(200, { referenceId: REF, state: "rejected", result: null, attempts, revision }));
+    const { error } = await clock.until(api.webhooks.wait(REF));
+    assert.deepEqual([error.code, error.referenceId], [code, REF]);
+  });
+}
+
 // What becomes of a group of items: each is taken, each is refused, or a fault of the whole group.
 const ENDS = { taken: { referenceId: REF, state: "queued" }, refused: { problem: { code: "request_rejected" } } };
 const KINDS = ["taken", "refused", "fault"];
