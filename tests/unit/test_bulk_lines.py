@@ -1,14 +1,16 @@
-"""The bounds of NDJSON hold for all lines together, not for each line."""
+"""What holds for all items of a list together, not for each: the bounds of NDJSON, and that the store is away."""
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
 
 from api import triggers
-from api.triggers import _lines
-from relay.errors import MalformedJson, TooLarge
+from api.triggers import _lines, _raise_if_away
+from relay.errors import MalformedJson, RequestRejected, TooLarge, Unavailable
+from relay.store.ledger.acceptance import Accepted, AcceptVerdict
 
 MOST = 60
 
@@ -48,3 +50,16 @@ def test_a_line_that_is_no_json_counts_too_and_empty_lines_do_not():
     assert [type(each) for each in found] == [list, list, MalformedJson, list]
     with pytest.raises(TooLarge):
         _lines(lines(30) + b"\n" + b"[1," * 20 + b"\n" + lines(30))
+
+
+RESULTS = [Accepted(AcceptVerdict.ACCEPTED, "r", "queued"), RequestRejected(), Unavailable("away")]
+
+
+@pytest.mark.parametrize("count", range(4))
+def test_a_list_fails_as_a_whole_only_if_the_store_took_none_of_its_items(count):
+    for results in itertools.product(RESULTS, repeat=count):
+        if count and all(isinstance(each, Unavailable) for each in results):
+            with pytest.raises(Unavailable, match="away"):
+                _raise_if_away(results)
+        else:
+            _raise_if_away(results)

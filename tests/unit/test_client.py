@@ -1,5 +1,8 @@
 """The Python client, against a fake relay that speaks real HTTP."""
 
+import base64
+import contextlib
+import itertools
 import json
 import math
 import threading
@@ -150,6 +153,26 @@ def test_bytes_are_not_sent_to_a_webhook_that_takes_json(fake, relay):
     with pytest.raises(errors.RequestRejected, match=r"/1/data: takes no bytes"):
         relay.webhooks.trigger_many([{"webhookId": "ok"}, {"webhookId": "ok", "data": b"x"}])
     assert {seen.method for seen in fake.seen} == {"GET"}
+
+
+def test_a_webhook_that_takes_one_kind_of_data_takes_no_other_for_that(tmp_path):
+    path = tmp_path / "scan 7.png"
+    path.write_bytes(b"pixels")
+    content = base64.b64encode(b"pixels").decode()
+    scan = {"filename": "scan 7.png", "contentType": "image/png", "content": content}
+    taken = {("jpeg", "bytes"): content, ("form", "file"): {"scan": scan}}
+    with FakeRelay(jpeg=Webhook(payload_encoding="base64"), form=Webhook(payload="multipart")) as fake:
+        for order in itertools.permutations(itertools.product(["jpeg", "form"], ["bytes", "file"]), 2):
+            fake.reset()
+            with Relay(fake.base_url, KEY) as relay, path.open("rb") as file:
+                for webhook_id, kind in order:
+                    with contextlib.ExitStack() as refused:
+                        if (webhook_id, kind) not in taken:
+                            refused.enter_context(pytest.raises(errors.RequestRejected, match="is not registered"))
+                        relay.trigger(webhook_id, b"pixels" if kind == "bytes" else {"scan": file})
+                    file.seek(0)
+            sent = [seen.json["data"] for seen in fake.seen if seen.method == "POST"]
+            assert sent == [taken[each] for each in order if each in taken]
 
 
 def test_an_item_with_a_member_in_both_spellings_is_refused(fake, relay):

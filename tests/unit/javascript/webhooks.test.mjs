@@ -132,6 +132,25 @@ for (const [outcomes, revision, code] of [
   });
 }
 
+const TAKES = { jpeg: { payloadEncoding: "base64", payload: "json" }, form: { payloadEncoding: "json", payload: "multipart" } };
+const GIVEN = { base64: () => new Uint8Array([1, 2]), multipart: () => ({ scan: new Blob(["ab"]) }) };
+const GIFTS = Object.keys(TAKES).flatMap((id) => Object.keys(GIVEN).map((kind) => [id, kind]));
+
+for (const [first, second] of GIFTS.flatMap((one) => GIFTS.map((other) => [one, other]))) {
+  test(`after ${first.join(" was given ")}, ${second.join(" given ")} is sent only if the webhook takes that`, async () => {
+    const described = (id) => answered(200, { id, description: "", dataSchema: null, headers: [], queryParams: [], ...TAKES[id] });
+    const done = answered(200, { referenceId: REF, status: 200, data: null, error: false });
+    let id;
+    const { api } = client((_, { method }) => (method === "GET" ? described(id) : done.clone()));
+    for (const [webhookId, kind] of [first, second]) {
+      id = webhookId;
+      const { value, error } = await clock.until(api.webhooks.trigger(webhookId, GIVEN[kind]()));
+      const isTaken = Object.values(TAKES[webhookId]).includes(kind);
+      assert.deepEqual([value?.status, error?.code], isTaken ? [200, undefined] : [undefined, "request_rejected"]);
+    }
+  });
+}
+
 // What becomes of a group of items: each is taken, each is refused, or a fault of the whole group.
 const ENDS = { taken: { referenceId: REF, state: "queued" }, refused: { problem: { code: "request_rejected" } } };
 const KINDS = ["taken", "refused", "fault"];
