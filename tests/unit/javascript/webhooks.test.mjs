@@ -151,6 +151,17 @@ for (const [first, second] of GIFTS.flatMap((one) => GIFTS.map((other) => [one, 
   });
 }
 
+for (const [reason, name] of [[undefined, "AbortError"], [new DOMException("late", "TimeoutError"), "TimeoutError"], [new Error("mine"), "AbortError"], ["mine", "AbortError"]]) {
+  test(`a call that is aborted because of ${reason} ends with an ${name} that names the reason and the call`, async () => {
+    const stop = new AbortController();
+    const { api } = client((_, { signal }) => new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(new TypeError("aborted")))));
+    setTimeout(() => stop.abort(reason), 1_000);
+    const { error } = await clock.until(api.webhooks.trigger("ok", null, null, null, { signal: stop.signal, idempotencyKey: "key-1" }));
+    assert.equal(clock.now, 1_000);
+    assert.deepEqual([error.name, error.cause, error.idempotencyKey, error.referenceId], [name, stop.signal.reason, "key-1", null]);
+  });
+}
+
 // What becomes of a group of items: each is taken, each is refused, or a fault of the whole group.
 const ENDS = { taken: { referenceId: REF, state: "queued" }, refused: { problem: { code: "request_rejected" } } };
 const KINDS = ["taken", "refused", "fault"];
