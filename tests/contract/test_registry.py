@@ -330,6 +330,7 @@ def test_calls_that_only_the_old_limits_held_back_may_go_once_others_are_registe
     list(ledger.store.revisit("acme", "ping"))  # as the first registration asks for
     assert ledger.store.revisits(limit=10) == []
     registry.apply("acme", [a_registration(**after)])
+    redis_client.hincrbyfloat(KEYS.policy("acme", "ping"), "tat", -1_000)  # as if a second had passed
     assert ledger.store.revisits(limit=10) == [("acme", "ping")]
     woken = [ref for page in ledger.store.revisit("acme", "ping") for ref in ids(page)]
     assert woken == refs[1:]

@@ -242,7 +242,11 @@ def test_much_data_that_json_cannot_hold_is_refused_as_little_is(fake, data, sai
 
 
 @pytest.mark.parametrize("at", range(3))
-@pytest.mark.parametrize("value", [array("d", [1.5]), {"a": array("b", [1])}, {1: 2}, object()], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [array("d", [1.5]), {"a": array("b", [1])}, {1: 2}, object()],
+    ids=["doubles", "within", "number as key", "object"],
+)
 def test_a_value_that_json_cannot_hold_is_refused_beside_much_data_at_any_place_of_a_list(fake, value, at):
     items = [{"webhookId": "ok", "data": {"text": "x" * 100_000}} for _ in range(3)]
     items[at]["data"] = value
