@@ -17,6 +17,7 @@ from relay.errors import Conflict, SettingsError, Unavailable
 from relay.registration.document import read_registrations
 from relay.replay.planning import Request
 from relay.settings import Settings
+from relay.store.backups.epoch import Epoch, Phase
 from relay.store.counts.totals import StoreCounts
 from relay.store.keys import keyspace
 from relay.store.keys.buckets import LISTS, SETS, SORTED_SETS, bucket_of_key, bucket_of_member, shared_kind
@@ -372,6 +373,41 @@ def test_a_process_that_starts_just_before_the_mark_is_noticed_and_the_mark_take
         divide(client)
     client.delete(keyspace.workers())
     assert everything(client) == before
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if Epoch(phase=phase).is_fenced])
+def test_a_store_that_is_being_restored_is_not_divided_and_nothing_is_changed(client, relay, phase):
+    epochs = relay().epochs
+    epochs.write(Epoch(1, phase, "b1"))
+    epochs.fence(1)
+    before = everything(client)
+    with pytest.raises(Conflict, match="end that first, with `relay restore finish`"):
+        divide(client)
+    assert everything(client) == before
+    epochs.open(0)
+    epochs.write(Epoch(1, Phase.FINISHED, "b1"))
+    divide(client)
+    assert relay(PARTITIONS).epochs.fenced_partitions() == []
+
+
+def test_a_restore_that_begins_just_before_the_mark_is_noticed_and_the_mark_taken_back(client, relay, monkeypatch):
+    epochs, read = relay().epochs, StoreCounts.read
+
+    def beginning(*given):
+        epochs.write(Epoch(1, Phase.COPYING, "b1"))
+        return read(*given)
+
+    monkeypatch.setattr(StoreCounts, "read", beginning)
+    with pytest.raises(Conflict, match="end that first"):
+        divide(client)
+    assert not client.exists(keyspace.partitions())
+
+
+def test_a_fence_stays_if_a_division_had_begun_with_it(client, relay):
+    relay().epochs.fence(7)  # without an epoch, so that it begins, as an older release did
+    Division(client, PARTITIONS).begin()
+    divide(client)
+    assert relay(PARTITIONS).epochs.fenced_partitions() == list(range(PARTITIONS))
 
 
 def test_the_number_is_permanent_once_it_is_chosen(client):

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from relay.vault import Vault
 
 _PURPOSE: Final = b"epoch of a restored store"
-_FENCE: Final = "fence"
+#: The field of a partition's `pending` that is there while it is fenced.
+FENCE: Final = "fence"
 
 
 class Phase(StrEnum):
@@ -65,7 +66,12 @@ class Epoch:
 def is_fenced(url: str) -> bool:
     """Return whether the store at an address is fenced. Raises `Unavailable` while it is away."""
     with store_errors(), client_of(url) as client:
-        return client.hget(keyspace.epoch(), "phase") not in {None, b"", Phase.FINISHED.encode()}
+        return is_fenced_on(client)
+
+
+def is_fenced_on(client: Any) -> bool:
+    """Return whether the store of a client is fenced."""
+    return client.hget(keyspace.epoch(), "phase") not in {None, b"", Phase.FINISHED.encode()}
 
 
 class Epochs:
@@ -120,11 +126,11 @@ class Epochs:
     def fence(self, number: int) -> None:
         """Fence every partition."""
         for each in range(self._keys.partitions):
-            self._scripts.write(partition_root(each), "HSET", self._keys.pending(each), _FENCE, number)
+            self._scripts.write(partition_root(each), "HSET", self._keys.pending(each), FENCE, number)
 
     def open(self, partition: int) -> None:
         """Take one partition's fence away."""
-        self._scripts.write(partition_root(partition), "HDEL", self._keys.pending(partition), _FENCE)
+        self._scripts.write(partition_root(partition), "HDEL", self._keys.pending(partition), FENCE)
 
     def fenced_partitions(self) -> list[int]:
         """Return the numbers of the partitions that are fenced."""
@@ -132,7 +138,7 @@ class Epochs:
             return [
                 number
                 for number in range(self._keys.partitions)
-                if self._client.hexists(self._keys.pending(number), _FENCE)
+                if self._client.hexists(self._keys.pending(number), FENCE)
             ]
 
     def _macs(self, number: str, backup: str) -> tuple[str, ...]:

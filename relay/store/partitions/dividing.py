@@ -15,6 +15,7 @@ from redis.cluster import RedisCluster
 from redis.exceptions import NoPermissionError, ResponseError
 
 from relay.errors import BadParameter, Conflict, SettingsError
+from relay.store.backups.epoch import FENCE, is_fenced_on
 from relay.store.counts.totals import StoreCounts, total_pending
 from relay.store.keys import keyspace
 from relay.store.keys.buckets import LISTS, SETS, bucket_of_key, bucket_of_member, shared_kind
@@ -53,7 +54,8 @@ class Division:
 
         Raises:
             BadParameter: the store is a cluster.
-            Conflict: processes of the relay run, or the store has, or is to have, another number of partitions.
+            Conflict: processes of the relay run, the store is being restored, or it has, or is to have, another number
+                of partitions.
         """
         if isinstance(self._client, RedisCluster):
             raise BadParameter("The store is a cluster, whose number of partitions was chosen when it began.")
@@ -66,6 +68,7 @@ class Division:
             if found is None or is_marked:
                 self._refuse_while_any_runs()
             if found is None:
+                self._refuse_while_fenced()
                 self._mark()
             self._confirm()
         return found is None or is_marked
@@ -116,6 +119,7 @@ class Division:
         self._client.set(keyspace.partitions(), DIVIDING + f"{self._keys.partitions} {counts}".encode())
         try:
             self._refuse_while_any_runs()  # it may have started before the mark was set
+            self._refuse_while_fenced()
         except Conflict:
             self._client.delete(keyspace.partitions())
             raise
@@ -136,6 +140,10 @@ class Division:
                 f"Still running: {', '.join(sorted(running)[:_NAMED])}{more}. Stop every process of the relay first"
                 f" (a worker counts as running for {SILENT_MS // 1000} s after its last heartbeat)."
             )
+
+    def _refuse_while_fenced(self) -> None:
+        if is_fenced_on(self._client):
+            raise Conflict("The store is being restored: end that first, with `relay restore finish`.")
 
     def _rename(self, tails: Iterable[str]) -> bool:
         """Give keys of other partitions their new names; return whether there were any.
@@ -211,13 +219,18 @@ class Division:
         pipeline.execute()
 
     def _write_sums(self) -> None:
-        """Write how much is pending in each partition, all in one transaction; the total stays what it was."""
+        """Write how much is pending in each partition, all in one transaction; the total stays what it was.
+
+        Each gets the fence as well, of a store that an older release began to divide during a restore.
+        """
+        fence = self._client.hget(self._keys.pending(0), FENCE)
         count, size = total_pending(self._client, self._keys)
         sums = [self._pending_of(number) for number in range(1, self._keys.partitions)]
         left = count - sum(each for each, _ in sums), size - sum(each for _, each in sums)
         pipeline = self._client.pipeline(transaction=True)
         for number, (pending, held) in enumerate([left, *sums]):
-            pipeline.hset(self._keys.pending(number), mapping={"count": pending, "bytes": held})
+            fields = {"count": pending, "bytes": held} | ({} if fence is None else {FENCE: fence})
+            pipeline.hset(self._keys.pending(number), mapping=fields)
         pipeline.execute()
 
     def _pending_of(self, number: int) -> tuple[int, int]:
