@@ -39,13 +39,14 @@ class Restoring:
         self._manifest = manifest
         self._folder = folder
         self._epoch = Epoch()
+        self._roots = roots_of(range(keys.partitions), shared=True)
 
     def begin(self) -> None:
         """Fence the store.
 
         Raises:
             BadParameter: the backup has another number of partitions.
-            Conflict: the store is not empty.
+            Conflict: the store is not empty, or another restore has begun at the same time.
         """
         if self._manifest.partitions != self._keys.partitions:
             raise BadParameter(
@@ -64,23 +65,21 @@ class Restoring:
         self._epochs.write(self._epoch)
         self._epochs.fence(self._epoch.number)
         if is_repeated:
-            clear(self._client)
+            clear(self._client, self._roots, self._epoch.number)
             return
         try:
             self._refuse_unless_empty()  # something may have been accepted before the fence
         except Conflict:
-            for number in range(self._keys.partitions):
-                self._epochs.open(number)
-            self._epochs.forget()
+            self._epochs.take_back(self._epoch.number)
             raise
 
     def steps(self) -> Iterator[int]:
-        """Copy everything; yield how many keys each piece had."""
+        """Copy everything; yield how many keys each piece had. Raises ``Conflict``: another restore has begun since."""
         trails: dict[str, int] = {}
         for file in self._manifest.files:
             with loaded(self._folder / file.name, file.database) as source:
                 roots = roots_of(file.partitions, shared=file.shared)
-                yield from copy_roots(source, self._client, roots)
+                yield from copy_roots(source, self._client, roots, self._epoch.number)
                 for root in roots:
                     trails[root.removeprefix(PREFIX).strip("{}:")] = last_entry(source, root)
                     if self._replicas.count:
@@ -88,12 +87,15 @@ class Restoring:
         self._epoch = replace(self._epoch, trails=trails)
 
     def finish(self) -> Epoch:
-        """Compare the store with the manifest; return its epoch. Raises ``Conflict`` if the counts differ."""
+        """Compare the store with the manifest; return its epoch.
+
+        Raises ``Conflict``: the counts differ, or another restore has begun since.
+        """
         counts = counts_of(self._client, self._keys, range(self._keys.partitions), shared=True)
         if counts != self._manifest.counts:
             raise Conflict(f"The store has {counts}, and the manifest {self._manifest.counts}: restore it again.")
         self._epoch = replace(self._epoch, phase=Phase.FENCED)
-        self._epochs.write(self._epoch)
+        self._epochs.go_on(self._epoch)
         return self._epoch
 
     def _refuse_unless_empty(self) -> None:

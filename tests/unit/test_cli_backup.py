@@ -8,8 +8,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 
 import pytest
+from redis.client import Pipeline
 
 from relay.audit.entry import Act
 from relay.backup.manifest import Manifest
@@ -18,6 +20,7 @@ from relay.backup.undoing import ShippedTrail
 from relay.backup.unfinished import Unfinished
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
+from relay.errors import Conflict, Unavailable
 from relay.store.backups import copying
 from relay.store.backups.copying import REVISIONS_LEFT_OUT, BackupCounts
 from relay.store.backups.epoch import Epoch, Phase
@@ -233,6 +236,69 @@ def test_a_restore_that_was_stopped_is_done_again(empty, monkeypatch):
     monkeypatch.setattr(copying, "_copy_trail", whole)
     assert restore(empty)["records"] == 4
     assert empty.json("restore", "finish")["ended"] == 2
+
+
+def restoring(cli):
+    """A restore, as the command begins it, that can be stopped and go on."""
+    runtime, folder = cli.runtime(), cli.directory / "b"
+    manifest = Manifest.read(folder, runtime.data_vault)
+    return Restoring(runtime.client, runtime.keyspace, runtime.data_vault, manifest, folder)
+
+
+def run_restore(one):
+    one.begin()
+    for _ in one.steps():
+        pass
+    return one.finish()
+
+
+def test_the_slower_of_two_restores_ends_without_another_write(empty, valkey, monkeypatch):
+    """The second begins just before each write of the first, which has looked already whether it is the only one."""
+    for nth in count(1):
+        slow, fast = restoring(empty), restoring(empty)
+        after = begins_before_write(nth, fast, monkeypatch, valkey)
+        try:
+            run_restore(slow)
+        except (Conflict, Unavailable):
+            assert store(valkey) == after[0]
+        else:
+            break
+        finally:
+            monkeypatch.undo()
+        with valkey.client() as client:
+            client.flushall()
+        empty.close()
+    assert (after, nth > 5) == ([], True)
+
+
+def begins_before_write(nth, fast, monkeypatch, valkey):
+    """Let a restore begin before the nth write of another; return a list that then has what the store holds."""
+    left, after, multi = iter(range(1, nth)), [], Pipeline.multi
+
+    def begin(pipeline):
+        multi(pipeline)
+        if next(left, None) is None:
+            monkeypatch.undo()
+            fast.begin()
+            after.append(store(valkey))
+
+    monkeypatch.setattr(Pipeline, "multi", begin)
+    return after
+
+
+def test_a_restore_that_goes_on_after_another_was_finished_changes_nothing(empty, valkey):
+    slow = restoring(empty)
+    slow.begin()
+    pieces = slow.steps()
+    next(pieces)
+    assert restore(empty)["records"] == 4
+    assert empty.json("restore", "finish")["ended"] == 2
+    before = store(valkey)
+    with pytest.raises(Conflict, match="Another restore has begun"):
+        list(pieces)
+    with pytest.raises(Conflict):
+        slow.finish()
+    assert store(valkey) == before
 
 
 def test_a_restored_store_is_what_it_was(empty, saved):

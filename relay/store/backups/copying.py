@@ -11,6 +11,7 @@ from dataclasses import astuple, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from relay.store.backups.epoch import write_in_epoch
 from relay.store.keys import keyspace
 from relay.store.keys.names import (
     DECISIONS,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from relay.store.keys.keyspace import Keyspace
+
+    _Command = tuple[Any, ...]
 
 #: Neither copied nor in the way: what living processes write, and what belongs to a store and not to its contents.
 _OWN: Final = frozenset(
@@ -105,31 +108,35 @@ def first_key(client: Any) -> str | None:
     return None
 
 
-def clear(client: Any) -> None:
-    """Delete what a restore that was stopped has copied, and what living processes have written."""
+def clear(client: Any, roots: Sequence[str], number: int) -> None:
+    """Delete what a restore that was stopped has copied, and what living processes have written.
+
+    Raises ``Conflict``: a restore with another number than this one has begun.
+    """
     with store_errors():
         for server in primaries_of(client):
-            for keys in _pieces(server.scan_iter(match=f"{PREFIX}*", count=_SCANNED), _KEYS):
+            for keys in _pieces(server.scan_iter(match=f"{PREFIX}{{*", count=_SCANNED), _KEYS):
                 gone = [key for key in keys if not _is_own(tail := _tail(key.decode("latin-1"))) and tail != _PENDING]
-                pipeline = server.pipeline(transaction=False)
-                for key in gone:
-                    pipeline.unlink(key)
-                pipeline.execute()
+                for root, its_keys in _by_root(gone, roots):
+                    write_in_epoch(server, root, number, [("UNLINK", *its_keys)])
 
 
-def copy_roots(source: Any, target: Any, roots: Sequence[str]) -> Iterator[int]:
-    """Copy all keys of these roots from a server into a store; yield how many keys each piece had."""
+def copy_roots(source: Any, target: Any, roots: Sequence[str], number: int) -> Iterator[int]:
+    """Copy all keys of these roots from a server into a store; yield how many keys each piece had.
+
+    Raises ``Conflict``: a restore with another number than this one has begun.
+    """
     with store_errors():
         for keys in _pieces(source.scan_iter(match=f"{PREFIX}{{*", count=_SCANNED), _KEYS):
-            by_root: dict[str, list[bytes]] = {}
-            for key in filter(_is_copied, keys):
-                by_root.setdefault(root_of_key(key.decode("latin-1")), []).append(key)
-            for root in by_root.keys() & set(roots):
-                _copy(source, primary_of(target, root), by_root[root])
+            for root, its_keys in _by_root(filter(_is_copied, keys), roots):
+                _write(target, root, number, _copying(source, its_keys))
             yield len(keys)
         for root in roots:
-            _copy_trail(source, primary_of(target, root), root)
-            _copy_decisions(source, primary_of(target, root), root)
+            _copy_trail(source, target, root, number)
+            name = keyspace.decisions(root)
+            # A chain of decisions takes the place of the store's own at once: processes read it while it is copied.
+            copied = [("RPUSH", name, *some) for some in _pieces(source.lrange(name, 0, -1), _MEMBERS)]
+            write_in_epoch(primary_of(target, root), root, number, [("DEL", name), *copied])
 
 
 def last_entry(source: Any, root: str) -> int:
@@ -150,7 +157,22 @@ def _tail(key: str) -> str:
     return key.removeprefix(root_of_key(key)) if "}" in key else key
 
 
-def _copy(source: Any, server: Any, keys: list[bytes]) -> None:
+def _by_root(keys: Iterable[bytes], roots: Sequence[str]) -> list[tuple[str, list[bytes]]]:
+    """Return the keys that have one of these roots, by root."""
+    found: dict[str, list[bytes]] = {}
+    for key in keys:
+        found.setdefault(root_of_key(key.decode("latin-1")), []).append(key)
+    return [(root, found[root]) for root in found.keys() & set(roots)]
+
+
+def _write(target: Any, root: str, number: int, commands: Iterable[_Command]) -> None:
+    """Write a piece at a time, each in one step."""
+    for some in _pieces(commands, _KEYS):
+        write_in_epoch(primary_of(target, root), root, number, some)
+
+
+def _copying(source: Any, keys: list[bytes]) -> Iterator[_Command]:
+    """Yield the commands that write what these keys hold."""
     pipeline = source.pipeline(transaction=False)
     for key in keys:
         pipeline.type(key)
@@ -159,67 +181,55 @@ def _copy(source: Any, server: Any, keys: list[bytes]) -> None:
     about = list(zip(keys, replies[::2], replies[1::2], strict=True))
     for key, kind, _ in about:
         _read(pipeline, key, kind, 0)
-    first = pipeline.execute()
-    writing = server.pipeline(transaction=False)
-    for (key, kind, ends_at_ms), piece in zip(about, first, strict=True):
+    for (key, kind, ends_at_ms), piece in zip(about, pipeline.execute(), strict=True):
         if _LAST_REVISION.search(key):
-            writing.set(key, int(piece) + REVISIONS_LEFT_OUT)
+            yield "SET", key, int(piece) + REVISIONS_LEFT_OUT
             continue
-        _write_whole(source, writing, key, kind, piece)
+        yield from _writing_whole(source, key, kind, piece)
         if ends_at_ms > 0:
-            writing.pexpireat(key, ends_at_ms)
-    writing.execute()
+            yield "PEXPIREAT", key, ends_at_ms
 
 
-def _write_whole(source: Any, writing: Any, key: bytes, kind: bytes, piece: Any) -> None:
+def _writing_whole(source: Any, key: bytes, kind: bytes, piece: Any) -> Iterator[_Command]:
+    """Yield the commands that write a key of which this is the first piece."""
     if kind == b"string":
-        writing.set(key, piece)
+        yield "SET", key, piece
         return
     if kind == b"list":
         at = 0
         while piece:
-            writing.rpush(key, *piece)
+            yield "RPUSH", key, *piece
             at += len(piece)
             piece = _read(source, key, kind, at) if len(piece) == _MEMBERS else []
         return
     while True:
         cursor, members = piece
         if members:
-            _add(writing, key, kind, members)
+            yield _adding(key, kind, members)
         if not cursor:
             return
         piece = _read(source, key, kind, cursor)
 
 
-def _copy_trail(source: Any, server: Any, root: str) -> None:
+def _copy_trail(source: Any, target: Any, root: str, number: int) -> None:
     """Copy a trail; entries that were written into the empty store follow the copied ones."""
     names = {kind: root + name for kind, name in TRAIL.items()}
-    at = 0
-    server.delete(names["audit_segments"])  # the empty store's own, if it had any
-    while segments := source.lrange(names["audit_segments"], at, at + _KEYS - 1):
-        server.rpush(names["audit_segments"], *segments)
-        at += len(segments)
-    entries = source.lrange(names["audit_entries"], 0, -1)[::-1]
-    pipeline = server.pipeline(transaction=True)
+    _write(target, root, number, _copying_segments(source, names["audit_segments"]))
+    writing: list[_Command] = []
     for kind in ("audit_head", "audit_beginning"):
         value = source.get(names[kind])
-        if value is None:
-            pipeline.delete(names[kind])
-        else:
-            pipeline.set(names[kind], value)
-    for some in _pieces(entries, _MEMBERS):
-        pipeline.lpush(names["audit_entries"], *some)
-    pipeline.execute()
+        writing.append(("DEL", names[kind]) if value is None else ("SET", names[kind], value))
+    entries = source.lrange(names["audit_entries"], 0, -1)[::-1]
+    writing += [("LPUSH", names["audit_entries"], *some) for some in _pieces(entries, _MEMBERS)]
+    write_in_epoch(primary_of(target, root), root, number, writing)
 
 
-def _copy_decisions(source: Any, server: Any, root: str) -> None:
-    """Put a chain of decisions in the place of the store's own, at once: processes read it while it is copied."""
-    name = keyspace.decisions(root)
-    pipeline = server.pipeline(transaction=True)
-    pipeline.delete(name)
-    for some in _pieces(source.lrange(name, 0, -1), _MEMBERS):
-        pipeline.rpush(name, *some)
-    pipeline.execute()
+def _copying_segments(source: Any, name: str) -> Iterator[_Command]:
+    yield "DEL", name  # the empty store's own, if it had any
+    at = 0
+    while segments := source.lrange(name, at, at + _KEYS - 1):
+        yield "RPUSH", name, *segments
+        at += len(segments)
 
 
 def _read(client: Any, key: bytes, kind: bytes, at: int) -> Any:
@@ -236,15 +246,14 @@ def _read(client: Any, key: bytes, kind: bytes, at: int) -> Any:
     return client.zscan(key, at, count=_MEMBERS)
 
 
-def _add(writing: Any, key: bytes, kind: bytes, members: Any) -> None:
-    """Add members to a hash, set or sorted set."""
+def _adding(key: bytes, kind: bytes, members: Any) -> _Command:
+    """Return the command that adds members to a hash, set or sorted set."""
     match kind:
         case b"hash":
-            writing.hset(key, mapping=members)
+            return ("HSET", key, *(part for pair in members.items() for part in pair))
         case b"set":
-            writing.sadd(key, *members)
-        case _:
-            writing.zadd(key, dict(members))
+            return ("SADD", key, *members)
+    return ("ZADD", key, *(part for member, score in members for part in (score, member)))
 
 
 def _pieces(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -5,29 +5,32 @@ says so with the key ring: the number of the epoch has a MAC. The number is the 
 restores share one, even of the same backup.
 
 The fence is a field that every partition's scripts read (`relay.store.scripting.library`): while it is there they
-accept, send and end nothing.
+accept, send and end nothing. Its value is the number of the epoch: by it a restore knows in every piece that it writes
+that no other has begun since (`write_in_epoch`).
 """
 
 from __future__ import annotations
 
 import hmac
 import json
+import operator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from relay.errors import Unavailable
+from relay.errors import Conflict, Unavailable
 from relay.store.keys import keyspace
 from relay.store.keys.keyspace import SINGLE, Keyspace
-from relay.store.keys.names import SHARED_ROOT, partition_root
+from relay.store.keys.names import SHARED_ROOT, key_in, partition_root
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.connection import client_of
 from relay.store.server.errors import FENCED_SENTENCE, store_errors
 from relay.store.server.fields import StoredFields, number_of
+from relay.store.server.replicas import Replicas, on_primary
 from relay.store.server.replies import replies_to
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import redis
 
@@ -74,6 +77,29 @@ def is_fenced_on(client: Any) -> bool:
     return client.hget(keyspace.epoch(), "phase") not in {None, b"", Phase.FINISHED.encode()}
 
 
+def write_in_epoch(
+    server: Any,
+    root: str,
+    number: int,
+    commands: Iterable[Sequence[Any]],
+    compare: Callable[[int, int], bool] = operator.eq,
+) -> None:
+    """Run commands on a root's keys in one step, if the number of its epoch, or fence, is still this one.
+
+    Raises ``Conflict``: another restore has begun, or has ended.
+    """
+    key, field_name = (keyspace.epoch(), "number") if root == SHARED_ROOT else (key_in(root, "pending"), FENCE)
+    with server.pipeline(transaction=True) as pipeline:
+        pipeline.watch(key)
+        found = pipeline.hget(key, field_name) or b"0"
+        if not (found.isdigit() and compare(int(found), number)):
+            raise Conflict("Another restore has begun since: this one ends.")
+        pipeline.multi()
+        for command in commands:
+            pipeline.execute_command(*command)
+        pipeline.execute()
+
+
 class Epochs:
     """The epoch of one store, as it is at the time of each call. Methods raise `Unavailable` while a server is away."""
 
@@ -82,6 +108,7 @@ class Epochs:
         self._vault = vault
         self._keys = keys
         self._scripts = Scripts(client)
+        self._replicas = Replicas(client)
 
     def read(self) -> Epoch:
         """Read the epoch."""
@@ -102,11 +129,11 @@ class Epochs:
 
     def write(self, epoch: Epoch) -> None:
         """Write an epoch, in the name of the newest key of the ring."""
-        number = str(epoch.number)
-        fields = {"number": number, "phase": epoch.phase, "backup": epoch.backup, "trails": json.dumps(epoch.trails)}
-        fields["mac"] = self._macs(number, epoch.backup)[0]
-        pairs = [part for pair in fields.items() for part in pair]
-        self._scripts.write(SHARED_ROOT, "HSET", keyspace.epoch(), *pairs)
+        self._scripts.write(SHARED_ROOT, *self._writing(epoch))
+
+    def go_on(self, epoch: Epoch) -> None:
+        """Write how far a restore is. Raises ``Conflict``: another restore has begun since."""
+        self._write(SHARED_ROOT, epoch.number, self._writing(epoch))
 
     def reseal(self) -> None:
         """Write the epoch in the name of the newest key of the ring, if an older one vouches for it."""
@@ -114,9 +141,14 @@ class Epochs:
         if epoch.number:
             self.write(epoch)
 
-    def forget(self) -> None:
-        """Delete the epoch, of a store into which nothing was copied after all."""
-        self._scripts.write(SHARED_ROOT, "DEL", keyspace.epoch())
+    def take_back(self, number: int) -> None:
+        """Open a store into which nothing was copied after all.
+
+        Raises ``Conflict``: another restore has begun since.
+        """
+        for each in range(self._keys.partitions):
+            self._write(partition_root(each), number, ("HDEL", self._keys.pending(each), FENCE))
+        self._write(SHARED_ROOT, number, ("DEL", keyspace.epoch()))
 
     def check(self) -> None:
         """Raise `Unavailable`, which says why, while the store is fenced."""
@@ -124,9 +156,10 @@ class Epochs:
             raise Unavailable(FENCED_SENTENCE)
 
     def fence(self, number: int) -> None:
-        """Fence every partition."""
+        """Fence every partition. Raises ``Conflict``: a later restore has fenced it."""
         for each in range(self._keys.partitions):
-            self._scripts.write(partition_root(each), "HSET", self._keys.pending(each), FENCE, number)
+            command = "HSET", self._keys.pending(each), FENCE, number
+            self._write(partition_root(each), number, command, operator.le)
 
     def open(self, partition: int) -> None:
         """Take one partition's fence away."""
@@ -140,6 +173,21 @@ class Epochs:
                 for number in range(self._keys.partitions)
                 if self._client.hexists(self._keys.pending(number), FENCE)
             ]
+
+    def _write(
+        self, root: str, number: int, command: Sequence[Any], compare: Callable[[int, int], bool] = operator.eq
+    ) -> None:
+        with store_errors():
+            on_primary(self._client, root, lambda server: write_in_epoch(server, root, number, [command], compare))
+        if self._replicas.count:
+            self._replicas.confirm(root)
+
+    def _writing(self, epoch: Epoch) -> list[str]:
+        """Return the command that writes an epoch."""
+        number = str(epoch.number)
+        fields = {"number": number, "phase": epoch.phase, "backup": epoch.backup, "trails": json.dumps(epoch.trails)}
+        fields["mac"] = self._macs(number, epoch.backup)[0]
+        return ["HSET", keyspace.epoch(), *(part for pair in fields.items() for part in pair)]
 
     def _macs(self, number: str, backup: str) -> tuple[str, ...]:
         return self._vault.macs(_PURPOSE, number.encode(), backup.encode())
