@@ -238,6 +238,47 @@ def test_a_restore_that_was_stopped_is_done_again(empty, monkeypatch):
     assert empty.json("restore", "finish")["ended"] == 2
 
 
+@pytest.mark.parametrize("kind", ["string", "list", "hash", "set", "zset"])
+@pytest.mark.parametrize("gone_after", range(3))
+def test_what_expires_while_it_is_copied_is_left_out(valkey, kind, gone_after):
+    """It is gone when its name, its type or its first piece was read."""
+    with valkey.client() as source, valkey.client() as looking:
+        key = "relay:{0}:inv:x:result"
+        adding = {"hash": ["HSET", key, "a", "b"], "list": ["RPUSH", key, "a"], "set": ["SADD", key, "a"]}
+        source.execute_command(*adding.get(kind, ["ZADD", key, 1, "a"] if kind == "zset" else ["SET", key, "a"]))
+        source.pexpire(key, 60_000)
+        pipeline = Expiring(source, looking, key, gone_after)
+        commands = list(copying._copying(pipeline, [key.encode()]))
+    assert [command[0] for command in commands if command[0] != "PEXPIREAT"] == (
+        [adding.get(kind, ["ZADD" if kind == "zset" else "SET"])[0]] if gone_after == 2 else []
+    )
+
+
+class Expiring:
+    """A client of a server on which a key expires after so many pipelines."""
+
+    def __init__(self, source, looking, key, gone_after):
+        self._source, self._looking, self._key, self._left = source, looking, key, gone_after
+
+    def pipeline(self, **how):
+        self._expire()
+        pipeline = self._source.pipeline(**how)
+        execute = pipeline.execute
+
+        def then_expire():
+            replies = execute()
+            self._left -= 1
+            self._expire()
+            return replies
+
+        pipeline.execute = then_expire
+        return pipeline
+
+    def _expire(self):
+        if self._left == 0:
+            self._looking.delete(self._key)
+
+
 def restoring(cli):
     """A restore, as the command begins it, that can be stopped and go on."""
     runtime, folder = cli.runtime(), cli.directory / "b"

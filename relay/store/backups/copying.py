@@ -172,7 +172,7 @@ def _write(target: Any, root: str, number: int, commands: Iterable[_Command]) ->
 
 
 def _copying(source: Any, keys: list[bytes]) -> Iterator[_Command]:
-    """Yield the commands that write what these keys hold."""
+    """Yield the commands that write what these keys hold; nothing for what expires meanwhile."""
     pipeline = source.pipeline(transaction=False)
     for key in keys:
         pipeline.type(key)
@@ -182,6 +182,8 @@ def _copying(source: Any, keys: list[bytes]) -> Iterator[_Command]:
     for key, kind, _ in about:
         _read(pipeline, key, kind, 0)
     for (key, kind, ends_at_ms), piece in zip(about, pipeline.execute(), strict=True):
+        if piece is None:  # a string; of other types that are gone nothing is read
+            continue
         if _LAST_REVISION.search(key):
             yield "SET", key, int(piece) + REVISIONS_LEFT_OUT
             continue
