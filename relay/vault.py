@@ -199,6 +199,11 @@ class Vault:
         message = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
         return tuple(hmac.digest(key.mac, message, "sha256").hex() for key in self._keys.values())
 
+    def has_signed(self, mac: str, *parts: bytes) -> bool:
+        """Return whether this is the MAC of the parts under a key of the ring that also opens values."""
+        macs, opening = dict(zip(self._keys, self.macs(*parts), strict=True)), self.key_ids
+        return any(hmac.compare_digest(mac.encode(), macs[key_id].encode()) for key_id in opening)
+
     def __repr__(self) -> str:
         return f"Vault({', '.join(self._keys)})"
 

@@ -1,9 +1,11 @@
-"""The manifest of a backup: what it holds, of when, and the hashes of its files. The key ring vouches for it."""
+"""The manifest of a backup: what it holds, of when, and the hashes of its files. The key ring vouches for it.
+
+It names the keys of both rings, without which parts of what was saved do not open.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -13,7 +15,7 @@ from relay.store.backups.copying import BackupCounts
 from relay.store.partitions.format import format_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from relay.vault import Vault
@@ -53,6 +55,7 @@ class Manifest:
     store_format: int  # of what the servers hold (relay/store/partitions/format.py)
     files: tuple[BackupFile, ...]
     elsewhere: Mapping[str, str]  # where the key rings and the audit key were, which a restore needs
+    rings: Mapping[str, Collection[str]]  # by the setting of a key ring, the ids of the keys that opened values then
 
     @property
     def counts(self) -> BackupCounts:
@@ -85,6 +88,7 @@ class Manifest:
                 for file in self.files
             ],
             "elsewhere": dict(self.elsewhere),
+            "rings": {name: list(ids) for name, ids in self.rings.items()},
         }
         return json.dumps({**value, "mac": vault.macs(_PURPOSE, _canonical(value))[0]}, indent=2) + "\n"
 
@@ -108,15 +112,25 @@ class Manifest:
             _compare(folder / each.name, each)
         return manifest
 
+    def check_rings(self, held: Mapping[str, Collection[str]]) -> None:
+        """Raise ``BadParameter`` if a ring lacks a key that it had at the backup; ``held`` has the ids as ``rings``."""
+        for name, ids in self.rings.items():
+            lacking = ", ".join(sorted(set(ids) - set(held[name])))
+            if lacking:
+                raise BadParameter(
+                    f"{name} lacks keys that it had at the backup, and what they sealed would be lost: {lacking}. Put"
+                    f" them into the ring again (it was in {self.elsewhere.get(name)}), and restart processes that do"
+                    " not read it from a file."
+                )
+
     @classmethod
     def _from_value(cls, value: dict[str, Any], vault: Vault) -> Self:
         if value["format"] != FORMAT:
             raise BadParameter(f"The backup has form {value['format']}, and this version of the relay reads {FORMAT}.")
-        mac, macs = str(value.pop("mac")).encode(), vault.macs(_PURPOSE, _canonical(value))
-        if not any(hmac.compare_digest(mac, each.encode()) for each in macs):
+        if not vault.has_signed(str(value.pop("mac")), _PURPOSE, _canonical(value)):
             raise BadParameter(
-                "No key of RELAY_DATA_KEYS has signed the manifest: the backup belongs to another key ring (`elsewhere`"
-                " in the manifest says where that was), or the manifest was changed."
+                "No key of RELAY_DATA_KEYS has signed the manifest: the backup belongs to another key ring, or to a key"
+                " that was retired (`elsewhere` in the manifest says where the ring was), or the manifest was changed."
             )
         store_format = value.get("storeFormat", 1)  # older backups have none
         if refusal := format_refusal(store_format):
@@ -131,6 +145,7 @@ class Manifest:
             store_format,
             tuple(_file_from(each) for each in value["files"]),
             value["elsewhere"],
+            value.get("rings", {}),  # older backups name none
         )
 
 

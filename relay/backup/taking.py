@@ -23,7 +23,7 @@ from relay.text.timestamps import rfc3339
 from relay.up.loaded import loaded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     import redis
@@ -62,7 +62,9 @@ class Taking:
         except OSError as error:
             raise BadParameter(f"The backup cannot be written: {error.strerror}.") from error
 
-    def finish(self, vault: Vault, epoch: int, elsewhere: Mapping[str, str]) -> Manifest:
+    def finish(
+        self, vault: Vault, epoch: int, elsewhere: Mapping[str, str], rings: Mapping[str, Collection[str]]
+    ) -> Manifest:
         """Load every file once, count what is in it, and write the manifest.
 
         Raises ``Conflict``: a server was replaced meanwhile, or a partition was moved.
@@ -73,7 +75,7 @@ class Taking:
         files = tuple(self._described(*taken) for taken in self._taken)
         version = metadata.version("webhook-relay")
         numbers = epoch, self._keys.partitions, format_at(self._client, SHARED_ROOT) or FORMAT
-        manifest = Manifest(uuid4().hex, version, self._began_at, ended_at, *numbers, files, dict(elsewhere))
+        manifest = Manifest(uuid4().hex, version, self._began_at, ended_at, *numbers, files, dict(elsewhere), rings)
         with _private(self._folder / FILE) as file:
             file.write(manifest.to_json(vault).encode())
         return manifest

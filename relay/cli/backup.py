@@ -24,6 +24,7 @@ from relay.up.embedded import admin_url
 
 if TYPE_CHECKING:
     from relay.cli.output import Screen
+    from relay.wiring.runtime import Runtime
 
 
 #: What no backup holds, and a restore needs.
@@ -55,7 +56,8 @@ def backup(screen: Screen, data_dir: Path, directory: Path) -> None:
             for size_bytes in taking.steps():
                 progress.advance(bar, size_bytes)
             progress.update(bar, description="checking the files")
-            manifest = taking.finish(runtime.data_vault, epoch.number, _elsewhere(settings, data_dir))
+            elsewhere = _elsewhere(settings, data_dir)
+            manifest = taking.finish(runtime.data_vault, epoch.number, elsewhere, held_keys(runtime))
     said = {
         "backup": manifest.backup,
         "directory": str(directory),
@@ -71,6 +73,12 @@ def administered(settings: Settings, data_dir: Path) -> Settings:
     """Return the settings with the administrator's address of the servers of a `relay up`, if these are its."""
     url = settings.store_url.reveal()
     return replace(settings, store_url=Secret(admin_url(data_dir, url) or url))
+
+
+def held_keys(runtime: Runtime) -> dict[str, tuple[str, ...]]:
+    """Return the ids of the keys of each ring that open values, by the ring's setting."""
+    target = runtime.target_vault
+    return {DATA_KEYS: runtime.data_vault.key_ids, TARGET_KEYS: target.key_ids if target else ()}
 
 
 def _elsewhere(settings: Settings, data_dir: Path) -> dict[str, str]:

@@ -19,7 +19,7 @@ from relay.backup.restoring import Restoring
 from relay.backup.undoing import ACTIONS, ShippedTrail, undo
 from relay.backup.unfinished import Unfinished, by_webhook
 from relay.cli.acts import acting
-from relay.cli.backup import administered
+from relay.cli.backup import administered, held_keys
 from relay.cli.command_runtime import command_runtime
 from relay.cli.output import facts_of, safe, screened, table_of
 from relay.errors import Conflict, RelayError
@@ -58,6 +58,7 @@ def restore(screen: Screen, data_dir: Path, directory: Path, audit: IO[str] | No
         _finish(screen, runtime, unfinished, audit)
         return
     manifest = Manifest.read(directory, runtime.data_vault)
+    manifest.check_rings(held_keys(runtime))
     with closing(connect(administered(settings, data_dir))) as client:
         restoring, console = (
             Restoring(client, runtime.keyspace, runtime.data_vault, manifest, directory),

@@ -96,6 +96,7 @@ class LocalRelay:
         given = {**kept, **given}
         servers = EmbeddedServers.prepare(directory, plan.fsync, given, cluster=plan.cluster)
         demo_port = directory.port("demo") if plan.demo else None
+        _check_lists_and_keys(Settings.from_environ(given))  # before key files are made beside keys that are wrong
         _complete(given, directory, plan, demo_port)
         settings = Settings.from_environ(given)
         _check_lists_and_keys(settings)
@@ -220,6 +221,8 @@ def _complete(given: dict[str, str], directory: DataDir, plan: LaunchPlan, demo_
     given[API_URL] = f"http://{LOOPBACK}:{plan.port}"
     given[FLOWER_URL] = f"http://{LOOPBACK}:{plan.flower_port}"
     made = dict.fromkeys(RING_FILES, _refuse_new_keys if directory.has_records() else Vault.new_key_text)
+    if (directory.path / RING_FILES[DATA_KEYS]).exists():  # it is made last: the other was not copied back with it
+        made[TARGET_KEYS] = _refuse_new_keys
     made |= {AUDIT_KEY: new_private_text, FLOWER_AUTH: new_flower_auth}
     for name, make in made.items():
         if not (given.get(name) or given.get(name + FILE_SUFFIX)):
@@ -238,7 +241,8 @@ def _check_lists_and_keys(settings: Settings) -> None:
         (AUDIT_KEY, settings.audit_key, AuditSigner),
     ):
         try:
-            read(keys.reveal() if keys else "")
+            if keys:
+                read(keys.reveal())
         except SettingsError as error:
             raise SettingsError(f"{name}: {error.message}") from None
 
@@ -246,8 +250,8 @@ def _check_lists_and_keys(settings: Settings) -> None:
 def _refuse_new_keys() -> str:
     """Raise ``SettingsError`` instead of making new keys, which would not open the existing records."""
     raise SettingsError(
-        f"The data directory has records but not its key files ({', '.join(RING_FILES.values())}): restore them"
-        " from the back-up, or start with another --data-dir."
+        f"The data directory has records or a key file, but lacks one of {' and '.join(RING_FILES.values())}: restore"
+        " it from the back-up, or start with another --data-dir."
     )
 
 

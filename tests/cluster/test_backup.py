@@ -24,9 +24,9 @@ def test_a_server_that_is_replaced_while_a_backup_is_taken_ends_it(tmp_path, hap
             servers.restart(1)
             wait_for_servers(lambda: all(servers.state(number)["cluster_state"] == "ok" for number in range(2)))
             with pytest.raises(Conflict, match="run it again"):
-                taking.finish(vault, 0, {})
+                taking.finish(vault, 0, {}, {})
             assert not (tmp_path / "b" / FILE).exists()
         else:
-            files = taking.finish(vault, 0, {}).files
+            files = taking.finish(vault, 0, {}, {}).files
             assert sorted(number for file in files for number in file.partitions) == list(range(4))
             assert [file.shared for file in files] == [True, False]  # the shared keys come first

@@ -34,7 +34,7 @@ from relay.up.access import template
 from relay.vault import Vault
 from tests.contract.snapshots import everything
 from tests.timing import wait_until
-from tests.unit.cli import Cli, a_webhook
+from tests.unit.cli import Cli, a_webhook, old_ring_text
 
 PLUGIN = ("--plugin", "acme")
 USES = {"headers": {"Authorization": "Bearer ${secret:VENDOR_KEY}"}, "queryParams": []}
@@ -185,9 +185,8 @@ def test_a_backup_of_a_newer_release_is_refused_and_one_without_a_format_is_not(
     file.write_text(replace(manifest, store_format=NEWEST + 1).to_json(vault))
     assert f"(format {NEWEST + 1}; this release reads {NEWEST})" in restore(empty, exit_code=2)["message"]
     assert store(valkey) == {}
-    value = {
-        name: each for name, each in json.loads(manifest.to_json(vault)).items() if name not in {"mac", "storeFormat"}
-    }
+    newer = {"mac", "storeFormat", "rings"}
+    value = {name: each for name, each in json.loads(manifest.to_json(vault)).items() if name not in newer}
     mac = vault.macs(b"manifest of a backup", json.dumps(value, sort_keys=True, separators=(",", ":")).encode())[0]
     file.write_text(json.dumps(value | {"mac": mac}))
     assert restore(empty)["backup"] == manifest.backup
@@ -197,6 +196,32 @@ def test_a_backup_of_another_key_ring_is_refused(empty, valkey):
     other = Cli(empty.url, empty.directory)
     assert "another key ring" in restore(other, exit_code=2)["message"]
     assert store(valkey) == {}
+
+
+def test_a_backup_whose_data_key_is_retired_is_refused(empty, valkey):
+    retired = Vault.retired_text(empty.keys["RELAY_DATA_KEYS"])
+    other = Cli(empty.url, empty.directory, empty.keys | {"RELAY_DATA_KEYS": f"{Vault.new_key_text()},{retired}"})
+    assert "a key that was retired" in restore(other, exit_code=2)["message"]
+    assert store(valkey) == {}
+
+
+@pytest.mark.parametrize("ring", ["RELAY_DATA_KEYS", "RELAY_TARGET_KEYS"])
+@pytest.mark.parametrize("kept", ["newest", "retired", "none"])
+def test_a_restore_needs_all_keys_that_the_rings_had_and_names_those_that_are_gone(valkey, tmp_path, ring, kept):
+    cli = Cli(valkey.url, tmp_path)
+    newest, oldest = Vault.new_key_text(), old_ring_text(1)
+    cli.keys[ring] = f"{newest},{oldest}"
+    cli.json("backup", str(tmp_path / "b"))
+    cli.keys[ring] = {"newest": newest, "retired": f"{newest},{Vault.retired_text(oldest)}", "none": oldest}[kept]
+    gone = (newest if kept == "none" else oldest).partition(":")[0]
+    if (ring, kept) == ("RELAY_DATA_KEYS", "none"):
+        assert "No key of RELAY_DATA_KEYS has signed" in restore(cli, exit_code=2)["message"]
+    else:
+        message = restore(cli, exit_code=2)["message"]
+        assert (f"{ring} lacks keys" in message, gone in message) == (True, True)
+    cli.keys[ring] = f"{Vault.new_key_text()},{newest},{oldest}"
+    assert restore(cli)["records"] == 0
+    cli.close()
 
 
 def test_a_backup_with_another_number_of_partitions_is_refused(empty):

@@ -133,3 +133,16 @@ def test_a_file_that_others_may_read_keeps_a_start_from_using_it(start):
     directory.env_file.chmod(0o644)
     with pytest.raises(Exception, match="can be read by other users"):
         kept_settings(directory, {})
+
+
+@pytest.mark.parametrize("lost", [("target.keys",), ("data.keys",), ("target.keys", "data.keys")])
+def test_no_target_keys_are_made_where_the_data_keys_were_copied_back_without_them(start, tmp_path, lost):
+    start()
+    for name in ("relay.env", *lost):
+        (tmp_path / "d" / name).unlink()
+    if lost == ("target.keys",):
+        with pytest.raises(SettingsError, match="lacks one of target"):
+            start()
+        assert not (tmp_path / "d" / "target.keys").exists()
+    else:  # a first start that was stopped between the two
+        start()
