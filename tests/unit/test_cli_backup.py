@@ -461,6 +461,16 @@ def watched(chains, ended):
             each.result()
 
 
+@pytest.mark.parametrize("limit", ["RELAY_MAX_PENDING", "RELAY_MAX_PENDING_PER_PLUGIN"])
+def test_a_restore_is_finished_though_so_much_is_pending_that_callbacks_are_over_the_limit(empty, limit):
+    empty.keys[limit] = "3"  # as many as were pending at the backup
+    assert restore(empty)["unfinished"]["callbacks"] == 1
+    assert empty.json("restore", "finish") == {"ended": 2, "goOn": 2, "replays": 0, "undone": []}
+    empty.json("trigger", "kept", *PLUGIN, "--async")
+    assert empty.json("trigger", "kept", *PLUGIN, "--async", exit_code=1)["code"] == "over_capacity"
+    del empty.keys[limit]
+
+
 def test_what_the_trail_knows_is_done_again_unless_it_is_refused(empty, saved):
     _, keys, calls, _, folder = saved
     answers = "y\nyes\n\nn\ny\ny\ny\ny\ny\n"

@@ -39,11 +39,12 @@ local function pending_of(plugin)
   return of_plugin
 end
 
--- Returns whether the limits leave no capacity for another call of this size; if they do, counts it.
+-- Returns whether the limits leave no capacity for another call of this size; if they do, counts it. A fenced partition
+-- has no limits: each callback that it accepts is of a call that was accepted before, and nothing ends meanwhile.
 local function over_capacity(plugin, bytes)
   local own = pending_of(plugin)
-  if all.count >= max_pending or all.bytes + bytes > max_bytes or own.count >= max_per_plugin
-    or own.bytes + bytes > max_bytes_per_plugin then
+  if not pending[3] and (all.count >= max_pending or all.bytes + bytes > max_bytes or own.count >= max_per_plugin
+    or own.bytes + bytes > max_bytes_per_plugin) then
     return true
   end
   all.count, all.bytes = all.count + 1, all.bytes + bytes
