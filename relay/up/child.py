@@ -52,7 +52,7 @@ class Child:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_end_with(os.getpid()) if _IS_LINUX else None,  # noqa: PLW1509  # no threads here
+                preexec_fn=end_with_this_process(),  # noqa: PLW1509  # no threads here
             )
         self.started_s = time.monotonic()
 
@@ -147,9 +147,14 @@ def processes_of(data_dir: Path) -> list[int]:
     return found
 
 
-def _end_with(parent: int) -> Callable[[], None]:
-    """Return a function for the child to run before its program, so that SIGTERM ends it if the parent dies."""
-    prctl = ctypes.CDLL(None).prctl
+def end_with_this_process() -> Callable[[], None] | None:
+    """Return a function for a child to run before its program, so that SIGTERM ends it if this process dies.
+
+    Only on Linux; elsewhere None.
+    """
+    if not _IS_LINUX:
+        return None
+    parent, prctl = os.getpid(), ctypes.CDLL(None).prctl
 
     def request() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

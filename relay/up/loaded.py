@@ -1,9 +1,14 @@
-"""Runs a server on a snapshot's file for as long as a command reads it; it writes nothing and listens on no port."""
+"""Runs a server on a snapshot's file for as long as a command reads it; it writes nothing and listens on no port.
+
+It ends with the command, however that ends: its socket has no password.
+"""
 
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import contextmanager
@@ -13,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from relay.errors import Unavailable
 from relay.store.health.readiness import Probe, probe
 from relay.store.server.connection import client_of
+from relay.up.child import end_with_this_process
 from relay.up.embedded import ENVIRON, find_program
 
 if TYPE_CHECKING:
@@ -45,9 +51,14 @@ def loaded(file: Path, database: int) -> Iterator[Any]:
         "databases": str(max(16, database + 1)),
     }
     command = [program, *(part for name, value in options.items() for part in (f"--{name}", value))]
-    with (folder / "log").open("w+b") as log:
+    with _ending_by_signals(), (folder / "log").open("w+b") as log:
         process = subprocess.Popen(  # noqa: S603 - our own command line, and no shell
-            command, env=dict(ENVIRON), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            command,
+            env=dict(ENVIRON),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            preexec_fn=end_with_this_process(),  # noqa: PLW1509 - it takes no lock that a thread could have
         )
         try:
             url = f"unix://{socket}?db={database}"
@@ -67,3 +78,16 @@ def loaded(file: Path, database: int) -> Iterator[Any]:
                 process.kill()
                 process.wait()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _ending_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP, unless they are ignored, end this process as an exception does."""
+    numbers = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import socket
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 
 import pytest
 from redis.client import Pipeline
@@ -574,6 +579,34 @@ def test_a_file_that_is_no_trail_is_refused(empty):
     (empty.directory / "none.txt").write_text("who did what\n")
     fault = restore(empty, "--audit", str(empty.directory / "none.txt"), exit_code=2)
     assert "Line 1 of the file" in fault["message"]
+
+
+LOADING = """
+import sys, time
+from pathlib import Path
+from relay.up.loaded import loaded
+with loaded(Path(sys.argv[1]), 0) as client:
+    print(client.connection_pool.connection_kwargs["path"], flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_the_server_that_reads_a_backup_ends_with_the_command(saved, number):
+    command = [sys.executable, "-c", LOADING, str(saved[-1] / "b" / "server1.rdb")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        path = Path(process.stdout.readline().strip())
+        assert answers(path)
+        process.send_signal(number)
+        process.wait(60)
+    wait_until(lambda: not answers(path), 60)
+    assert path.parent.exists() == (number is signal.SIGKILL)
+    shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def answers(path):
+    with socket.socket(socket.AF_UNIX) as asking:
+        return asking.connect_ex(str(path)) == 0
 
 
 def test_a_user_for_backups_needs_the_rights_of_a_replica(empty, valkey):
