@@ -41,6 +41,11 @@ class Restoring:
         self._epoch = Epoch()
         self._roots = roots_of(range(keys.partitions), shared=True)
 
+    def is_copied(self) -> bool:
+        """Return whether this very backup was copied, and what was not final at it is not decided about yet."""
+        found = self._epochs.read()
+        return bool(found.number) and (found.phase, found.backup) == (Phase.FENCED, self._manifest.backup)
+
     def begin(self) -> None:
         """Fence the store.
 

@@ -5,18 +5,20 @@ The trail holds no contents: of a webhook that was changed it only tells that th
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections import Counter, defaultdict
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
-from relay.audit.entry import Act
+from relay.audit.entry import Act, raw_from
 from relay.errors import BadParameter, Expired, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from relay.backup.unfinished import Unfinished
     from relay.wiring.runtime import Runtime
@@ -91,17 +93,23 @@ class Since:
 
 
 class ShippedTrail:
-    """The entries of a shipped trail after those that the backup has: lines of `relay audit export` or `tail`."""
+    """The entries of a shipped trail after those that the backup has: lines of `relay audit export` or `tail`.
 
-    def __init__(self, lines: Iterable[str], trails: Mapping[str, int]) -> None:
+    ``trails`` has the number of the backup's last entry in each trail. Raises ``BadParameter`` as `check_trail`.
+    """
+
+    def __init__(self, file: IO[bytes], trails: Mapping[str, int]) -> None:
         self._keys: dict[tuple[str, str], DoneSince] = {}
         self._webhooks: dict[tuple[str, str], DoneSince] = {}
         self._paused: set[tuple[str, str]] = set()
         self._secrets: dict[tuple[str, str], DoneSince] = {}
         self._references: defaultdict[tuple[DoneSince, str], list[str]] = defaultdict(list)
         self._lost: Counter[str] = Counter()
-        for line in _entries(lines):
-            if line["seq"] > trails.get(line.get("trail", ""), 0):
+        #: How many entries follow the backup, by trail.
+        self.following = Counter(dict.fromkeys(trails, 0))
+        for line in _entries(file):
+            if line["seq"] > trails.get(line["trail"], 0):
+                self.following[line["trail"]] += 1
                 self._take(line)
 
     def since(self, runtime: Runtime) -> Since:
@@ -173,18 +181,55 @@ def _forget(runtime: Runtime, undoing: Undoing) -> None:
             runtime.store.forget(undoing.plugin, reference_id)
 
 
-def _entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    for number, text in enumerate(lines, 1):
-        if not text.strip():
-            continue
-        try:
-            line = json.loads(text)
-            is_entry = isinstance(line, dict) and ("seq" not in line or isinstance(line["seq"], int))
-        except (ValueError, RecursionError):
-            is_entry = False
-        if not is_entry:
-            raise BadParameter(
-                f"Line {number} of the file is not a line of `relay audit export` or `relay audit tail`."
-            )
+def check_trail(file: IO[bytes]) -> None:
+    """Read a shipped trail to its end; raise ``BadParameter``, which names the first line that is wrong."""
+    for _ in _entries(file):
+        pass
+
+
+def _entries(file: IO[bytes]) -> Iterator[dict[str, Any]]:
+    for number, text in enumerate(_lines(file), 1):
+        line = _parsed(number, text)
         if "seq" in line:  # others are signatures
             yield line
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a file from its beginning, also of one that gzip has packed."""
+    try:
+        file.seek(0)
+        is_packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        with gzip.open(file) if is_packed else nullcontext(file) as lines:
+            yield from lines
+    except (OSError, EOFError, zlib.error):
+        raise BadParameter("The trail's file cannot be read to its end, or not twice: give a whole file.") from None
+
+
+def _parsed(number: int, text: bytes) -> dict[str, Any]:
+    """Read a line; of an empty one, nothing."""
+    if not text.strip():
+        return {}
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):  # also if it is not UTF-8
+        line = None
+    if not isinstance(line, dict):
+        raise _fault(number, "is no JSON object, or was cut off")
+    if "seq" in line and not _is_entry(line):
+        raise _fault(number, "is not an entry as the relay writes it")
+    return line
+
+
+def _is_entry(line: Mapping[str, Any]) -> bool:
+    try:
+        raw_from({name: value for name, value in line.items() if name != "trail"})
+    except ValueError:
+        return False
+    return type(line["seq"]) is int and isinstance(line.get("trail"), str)
+
+
+def _fault(number: int, what: str) -> BadParameter:
+    return BadParameter(
+        f"Line {number} of the file {what}: it has to be a line of `relay audit export` or `relay audit tail`."
+    )

@@ -16,7 +16,7 @@ from rich.text import Text
 from relay.audit.entry import Act
 from relay.backup.manifest import Manifest
 from relay.backup.restoring import Restoring
-from relay.backup.undoing import ACTIONS, ShippedTrail, undo
+from relay.backup.undoing import ACTIONS, ShippedTrail, check_trail, undo
 from relay.backup.unfinished import Unfinished, by_webhook
 from relay.cli.acts import acting
 from relay.cli.backup import administered, held_keys
@@ -40,16 +40,17 @@ _COLUMNS: Final = ("plugin", "webhook", "end", "goOn")
 @click.argument("directory", type=click.Path(path_type=Path), metavar="DIRECTORY|finish")
 @click.option(
     "--audit",
-    type=click.File("r", encoding="utf-8"),
-    help="A shipped audit trail: does again what it says was done since the backup, after asking about each.",
+    type=click.File("rb"),
+    help="A shipped audit trail (gzip or plain): does again what it says was done since the backup, asking about each.",
 )
 @screened
 @acting(Act.RESTORE)
-def restore(screen: Screen, data_dir: Path, directory: Path, audit: IO[str] | None) -> None:
+def restore(screen: Screen, data_dir: Path, directory: Path, audit: IO[bytes] | None) -> None:
     """Copy the backup in DIRECTORY into an empty store, which is then fenced: nothing is accepted or sent.
 
     What was not final at the backup is shown. `relay restore finish` ends what may not be repeated as `interrupted`,
-    lets the rest go on, and takes the fence away. A restore that was stopped is given again.
+    lets the rest go on, and takes the fence away. A restore that was stopped is given again; once all is copied, it
+    only shows and asks again.
     """
     settings = Settings.for_command(data_dir)
     runtime = command_runtime(settings)
@@ -59,24 +60,18 @@ def restore(screen: Screen, data_dir: Path, directory: Path, audit: IO[str] | No
         return
     manifest = Manifest.read(directory, runtime.data_vault)
     manifest.check_rings(held_keys(runtime))
+    if audit is not None:
+        check_trail(audit)  # before anything is done
     with closing(connect(administered(settings, data_dir))) as client:
-        restoring, console = (
-            Restoring(client, runtime.keyspace, runtime.data_vault, manifest, directory),
-            Console(stderr=True),
-        )
-        restoring.begin()
-        columns = (TextColumn("copying keys"), BarColumn(), MofNCompleteColumn())
-        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-            bar = progress.add_task("", total=None)
-            for count in restoring.steps():
-                progress.advance(bar, count)
-        epoch = restoring.finish()
-    runtime.audit_writer.write(Act.RESTORE, subject=manifest.backup, outcome="fenced")
+        restoring = Restoring(client, runtime.keyspace, runtime.data_vault, manifest, directory)
+        if not restoring.is_copied():
+            _copy(restoring)
+            runtime.audit_writer.write(Act.RESTORE, subject=manifest.backup, outcome="fenced")
     undone = _undo(screen, runtime, unfinished, audit)
     facts = {
         "backup": manifest.backup,
         "of": f"{manifest.began_at} to {manifest.ended_at}",
-        "epoch": epoch.number,
+        "epoch": runtime.epochs.read().number,
         **asdict(manifest.counts),
     }
     calls, replays, untold = by_webhook(unfinished.calls()), unfinished.replays(), unfinished.untold()
@@ -89,7 +84,18 @@ def restore(screen: Screen, data_dir: Path, directory: Path, audit: IO[str] | No
     screen.note("The store is fenced: nothing is accepted or sent until `relay restore finish`.")
 
 
-def _finish(screen: Screen, runtime: Runtime, unfinished: Unfinished, audit: IO[str] | None) -> None:
+def _copy(restoring: Restoring) -> None:
+    console = Console(stderr=True)
+    restoring.begin()
+    columns = (TextColumn("copying keys"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("", total=None)
+        for count in restoring.steps():
+            progress.advance(bar, count)
+    restoring.finish()
+
+
+def _finish(screen: Screen, runtime: Runtime, unfinished: Unfinished, audit: IO[bytes] | None) -> None:
     if not runtime.epochs.read().is_fenced:
         raise Conflict("The store is not being restored: there is nothing to finish.")
     undone = _undo(screen, runtime, unfinished, audit)
@@ -111,11 +117,16 @@ def _finish(screen: Screen, runtime: Runtime, unfinished: Unfinished, audit: IO[
     )
 
 
-def _undo(screen: Screen, runtime: Runtime, unfinished: Unfinished, audit: IO[str] | None) -> list[dict[str, Any]]:
+def _undo(screen: Screen, runtime: Runtime, unfinished: Unfinished, audit: IO[bytes] | None) -> list[dict[str, Any]]:
     """Ask about each thing that the trail says was done since the backup; return what became of it."""
     if audit is None:
         return []
-    since = ShippedTrail(audit, runtime.epochs.read().trails).since(runtime)
+    trail = ShippedTrail(audit, runtime.epochs.read().trails)
+    since, following = trail.since(runtime), sorted(trail.following.items())
+    said = ", ".join(f"{name}: {count}" for name, count in following)
+    screen.note(f"Entries of the file that follow the backup, by trail: {said}.")
+    if not trail.following.total():
+        screen.note("None follows: if the relay was used after the backup, this trail was shipped too early.")
     for what, count in sorted(since.lost.items()):
         screen.note(f"Since the backup and lost with it: {what}: {count}.")
     found = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import signal
@@ -247,6 +248,9 @@ def test_only_a_fenced_store_is_finished_and_it_is_not_backed_up(empty):
     assert "nothing to finish" in empty.json("restore", "finish", exit_code=1)["message"]
     restore(empty)
     assert "being restored" in empty.json("backup", str(empty.directory / "c"), exit_code=1)["message"]
+    assert restore(empty)["unfinished"]["calls"], "it is not copied again"
+    vault, file = empty.runtime().data_vault, empty.directory / "b" / "manifest.json"
+    file.write_text(replace(Manifest.read(file.parent, vault), backup="another").to_json(vault))
     assert "is not empty" in restore(empty, exit_code=1)["message"]
     assert empty.json("restore", "finish") == {"ended": 2, "goOn": 2, "replays": 0, "undone": []}
     assert "nothing to finish" in empty.json("restore", "finish", exit_code=1)["message"]
@@ -579,6 +583,58 @@ def test_a_file_that_is_no_trail_is_refused(empty):
     (empty.directory / "none.txt").write_text("who did what\n")
     fault = restore(empty, "--audit", str(empty.directory / "none.txt"), exit_code=2)
     assert "Line 1 of the file" in fault["message"]
+ENTRY = {"trail": "0", "seq": 99_999, "at": "2026-11-29T00:00:00Z", "act": "trigger", "operator": "root"}
+ENTRY |= {"plugin": "acme", "outcome": "accepted"}
+NO_TRAIL = {
+    "text": (b"who did what\n", "Line 1 of the file is no JSON object"),
+    "another encoding": ("{}\n\u00e9".encode("latin-1"), "Line 2 of the file is no JSON object"),
+    "a list": (b"\n[]\n", "Line 2 of the file is no JSON object"),
+    "half a line": (json.dumps(ENTRY).encode()[:-9], "was cut off"),
+    "half a packed file": (gzip.compress(json.dumps(ENTRY).encode() * 99)[:-9], "cannot be read to its end"),
+    "a damaged packed file": (b"\x1f\x8b" + bytes(99), "cannot be read to its end"),
+    **{
+        f"{name} {value!r}": (json.dumps(ENTRY | {name: value}).encode(), "Line 1 of the file is not an entry")
+        for name in ("seq", "trail", "act", "plugin", "subject", "outcome", "count", "references")
+        for value in ([1], {}, 1.5, "" if name in {"seq", "count", "references"} else 7)
+    },
+}
+
+
+@pytest.mark.parametrize("how", NO_TRAIL)
+def test_a_file_that_is_no_trail_is_refused_before_anything_is_done(empty, valkey, how):
+    content, says = NO_TRAIL[how]
+    (empty.directory / "none.txt").write_bytes(content)
+    assert says in restore(empty, "--audit", str(empty.directory / "none.txt"), exit_code=2)["message"]
+    assert store(valkey) == {}
+
+
+def test_a_trail_that_gzip_has_packed_is_read_and_one_from_before_the_backup_is_named(empty, saved):
+    lines = (saved[-1] / "trail.jsonl").read_bytes().splitlines(keepends=True)
+    (empty.directory / "all.gz").write_bytes(gzip.compress(b"".join(lines)))
+    (empty.directory / "old.jsonl").write_bytes(b"".join(lines[:3]))
+    said = empty.run("restore", str(empty.directory / "b"), "--audit", str(empty.directory / "old.jsonl"))
+    assert "by trail: 0: 0, shared: 0." in said.stderr
+    assert "None follows" in said.stderr
+    said = empty.run("restore", "finish", "--audit", str(empty.directory / "all.gz"), text="")
+    assert "webhook removed: acme/removed: remove the webhook again?" in said.stderr
+    assert "None follows" not in said.stderr
+
+
+def test_a_restore_that_is_cut_off_while_it_asks_is_given_again_and_asks_again(empty, saved, monkeypatch):
+    trail = ("--audit", str(saved[-1] / "trail.jsonl"))
+
+    def cut_off(_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("relay.cli.restore._is_wanted", cut_off)
+        assert empty.run("restore", str(empty.directory / "b"), *trail).exit_code == 1
+    number = empty.runtime().epochs.read().number
+    plan = restore(empty, *trail, text="")
+    assert (plan["epoch"], plan["records"], len(plan["unfinished"]["undone"])) == (number, 4, 9)
+    again = restore(empty)
+    assert (again["epoch"], again["unfinished"]["undone"]) == (number, [])
+    assert empty.json("restore", "finish")["ended"] > 0
 
 
 LOADING = """
