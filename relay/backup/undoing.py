@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from relay.audit.entry import Act, raw_from
-from relay.errors import BadParameter, Expired, NotFound
+from relay.errors import BadParameter, Conflict, Expired, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -84,14 +84,6 @@ class Undoing:
     references: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Since:
-    """What a trail has after the backup: what can be done again, and counts of what is lost."""
-
-    undoings: tuple[Undoing, ...]
-    lost: Mapping[str, int]  # triggers accepted, keys made, replays started since
-
-
 class ShippedTrail:
     """The entries of a shipped trail after those that the backup has: lines of `relay audit export` or `tail`.
 
@@ -104,7 +96,8 @@ class ShippedTrail:
         self._paused: set[tuple[str, str]] = set()
         self._secrets: dict[tuple[str, str], DoneSince] = {}
         self._references: defaultdict[tuple[DoneSince, str], list[str]] = defaultdict(list)
-        self._lost: Counter[str] = Counter()
+        #: Counts of what is lost: triggers accepted, keys made, replays started since.
+        self.lost: Counter[str] = Counter()
         #: How many entries follow the backup, by trail.
         self.following = Counter(dict.fromkeys(trails, 0))
         for line in _entries(file):
@@ -112,36 +105,30 @@ class ShippedTrail:
                 self.following[line["trail"]] += 1
                 self._take(line)
 
-    def since(self, runtime: Runtime) -> Since:
-        """Return what concerns the restored store."""
+    def undoings(self, runtime: Runtime) -> Iterator[Undoing]:
+        """Yield what concerns the restored store, as it is after what was yielded before was done again, or not."""
         keys = {key.id for key in runtime.api_keys.list() if not key.revoked}
-        undoings = [Undoing(kind, plugin, key) for (plugin, key), kind in self._keys.items() if key in keys]
+        yield from (Undoing(kind, plugin, key) for (plugin, key), kind in self._keys.items() if key in keys)
         for name, kind in self._webhooks.items():
             if runtime.registry.current(*name) is not None:
-                undoings.append(Undoing(kind, *name))
-        undoings += [
-            Undoing(DoneSince.PAUSED, *name)
-            for name in sorted(self._paused - self._webhooks.keys())
-            if runtime.registry.current(*name) is not None and not runtime.policies.traffic(*name).paused
-        ]
-        undoings += [
-            Undoing(kind, *name)
-            for name, kind in self._secrets.items()
-            if name[1] in runtime.registry.secrets.names(name[0])
-        ]
-        undoings += [
-            Undoing(kind, plugin, f"{len(references)} invocations", tuple(references))
-            for (kind, plugin), references in self._references.items()
-        ]
-        return Since(tuple(undoings), self._lost)
+                yield Undoing(kind, *name)
+        for name in sorted(self._paused):
+            if runtime.registry.current(*name) is not None and not runtime.policies.traffic(*name).paused:
+                yield Undoing(DoneSince.PAUSED, *name)
+        for name, kind in self._secrets.items():
+            if name[1] in runtime.registry.secrets.names(name[0]):
+                yield Undoing(kind, *name)
+        for (kind, plugin), references in self._references.items():
+            yield Undoing(kind, plugin, f"{len(references)} invocations", tuple(references))
 
     def _take(self, line: Mapping[str, Any]) -> None:
         act, name = (line.get("act"), line.get("outcome", "")), (line.get("plugin", ""), line.get("subject", ""))
         if act in _LOST:
-            self._lost[_LOST[act]] += line.get("count", 1)
+            self.lost[_LOST[act]] += line.get("count", 1)
         if act in _KEYS:
             self._keys[name] = _KEYS[act]
         elif act in _WEBHOOKS:
+            self._webhooks.pop(name, None)  # in the order of the last acts: what used one was removed before it
             self._webhooks[name] = _WEBHOOKS[act]
         elif act in _SECRETS:
             self._secrets[name] = _SECRETS[act]
@@ -153,7 +140,37 @@ class ShippedTrail:
             self._references[_INVOCATIONS[act], name[0]] += line.get("references", ())
 
 
-def undo(runtime: Runtime, unfinished: Unfinished, undoing: Undoing) -> None:
+class Redoing:
+    """Does again what was done since the backup. A webhook that is still used, and so not removed, is paused.
+
+    What is refused is tried again when something else was done.
+    """
+
+    def __init__(self, runtime: Runtime, unfinished: Unfinished) -> None:
+        self._runtime = runtime
+        self._unfinished = unfinished
+        #: Why what was refused was refused: a webhook uses it.
+        self.refused: dict[Undoing, Conflict] = {}
+
+    def do(self, undoing: Undoing) -> None:
+        """Do one thing again, or note that it is refused."""
+        if self._is_done(undoing):
+            while any(self._is_done(each) for each in list(self.refused)):
+                pass
+
+    def _is_done(self, undoing: Undoing) -> bool:
+        try:
+            _undo(self._runtime, self._unfinished, undoing)
+        except Conflict as error:
+            if undoing.kind is DoneSince.REMOVED:
+                self._runtime.policies.pause(undoing.plugin, undoing.subject)
+            self.refused[undoing] = error
+            return False
+        self.refused.pop(undoing, None)
+        return True
+
+
+def _undo(runtime: Runtime, unfinished: Unfinished, undoing: Undoing) -> None:
     """Do one thing again. Raises ``Conflict``: a webhook or a secret that was removed is still used by a webhook."""
     name = undoing.plugin, undoing.subject
     match undoing.kind:

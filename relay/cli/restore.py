@@ -16,7 +16,7 @@ from rich.text import Text
 from relay.audit.entry import Act
 from relay.backup.manifest import Manifest
 from relay.backup.restoring import Restoring
-from relay.backup.undoing import ACTIONS, ShippedTrail, check_trail, undo
+from relay.backup.undoing import ACTIONS, DoneSince, Redoing, ShippedTrail, Undoing, check_trail
 from relay.backup.unfinished import Unfinished, by_webhook
 from relay.cli.acts import acting
 from relay.cli.backup import administered, held_keys
@@ -122,25 +122,33 @@ def _undo(screen: Screen, runtime: Runtime, unfinished: Unfinished, audit: IO[by
     if audit is None:
         return []
     trail = ShippedTrail(audit, runtime.epochs.read().trails)
-    since, following = trail.since(runtime), sorted(trail.following.items())
-    said = ", ".join(f"{name}: {count}" for name, count in following)
+    said = ", ".join(f"{name}: {count}" for name, count in sorted(trail.following.items()))
     screen.note(f"Entries of the file that follow the backup, by trail: {said}.")
     if not trail.following.total():
         screen.note("None follows: if the relay was used after the backup, this trail was shipped too early.")
-    for what, count in sorted(since.lost.items()):
+    for what, count in sorted(trail.lost.items()):
         screen.note(f"Since the backup and lost with it: {what}: {count}.")
-    found = []
-    for each in since.undoings:
-        about = f"{each.kind}: {each.plugin}/{each.subject}"
-        done = {"what": str(each.kind), "plugin": each.plugin, "subject": each.subject, "applied": False}
-        if _is_wanted(f"{about}: {ACTIONS[each.kind]}?"):
+    redoing, applied = Redoing(runtime, unfinished), {}
+    for each in trail.undoings(runtime):
+        applied[each] = _is_wanted(f"{_words(each)}: {ACTIONS[each.kind]}?")
+        if applied[each]:
             try:
-                undo(runtime, unfinished, each)
-                done["applied"] = True
+                redoing.do(each)
             except RelayError as error:
-                screen.note(f"{about}: {error.message}")
-        found.append(done)
-    return found
+                applied[each] = False
+                screen.note(f"{_words(each)}: {error.message}")
+    for each, refusal in redoing.refused.items():
+        applied[each] = False
+        instead = " It is paused." if each.kind is DoneSince.REMOVED else ""
+        screen.note(f"{_words(each)}: {refusal.message}{instead}")
+    return [
+        {"what": str(each.kind), "plugin": each.plugin, "subject": each.subject, "applied": is_applied}
+        for each, is_applied in applied.items()
+    ]
+
+
+def _words(undoing: Undoing) -> str:
+    return f"{undoing.kind}: {undoing.plugin}/{undoing.subject}"
 
 
 def _is_wanted(question: str) -> bool:

@@ -583,6 +583,54 @@ def test_a_file_that_is_no_trail_is_refused(empty):
     (empty.directory / "none.txt").write_text("who did what\n")
     fault = restore(empty, "--audit", str(empty.directory / "none.txt"), exit_code=2)
     assert "Line 1 of the file" in fault["message"]
+def remove(*names):
+    return [("webhooks", "remove", name, *PLUGIN) for name in names]
+
+
+def apply(*webhooks):
+    return [("webhooks", "apply", json.dumps(each), *PLUGIN) for each in webhooks]
+
+
+STEP = a_webhook(id="step", headers={}, queryParams=[])
+CHAIN = {"id": "chain", "steps": [{"webhook": "step", "data": "input.data"}]}
+OTHER = a_webhook(id="chain")
+#: What is done to two webhooks after a backup at which `chain` uses `step`; answers; what is left, and whether it is paused.
+SINCE = {
+    "both removed": (remove("chain", "step"), "", {}),
+    "changed, then both removed": ([*apply(STEP | {"description": "x"}), *remove("chain", "step")], "", {}),
+    "the user removed twice": ([*remove("chain", "step"), *apply(OTHER), *remove("chain")], "", {}),
+    "the user stays": (remove("chain", "step"), "n\n", {"chain": False, "step": True}),
+    "the user was changed": ([*apply(OTHER), *remove("step")], "", {"chain": True, "step": True}),
+    "changed and paused": (
+        [*apply(STEP | {"description": "x"}), ("webhooks", "pause", "step", *PLUGIN)],
+        "n\n",
+        {"chain": False, "step": True},
+    ),
+}
+
+
+@pytest.mark.parametrize("how", SINCE)
+def test_a_webhook_that_was_removed_or_paused_is_not_live_after_a_restore(valkey, tmp_path, how):
+    acts, answers, left = SINCE[how]
+    cli = Cli(valkey.url, tmp_path)
+    cli.apply(STEP, CHAIN)
+    cli.json("backup", str(tmp_path / "b"))
+    for group, act, name, *more in acts:
+        if act == "apply":
+            cli.json(group, act, "-", *more, text=name)
+        else:
+            cli.json(group, act, name, *more)
+    assert cli.run("audit", "export", "--file", str(tmp_path / "trail.jsonl")).exit_code == 0
+    cli.close()
+    with valkey.client() as client:
+        client.flushall()
+    said = cli.run("restore", str(tmp_path / "b"), "--audit", str(tmp_path / "trail.jsonl"), text=answers)
+    assert ("It is paused." in said.stderr) == ("step" in left and how != "changed and paused")
+    rows = cli.json("webhooks", "list", *PLUGIN)
+    assert {row["id"]: cli.runtime().policies.traffic("acme", row["id"]).paused for row in rows} == left
+    cli.close()
+
+
 ENTRY = {"trail": "0", "seq": 99_999, "at": "2026-11-29T00:00:00Z", "act": "trigger", "operator": "root"}
 ENTRY |= {"plugin": "acme", "outcome": "accepted"}
 NO_TRAIL = {
