@@ -24,6 +24,7 @@ from relay.cli.command_runtime import command_runtime
 from relay.cli.output import facts_of, safe, screened, table_of
 from relay.errors import Conflict, RelayError
 from relay.settings import Settings
+from relay.store.backups.epoch import Phase
 from relay.store.ledger.callbacks import Callbacks
 from relay.store.server.connection import connect
 from relay.upkeep.callbacks import CallbackSender
@@ -96,8 +97,14 @@ def _copy(restoring: Restoring) -> None:
 
 
 def _finish(screen: Screen, runtime: Runtime, unfinished: Unfinished, audit: IO[bytes] | None) -> None:
-    if not runtime.epochs.read().is_fenced:
+    epoch = runtime.epochs.read()
+    if not epoch.is_fenced:
         raise Conflict("The store is not being restored: there is nothing to finish.")
+    if audit is not None and epoch.phase is Phase.DECIDING:
+        raise Conflict(
+            "`restore finish` was begun before, and what it has opened is sent already: give it again without --audit,"
+            " and do what the trail tells by the commands for it."
+        )
     undone = _undo(screen, runtime, unfinished, audit)
     sender = CallbackSender(
         runtime.partitions,

@@ -26,6 +26,7 @@ from relay.backup.undoing import ShippedTrail
 from relay.backup.unfinished import Unfinished
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
+from relay.backup.unfinished import Unfinished
 from relay.errors import Conflict, Unavailable
 from relay.store.backups import copying
 from relay.store.backups.copying import REVISIONS_LEFT_OUT, BackupCounts
@@ -666,6 +667,19 @@ def test_a_trail_that_gzip_has_packed_is_read_and_one_from_before_the_backup_is_
     said = empty.run("restore", "finish", "--audit", str(empty.directory / "all.gz"), text="")
     assert "webhook removed: acme/removed: remove the webhook again?" in said.stderr
     assert "None follows" not in said.stderr
+
+
+def test_a_finish_that_was_stopped_half_way_takes_no_trail_any_more(empty, saved, monkeypatch):
+    def stop(*_):
+        raise Unavailable("stopped here")
+
+    trail = ("--audit", str(saved[-1] / "trail.jsonl"))
+    restore(empty)
+    with monkeypatch.context() as patch:
+        patch.setattr(Unfinished, "_decide", stop)
+        assert empty.json("restore", "finish", *trail, text="", exit_code=1)["message"] == "stopped here"
+    assert "without --audit" in empty.json("restore", "finish", *trail, text="", exit_code=1)["message"]
+    assert empty.json("restore", "finish")["undone"] == []
 
 
 def test_a_restore_that_is_cut_off_while_it_asks_is_given_again_and_asks_again(empty, saved, monkeypatch):
