@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -53,21 +54,21 @@ class Taking:
             BadParameter: the directory is not empty, or cannot be written to.
             SettingsError: the server's user may not do this.
         """
-        try:
+        with _writing():
             self._folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             if any(self._folder.iterdir()):
                 raise BadParameter("The directory of the backup is not empty: name another.")
             for number, source in enumerate(sources_of(self._client, self._roots), 1):
                 yield from self._write(source, f"server{number}.rdb")
-        except OSError as error:
-            raise BadParameter(f"The backup cannot be written: {error.strerror}.") from error
 
     def finish(
         self, vault: Vault, epoch: int, elsewhere: Mapping[str, str], rings: Mapping[str, Collection[str]]
     ) -> Manifest:
         """Load every file once, count what is in it, and write the manifest.
 
-        Raises ``Conflict``: a server was replaced meanwhile, or a partition was moved.
+        Raises:
+            BadParameter: the manifest cannot be written.
+            Conflict: a server was replaced meanwhile, or a partition was moved.
         """
         ended_at = _now()
         if sources_of(self._client, self._roots) != [source for source, *_ in self._taken]:
@@ -76,8 +77,15 @@ class Taking:
         version = metadata.version("webhook-relay")
         numbers = epoch, self._keys.partitions, format_at(self._client, SHARED_ROOT) or FORMAT
         manifest = Manifest(uuid4().hex, version, self._began_at, ended_at, *numbers, files, dict(elsewhere), rings)
-        with _private(self._folder / FILE) as file:
-            file.write(manifest.to_json(vault).encode())
+        with _writing():
+            with _private(self._folder / FILE) as file:
+                file.write(manifest.to_json(vault).encode())
+                _make_safe(file)
+            folder = os.open(self._folder, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # the names of the files, too
+            finally:
+                os.close(folder)
         return manifest
 
     def _write(self, source: SnapshotSource, name: str) -> Iterator[int]:
@@ -88,8 +96,7 @@ class Taking:
                 digest.update(piece)
                 size_bytes += len(piece)
                 yield len(piece)
-            file.flush()
-            os.fsync(file.fileno())
+            _make_safe(file)
         self._taken.append((source, name, size_bytes, digest.hexdigest()))
 
     def _described(self, source: SnapshotSource, name: str, size_bytes: int, sha256: str) -> BackupFile:
@@ -98,6 +105,19 @@ class Taking:
         with loaded(self._folder / name, source.database) as server:
             counts = counts_of(server, self._keys, partitions, shared=shared)
         return BackupFile(name, size_bytes, sha256, source.software, source.database, partitions, shared, counts)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadParameter(f"The backup cannot be written: {error.strerror}.") from error
+
+
+def _make_safe(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _private(path: Path) -> BinaryIO:

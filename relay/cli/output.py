@@ -6,6 +6,7 @@ terminal, and no text is read as rich's markup.
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import re
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from relay.errors import BadParameter, DocumentError, MalformedJson, RelayError, Unavailable
+from relay.errors import BadParameter, DocumentError, MalformedJson, RelayError, SettingsError, Unavailable
 from relay.telemetry.log import configure_command
 
 if TYPE_CHECKING:
@@ -184,5 +185,18 @@ def screened(function: Callable[..., None]) -> Callable[..., None]:
             function(screen, data_dir, **parameters)
         except RelayError as error:
             raise click.exceptions.Exit(screen.fail(error)) from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # click ends the command
+                raise
+            raise click.exceptions.Exit(screen.fail(_file_fault(error))) from None
 
     return run
+
+
+def _file_fault(error: OSError) -> SettingsError:
+    """Return the error of a file that cannot be read or written, say because a disk is full."""
+    where = f" ({error.filename})" if error.filename else ""
+    return SettingsError(
+        f"A file cannot be read or written: {error.strerror}{where}. Free space on its disk, or correct its rights, and"
+        " give the command again."
+    )

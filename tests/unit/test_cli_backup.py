@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -139,6 +142,32 @@ def test_a_backup_says_what_it_holds_and_holds_no_key(saved):
 def test_a_backup_needs_an_empty_directory(empty):
     fault = empty.json("backup", str(empty.directory / "b"), exit_code=2)
     assert "not empty" in fault["message"]
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_a_backup_on_a_full_disk_says_so(empty, monkeypatch, nth):
+    """There is no space for the snapshot, the manifest or the directory."""
+    left, fsync = count(1), os.fsync
+
+    def full(descriptor):
+        if next(left) == nth:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    fault = empty.json("backup", str(empty.directory / "c"), exit_code=2)
+    assert fault["message"] == "The backup cannot be written: No space left on device."
+
+
+def test_a_restore_without_space_for_the_server_that_reads_the_backup_says_so(empty, monkeypatch):
+    def full(**_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "folder")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "mkdtemp", full)
+        fault = restore(empty, exit_code=1)
+    assert (fault["code"], "No space left on device (folder)" in fault["message"]) == ("bad_settings", True)
+    assert restore(empty)["records"] == 4
 
 
 def spoil(folder, how):

@@ -1,5 +1,6 @@
 """What operators see on a terminal of 80 columns, and what commands do without `--plugin`."""
 
+import errno
 import os
 
 import pytest
@@ -182,3 +183,29 @@ def test_an_error_in_data_that_is_not_json_names_the_option_and_not_a_body(story
     assert result.exit_code == 2
     assert "Error: --data is n" in result.stderr
     assert "body" not in result.stderr
+
+
+FULL = {
+    "the data directory": ["up", "--port", "0", "--flower-port", "0"],
+    "a key ring": ["vault", "add"],
+}
+
+
+@pytest.mark.parametrize("what", FULL)
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_a_full_disk_ends_a_command_with_a_sentence(cli, tmp_path, monkeypatch, what, form):
+    made = os.open
+    cli.use_ring_files()
+    (tmp_path / "lock").touch()
+
+    def full(path, flags, *more, **named):
+        if flags & os.O_CREAT:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return made(path, flags, *more, **named)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "open", full)
+    said = cli.run(*FULL[what], "--output", form)
+    assert said.exit_code == 1, said.output
+    assert "A file cannot be read or written: No space left on device (" in said.stderr
+    assert ('"code": "bad_settings"' in said.stdout) == (form == "json")
