@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from relay.cli.output import Screen
     from relay.rotation.resealing import Damaged, KeyUses
+    from relay.store.decisions.every import EveryDecision
     from relay.wiring.runtime import Runtime
 
 #: After this many seconds, every process that follows a key file has read it again.
@@ -48,7 +49,7 @@ _GIVE_UP = click.option(
     "--give-up-damaged",
     "give_up",
     is_flag=True,
-    help="Retire even if some values open with no key: what only a retired key opens is lost.",
+    help="Retire even if some values open with no key, or decisions fail verification: these are lost.",
 )
 
 
@@ -190,11 +191,19 @@ def _retire(
     if key_id is not None:
         with refusals(data_dir, Act.VAULT_RETIRE, subject=key_id):
             _check_old(rings, key_id)
+        rings = [ring for ring in rings if key_id in ring.key_ids()]
+    for ring in rings:
+        _wait_until_known(ring)
     uses, log = _resealing(runtime, rings).uses(), VaultLog(runtime.client)
     retired: list[dict[str, str]] = []
     refused: list[str] = []
     for ring in rings:
-        _forget_old_macs(ring, log)
+        try:
+            with refusals(data_dir, Act.VAULT_RETIRE, subject=ring.name):
+                _give_up_old_macs(ring, runtime.decisions, log, give_up=give_up)
+        except Conflict as error:
+            refused.append(error.message)
+            continue
         for old in (each for each in ring.key_ids()[1:] if key_id in (None, each)):
             try:
                 writing = runtime.audit_writer.writing(Act.VAULT_RETIRE, subject=f"{ring.name}:{old}")
@@ -261,8 +270,14 @@ def _refuse_needed(ring: RingFile, key_id: str, uses: KeyUses, *, give_up: bool)
         )
 
 
-def _forget_old_macs(ring: RingFile, log: VaultLog) -> None:
-    """Drop the MAC parts of keys that were retired before any remembered Idempotency-Key was used."""
+def _give_up_old_macs(ring: RingFile, decisions: EveryDecision, log: VaultLog, *, give_up: bool) -> None:
+    """Make the MACs of decisions with the newest key; drop old ones' parts for MACs that no Idempotency-Key needs.
+
+    Raises `Conflict` if decisions fail verification, unless these are given up.
+    """
+    if ring.name != "data" or not (give_up or ring.key_ids()[1:] or ring.retired_ids()):
+        return
+    decisions.reseal(give_up=give_up)  # even after `relay vault reseal`: a process may have been behind
     for key_id in ring.retired_ids():
         if log.retired_ms_ago(ring.name, key_id) > IDEMPOTENCY_MS:
             ring.retire(key_id, keep_mac=False)

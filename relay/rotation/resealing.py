@@ -64,15 +64,18 @@ class Resealing:
         self._decisions = decisions
 
     def run(self, on_step: Callable[[], object]) -> Resealed:
-        """Seal everything with the newest keys; call ``on_step`` for each key of the store that was examined."""
+        """Seal everything with the newest keys; call ``on_step`` for each key of the store that was examined.
+
+        Raises `Conflict`, after all else is done, if decisions fail verification.
+        """
         found = Resealed()
-        self._decisions.reseal()
         for value, opened in self._opened(self._values.every(), found.damaged, on_step):
             vault = self._vaults[value.ring]
             if Vault.key_id_of(value.sealed) == vault.key_ids[0]:
                 found.current += 1
             elif self._values.replace(value, vault.seal(opened, value.owner)):
                 found.resealed += 1
+        self._decisions.reseal()
         return found
 
     def uses(self) -> KeyUses:

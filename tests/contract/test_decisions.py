@@ -307,6 +307,20 @@ def test_resealed_decisions_are_the_same_to_all(redis_client):
     assert reader.is_intact
 
 
+def test_a_chain_with_entries_of_a_missing_key_is_not_resealed_unless_they_are_given_up(redis_client):
+    old, new = Vault.new_key_text(), Vault.new_key_text()
+    decide(a_chain(redis_client, Vault.from_text(old)), a="1")
+    decide(a_chain(redis_client, Vault.from_text(f"{new},{old}")), b="1")
+    before, behind = redis_client.lrange(CHAIN, 0, -1), Vault.from_text(new)
+    every = EveryDecision(redis_client, behind)
+    with pytest.raises(Conflict, match=r"fail verification .* if a key is missing"):
+        every.reseal()
+    assert redis_client.lrange(CHAIN, 0, -1) == before
+    assert values_of(a_chain(redis_client, Vault.from_text(old))) == {"a": "1"}
+    every.reseal(give_up=True)
+    assert values_of(a_chain(redis_client, behind)) == {"b": "1"}
+
+
 def test_what_is_decided_over_a_chain_of_another_type_begins_a_new_one(redis_client, vault):
     redis_client.set(CHAIN, "planted")
     decide(a_chain(redis_client, vault), a="1")

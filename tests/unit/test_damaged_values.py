@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from relay.store.keys import keyspace
+from relay.store.keys.names import SHARED_ROOT, partition_root
 from relay.vault import (
     Vault,
     raw_owner,
@@ -192,6 +194,58 @@ def test_a_rotation_in_one_go_does_all_but_retire_the_key_that_may_be_needed(sit
     keys, (damaged,) = site.rows()
     assert damaged["kind"] == "payload"
     assert sorted(keys.values()) == [0, 0, 2, 5]
+
+
+def _known(site):
+    """Return the ids of all keys and webhooks that count."""
+    keys = [row["id"] for row in site.cli.json("keys", "list")]
+    return keys, [row["id"] for row in site.cli.json("webhooks", "list", "--plugin", "acme")]
+
+
+@pytest.mark.parametrize("resealed", [False, True])
+def test_no_key_or_webhook_needs_a_data_key_that_is_retired(site, monkeypatch, resealed):
+    site.client.delete(*map(site.key, DATA))  # as when all contents have expired: nothing is sealed with the old key
+    site.cli.json("keys", "create", "--plugin", "acme", "--scope", "trigger")
+    known = _known(site)
+    if resealed:
+        site.cli.json("vault", "reseal")
+        site.cli.json("vault", "add", "--ring", "data")  # and the next rotation is never resealed
+        site.cli.json("vault", "promote", "--ring", "data")
+    assert site.cli.json("vault", "retire", "--ring", "data")
+    monkeypatch.setattr("relay.cli.vault.IDEMPOTENCY_MS", -1)  # a day later
+    assert site.cli.json("vault", "retire", "--ring", "data") == []
+    assert "mac:" not in (site.cli.directory / "data.keys").read_text()
+    assert _known(site) == known
+    assert site.checked() == site.checks
+
+
+@pytest.mark.parametrize("root", [SHARED_ROOT, partition_root(0)])
+def test_decisions_that_fail_verification_keep_the_old_data_keys_until_they_are_given_up(site, root):
+    site.cli.json("keys", "create", "--plugin", "acme", "--scope", "trigger")
+    known = _known(site)
+    chain = keyspace.decisions(root)
+    site.client.rpush(chain, "9 key/x y " + "0" * 64)
+    forged, ring = site.client.lrange(chain, 0, -1), (site.cli.directory / "data.keys").read_text()
+    for command in ("reseal", "retire", "rotate"):
+        refused = site.cli.json("vault", command, exit_code=1)
+        assert (refused["code"], "fail verification" in refused["message"]) == ("conflict", True)
+        assert site.client.lrange(chain, 0, -1) == forged
+    assert ring.strip() in (site.cli.directory / "data.keys").read_text(), "no key was taken out"
+    keys = site.rows()[0]
+    assert sum(keys.values()) == len(KINDS), "all values are resealed all the same"
+    assert {key for (_, key), count in keys.items() if count} == {_newest(site, each) for each in ("data", "target")}
+
+    assert len(site.cli.json("vault", "retire", "--ring", "data", "--give-up-damaged")) == 2
+    assert _known(site) == known
+    assert "verification" not in site.cli.run("vault", "reseal").output
+
+    site.client.rpush(chain, "99 key/x y " + "0" * 64)
+    assert site.cli.json("vault", "retire", "--ring", "data", "--give-up-damaged") == [], "there is one key only"
+    site.cli.json("vault", "reseal")
+
+
+def _newest(site, ring):
+    return (site.cli.directory / f"{ring}.keys").read_text().partition(":")[0]
 
 
 def test_one_ring_is_gone_through_without_the_keys_of_the_other(site, monkeypatch):

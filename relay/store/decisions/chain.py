@@ -10,6 +10,8 @@ import hmac
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from relay.errors import Conflict
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -112,6 +114,15 @@ class Chain:
             self.newest[found.subject] = found
             self.read.append(found)
 
+    def refuse_forged(self, name: str) -> None:
+        """Raise `Conflict`, which names the chain, if entries of it are forged, or of a key that the ring lacks."""
+        if self.is_forged:
+            raise Conflict(
+                f"Decisions about keys or webhooks fail verification (of `{name}`): if a key is missing in the data"
+                " ring, put it back (from the back-up). If somebody else has written to the server, or the key is lost,"
+                " drop them: relay vault retire --give-up-damaged."
+            )
+
     def lacks(self, known: Mapping[str, Decision]) -> list[str]:
         """Return the subjects about which something newer is known."""
         return [subject for subject, each in known.items() if _is_older(self.newest.get(subject), each)]
@@ -128,12 +139,18 @@ class ChainEnd:
 
     def adding(self, changes: Mapping[str, str]) -> list[bytes | int | str]:
         """Return the arguments with which a script adds decisions (``lua/include/decisions.lua``)."""
-        entries, before = [], _mac_in(self.last)
-        for seq, (subject, value) in enumerate(changes.items(), self.seq + 1):
-            entry = Decision(seq, subject, value).after(before, self.vault)
-            entries.append(entry.text())
-            before = entry.mac
-        return [self.count, self.last, *entries]
+        added = [Decision(seq, *change) for seq, change in enumerate(changes.items(), self.seq + 1)]
+        return [self.count, self.last, *linked(added, _mac_in(self.last), self.vault)]
+
+
+def linked(decisions: Iterable[Decision], before: str, vault: Vault) -> list[str]:
+    """Return decisions as entries, each bound to the one before; the first to that with the MAC ``before``."""
+    texts = []
+    for decision in decisions:
+        entry = decision.after(before, vault)
+        texts.append(entry.text())
+        before = entry.mac
+    return texts
 
 
 def _mac_in(text: bytes) -> str:

@@ -22,7 +22,7 @@ from relay.audit.actor import actor
 from relay.audit.entry import Act
 from relay.errors import Conflict, Unavailable
 from relay.store.backups.epoch import Epochs, Phase
-from relay.store.decisions.chain import Chain, ChainEnd, Decision, in_doubt, name_of, paused_by, policies_by
+from relay.store.decisions.chain import Chain, ChainEnd, Decision, in_doubt, linked, name_of, paused_by, policies_by
 from relay.store.decisions.stored import StoredChain
 from relay.store.keys.names import SHARED_ROOT, root_name
 from relay.store.scripting.scripts import Scripts
@@ -159,9 +159,11 @@ class Decisions:
                 return False
             return self._write(Act.DECISIONS_RESTORE if is_set_back else "")
 
-    def reseal(self) -> None:
-        """Make every entry's MAC with the newest key of the ring."""
+    def reseal(self, *, give_up: bool = False) -> None:
+        """Make every entry's MAC with the newest key. Forged ones raise `Conflict`, unless ``give_up`` drops them."""
         for _ in self.ends():
+            if not give_up:
+                self._chain.refuse_forged(root_name(self.root))
             if self._write(""):
                 return
 
@@ -211,11 +213,7 @@ class Decisions:
 
     def _write(self, act: str) -> bool:
         """Replace the chain by what this process knows, unless it was changed since it was read."""
-        before, texts = "", []
-        for decision in sorted(self._known.values(), key=lambda each: each.seq):
-            entry = decision.after(before, self._vault)
-            texts.append(entry.text())
-            before = entry.mac
+        texts = linked(sorted(self._known.values(), key=lambda each: each.seq), "", self._vault)
         args = [act, actor() if act else "", self._chain.count, self._chain.last, *texts]
         is_written = bool(self._scripts.run(self._script, args, self.root))
         self.refresh()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from relay.errors import Conflict
 from relay.store.backups.epoch import Epochs
 from relay.store.decisions.decisions import Decisions
 from relay.store.keys.keyspace import SINGLE, Keyspace
@@ -36,11 +37,21 @@ class EveryDecision:
         """Return the chain about a plugin's webhooks."""
         return self._by_root[self._keys.root(plugin)]
 
-    def reseal(self) -> None:
-        """Make the MACs of all chains, and that of the store's epoch, with the newest key of the ring."""
+    def reseal(self, *, give_up: bool = False) -> None:
+        """Make the MACs of all chains, and that of the store's epoch, with the newest key of the ring.
+
+        Raises `Conflict`, after all others are done, for a chain with entries that fail verification. ``give_up``
+        drops them.
+        """
+        refused: list[Conflict] = []
         for chain in self:
-            chain.reseal()
+            try:
+                chain.reseal(give_up=give_up)
+            except Conflict as error:
+                refused.append(error)
         self._epochs.reseal()
+        if refused:
+            raise refused[0]
 
     def paused(self, webhooks: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
         """Return those of these webhooks, each with its plugin first, that are paused by what was decided until now."""
