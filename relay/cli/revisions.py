@@ -121,6 +121,7 @@ def diff(screen: Screen, data_dir: Path, webhook_id: str, before: int | None, af
 def rollback(screen: Screen, data_dir: Path, webhook_id: str, revision: int | None, plugin: str) -> None:
     """Make an older revision current again, as a new one: by default the one before the last."""
     registry = _registry(data_dir)
+    current = registry.current(plugin, webhook_id, refresh=True)
     last = _last(registry, plugin, webhook_id)
     number = revision or last - 1
     if number < 1:
@@ -129,7 +130,8 @@ def rollback(screen: Screen, data_dir: Path, webhook_id: str, revision: int | No
     again = f"If it was done nevertheless, revision {last + 1} is the new one: `relay webhooks history {webhook_id}`."
     with adding_sentence(again, Unavailable, StoreFault):
         both = _both(registry, plugin, webhook_id, number)
-        _apply(screen, registry, plugin, Registration(*both), Act.WEBHOOK_ROLLBACK)
+        based_on = current[0] if current else 0
+        _apply(screen, registry, plugin, Registration(*both), Act.WEBHOOK_ROLLBACK, based_on)
 
 
 @click.command("set-secret")
@@ -141,18 +143,18 @@ def rollback(screen: Screen, data_dir: Path, webhook_id: str, revision: int | No
 def set_secret(screen: Screen, data_dir: Path, webhook_id: str, header: str, plugin: str) -> None:
     """Replace the value of one pre-filled header, read from the terminal or from standard input."""
     registry = _registry(data_dir)
+    secret = read_secret(f"New value of {header}")  # first: nothing is read that may change while somebody types
     number, shape = current_webhook(registry, plugin, webhook_id)
     target = registry.open_target(plugin, webhook_id, number)
     name = None if isinstance(target, ChainTarget) else _prefilled(target, header)
     if name is None or isinstance(target, ChainTarget):
         meant = "" if isinstance(target, ChainTarget) else hint(header, target.headers)
         raise BadParameter(f"Webhook `{webhook_id}` has no pre-filled header `{header}`{meant or '.'}")
-    secret = read_secret(f"New value of {name}")
     if fault := value_fault(secret):
         raise BadParameter("This cannot be a header's value.", faults=(Fault(f"/headers/{name}", fault),))
     changed = replace(target, headers={**target.headers, name: secret})
     shape = replace(shape, secrets=referred(changed))
-    _apply(screen, registry, plugin, Registration(shape, changed), Act.WEBHOOK_SET_SECRET)
+    _apply(screen, registry, plugin, Registration(shape, changed), Act.WEBHOOK_SET_SECRET, number)
 
 
 def _registry(data_dir: Path) -> Registry:
@@ -190,8 +192,10 @@ def _prefilled(target: Target, header: str) -> str | None:
     return next((name for name in target.headers if name.lower() == header.lower()), None)
 
 
-def _apply(screen: Screen, registry: Registry, plugin: str, registration: Registration, act: Act) -> None:
-    (applied,) = registry.apply(plugin, [registration], act=act)
+def _apply(
+    screen: Screen, registry: Registry, plugin: str, registration: Registration, act: Act, based_on: int
+) -> None:
+    (applied,) = registry.apply(plugin, [registration], act=act, based_on={registration.shape.webhook_id: based_on})
     value = {"id": applied.webhook_id, "revision": applied.revision, "change": applied.change}
     sentence = (
         f"Webhook {safe(applied.webhook_id)} of plugin {safe(plugin)}: revision {applied.revision}, {applied.change}."

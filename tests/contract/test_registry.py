@@ -257,6 +257,24 @@ def test_an_apply_planned_on_what_has_changed_since_writes_nothing(registry, red
     assert dump(redis_client) == before
 
 
+@pytest.mark.parametrize("based_on", [1, 0])
+def test_a_change_of_another_revision_than_the_current_one_is_refused_and_one_that_is_done_is_confirmed(
+    registry, based_on
+):
+    registry.apply("acme", [a_registration(path="/1")])
+    registry.apply("acme", [a_registration(path="/2")], based_on={"ping": 1})
+    with pytest.raises(Conflict, match="revision 2 is current"):
+        registry.apply("acme", [a_registration(path="/3")], based_on={"ping": based_on})
+    assert registry.current("acme", "ping", refresh=True)[0] == 2
+    # As after a lost reply, when something else was decided before the command was repeated.
+    done = registry.apply("acme", [a_registration(path="/2")], based_on={"ping": based_on})
+    assert done == [Applied("ping", 2, "unchanged")]
+    registry.remove("acme", "ping")
+    with pytest.raises(Conflict, match="not registered any more"):
+        registry.apply("acme", [a_registration(path="/3")], based_on={"ping": 2})
+    assert registry.apply("acme", [a_registration(path="/3")], based_on={"ping": 0}) == [Applied("ping", 3, "created")]
+
+
 def test_an_apply_that_lost_a_race_plans_again(registry, redis_client, monkeypatch):
     plan, raced = registry._plan, []
 

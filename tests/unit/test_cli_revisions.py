@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from relay.store.registry.webhooks import Registry
+
 SECRET, OTHER = "sk-live-first-secret", "sk-live-other-secret"
 
 
@@ -97,6 +99,46 @@ def test_a_secret_that_is_not_a_valid_header_value_is_refused_and_changes_nothin
     refused = of(two, "set-secret", "hook", "--header", "Authorization", text=value, exit_code=2)
     assert refused["errors"][0]["pointer"] == "/headers/Authorization"
     assert of(two, "history", "hook")[0]["revision"] == 2
+
+
+MEANWHILE = {
+    "registered": lambda cli: of(cli, "apply", "-", text=document(url="https://hooks.vendor.com/z")),
+    "removed": lambda cli: of(cli, "remove", "hook"),
+}
+
+
+@pytest.mark.parametrize("change", MEANWHILE)
+@pytest.mark.parametrize("command", [("set-secret", "--header", "Authorization"), ("rollback",)])
+def test_what_somebody_else_registers_or_removes_meanwhile_is_not_undone(two, monkeypatch, command, change):
+    target, did = Registry.open_target, []
+
+    def meanwhile(self, *names):
+        if not did:
+            did.append(MEANWHILE[change](two))
+        return target(self, *names)
+
+    monkeypatch.setattr(Registry, "open_target", meanwhile)
+    refused = of(two, command[0], "hook", *command[1:], text=OTHER, exit_code=1)
+    said = {"registered": "revision 3 is current", "removed": "it is not registered any more"}[change]
+    assert refused["code"] == "conflict"
+    assert refused["message"].startswith(f"Somebody else has changed webhook `hook` meanwhile: {said}. Try again.")
+    row = of(two, "history", "hook")[0]
+    assert (row["revision"], row["current"]) == {"registered": (3, True), "removed": (2, False)}[change]
+
+
+@pytest.mark.parametrize("change", MEANWHILE)
+def test_nothing_that_was_read_before_a_secret_is_typed_is_used(two, monkeypatch, change):
+    def typing(_prompt):
+        MEANWHILE[change](two)
+        return OTHER
+
+    monkeypatch.setattr("relay.cli.revisions.read_secret", typing)
+    found = of(two, "set-secret", "hook", "--header", "Authorization", exit_code=1 if change == "removed" else 0)
+    if change == "removed":
+        assert found["code"] == "webhook_not_registered"
+    else:
+        assert found["revision"] == 4
+        assert of(two, "show", "hook")["url"] == "https://hooks.vendor.com/z"
 
 
 def test_a_rollback_makes_an_older_revision_current_as_a_new_one(two):

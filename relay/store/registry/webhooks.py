@@ -44,7 +44,7 @@ from relay.telemetry.log import Event, event
 from relay.vault import target_owner
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from redis import Redis
 
@@ -94,15 +94,17 @@ class Registry:
         *,
         dry_run: bool = False,
         act: Act = Act.WEBHOOK_APPLY,
+        based_on: Mapping[str, int] | None = None,
     ) -> list[Applied]:
         """Make all of the registrations current, or none; return what each changes. ``dry_run`` changes nothing.
 
-        A registration that is identical to the current revision makes no new one.
+        A registration that is identical to the current revision makes no new one. ``based_on`` has the revisions, by
+        webhook, from which registrations were made; 0 if there was none.
 
         Raises:
             DocumentError: the plugin would have more than ``MAX_WEBHOOKS``, or a webhook would not match its steps or
                 callback, or a secret to which it refers is missing or does not fit.
-            Conflict: others keep registering the same webhooks.
+            Conflict: others keep registering the same webhooks, or have registered or removed one since it was read.
             SettingsError: this process has no target keys.
         """
         if not registrations:
@@ -111,14 +113,23 @@ class Registry:
         return next(
             applied
             for end in ends
-            if (applied := self._applied(end, plugin, registrations, act, dry_run=dry_run)) is not None
+            if (applied := self._applied(end, plugin, registrations, act, based_on or {}, dry_run=dry_run)) is not None
         )
 
     def _applied(
-        self, end: ChainEnd, plugin: str, registrations: Sequence[Registration], act: Act, *, dry_run: bool
+        self,
+        end: ChainEnd,
+        plugin: str,
+        registrations: Sequence[Registration],
+        act: Act,
+        based_on: Mapping[str, int],
+        *,
+        dry_run: bool,
     ) -> list[Applied] | None:
         self._uses.check(plugin, registrations)
         planned = self._plan(plugin, registrations)
+        for each in planned:
+            self._check_base(plugin, each.applied, based_on.get(each.applied.webhook_id))
         is_done = dry_run or self._commit(plugin, planned, end, act)
         return [each.applied for each in planned] if is_done else None
 
@@ -238,6 +249,15 @@ class Registry:
             changes[pause_subject(plugin, webhook_id)] = GONE
         args = [plugin, webhook_id, actor(), *end.adding(changes)]
         return self._scripts.run("remove_webhook", args, self._keys.root(plugin))
+
+    def _check_base(self, plugin: str, applied: Applied, base: int | None) -> None:
+        """Raise `Conflict` if a revision replaces another one than that from which it was made."""
+        if base is None or applied.change == "unchanged":
+            return  # the latter also if a lost reply made this call write it before
+        current = self.current(plugin, applied.webhook_id, refresh=True)
+        if (current[0] if current else 0) != base:
+            now = f"revision {current[0]} is current" if current else "it is not registered any more"
+            raise Conflict(f"Somebody else has changed webhook `{applied.webhook_id}` meanwhile: {now}. Try again.")
 
     def _plan(self, plugin: str, registrations: Sequence[Registration]) -> list[PlannedRevision]:
         ids = [registration.shape.webhook_id for registration in registrations]
