@@ -14,7 +14,7 @@ from relay.cli.completion import secrets_like
 from relay.cli.names import check_new_plugin, check_plugin, no_secret
 from relay.cli.output import moment, safe, screened, table_of
 from relay.cli.parameters import create_plugin_option, plugin_option, read_secret
-from relay.errors import BadParameter, Conflict, DocumentError, Fault, NotFound
+from relay.errors import BadParameter, Conflict, DocumentError, Fault, NotFound, VaultError
 from relay.registration import Target
 from relay.registration.stored_secrets import filled, referred
 from relay.settings import Settings, look_up_secret
@@ -147,14 +147,18 @@ def _check_value(registry: Registry, plugin: str, secret: str, value: str, users
 
 
 def _misfits(registry: Registry, plugin: str, secret: str, value: str, user: str) -> Iterator[Fault]:
+    """Yield what does not fit; nothing if the webhook or another of its secrets is damaged: that is repaired next."""
     current = registry.current(plugin, user, refresh=True)
-    target = None if current is None else registry.open_target(plugin, user, current[0])
-    if not isinstance(target, Target):
+    if current is None:
         return
-    values = {name: value for name in referred(target) if name == secret}
-    others = [name for name in referred(target) if name != secret]
-    values |= {name: each.value for name, each in zip(others, registry.secrets.values(plugin, others), strict=True)}
     try:
-        filled(target, values)
+        target = registry.open_target(plugin, user, current[0])
+        if not isinstance(target, Target):
+            return
+        others = [name for name in referred(target) if name != secret]
+        values = {name: each.value for name, each in zip(others, registry.secrets.values(plugin, others), strict=True)}
+        filled(target, values | {secret: value})
+    except (NotFound, VaultError):
+        return
     except DocumentError as error:
         yield from (Fault(f"/{user}{fault.pointer}", fault.message) for fault in error.faults)

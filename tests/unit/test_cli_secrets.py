@@ -10,7 +10,9 @@ import pytest
 
 from relay.audit.entry import Act, entry_from
 from relay.store.trail.trail import trails
+from relay.vault import secret_owner
 from tests.signing_keys import key_pair
+from tests.unit.cli import old_ring_text
 from tests.unit.forked_command import start_command
 
 FIRST, SECOND = "planted-first-value", "planted-second-value"
@@ -230,6 +232,44 @@ def test_doctor_names_webhooks_whose_secret_does_not_open(cli):
     assert (row()["level"], "shop/one" in row()["found"], "shop/two" in row()["found"]) == ("problem", True, False)
     assert put(cli, SECOND)["change"] == "changed"
     assert row() is None
+
+
+def _other_stamp(cli, key):
+    owner = secret_owner("shop", key.rpartition(":")[2])
+    cli.runtime().client.set(key, cli.runtime().target_vault.seal(b'["planted", [], "stamp"]', owner))
+
+
+DAMAGES = {
+    "missing": lambda cli, key: cli.runtime().client.delete(key),
+    "never sealed": lambda cli, key: cli.runtime().client.set(key, b"nothing that was sealed"),
+    "not the one that was set": _other_stamp,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_several_damaged_secrets_of_a_webhook_are_repaired_one_after_another(cli, damage):
+    names = ("ONE", "TWO", "THREE")
+    for name in names:
+        put(cli, name=name)
+    cli.apply(hook(headers={f"X-{name}": f"${{secret:{name}}}" for name in names}), plugin="shop")
+    for name in names:
+        DAMAGES[damage](cli, cli.runtime().keyspace.secret("shop", name))
+    for name in names:
+        assert put(cli, SECOND, name=name)["webhooks"] == ["hook"]
+    assert set(filled(cli).headers.values()) == {SECOND}
+    assert put(cli, "two\nlines", name="ONE", exit_code=2)["code"] == "bad_parameter"
+
+
+def test_after_the_loss_of_the_target_ring_secrets_are_set_and_webhooks_registered_anew(cli):
+    webhook = hook(headers={"X-Key": "${secret:VENDOR_KEY}", "X-Other": "${secret:OTHER}"})
+    for name in ("VENDOR_KEY", "OTHER"):
+        put(cli, name=name)
+    cli.apply(webhook, plugin="shop")
+    cli.keys["RELAY_TARGET_KEYS"] = old_ring_text(1)
+    for name in ("VENDOR_KEY", "OTHER"):
+        assert put(cli, SECOND, name=name)["change"] == "changed"
+    assert of(cli, "webhooks", "apply", "-", text=json.dumps(webhook))["webhooks"][0]["revision"] == 2
+    assert filled(cli, revision=2).headers == {"X-Key": SECOND, "X-Other": SECOND}
 
 
 def test_how_a_client_signs_is_shown_and_nothing_of_its_key(cli):
