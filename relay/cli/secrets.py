@@ -14,15 +14,13 @@ from relay.cli.completion import secrets_like
 from relay.cli.names import check_new_plugin, check_plugin, no_secret
 from relay.cli.output import moment, safe, screened, table_of
 from relay.cli.parameters import create_plugin_option, plugin_option, read_secret
-from relay.errors import BadParameter, Conflict, DocumentError, Fault, NotFound, VaultError
-from relay.registration import Target
-from relay.registration.stored_secrets import filled, referred
+from relay.errors import BadParameter, Conflict, NotFound
 from relay.settings import Settings, look_up_secret
 from relay.text.ids import SECRET_NAME_PATTERN, SECRET_NAME_RULE
 from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from relay.cli.output import Screen
@@ -72,9 +70,8 @@ def set_one(
     value = read_secret(f"Value of {secret}", file)
     if not value:
         raise BadParameter("The value is empty: nothing was changed.")
-    users = runtime.registry.secrets.users(plugin, secret)
-    _check_value(runtime.registry, plugin, secret, value, users)
     change = runtime.registry.secrets.set(plugin, secret, value)
+    users = runtime.registry.secrets.users(plugin, secret)
     shown = {"plugin": plugin, "name": secret, "change": change, "webhooks": users}
     used = f", used by {', '.join(users)}" if users else ""
     sentence = f"Secret {safe(secret)} of plugin {safe(plugin)}: {change}{used}."
@@ -137,28 +134,3 @@ def _row(secret: ListedSecret) -> dict[str, Any]:
         "by": secret.last and secret.last.by,
         "webhooks": list(secret.users),
     }
-
-
-def _check_value(registry: Registry, plugin: str, secret: str, value: str, users: Sequence[str]) -> None:
-    """Raise `BadParameter` if the value does not fit where a webhook uses it; the faults name these places."""
-    faults = [fault for user in users for fault in _misfits(registry, plugin, secret, value, user)]
-    if faults:
-        raise BadParameter("The value does not fit where webhooks use it; nothing was changed.", faults=tuple(faults))
-
-
-def _misfits(registry: Registry, plugin: str, secret: str, value: str, user: str) -> Iterator[Fault]:
-    """Yield what does not fit; nothing if the webhook or another of its secrets is damaged: that is repaired next."""
-    current = registry.current(plugin, user, refresh=True)
-    if current is None:
-        return
-    try:
-        target = registry.open_target(plugin, user, current[0])
-        if not isinstance(target, Target):
-            return
-        others = [name for name in referred(target) if name != secret]
-        values = {name: each.value for name, each in zip(others, registry.secrets.values(plugin, others), strict=True)}
-        filled(target, values | {secret: value})
-    except (NotFound, VaultError):
-        return
-    except DocumentError as error:
-        yield from (Fault(f"/{user}{fault.pointer}", fault.message) for fault in error.faults)

@@ -11,7 +11,7 @@ import pytest
 from relay.cli.secrets import look_up_in
 from relay.domain.reference_id import new_reference_id
 from relay.egress import AddressPolicy
-from relay.errors import Conflict, DocumentError, NotFound, OverCapacity, SettingsError, VaultError
+from relay.errors import BadParameter, Conflict, DocumentError, NotFound, OverCapacity, SettingsError, VaultError
 from relay.executor.call_plans import CallPlans
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
@@ -211,6 +211,46 @@ def test_a_webhook_is_not_registered_once_its_secret_was_removed_meanwhile(proce
     assert "KEY" in str(caught.value.faults)
     assert other.current("acme", "hook") is None
     assert other.secrets.users("acme", "KEY") == []
+
+
+def test_a_value_that_does_not_fit_is_refused_also_where_a_webhook_is_registered_meanwhile(
+    process, registry, monkeypatch
+):
+    registry.secrets.set("acme", "KEY", FIRST)
+    one, two = process(), process()
+    seal, did = one.secrets._sealed, []
+
+    def registering(*arguments):
+        if not did:
+            did.append(apply(two, hook()))
+        return seal(*arguments)
+
+    monkeypatch.setattr(one.secrets, "_sealed", registering)
+    with pytest.raises(BadParameter) as caught:
+        one.secrets.set("acme", "KEY", "two\nlines")
+    assert [fault.pointer for fault in caught.value.faults] == ["/hook/headers/X-Key"]
+    assert sent_key(CallPlans(process(), POLICY)) == FIRST
+
+
+@pytest.mark.parametrize("when", ["before its check", "after its check"])
+def test_a_webhook_is_not_registered_where_a_value_that_was_just_set_does_not_fit(process, registry, monkeypatch, when):
+    registry.secrets.set("acme", "KEY", FIRST)
+    one, two = process(), process()
+    assert one.secrets.values("acme", ["KEY"])[0].value == FIRST  # which it remembers for a second
+    name = "check" if when == "before its check" else "_plan"
+    holder, did = one._uses if name == "check" else one, []
+    act = getattr(holder, name)
+
+    def setting(*arguments):
+        if not did:
+            did.append(two.secrets.set("acme", "KEY", "two\nlines"))
+        return act(*arguments)
+
+    monkeypatch.setattr(holder, name, setting)
+    with pytest.raises(DocumentError) as caught:
+        apply(one, hook())
+    assert [fault.pointer for fault in caught.value.faults] == ["/0/headers/X-Key"]
+    assert process().current("acme", "hook") is None
 
 
 def test_users_follow_what_is_current(registry):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from relay.store.decisions.every import EveryDecision
     from relay.store.keys.keyspace import Keyspace
+    from relay.store.registry.uses import Uses
     from relay.vault import Vault
 
 #: How long, in seconds, a process uses a value without reading the store again.
@@ -75,12 +76,15 @@ class ListedSecret(NamedTuple):
 class Secrets:
     """The secrets of all plugins. Methods raise `Unavailable` when the store cannot be reached."""
 
-    def __init__(self, client: Redis, vault: Vault | None, keys: Keyspace, decisions: EveryDecision) -> None:
+    def __init__(
+        self, client: Redis, vault: Vault | None, keys: Keyspace, decisions: EveryDecision, uses: Uses
+    ) -> None:
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._scripts = Scripts(client)
         self._vault = vault
         self._keys = keys
         self._decisions = decisions
+        self._uses = uses
         self._known: dict[tuple[str, str], tuple[SecretValue, float]] = {}
 
     def values(self, plugin: str, names: Iterable[str], *, fresh: bool = False) -> tuple[SecretValue, ...]:
@@ -107,6 +111,7 @@ class Secrets:
         """Set a secret; return ``created`` or ``changed``.
 
         Raises:
+            BadParameter: it does not fit where a webhook uses it.
             OverCapacity: the plugin would have more than `MAX_SECRETS`.
             Conflict: others keep changing webhooks or secrets.
             SettingsError: this process has no target keys.
@@ -114,6 +119,7 @@ class Secrets:
         self._known.pop((plugin, name), None)
         stamp = secrets.token_hex(_STAMP_BYTES)
         for end in self._decisions.of(plugin).ends():
+            self._uses.check_secret(plugin, name, value)
             (before,) = self._read(plugin, [name])
             if before is None and self._count(plugin) >= MAX_SECRETS:
                 raise OverCapacity(f"A plugin has at most {MAX_SECRETS} secrets: remove one first.")

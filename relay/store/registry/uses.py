@@ -1,4 +1,7 @@
-"""Checks that a document breaks no webhook that uses another one, as a step or as a callback, and lacks no secret."""
+"""Checks that a document breaks no webhook that uses another one, as a step or as a callback, and lacks no secret.
+
+And that a new value of a secret breaks no webhook that refers to it.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.chains.checking import chain_faults
-from relay.errors import MAX_FAULTS, DocumentError, Fault, NotFound
-from relay.registration import ChainTarget
+from relay.errors import MAX_FAULTS, BadParameter, DocumentError, Fault, NotFound, VaultError
+from relay.registration import ChainTarget, Target
 from relay.registration.callback import callback_faults
+from relay.registration.stored_secrets import filled, referred
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.server.errors import store_errors
 
@@ -52,6 +56,36 @@ class Uses:
         faults += self._users_faults(check)
         if faults:
             raise DocumentError(faults=tuple(faults[:MAX_FAULTS]))
+
+    def check_secret(self, plugin: str, name: str, value: str) -> None:
+        """Check a new value of a secret in every webhook whose current revision refers to it.
+
+        The result holds only until something else is decided, which the script that sets it verifies.
+
+        Raises:
+            BadParameter: it does not fit where a webhook uses it; the faults name these places.
+        """
+        users = self._registry.secrets.users(plugin, name)
+        faults = tuple(fault for user in users for fault in self._misfits(plugin, name, value, user))
+        if faults:
+            raise BadParameter("The value does not fit where webhooks use it; nothing was changed.", faults=faults)
+
+    def _misfits(self, plugin: str, secret: str, value: str, user: str) -> Iterator[Fault]:
+        """Yield what does not fit; nothing if the webhook or another of its secrets is damaged: it is repaired next."""
+        current = self._registry.current(plugin, user, refresh=True)
+        if current is None:
+            return
+        try:
+            target = self._registry.open_target(plugin, user, current[0])
+            if not isinstance(target, Target):
+                return
+            others = [name for name in referred(target) if name != secret]
+            values = self._registry.secrets.values(plugin, others, fresh=True)
+            filled(target, {secret: value} | {name: each.value for name, each in zip(others, values, strict=True)})
+        except (NotFound, VaultError):
+            return
+        except DocumentError as error:
+            yield from (Fault(f"/{user}{fault.pointer}", fault.message) for fault in error.faults)
 
     def _users_faults(self, check: _Check) -> Iterator[Fault]:
         """Yield faults of webhooks outside the document that use one of it, directly or through other chains."""
@@ -98,7 +132,7 @@ class _Check:
                 yield registration.fault(pointer, message)
             return
         try:
-            self.registry.fill(self.plugin, registration.target)
+            self.registry.fill(self.plugin, registration.target, fresh=True)
         except NotFound as error:
             yield registration.fault("", f"refers to a secret that is not set: {error.message}")
         except DocumentError as error:

@@ -81,8 +81,8 @@ class Registry:
         self._scripts = Scripts(client)
         self._decisions = decisions or EveryDecision(client, vault, keys)
         self._target_vault = target_vault
-        self.secrets = Secrets(client, target_vault, keys, self._decisions)
         self._uses = Uses(client, self, keys)
+        self.secrets = Secrets(client, target_vault, keys, self._decisions, self._uses)
         self._pointers: dict[tuple[str, str], tuple[int, float]] = {}
         self._revision = lru_cache(MAX_REVISIONS)(self._read_revision)
         self._target = lru_cache(MAX_REVISIONS)(self._open_target)
@@ -193,8 +193,8 @@ class Registry:
         """Open a revision's target. Raises ``NotFound``, ``VaultError``, and ``SettingsError`` without target keys."""
         return self._target(plugin, webhook_id, number)
 
-    def fill(self, plugin: str, target: Target) -> Target:
-        """Return a target with the present values of the secrets to which it refers.
+    def fill(self, plugin: str, target: Target, *, fresh: bool = False) -> Target:
+        """Return a target with the values of the secrets to which it refers, at most a second old; or read now.
 
         Raises:
             NotFound: one of them is not set.
@@ -204,7 +204,7 @@ class Registry:
         names = referred(target)
         if not names:
             return target
-        values = self.secrets.values(plugin, names)
+        values = self.secrets.values(plugin, names, fresh=fresh)
         return filled(target, {name: each.value for name, each in zip(names, values, strict=True)})
 
     def is_changed(self, plugin: str, webhook_id: str, number: int) -> bool:
