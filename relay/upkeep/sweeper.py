@@ -1,7 +1,8 @@
 """Makes due calls wait for a worker again and deletes old records. Every worker sweeps, a bounded piece at a time.
 
 Calls that were lost with their worker, and due retries, all take this one path. A sweep goes through all
-partitions, even if there is nothing to do; so if there are many workers they take turns, to spare the servers.
+partitions, even if there is nothing to do; so if there are many workers they take turns, to spare the servers. Each
+part of a sweep goes on in other partitions where one fails.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from relay.queue import Publisher
     from relay.store.ledger.invocations import InvocationStore
+    from relay.store.partitions.reachable import Partitions
 
 PERIOD_S: Final = 1.0
 #: How many sweeps per period are enough: with more workers, each skips some of its sweeps.
@@ -27,7 +29,7 @@ ALARMS: Final = 1_000  # taken in one sweep
 RECORDS: Final = 250  # deleted by one script
 #: How long, in seconds, one sweep goes on deleting records while there are more; new ones come no faster than that.
 PRUNING_S: Final = 0.5
-WEBHOOKS: Final = 16  # revisited in one sweep
+WEBHOOKS: Final = 16  # of a partition, revisited in one sweep
 #: How long, in seconds, one sweep goes on revisiting webhooks; the next sweep continues.
 REVISITING_S: Final = 0.4
 CALLS: Final = 64  # past their age or deadline, ended by one script
@@ -46,6 +48,7 @@ class Sweeper:
         self,
         store: InvocationStore,
         publisher: Publisher,
+        partitions: Partitions,
         *,
         send_due: Callable[[], int],
         forget_due: Callable[[], object],
@@ -54,6 +57,7 @@ class Sweeper:
     ) -> None:
         self._store = store
         self._publisher = publisher
+        self._partitions = partitions
         self._send_due = send_due
         self._forget_due = forget_due
         self._workers_alive = workers_alive
@@ -112,7 +116,10 @@ class Sweeper:
     def _revisit(self) -> None:
         """Go through the calls of changed webhooks, as far as the process that made the change has not."""
         until_s = time.monotonic() + REVISITING_S
-        for plugin, webhook_id in self._store.revisits(limit=WEBHOOKS):
+        self._partitions.ask(lambda partition: self._revisit_in(partition, until_s))
+
+    def _revisit_in(self, partition: int, until_s: float) -> None:
+        for plugin, webhook_id in self._store.revisits(partition, limit=WEBHOOKS):
             for ready in self._store.revisit(plugin, webhook_id):
                 self._publisher.publish_ready(ready)
                 if time.monotonic() > until_s:

@@ -99,8 +99,9 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
         Sweeper(
             runtime.store,
             runtime.publisher,
+            runtime.partitions,
             send_due=callbacks.send_due,
-            forget_due=partial(forget_due, runtime.forgetting),
+            forget_due=partial(forget_due, runtime.forgetting, runtime.partitions),
             workers_alive=lambda: runtime.workers.number_alive,
         ),
         runtime.workers,

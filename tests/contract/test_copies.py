@@ -7,7 +7,9 @@ from collections import Counter
 import pytest
 
 from relay.queue import GROUP_IDS
+from relay.store.keys.keyspace import SINGLE
 from relay.store.ledger.acceptance import NewInvocation
+from relay.store.partitions.reachable import Partitions
 from relay.upkeep.sweeper import Sweeper
 from tests.contract.clocked import PLUGIN, START_MS, Clocked
 from tests.contract.ledger import LIMITS
@@ -51,7 +53,9 @@ def test_a_call_waits_once_though_workers_are_away_for_five_minutes(valkey, monk
         ledger, now_ms = Clocked(client), START_MS
         lane = Lane(ledger.store.waiting)
         ledger.register("hook")
-        sweeper = Sweeper(ledger.store, lane, send_due=int, forget_due=int, workers_alive=lambda: 1)
+        sweeper = Sweeper(
+            ledger.store, lane, Partitions(client, SINGLE), send_due=int, forget_due=int, workers_alive=lambda: 1
+        )
         accept_many(ledger)
         for second in range(AWAY_S + QUEUED // GROUP_IDS):  # a worker of another lane keeps sweeping
             now_ms += 1_000

@@ -8,7 +8,9 @@ import pytest
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Conflict, NotFound
+from relay.store.keys.keyspace import SINGLE
 from relay.store.ledger.transitions import NewStep, NextStep
+from relay.store.partitions.reachable import Partitions
 from relay.upkeep import sweeper
 from relay.upkeep.sweeper import PRUNING_S, RECORDS, Sweeper
 from tests.contract.ledger import DAY_MS, LIMITS, Ledger
@@ -128,7 +130,9 @@ def test_one_sweep_forgets_whatever_is_old_in_bounded_pieces(valkey, monkeypatch
         pieces = []
         prune = ledger.store.prune
         ledger.store.prune = lambda *, limit: pieces.append(limit) or prune(limit=limit)
-        Sweeper(ledger.store, NoQueue(), send_due=int, forget_due=int, workers_alive=lambda: 1).sweep()
+        Sweeper(
+            ledger.store, NoQueue(), Partitions(client, SINGLE), send_due=int, forget_due=int, workers_alive=lambda: 1
+        ).sweep()
         assert client.keys("relay:{0}:inv:*") == []
     assert pieces == [RECORDS] * (records // RECORDS + 1)
 
@@ -140,7 +144,7 @@ def test_a_sweep_leaves_the_rest_of_much_that_is_old_for_the_next_one():
         def sweep(self, *_args, **_limits):
             return ()
 
-        def revisits(self, *, limit):
+        def ask(self, _ask):
             return ()
 
         def expire(self, *, limit):
@@ -155,7 +159,7 @@ def test_a_sweep_leaves_the_rest_of_much_that_is_old_for_the_next_one():
 
     store = Endless()
     began = time.monotonic()
-    Sweeper(store, NoQueue(), send_due=int, forget_due=int, workers_alive=lambda: 1).sweep()
+    Sweeper(store, NoQueue(), store, send_due=int, forget_due=int, workers_alive=lambda: 1).sweep()
     assert PRUNING_S <= time.monotonic() - began < PRUNING_S + 20
     assert store.pieces > 1
 

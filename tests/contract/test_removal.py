@@ -70,11 +70,11 @@ def test_a_claim_ends_it_where_the_remover_was_killed(ledger, hold):
 def test_a_sweep_finds_what_the_remover_left_undone(ledger):
     refs = [ledger.accepted() for _ in range(3)]
     remove(ledger, begins=False)
-    assert ledger.store.revisits(limit=10) == [("acme", "hook")]
-    for plugin, webhook in ledger.store.revisits(limit=10):
+    assert ledger.store.revisits(0, limit=10) == [("acme", "hook")]
+    for plugin, webhook in ledger.store.revisits(0, limit=10):
         list(ledger.store.revisit(plugin, webhook))
     assert {end_of(ledger, ref) for ref in refs} == {REJECTED}
-    assert ledger.store.revisits(limit=10) == []
+    assert ledger.store.revisits(0, limit=10) == []
 
 
 def test_many_waiting_calls_end_in_pieces(valkey):

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from functools import partial
+from types import SimpleNamespace
+
 import pytest
 
 from relay.domain.invocation import State
 from relay.domain.reference_id import new_reference_id
-from relay.errors import VaultError
+from relay.errors import Unavailable, VaultError
 from relay.replay.planning import Request
+from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import key_in, partition_root
+from relay.store.ledger.invocations import InvocationStore
 from relay.store.ledger.listing import Filter
 from relay.store.ledger.transitions import NewStep, NextStep
+from relay.store.partitions.reachable import Partitions
+from relay.store.scripting.scripts import Scripts
 from relay.store.subjects import hashes
 from relay.store.subjects.forgetting import LATER_MS, Forgetting
 from relay.store.subjects.hashes import SubjectHashes
 from relay.upkeep.forgetting import forget_due
+from relay.upkeep.sweeper import Sweeper
 from relay.vault import Vault
 from tests.contract.clocked import START_MS
-from tests.contract.ledger import Ledger
+from tests.contract.ledger import LIMITS, Ledger
 from tests.contract.replay_harness import ReplayHarness
 from tests.store_keys import KEYS
 
@@ -175,7 +183,7 @@ def test_everything_that_ended_is_forgotten_and_nothing_of_anybody_else(ledger, 
     assert all(has_contents(ledger, ref) for ref in theirs)
     assert index_of(ledger) == set(ours)  # their records stay, and are found
     assert forgetting.go_on("acme", ANN) == progress
-    assert forgetting.due(10) == []
+    assert forgetting.due(0, 10) == []
 
 
 def test_pieces_are_bounded_and_any_of_them_may_be_done_by_anybody(ledger, forgetting):
@@ -291,10 +299,37 @@ def test_workers_go_on_with_every_job_that_is_due(ledger, forgetting):
     ours, theirs = [ended(ledger) for _ in range(3)], [ended(ledger, BOB) for _ in range(3)]
     forgetting.begin("acme", ANN)
     forgetting.begin("acme", BOB)
-    assert sorted(forgetting.due(10)) == [("acme", ANN), ("acme", BOB)]
-    assert forget_due(forgetting) == 2
+    assert sorted(forgetting.due(0, 10)) == [("acme", ANN), ("acme", BOB)]
+    assert forget_due(forgetting, Partitions(ledger.client, SINGLE)) == 2
     assert are_forgotten(ledger, *ours, *theirs)
-    assert forget_due(forgetting) == 0
+    assert forget_due(forgetting, Partitions(ledger.client, SINGLE)) == 0
+
+
+@pytest.mark.parametrize("part", ["jobs", "revisits"])
+def test_a_partition_that_confirms_nothing_holds_up_no_other(redis_client, monkeypatch, part):
+    keys = Keyspace(4)
+    plugins = {keys.partition_of(f"p{number}"): f"p{number}" for number in range(40)}
+    store, run = InvocationStore(redis_client, LIMITS, lease_margin_ms=0, keys=keys), Scripts.run
+    forgetting, partitions = Forgetting(redis_client, keys), Partitions(redis_client, keys)
+    for plugin in plugins.values():
+        if part == "jobs":
+            forgetting.begin(plugin, ANN)
+        else:
+            redis_client.sadd(keys.revisits(keys.partition_of(plugin)), f"{plugin}/hook")
+
+    def running(self, script, args=(), root=None):
+        if script in {"forget_piece", "revisit"} and root == partition_root(1):
+            raise Unavailable  # too few replicas have it
+        return run(self, script, args, root)
+
+    monkeypatch.setattr(Scripts, "run", running)
+    pruned = []
+    monkeypatch.setattr(store, "prune", lambda *, limit: pruned.append(limit) or 0)
+    forget, publisher = partial(forget_due, forgetting, partitions), SimpleNamespace(publish_ready=lambda _: None)
+    Sweeper(store, publisher, partitions, send_due=int, forget_due=forget, workers_alive=lambda: 1).sweep()
+    left = [keys.forgettings(number) if part == "jobs" else keys.revisits(number) for number in range(4)]
+    assert [redis_client.exists(key) for key in left] == [0, 1, 0, 0]
+    assert pruned
 
 
 def test_a_job_goes_on_when_the_clock_has_gone_back(ledger, forgetting):
@@ -306,7 +341,7 @@ def test_a_job_goes_on_when_the_clock_has_gone_back(ledger, forgetting):
         key = key_in(ROOT, kind, plugin="acme", subject=ANN)
         for member in ledger.client.zrange(key, 0, -1):
             ledger.client.zadd(key, {member: 9e12})
-    assert forget_due(forgetting) == 1
+    assert forget_due(forgetting, Partitions(ledger.client, SINGLE)) == 1
     assert are_forgotten(ledger, ref)
 
 

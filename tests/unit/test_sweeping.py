@@ -39,6 +39,7 @@ class Site:
         self.sweeper = Sweeper(
             self,
             self,
+            self,
             send_due=lambda: self.told,
             forget_due=int,
             workers_alive=lambda: 1_000,
@@ -67,7 +68,11 @@ class Site:
         self.limits.append(limit)
         return self.dropped
 
-    def revisits(self, *, limit):
+    def ask(self, ask):
+        """Of the partitions."""
+        return [ask(0)]
+
+    def revisits(self, _partition, *, limit):
         self.limits.append(limit)
         return [("acme", webhook_id) for webhook_id in self.revisited]
 

@@ -26,7 +26,7 @@ class Store:
     def drop_contents(self, **_options):
         return 0
 
-    def revisits(self, **_options):
+    def ask(self, _ask):
         return []
 
     def expire(self, **_options):
@@ -48,6 +48,7 @@ def sweeper_of(store, workers_alive, *, chance=None):
     return Sweeper(
         store,
         Publisher(),
+        store,
         send_due=int,
         forget_due=int,
         workers_alive=lambda: workers_alive,

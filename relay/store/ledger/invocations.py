@@ -266,9 +266,9 @@ class InvocationStore(RecordReader):
             first = self._client.zrange(key_in(root, "ages"), 0, 0, withscores=True)
             return bool(first) and first[0][1] <= time_ms_at(self._client, root)
 
-    def revisits(self, *, limit: int) -> list[tuple[str, str]]:
-        """Return some of the webhooks, as plugin and webhook id, whose waiting calls have to be gone through."""
-        return some_webhooks(self._client, self._keys, self._keys.revisits, limit)
+    def revisits(self, partition: int, *, limit: int) -> list[tuple[str, str]]:
+        """Return some of a partition's webhooks, as plugin and webhook id, whose calls have to be gone through."""
+        return some_webhooks(self._client, self._keys.revisits(partition), limit)
 
     def revisit(self, plugin: str, webhook_id: str) -> Iterator[Ready]:
         """Go through a webhook's waiting calls: end those of removed revisions, make those ready that may be sent now.

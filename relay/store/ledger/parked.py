@@ -10,7 +10,7 @@ from relay.store.partitions.reachable import ask_partitions
 from relay.store.server.errors import store_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     import redis
 
@@ -32,7 +32,12 @@ class ParkedCalls:
 
     def webhooks(self, *, limit: int) -> list[tuple[str, str]]:
         """Return some of the webhooks that have parked calls, as plugin and webhook id."""
-        return some_webhooks(self._client, self._keys, self._keys.parked_webhooks, limit)
+        answers = ask_partitions(
+            self._client,
+            self._keys,
+            lambda number: some_webhooks(self._client, self._keys.parked_webhooks(number), limit),
+        )
+        return [*chain.from_iterable(answers)]
 
     def wake(self, plugin: str, webhook_id: str, capacity: int, lanes: Iterable[str]) -> Ready:
         """Wake up to ``room`` of a webhook's parked calls that may be sent now, for a worker of these lanes."""
@@ -40,13 +45,8 @@ class ParkedCalls:
         return ready_from(self._scripts.run("wake", args, self._keys.root(plugin)))
 
 
-def some_webhooks(client: Any, keys: Keyspace, key_of: Callable[[int], str], limit: int) -> list[tuple[str, str]]:
-    """Return some members of each partition's set of webhooks, as pairs of plugin and webhook id."""
-
-    def some(number: int) -> list[bytes]:
-        with store_errors():
-            found: list[bytes] = client.srandmember(key_of(number), limit)
-        return found
-
-    names = (name.decode().split("/") for name in chain.from_iterable(ask_partitions(client, keys, some)))
-    return [(plugin, webhook) for plugin, webhook in names]
+def some_webhooks(client: Any, key: str, limit: int) -> list[tuple[str, str]]:
+    """Return some members of a set of webhooks, as pairs of plugin and webhook id."""
+    with store_errors():
+        found: list[bytes] = client.srandmember(key, limit)
+    return [(plugin, webhook) for plugin, webhook in (name.decode().split("/") for name in found)]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from relay.audit.actor import actor
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import partition_root
-from relay.store.partitions.reachable import ask_partitions
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.clock import time_ms_at
 from relay.store.server.errors import store_errors
@@ -50,15 +49,11 @@ class Forgetting:
         done, walked, *counts = reply
         return Progress(done == b"1", walked == b"1", *map(int, counts))
 
-    def due(self, limit: int) -> list[tuple[str, str]]:
-        """Return up to ``limit`` jobs per partition that are to be gone on with now, as plugin and subject."""
-
-        def read(number: int) -> list[bytes]:
-            with store_errors():
-                jobs = self._client.zrange(self._keys.forgettings(number), 0, limit - 1, withscores=True)
-                now_ms = time_ms_at(self._client, partition_root(number)) if jobs else 0
-            # One whose time is further ahead than any was set: the clock has gone back.
-            return [job for job, at_ms in jobs if not now_ms < at_ms <= now_ms + LATER_MS]
-
-        names = [job.decode().partition("/") for jobs in ask_partitions(self._client, self._keys, read) for job in jobs]
+    def due(self, partition: int, limit: int) -> list[tuple[str, str]]:
+        """Return up to ``limit`` jobs of a partition that are to be gone on with now, as plugin and subject."""
+        with store_errors():
+            jobs = self._client.zrange(self._keys.forgettings(partition), 0, limit - 1, withscores=True)
+            now_ms = time_ms_at(self._client, partition_root(partition)) if jobs else 0
+        # One whose time is further ahead than any was set: the clock has gone back.
+        names = [job.decode().partition("/") for job, at_ms in jobs if not now_ms < at_ms <= now_ms + LATER_MS]
         return [(plugin, subject) for plugin, _, subject in names]
