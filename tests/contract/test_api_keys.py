@@ -413,6 +413,33 @@ def test_a_key_that_is_rotated_again_while_it_ends_ends_no_later(api_keys, lifet
     assert ends == sorted(ends, reverse=True)
 
 
+@pytest.mark.parametrize("overlap_s", [0.0, 60.0])
+@pytest.mark.parametrize("between", ["another key is made", "the key is revoked"])
+def test_a_rotation_whose_reply_is_lost_makes_one_key_whatever_is_decided_between(
+    api_keys, redis_client, vault, monkeypatch, overlap_s, between
+):
+    _, key = api_keys.create("acme", ["trigger"])
+    other, did = ApiKeys(redis_client, vault), []
+    run = api_keys._scripts.run
+
+    def repeating(name, args=(), root=None):
+        if name == "write_keys" and not did:
+            did.append(run(name, args, root))  # this reply is lost, and redis-py repeats the command
+            if between == "the key is revoked":
+                other.revoke(key.id)
+            else:
+                other.create("other", ["trigger"])
+        return run(name, args, root)
+
+    monkeypatch.setattr(api_keys._scripts, "run", repeating)
+    text, new, ending = api_keys.rotate(key.id, overlap_s)
+    listed = {each.id: each for each in ApiKeys(redis_client, vault).list("acme")}
+    assert listed.keys() == {key.id, new.id}
+    assert listed[key.id].expires_at_ms == ending.expires_at_ms
+    assert listed[key.id].revoked == (between == "the key is revoked")
+    assert api_keys.authenticate(text) == new
+
+
 def test_a_key_that_was_verified_opens_no_door_while_the_only_server_is_away(valkey, vault, monkeypatch):
     def away(*_):
         raise Unavailable

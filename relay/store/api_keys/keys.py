@@ -145,19 +145,28 @@ class ApiKeys:
             NotFound: there is no such key, or it is revoked or expired.
             Unavailable: if the new key may exist all the same, the message says so.
         """
-        return next(made for end in self._decisions.ends() if (made := self._rotated(end, key_id, overlap_s)))
-
-    def _rotated(self, end: ChainEnd, key_id: str, overlap_s: float) -> tuple[str, ApiKey, ApiKey] | None:
-        old, now_ms = self._verified(key_id), self._now_ms()
-        if old is None or old.key.revoked or is_expired(old.key, now_ms):
-            raise NotFound("There is no such key, or it has ended.")
-        key, end_ms = old.key, now_ms + int(overlap_s * 1000)
+        now_ms = self._now_ms()
+        old = self._live(key_id, now_ms)
+        ending, end_ms = old.key, now_ms + int(overlap_s * 1000)
         expires_at_ms = None if old.lifetime_ms is None else now_ms + old.lifetime_ms
-        text, new = _new(key.plugin, key.scopes, key.origins, key.name, now_ms, expires_at_ms)
-        ending = replace(key, expires_at_ms=min(end_ms, key.expires_at_ms or end_ms))
-        entry = _entry(now_ms, Act.KEY_ROTATE, key, "rotated", new.key.id)
-        changed = replace(old, key=ending, rotated_lifetime_ms=old.lifetime_ms or 0)
-        return (text, new.key, ending) if self._write_new(end, new, entry, old, changed) else None
+        text, new = _new(ending.plugin, ending.scopes, ending.origins, ending.name, now_ms, expires_at_ms)
+        for end in self._decisions.ends():
+            if self._decisions.value(key_subject(new.key.id)):
+                break  # it was written by a run whose reply was lost
+            old = self._live(key_id, now_ms)
+            ending = replace(old.key, expires_at_ms=min(end_ms, old.key.expires_at_ms or end_ms))
+            entry = _entry(now_ms, Act.KEY_ROTATE, old.key, "rotated", new.key.id)
+            changed = replace(old, key=ending, rotated_lifetime_ms=old.lifetime_ms or 0)
+            if self._write_new(end, new, entry, old, changed):
+                break
+        return text, new.key, ending
+
+    def _live(self, key_id: str, now_ms: int) -> KeyRecord:
+        """Return the record of a key that has not ended. Raises `NotFound`."""
+        record = self._verified(key_id)
+        if record is None or record.key.revoked or is_expired(record.key, now_ms):
+            raise NotFound("There is no such key, or it has ended.")
+        return record
 
     def list(self, plugin: str | None = None) -> list[ApiKey]:
         """List the verified keys of a plugin, or of all plugins, including revoked and expired ones, oldest first."""
