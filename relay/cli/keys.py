@@ -138,10 +138,15 @@ def list_keys(screen: Screen, data_dir: Path, plugin: str | None) -> None:
 @screened
 @acting(Act.KEY_REVOKE)
 def revoke(screen: Screen, data_dir: Path, key_id: str) -> None:
-    """End a key for good; every process refuses it within a second."""
+    """End a key for good; every process refuses it within a second. A record that fails verification is deleted."""
     runtime = command_runtime(Settings.for_command(data_dir))
-    check_key(runtime, key_id)
+    if key_id not in runtime.api_keys.unverified():
+        check_key(runtime, key_id)
     key = runtime.api_keys.revoke(key_id)
+    if key is None:
+        value = {"id": key_id, "removed": True}
+        screen.show(value, lambda: Text(f"The record of key {safe(key_id)} failed verification: it is deleted."))
+        return
     screen.show(_row(key), lambda: Text(safe(f"Key {key.id} of plugin {key.plugin} is revoked.")))
 
 

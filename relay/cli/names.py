@@ -31,9 +31,14 @@ def check_plugin(runtime: Runtime, plugin: str, *, has_records: bool = False) ->
 
 
 def check_key(runtime: Runtime, key_id: str) -> None:
-    """Raise `NotFound` for a key that never existed, with the id that was probably meant."""
+    """Raise `NotFound` for a key that never existed, with the id that was probably meant, or that was altered."""
     ids = [key.id for key in runtime.api_keys.list(None)]
     if key_id not in ids:
+        if key_id in runtime.api_keys.unverified():
+            raise NotFound(
+                f"The record of API key `{key_id}` fails verification, so the key opens nothing: take it away with"
+                f" `relay keys revoke {key_id}`, and make another one."
+            )
         raise NotFound(_ask(f"There is no API key `{key_id}`.", key_id, ids, likeness=_SAME_ID))
 
 

@@ -33,7 +33,8 @@ def examine_api_keys(runtime: Runtime) -> Finding:
             _CHECK,
             Level.PROBLEM,
             found,
-            "Somebody other than the relay writes to the server: find out who, and make new keys.",
+            "Somebody other than the relay writes to the server: find out who, take these away"
+            " (`relay keys revoke ID`), and make new keys.",
         )
     return _ends(keys)
 

@@ -2,10 +2,12 @@ import hashlib
 import re
 import time
 from contextlib import suppress
+from urllib.parse import unquote
 
 import pytest
 from redis.exceptions import ResponseError
 
+from relay.audit.entry import Act, entry_from
 from relay.errors import BadParameter, NotFound, Unauthenticated, Unavailable
 from relay.store.api_keys import keys as keys_module
 from relay.store.api_keys.keys import KEY_AGE_S, ApiKeys
@@ -194,8 +196,49 @@ def test_a_record_that_somebody_else_wrote_is_no_record(api_keys, redis_client):
             api_keys.authenticate(f"whk_{'0' * 16}_{secret}")
     assert api_keys.list() == []
     assert api_keys.unverified() == ("0" * 16,)
+
+
+def _altered(redis_client, key_id):
+    redis_client.hset(f"relay:{{shared}}:key:{key_id}", "scopes", '["operate"]')
+    return key_id
+
+
+UNVERIFIED = {
+    "altered": _altered,
+    "altered after it was revoked": _altered,
+    "made up": lambda client, _: forge(client, "0" * 16, {"plugin": "acme"}) or "0" * 16,
+    "of no id that a key has": lambda client, _: forge(client, "a b/c 1", {"plugin": "acme"}) or "a b/c 1",
+    "of another type": lambda client, key_id: (
+        client.delete(f"relay:{{shared}}:key:{key_id}")
+        and client.set(f"relay:{{shared}}:key:{key_id}", "planted")
+        and key_id
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNVERIFIED)
+def test_a_record_that_fails_verification_can_be_taken_away_and_that_is_audited(api_keys, redis_client, vault, what):
+    kept_text, kept = api_keys.create("acme", ["trigger"])
+    text, key = api_keys.create("acme", ["trigger"])
+    if what.endswith("revoked"):
+        api_keys.revoke(key.id)
+    altered = UNVERIFIED[what](redis_client, key.id)
+    process = ApiKeys(redis_client, vault)
+    assert process.unverified() == (altered,)
     with pytest.raises(NotFound):
-        api_keys.revoke("0" * 16)
+        process.rotate(altered, 60)
+    assert process.revoke(altered) is None
+    for each in (process, ApiKeys(redis_client, vault)):
+        assert each.unverified() == ()
+        assert altered not in {listed.id for listed in each.list()}
+        assert each.authenticate(kept_text) == kept
+        if altered == key.id:
+            with pytest.raises(Unauthenticated):
+                each.authenticate(text)
+    with pytest.raises(NotFound):
+        process.revoke(altered)
+    entry = entry_from(redis_client.lrange(keyspace.audit("entries", SHARED_ROOT), -1, -1)[0])
+    assert (entry.act, entry.outcome, unquote(entry.subject)) == (Act.KEY_REVOKE, "revoked", altered)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import re
 import pytest
 
 from relay.errors import Unauthenticated
+from relay.store.keys import keyspace
 
 MALFORMED = [
     ("--plugin", "Acme", "--scope", "trigger"),
@@ -102,6 +103,20 @@ def test_rotating_a_key_that_has_ended_fails(cli):
     cli.json("keys", "revoke", made["id"])
     for key_id in (made["id"], "0" * 16):
         assert cli.json("keys", "rotate", key_id, exit_code=1)["code"] == "not_found"
+
+
+def test_a_record_that_fails_verification_is_deleted_and_doctor_names_it_no_more(cli):
+    def row():
+        return next(each for each in cli.json("doctor", exit_code=1) if each["check"] == "keys")
+
+    key_id = cli.json("keys", "create", "--plugin", "acme", "--scope", "trigger")["id"]
+    cli.runtime().client.hset(keyspace.api_key(key_id), "scopes", '["operate"]')
+    assert (row()["level"], key_id in row()["found"], "relay keys revoke" in row()["advice"]) == ("problem", True, True)
+    refused = cli.json("keys", "rotate", key_id, exit_code=1)
+    assert (refused["code"], f"relay keys revoke {key_id}" in refused["message"]) == ("not_found", True)
+    assert cli.json("keys", "revoke", key_id) == {"id": key_id, "removed": True}
+    assert row()["level"] == "ok"
+    assert cli.json("keys", "revoke", key_id, exit_code=1)["code"] == "not_found"
 
 
 def test_revoking_an_unknown_key_fails(cli):

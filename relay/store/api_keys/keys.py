@@ -8,14 +8,13 @@ from __future__ import annotations
 import hmac
 import logging
 import re
-import secrets
-import string
 import time
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import quote
 
 from redis.cluster import RedisCluster
 
@@ -30,6 +29,7 @@ from relay.store.api_keys.records import (
     from_fields,
     is_ended,
     is_expired,
+    new_record,
     to_fields,
     used_at,
 )
@@ -65,8 +65,6 @@ USE_PERIOD_S: Final = 60.0
 _MAX_REMEMBERED: Final = 10_000  # keys, in one process
 _READS: Final = 3  # of a record and the chain, which may be changed between the two
 
-_ALPHABET: Final = string.digits + string.ascii_letters  # no underscore: a key splits in one way only
-_SECRET_CHARS: Final = 43
 _NO_DIGEST: Final = "0" * 64
 _ID: Final = re.compile(r"[0-9a-f]{16}\Z", re.ASCII)
 _KEY: Final = re.compile(r"whk_([0-9a-f]{16})_([0-9A-Za-z]{43})\Z", re.ASCII)
@@ -130,7 +128,7 @@ class ApiKeys:
             self._keys.root(plugin), "SADD", self._keys.plugins(self._keys.partition_of(plugin)), plugin
         )
         expires_at_ms = None if lifetime_s is None else now_ms + int(lifetime_s * 1000)
-        text, record = _new(plugin, frozenset(scopes), frozenset(origins), name, now_ms, expires_at_ms)
+        text, record = new_record(plugin, frozenset(scopes), frozenset(origins), name, now_ms, expires_at_ms)
         entry = _entry(now_ms, Act.KEY_CREATE, record.key, "created")
         next(end for end in self._decisions.ends() if self._write_new(end, record, entry))
         return text, record.key
@@ -149,7 +147,7 @@ class ApiKeys:
         old = self._live(key_id, now_ms)
         ending, end_ms = old.key, now_ms + int(overlap_s * 1000)
         expires_at_ms = None if old.lifetime_ms is None else now_ms + old.lifetime_ms
-        text, new = _new(ending.plugin, ending.scopes, ending.origins, ending.name, now_ms, expires_at_ms)
+        text, new = new_record(ending.plugin, ending.scopes, ending.origins, ending.name, now_ms, expires_at_ms)
         for end in self._decisions.ends():
             if self._decisions.value(key_subject(new.key.id)):
                 break  # it was written by a run whose reply was lost
@@ -178,8 +176,14 @@ class ApiKeys:
         ids = tuple(sorted(key_id for key_id, record in self._every().items() if record is None))
         return ids if self._decisions.is_intact else (*ids, "decisions")
 
-    def revoke(self, key_id: str) -> ApiKey:
-        """Revoke a key for good; every process refuses it within ``KEY_AGE_S``. Raises ``NotFound``."""
+    def revoke(self, key_id: str) -> ApiKey | None:
+        """Revoke a key for good; every process refuses it within ``KEY_AGE_S``. Raises ``NotFound``.
+
+        A record that fails verification is deleted; then None is returned.
+        """
+        if self._verified(key_id) is None and key_id in self.unverified():
+            self._delete(key_id)
+            return None
         return next(key for end in self._decisions.ends() if (key := self._revoked(end, key_id)))
 
     def _revoked(self, end: ChainEnd, key_id: str) -> ApiKey | None:
@@ -190,6 +194,12 @@ class ApiKeys:
         # It may be this call that a lost reply belongs to: what is revoked already is confirmed, without another entry.
         entry = None if record.key.revoked else _entry(self._now_ms(), Act.KEY_REVOKE, record.key, "revoked")
         return revoked.key if self._write(end, revoked, entry=entry) else None
+
+    def _delete(self, key_id: str) -> None:
+        """Delete the record of a key; nothing in it can be relied on, not even its plugin."""
+        subject = quote(key_id, safe="")  # somebody else may have chosen it
+        entry = AuditEntry(self._now_ms(), Act.KEY_REVOKE, actor(), "", subject, outcome="revoked")
+        next(end for end in self._decisions.ends() if self._write(end, entry=entry, deleted=(key_id,)))
 
     def authenticate(self, key_text: str) -> ApiKey:
         """Return the key that has this text.
@@ -340,7 +350,7 @@ class ApiKeys:
         Returns whether that was done: not if something else was decided meanwhile.
         """
         args: list[Any] = ["" if entry is None else entry.text(), len(records) + len(deleted)]
-        decided = {key_subject(key_id): GONE for key_id in deleted}
+        decided = {key_subject(key_id): GONE for key_id in deleted if _ID.match(key_id)}
         for record in records:
             key_id, fields = record.key.id, to_fields(record)
             args += [key_id, len(fields), *chain.from_iterable(fields.items())]
@@ -372,16 +382,6 @@ class ApiKeys:
         self._used_at_s[key_id] = now_s
         with suppress(Unavailable), going_on_without(), store_errors():
             self._client.hset(keyspace.api_key_uses(), key_id, time_ms_at(self._client, SHARED_ROOT))
-
-
-def _new(
-    plugin: str, scopes: frozenset[str], origins: frozenset[str], name: str, now_ms: int, expires_at_ms: int | None
-) -> tuple[str, KeyRecord]:
-    key_id, secret = secrets.token_hex(8), "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_CHARS))
-    key = ApiKey(
-        key_id, plugin, scopes, origins, secret[-4:], now_ms, revoked=False, name=name, expires_at_ms=expires_at_ms
-    )
-    return f"whk_{key_id}_{secret}", KeyRecord(key, digest_of(secret))
 
 
 def _entry(now_ms: int, act: Act, key: ApiKey, outcome: str, *references: str) -> AuditEntry:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
+import string
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +20,8 @@ _FIELDS: Final = (
     *("sha256", "plugin", "scopes", "origins", "last4", "createdAt"),
     *("expiresAt", "name", "lifetime", "revoked"),
 )
+_ALPHABET: Final = string.digits + string.ascii_letters  # no underscore: a key splits in one way only
+_SECRET_CHARS: Final = 43
 _YES: Final = "1"
 _REVOKED: Final = ".revoked"
 
@@ -57,6 +61,17 @@ class KeyRecord:
 def digest_of(secret: str) -> str:
     """Return the SHA-256 of a key's secret, in hex."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def new_record(
+    plugin: str, scopes: frozenset[str], origins: frozenset[str], name: str, now_ms: int, expires_at_ms: int | None
+) -> tuple[str, KeyRecord]:
+    """Make a key; return its text, which nothing else has, and its record."""
+    key_id, secret = secrets.token_hex(8), "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_CHARS))
+    key = ApiKey(
+        key_id, plugin, scopes, origins, secret[-4:], now_ms, revoked=False, name=name, expires_at_ms=expires_at_ms
+    )
+    return f"whk_{key_id}_{secret}", KeyRecord(key, digest_of(secret))
 
 
 def to_fields(record: KeyRecord) -> dict[str, str]:
