@@ -9,6 +9,7 @@ from relay.registration import Shape, Target
 from relay.registration.building import Registration
 from relay.registration.endpoint import Endpoint
 from relay.registration.retrying import RetryPolicy
+from relay.registration.stored_secrets import reference
 from relay.store.decisions.stored import StoredChain
 from relay.store.keys import keyspace
 from relay.store.registry import webhooks as registry_module
@@ -273,6 +274,37 @@ def test_a_change_of_another_revision_than_the_current_one_is_refused_and_one_th
     with pytest.raises(Conflict, match="not registered any more"):
         registry.apply("acme", [a_registration(path="/3")], based_on={"ping": 2})
     assert registry.apply("acme", [a_registration(path="/3")], based_on={"ping": 0}) == [Applied("ping", 3, "created")]
+
+
+DAMAGES = {
+    "gone": lambda client, key: client.delete(key),
+    "of another type": lambda client, key: client.delete(key) and client.set(key, "planted"),
+    "no JSON": lambda client, key: client.hset(key, "shape", "planted"),
+    "no object": lambda client, key: client.hset(key, "shape", "7"),
+    "of no shape": lambda client, key: client.hset(key, "shape", '{"uses": 7}'),
+    "of no secrets": lambda client, key: client.hset(key, "shape", '{"uses": [], "secrets": 7}'),
+}
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_webhook_whose_revision_is_damaged_can_be_removed_or_registered_again_and_so_can_what_it_used(
+    registry, redis_client, vault, damage, again
+):
+    registry.secrets.set("acme", "KEY", "planted-value")
+    using = a_registration("using", secret=reference("KEY"), callback="used", secrets=("KEY",))
+    registry.apply("acme", [a_registration("used"), using])
+    DAMAGES[damage](redis_client, KEYS.revision("acme", "using", 1))
+    other = Registry(redis_client, vault, vault)
+    assert other.unverified("acme") == ["using"]
+    with pytest.raises(Conflict, match="`using`"):
+        other.remove("acme", "used")
+    if again:
+        assert other.apply("acme", [using]) == [Applied("using", 2, "changed")]
+    assert other.remove("acme", "using")
+    assert other.unverified("acme") == []
+    assert other.remove("acme", "used")
+    assert other.secrets.remove("acme", "KEY")
 
 
 def test_an_apply_that_lost_a_race_plans_again(registry, redis_client, monkeypatch):

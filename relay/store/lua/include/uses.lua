@@ -1,5 +1,12 @@
 -- uses: lists what a webhook uses: a chain's steps and its callback, and the secrets that its target refers to.
 
+-- Returns the shape of a revision, decoded; if it is missing or damaged, one that uses nothing.
+local function shape_of(plugin, webhook, revision)
+  local is_read, shape = pcall(cjson.decode, redis.pcall('HGET', KEY.revision(plugin, webhook, revision), 'shape'))
+  local is_whole = is_read and type(shape) == 'table' and type(shape.uses) == 'table'
+  return is_whole and type(shape.secrets or {}) == 'table' and shape or { uses = {} }
+end
+
 -- shape: the revision's shape, decoded.
 local function used_by(shape)
   local used = {}
@@ -9,3 +16,14 @@ local function used_by(shape)
 end
 
 local function secrets_of(shape) return shape.secrets or {} end
+
+-- Returns the registered webhooks of a set of users, in order; one whose shape was damaged when it was removed stays in
+-- the set.
+local function users_in(plugin, set)
+  local found = {}
+  for _, user in ipairs(redis.call('SMEMBERS', set)) do
+    if redis.call('HEXISTS', KEY.webhooks(plugin), user) == 1 then found[#found + 1] = user end
+  end
+  table.sort(found)
+  return found
+end

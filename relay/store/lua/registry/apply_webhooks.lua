@@ -42,13 +42,11 @@ local function note(each)
   audit(ARGV[4], ARGV[3], plugin, each.webhook, revision, outcome, '', size > 0 and size or '', '')
 end
 
--- Updates the users of the webhooks and secrets that this one uses; `before` is the shape that it replaces.
-local function write_uses(each, before)
-  local old, new = before and cjson.decode(before), cjson.decode(each.shape)
-  for _, used in ipairs(old and used_by(old) or {}) do redis.call('SREM', KEY.users(plugin, used), each.webhook) end
-  for _, secret in ipairs(old and secrets_of(old) or {}) do
-    redis.call('SREM', KEY.secret_users(plugin, secret), each.webhook)
-  end
+-- Updates the users of the webhooks and secrets that this one uses.
+local function write_uses(each)
+  local old, new = shape_of(plugin, each.webhook, each.current), cjson.decode(each.shape)
+  for _, used in ipairs(used_by(old)) do redis.call('SREM', KEY.users(plugin, used), each.webhook) end
+  for _, secret in ipairs(secrets_of(old)) do redis.call('SREM', KEY.secret_users(plugin, secret), each.webhook) end
   for _, used in ipairs(used_by(new)) do redis.call('SADD', KEY.users(plugin, used), each.webhook) end
   for _, secret in ipairs(secrets_of(new)) do redis.call('SADD', KEY.secret_users(plugin, secret), each.webhook) end
 end
@@ -71,7 +69,6 @@ for index = 1, count do
   local each = item(index)
   note(each)
   if each.new ~= '' then
-    local before = each.current ~= '' and redis.call('HGET', KEY.revision(plugin, each.webhook, each.current), 'shape')
     redis.call('HSET', KEY.revision(plugin, each.webhook, each.new), 'shape', each.shape, 'createdAt', int(now),
       'by', ARGV[3], 'stamp', each.stamp)
     redis.call('SET', KEY.target(plugin, each.webhook, each.new), each.target)
@@ -79,7 +76,7 @@ for index = 1, count do
     redis.call('HSET', KEY.webhooks(plugin), each.webhook, each.new)
     write_limits(each)
     redis.call('SADD', KEY.revisits(), plugin .. '/' .. each.webhook) -- other limits may let waiting calls go
-    write_uses(each, before)
+    write_uses(each)
   end
 end
 redis.call('SADD', KEY.plugins(), plugin)

@@ -17,17 +17,16 @@ local function note(revision, outcome)
 end
 
 if not may_decide(KEY.decisions(), 4) then return 'stale' end
-local users = redis.call('SMEMBERS', KEY.users(plugin, webhook))
+local users = users_in(plugin, KEY.users(plugin, webhook))
 if #users > 0 then
   note('', 'conflict')
-  table.sort(users)
   return users
 end
 
 local revision = redis.call('HGET', KEY.webhooks(plugin), webhook)
 note(revision or '', revision and 'removed' or 'not_found')
 if revision then
-  local shape = cjson.decode(redis.call('HGET', KEY.revision(plugin, webhook, revision), 'shape'))
+  local shape = shape_of(plugin, webhook, revision)
   for _, used in ipairs(used_by(shape)) do
     redis.call('SREM', KEY.users(plugin, used), webhook)
   end
