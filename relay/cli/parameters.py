@@ -155,12 +155,13 @@ def read_secret(prompt: str, file: IO[bytes] | None = None) -> str:
     """Read a secret's value from a file, from standard input, or by a prompt on a terminal; drop its last line break.
 
     Raises:
-        BadParameter: it is not text in UTF-8, or has more than ``MAX_SECRET_BYTES``.
+        BadParameter: it is not text in UTF-8, has more than ``MAX_SECRET_BYTES``, or a NUL.
     """
-    if file is None and sys.stdin.isatty():
-        return str(click.prompt(prompt, hide_input=True, confirmation_prompt=True))
-    raw = (file or sys.stdin.buffer).read(MAX_SECRET_BYTES + 1)
     try:
+        if file is None and sys.stdin.isatty():
+            raw = click.prompt(prompt, hide_input=True, confirmation_prompt=True).encode("utf-8", "surrogateescape")
+        else:
+            raw = (file or sys.stdin.buffer).read(MAX_SECRET_BYTES + 1)
         text = raw.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise BadParameter("A secret must be text in UTF-8.") from None

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pty
+from types import SimpleNamespace
 
 import pytest
 
 from relay.audit.entry import Act, entry_from
+from relay.cli.parameters import read_secret
+from relay.errors import BadParameter
 from relay.store.trail.trail import trails
 from relay.vault import secret_owner
 from tests.signing_keys import key_pair
@@ -49,7 +52,8 @@ def test_a_value_comes_from_standard_input_or_a_file_and_loses_its_last_line_bre
     assert [each.value for each in values] == [FIRST, "line one\nline two"]
 
 
-def test_a_value_is_asked_for_on_a_terminal_without_showing_it(cli):
+def type_value(cli, typed):
+    """Set the secret KEY on a terminal; return the command's exit status and what the terminal shows."""
     master, slave = pty.openpty()
     arguments = ["--data-dir", str(cli.directory), "secrets", "set", "KEY", "--plugin", "shop"]
     process = start_command(arguments, {**os.environ, **cli.environ, "TERM": "dumb"}, [os.ttyname(slave)] * 3)
@@ -57,13 +61,33 @@ def test_a_value_is_asked_for_on_a_terminal_without_showing_it(cli):
     for prompt in (b"Value of KEY: ", b"Repeat for confirmation: "):
         while not shown.endswith(prompt):  # what is typed before a prompt is dropped
             shown += os.read(master, 65_536)
-        os.write(master, f"{FIRST}\n".encode())
+        os.write(master, typed + b"\n")
     process.join()
+    shown += os.read(master, 65_536)
     os.close(slave)
     os.close(master)
-    assert process.exitcode == 0
+    return process.exitcode, shown
+
+
+def test_a_value_is_asked_for_on_a_terminal_without_showing_it(cli):
+    exit_code, shown = type_value(cli, FIRST.encode())
+    assert exit_code == 0
     assert FIRST.encode() not in shown
     assert cli.runtime().registry.secrets.values("shop", ["KEY"])[0].value == FIRST
+
+
+def test_a_value_that_is_typed_is_checked_like_any_other(cli):
+    exit_code, shown = type_value(cli, b"a\0b")
+    assert (exit_code, b"no NUL among them" in shown) == (2, True)
+    assert cli.runtime().registry.secrets.names("shop") == []
+
+
+@pytest.mark.parametrize("typed", ["a\0b", "x" * (64 * 1024 + 1), "\u00e4" * (32 * 1024 + 1), "a\udcffb"])
+def test_a_typed_value_that_can_be_no_secret_is_refused(monkeypatch, typed):
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("click.prompt", lambda *_, **__: typed)
+    with pytest.raises(BadParameter):
+        read_secret("Value")
 
 
 def test_a_value_is_never_taken_from_an_argument(cli):
