@@ -28,8 +28,6 @@ from relay.backup.restoring import Restoring
 from relay.backup.undoing import ShippedTrail
 from relay.backup.unfinished import Unfinished
 from relay.domain.reference_id import new_reference_id
-from relay.errors import Unavailable
-from relay.backup.unfinished import Unfinished
 from relay.errors import Conflict, Unavailable
 from relay.store.backups import copying
 from relay.store.backups.copying import REVISIONS_LEFT_OUT, BackupCounts
@@ -613,6 +611,8 @@ def test_a_file_that_is_no_trail_is_refused(empty):
     (empty.directory / "none.txt").write_text("who did what\n")
     fault = restore(empty, "--audit", str(empty.directory / "none.txt"), exit_code=2)
     assert "Line 1 of the file" in fault["message"]
+
+
 def remove(*names):
     return [("webhooks", "remove", name, *PLUGIN) for name in names]
 
