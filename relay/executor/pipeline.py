@@ -124,10 +124,12 @@ class Executor:
             more = taken.more
         return dict(total)
 
-    def run(self, reference_ids: Sequence[str], found: Sequence[CallRecord] = ()) -> dict[str, int]:
-        """Start these calls, and return counts. Records that are in ``found`` are not read again."""
+    def run(
+        self, reference_ids: Sequence[str], found: Sequence[CallRecord] = (), *, waits: bool = False
+    ) -> dict[str, int]:
+        """Start these calls, and return counts. Records in ``found`` are not read again; ``waits`` as in `_run`."""
         self._run_jobs(reference_ids)
-        return _noted(len(reference_ids), self._run(self._scheduler.take(reference_ids), found, waits=False))
+        return _noted(len(reference_ids), self._run(self._scheduler.take(reference_ids), found, waits=waits))
 
     def _run_jobs(self, reference_ids: Sequence[str]) -> None:
         for replay_id in self._replaying.named_by(reference_ids):
@@ -280,8 +282,7 @@ class Executor:
 
 def _noted(asked: int, counts: dict[str, int]) -> dict[str, int]:
     """Log how many of the calls that were asked for have started, were skipped or parked; return these counts."""
-    started, parked = counts["started"], counts["parked"]
-    counts = {"started": started, "skipped": asked - started - parked, "parked": parked}
+    counts = {"started": counts["started"], "skipped": asked - sum(counts.values()), "parked": counts["parked"]}
     event(Event.CALLS_STARTED, **counts)
     return counts
 

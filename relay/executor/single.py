@@ -38,7 +38,7 @@ def run_once(
     A call that is not final then, because it is parked or due for a retry, is cancelled: no worker may send it later.
     """
     try:
-        counts = executor.run([reference_id])
+        counts = executor.run([reference_id], waits=True)  # for an access token
         until_s = boot_time_s() + timeout_s + _SPARE_S
         invocation = store.find(reference_id)
         while counts["started"] and invocation.state in {State.QUEUED, State.SENDING} and boot_time_s() < until_s:

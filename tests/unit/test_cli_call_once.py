@@ -77,6 +77,25 @@ def test_an_endpoint_that_is_not_there_is_said_with_what_was_found_out(call):
     assert json.loads(out)["answer"]["timings"]["firstByteMs"] is None
 
 
+def test_a_webhook_without_an_access_token_gets_one_before_its_only_attempt(call):
+    granted = json_answer({"access_token": "planted-token-0123456789", "token_type": "Bearer", "expires_in": 3600})
+    with receiver(granted) as login, receiver(echo) as endpoint:
+        auth = {"type": "oauth2", "clientId": "client-1", "clientSecret": "planted-secret-value", "tokenUrl": login.url}
+        code, out, err = call(f"{endpoint.url}/x", "--output", "json", headers={}, auth=auth)
+        assert code == 0, err
+        assert (len(login.requests), len(endpoint.requests)) == (1, 1)
+    assert json.loads(out)["state"] == "delivered"
+    assert "planted-token-0123456789" not in out
+
+
+def test_credentials_that_get_no_access_token_end_the_only_attempt_with_what_is_wrong(call):
+    with receiver(json_answer({"error": "invalid_client"}, 401)) as login, receiver(echo) as endpoint:
+        auth = {"type": "oauth2", "clientId": "client-1", "clientSecret": "planted-secret-value", "tokenUrl": login.url}
+        code, out, _ = call(f"{endpoint.url}/x", "--output", "json", headers={}, auth=auth)
+        assert (len(login.requests), endpoint.requests) == (1, [])
+    assert (code, json.loads(out)["outcome"]) == (1, "prepare_failed")
+
+
 def test_a_paused_webhook_is_not_called_and_says_so(call, cli):
     with receiver(echo) as endpoint:
         call(f"{endpoint.url}/x")
