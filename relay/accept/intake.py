@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from relay.chains import pins_of
 from relay.domain.invocation import OWN_CALLERS, Outcome, Purpose
@@ -50,6 +50,24 @@ class TriggerRequest:
     def lane(self) -> str:
         """The lane, which does not change if a caller waits for the result later."""
         return "interactive" if self.awaited else "bulk"
+
+
+class _Sent(NamedTuple):
+    """All that a caller has sent in a trigger."""
+
+    trigger: Trigger
+    subject: str | None
+    delay_ms: int
+
+    @classmethod
+    def read(cls, value: Any) -> Self:
+        """Read a trigger from its parsed JSON; raise ``RequestRejected`` if a member is not one, or is malformed."""
+        return cls(Trigger.from_value(value), subject_of(value), delay_ms(value))
+
+    def to_value(self) -> dict[str, Any]:
+        """Return it in one form, whatever the caller has written; members that say nothing are left out."""
+        others = {"subject": self.subject, "delayMs": self.delay_ms}
+        return self.trigger.to_value() | {name: value for name, value in others.items() if value}
 
 
 class CheckedTrigger(NamedTuple):
@@ -128,16 +146,15 @@ class Intake:
         revision, shape = found
         idempotency = None
         try:
-            trigger, subject = Trigger.from_value(call.value), subject_of(call.value)
+            sent = _Sent.read(call.value)
             if call.idempotency_key is not None:
-                idempotency = self._idempotency(call, call.idempotency_key, trigger, subject)
-            payload = check(shape, trigger).to_json()
-            delay = delay_ms(call.value)
+                idempotency = self._idempotency(call, call.idempotency_key, sent)
+            payload = check(shape, sent.trigger).to_json()
         except RequestRejected as error:
             return self.refuse(call, error, revision=revision, idempotency=idempotency, callback=shape.callback)
-        new = self._sealed(call, revision, shape, payload, delay, idempotency)
+        new = self._sealed(call, revision, shape, payload, sent.delay_ms, idempotency)
         return CheckedTrigger(
-            call, new if subject is None else new._replace(subject=self._subjects.of(call.plugin, subject))
+            call, new if sent.subject is None else new._replace(subject=self._subjects.of(call.plugin, sent.subject))
         )
 
     def _sealed(
@@ -191,15 +208,13 @@ class Intake:
         if call.idempotency_key is None:
             return None
         try:
-            trigger, subject = Trigger.from_value(call.value), subject_of(call.value)
-            return self._idempotency(call, call.idempotency_key, trigger, subject)
+            return self._idempotency(call, call.idempotency_key, _Sent.read(call.value))
         except RequestRejected:
             return None
 
-    def _idempotency(self, call: TriggerRequest, key: str, trigger: Trigger, subject: str | None) -> Idempotency:
+    def _idempotency(self, call: TriggerRequest, key: str, sent: _Sent) -> Idempotency:
         # The fingerprint is of what the caller sent, so that a repeat matches even if the registration has changed.
-        sent = trigger.to_value() if subject is None else trigger.to_value() | {"subject": subject}
-        canonical = json.dumps(sent, sort_keys=True, separators=(",", ":")).encode()
+        canonical = json.dumps(sent.to_value(), sort_keys=True, separators=(",", ":")).encode()
         place = (call.plugin.encode(), call.webhook_id.encode())
         return Idempotency(
             macs=self._vault.macs(b"idempotency key", *place, key.encode()),

@@ -191,6 +191,53 @@ def test_the_same_key_with_another_trigger_is_refused_and_leaves_a_record(harnes
     assert harness.record(raised.value.reference_id).state is State.REJECTED
 
 
+#: Each differs from all others; a delay is compared as the time that it is, as commands write fractions.
+TRIGGERS = [
+    {"data": {"a": 1}},
+    {"data": {"a": 2}},
+    {"data": {"a": 1}, "headers": {"X-Note": "n"}},
+    {"data": {"a": 1}, "queryParams": {"page": 1}},
+    {"data": {"a": 1}, "subject": "patient 7"},
+    {"data": {"a": 1}, "delay": 5},
+    {"data": {"a": 1}, "delay": 2_592_000},
+]
+EVERY_MEMBER = """{id: "every", url: "https://hook.example.com/x", method: "POST", headers: {"X-Note": null},
+    queryParams: ["page"]}"""
+
+
+def outcome_of(harness, submit, value):
+    (outcome,) = submit(harness, [a_call(webhook_id="every", idempotency_key="k-1", value=value)])
+    return outcome
+
+
+@pytest.mark.parametrize("first", TRIGGERS)
+def test_a_key_is_for_one_trigger_whichever_of_its_members_differs(harness, first):
+    harness.register(EVERY_MEMBER)
+    accepted = harness.trigger(webhook_id="every", idempotency_key="k-1", value=first)
+    for submit in (submit_as_list, submit_together):
+        for value in TRIGGERS:
+            outcome = outcome_of(harness, submit, value)
+            if value == first:
+                assert (outcome.verdict, outcome.reference_id) == (AcceptVerdict.KNOWN, accepted.reference_id)
+            else:
+                assert isinstance(outcome, IdempotencyKeyReused)
+
+
+@pytest.mark.parametrize(("first", "again"), [(0, None), (None, 0.0), (5, 5.0), (0.5, 0.5)])
+def test_a_delay_is_compared_as_the_time_that_it_is(harness, first, again):
+    accepted = harness.trigger(idempotency_key="k-1", value={"data": {"a": 1}, "delay": first})
+    known = harness.trigger(idempotency_key="k-1", value={"data": {"a": 1}, "delay": again})
+    assert (known.verdict, known.reference_id) == (AcceptVerdict.KNOWN, accepted.reference_id)
+
+
+@pytest.mark.parametrize("name", ["delay", "subject", "headers", "queryParams", "pathParams", "nope"])
+def test_a_malformed_member_is_refused_although_its_key_was_used_before(harness, name):
+    harness.trigger(idempotency_key="k-1")
+    with pytest.raises(RequestRejected) as raised:
+        harness.trigger(idempotency_key="k-1", value={"data": {"a": 1}, name: ["nope"]})
+    assert [fault.pointer for fault in raised.value.faults] == [f"/{name}"]
+
+
 def test_a_key_whose_invocation_is_gone_has_expired_alone_and_in_a_list(harness):
     first = harness.trigger(idempotency_key="k-1")
     harness.client.delete(KEYS.record(first.reference_id))
