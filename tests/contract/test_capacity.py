@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract.ledger import ids
+from tests.contract.clocked import START_MS
+from tests.contract.ledger import Ledger, ids
 from tests.store_keys import KEYS
 
 HOOK = ("acme", "hook")
@@ -82,3 +83,102 @@ def test_who_is_woken_and_not_run_is_looked_at_after_the_grace(ledger, parked):
     ledger.store.parked_calls.wake(*HOOK, 1, ["bulk"])
     ledger.ring(parked[2])
     assert parked[2] in ids(ledger.store.sweep(limit=10))
+
+
+#: Limits, with the milliseconds after which they certainly allow another call.
+LIMITS = {
+    "a cap of one": ({"concurrency": 1}, 5_000),
+    "a cap beyond what a worker holds": ({"concurrency": 100}, 5_000),
+    "a rate": ({"rateCount": 1, "ratePeriod": 60_000}, 60_000),
+    "a fast rate": ({"rateCount": 50, "ratePeriod": 1_000}, 5_000),
+    "a cap and a rate": ({"concurrency": 1, "rateCount": 2, "ratePeriod": 1_000}, 5_000),
+    "no limit": ({"concurrency": ""}, 5_000),
+}
+ORDERED = ["a cap of one", "a rate", "a cap and a rate"]
+LANES_OF = {"bulk": ["bulk", "replay"], "interactive": ["interactive"]}
+
+
+class Line:
+    """A webhook with a call of the lane `interactive` that is being sent, and parked calls, the oldest first."""
+
+    def __init__(self, ledger, clock, limits, lanes):
+        self.ledger, self._clock, self._now_ms = ledger, clock, START_MS
+        ledger.limit(**limits)
+        self.running = ledger.accepted(lane="interactive")
+        assert ledger.store.claim([self.running], "t1").granted == {self.running}
+        self.parked = [ref for lane, count in lanes for ref in ledger.accepted_many(count, lane=lane)]
+        for first in range(0, len(self.parked), 100):
+            ledger.store.claim([], "t2", park=self.parked[first : first + 100])
+
+    def wait(self, wait_ms):
+        self._now_ms += wait_ms
+        self._clock.set_ms(self._now_ms)
+
+    def settle(self, ref, token):
+        return ids(self.ledger.store.settle([self.ledger.settlement(ref, token, capacity=8)]).ready)
+
+    def look(self, lane):
+        return ids(self.ledger.store.parked_calls.wake(*HOOK, 8, LANES_OF[lane]))
+
+    def sweep(self):
+        return ids(self.ledger.store.sweep(limit=100))
+
+
+@pytest.mark.parametrize("backlog", [1, 60, 400])
+@pytest.mark.parametrize(("limits", "period_ms"), LIMITS.values(), ids=LIMITS)
+def test_a_lane_that_claims_nothing_holds_up_no_call_of_another(clock, ledger, limits, period_ms, backlog):
+    line = Line(ledger, clock, limits, [("bulk", backlog), ("interactive", 3)])
+    mine = line.parked[backlog:]
+    line.wait(period_ms)
+    woken = line.settle(line.running, "t1") + line.sweep()
+    line.wait(1_000)  # for the oldest to be claimed
+    woken += line.look("interactive")
+    for number, ref in enumerate(mine):
+        assert ref in woken
+        assert ledger.store.claim([ref], f"n{number}").granted == {ref}
+        line.wait(period_ms)
+        woken = line.settle(ref, f"n{number}") + line.sweep() + line.look("interactive")  # at once
+
+
+@pytest.mark.parametrize("first", LANES_OF)
+@pytest.mark.parametrize(("limits", "period_ms"), [LIMITS[name] for name in ORDERED], ids=ORDERED)
+def test_calls_go_by_age_while_each_is_claimed_in_time(clock, ledger, limits, period_ms, first):
+    lanes = [lane for _ in range(3) for lane in sorted(LANES_OF, key=first.__ne__)]
+    line = Line(ledger, clock, limits, [(lane, 1) for lane in lanes])
+    ref, token = line.running, "t1"
+    for number, (oldest, lane, other) in enumerate(zip(line.parked, lanes, lanes[1:] + lanes[:1], strict=True)):
+        line.wait(period_ms)
+        woken = [] if ref is None else line.settle(ref, token)
+        assert line.look(other) == []  # the oldest was woken, or is about to be
+        assert oldest in woken + line.sweep() + line.look(lane)
+        line.wait(900)
+        assert line.look(other) == []
+        ref, token = oldest, f"n{number}"
+        assert ledger.store.claim([ref], token).granted == {ref}
+
+
+def test_calls_that_their_lane_refuses_keep_no_more_than_one_permit_and_not_for_ever(clock, ledger):
+    line = Line(ledger, clock, {"concurrency": 30}, [("bulk", 40), ("interactive", 9)])
+    mine = line.parked[40:]
+    assert line.look("interactive") == mine[:8]
+    ledger.limit(concurrency=1)
+    refused = line.settle(line.running, "t1")
+    assert refused == line.parked[:1]
+    assert ledger.store.claim([], "t3", park=refused).parked == set(refused)
+    line.wait(1_000)
+    assert line.look("interactive") == mine[:1]
+
+
+@pytest.mark.parametrize("lane", LANES_OF)
+def test_what_a_look_costs_does_not_grow_with_the_backlog_of_other_lanes(valkey, lane):
+    costs = []
+    with valkey.client() as client:
+        ledger = Ledger(client)
+        ledger.limit(concurrency=5)
+        ledger.claimed()
+        for _ in range(2):
+            ledger.store.claim([], ledger.token(), park=ledger.accepted_many(200, lane="bulk"))
+            client.config_resetstat()
+            ledger.store.parked_calls.wake(*HOOK, 8, LANES_OF[lane])
+            costs.append(sum(each["calls"] for each in client.info("commandstats").values()))
+    assert costs[1] <= costs[0] < 150

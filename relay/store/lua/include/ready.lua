@@ -26,14 +26,14 @@ local function make_ready(ref, lane)
   alarm_queued(ref, lane, now + grace)
 end
 
--- Makes several ids of a sorted set ready; only those of the lanes in `own`, if that is given.
-local function make_all_ready(key, refs, own)
+-- Makes several ids of a sorted set ready.
+local function make_all_ready(key, refs)
   local alarms, woken = {}, {}
   for _, ref in ipairs(refs) do
     local lane = read_lane(ref)
     if not lane then
       redis.call('ZREM', key, ref) -- its record is gone
-    elseif not own or own[lane] then
+    else
       note_ready(ref, lane)
       local of_lane = alarms[lane] or {}
       of_lane[#of_lane + 1] = int(now + grace)

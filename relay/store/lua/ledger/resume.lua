@@ -22,6 +22,6 @@ if count >= 1 then
   local key = KEY.parked(w.plugin, w.webhook)
   make_all_ready(key, redis.call('ZRANGE', key, offset, offset + count - 1))
 elseif offset == 0 then
-  wake(w, 0)
+  wake(w, 0, {})
 end
 return ready

@@ -37,7 +37,7 @@ local page = redis.call('ZSCAN', KEY.open(plugin, webhook), ARGV[10], 'COUNT', A
 for index = 1, #page[2], 2 do try(look, page[2][index]) end -- a damaged call does not hold up the others
 flush_all()
 if page[1] == '0' then
-  if w.concurrency or w.every then wake(w, 1000) end
+  if w.concurrency or w.every then wake(w, 1000, {}) end
   redis.call('SREM', KEY.revisits(), plugin .. '/' .. webhook)
 end
 return { page[1], ready }

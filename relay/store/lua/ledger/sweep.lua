@@ -27,7 +27,7 @@ end
 
 local function wake_parked()
   for _, w in pairs(webhooks) do
-    if w.rang then try(wake, w, most_woken) end
+    if w.rang then try(wake, w, most_woken, {}) end
   end
 end
 
