@@ -378,10 +378,10 @@ def test_calls_that_only_the_old_limits_held_back_may_go_once_others_are_registe
     refs = ledger.accepted_many(3, webhook_id="ping")
     assert ledger.store.claim(refs, "t1").parked == set(refs[1:])
     list(ledger.store.revisit("acme", "ping"))  # as the first registration asks for
-    assert ledger.store.revisits(limit=10) == []
+    assert ledger.store.revisits(0, limit=10) == []
     registry.apply("acme", [a_registration(**after)])
     redis_client.hincrbyfloat(KEYS.policy("acme", "ping"), "tat", -1_000)  # as if a second had passed
-    assert ledger.store.revisits(limit=10) == [("acme", "ping")]
+    assert ledger.store.revisits(0, limit=10) == [("acme", "ping")]
     woken = [ref for page in ledger.store.revisit("acme", "ping") for ref in ids(page)]
     assert woken == refs[1:]
     assert ledger.store.claim(woken, "t2").granted == set(woken)
