@@ -97,8 +97,9 @@ class Upkeep:
         sweeper = Sweeper(
             runtime.store,
             runtime.publisher,
+            runtime.partitions,
             send_due=sender.send_due,
-            forget_due=partial(forget_due, runtime.forgetting),
+            forget_due=partial(forget_due, runtime.forgetting, runtime.partitions),
             workers_alive=lambda: 1,
         )
         found = _times("a sweep with nothing due", sweeper.sweep)

@@ -731,7 +731,9 @@ def test_a_restore_that_is_cut_off_while_it_asks_is_given_again_and_asks_again(e
 
 
 LOADING = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may ignore these
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from pathlib import Path
 from relay.up.loaded import loaded
 with loaded(Path(sys.argv[1]), 0) as client:

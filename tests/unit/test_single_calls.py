@@ -25,8 +25,8 @@ class OneCall:
         self.finds = self.drains = 0
         self.published = []
 
-    def run(self, reference_ids):
-        assert reference_ids == ["ref"]
+    def run(self, reference_ids, *, waits):
+        assert (reference_ids, waits) == (["ref"], True)
         return dict(zip(("started", "parked"), self.counts, strict=True))
 
     def find(self, _reference_id):
