@@ -119,22 +119,27 @@ class Mischief:
             if self.plan.power_loss:
                 first.insert(len(first) // 2, "power lost")
             while not self._ending.wait(self._random.uniform(*PAUSE_S)):
-                kind = first.pop() if first else self._random.choices(list(self.kinds), list(self.kinds.values()))[0]
-                self._do(kind)
+                if first:
+                    kind = first.pop()
+                    # One worker alone may have nothing to do, and so loses no lease.
+                    self._do(kind, everywhere=kind == "worker killed")
+                else:
+                    self._do(self._random.choices(list(self.kinds), list(self.kinds.values()))[0])
         except BaseException as error:  # noqa: BLE001 - the run reports it
             self.failure = error
 
-    def _do(self, kind: str) -> None:
+    def _do(self, kind: str, *, everywhere: bool = False) -> None:
+        targets = self._targets(kind)
+        for name in targets if everywhere else [self._random.choice(targets)]:
+            started, part = _now_ms(), self.harness.parts[name]
+            getattr(self, "_" + kind.replace("'", "").replace(" ", "_"))(part)
+            self.log.append(Fault(kind, name, started, _now_ms()))
+
+    def _targets(self, kind: str) -> list[str]:
         target = kind.split(" ", 1)[0]
         if target in {"worker", "worker's"}:
-            name = self._random.choice(self.harness.workers())
-        elif target in {"api", "api's"}:
-            name = self._random.choice(self.harness.apis())
-        else:
-            name = "valkey"
-        started, part = _now_ms(), self.harness.parts[name]
-        getattr(self, "_" + kind.replace("'", "").replace(" ", "_"))(part)
-        self.log.append(Fault(kind, name, started, _now_ms()))
+            return self.harness.workers()
+        return self.harness.apis() if target in {"api", "api's"} else ["valkey"]
 
     # -- one process --------------------------------------------------------------------------------------------
 
