@@ -95,8 +95,8 @@ class ClusterMischief(Mischief):
         wait_for(lambda: self.failure or not self._undone, "the last kind of fault", within_s=ROUND_S)
         super().stop()
 
-    def _do(self, kind: str) -> None:
-        super()._do(kind)
+    def _do(self, kind: str, *, everywhere: bool = False) -> None:
+        super()._do(kind, everywhere=everywhere)
         self._undone.discard(kind)
 
     def _any_primary(self) -> tuple[int, int]:
