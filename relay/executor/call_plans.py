@@ -52,10 +52,8 @@ class CallPlans:
         self._filled = lru_cache(MAX_PLANS)(self._make_filled)
         self._chain_masks = lru_cache(MAX_CHAIN_MASKS)(Mask.of_all)
 
-    def of(self, plugin: str, webhook_id: str, revision: int, *, fresh: bool = False) -> CallPlan:
+    def of(self, plugin: str, webhook_id: str, revision: int) -> CallPlan:
         """Return the plan of a revision of a webhook that is not a chain, with the present values of its secrets.
-
-        They may be a second old; with ``fresh`` they are read now, as what other processes send may be newer.
 
         Raises:
             NotFound: there is no such revision, or it is a chain's, or a secret to which it refers is not set.
@@ -65,9 +63,7 @@ class CallPlans:
         plan = self._cached(plugin, webhook_id, revision)
         if isinstance(plan, CallPlan):
             return plan
-        return self._filled(
-            plugin, webhook_id, revision, plan, self._registry.secrets.values(plugin, plan, fresh=fresh)
-        )
+        return self._filled(plugin, webhook_id, revision, plan, self._registry.secrets.values(plugin, plan))
 
     def stamp(self, plugin: str, webhook_id: str, revision: int) -> str:
         """Return what tells a revision from any other that ever had its number; raise NotFound as ``of`` does."""
@@ -107,10 +103,13 @@ class CallPlans:
     def chain_mask(self, plugin: str, pins: Mapping[str, int]) -> Mask:
         """Make the mask for the secrets and addresses of every webhook that a chain calls, also through other chains.
 
-        Raises NotFound and VaultError as ``of`` does.
+        Raises what ``of`` raises.
         """
-        called = (pin for pin in sorted(pins.items()) if not self._registry.revision(plugin, *pin).shape.chain)
-        return self._chain_masks(tuple(self.of(plugin, *pin, fresh=True).mask for pin in called))
+        shapes = {pin: self._registry.revision(plugin, *pin).shape for pin in sorted(pins.items())}
+        names = sorted({name for shape in shapes.values() for name in shape.secrets})
+        if names:  # what another process has sent just now may be newer than what this one remembers
+            self._registry.secrets.values(plugin, names, fresh=True)
+        return self._chain_masks(tuple(self.of(plugin, *pin).mask for pin, shape in shapes.items() if not shape.chain))
 
     def _make(self, plugin: str, webhook_id: str, revision: int) -> CallPlan | tuple[str, ...]:
         """Make a plan; of a webhook that refers to secrets, return their names instead."""

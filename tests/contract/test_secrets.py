@@ -321,13 +321,19 @@ def test_a_secret_is_hidden_by_itself_wherever_it_stands(process, registry, plac
     assert plan.mask.text(f"it is {FIRST}!")[0] == "it is [redacted]!"
 
 
-def test_a_chain_hides_the_value_that_another_process_may_have_sent_just_now(process, registry):
+def test_a_chain_hides_the_value_that_another_process_may_have_sent_just_now(process, registry, monkeypatch):
     registry.secrets.set("acme", "KEY", FIRST)
-    apply(registry, hook())
-    plans = CallPlans(process(), POLICY)
+    registry.secrets.set("acme", "OTHER", FIRST)
+    apply(registry, hook(), hook("other", headers={"X-Key": "${secret:OTHER}"}))
+    reader = process()
+    plans = CallPlans(reader, POLICY)
     assert sent_key(plans) == FIRST
     registry.secrets.set("acme", "KEY", SECOND)
-    assert plans.chain_mask("acme", {"hook": 1}).text(f"{FIRST} {SECOND}")[0] == "[redacted] [redacted]"
+    reads, read = [], reader.secrets._read
+    monkeypatch.setattr(reader.secrets, "_read", lambda plugin, names: reads.append(list(names)) or read(plugin, names))
+    mask = plans.chain_mask("acme", {"hook": 1, "other": 1})
+    assert mask.text(f"{FIRST} {SECOND}")[0] == "[redacted] [redacted]"
+    assert {*map(tuple, reads)} == {("KEY", "OTHER")}  # of all webhooks together
 
 
 def test_a_chain_hides_the_present_secrets_of_its_steps(process, registry, monkeypatch):

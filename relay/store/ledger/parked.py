@@ -40,7 +40,7 @@ class ParkedCalls:
         return [*chain.from_iterable(answers)]
 
     def wake(self, plugin: str, webhook_id: str, capacity: int, lanes: Iterable[str]) -> Ready:
-        """Wake up to ``room`` of a webhook's parked calls that may be sent now, for a worker of these lanes."""
+        """Wake up to ``capacity`` of a webhook's parked calls that may be sent now, for a worker of these lanes."""
         args = [self._grace_ms, plugin, webhook_id, capacity, *lanes]
         return ready_from(self._scripts.run("wake", args, self._keys.root(plugin)))
 
