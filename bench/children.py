@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
+
+import psutil
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).resolve().parent.parent
 PATIENCE_S: Final = 40.0  # between SIGTERM and SIGKILL
 POLL_S: Final = 0.02
-TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+UP: Final = "relay_up"  # the name of the process `relay up`
 STAGE: Final = ("server", "endpoint")  # the processes that the others of a stage need
 
 
@@ -56,16 +60,16 @@ class Children:
         self._running.append((name, process))
 
     def cpu_s(self) -> dict[str, float]:
-        """Seconds of processor that each process and what it started in its session have used so far."""
-        sessions = {process.pid: name for name, process in self._running}
-        used = dict.fromkeys(sessions.values(), 0.0)
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):  # it has just ended
-                fields = stat.read_text().rpartition(")")[2].split()
-                name = sessions.get(int(fields[3]))
-                if name is not None:
-                    used[name] += (int(fields[11]) + int(fields[12])) / TICKS_PER_S
-        return used
+        """Seconds of processor that each process and its descendants have used so far; those of `relay up` by role."""
+        used: dict[str, float] = defaultdict(float)
+        for name, started in self._running:
+            with suppress(psutil.NoSuchProcess):  # it has just ended
+                top = psutil.Process(started.pid)
+                for process in (top, *top.children(recursive=True)):
+                    with suppress(psutil.NoSuchProcess):
+                        role = role_of(process) if name == UP else None
+                        used[role or name] += sum(process.cpu_times()[:2])
+        return dict(used)
 
     def memory_kib(self, prefix: str, field: str = "VmRSS") -> int:
         """KiB of memory of the first process whose name starts with ``prefix``: now, or at most (``VmHWM``)."""
@@ -107,6 +111,14 @@ class Children:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def role_of(process: psutil.Process) -> str | None:
+    """The role of a process that `relay up` has started: api, flower, server or worker with its lane; else None."""
+    command = " ".join(process.cmdline())
+    named = {"granian": "api", "workers.flower": "flower", "valkey": "server"}
+    worker = re.search(r"-n ([a-z]+)\d*@", command)
+    return f"worker {worker[1]}" if worker else next((role for word, role in named.items() if word in command), None)
 
 
 def end_on_sigterm() -> None:

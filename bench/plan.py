@@ -51,6 +51,8 @@ class Plan:
 AWAITING: Final = (1, 4, 16, 64, 256)
 SUSTAINING: Final = (1, 4, 16, 64)
 SHARES: Final = (25, 50, 75, 90)
+#: The rows whose processor time a call is shown.
+PROFILED: Final = (*(f"awaited {callers} wrk" for callers in AWAITING), f"open {SHARES[-1]}", "mixed", "bulk")
 FULL: Final = Plan(
     rounds=3, rounds_within_s=16.5 * 60, awaiting=AWAITING, sustaining=SUSTAINING, shares=SHARES, warmup_s=0.5,
     window_s=2, wrk_s=3, try_s=4, tries=3, tries_again=2, bulk=20_000, slow_bulk=2_000, wave_rounds=1,

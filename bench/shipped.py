@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 from bench.calls import start_callers, summary_of
 from bench.children import ROOT, BenchError
 from bench.contenders.contender import FAILING, SLOW, SPOT_CHECKS, SkippedError
-from bench.readings import OLDEST_MS, Attempt, Reading, caller_faults, keeps_up, receipt_faults, search
+from bench.plan import PROFILED
+from bench.readings import OLDEST_MS, Attempt, Reading, caller_faults, cpu_a_call, keeps_up, receipt_faults, search
 from bench.waves import answered_once
 
 if TYPE_CHECKING:
@@ -85,9 +86,14 @@ class Shipped:
         yield self._row("bulk", self._bulk)
 
     def _row(self, row: str, measure: Callable[[], tuple[dict[str, float | None], list[str]]]) -> Reading:
+        children = self._stage.children
         try:
-            self._stage.children.check()
+            children.check()
+            before_s = children.cpu_s()
             figures, faults = measure()
+            if row in PROFILED:
+                cpu_us = cpu_a_call(before_s, children.cpu_s(), self._endpoint.progress().receipts)
+                figures |= {f"{kind}_us": used for kind, used in cpu_us.items()}
         except SkippedError as error:
             figures, faults = {}, [f"skipped: {error}"]
         except Exception as error:  # noqa: BLE001 - whatever breaks a row, the others still run

@@ -31,7 +31,7 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
-from bench.children import ROOT, Children, clean_environment, end_on_sigterm
+from bench.children import ROOT, UP, Children, clean_environment, end_on_sigterm, role_of
 from bench.contenders.contender import CHAIN, CHAIN_STEPS, FAILING, Stage
 from bench.contenders.relay import PLUGINS, Relay, create_key, run, written
 from bench.machine import commit, machine
@@ -106,11 +106,11 @@ class Site:
 
     def processes(self) -> list[tuple[str, psutil.Process]]:
         """Return the relay's processes, by role."""
-        up = psutil.Process(self._stage.children.pid("relay_up"))
+        up = psutil.Process(self._stage.children.pid(UP))
         found = [("supervisor", up)]
         for process in up.children(recursive=True):
             with suppress(psutil.NoSuchProcess):  # it has just ended
-                role = _role(" ".join(process.cmdline()))
+                role = role_of(process)
                 if role and not (role == "server" and process.ppid() != up.pid):  # its child rewrites the file
                     found.append((role, process))
         return found
@@ -145,12 +145,6 @@ class Site:
         """Return how many keys of each kind there are, the variable parts of their names left out."""
         names = (key.decode() for key in self.client.scan_iter(count=1_000))
         return Counter(re.sub(r"[0-9a-f-]{14,}|\d+$|\d{6,}", "#", name) for name in names)
-
-
-def _role(command: str) -> str | None:
-    named = {"granian": "api", "workers.flower": "flower", "valkey": "server"}
-    worker = re.search(r"-n ([a-z]+)\d*@", command)
-    return f"worker {worker[1]}" if worker else next((role for word, role in named.items() if word in command), None)
 
 
 def count_faults(site: Site, traffic: Traffic, session: requests.Session, times: Mapping[str, int]) -> list[str]:

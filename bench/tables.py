@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from bench.comparison import compared
-from bench.plan import AWAITING, SHARES, SUSTAINING
+from bench.plan import AWAITING, PROFILED, SHARES, SUSTAINING
 from bench.readings import BULLMQ_DUTIES, CELERY, RELAY
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def all_tables(found: Mapping[tuple[str, str], Mapping[str, float]], contenders:
         yield _sustained(found, shipped)
         yield _bulk_and_mixed(found, shipped)
         yield _open(found, shipped)
+        yield _processor(found, shipped)
     if any("waves" in row for _, row in found):
         yield _waves(found, contenders)
     if shipped:
@@ -73,6 +74,16 @@ def _open(found: Mapping[tuple[str, str], Mapping[str, float]], names: Sequence[
         rows.append([f"{name}, until it is sent, ms", *pending])
     heads = [f"{share} % of what it sustains" for share in SHARES]
     return _table(["open loop: calls/s (median, 99 % ms)", *heads], rows)
+
+
+def _processor(found: Mapping[tuple[str, str], Mapping[str, float]], names: Sequence[str]) -> str:
+    rows = []
+    for name in names:
+        for part in ("front", "server", "workers", "flower"):
+            cells = [found.get((name, row), {}) for row in PROFILED]
+            if any(f"{part}_us" in each for each in cells):
+                rows.append([f"{name}, {part}", *(_of(each, f"{part}_us") for each in cells)])
+    return _table(["processor time a call, us", *PROFILED], rows)
 
 
 def _waves(found: Mapping[tuple[str, str], Mapping[str, float]], names: Sequence[str]) -> str:

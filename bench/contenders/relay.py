@@ -11,7 +11,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.children import ROOT, BenchError, clean_environment
+from bench.children import ROOT, UP, BenchError, clean_environment
 from bench.contenders.contender import (
     CHAIN,
     CHAIN_STEPS,
@@ -83,8 +83,8 @@ class Relay:
         command = [str(PROGRAMS / "relay"), "--data-dir", str(data), "up", "--port", str(port)]
         # The bench's endpoint is on loopback, where a relay does not call by default.
         environment = clean_environment({"RELAY_EGRESS_ALLOW": "127.0.0.1", **(settings or {})})
-        stage.children.start("relay_up", [*command, "--flower-port", str(free_port())], environment)
-        log = stage.folder / "relay_up.log"
+        stage.children.start(UP, [*command, "--flower-port", str(free_port())], environment)
+        log = stage.folder / f"{UP}.log"
         stage.children.wait_until("`relay up`", lambda: log.read_text().endswith("\nready\n"), UP_S)
         file = written(stage, webhooks)
 
