@@ -114,14 +114,14 @@ class Signed:
         return _payload(self.members) + b"\n" + base64.b64encode(self.signature)
 
     @classmethod
-    def from_bytes(cls, text: bytes) -> Signed | None:
-        """Read what ``to_bytes`` returned; None if it is anything else."""
+    def from_bytes(cls, text: bytes) -> Signed:
+        """Read what ``to_bytes`` returned; anything else counts as unsigned."""
         payload, _, signature = text.partition(b"\n")
         try:
-            members = orjson.loads(payload)
-            return cls(members, base64.b64decode(signature, validate=True)) if isinstance(members, dict) else None
+            found = cls(orjson.loads(payload), base64.b64decode(signature, validate=True))
         except ValueError:
-            return None
+            return cls({}, b"")
+        return found if isinstance(found.members, dict) else cls({}, b"")
 
     def checkpoint(self) -> Checkpoint | None:
         """Read a checkpoint from its members; None if they are not those of a checkpoint."""

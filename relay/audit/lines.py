@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 from relay.audit.checkpoint import Signed
@@ -35,10 +35,9 @@ def trail_files(lines: Iterable[str]) -> Iterator[TrailFile]:
 
 
 def _lines(begins: Signed | None, blocks: Iterable[Block]) -> Iterator[dict[str, Any]]:
-    seq = 1
+    seq = _first_number(begins)
     if begins is not None:
         yield _signed_line("beginning", begins)
-        seq = (begins.beginning() or (1, b""))[0]
     for block in blocks:
         point = None if block.signed is None else block.signed.checkpoint()
         covered = len(block.entries) if point is None else point.last - point.first + 1
@@ -56,24 +55,19 @@ class TrailFile:
 
     def __init__(self, name: str, lines: Iterator[tuple[int, dict[str, Any]]]) -> None:
         self.name = name
-        self._lines = lines
         self.begins: Signed | None = None
         self.misnumbered: int | None = None  # the first entry whose line has a wrong number
-        self._peek()
-
-    def _peek(self) -> None:
-        """Take the line with the trail's beginning, which is the first if there is one."""
-        self._first = next(self._lines, None)
-        if self._first is not None:
-            number, line = self._first
-            if "beginning" in line:
-                self.begins, self._first = _signed_from(number, line, "beginning"), None
+        number, line = next(lines)  # it has the trail's beginning, if there is one
+        if "beginning" in line:
+            self.begins, self._lines = _signed_from(number, line, "beginning"), lines
+        else:
+            self._lines = chain([(number, line)], lines)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the entries before each checkpoint together with it, and last the entries without one."""
         entries: list[bytes] = []
-        seq = 1 if self.begins is None else (self.begins.beginning() or (1, b""))[0]
-        for number, line in self._numbered():
+        seq = _first_number(self.begins)
+        for number, line in self._lines:
             if "checkpoint" in line:
                 yield Block(entries, _signed_from(number, line, "checkpoint"))
                 entries = []
@@ -85,10 +79,10 @@ class TrailFile:
         if entries:
             yield Block(entries, None, is_open=True)
 
-    def _numbered(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        if self._first is not None:
-            yield self._first
-        yield from self._lines
+
+def _first_number(begins: Signed | None) -> int:
+    """Return the number of a trail's first entry."""
+    return 1 if begins is None else (begins.beginning() or (1, b""))[0]
 
 
 def heads_in(lines: Iterable[str]) -> dict[str, dict[int, bytes]]:

@@ -12,7 +12,7 @@ from relay.errors import RelayError
 from relay.store.trail.trail import Trail, checkpoint_in, every_trail
 
 if TYPE_CHECKING:
-    from relay.audit.checkpoint import Breach, Checkpoint
+    from relay.audit.checkpoint import Breach
     from relay.store.trail.trail import TrailEnd
     from relay.wiring.runtime import Runtime
 
@@ -57,21 +57,14 @@ def _lost(names: list[str]) -> Finding:
 
 
 def _breaches(end: TrailEnd) -> list[Breach]:
-    return [point.breach for point in _points(end) if point.breach is not None]
-
-
-def _points(end: TrailEnd) -> list[Checkpoint]:
-    """Return the newest checkpoints."""
-    signed = [Signed.from_bytes(end.head) if end.head else None]
-    if end.last_segment:
-        signed.append(checkpoint_in(end.last_segment))
-    return [point for each in signed if each is not None and (point := each.checkpoint()) is not None]
+    """Return the breaches that the newest checkpoints record."""
+    points = [each.checkpoint() for each in (Signed.from_bytes(end.head), checkpoint_in(end.last_segment))]
+    return [point.breach for point in points if point is not None and point.breach is not None]
 
 
 def _lag_ms(end: TrailEnd) -> int:
     """Return the age of the oldest unsigned entry in milliseconds; 0 if every entry is signed."""
-    head = Signed.from_bytes(end.head) if end.head else None
-    point = None if head is None else head.checkpoint()
+    point = Signed.from_bytes(end.head).checkpoint()
     signed = 0 if point is None else point.last - point.first + 1
     oldest = entry_from(end.entries[signed]) if signed < len(end.entries) else None
     return 0 if oldest is None else end.now_ms - oldest.at_ms

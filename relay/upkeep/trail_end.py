@@ -22,10 +22,10 @@ class Read:
     point: Checkpoint
 
     @classmethod
-    def of(cls, signed: Signed | None, signer: AuditSigner, trail: str) -> Read | None:
+    def of(cls, signed: Signed, signer: AuditSigner, trail: str) -> Read | None:
         """Return it as it was read; None if no known key has signed it."""
-        point = signed.checkpoint() if signed is not None and signed.is_by(signer.public, trail) else None
-        return None if signed is None or point is None else cls(signed, point)
+        point = signed.checkpoint() if signed.is_by(signer.public, trail) else None
+        return None if point is None else cls(signed, point)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +38,23 @@ class Remembered(Read):
 def base_of(end: TrailEnd, signer: AuditSigner, trail: str) -> tuple[int, bytes] | None:
     """Return number and head of the last entry that was put into a segment; None if no known key has signed them."""
     if end.last_segment:
-        signed = checkpoint_in(end.last_segment)
-        point = signed.checkpoint() if signed.is_by(signer.public, trail) else None
-        return None if point is None else (point.last, point.head)
+        read = last_segment_of(end, signer, trail)
+        return None if read is None else (read.point.last, read.point.head)
     if end.beginning:
         begins = Signed.from_bytes(end.beginning)
-        found = begins.beginning() if begins is not None and begins.is_by(signer.public, trail) else None
+        found = begins.beginning() if begins.is_by(signer.public, trail) else None
         return None if found is None else (found[0] - 1, found[1])
     return 0, NOTHING
 
 
 def head_of(end: TrailEnd, signer: AuditSigner, trail: str) -> Read | None:
     """Return the checkpoint over the newest entries, if a known key has signed it."""
-    return Read.of(Signed.from_bytes(end.head) if end.head else None, signer, trail)
+    return Read.of(Signed.from_bytes(end.head), signer, trail)
 
 
 def last_segment_of(end: TrailEnd, signer: AuditSigner, trail: str) -> Read | None:
     """Return the checkpoint of the newest segment, if there is one and a known key has signed it."""
-    return Read.of(checkpoint_in(end.last_segment) if end.last_segment else None, signer, trail)
+    return Read.of(checkpoint_in(end.last_segment), signer, trail)
 
 
 def is_cut_off(point: Checkpoint, end: TrailEnd, archived: int, breach: Breach) -> bool:

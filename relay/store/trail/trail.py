@@ -100,11 +100,11 @@ class Trail:
         """Read where the trail begins; None if with its first entry. An unreadable value counts as unsigned."""
         with store_errors():
             found = self._client.get(keyspace.audit("beginning", self._root))
-        return None if found is None else Signed.from_bytes(found) or Signed({}, b"")
+        return None if found is None else Signed.from_bytes(found)
 
-    def blocks(self, skipped: int = 0) -> Iterator[Block]:
-        """Yield all segments but the first ``skipped``, then, as they are at the end, the entries in no segment yet."""
-        at = skipped
+    def blocks(self) -> Iterator[Block]:
+        """Yield all segments, then, as they are at the end, the entries in no segment yet."""
+        at = 0
         while len(page := self.segments(at, _PAGE)) == _PAGE:
             yield from map(block_from, page)
             at += _PAGE
@@ -116,7 +116,7 @@ class Trail:
             page, head, entries = pipeline.execute()
         yield from map(block_from, page)
         if entries or head:
-            yield Block(entries, None if not head else Signed.from_bytes(head) or Signed({}, b""), is_open=True)
+            yield Block(entries, Signed.from_bytes(head) if head else None, is_open=True)
 
     def last_number(self) -> int:
         """Return the number of the newest entry; 0 if there has been none."""
@@ -224,8 +224,7 @@ def _archived(end: TrailEnd) -> int:
     if end.last_segment:
         point = checkpoint_in(end.last_segment).checkpoint()
         return 0 if point is None else point.last
-    begins = Signed.from_bytes(end.beginning) if end.beginning else None
-    beginning = None if begins is None else begins.beginning()
+    beginning = Signed.from_bytes(end.beginning).beginning()
     return 0 if beginning is None else beginning[0] - 1
 
 
@@ -249,17 +248,16 @@ def segment_of(checkpoint: Signed, entries: Sequence[bytes]) -> bytes:
 
 def block_from(segment: bytes) -> Block:
     """Parse a segment; an unreadable one counts as unsigned."""
-    payload, _, rest = segment.partition(b"\n")
-    signature, _, packed = rest.partition(b"\n")
+    *_, packed = segment.split(b"\n", 2)
     try:
         unpacking = zlib.decompressobj()
         texts = json.loads(unpacking.decompress(packed, _MAX_SEGMENT_BYTES))
         entries = [text.encode("latin-1") for text in texts]
     except (zlib.error, ValueError, AttributeError, TypeError, RecursionError):
         return Block((), Signed({}, b""))
-    return Block(entries, Signed.from_bytes(payload + b"\n" + signature) or Signed({}, b""))
+    return Block(entries, checkpoint_in(segment))
 
 
 def checkpoint_in(segment: bytes) -> Signed:
     """Read the checkpoint of a segment, without its entries; an unreadable one counts as unsigned."""
-    return Signed.from_bytes(b"\n".join(segment.split(b"\n", 2)[:2])) or Signed({}, b"")
+    return Signed.from_bytes(b"\n".join(segment.split(b"\n", 2)[:2]))
