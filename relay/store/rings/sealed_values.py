@@ -119,10 +119,11 @@ class SealedValues:
         if kind == "inv" and len(names) == 2 and names[1] in _PARTS:
             return self._content(key, *names)
         if kind == "p" and len(names) == 2 and names[1] == "subject-key":
-            return self._subject_key(key, *names)
-        if kind in {"target", "token"} and len(names) == 3 and names[2].isdecimal():
-            return self._of_revision(key, kind, *names)
-        return self._secret(key, *names) if kind == "secret" and len(names) == 2 else None
+            return self._of_plugin(key, "data", "subject-key", names[0])
+        is_of_revision = kind in {"target", "token"} and len(names) == 3 and names[2].isdecimal()
+        if is_of_revision or (kind == "secret" and len(names) == 2):
+            return self._of_plugin(key, "target", kind, *names)
+        return None
 
     def _content(self, key: str, reference_id: str, part: str) -> SealedValue | None:
         try:
@@ -143,40 +144,27 @@ class SealedValues:
         is_from_answer = part in _FROM_ANSWERS or (part == "payload" and record.parent)
         return SealedValue(key, "target" if is_from_answer else "data", part, record.plugin, owner, sealed)
 
-    def _subject_key(self, key: str, plugin: str, kind: str) -> SealedValue | None:
+    def _of_plugin(self, key: str, ring: str, kind: str, plugin: str, *names: str) -> SealedValue | None:
         try:
             with store_errors():
                 sealed = self._client.get(key)
+                owner = self._owner(root_of_key(key), kind, plugin, *names)
         except StoreFault:
-            return SealedValue(key, "data", kind, plugin)
-        return None if sealed is None else SealedValue(key, "data", kind, plugin, subject_key_owner(plugin), sealed)
+            return SealedValue(key, ring, kind, plugin)
+        return None if sealed is None else SealedValue(key, ring, kind, plugin, owner, sealed)
 
-    def _secret(self, key: str, plugin: str, name: str) -> SealedValue | None:
-        try:
-            with store_errors():
-                sealed = self._client.get(key)
-        except StoreFault:
-            return SealedValue(key, "target", "secret", plugin)
-        if sealed is None:
-            return None
-        return SealedValue(key, "target", "secret", plugin, secret_owner(plugin, name), sealed)
+    def _owner(self, root: str, kind: str, plugin: str, *names: str) -> str:
+        if kind == "subject-key":
+            return subject_key_owner(plugin)
+        if kind == "secret":
+            return secret_owner(plugin, *names)
+        webhook, number = names[0], int(names[1])
+        beside = key_in(root, "revision", plugin=plugin, webhook=webhook, revision=number)
+        shape, stamp = self._client.hmget(beside, "shape", "stamp")
+        revision = (plugin, webhook, number, (stamp or b"").decode("latin-1"))
+        return token_owner(*revision) if kind == "token" else target_owner(*revision, shape or b"")
 
     def _read_stamp(self, root: str, plugin: str, webhook: str, revision: int) -> str:
         with store_errors():
             key = key_in(root, "revision", plugin=plugin, webhook=webhook, revision=revision)
             return (self._client.hget(key, "stamp") or b"").decode("latin-1")
-
-    def _of_revision(self, key: str, kind: str, plugin: str, webhook: str, revision: str) -> SealedValue | None:
-        number = int(revision)
-        try:
-            with store_errors():
-                sealed = self._client.get(key)
-                beside = key_in(root_of_key(key), "revision", plugin=plugin, webhook=webhook, revision=number)
-                shape, stamp = self._client.hmget(beside, "shape", "stamp")
-        except StoreFault:
-            return SealedValue(key, "target", kind, plugin)
-        if sealed is None:
-            return None
-        names = (plugin, webhook, number, (stamp or b"").decode("latin-1"))
-        owner = token_owner(*names) if kind == "token" else target_owner(*names, shape or b"")
-        return SealedValue(key, "target", kind, plugin, owner, sealed)
