@@ -10,10 +10,11 @@ import logging
 import re
 import time
 from collections import OrderedDict
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from redis.cluster import RedisCluster
@@ -23,15 +24,13 @@ from relay.audit.entry import Act, AuditEntry
 from relay.errors import BadParameter, NotFound, RelayError, Unauthenticated, Unavailable
 from relay.store.api_keys.records import (
     ApiKey,
-    KeyRecord,
     decided_of,
     digest_of,
     from_fields,
     is_ended,
     is_expired,
-    new_record,
+    new_key,
     to_fields,
-    used_at,
 )
 from relay.store.api_keys.rules import key_faults
 from relay.store.decisions.chain import GONE, key_subject
@@ -48,12 +47,14 @@ from relay.store.server.replies import replies_to
 from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from redis import Redis
 
     from relay.store.decisions.chain import ChainEnd
     from relay.vault import Vault
+
+T = TypeVar("T")
 
 #: How long, in seconds, a process uses a key that it has read: a revoked key works at most this much longer.
 KEY_AGE_S: Final = 1.0
@@ -70,20 +71,12 @@ _ID: Final = re.compile(r"[0-9a-f]{16}\Z", re.ASCII)
 _KEY: Final = re.compile(r"whk_([0-9a-f]{16})_([0-9A-Za-z]{43})\Z", re.ASCII)
 
 
-class _Remembered(NamedTuple):
-    """A record as it was read; None if there was none, or if it could not be verified. Times are monotonic."""
+class _Remembered(NamedTuple, Generic[T]):
+    """A key as it was read (None if there was none, or if it could not be verified), or the origins of all keys."""
 
-    record: KeyRecord | None
-    read_at_s: float
+    value: T
+    read_at_s: float  # monotonic, as is the other time
     asked_at_s: float  # when the server was last asked for it: it may have been silent
-
-
-class _Origins(NamedTuple):
-    """The origins that valid keys allowed when they were read."""
-
-    allowed: frozenset[str]
-    read_at_s: float
-    asked_at_s: float
 
 
 class ApiKeys:
@@ -100,10 +93,11 @@ class ApiKeys:
         self._scripts = Scripts(client)
         self._decisions = decisions or Decisions(client, vault, SHARED_ROOT)
         self._has_other_servers = isinstance(self._client, RedisCluster)  # with calls that can go on
-        self._remembered: dict[str, _Remembered] = {}
-        self._verified_keys: OrderedDict[str, _Remembered] = OrderedDict()  # those that opened the door, oldest first
+        self._remembered: dict[str, _Remembered[ApiKey | None]] = {}
+        #: Those that opened the door, oldest first.
+        self._verified_keys: OrderedDict[str, _Remembered[ApiKey | None]] = OrderedDict()
         self._used_at_s: dict[str, float] = {}
-        self._origins: _Origins | None = None
+        self._origins: _Remembered[frozenset[str]] | None = None
 
     def create(
         self,
@@ -128,10 +122,10 @@ class ApiKeys:
             self._keys.root(plugin), "SADD", self._keys.plugins(self._keys.partition_of(plugin)), plugin
         )
         expires_at_ms = None if lifetime_s is None else now_ms + int(lifetime_s * 1000)
-        text, record = new_record(plugin, frozenset(scopes), frozenset(origins), name, now_ms, expires_at_ms)
-        entry = _entry(now_ms, Act.KEY_CREATE, record.key, "created")
-        next(end for end in self._decisions.ends() if self._write_new(end, record, entry))
-        return text, record.key
+        text, key = new_key(plugin, frozenset(scopes), frozenset(origins), name, now_ms, expires_at_ms)
+        entry = _entry(now_ms, Act.KEY_CREATE, key, "created")
+        next(end for end in self._decisions.ends() if self._write_new(end, key, entry))
+        return text, key
 
     def rotate(self, key_id: str, overlap_s: float) -> tuple[str, ApiKey, ApiKey]:
         """Make a new key like this one, and let this one end after ``overlap_s``.
@@ -144,36 +138,36 @@ class ApiKeys:
             Unavailable: if the new key may exist all the same, the message says so.
         """
         now_ms = self._now_ms()
-        old = self._live(key_id, now_ms)
-        ending, end_ms = old.key, now_ms + int(overlap_s * 1000)
+        ending = old = self._live(key_id, now_ms)
+        end_ms = now_ms + int(overlap_s * 1000)
         expires_at_ms = None if old.lifetime_ms is None else now_ms + old.lifetime_ms
-        text, new = new_record(ending.plugin, ending.scopes, ending.origins, ending.name, now_ms, expires_at_ms)
+        text, new = new_key(old.plugin, old.scopes, old.origins, old.name, now_ms, expires_at_ms)
         for end in self._decisions.ends():
-            if self._decisions.value(key_subject(new.key.id)):
+            if self._decisions.value(key_subject(new.id)):
                 break  # it was written by a run whose reply was lost
             old = self._live(key_id, now_ms)
-            ending = replace(old.key, expires_at_ms=min(end_ms, old.key.expires_at_ms or end_ms))
-            entry = _entry(now_ms, Act.KEY_ROTATE, old.key, "rotated", new.key.id)
-            changed = replace(old, key=ending, rotated_lifetime_ms=old.lifetime_ms or 0)
-            if self._write_new(end, new, entry, old, changed):
+            ends_at_ms = min(end_ms, old.expires_at_ms or end_ms)
+            ending = replace(old, expires_at_ms=ends_at_ms, rotated_lifetime_ms=old.lifetime_ms or 0)
+            entry = _entry(now_ms, Act.KEY_ROTATE, old, "rotated", new.id)
+            if self._write_new(end, new, entry, old, ending):
                 break
-        return text, new.key, ending
+        return text, new, ending
 
-    def _live(self, key_id: str, now_ms: int) -> KeyRecord:
-        """Return the record of a key that has not ended. Raises `NotFound`."""
-        record = self._verified(key_id)
-        if record is None or record.key.revoked or is_expired(record.key, now_ms):
+    def _live(self, key_id: str, now_ms: int) -> ApiKey:
+        """Return a key that has not ended. Raises `NotFound`."""
+        key = self._verified(key_id)
+        if key is None or key.revoked or is_expired(key, now_ms):
             raise NotFound("There is no such key, or it has ended.")
-        return record
+        return key
 
     def list(self, plugin: str | None = None) -> list[ApiKey]:
         """List the verified keys of a plugin, or of all plugins, including revoked and expired ones, oldest first."""
-        found = [record.key for record in self._every().values() if record and plugin in (None, record.key.plugin)]
+        found = [key for key in self._every().values() if key and plugin in (None, key.plugin)]
         return sorted(found, key=lambda key: (key.created_at_ms, key.id))
 
     def unverified(self) -> tuple[str, ...]:
         """Return the ids of records that fail verification, and ``decisions`` if that chain was tampered with."""
-        ids = tuple(sorted(key_id for key_id, record in self._every().items() if record is None))
+        ids = tuple(sorted(key_id for key_id, key in self._every().items() if key is None))
         return ids if self._decisions.is_intact else (*ids, "decisions")
 
     def revoke(self, key_id: str) -> ApiKey | None:
@@ -187,13 +181,13 @@ class ApiKeys:
         return next(key for end in self._decisions.ends() if (key := self._revoked(end, key_id)))
 
     def _revoked(self, end: ChainEnd, key_id: str) -> ApiKey | None:
-        record = self._verified(key_id)
-        if record is None:
+        key = self._verified(key_id)
+        if key is None:
             raise NotFound("There is no such key.")
-        revoked = replace(record, key=replace(record.key, revoked=True))
+        revoked = replace(key, revoked=True)
         # It may be this call that a lost reply belongs to: what is revoked already is confirmed, without another entry.
-        entry = None if record.key.revoked else _entry(self._now_ms(), Act.KEY_REVOKE, record.key, "revoked")
-        return revoked.key if self._write(end, revoked, entry=entry) else None
+        entry = None if key.revoked else _entry(self._now_ms(), Act.KEY_REVOKE, key, "revoked")
+        return revoked if self._write(end, revoked, entry=entry) else None
 
     def _delete(self, key_id: str) -> None:
         """Delete the record of a key; nothing in it can be relied on, not even its plugin."""
@@ -211,36 +205,32 @@ class ApiKeys:
             raise Unauthenticated
         key_id, secret = found.groups()
         read = self._read(key_id)
-        record = read.record
+        key = read.value
         # Compare even if there is no such key, so that the time taken reveals nothing.
-        matches = hmac.compare_digest(digest_of(secret), record.digest if record else _NO_DIGEST)
-        if record is None or not matches or record.key.revoked:
+        matches = hmac.compare_digest(digest_of(secret), key.digest if key else _NO_DIGEST)
+        if key is None or not matches or key.revoked:
             raise Unauthenticated
-        if is_expired(record.key, time.time() * 1000):
+        if is_expired(key, time.time() * 1000):
             raise Unauthenticated("This key has expired: make another with `relay keys create`.")
         if self._has_other_servers:
             self._keep(key_id, read)
         self._note_use(key_id)
-        return record.key
+        return key
 
     def origins(self) -> frozenset[str]:
         """Return every origin that any valid key allows, as of `KEY_AGE_S` ago, or `KEPT_S` if it is silent."""
         now_s, known = time.monotonic(), self._origins
-        if known is not None and now_s - known.asked_at_s < KEY_AGE_S:
-            return known.allowed
-        try:
+        if known is None or now_s - known.asked_at_s >= KEY_AGE_S:
             with going_on_without():
-                now_ms = time.time() * 1000
-                valid = [key for key in self.list() if not key.revoked and not is_expired(key, now_ms)]
-            known = _Origins(frozenset(origin for key in valid for origin in key.origins), now_s, now_s)
-        except Unavailable:
-            if known is None or now_s - known.read_at_s >= KEPT_S:
-                raise
-            known = known._replace(asked_at_s=now_s)
-        self._origins = known
-        return known.allowed
+                self._origins = known = _read_or_kept(self._read_origins, known, now_s)
+        return known.value
 
-    def _every(self) -> dict[str, KeyRecord | None]:
+    def _read_origins(self) -> frozenset[str]:
+        now_ms = time.time() * 1000
+        valid = [key for key in self.list() if not key.revoked and not is_expired(key, now_ms)]
+        return frozenset(origin for key in valid for origin in key.origins)
+
+    def _every(self) -> dict[str, ApiKey | None]:
         with store_errors():
             members = self._client.smembers(keyspace.api_keys())
         ids = [key_id.decode("utf-8", "backslashreplace") for key_id in members]
@@ -248,79 +238,71 @@ class ApiKeys:
         *rows, used = replies_to(self._client, [("HGETALL", name) for name in names])
         uses = StoredFields(names[-1], used)
         self._decisions.refresh()
-        verified = {
-            key_id: self._decided(key_id, row) or self._verified(key_id)
-            for key_id, row in zip(ids, rows, strict=True)
-            if row
-        }
-        return {key_id: record and used_at(record, uses.number(key_id)) for key_id, record in verified.items()}
+        found: dict[str, ApiKey | None] = {}
+        for key_id, row in zip(ids, rows, strict=True):
+            if row:
+                key = self._decided(key_id, row) or self._verified(key_id)
+                found[key_id] = key and replace(key, last_used_at_ms=uses.number(key_id) or None)
+        return found
 
-    def _verified(self, key_id: str) -> KeyRecord | None:
-        """Read and verify one record as it is now; None if it is not what was decided last, which is logged."""
+    def _verified(self, key_id: str) -> ApiKey | None:
+        """Read and verify one key as it is now; None if its record is not what was decided last, which is logged."""
         if not _ID.match(key_id):
             return None
         self._decisions.refresh(AGE_S)
         for _ in range(_READS):
             (row,) = replies_to(self._client, [("HGETALL", keyspace.api_key(key_id))])
-            record = self._decided(key_id, row)
-            if record is not None or not row:
-                return record
+            key = self._decided(key_id, row)
+            if key is not None or not row:
+                return key
             self._decisions.refresh()  # the key may have been changed since the chain was read, or the record
         event(Event.KEY_UNVERIFIED, level=logging.ERROR, key=key_id)
         return None
 
-    def _decided(self, key_id: str, row: Mapping[bytes, bytes] | Exception) -> KeyRecord | None:
-        """Return a record that was read; None if it is not the one that was decided last."""
+    def _decided(self, key_id: str, row: Mapping[bytes, bytes] | Exception) -> ApiKey | None:
+        """Return a key whose record was read; None if that is not the one that was decided last."""
         fields = {} if isinstance(row, Exception) else row
         return from_fields(key_id, fields, self._decisions.value(key_subject(key_id)))
 
-    def _read(self, key_id: str) -> _Remembered:
-        """Return a record that the server was asked for at most ``KEY_AGE_S`` ago.
+    def _read(self, key_id: str) -> _Remembered[ApiKey | None]:
+        """Return a key that the server was asked for at most ``KEY_AGE_S`` ago.
 
         Missing keys are remembered too, so that they take as long. If the server is silent, and others are not, a key
         that opened the door in the last ``KEPT_S`` still does, unless this process has heard that it is revoked.
         """
-        now_s = time.monotonic()  # taken before the read, so that a remembered record is never older than it claims
+        now_s = time.monotonic()  # taken before the read, so that a remembered key is never older than it claims
         remembered = self._remembered.get(key_id)
         if remembered is not None and now_s - remembered.asked_at_s < KEY_AGE_S:
             return remembered
         kept = self._verified_keys.get(key_id)
-        if kept is None or now_s - kept.read_at_s >= KEPT_S:
-            read = _Remembered(self._verified(key_id), now_s, now_s)
-        else:
-            read = self._read_or_kept(key_id, kept, now_s)
+        is_kept = kept is not None and now_s - kept.read_at_s < KEPT_S
+        with going_on_without() if is_kept else nullcontext():
+            read = _read_or_kept(partial(self._verified, key_id), kept, now_s)
+        if read.read_at_s < now_s and is_ended(self._decisions.value(key_subject(key_id))):
+            raise Unauthenticated
         if len(self._remembered) >= _MAX_REMEMBERED:
             self._remembered.clear()  # entries last for a second: evicting them in order is not worth it
         self._remembered[key_id] = read
         return read
 
-    def _read_or_kept(self, key_id: str, kept: _Remembered, now_s: float) -> _Remembered:
-        try:
-            with going_on_without():
-                return _Remembered(self._verified(key_id), now_s, now_s)
-        except Unavailable:
-            if is_ended(self._decisions.value(key_subject(key_id))):
-                raise Unauthenticated from None
-            return kept._replace(asked_at_s=now_s)
-
-    def _keep(self, key_id: str, read: _Remembered) -> None:
+    def _keep(self, key_id: str, read: _Remembered[ApiKey | None]) -> None:
         """Remember a key that opens the door, and when it was read."""
         self._verified_keys[key_id] = read
         self._verified_keys.move_to_end(key_id)
         if len(self._verified_keys) > _MAX_REMEMBERED:
             self._verified_keys.popitem(last=False)
 
-    def _write_new(self, end: ChainEnd, new: KeyRecord, entry: AuditEntry, *changed: KeyRecord) -> bool:
+    def _write_new(self, end: ChainEnd, new: ApiKey, entry: AuditEntry, *changed: ApiKey) -> bool:
         """Write a new key; leave nothing of it behind if the server refuses it, for then its text is lost.
 
-        ``changed`` is another record to write with it: before and after the change. Returns as `_write`.
+        ``changed`` is another key to write with it: before and after the change. Returns as `_write`.
         """
         lost = (
-            f"It is not known whether key {new.key.id} was made. Its text is lost: if `relay keys list` shows it,"
-            f" revoke it (`relay keys revoke {new.key.id}`) and make another one."
+            f"It is not known whether key {new.id} was made. Its text is lost: if `relay keys list` shows it,"
+            f" revoke it (`relay keys revoke {new.id}`) and make another one."
         )
         if changed:
-            lost += f" Key {changed[0].key.id} may have been given an end."
+            lost += f" Key {changed[0].id} may have been given an end."
         try:
             return self._write(end, new, *changed[1:], entry=entry)
         except RelayError as error:
@@ -331,42 +313,38 @@ class ApiKeys:
                 error.add(lost)
             raise
 
-    def _take_back(self, new: KeyRecord, *changed: KeyRecord) -> None:
+    def _take_back(self, new: ApiKey, *changed: ApiKey) -> None:
         """Undo a write that the server refused, but may have done in part."""
         for end in self._decisions.ends():
             restored = [
                 before
                 for before, after in zip(changed[::2], changed[1::2], strict=True)
-                if self._decisions.value(key_subject(after.key.id)) == decided_of(after.key.id, to_fields(after))
+                if self._decisions.value(key_subject(after.id)) == decided_of(after.id, to_fields(after))
             ]
-            if self._write(end, *restored, deleted=(new.key.id,)):
+            if self._write(end, *restored, deleted=(new.id,)):
                 return
 
     def _write(
-        self, end: ChainEnd, *records: KeyRecord, entry: AuditEntry | None = None, deleted: Collection[str] = ()
+        self, end: ChainEnd, *keys: ApiKey, entry: AuditEntry | None = None, deleted: Collection[str] = ()
     ) -> bool:
-        """Write and delete records in one step, with what is decided about them and the audit entry.
+        """Write and delete keys in one step, with what is decided about them and the audit entry.
 
         Returns whether that was done: not if something else was decided meanwhile.
         """
-        args: list[Any] = ["" if entry is None else entry.text(), len(records) + len(deleted)]
+        args: list[Any] = ["" if entry is None else entry.text(), len(keys) + len(deleted)]
         decided = {key_subject(key_id): GONE for key_id in deleted if _ID.match(key_id)}
-        for record in records:
-            key_id, fields = record.key.id, to_fields(record)
-            args += [key_id, len(fields), *chain.from_iterable(fields.items())]
-            decided[key_subject(key_id)] = decided_of(key_id, fields)
+        for key in keys:
+            fields = to_fields(key)
+            args += [key.id, len(fields), *chain.from_iterable(fields.items())]
+            decided[key_subject(key.id)] = decided_of(key.id, fields)
         for key_id in deleted:
             args += [key_id, 0]
         is_done: bool = self._scripts.run("write_keys", [*args, *end.adding(decided)]) != STALE
         self._decisions.refresh()
-        for record in records:
-            self._forget(record.key.id)
+        for key in keys:  # before one opens the door it is read again
+            self._remembered.pop(key.id, None)
+            self._verified_keys.pop(key.id, None)
         return is_done
-
-    def _forget(self, key_id: str) -> None:
-        """Read a key again before it opens the door: this process has changed it."""
-        self._remembered.pop(key_id, None)
-        self._verified_keys.pop(key_id, None)
 
     def _now_ms(self) -> int:
         with store_errors():
@@ -382,6 +360,16 @@ class ApiKeys:
         self._used_at_s[key_id] = now_s
         with suppress(Unavailable), going_on_without(), store_errors():
             self._client.hset(keyspace.api_key_uses(), key_id, time_ms_at(self._client, SHARED_ROOT))
+
+
+def _read_or_kept(read: Callable[[], T], kept: _Remembered[T] | None, now_s: float) -> _Remembered[T]:
+    """Read now; if the server is silent, return what was read in the last ``KEPT_S``, if anything was."""
+    try:
+        return _Remembered(read(), now_s, now_s)
+    except Unavailable:
+        if kept is None or now_s - kept.read_at_s >= KEPT_S:
+            raise
+        return kept._replace(asked_at_s=now_s)
 
 
 def _entry(now_ms: int, act: Act, key: ApiKey, outcome: str, *references: str) -> AuditEntry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import string
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -36,26 +36,19 @@ class ApiKey:
     origins: frozenset[str]
     last4: str  # of the secret, to tell keys apart
     created_at_ms: int
-    revoked: bool
-    name: str = ""
-    expires_at_ms: int | None = None  # None: never
-    last_used_at_ms: int | None = None  # to the minute; None: never used
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
-    """A record: the key, and its secret's SHA-256."""
-
-    key: ApiKey
-    digest: str
+    digest: str = field(repr=False)  # of the secret
+    name: str
+    expires_at_ms: int | None  # None: never
+    revoked: bool = False
     rotated_lifetime_ms: int | None = None  # of a rotated key: its lifetime before the rotation; 0: for ever
+    last_used_at_ms: int | None = None  # to the minute; None: never used
 
     @property
     def lifetime_ms(self) -> int | None:
         """The lifetime, in milliseconds, with which the key was made; None: for ever."""
         if self.rotated_lifetime_ms is not None:
             return self.rotated_lifetime_ms or None
-        return None if self.key.expires_at_ms is None else self.key.expires_at_ms - self.key.created_at_ms
+        return None if self.expires_at_ms is None else self.expires_at_ms - self.created_at_ms
 
 
 def digest_of(secret: str) -> str:
@@ -63,22 +56,19 @@ def digest_of(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def new_record(
+def new_key(
     plugin: str, scopes: frozenset[str], origins: frozenset[str], name: str, now_ms: int, expires_at_ms: int | None
-) -> tuple[str, KeyRecord]:
-    """Make a key; return its text, which nothing else has, and its record."""
+) -> tuple[str, ApiKey]:
+    """Make a key; return its text, which nothing else has, and the key."""
     key_id, secret = secrets.token_hex(8), "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_CHARS))
-    key = ApiKey(
-        key_id, plugin, scopes, origins, secret[-4:], now_ms, revoked=False, name=name, expires_at_ms=expires_at_ms
-    )
-    return f"whk_{key_id}_{secret}", KeyRecord(key, digest_of(secret))
+    key = ApiKey(key_id, plugin, scopes, origins, secret[-4:], now_ms, digest_of(secret), name, expires_at_ms)
+    return f"whk_{key_id}_{secret}", key
 
 
-def to_fields(record: KeyRecord) -> dict[str, str]:
-    """Return the fields of a record's hash."""
-    key = record.key
+def to_fields(key: ApiKey) -> dict[str, str]:
+    """Return the fields of a key's record."""
     return {
-        "sha256": record.digest,
+        "sha256": key.digest,
         "plugin": key.plugin,
         "scopes": orjson.dumps(sorted(key.scopes)).decode(),
         "origins": orjson.dumps(sorted(key.origins)).decode(),
@@ -86,7 +76,7 @@ def to_fields(record: KeyRecord) -> dict[str, str]:
         "createdAt": str(key.created_at_ms),
         "expiresAt": "" if key.expires_at_ms is None else str(key.expires_at_ms),
         "name": key.name,
-        "lifetime": "" if record.rotated_lifetime_ms is None else str(record.rotated_lifetime_ms),
+        "lifetime": "" if key.rotated_lifetime_ms is None else str(key.rotated_lifetime_ms),
         "revoked": _YES if key.revoked else "",
     }
 
@@ -103,31 +93,26 @@ def is_ended(decided: str) -> bool:
     return decided == GONE or decided.endswith((_REVOKED, IN_DOUBT))
 
 
-def from_fields(key_id: str, row: Mapping[bytes, bytes], decided: str) -> KeyRecord | None:
-    """Read a record from the fields of its hash; None if it is not the one that was ``decided``."""
+def from_fields(key_id: str, row: Mapping[bytes, bytes], decided: str) -> ApiKey | None:
+    """Read a key from the fields of its record; None if that is not the one that was ``decided``."""
     fields = {name: row.get(name.encode(), b"").decode("utf-8", "replace") for name in _FIELDS}
     if decided_of(key_id, fields) != decided:
         return None
-    key = ApiKey(
+    return ApiKey(
         id=key_id,
         plugin=fields["plugin"],
         scopes=frozenset(orjson.loads(fields["scopes"])),
         origins=frozenset(orjson.loads(fields["origins"])),
         last4=fields["last4"],
         created_at_ms=int(fields["createdAt"]),
-        revoked=fields["revoked"] == _YES,
+        digest=fields["sha256"],
         name=fields["name"],
         expires_at_ms=int(fields["expiresAt"]) if fields["expiresAt"] else None,
+        revoked=fields["revoked"] == _YES,
+        rotated_lifetime_ms=int(fields["lifetime"]) if fields["lifetime"] else None,
     )
-    lifetime_ms = int(fields["lifetime"]) if fields["lifetime"] else None
-    return KeyRecord(key, fields["sha256"], lifetime_ms)
 
 
 def is_expired(key: ApiKey, now_ms: float) -> bool:
     """Return whether a key has come to its end."""
     return key.expires_at_ms is not None and key.expires_at_ms <= now_ms
-
-
-def used_at(record: KeyRecord, at_ms: int | None) -> KeyRecord:
-    """Return the record with the time of the key's last use, if it was ever used."""
-    return replace(record, key=replace(record.key, last_used_at_ms=at_ms)) if at_ms else record
