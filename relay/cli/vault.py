@@ -158,7 +158,6 @@ def _promote(data_dir: Path, names: tuple[str, ...]) -> tuple[dict[str, str], bo
             is_new = True
             subject = f"{ring.name}:{newest}"
             with runtime.audit_writer.writing(Act.VAULT_PROMOTE, subject=subject), _in_step(data_dir, ring):
-                VaultLog(runtime.client).promoted(ring.name, newest)
                 ring.promote(newest)
         promoted[ring.name] = newest
     return promoted, is_new

@@ -257,7 +257,7 @@ def api_key_uses() -> str:
 
 
 def promotions() -> str:
-    """Hash: since when each ring's present key seals."""
+    """Hash: when keys of the rings were retired."""
     return _shared("promotions")
 
 

@@ -116,7 +116,7 @@ SHARED: Final = {
     "api_keys": "keys",  # set of API key ids
     "api_key": "key:{key}",  # hash: one API key
     "api_key_uses": "keys:used",  # hash key id -> ms: when each was last used
-    "promotions": "vault:promoted",  # hash ring -> ms: since when its present key seals
+    "promotions": "vault:promoted",  # hash ring:retired:key -> ms: when a key of a ring was retired
     "key_decisions": DECISIONS,
     "named_webhooks": "metrics:webhooks",  # hash plugin/webhook -> number: those that metrics name individually
     "workers": "workers",  # zset process -> ms of its last heartbeat

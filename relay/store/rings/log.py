@@ -1,4 +1,4 @@
-"""Records when keys of the rings were promoted and retired, by the server's clock."""
+"""Records when keys of the rings were retired, by the server's clock."""
 
 from __future__ import annotations
 
@@ -15,28 +15,22 @@ if TYPE_CHECKING:
 
 
 class VaultLog:
-    """The times of promotions and retirements. Methods raise ``Unavailable`` when the store cannot be reached."""
+    """The times of retirements. Methods raise ``Unavailable`` when the store cannot be reached."""
 
     def __init__(self, client: Redis) -> None:
         self._client: Any = client
         self._scripts = Scripts(client)
 
-    def promoted(self, ring: str, key_id: str) -> None:
-        """Record that a key of a ring seals from now on."""
-        self._write(ring, self._now_ms(), f"{ring}:key", key_id)
-
     def retired(self, ring: str, key_id: str) -> None:
         """Record that a key of a ring is retired now."""
-        self._write(f"{ring}:retired:{key_id}", self._now_ms())
+        field = f"{ring}:retired:{key_id}"
+        self._scripts.write(SHARED_ROOT, "HSET", keyspace.promotions(), field, self._now_ms())
 
     def retired_ms_ago(self, ring: str, key_id: str) -> int:
         """Return how long ago a key was retired, in milliseconds; 0 if that was not recorded."""
         with store_errors():
             at_ms = self._client.hget(keyspace.promotions(), f"{ring}:retired:{key_id}")
             return 0 if at_ms is None else max(0, self._now_ms() - int(at_ms))
-
-    def _write(self, *fields: object) -> None:
-        self._scripts.write(SHARED_ROOT, "HSET", keyspace.promotions(), *fields)
 
     def _now_ms(self) -> int:
         with store_errors():
