@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redis.connection import Connection, SSLConnection
 from redis.exceptions import ResponseError
@@ -23,6 +23,9 @@ from relay.store.scripting.packing import SCRIPT_PACKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+T = TypeVar("T")
 
 #: How long, in seconds, whoever can go on without a server waits for it.
 SHORT_S: Final = 0.5
@@ -46,17 +49,12 @@ _short_s: ContextVar[float | None] = ContextVar("short_s", default=None)
 _left_out_s: ContextVar[float] = ContextVar("left_out_s", default=LEFT_OUT_S)
 
 
-@contextmanager
-def going_on_without(within_s: float = SHORT_S) -> Iterator[None]:
+def going_on_without(within_s: float = SHORT_S) -> AbstractContextManager[None]:
     """Wait for each server of a cluster, inside, for no longer than this: the caller goes on without those that fail.
 
     Other servers are waited for as usual.
     """
-    token = _short_s.set(within_s)
-    try:
-        yield
-    finally:
-        _short_s.reset(token)
+    return _setting(_short_s, within_s)
 
 
 def patience_s() -> float:
@@ -64,25 +62,24 @@ def patience_s() -> float:
     return _short_s.get() or -1.0
 
 
-@contextmanager
-def leaving_out_longer() -> Iterator[None]:
+def leaving_out_longer() -> AbstractContextManager[None]:
     """Leave silent servers out for `LEFT_OUT_BY_COMMANDS_S`, inside."""
-    token = _left_out_s.set(LEFT_OUT_BY_COMMANDS_S)
-    try:
-        yield
-    finally:
-        _left_out_s.reset(token)
+    return _setting(_left_out_s, LEFT_OUT_BY_COMMANDS_S)
 
 
-@contextmanager
-def waiting_longer(more_s: float) -> Iterator[None]:
+def waiting_longer(more_s: float) -> AbstractContextManager[None]:
     """Add to the time of `going_on_without`, if it holds: the server itself waits for so long before it answers."""
     short_s = _short_s.get()
-    token = _short_s.set(None if short_s is None else short_s + more_s)
+    return _setting(_short_s, None if short_s is None else short_s + more_s)
+
+
+@contextmanager
+def _setting(variable: ContextVar[T], value: T) -> Iterator[None]:
+    token = variable.set(value)
     try:
         yield
     finally:
-        _short_s.reset(token)
+        variable.reset(token)
 
 
 class NotAskedError(ServerSilent):
