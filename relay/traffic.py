@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from relay.store.counts.measures import Measures
     from relay.store.ledger.policies import Policies, Traffic
     from relay.store.ledger.transitions import Ready
-    from relay.store.registry.revisions import Registered
+    from relay.store.registry.revisions import StoredRevision
     from relay.store.registry.webhooks import Registry
 
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class WebhookTraffic:
     """A registered webhook, its counts, and the present state of its calls."""
 
-    registered: Registered
+    registered: StoredRevision
     counts: WebhookCounts
     now: Traffic
 
@@ -70,20 +70,20 @@ class TrafficControl:
             self._publish(ready)
         return self._one(plugin, registered)
 
-    def _registered(self, plugin: str, webhook_id: str) -> Registered:
-        found = next((each for each in self._registry.shapes(plugin) if each.webhook_id == webhook_id), None)
+    def _registered(self, plugin: str, webhook_id: str) -> StoredRevision:
+        found = next((each for each in self._registry.shapes(plugin) if each.shape.webhook_id == webhook_id), None)
         if found is None:
             raise WebhookNotRegistered
         return found
 
-    def _one(self, plugin: str, registered: Registered) -> WebhookTraffic:
+    def _one(self, plugin: str, registered: StoredRevision) -> WebhookTraffic:
         return self._report(plugin, [registered]).webhooks[0]
 
-    def _report(self, plugin: str, registered: list[Registered]) -> TrafficReport:
+    def _report(self, plugin: str, registered: list[StoredRevision]) -> TrafficReport:
         counted = self._measures.webhooks(plugin)
-        now = self._policies.traffics(plugin, [each.webhook_id for each in registered])
+        now = self._policies.traffics(plugin, [each.shape.webhook_id for each in registered])
         rows = [
-            WebhookTraffic(each, counted.by_webhook.get(each.webhook_id, WebhookCounts()), traffic)
+            WebhookTraffic(each, counted.by_webhook.get(each.shape.webhook_id, WebhookCounts()), traffic)
             for each, traffic in zip(registered, now, strict=True)
         ]
         return TrafficReport(counted.since_ms, rows)

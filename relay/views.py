@@ -152,8 +152,8 @@ def traffic_of(webhook: WebhookTraffic) -> dict[str, Any]:
     now, counts = webhook.now, webhook.counts
     breaker = {"state": now.breaker, "failures": now.failures, "openUntil": rfc3339(now.open_until_ms)}
     return {
-        "webhookId": webhook.registered.webhook_id,
-        "revision": webhook.registered.revision,
+        "webhookId": webhook.registered.shape.webhook_id,
+        "revision": webhook.registered.number,
         "hidden": webhook.registered.shape.hidden,
         **counts_of(counts.day),
         "recent": {"fiveMinutes": counts_of(counts.recent), "hour": counts_of(counts.hour)},

@@ -47,7 +47,7 @@ def _plugins(runtime: Runtime, _plugin: str | None) -> list[CompletionItem]:
 def _webhooks(runtime: Runtime, plugin: str | None) -> list[CompletionItem]:
     names = runtime.registry.plugins() if plugin is None else [plugin]
     found = [each for name in names for each in runtime.registry.shapes(name)]
-    return [CompletionItem(each.webhook_id, help=each.shape.description) for each in found]
+    return [CompletionItem(each.shape.webhook_id, help=each.shape.description) for each in found]
 
 
 def _secrets(runtime: Runtime, plugin: str | None) -> list[CompletionItem]:

@@ -83,7 +83,7 @@ def check_filter(runtime: Runtime, plugin: str, wanted: Filter) -> None:
     try:
         runtime.listing.check_webhook(plugin, wanted)
     except BadParameter as error:
-        ids = [each.webhook_id for each in runtime.registry.shapes(plugin)]
+        ids = [each.shape.webhook_id for each in runtime.registry.shapes(plugin)]
         message = _ask(error.message, wanted.webhook_id or "", ids)
         raise BadParameter(message) from None
 
@@ -124,7 +124,7 @@ def not_registered(registry: Registry, plugin: str, webhook_id: str) -> WebhookN
     """Return the error for a webhook that is not registered, with the name that was probably meant."""
     if not registry.has_plugin(plugin):
         return WebhookNotRegistered(_no_plugin(plugin, registry.plugins()))
-    ids = [each.webhook_id for each in registry.shapes(plugin)]
+    ids = [each.shape.webhook_id for each in registry.shapes(plugin)]
     return WebhookNotRegistered(_ask(f"Plugin `{plugin}` has no webhook `{webhook_id}`.", webhook_id, ids))
 
 

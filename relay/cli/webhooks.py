@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from relay.cli.revisions import Differences
     from relay.registration import Shape, Step, Target
     from relay.store.ledger.policies import Traffic
-    from relay.store.registry.revisions import Applied, Registered
+    from relay.store.registry.revisions import Applied, StoredRevision
     from relay.wiring.runtime import Runtime
 
 _COLUMNS: Final = ("id", "revision", "method", "headers", "query", "state", "description")
@@ -113,7 +113,7 @@ def list_webhooks(screen: Screen, data_dir: Path, plugin: str) -> None:
     check_plugin(runtime, plugin)
     runtime.audit_writer.write(Act.WEBHOOK_SHOW, plugin=plugin)
     found = runtime.registry.shapes(plugin)
-    now = runtime.policies.traffics(plugin, [each.webhook_id for each in found])
+    now = runtime.policies.traffics(plugin, [each.shape.webhook_id for each in found])
     rows = [_row(each, traffic) for each, traffic in zip(found, now, strict=True)]
     screen.show(rows, lambda: table_of(_COLUMNS, (_line(row) for row in rows)))
 
@@ -189,11 +189,11 @@ def _change(applied: Applied, differences: Differences) -> dict[str, Any]:
     return value
 
 
-def _row(registered: Registered, traffic: Traffic) -> dict[str, Any]:
+def _row(registered: StoredRevision, traffic: Traffic) -> dict[str, Any]:
     shape = registered.shape
     return {
-        "id": registered.webhook_id,
-        "revision": registered.revision,
+        "id": shape.webhook_id,
+        "revision": registered.number,
         "createdAt": rfc3339(registered.created_at_ms),
         **_members(shape),
         "headers": list(shape.fillable_headers),

@@ -31,7 +31,7 @@ def examine_calls(runtime: Runtime, plugins: Sequence[str]) -> Iterator[Finding]
 
 
 def _traffics(runtime: Runtime, plugin: str) -> dict[str, Traffic]:
-    registered = {webhook.webhook_id for webhook in runtime.registry.shapes(plugin)}
+    registered = {webhook.shape.webhook_id for webhook in runtime.registry.shapes(plugin)}
     names = sorted({webhook for webhook, _ in runtime.measures.totals(plugin) if webhook} | registered)
     return dict(zip(names, runtime.policies.traffics(plugin, names), strict=True))
 
@@ -65,7 +65,7 @@ def _failing(runtime: Runtime, plugins: Sequence[str]) -> Finding:
 
 def _waiting(runtime: Runtime, plugins: Sequence[str], traffics: dict[str, Traffic]) -> Iterator[Finding]:
     """Yield the webhooks with parked calls that are paused, or whose registration was removed."""
-    registered = {f"{plugin}/{webhook.webhook_id}" for plugin in plugins for webhook in runtime.registry.shapes(plugin)}
+    registered = {f"{plugin}/{each.shape.webhook_id}" for plugin in plugins for each in runtime.registry.shapes(plugin)}
     parked = {name: traffic for name, traffic in traffics.items() if traffic.parked}
     removed = [f"{name} ({traffic.parked})" for name, traffic in parked.items() if name not in registered]
     paused = [f"{name} ({traffic.parked})" for name, traffic in parked.items() if name in registered and traffic.paused]

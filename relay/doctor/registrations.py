@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from relay.registration.target import ChainTarget
-    from relay.store.registry.revisions import Registered
+    from relay.store.registry.revisions import StoredRevision
     from relay.wiring.runtime import Runtime
 
 
@@ -24,7 +24,7 @@ def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[
     try:
         forged = [f"{plugin}/{webhook_id}" for plugin in plugins for webhook_id in runtime.registry.unverified(plugin)]
         targets = {
-            (plugin, webhook.webhook_id): _target(runtime, plugin, webhook)
+            (plugin, webhook.shape.webhook_id): _target(runtime, plugin, webhook)
             for plugin in plugins
             for webhook in runtime.registry.shapes(plugin)
         }
@@ -64,10 +64,10 @@ def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[
     yield from judged_ends("client certificates", ends, advice)
 
 
-def _target(runtime: Runtime, plugin: str, webhook: Registered) -> Target | ChainTarget | None:
+def _target(runtime: Runtime, plugin: str, webhook: StoredRevision) -> Target | ChainTarget | None:
     """Return what a registration sends calls to; None if it does not open."""
     try:
-        return runtime.registry.open_target(plugin, webhook.webhook_id, webhook.revision)
+        return runtime.registry.open_target(plugin, webhook.shape.webhook_id, webhook.number)
     except (VaultError, NotFound, StoreFault):
         return None
 

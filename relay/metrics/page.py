@@ -99,7 +99,7 @@ class MetricsPage:
 
     def _state_of(self, plugin: str) -> _PluginState:
         totals = self._measures.totals(plugin)
-        webhooks = [each.webhook_id for each in self._registry.shapes(plugin)]
+        webhooks = [each.shape.webhook_id for each in self._registry.shapes(plugin)]
         traffics = self._policies.traffics(plugin, webhooks)
         return _PluginState(plugin, totals, dict(zip(webhooks, traffics, strict=True)), self._store.counts(plugin))
 

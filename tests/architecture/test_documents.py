@@ -129,7 +129,7 @@ def registered():
 
 
 def test_the_chains_of_the_registrations_page_fit_the_webhooks_of_its_examples(registered):
-    assert {each.webhook_id for each in registered.shapes("shop") if each.shape.chain} == {
+    assert {each.shape.webhook_id for each in registered.shapes("shop") if each.shape.chain} == {
         "order-and-bill",
         "tell-appointment",
     }

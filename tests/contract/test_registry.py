@@ -104,7 +104,7 @@ def test_a_document_of_several_webhooks_reports_each(registry):
 def test_apply_adds_and_changes_but_never_removes(registry):
     registry.apply("acme", [a_registration("a")])
     registry.apply("acme", [a_registration("b")])
-    assert [each.webhook_id for each in registry.shapes("acme")] == ["a", "b"]
+    assert [each.shape.webhook_id for each in registry.shapes("acme")] == ["a", "b"]
 
 
 def test_a_dry_run_says_what_would_happen_and_stores_nothing(registry, redis_client):
@@ -448,7 +448,7 @@ def test_only_what_a_relay_has_made_current_is_current(registry, redis_client, v
         )
     door = Registry(redis_client, vault)
     assert door.current("acme", "ping") is None
-    assert [each.webhook_id for each in door.shapes("acme")] == ["other"]
+    assert [each.shape.webhook_id for each in door.shapes("acme")] == ["other"]
 
 
 def test_registering_again_makes_a_tampered_webhook_current(registry, redis_client):

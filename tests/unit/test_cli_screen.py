@@ -34,7 +34,7 @@ def replayed(cli, ref, status):
     started = cli.json("replay", "start", ref, "--plugin", "acme")
     runs = cli.runtime().replay_runs
     runs.claim(started["replayId"], "t")
-    (shape,) = (each for each in cli.runtime().registry.shapes("acme") if each.webhook_id == "ping")
+    (shape,) = (each for each in cli.runtime().registry.shapes("acme") if each.shape.webhook_id == "ping")
     again = new_reference_id()
     runs.create(started["replayId"], "t", 0, [NewReplay(again, shape.revision, 20_000, True, b"sealed")])
     settle(cli, again, status=status)

@@ -30,21 +30,12 @@ class Applied:
 class StoredRevision:
     """One revision as the store has it, without the target."""
 
+    number: int
     shape: Shape
     shape_json: bytes  # as stored; the target is sealed for an owner that contains it
     created_at_ms: int
     by: str  # who registered it, as audit entries have it; empty if that is not known
     stamp: str  # a random text that no other revision ever had, even under the same number
-
-
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """A webhook's current revision, without the target."""
-
-    webhook_id: str
-    revision: int
-    shape: Shape
-    created_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)

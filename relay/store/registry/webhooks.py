@@ -33,7 +33,7 @@ from relay.store.decisions.decisions import AGE_S, STALE
 from relay.store.decisions.every import EveryDecision
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.partitions.plugins import plugins_in, plugins_of
-from relay.store.registry.revisions import Applied, PlannedRevision, Registered, StoredRevision, limits_of
+from relay.store.registry.revisions import Applied, PlannedRevision, StoredRevision, limits_of
 from relay.store.registry.secrets import Secrets
 from relay.store.registry.uses import Uses, named_users
 from relay.store.scripting.scripts import Scripts
@@ -162,8 +162,8 @@ class Registry:
         with adding_sentence(f"Partition {partition} does not answer.", Unavailable):
             return plugin in self.plugins_in(partition)
 
-    def shapes(self, plugin: str) -> list[Registered]:
-        """Return a plugin's webhooks in the order of their ids, including hidden ones."""
+    def shapes(self, plugin: str) -> list[StoredRevision]:
+        """Return the current revisions of a plugin's webhooks in the order of their ids, including hidden ones."""
         key = self._keys.webhooks(plugin)
         (pointers,) = replies_to(self._client, [("HGETALL", key)])
         numbers = sorted(StoredFields(key, pointers).numbers().items())
@@ -171,10 +171,10 @@ class Registry:
         rows = replies_to(self._client, [("HGETALL", key) for key in keys])
         self._decisions.of(plugin).refresh()
         return [
-            Registered(webhook, number, stored.shape, stored.created_at_ms)
+            stored
             for (webhook, number), key, row in zip(numbers, keys, rows, strict=True)
-            if (stored := _revision_from(key, row)) is not None
-            and (self._is_decided(plugin, webhook, number, stored) or self._read_pointer((plugin, webhook)) == number)
+            if (stored := _revision_from(number, key, row)) is not None
+            and (self._is_decided(plugin, webhook, stored) or self._read_pointer((plugin, webhook)) == number)
         ]
 
     def unverified(self, plugin: str) -> list[str]:
@@ -182,7 +182,7 @@ class Registry:
         (ids,) = replies_to(self._client, [("HKEYS", self._keys.webhooks(plugin))])
         ids = () if isinstance(ids, Exception) else ids
         names = sorted(name.decode("utf-8", "backslashreplace") for name in ids)
-        known = {registered.webhook_id for registered in self.shapes(plugin)}
+        known = {stored.shape.webhook_id for stored in self.shapes(plugin)}
         return [name for name in names if name not in known]
 
     def revision(self, plugin: str, webhook_id: str, number: int) -> StoredRevision:
@@ -290,7 +290,7 @@ class Registry:
         """
         try:
             stored = self._read_revision(plugin, webhook_id, number)
-            if stored.shape_json != shape or not self._is_decided(plugin, webhook_id, number, stored):
+            if stored.shape_json != shape or not self._is_decided(plugin, webhook_id, stored):
                 return False
             owner = target_owner(plugin, webhook_id, number, stored.stamp, shape)
             with store_errors():
@@ -341,18 +341,17 @@ class Registry:
 
     def _is_current(self, plugin: str, webhook_id: str, number: int) -> bool:
         try:
-            if self._is_decided(plugin, webhook_id, number, self._revision(plugin, webhook_id, number)):
+            if self._is_decided(plugin, webhook_id, self._revision(plugin, webhook_id, number)):
                 return True
-            return self.is_changed(plugin, webhook_id, number) and self._is_decided(
-                plugin, webhook_id, number, self._revision(plugin, webhook_id, number)
-            )
+            is_changed = self.is_changed(plugin, webhook_id, number)
+            return is_changed and self._is_decided(plugin, webhook_id, self._revision(plugin, webhook_id, number))
         except NotFound:
             return False
 
-    def _is_decided(self, plugin: str, webhook_id: str, number: int, stored: StoredRevision) -> bool:
+    def _is_decided(self, plugin: str, webhook_id: str, stored: StoredRevision) -> bool:
         """Return whether a revision is the one that was decided last to be current, as far as this process knows."""
         decided = self._decisions.of(plugin).value(webhook_subject(plugin, webhook_id))
-        return decided == webhook_value(number, stored.stamp, stored.shape_json, limits_of(stored.shape))
+        return decided == webhook_value(stored.number, stored.stamp, stored.shape_json, limits_of(stored.shape))
 
     def _decided_number(self, plugin: str, webhook_id: str) -> int:
         """Return the number that was decided last, even if the webhook was removed since; 0 if it never existed."""
@@ -365,7 +364,7 @@ class Registry:
     def _read_revision(self, plugin: str, webhook_id: str, number: int) -> StoredRevision:
         key = self._keys.revision(plugin, webhook_id, number)
         (row,) = replies_to(self._client, [("HGETALL", key)])
-        stored = _revision_from(key, row)
+        stored = _revision_from(number, key, row)
         if stored is None:
             raise NotFound("There is no such revision, or it is damaged.")
         return stored
@@ -383,10 +382,11 @@ class Registry:
         return self._target_vault
 
 
-def _revision_from(key: str, row: Any) -> StoredRevision | None:
+def _revision_from(number: int, key: str, row: Any) -> StoredRevision | None:
     revision = StoredFields(key, row)
     shape = revision.get("shape", lambda text: Shape.from_json(text.encode()))
     if shape is None:
         return None
     created_at_ms = revision.needed("createdAt", number_of) or 0
-    return StoredRevision(shape, row[b"shape"], created_at_ms, revision.text("by") or "", revision.text("stamp") or "")
+    by, stamp = revision.text("by") or "", revision.text("stamp") or ""
+    return StoredRevision(number, shape, row[b"shape"], created_at_ms, by, stamp)
