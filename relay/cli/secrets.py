@@ -20,11 +20,11 @@ from relay.text.ids import SECRET_NAME_PATTERN, SECRET_NAME_RULE
 from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from relay.cli.output import Screen
-    from relay.store.registry.secrets import ListedSecret
+    from relay.store.registry.secrets import SecretSetting
     from relay.store.registry.webhooks import Registry
 
 _COLUMNS: Final = ("name", "set (UTC)", "by", "used by")
@@ -89,7 +89,9 @@ def list_secrets(screen: Screen, data_dir: Path, plugin: str) -> None:
     runtime = command_runtime(Settings.for_command(data_dir))
     check_plugin(runtime, plugin)
     runtime.audit_writer.write(Act.SECRET_LIST, plugin=plugin)
-    rows = [_row(each) for each in runtime.registry.secrets.listed(plugin)]
+    found = runtime.registry.secrets
+    settings = found.settings(plugin, found.names(plugin))
+    rows = [_row(name, each, found.users(plugin, name)) for name, each in settings.items()]
     lines = [(row["name"], moment(row["setAt"]), row["by"], row["webhooks"]) for row in rows]
     screen.show(rows, lambda: table_of(_COLUMNS, lines))
 
@@ -127,10 +129,6 @@ def look_up_in(registry: Registry) -> Callable[[str, str, str], str]:
     return look_up
 
 
-def _row(secret: ListedSecret) -> dict[str, Any]:
-    return {
-        "name": secret.name,
-        "setAt": rfc3339(secret.last and secret.last.at_ms),
-        "by": secret.last and secret.last.by,
-        "webhooks": list(secret.users),
-    }
+def _row(name: str, settings: Sequence[SecretSetting], users: list[str]) -> dict[str, Any]:
+    last = settings[-1] if settings else None  # without one, that is damaged
+    return {"name": name, "setAt": rfc3339(last and last.at_ms), "by": last and last.by, "webhooks": users}

@@ -65,14 +65,6 @@ class SecretSetting(NamedTuple):
     by: str
 
 
-class ListedSecret(NamedTuple):
-    """A secret without its value: when it was last set (None: that is damaged), and the webhooks that refer to it."""
-
-    name: str
-    last: SecretSetting | None
-    users: tuple[str, ...]
-
-
 class Secrets:
     """The secrets of all plugins. Methods raise `Unavailable` when the store cannot be reached."""
 
@@ -163,15 +155,6 @@ class Secrets:
         """Return the webhooks whose current revision refers to a secret, in order."""
         with store_errors():
             return sorted(map(_shown, self._client.smembers(self._keys.secret_users(plugin, name))))
-
-    def listed(self, plugin: str) -> list[ListedSecret]:
-        """Return a plugin's secrets without their values, in the order of their names."""
-        names = self.names(plugin)
-        settings = self.settings(plugin, names)
-        return [
-            ListedSecret(name, settings[name][-1] if settings[name] else None, tuple(self.users(plugin, name)))
-            for name in names
-        ]
 
     def settings(self, plugin: str, names: Sequence[str]) -> Mapping[str, Sequence[SecretSetting]]:
         """Return for each secret when and by whom it was set, the oldest first, as far as that is kept."""
