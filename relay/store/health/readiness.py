@@ -15,7 +15,7 @@ from redis.retry import Retry
 
 from relay.errors import StoreFault, Unavailable
 from relay.store.health.server import ServerHealth, failed_writes, read_server
-from relay.store.health.workers import LiveWorker, alive_in
+from relay.store.health.workers import LiveWorker, Workers
 from relay.store.keys import keyspace
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.partitions.plugins import plugins_of
@@ -88,32 +88,29 @@ class ServerWarnings:
             if isinstance(error.__cause__, redis.exceptions.NoPermissionError):  # as do these
                 return
             raise
-        for persistence, memory in servers:
-            yield from _warnings_of(persistence, memory)
-        jump = self._jump()
+        for info in servers:
+            yield from _warnings_of(info)
+        jump = None
+        with suppress(Unavailable), going_on_without():
+            jump = _jump_in(self._client)
         if jump is not None:
             yield f"{jump.sentence.capitalize()}: leases may have ended early, or may last longer."
 
-    def _jump(self) -> ClockJump | None:
-        with suppress(Unavailable), going_on_without():
-            return _jump_in(self._client)
-        return None
 
-
-def _persistence_and_memory(server: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def _persistence_and_memory(server: Any) -> dict[str, Any]:
     with store_errors():
-        return server.info("persistence"), server.info("memory")
+        return {**server.info("persistence"), **server.info("memory")}
 
 
-def _warnings_of(persistence: Mapping[str, Any], memory: Mapping[str, Any]) -> Iterator[str]:
+def _warnings_of(info: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence for each thing that may be wrong with one server."""
-    if not persistence.get("aof_enabled"):
+    if not info.get("aof_enabled"):
         yield "The append-only file is off: a killed server loses accepted triggers."
-    elif persistence.get("aof_last_write_status", "ok") != "ok":
+    elif info.get("aof_last_write_status", "ok") != "ok":
         yield "The last write to the append-only file failed."
-    if memory.get("maxmemory_policy", "noeviction") != "noeviction":
+    if info.get("maxmemory_policy", "noeviction") != "noeviction":
         yield "The eviction policy is not noeviction: a full server forgets records."
-    for what in failed_writes(persistence):
+    for what in failed_writes(info):
         yield f"The server's last {what} failed."
 
 
@@ -154,7 +151,7 @@ def read_health(url: str, admin_url: str | None = None, keys: Keyspace = SINGLE)
 def read_workers(url: str) -> tuple[LiveWorker, ...]:
     """Read which workers are alive. Raises `Unavailable` as `read_health` does."""
     with _without_addresses(), _client(url) as client:
-        return tuple(alive_in(client))
+        return tuple(Workers(client).alive())
 
 
 @contextmanager
@@ -197,7 +194,7 @@ def _rest(client: redis.Redis, keys: Keyspace) -> StoreHealth:
     silence = Partitions(client, keys).silence()
     return StoreHealth(
         (),
-        workers=None if silence.shared else tuple(alive_in(client)),
+        workers=None if silence.shared else tuple(Workers(client).alive()),
         plugins=tuple(plugins_of(client, keys)),
         silence=silence,
         clock_jump=None if silence.shared else _jump_in(client),

@@ -71,16 +71,11 @@ class Workers:
 
     def alive(self) -> list[LiveWorker]:
         """List the workers that sent a heartbeat within `SILENCE_MS`, by name."""
-        return alive_in(self._client)
-
-
-def alive_in(client: Any) -> list[LiveWorker]:
-    """List the workers of a store that sent a heartbeat within `SILENCE_MS`, by name."""
-    with store_errors():
-        beats = client.zrange(keyspace.workers(), 0, -1, withscores=True)
-    lanes, time = replies_to(client, [("HGETALL", keyspace.worker_lanes())], time_of=SHARED_ROOT)
-    served = {} if isinstance(lanes, Exception) else lanes
-    return sorted(live_workers(beats, served, time_ms_from(time)), key=lambda worker: worker.name)
+        with store_errors():
+            beats = self._client.zrange(keyspace.workers(), 0, -1, withscores=True)
+        lanes, time = replies_to(self._client, [("HGETALL", keyspace.worker_lanes())], time_of=SHARED_ROOT)
+        served = {} if isinstance(lanes, Exception) else lanes
+        return sorted(live_workers(beats, served, time_ms_from(time)), key=lambda worker: worker.name)
 
 
 def known_workers(workers: Workers) -> list[LiveWorker] | None:
