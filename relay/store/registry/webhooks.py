@@ -109,29 +109,15 @@ class Registry:
         """
         if not registrations:
             return []
-        ends = self._decisions.of(plugin).ends()
-        return next(
-            applied
-            for end in ends
-            if (applied := self._applied(end, plugin, registrations, act, based_on or {}, dry_run=dry_run)) is not None
-        )
-
-    def _applied(
-        self,
-        end: ChainEnd,
-        plugin: str,
-        registrations: Sequence[Registration],
-        act: Act,
-        based_on: Mapping[str, int],
-        *,
-        dry_run: bool,
-    ) -> list[Applied] | None:
-        self._uses.check(plugin, registrations)
-        planned = self._plan(plugin, registrations)
-        for each in planned:
-            self._check_base(plugin, each.applied, based_on.get(each.applied.webhook_id))
-        is_done = dry_run or self._commit(plugin, planned, end, act)
-        return [each.applied for each in planned] if is_done else None
+        bases = based_on or {}
+        for end in self._decisions.of(plugin).ends():
+            self._uses.check(plugin, registrations)
+            planned = self._plan(plugin, registrations)
+            for each in planned:
+                self._check_base(plugin, each.applied, bases.get(each.applied.webhook_id))
+            if dry_run or self._commit(plugin, planned, end, act):
+                break
+        return [each.applied for each in planned]
 
     def current(self, plugin: str, webhook_id: str, *, refresh: bool = False) -> tuple[int, Shape] | None:
         """Return the current revision's number and shape; None if the webhook is not registered.
@@ -300,16 +286,11 @@ class Registry:
             return False
 
     def _commit(
-        self,
-        plugin: str,
-        planned: Sequence[PlannedRevision],
-        end: ChainEnd,
-        act: Act = Act.WEBHOOK_APPLY,
+        self, plugin: str, planned: Sequence[PlannedRevision], end: ChainEnd, act: Act = Act.WEBHOOK_APPLY
     ) -> bool:
         arguments: list[Any] = [plugin, len(planned), actor(), act]
         for each in planned:
             arguments += each.arguments()
-        for each in planned:
             self._pointers.pop((plugin, each.applied.webhook_id), None)
         changes = {webhook_subject(plugin, each.applied.webhook_id): each.decided for each in planned if each.decided}
         arguments += end.adding(changes)
