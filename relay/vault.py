@@ -69,10 +69,6 @@ class _Key:
             mac=_hkdf(secret, b"webhook relay: mac"),
         )
 
-    @classmethod
-    def retired(cls, key_id: str, mac: bytes) -> _Key:
-        return cls(id=key_id, header=b"", sealing=None, mac=mac)
-
     def cipher(self, associated: bytes) -> AESGCM:
         if self.sealing is None:
             raise VaultError
@@ -88,17 +84,13 @@ class Vault:
     unknown key. So keys can be added, promoted and retired while processes run.
     """
 
-    __slots__ = ("_file", "_keys", "_looked_at_s", "_newest", "_stamp")
+    __slots__ = ("_file", "_keys", "_looked_at_s", "_stamp")
 
-    def __init__(self, keys: tuple[_Key, ...], file: Path | None = None) -> None:
-        self._take(keys)
+    def __init__(self, keys: dict[str, _Key], file: Path | None = None) -> None:
+        self._keys = keys  # by id, newest first
         self._file = file
         self._stamp = _stamp_of(file)
         self._looked_at_s = time.monotonic()
-
-    def _take(self, keys: tuple[_Key, ...]) -> None:
-        self._keys = {key.id: key for key in keys}
-        self._newest = keys[0]
 
     @classmethod
     def from_text(cls, keys: str) -> Vault:
@@ -125,7 +117,7 @@ class Vault:
         if self._file is None or stamp in (None, self._stamp):
             return
         try:
-            self._take(_read_ring(read_private_file(self._file)))
+            self._keys = _read_ring(read_private_file(self._file))
         except SettingsError:
             return  # the file may be half written: the known ring stays until the next check
         self._stamp = stamp
@@ -151,7 +143,7 @@ class Vault:
     def seal(self, plaintext: bytes, owner: str) -> bytes:
         """Encrypt the plaintext under the newest key, bound to ``owner``."""
         self._follow()
-        key = self._newest
+        key = next(iter(self._keys.values()))
         associated = key.header + owner.encode()
         nonce = os.urandom(NONCE_BYTES)
         return key.header + nonce + key.cipher(associated).encrypt(nonce, plaintext, associated)
@@ -264,16 +256,17 @@ def _hkdf(secret: bytes, purpose: bytes) -> bytes:
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(secret)
 
 
-def _read_ring(text: str) -> tuple[_Key, ...]:
+def _read_ring(text: str) -> dict[str, _Key]:
     entries = [entry.strip() for entry in text.strip().split(",")]
     if len(entries) > MAX_KEYS:
         raise SettingsError(f"A key ring holds at most {MAX_KEYS} keys.")
     ring = tuple(_read_key(entry, number) for number, entry in enumerate(entries, start=1))
-    if len({key.id for key in ring}) != len(ring):
+    by_id = {key.id: key for key in ring}
+    if len(by_id) != len(ring):
         raise SettingsError("Two vault keys have the same id.")
     if ring[0].sealing is None:
         raise SettingsError("The first vault key is retired: it cannot seal.")
-    return ring
+    return by_id
 
 
 def _stamp_of(file: Path | None) -> tuple[int, int] | None:
@@ -296,4 +289,4 @@ def _read_key(entry: str, number: int) -> _Key:
         raise SettingsError(f"Vault key {number} is not valid base64.") from None
     if len(secret) != KEY_BYTES:
         raise SettingsError(f"Vault key {number} is not {KEY_BYTES} bytes long.")
-    return _Key.retired(key_id, secret) if is_retired else _Key.derive(key_id, secret)
+    return _Key(key_id, header=b"", sealing=None, mac=secret) if is_retired else _Key.derive(key_id, secret)

@@ -180,4 +180,4 @@ def test_the_sealing_key_itself_makes_no_mac(vault):
 
 def test_a_vault_shows_its_key_ids_only(vault):
     assert repr(vault) == "Vault(k2)"
-    assert repr(vault._newest) == "_Key(id='k2')"
+    assert repr(vault._keys["k2"]) == "_Key(id='k2')"
