@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import Conflict
@@ -70,10 +70,6 @@ class Decision:
         seq, subject, value, mac = [*text.decode("latin-1").split(" ", 3), "", "", ""][:4]
         is_number = seq.isascii() and seq.isdigit() and len(seq) <= _DIGITS
         return cls(int(seq), subject, value, mac) if mac and is_number else None
-
-    def after(self, before: str, vault: Vault) -> Decision:
-        """Return this decision as the entry that follows the one with the MAC ``before``."""
-        return Decision(self.seq, self.subject, self.value, self.macs(before, vault)[0])
 
     def macs(self, before: str, vault: Vault) -> tuple[str, ...]:
         """Return the MACs of the entry under each key of the ring, newest first."""
@@ -147,7 +143,7 @@ def linked(decisions: Iterable[Decision], before: str, vault: Vault) -> list[str
     """Return decisions as entries, each bound to the one before; the first to that with the MAC ``before``."""
     texts = []
     for decision in decisions:
-        entry = decision.after(before, vault)
+        entry = replace(decision, mac=decision.macs(before, vault)[0])
         texts.append(entry.text())
         before = entry.mac
     return texts

@@ -64,7 +64,8 @@ class Decisions:
         self._scripts = Scripts(client)
         self._vault = vault
         self._epochs = Epochs(client, vault)
-        self._epoch: int | None = None
+        #: The epoch of the store that this process knows; None before it is read, and while a backup is copied.
+        self.epoch: int | None = None
         self._begins_anew = False  # the store was restored since this process read the chain
         self._chain = Chain()
         self._known: dict[str, Decision] = {}  # the newest decision about each subject that this process has ever read
@@ -97,11 +98,6 @@ class Decisions:
         """The highest number that this process has read, and the id of the server's run that had it."""
         return self._seq, self._server
 
-    @property
-    def epoch(self) -> int | None:
-        """The epoch of the store that this process knows; None before it is read, and while a backup is copied."""
-        return self._epoch
-
     def look(self) -> None:
         """Read what was added; now and then read all, since what this process has read may have been altered."""
         self._follow_unless_silent()
@@ -117,7 +113,7 @@ class Decisions:
                 return  # another thread has read it meanwhile
             if self._failed_at_s > asked_at_s:
                 raise Unavailable  # another thread has waited for it meanwhile, in vain
-            if self._epoch is None:
+            if self.epoch is None:
                 self._follow_unless_silent()
             read_at_s = time.monotonic()
             try:
@@ -200,8 +196,8 @@ class Decisions:
         """
         with self._lock:
             epoch = self._epochs.read()
-            if self._epoch is None or epoch.number > self._epoch:
-                self._epoch = None if epoch.number and epoch.phase is Phase.COPYING else epoch.number
+            if self.epoch is None or epoch.number > self.epoch:
+                self.epoch = None if epoch.number and epoch.phase is Phase.COPYING else epoch.number
                 self._begins_anew, self._whole_at_s = True, float("-inf")
             return self._begins_anew
 
