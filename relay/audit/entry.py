@@ -141,7 +141,7 @@ def entry_from(raw: bytes) -> AuditEntry | None:
         tuple(int(size) for size in sizes.split(",") if size),
         tuple(reference for reference in references.split(",") if reference),
     )
-    return entry if entry.text() == " ".join(words) and _reads_back(entry) else None
+    return entry if entry.text() == " ".join(words) and _from_members(entry.members()) == entry else None
 
 
 def line_of(seq: int, raw: bytes) -> dict[str, Any]:
@@ -172,10 +172,6 @@ def operator_text(name: str) -> str:
 def name_of(who: str) -> str:
     """Return the name of an operator, or the id of a key, as entries have it."""
     return unquote(who[1:]) if who[:1] == _OPERATOR_MARK else who
-
-
-def _reads_back(entry: AuditEntry) -> bool:
-    return _from_members(entry.members()) == entry
 
 
 def _from_members(members: dict[str, Any]) -> AuditEntry:

@@ -54,11 +54,6 @@ class Verification:
     wrong: Wrong | None = None
     heads: dict[int, bytes] = field(default_factory=dict)
 
-    @property
-    def is_good(self) -> bool:
-        """Whether nothing is wrong."""
-        return self.wrong is None
-
 
 class TrailCheck:
     """Checks the blocks of the trail ``name``. ``known`` has heads from an earlier export, by the entry's number."""

@@ -233,7 +233,7 @@ def _signer(runtime: Runtime) -> AuditSigner:
 def _value(found: Verification) -> dict[str, Any]:
     wrong = found.wrong
     return {
-        "good": found.is_good,
+        "good": wrong is None,
         "first": found.first,
         "last": found.last,
         "unsigned": found.unsigned,

@@ -143,7 +143,7 @@ def test_a_second_worker_goes_on_where_the_first_one_ended(trail, redis_client, 
         add(trail, 3, 3 * first)
         free_lock(redis_client)
         worker.iterate()
-        assert check(trail).is_good
+        assert check(trail).wrong is None
     assert check(trail).last == 18
 
 
@@ -174,8 +174,8 @@ def test_pruning_keeps_the_rest_verifiable(trail, redis_client, small_segments):
     signing(trail, retention_ms=-1).iterate()
     found = check(trail)
     assert (found.wrong, found.first, found.last) == (None, 11, 13)
-    assert check_file(exported(trail)).is_good
-    assert check(trail, heads_in(before)["0"]).is_good
+    assert check_file(exported(trail)).wrong is None
+    assert check(trail, heads_in(before)["0"]).wrong is None
     add(trail, 3, 13)
     free_lock(redis_client)
     signing(trail).iterate()
@@ -241,7 +241,7 @@ def test_the_end_that_was_cut_off_is_missed_by_an_earlier_export(trail, redis_cl
     add(trail, 2)
     free_lock(redis_client)
     signing(trail, "w2").iterate()
-    assert check(trail).is_good  # which cannot be told from a shorter trail
+    assert check(trail).wrong is None  # which cannot be told from a shorter trail
     found = check(trail, heads_in(before)["0"])
     assert (found.wrong.seq, found.wrong.what) == (3, "cut")
 
@@ -404,7 +404,7 @@ def test_a_trail_set_back_under_a_worker_that_has_not_seen_its_end_is_found_by_t
     add(trail, added, 100)
     give_lock(redis_client, "w2")
     workers["w2"].iterate()
-    assert check(trail).is_good  # which is all that the attacker needs
+    assert check(trail).wrong is None  # which is all that the attacker needs
     workers["w1"].iterate()
     assert workers["w1"]._reported.seq == 4
     tell_each_other(workers)
@@ -440,7 +440,7 @@ def test_a_checkpoint_that_no_known_key_signed_is_not_heard(trail, redis_client)
     worker.hear("w2", Signed.by(foreign, members | {"key": foreign.key_id}), "")
     worker.hear("w2", Signed.by(SIGNER, members | {"key": SIGNER.key_id, "trail": "1"}), "")
     worker.iterate()
-    assert check(trail).is_good
+    assert check(trail).wrong is None
 
 
 @EVERY
@@ -485,7 +485,7 @@ def test_whichever_worker_signs_looks_or_starts_anew_no_signed_entry_vanishes_un
                     workers[name].iterate()
         finally:
             checkpointing.SEGMENT_ENTRIES = held
-        assert check(trail).is_good is not must_be_found
+        assert (check(trail).wrong is not None) is must_be_found
 
 
 # -- a writer of the server -----------------------------------------------------------------------------------------
@@ -692,8 +692,8 @@ def test_a_store_that_was_restored_counts_as_unaltered(trail, heard):
     Epochs(trail._client, VAULT).write(Epoch(5, Phase.FENCED, "b1"))
     add(trail, 1, 7)
     worker.iterate()
-    assert (check(trail).is_good, check(trail).last) == (True, 3)
+    assert (check(trail).wrong, check(trail).last) == (None, 3)
     trail._client.ltrim(ENTRIES, 0, 1)
     trail._client.delete(HEAD)
     worker.iterate()
-    assert not check(trail).is_good  # the same epoch
+    assert check(trail).wrong is not None  # the same epoch

@@ -295,6 +295,6 @@ def test_the_end_of_a_trail_that_is_restored_under_running_workers_is_found(tmp_
                 pipeline.restore(keys[part], 0, dumped)
         pipeline.set(keys["lock"], other, px=5_000)
         pipeline.execute()
-        wait_until(lambda: not found().is_good, WITHIN_S + 5)
+        wait_until(lambda: found().wrong is not None, WITHIN_S + 5)
         assert found().wrong.seq == signed + 1
         assert "audit_breach" in work.log.read_text()
