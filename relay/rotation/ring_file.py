@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from relay.errors import Conflict, SettingsError
-from relay.settings.private_file import read_private_file
+from relay.settings.private_file import read_private_file, write_private_file
 from relay.vault import MAX_KEYS, Vault
 
 if TYPE_CHECKING:
@@ -82,16 +81,10 @@ class RingFile:
         return [entry.strip() for entry in self.text().split(",")]
 
     def _write(self, entries: list[str]) -> None:
-        """Replace the file atomically, so that no reader ever finds half a ring, even after a crash."""
+        """Replace the file, if the entries are a ring."""
         text = ",".join(entries) + "\n"
         Vault.from_text(text)
-        partial = self.path.with_name(f"{self.path.name}.partial")
-        partial.unlink(missing_ok=True)
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.path)
+        write_private_file(self.path, text)
 
 
 def _date_of(key_id: str) -> str:

@@ -1,7 +1,8 @@
-"""Reads files that contain secrets, and only if no other user can read them."""
+"""Reads and writes files that contain secrets, which no other user can read."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 from relay.errors import SettingsError
@@ -21,3 +22,14 @@ def read_private_file(path: Path) -> str:
             return file.read(_MAX_BYTES).strip()
     except (OSError, UnicodeDecodeError):
         raise SettingsError("cannot be read: it has to be a text file of this user") from None
+
+
+def write_private_file(path: Path, text: str) -> None:
+    """Replace a file atomically, so that neither a reader nor a crash leaves half of it."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

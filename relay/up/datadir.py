@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Final
 from relay.errors import SettingsError
 from relay.settings import ENV_FILE
 from relay.settings.names import AUDIT_KEY, DATA_KEYS, FLOWER_AUTH, TARGET_KEYS
-from relay.settings.private_file import read_private_file
+from relay.settings.private_file import read_private_file, write_private_file
 from relay.up.ports import FreePorts
 
 if TYPE_CHECKING:
@@ -123,13 +123,7 @@ class DataDir:
 
     def write(self, name: str, text: str) -> None:
         """Replace a file atomically, so that neither a reader nor a crash leaves half of it."""
-        partial = self.path / f"{name}.partial"
-        partial.unlink(missing_ok=True)
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.path / name)
+        write_private_file(self.path / name, text)
 
     def write_environ(self, variables: Mapping[str, str]) -> None:
         """Write ``relay.env``, one ``NAME=value`` a line, with quotes (as dotenv reads them) only if needed."""
