@@ -166,19 +166,13 @@ class _Cluster(RedisCluster):
 
 def _sentinel(address: ServerAddress, options: dict[str, Any]) -> redis.Redis:
     timeouts = {name: options[name] for name in ("socket_timeout", "socket_connect_timeout") if name in options}
-    of_sentinels = {name: value for name, value in _credentials(address).items() if name.startswith("ssl")}
-    sentinel = Sentinel(list(address.hosts), sentinel_kwargs={**of_sentinels, **timeouts})  # type: ignore[no-untyped-call]
     credentials = _credentials(address)
+    of_sentinels = {name: value for name, value in credentials.items() if name.startswith("ssl")}
+    sentinel = Sentinel(list(address.hosts), sentinel_kwargs={**of_sentinels, **timeouts})  # type: ignore[no-untyped-call]
     client = sentinel.master_for(address.service, db=address.database, **credentials, **options)  # type: ignore[no-untyped-call]
     return cast("redis.Redis", client)
 
 
 def _credentials(address: ServerAddress) -> dict[str, Any]:
-    given: dict[str, Any] = dict(address.tls_options)
-    if address.encrypted:
-        given["ssl"] = True
-    if address.user:
-        given["username"] = address.user
-    if address.password:
-        given["password"] = address.password
-    return given
+    given = {"ssl": address.encrypted, "username": address.user, "password": address.password}
+    return {**address.tls_options, **{name: value for name, value in given.items() if value}}
