@@ -34,7 +34,7 @@ from relay.store.api_keys.records import (
 )
 from relay.store.api_keys.rules import key_faults
 from relay.store.decisions.chain import GONE, key_subject
-from relay.store.decisions.decisions import AGE_S, STALE, Decisions
+from relay.store.decisions.decisions import AGE_S, READS, STALE, Decisions
 from relay.store.keys import keyspace
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import SHARED_ROOT
@@ -64,7 +64,6 @@ KEPT_S: Final = 600.0
 #: How exactly, in seconds, a key's last use is known.
 USE_PERIOD_S: Final = 60.0
 _MAX_REMEMBERED: Final = 10_000  # keys, in one process
-_READS: Final = 3  # of a record and the chain, which may be changed between the two
 
 _NO_DIGEST: Final = "0" * 64
 _ID: Final = re.compile(r"[0-9a-f]{16}\Z", re.ASCII)
@@ -250,7 +249,7 @@ class ApiKeys:
         if not _ID.match(key_id):
             return None
         self._decisions.refresh(AGE_S)
-        for _ in range(_READS):
+        for _ in range(READS):
             (row,) = replies_to(self._client, [("HGETALL", keyspace.api_key(key_id))])
             key = self._decided(key_id, row)
             if key is not None or not row:

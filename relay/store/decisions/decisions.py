@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 #: How old, in seconds, what a process knows of a chain may be when it decides by it.
 AGE_S: Final = 1.0
+#: How often something is read and compared with the chain: it may be changed between the two.
+READS: Final = 3
 #: What a script returns that found another chain than its caller had read.
 STALE: Final = b"stale"
 #: How often, in seconds, a process that watches a chain reads all of it, and how many entries a second it reads so.
@@ -211,13 +213,10 @@ class Decisions:
         """Replace the chain by what this process knows, unless it was changed since it was read."""
         texts = linked(sorted(self._known.values(), key=lambda each: each.seq), "", self._vault)
         args = [act, actor() if act else "", self._chain.count, self._chain.last, *texts]
-        is_written = bool(self._scripts.run(self._script, args, self.root))
+        script = "rewrite_key_decisions" if self.root == SHARED_ROOT else "rewrite_decisions"
+        is_written = bool(self._scripts.run(script, args, self.root))
         self.refresh()
         return is_written
-
-    @property
-    def _script(self) -> str:
-        return "rewrite_key_decisions" if self.root == SHARED_ROOT else "rewrite_decisions"
 
     def _read(self, *, whole: bool = False) -> None:
         """Read what follows the part that is known; if the server has another chain by now, or ``whole``, read all."""

@@ -40,20 +40,8 @@ class StoredRevision:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRevision:
-    """A registration that is to be applied, and what the store had for it when it was read."""
+    """A registration that is to be applied; ``arguments`` are those of ``lua/registry/apply_webhooks.lua``."""
 
     applied: Applied
-    current: bytes  # b"": not registered
-    shape: bytes = b""
-    sealed_target: bytes = b""
-    stamp: str = ""
-    limits: tuple[str, ...] = ("",) * 4
+    arguments: tuple[bytes | str, ...]
     decided: str = ""
-
-    def arguments(self) -> list[bytes | str]:
-        """Return the arguments of ``lua/registry/apply_webhooks.lua``."""
-        number = "" if self.applied.change == "unchanged" else str(self.applied.revision)
-        return [
-            *(self.applied.webhook_id, self.current, number, self.shape, self.sealed_target, self.stamp),
-            *self.limits,
-        ]

@@ -19,7 +19,7 @@ from relay.audit.entry import name_of
 from relay.errors import Conflict, NotFound, OverCapacity, SettingsError, VaultError
 from relay.registration.steps import MAX_CHAIN_TIMEOUT_S
 from relay.store.decisions.chain import GONE, secret_subject
-from relay.store.decisions.decisions import AGE_S, STALE
+from relay.store.decisions.decisions import AGE_S, READS, STALE
 from relay.store.registry.uses import named_users
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import store_errors
@@ -44,7 +44,6 @@ MAX_KNOWN: Final = 10_000  # remembered by one process
 #: How long, in seconds, answers also hide a value that was replaced: longer than a call with the old one may take.
 FORMER_S: Final = 2 * MAX_CHAIN_TIMEOUT_S
 MAX_FORMER: Final = 8
-_READS: Final = 3  # of values and the chain, which may be changed between the two
 _STAMP_BYTES: Final = 8
 
 
@@ -183,7 +182,7 @@ class Secrets:
         """Read values, and compare each with what was decided last about its secret."""
         decisions = self._decisions.of(plugin)
         decisions.refresh(AGE_S)
-        for _ in range(_READS):
+        for _ in range(READS):
             opened = [self._open(plugin, *each) for each in zip(names, self._read(plugin, names), strict=True)]
             stamps = zip(names, opened, strict=True)
             unlike = [name for name, (_, stamp) in stamps if decisions.value(secret_subject(plugin, name)) != stamp]

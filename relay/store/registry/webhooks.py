@@ -29,7 +29,7 @@ from relay.errors import (
 from relay.registration import ChainTarget, Shape, Target, target_from_json
 from relay.registration.stored_secrets import filled, referred
 from relay.store.decisions.chain import GONE, pause_subject, webhook_subject, webhook_value
-from relay.store.decisions.decisions import AGE_S, STALE
+from relay.store.decisions.decisions import AGE_S, READS, STALE
 from relay.store.decisions.every import EveryDecision
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.partitions.plugins import plugins_in, plugins_of
@@ -58,7 +58,6 @@ POINTER_AGE_S: Final = AGE_S
 MAX_POINTERS: Final = 10_000  # remembered by one process
 MAX_REVISIONS: Final = 4_096  # shapes, and as many targets, remembered by one process
 MAX_WEBHOOKS: Final = 10_000  # per plugin
-_READS: Final = 3  # of a pointer and the chain, which may be changed between the two
 _STAMP_BYTES: Final = 8
 
 
@@ -262,12 +261,13 @@ class Registry:
         target = registration.target.to_json()
         number = StoredFields(self._keys.webhooks(plugin), {webhook.encode(): current}).number(webhook)
         if number and self._is_same(plugin, webhook, number, shape, target):
-            return PlannedRevision(Applied(webhook, number, "unchanged"), current)
+            return PlannedRevision(Applied(webhook, number, "unchanged"), (webhook, current, *[""] * 8))
         number = self.last_revision(plugin, webhook) + 1
         applied, stamp = Applied(webhook, number, "changed" if current else "created"), secrets.token_hex(_STAMP_BYTES)
         sealed = self._targets().seal(target, target_owner(plugin, webhook, number, stamp, shape))
-        decided = webhook_value(number, stamp, shape, limits := limits_of(registration.shape))
-        return PlannedRevision(applied, current, shape, sealed, stamp, limits, decided)
+        limits = limits_of(registration.shape)
+        arguments = (webhook, current, str(number), shape, sealed, stamp, *limits)
+        return PlannedRevision(applied, arguments, webhook_value(number, stamp, shape, limits))
 
     def _is_same(self, plugin: str, webhook_id: str, number: int, shape: bytes, target: bytes) -> bool:
         """Return whether the current revision is identical, and is the one that was decided.
@@ -290,7 +290,7 @@ class Registry:
     ) -> bool:
         arguments: list[Any] = [plugin, len(planned), actor(), act]
         for each in planned:
-            arguments += each.arguments()
+            arguments += each.arguments
             self._pointers.pop((plugin, each.applied.webhook_id), None)
         changes = {webhook_subject(plugin, each.applied.webhook_id): each.decided for each in planned if each.decided}
         arguments += end.adding(changes)
@@ -302,7 +302,7 @@ class Registry:
         """Read a current revision's number; 0 if the webhook is not registered, or that revision was not decided."""
         self._decisions.of(name[0]).refresh(max_age_s)
         key = self._keys.webhooks(name[0])
-        for _ in range(_READS):
+        for _ in range(READS):
             read_at_s = time.monotonic()
             with store_errors():
                 pointer = self._client.hget(key, name[1])
