@@ -102,21 +102,18 @@ def _skew_ms(client: redis.Redis) -> float:
 
 def _config(client: redis.Redis, name: str) -> str | None:
     try:
-        found = cast("dict[bytes, bytes]", client.config_get(name))
+        return cast("dict[str, str]", client.config_get(name)).get(name)
     except redis.ResponseError:
         return None
-    value = found.get(name.encode()) or cast("dict[str, bytes]", found).get(name)
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def _unrestricted(client: redis.Redis, administrator: redis.Redis) -> tuple[str, ...]:
     """Return the users with rights that no process of the relay needs; the present user if users cannot be listed."""
     own, above = _user_name(client), _user_name(administrator)
     try:
-        lines = [line if isinstance(line, str) else line.decode() for line in administrator.acl_list()]
+        users = [line.split() for line in cast("list[str]", administrator.acl_list())]
     except redis.ResponseError:
         return (own,) if _config(client, "appendfsync") is not None else ()
-    users = [line.split() for line in lines]
     return tuple(user[1] for user in users if "on" in user and user[1] != above and _EXCESS & set(user)) or (
         (own,) if own == above else ()
     )
@@ -124,7 +121,6 @@ def _unrestricted(client: redis.Redis, administrator: redis.Redis) -> tuple[str,
 
 def _user_name(client: redis.Redis) -> str:
     try:
-        name = client.acl_whoami()
+        return str(client.acl_whoami())
     except redis.ResponseError:
         return ""
-    return name.decode() if isinstance(name, bytes) else str(name)

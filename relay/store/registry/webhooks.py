@@ -200,7 +200,8 @@ class Registry:
         known = self._revision(plugin, webhook_id, number)
         is_changed = self._read_revision(plugin, webhook_id, number).stamp != known.stamp
         if is_changed:
-            self._forget()
+            self._revision.cache_clear()
+            self._target.cache_clear()
         return is_changed
 
     def last_revision(self, plugin: str, webhook_id: str) -> int:
@@ -337,10 +338,6 @@ class Registry:
     def _decided_number(self, plugin: str, webhook_id: str) -> int:
         """Return the number that was decided last, even if the webhook was removed since; 0 if it never existed."""
         return int(self._decisions.of(plugin).value(webhook_subject(plugin, webhook_id)).partition(".")[0] or 0)
-
-    def _forget(self) -> None:
-        for cached in (self._revision, self._target):
-            cached.cache_clear()
 
     def _read_revision(self, plugin: str, webhook_id: str, number: int) -> StoredRevision:
         key = self._keys.revision(plugin, webhook_id, number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from relay.domain.invocation import Purpose
 from relay.errors import StoreFault
@@ -25,7 +25,7 @@ from relay.vault import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from redis import Redis
 
@@ -33,6 +33,7 @@ _PIECE: Final = 500  # how many keys one SCAN examines
 _STAMPS: Final = 4_096  # revisions whose stamps are remembered
 _FROM_ANSWERS: Final = frozenset({"raw", "secrets"})  # parts taken from answers to a chain's steps
 _PARTS: Final = _FROM_ANSWERS | {"payload", "result"}
+#: The fields of a record that determine the owners of its contents; `step` is the one that a chain has reached.
 _RECORD: Final = ("plugin", "webhook", "revision", "pins", "parent", "parentStep", "step")
 
 
@@ -50,29 +51,6 @@ class SealedValue:
     plugin: str = ""
     owner: str = ""
     sealed: bytes = b""
-
-
-class _Record(NamedTuple):
-    """The fields of a record that determine the owners of its contents; empty text for a missing field."""
-
-    plugin: str
-    webhook: str
-    revision: str
-    pins: str
-    parent: str
-    parent_step: str
-    step: str  # for a chain: the step that it has reached
-
-    def owner(self, part: str, reference_id: str, stamp: str) -> str:
-        if part == "result":
-            return result_owner(self.plugin, reference_id)
-        if part == "raw":
-            return raw_owner(self.plugin, reference_id, self.parent, int(self.parent_step or 0))
-        if part == "secrets":
-            return secrets_owner(self.plugin, reference_id, int(self.step or 0))
-        position = (self.parent, int(self.parent_step or 0)) if self.parent else (None, None)
-        purpose = Purpose(self.webhook, int(self.revision or 0), self.pins or None, *position)
-        return payload_owner(self.plugin, reference_id, purpose, stamp)
 
 
 class SealedValues:
@@ -132,17 +110,27 @@ class SealedValues:
                 pipeline.get(key)
                 pipeline.hmget(key.removesuffix(f":{part}"), *_RECORD)  # the record that it belongs to
                 sealed, fields = pipeline.execute()
-            record = _Record(*((field or b"").decode() for field in fields))
-            stamp = ""
-            if part == "payload":
-                stamp = self._stamp(root_of_key(key), record.plugin, record.webhook, int(record.revision or 0))
-            owner = record.owner(part, reference_id, stamp)
+            record = dict(zip(_RECORD, ((field or b"").decode() for field in fields), strict=True))
+            owner = self._content_owner(root_of_key(key), reference_id, part, record)
         except (StoreFault, ValueError):  # of another type, or not a number
             return SealedValue(key, "target" if part in _FROM_ANSWERS else "data", part)
         if sealed is None:
             return None
-        is_from_answer = part in _FROM_ANSWERS or (part == "payload" and record.parent)
-        return SealedValue(key, "target" if is_from_answer else "data", part, record.plugin, owner, sealed)
+        is_from_answer = part in _FROM_ANSWERS or (part == "payload" and record["parent"])
+        return SealedValue(key, "target" if is_from_answer else "data", part, record["plugin"], owner, sealed)
+
+    def _content_owner(self, root: str, reference_id: str, part: str, record: Mapping[str, str]) -> str:
+        plugin, webhook, parent = record["plugin"], record["webhook"], record["parent"]
+        if part == "result":
+            return result_owner(plugin, reference_id)
+        if part == "secrets":
+            return secrets_owner(plugin, reference_id, int(record["step"] or 0))
+        parent_step = int(record["parentStep"] or 0)
+        if part == "raw":
+            return raw_owner(plugin, reference_id, parent, parent_step)
+        revision, position = int(record["revision"] or 0), (parent, parent_step) if parent else (None, None)
+        purpose = Purpose(webhook, revision, record["pins"] or None, *position)
+        return payload_owner(plugin, reference_id, purpose, self._stamp(root, plugin, webhook, revision))
 
     def _of_plugin(self, key: str, ring: str, kind: str, plugin: str, *names: str) -> SealedValue | None:
         try:
