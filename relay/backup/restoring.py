@@ -10,7 +10,6 @@ from relay.store.backups.copying import clear, copy_roots, counts_of, first_key,
 from relay.store.backups.epoch import Epoch, Epochs, Phase
 from relay.store.keys.names import PREFIX, SHARED_ROOT
 from relay.store.server.clock import time_ms_at
-from relay.store.server.errors import store_errors
 from relay.store.server.replicas import Replicas
 from relay.up.loaded import loaded
 
@@ -62,8 +61,7 @@ class Restoring:
         is_repeated = found.phase is Phase.COPYING
         if not is_repeated:
             self._refuse_unless_empty()
-        with store_errors():
-            now_ms = time_ms_at(self._client, SHARED_ROOT)
+        now_ms = time_ms_at(self._client, SHARED_ROOT)
         self._epoch = Epoch(
             max(now_ms, found.number + 1, self._manifest.epoch + 1), Phase.COPYING, self._manifest.backup
         )

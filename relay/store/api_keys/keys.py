@@ -116,7 +116,7 @@ class ApiKeys:
         faults = tuple(key_faults(plugin, scopes, origins, name))
         if faults:
             raise BadParameter(faults=faults)
-        now_ms = self._now_ms()
+        now_ms = time_ms_at(self._client, SHARED_ROOT)
         self._scripts.write(
             self._keys.root(plugin), "SADD", self._keys.plugins(self._keys.partition_of(plugin)), plugin
         )
@@ -136,7 +136,7 @@ class ApiKeys:
             NotFound: there is no such key, or it is revoked or expired.
             Unavailable: if the new key may exist all the same, the message says so.
         """
-        now_ms = self._now_ms()
+        now_ms = time_ms_at(self._client, SHARED_ROOT)
         ending = old = self._live(key_id, now_ms)
         end_ms = now_ms + int(overlap_s * 1000)
         expires_at_ms = None if old.lifetime_ms is None else now_ms + old.lifetime_ms
@@ -185,13 +185,14 @@ class ApiKeys:
             raise NotFound("There is no such key.")
         revoked = replace(key, revoked=True)
         # It may be this call that a lost reply belongs to: what is revoked already is confirmed, without another entry.
-        entry = None if key.revoked else _entry(self._now_ms(), Act.KEY_REVOKE, key, "revoked")
+        entry = None if key.revoked else _entry(time_ms_at(self._client, SHARED_ROOT), Act.KEY_REVOKE, key, "revoked")
         return revoked if self._write(end, revoked, entry=entry) else None
 
     def _delete(self, key_id: str) -> None:
         """Delete the record of a key; nothing in it can be relied on, not even its plugin."""
         subject = quote(key_id, safe="")  # somebody else may have chosen it
-        entry = AuditEntry(self._now_ms(), Act.KEY_REVOKE, actor(), "", subject, outcome="revoked")
+        now_ms = time_ms_at(self._client, SHARED_ROOT)
+        entry = AuditEntry(now_ms, Act.KEY_REVOKE, actor(), "", subject, outcome="revoked")
         next(end for end in self._decisions.ends() if self._write(end, entry=entry, deleted=(key_id,)))
 
     def authenticate(self, key_text: str) -> ApiKey:
@@ -344,10 +345,6 @@ class ApiKeys:
             self._remembered.pop(key.id, None)
             self._verified_keys.pop(key.id, None)
         return is_done
-
-    def _now_ms(self) -> int:
-        with store_errors():
-            return time_ms_at(self._client, SHARED_ROOT)
 
     def _note_use(self, key_id: str) -> None:
         """Record that a key was used, once a minute; admit the caller even if the server takes no writes now."""

@@ -126,7 +126,7 @@ class Measures:
         Counts one webhook, or all of them if ``webhook_id`` is empty.
         """
         self.count(plugin)
-        now_ms = self._now_ms(plugin)
+        now_ms = time_ms_at(self._client, self._keys.root(plugin))
         numbers = minutes_to(now_ms, now_ms - HOUR_MS if since_ms is None else since_ms)
         found = self._numbers([self._keys.minute(plugin, number, webhook_id) for number in numbers])
         return [_minute(number * MINUTE_MS, counts) for number, counts in zip(numbers, found, strict=True)]
@@ -134,7 +134,7 @@ class Measures:
     def recent(self, plugin: str, minutes: int) -> dict[str, Counts]:
         """Return the counts of the last minutes for each webhook that had an error in this hour or the one before."""
         self.count(plugin)
-        now_ms = self._now_ms(plugin)
+        now_ms = time_ms_at(self._client, self._keys.root(plugin))
         hours = self._numbers([self._keys.hour(plugin, hour) for hour in (now_ms // HOUR_MS - 1, now_ms // HOUR_MS)])
         fields = {field for counts in hours for field in counts}
         webhooks = sorted(field.removesuffix(":errors") for field in fields if field.endswith(":errors"))
@@ -151,7 +151,7 @@ class Measures:
     def webhooks(self, plugin: str) -> CountedWebhooks:
         """Return the counts of each webhook in the last five minutes, hour and day."""
         self.count(plugin)
-        return self._webhooks.read(plugin, self._now_ms(plugin))
+        return self._webhooks.read(plugin, time_ms_at(self._client, self._keys.root(plugin)))
 
     def totals(self, plugin: str) -> dict[tuple[str, str], int]:
         """Return all counts of a plugin since its beginning, by webhook and name (``relay.store.counts.notes``).
@@ -201,10 +201,6 @@ class Measures:
         """Read hashes of numbers; what is damaged is left out."""
         replies = replies_to(self._client, [("HGETALL", key) for key in keys])
         return [StoredFields(key, fields).numbers() for key, fields in zip(keys, replies, strict=True)]
-
-    def _now_ms(self, plugin: str) -> int:
-        with store_errors():
-            return time_ms_at(self._client, self._keys.root(plugin))
 
 
 def _minute(start_ms: int, counts: Mapping[str, int]) -> Minute:

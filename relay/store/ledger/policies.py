@@ -13,7 +13,6 @@ from relay.store.ledger.invocations import GRACE_MS
 from relay.store.ledger.transitions import ready_from
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.clock import time_ms_at, within_ms
-from relay.store.server.errors import store_errors
 from relay.store.server.fields import StoredFields
 from relay.store.server.replies import replies_to
 
@@ -119,8 +118,7 @@ class Policies:
 
     def traffics(self, plugin: str, webhook_ids: Sequence[str]) -> list[Traffic]:
         """Read the state of several webhooks' calls, in the order of the ids."""
-        with store_errors():
-            now_ms = time_ms_at(self._client, self._keys.root(plugin))
+        now_ms = time_ms_at(self._client, self._keys.root(plugin))
         keys = self._keys
         commands: list[tuple[Any, ...]] = []
         for webhook_id in webhook_ids:  # a call whose lease has ended has no permit

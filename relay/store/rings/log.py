@@ -24,14 +24,10 @@ class VaultLog:
     def retired(self, ring: str, key_id: str) -> None:
         """Record that a key of a ring is retired now."""
         field = f"{ring}:retired:{key_id}"
-        self._scripts.write(SHARED_ROOT, "HSET", keyspace.promotions(), field, self._now_ms())
+        self._scripts.write(SHARED_ROOT, "HSET", keyspace.promotions(), field, time_ms_at(self._client, SHARED_ROOT))
 
     def retired_ms_ago(self, ring: str, key_id: str) -> int:
         """Return how long ago a key was retired, in milliseconds; 0 if that was not recorded."""
         with store_errors():
             at_ms = self._client.hget(keyspace.promotions(), f"{ring}:retired:{key_id}")
-            return 0 if at_ms is None else max(0, self._now_ms() - int(at_ms))
-
-    def _now_ms(self) -> int:
-        with store_errors():
-            return time_ms_at(self._client, SHARED_ROOT)
+            return 0 if at_ms is None else max(0, time_ms_at(self._client, SHARED_ROOT) - int(at_ms))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from redis.cluster import RedisCluster
 
+from relay.store.server.errors import store_errors
 from relay.store.server.replicas import on_primary
 
 if TYPE_CHECKING:
@@ -31,11 +32,13 @@ def time_ms_of(server: redis.Redis) -> int:
 def time_ms_at(client: Any, root: str) -> int:
     """Return the time of the clock of the server that has a root, in milliseconds since the epoch.
 
-    `TIME` names no key, so a cluster's client would ask any server, also one that does not answer.
+    `TIME` names no key, so a cluster's client would ask any server, also one that does not answer. Raises as
+    `store_errors`.
     """
-    if not isinstance(client, RedisCluster):
-        return time_ms_of(client)  # repeated by redis-py already
-    return cast("int", on_primary(client, root, time_ms_of))
+    with store_errors():
+        if not isinstance(client, RedisCluster):
+            return time_ms_of(client)  # repeated by redis-py already
+        return cast("int", on_primary(client, root, time_ms_of))
 
 
 def add_time(pipeline: Any, client: Any, root: str) -> None:
