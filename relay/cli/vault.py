@@ -174,9 +174,8 @@ def _reseal(data_dir: Path, names: tuple[str, ...]) -> tuple[dict[str, int], Dam
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("", total=SealedValues(runtime.client, runtime.keyspace).count())
         with runtime.audit_writer.writing(Act.VAULT_RESEAL, subject="+".join(ring.name for ring in rings)):
-            found = resealing.run(lambda: progress.advance(bar))
-    unreadable = found.damaged.counts.total()
-    return {"resealed": found.resealed, "current": found.current, "unreadable": unreadable}, found.damaged
+            done, damaged = resealing.run(lambda: progress.advance(bar))
+    return {**done, "unreadable": damaged.counts.total()}, damaged
 
 
 def _retire(

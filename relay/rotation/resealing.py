@@ -46,15 +46,6 @@ class KeyUses:
     damaged: Damaged = field(default_factory=Damaged)
 
 
-@dataclass(slots=True)
-class Resealed:
-    """The result of a pass: values sealed anew, values that were up to date, and those that no key opens."""
-
-    resealed: int = 0
-    current: int = 0
-    damaged: Damaged = field(default_factory=Damaged)
-
-
 class Resealing:
     """Reseals all values. May be stopped at any moment and repeated: values that are done are recognised."""
 
@@ -63,20 +54,21 @@ class Resealing:
         self._vaults = vaults
         self._decisions = decisions
 
-    def run(self, on_step: Callable[[], object]) -> Resealed:
+    def run(self, on_step: Callable[[], object]) -> tuple[dict[str, int], Damaged]:
         """Seal everything with the newest keys; call ``on_step`` for each key of the store that was examined.
 
-        Raises `Conflict`, after all else is done, if decisions fail verification.
+        Returns how many values were sealed anew and were up to date, and those that no key opens. Raises `Conflict`,
+        after all else is done, if decisions fail verification.
         """
-        found = Resealed()
-        for value, opened in self._opened(self._values.every(), found.damaged, on_step):
+        done, damaged = {"resealed": 0, "current": 0}, Damaged()
+        for value, opened in self._opened(self._values.every(), damaged, on_step):
             vault = self._vaults[value.ring]
             if Vault.key_id_of(value.sealed) == vault.key_ids[0]:
-                found.current += 1
+                done["current"] += 1
             elif self._values.replace(value, vault.seal(opened, value.owner)):
-                found.resealed += 1
+                done["resealed"] += 1
         self._decisions.reseal()
-        return found
+        return done, damaged
 
     def uses(self) -> KeyUses:
         """Count the values that are sealed under each key, by ring and key id."""
