@@ -177,16 +177,17 @@ class ApiKeys:
         if self._verified(key_id) is None and key_id in self.unverified():
             self._delete(key_id)
             return None
-        return next(key for end in self._decisions.ends() if (key := self._revoked(end, key_id)))
-
-    def _revoked(self, end: ChainEnd, key_id: str) -> ApiKey | None:
-        key = self._verified(key_id)
-        if key is None:
-            raise NotFound("There is no such key.")
-        revoked = replace(key, revoked=True)
-        # It may be this call that a lost reply belongs to: what is revoked already is confirmed, without another entry.
-        entry = None if key.revoked else _entry(time_ms_at(self._client, SHARED_ROOT), Act.KEY_REVOKE, key, "revoked")
-        return revoked if self._write(end, revoked, entry=entry) else None
+        now_ms = time_ms_at(self._client, SHARED_ROOT)
+        for end in self._decisions.ends():
+            key = self._verified(key_id)
+            if key is None:
+                raise NotFound("There is no such key.")
+            revoked = replace(key, revoked=True)
+            # It may be that a lost reply was this call's: what is revoked already is confirmed, without another entry.
+            entry = None if key.revoked else _entry(now_ms, Act.KEY_REVOKE, key, "revoked")
+            if self._write(end, revoked, entry=entry):
+                break
+        return revoked
 
     def _delete(self, key_id: str) -> None:
         """Delete the record of a key; nothing in it can be relied on, not even its plugin."""
