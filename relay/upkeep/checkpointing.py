@@ -22,7 +22,7 @@ from relay.store.backups.epoch import Phase
 from relay.store.server.availability import going_on_without
 from relay.store.trail.trail import checkpoint_in
 from relay.telemetry.log import Event, event
-from relay.upkeep.trail_end import Read, Remembered, base_of, change_since, head_of, is_cut_off, last_segment_of
+from relay.upkeep.trail_end import Read, Remembered, base_of, change_since, is_cut_off, last_segment_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,7 +146,7 @@ class Checkpointing:
         if base is None:
             self._say_unsigned()
             return
-        head = head_of(end, signer, self._trail.name)
+        head = Read.of(Signed.from_bytes(end.head), signer, self._trail.name)
         breach = self._breach(end, base, head, server, remembered)
         self._report(breach, is_recorded=head is not None and head.point.breach == breach)
         newest = head or last_segment_of(end, signer, self._trail.name)
@@ -162,7 +162,7 @@ class Checkpointing:
             self._say_unsigned()
             self._trim()  # nothing else drops them
             return False
-        head = head_of(end, signer, self._trail.name)
+        head = Read.of(Signed.from_bytes(end.head), signer, self._trail.name)
         signed = None if head is None else head.point
         breach = self._breach(end, base, head, server, remembered)
         self._report(breach, is_recorded=signed is not None and signed.breach == breach)

@@ -47,11 +47,6 @@ def base_of(end: TrailEnd, signer: AuditSigner, trail: str) -> tuple[int, bytes]
     return 0, NOTHING
 
 
-def head_of(end: TrailEnd, signer: AuditSigner, trail: str) -> Read | None:
-    """Return the checkpoint over the newest entries, if a known key has signed it."""
-    return Read.of(Signed.from_bytes(end.head), signer, trail)
-
-
 def last_segment_of(end: TrailEnd, signer: AuditSigner, trail: str) -> Read | None:
     """Return the checkpoint of the newest segment, if there is one and a known key has signed it."""
     return Read.of(checkpoint_in(end.last_segment), signer, trail)

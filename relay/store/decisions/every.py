@@ -9,7 +9,8 @@ from relay.errors import Conflict
 from relay.store.backups.epoch import Epochs
 from relay.store.decisions.decisions import Decisions
 from relay.store.keys.keyspace import SINGLE, Keyspace
-from relay.store.keys.names import SHARED_ROOT, partition_root
+from relay.store.keys.names import SHARED_ROOT
+from relay.store.partitions.reachable import roots_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,10 +24,9 @@ class EveryDecision:
     """The chains of all roots: one for each partition, and the shared one."""
 
     def __init__(self, client: Redis, vault: Vault, keys: Keyspace = SINGLE) -> None:
-        roots = [*(partition_root(number) for number in range(keys.partitions)), SHARED_ROOT]
         self._keys = keys
         self._epochs = Epochs(client, vault)
-        self._by_root = {root: Decisions(client, vault, root) for root in roots}
+        self._by_root = {root: Decisions(client, vault, root) for root in roots_of(keys)}
 
     @property
     def shared(self) -> Decisions:
