@@ -70,7 +70,7 @@ def test_a_notice_that_was_kept_until_replicas_confirmed_says_where_its_result_i
         subscription = Subscription(client, "door")
         (notice,) = read_notices(b"%s delivered answered 200 0 - %d\n%s" % (ref.encode(), len(carried), carried))
         assert subscription._confirmed([notice]) == []
-        subscription._scripts._replicas._required.count = 0  # from now on all is confirmed
+        subscription._scripts._replicas.count = 0  # from now on all is confirmed
         subscription._confirm_at_s = 0.0
         (told,) = subscription._confirmed_since()
         assert (told.reference_id, told.sealed, told.in_store) == (ref, None, bool(carried))

@@ -9,7 +9,6 @@ refuses the command. If that write is refused, nothing is confirmed.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
 
@@ -42,20 +41,15 @@ _ASKED: Final[WeakKeyDictionary[Any, float]] = WeakKeyDictionary()
 _TOO_FEW: Final = "Too few replicas of the store confirm writes: what was asked for may or may not have happened."
 
 
-@dataclass(slots=True)
-class _Required:
-    """How many replicas a client requires, and until when each of its servers counts as having too few."""
-
-    count: int
-    too_few_until_s: WeakKeyDictionary[Any, float] = field(default_factory=WeakKeyDictionary)
-
-
-_REQUIRED: Final[WeakKeyDictionary[Any, _Required]] = WeakKeyDictionary()
+#: How many replicas each client requires.
+_REQUIRED: Final[WeakKeyDictionary[Any, int]] = WeakKeyDictionary()
+#: Until when each server counts as having too few.
+_TOO_FEW_UNTIL_S: Final[WeakKeyDictionary[Any, float]] = WeakKeyDictionary()
 
 
 def require_replicas(client: redis.Redis, count: int) -> None:
     """Let whatever a client confirms be on ``count`` replicas first (`Replicas`)."""
-    _REQUIRED[client] = _Required(count)
+    _REQUIRED[client] = count
 
 
 class Replicas:
@@ -63,12 +57,8 @@ class Replicas:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client: Any = client
-        self._required = _REQUIRED.get(client) or _Required(0)
-
-    @property
-    def count(self) -> int:
-        """How many replicas have to confirm; 0: nothing waits."""
-        return self._required.count
+        #: How many replicas have to confirm; 0: nothing waits.
+        self.count = _REQUIRED.get(client, 0)
 
     def run(self, function: str, root: str, args: Sequence[Any]) -> Any:
         """Run a function that confirms; return once enough replicas have what it wrote. Raises `Unavailable`.
@@ -95,8 +85,7 @@ class Replicas:
 
     def _run(self, server: Any, command: Callable[[Any], object]) -> Any:
         """Run a command and `WAIT` on one connection; return the command's first reply."""
-        too_few_until_s = self._required.too_few_until_s
-        if time.monotonic() < too_few_until_s.get(server, 0.0):
+        if time.monotonic() < _TOO_FEW_UNTIL_S.get(server, 0.0):
             raise Unavailable(_TOO_FEW)
         pipeline = server.pipeline(transaction=False)
         command(pipeline)
@@ -107,7 +96,7 @@ class Replicas:
             if isinstance(reply, Exception):
                 raise reply
         if int(replies[-1]) < self.count:
-            too_few_until_s[server] = time.monotonic() + _TOO_FEW_S
+            _TOO_FEW_UNTIL_S[server] = time.monotonic() + _TOO_FEW_S
             raise Unavailable(_TOO_FEW)
         return replies[0]
 
