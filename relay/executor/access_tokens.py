@@ -159,7 +159,7 @@ class AccessTokens:
         if sealed is None:
             return None
         try:
-            token, fetched_at_s, until_s, by, *_ = orjson.loads(self._vault.open(sealed, _owner(revision_id)))
+            token, fetched_at_s, until_s, by, *_ = orjson.loads(self._vault.open(sealed, token_owner(*revision_id)))
         except (VaultError, ValueError):
             return None  # sealed with a key that is gone: the next token overwrites it
         if time.time() >= until_s or by != _fingerprint(client):
@@ -173,7 +173,7 @@ class AccessTokens:
         grant = run_in_thread_if_large(len(answer.body), read_grant, answer)
         now_s = time.time()
         value = [grant.token, now_s, now_s + grant.usable_s, _fingerprint(client)]
-        sealed = self._vault.seal(orjson.dumps(value), _owner(revision_id))
+        sealed = self._vault.seal(orjson.dumps(value), token_owner(*revision_id))
         with suppress(Unavailable, StoreFault):  # other processes then fetch tokens of their own
             self._store.write(revision_id, sealed, grant.usable_s)
         return self._remember(AccessToken(revision_id, client, grant.token, sealed, now_s, now_s + grant.usable_s))
@@ -189,10 +189,6 @@ class AccessTokens:
         pause_s = FIRST_PAUSE_S if before is None or is_old else min(LONGEST_PAUSE_S, 2 * before.pause_s)
         if before is None or now_s >= before.until_s:
             self._failures[of] = _Failure(outcome, pause_s, now_s + pause_s)
-
-
-def _owner(revision_id: RevisionId) -> str:
-    return token_owner(revision_id.plugin, revision_id.webhook_id, revision_id.revision, revision_id.stamp)
 
 
 def _fingerprint(client: OAuth2Client) -> str:

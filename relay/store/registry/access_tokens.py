@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.scripting.scripts import Scripts
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 
-@dataclass(frozen=True, slots=True)
-class RevisionId:
+class RevisionId(NamedTuple):
     """The revision of a webhook that a token is for."""
 
     plugin: str
@@ -49,7 +47,7 @@ class AccessTokenStore:
 
     def lock_fetch(self, revision_id: RevisionId, owner: str, lock_s: float) -> bool:
         """Let ``owner`` fetch the next token, for at most ``lock_s``; return False if another owner is fetching it."""
-        name = self._keys.access_token_fetcher(revision_id.plugin, revision_id.webhook_id, revision_id.revision)
+        name = self._keys.access_token_fetcher(*revision_id[:3])
         with store_errors():
             taken = take_lock(self._client, name, owner, int(lock_s * 1000))
             # A command that is repeated because its reply was lost finds the lock that it took the first time.
@@ -60,8 +58,7 @@ class AccessTokenStore:
         self._drop(revision_id, "access_token_fetcher", owner)
 
     def _drop(self, revision_id: RevisionId, what: str, value: bytes | str) -> None:
-        parts = [revision_id.plugin, revision_id.webhook_id, revision_id.revision]
-        self._scripts.run("drop_access_token", [*parts, what, value], self._keys.root(revision_id.plugin))
+        self._scripts.run("drop_access_token", [*revision_id[:3], what, value], self._keys.root(revision_id.plugin))
 
     def _token(self, revision_id: RevisionId) -> str:
-        return self._keys.access_token(revision_id.plugin, revision_id.webhook_id, revision_id.revision)
+        return self._keys.access_token(*revision_id[:3])
