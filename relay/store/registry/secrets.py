@@ -112,7 +112,7 @@ class Secrets:
         for end in self._decisions.of(plugin).ends():
             self._uses.check_secret(plugin, name, value)
             (before,) = self._read(plugin, [name])
-            if before is None and self._count(plugin) >= MAX_SECRETS:
+            if before is None and len(self.names(plugin)) >= MAX_SECRETS:
                 raise OverCapacity(f"A plugin has at most {MAX_SECRETS} secrets: remove one first.")
             sealed = self._sealed(plugin, name, value, before, stamp)
             decided = end.adding({secret_subject(plugin, name): stamp})
@@ -173,10 +173,6 @@ class Secrets:
     def _read(self, plugin: str, names: Iterable[str]) -> list[bytes | None]:
         with store_errors():
             return list(self._client.mget([self._keys.secret(plugin, name) for name in names]))
-
-    def _count(self, plugin: str) -> int:
-        with store_errors():
-            return int(self._client.scard(self._keys.secret_names(plugin)))
 
     def _verified(self, plugin: str, names: Sequence[str]) -> list[SecretValue]:
         """Read values, and compare each with what was decided last about its secret."""
