@@ -60,11 +60,8 @@ class Heads:
 
     def tell(self, head: ChainHead) -> None:
         """Publish a head."""
-        text = b"" if head.checkpoint is None else head.checkpoint.to_bytes()
-        about = [
-            *(head.process, head.root, head.epoch, head.seq, head.server),
-            *(b64encode(text).decode(), head.checkpoint_server),
-        ]
+        signed = "" if head.checkpoint is None else b64encode(head.checkpoint.to_bytes()).decode()
+        about = [head.process, head.root, head.epoch, head.seq, head.server, signed, head.checkpoint_server]
         payload = orjson.dumps(about)
         mac = self._vault.macs(_PURPOSE, payload)[0]
         with store_errors():
