@@ -23,7 +23,7 @@ from relay.rotation.ring_file import RingFile
 from relay.settings import Settings
 from relay.settings.env_file import ENV_FILE, read_env_file
 from relay.settings.names import DATA_KEYS, TARGET_KEYS
-from relay.store.rings.log import VaultLog
+from relay.store.rings.log import note_retired, retired_ms_ago
 from relay.store.rings.sealed_values import SealedValues
 from relay.text.similar import hint
 from relay.up.datadir import RING_FILES, DataDir
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from relay.cli.output import Screen
     from relay.rotation.resealing import Damaged, KeyUses
-    from relay.store.decisions.every import EveryDecision
     from relay.wiring.runtime import Runtime
 
 #: After this many seconds, every process that follows a key file has read it again.
@@ -192,13 +191,13 @@ def _retire(
         rings = [ring for ring in rings if key_id in ring.key_ids()]
     for ring in rings:
         _wait_until_known(ring)
-    uses, log = _resealing(runtime, rings).uses(), VaultLog(runtime.client)
+    uses = _resealing(runtime, rings).uses()
     retired: list[dict[str, str]] = []
     refused: list[str] = []
     for ring in rings:
         try:
             with refusals(data_dir, Act.VAULT_RETIRE, subject=ring.name):
-                _give_up_old_macs(ring, runtime.decisions, log, give_up=give_up)
+                _give_up_old_macs(ring, runtime, give_up=give_up)
         except Conflict as error:
             refused.append(error.message)
             continue
@@ -207,7 +206,8 @@ def _retire(
                 writing = runtime.audit_writer.writing(Act.VAULT_RETIRE, subject=f"{ring.name}:{old}")
                 with writing, _in_step(data_dir, ring):
                     _refuse_needed(ring, old, uses, give_up=give_up)
-                    log.retired(ring.name, old)  # first: if the store is away, the command can be given again
+                    # First: if the store is away, the command can be given again.
+                    note_retired(runtime.client, ring.name, old)
                     ring.retire(old, keep_mac=ring.name == "data")
                 retired.append({"ring": ring.name, "key": old})
             except Conflict as error:
@@ -268,16 +268,16 @@ def _refuse_needed(ring: RingFile, key_id: str, uses: KeyUses, *, give_up: bool)
         )
 
 
-def _give_up_old_macs(ring: RingFile, decisions: EveryDecision, log: VaultLog, *, give_up: bool) -> None:
+def _give_up_old_macs(ring: RingFile, runtime: Runtime, *, give_up: bool) -> None:
     """Make the MACs of decisions with the newest key; drop old ones' parts for MACs that no Idempotency-Key needs.
 
     Raises `Conflict` if decisions fail verification, unless these are given up.
     """
     if ring.name != "data" or not (give_up or ring.key_ids()[1:] or ring.retired_ids()):
         return
-    decisions.reseal(give_up=give_up)  # even after `relay vault reseal`: a process may have been behind
+    runtime.decisions.reseal(give_up=give_up)  # even after `relay vault reseal`: a process may have been behind
     for key_id in ring.retired_ids():
-        if log.retired_ms_ago(ring.name, key_id) > IDEMPOTENCY_MS:
+        if retired_ms_ago(runtime.client, ring.name, key_id) > IDEMPOTENCY_MS:
             ring.retire(key_id, keep_mac=False)
 
 

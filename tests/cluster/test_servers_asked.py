@@ -9,7 +9,7 @@ from relay.domain.reference_id import new_reference_id
 from relay.store.health.readiness import ServerWarnings
 from relay.store.keys.names import SHARED_ROOT
 from relay.store.ledger.listing import Filter
-from relay.store.rings.log import VaultLog
+from relay.store.rings.log import note_retired
 from relay.store.server.availability import PatientConnection
 from tests.integration.worker_harness import hook, worker_harness
 
@@ -86,7 +86,7 @@ OPERATIONS = {
     "workers": lambda runtime, _: runtime.workers.alive(),
     "key": authenticates,
     "keys": keys_rotate,
-    "rings": lambda runtime, _: VaultLog(runtime.client).retired("data", "k"),
+    "rings": lambda runtime, _: note_retired(runtime.client, "data", "k"),
 }
 
 
