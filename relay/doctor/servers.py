@@ -64,9 +64,8 @@ def _replicas(servers: Sequence[ServerHealth], wanted: int) -> Finding:
 
 def _server(health: ServerHealth) -> Iterator[Finding]:
     floor = SERVER_FLOORS[health.software]
-    yield judged(
-        "redis", health.version >= floor, f"reachable, {health.version_text}", "Use Redis 7 or Valkey 8, or newer."
-    )
+    found = f"reachable, {health.software} {'.'.join(map(str, health.version))}"
+    yield judged("redis", health.version >= floor, found, "Use Redis 7 or Valkey 8, or newer.")
     yield _append_only(health)
     yield _rights(health)
     yield judged(

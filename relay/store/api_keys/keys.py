@@ -214,7 +214,10 @@ class ApiKeys:
         if is_expired(key, time.time() * 1000):
             raise Unauthenticated("This key has expired: make another with `relay keys create`.")
         if self._has_other_servers:
-            self._keep(key_id, read)
+            self._verified_keys[key_id] = read
+            self._verified_keys.move_to_end(key_id)
+            if len(self._verified_keys) > _MAX_REMEMBERED:
+                self._verified_keys.popitem(last=False)
         self._note_use(key_id)
         return key
 
@@ -285,13 +288,6 @@ class ApiKeys:
             self._remembered.clear()  # entries last for a second: evicting them in order is not worth it
         self._remembered[key_id] = read
         return read
-
-    def _keep(self, key_id: str, read: _Remembered[ApiKey | None]) -> None:
-        """Remember a key that opens the door, and when it was read."""
-        self._verified_keys[key_id] = read
-        self._verified_keys.move_to_end(key_id)
-        if len(self._verified_keys) > _MAX_REMEMBERED:
-            self._verified_keys.popitem(last=False)
 
     def _write_new(self, end: ChainEnd, new: ApiKey, entry: AuditEntry, *changed: ApiKey) -> bool:
         """Write a new key; leave nothing of it behind if the server refuses it, for then its text is lost.

@@ -47,11 +47,6 @@ class ServerHealth:
     connections: int = 0  # of clients, replicas and other servers of a cluster
     most_connections: int | None = None  # maxclients
 
-    @property
-    def version_text(self) -> str:
-        """Software and version, such as ``valkey 9.1.2``."""
-        return f"{self.software} {'.'.join(map(str, self.version))}"
-
 
 def read_server(name: str, client: redis.Redis, administrator: redis.Redis) -> ServerHealth:
     """Read a server's health, through ``administrator`` what only an administrator may read. Raises as redis-py."""
