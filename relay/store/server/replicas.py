@@ -50,6 +50,7 @@ _TOO_FEW_UNTIL_S: Final[WeakKeyDictionary[Any, float]] = WeakKeyDictionary()
 def require_replicas(client: redis.Redis, count: int) -> None:
     """Let whatever a client confirms be on ``count`` replicas first (`Replicas`)."""
     _REQUIRED[client] = count
+    _TOO_FEW_UNTIL_S.clear()  # whoever begins to require them asks every server
 
 
 class Replicas:
