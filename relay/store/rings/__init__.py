@@ -1,1 +1,1 @@
-"""What the key rings sealed, and when their keys changed."""
+"""What the key rings sealed, and when their keys were retired."""
