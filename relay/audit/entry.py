@@ -127,7 +127,7 @@ def entry_from(raw: bytes) -> AuditEntry | None:
         return None
     at, act, who, plugin, subject, revision, outcome, count, sizes, references = words
     numbers = [*filter(None, (at, revision, count)), *filter(None, sizes.split(","))]
-    if not at or not all(_NUMBER.match(number) for number in numbers) or int(at) >= _MAX_MS:
+    if not (at and act) or not all(_NUMBER.match(number) for number in numbers) or int(at) >= _MAX_MS:
         return None
     entry = AuditEntry(
         int(at),

@@ -43,6 +43,15 @@ def test_a_foreign_entry_is_exported_and_read_back_all_the_same(raw):
     assert raw_from(json.loads(json.dumps(line_of(1, raw)))) == raw
 
 
+@given(ENTRIES, st.lists(st.tuples(st.integers(0, 9), st.text("\x00 ,%@019azé", max_size=3)), max_size=3))
+def test_damaged_entries_are_exported_and_read_back_too(entry, damages):
+    words = entry.text().split(" ")
+    for at, text in [*damages, (1, "")]:
+        words[at] = text
+        raw = " ".join(words).encode("latin-1")
+        assert raw_from(json.loads(json.dumps(line_of(1, raw)))) == raw
+
+
 @pytest.mark.parametrize(
     "raw",
     [
