@@ -8,12 +8,12 @@ import workers.clean_start  # noqa: F401 - it may start the process anew, so not
 from gevent import config as gevent_config
 
 from workers import broadcasts
-from workers.bootsteps import Executing, Refilling, Reporting, Signing, Sweeping
+from workers.bootsteps import Executing, Upkeep
 from workers.heartbeat import Beating
 from workers.lane_app import app
 
 # The tree of greenlets is for debuggers; to record it costs more, for every call, than to spawn the greenlet.
 gevent_config.track_greenlet_tree = False
 
-app.steps["worker"].update((Executing, Sweeping, Refilling, Beating, Reporting, Signing))
+app.steps["worker"].update((Executing, Upkeep, Beating))
 broadcasts.take_questions_alone()

@@ -14,6 +14,7 @@ from celery.exceptions import WorkerShutdown
 from celery.signals import worker_shutting_down
 from gevent.hub import Hub
 
+from relay.executor.scheduler import WAKE_S
 from relay.metrics.reporting import PERIOD_S as REPORT_S
 from relay.process import garbage
 from relay.process.loops import Loop, repeat_until_done
@@ -30,14 +31,13 @@ from workers.lanes import save_dropped_counts
 from workers.task_events import TaskEvents
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from celery.worker import WorkController
 
     from relay.metrics.reporting import Reporter
     from relay.metrics.shown_calls import ShownCall
-    from relay.upkeep.checkpointing import Checkpointing
-    from relay.upkeep.watching import Watching
+    from relay.upkeep.alerts import Alerting
     from relay.wiring.worker_runtime import WorkerParts
 
 #: The exit status of a worker that was told twice to stop, or that did not stop in time.
@@ -107,114 +107,67 @@ class Executing(bootsteps.StartStopStep):
         self._guard = gevent.spawn_later(self._settings.stop_timeout_s + GOODBYE_S, os._exit, HARD_STOP)
 
 
-class Reporting(bootsteps.StartStopStep):
-    """Boot step that runs the reporter."""
+class Looping(bootsteps.StartStopStep):
+    """Boot step that runs loops beside the executor, each in a greenlet: one that waits holds up no other."""
 
-    requires = (Executing,)
-
-    def __init__(self, _worker: WorkController, **_: Any) -> None:
-        self._greenlet: gevent.Greenlet | None = None
-
-    def start(self, worker: WorkController) -> None:
-        """Start to report every second."""
-        show = TaskEvents(worker.app, worker.hostname).send
-        self._greenlet = gevent.spawn(self._report_for_ever, worker.parts.reporter, show)
-
-    def stop(self, _worker: WorkController) -> None:
-        """Stop reporting; the executor's boot step reports once more after its drain."""
-        if self._greenlet is not None:
-            self._greenlet.kill()
-
-    @staticmethod
-    def _report_for_ever(reporter: Reporter, show: Callable[[Sequence[ShownCall]], object]) -> None:
-        while True:
-            gevent.sleep(REPORT_S)
-            try:
-                reporter.report(show)
-            except Exception as error:  # noqa: BLE001 - calls go on even if reports fail
-                log.fault(error, "report")
-
-
-class Refilling(bootsteps.StartStopStep):
-    """Boot step that looks for parked calls that may be sent now."""
-
-    requires = (Executing,)
-
-    def __init__(self, _worker: WorkController, **_: Any) -> None:
-        self._greenlet: gevent.Greenlet | None = None
-
-    def start(self, worker: WorkController) -> None:
-        """Start to look for such calls, several times a second."""
-        self._greenlet = gevent.spawn(Loop("wake", worker.parts.executor.waking.iterate, gevent.sleep).run)
-
-    def stop(self, _worker: WorkController) -> None:
-        """Stop looking for parked calls."""
-        if self._greenlet is not None:
-            self._greenlet.kill()
-
-
-class Sweeping(bootsteps.StartStopStep):
-    """Boot step that runs the sweeper and the alerting."""
-
-    requires = (Executing,)
+    requires: tuple[type, ...] = (Executing,)
 
     def __init__(self, _worker: WorkController, **_: Any) -> None:
         self._greenlets: list[gevent.Greenlet] = []
 
     def start(self, worker: WorkController) -> None:
-        """Start to sweep, and to look for alerts, every second."""
-        loops = {"sweep": partial(self._iterate, worker.parts), "alerts": partial(self._look, worker.parts)}
-        self._greenlets = [gevent.spawn(Loop(name, iterate, gevent.sleep).run) for name, iterate in loops.items()]
+        """Start the loops."""
+        self._greenlets = [gevent.spawn(Loop(name, iterate, gevent.sleep).run) for name, iterate in self.loops(worker)]
 
     def stop(self, _worker: WorkController) -> None:
-        """Stop the sweeper and the alerting."""
+        """Stop the loops."""
         gevent.killall(self._greenlets)
 
-    @staticmethod
-    def _iterate(parts: WorkerParts) -> None:
-        parts.sweeper.sweep()
-        parts.executor.look()
-        save_dropped_counts(parts.workers)
-        gevent.sleep(PERIOD_S)
+    def loops(self, worker: WorkController) -> Iterator[tuple[str, Callable[[], object]]]:
+        """Yield each loop's name, and what it does again and again."""
+        raise NotImplementedError
 
-    @staticmethod
-    def _look(parts: WorkerParts) -> None:
-        gevent.sleep(PERIOD_S)
+
+class Upkeep(Looping):
+    """Boot step of what a worker does besides calls; the executor's boot step reports once more after its drain."""
+
+    def loops(self, worker: WorkController) -> Iterator[tuple[str, Callable[[], object]]]:
+        """Yield what wakes parked calls, sweeps, tells of alerts, reports, signs audit trails and watches chains."""
+        parts: WorkerParts = worker.parts
+        yield "wake", partial(_then_wait, parts.executor.scheduler.wake, WAKE_S)
+        yield "sweep", partial(_then_wait, partial(_sweep, parts), PERIOD_S)
         if parts.alerting is not None:
-            parts.alerting.look()
+            yield "alerts", partial(_look_for_alerts, parts.alerting)
+        yield "report", partial(_report, parts.reporter, TaskEvents(worker.app, worker.hostname).send)
+        for checkpointing in parts.checkpointing:
+            yield "audit", partial(_then_wait, checkpointing.iterate, SIGNING_S)
+        for watching in parts.watching:
+            yield "chains", partial(_then_wait, watching.look, WATCHING_S)
+        yield "heads", partial(hear_all, parts.heads, parts.watching)
 
 
-class Signing(bootsteps.StartStopStep):
-    """Boot step that signs the audit trails and watches all chains, each apart: one that is away holds up no other."""
+def _then_wait(step: Callable[[], object], pause_s: float) -> None:
+    step()
+    gevent.sleep(pause_s)
 
-    requires = (Executing,)
 
-    def __init__(self, _worker: WorkController, **_: Any) -> None:
-        self._greenlets: list[gevent.Greenlet] = []
+def _sweep(parts: WorkerParts) -> None:
+    parts.sweeper.sweep()
+    parts.executor.look()
+    save_dropped_counts(parts.workers)
 
-    def start(self, worker: WorkController) -> None:
-        """Start to sign every few seconds, to watch every second, and to hear what other processes have seen."""
-        parts = worker.parts
-        iterations = [
-            *(("audit", partial(self._iterate, each)) for each in parts.checkpointing),
-            *(("chains", partial(self._watch, each)) for each in parts.watching),
-            ("heads", partial(hear_all, parts.heads, parts.watching)),
-        ]
-        self._greenlets = [gevent.spawn(Loop(name, iterate, gevent.sleep).run) for name, iterate in iterations]
 
-    def stop(self, _worker: WorkController) -> None:
-        """Stop signing; another worker goes on, or this one after it is started again."""
-        gevent.killall(self._greenlets)
+def _look_for_alerts(alerting: Alerting) -> None:
+    gevent.sleep(PERIOD_S)
+    alerting.look()
 
-    @staticmethod
-    def _watch(watching: Watching) -> None:
-        watching.look()
-        gevent.sleep(WATCHING_S)
 
-    @staticmethod
-    def _iterate(checkpointing: Checkpointing) -> None:
-        checkpointing.iterate()
-        gevent.sleep(SIGNING_S)
+def _report(reporter: Reporter, show: Callable[[Sequence[ShownCall]], object]) -> None:
+    gevent.sleep(REPORT_S)
+    try:
+        reporter.report(show)
+    except Exception as error:  # noqa: BLE001 - calls go on even if reports fail
+        log.fault(error, "report")
 
 
 def _note_failed_greenlet(context: object, kind: type[BaseException], error: BaseException, trace: object) -> None:

@@ -5,24 +5,22 @@ from __future__ import annotations
 import logging
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import gevent
-from celery import bootsteps
 from gevent import monkey
 from gevent.threadpool import ThreadPool
 
 from relay.errors import Unavailable
 from relay.process.clock import boot_time_s
-from relay.process.loops import Loop
 from relay.process.pulse import LOOK_S, STUCK_LOOKS, Part, Pulse
 from relay.queue import URGENT
 from relay.store.server.clock import ServerClock
 from relay.telemetry import log
-from workers.bootsteps import Sweeping
+from workers.bootsteps import Looping, Upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Iterator
 
     from celery.worker import WorkController
 
@@ -108,39 +106,34 @@ class Heart:
             self._workers.note_jump(jump)
 
 
-class Beating(bootsteps.StartStopStep):
+class Beating(Looping):
     """Boot step of the heartbeat, and of a thread outside gevent that ends a process whose greenlets do not run."""
 
-    requires = (Sweeping,)
-
-    def __init__(self, _worker: WorkController, **_: Any) -> None:
-        self._greenlet: gevent.Greenlet | None = None
-        self._asking: gevent.Greenlet | None = None
-        self._thread: ThreadPool | None = None
+    requires = (Upkeep,)
 
     def start(self, worker: WorkController) -> None:
         """Start the heartbeat and the thread."""
-        executor, sweeper, consumer = worker.parts.executor, worker.parts.sweeper, Consumer(worker)
-        broker = BrokerWatch(worker.parts.runtime.publisher)
-        self._asking = gevent.spawn(Loop("broker", broker.iterate, gevent.sleep).run)
-        parts = (
-            *executor.parts(),
-            Part("sweeper", lambda: sweeper.moves),
+        parts, consumer = worker.parts, Consumer(worker)
+        self._broker = BrokerWatch(parts.runtime.publisher)
+        watched = (
+            *parts.executor.parts(),
+            Part("sweeper", lambda: parts.sweeper.moves),
             Part(
                 "consumer",
-                lambda: None if executor.is_full else consumer.moves(),
-                excused=lambda: broker.is_away,
+                lambda: None if parts.executor.is_full else consumer.moves(),
+                excused=lambda: self._broker.is_away,
             ),
         )
         lanes = list(worker.app.amqp.queues.consume_from)
-        heart = Heart(Pulse(parts), worker.parts.workers, worker.hostname, lanes)
-        self._greenlet = gevent.spawn(Loop("heartbeat", partial(self._iterate, heart), gevent.sleep).run)
+        self._heart = Heart(Pulse(watched), parts.workers, worker.hostname, lanes)
+        super().start(worker)
         self._thread = ThreadPool(1)
-        self._thread.spawn(self._watch, heart)
+        self._thread.spawn(self._watch, self._heart)
 
-    def stop(self, _worker: WorkController) -> None:
-        """Stop the heartbeat, and with it the thread."""
-        gevent.killall([each for each in (self._greenlet, self._asking) if each is not None])
+    def loops(self, _worker: WorkController) -> Iterator[tuple[str, Callable[[], object]]]:
+        """Yield what asks the broker, and the heartbeat, which ends the thread when it ends."""
+        yield "broker", self._broker.iterate
+        yield "heartbeat", partial(self._iterate, self._heart)
 
     @staticmethod
     def _iterate(heart: Heart) -> None:
@@ -153,7 +146,7 @@ class Beating(bootsteps.StartStopStep):
     def _watch(self, heart: Heart) -> None:
         """End the process if the heart has not looked for a minute: its greenlets hang. Runs in a thread of its own."""
         looks, missed = -1, 0
-        while self._greenlet:
+        while any(self._greenlets):
             _sleep(LOOK_S)
             missed = missed + 1 if heart.looks == looks else 0
             looks = heart.looks

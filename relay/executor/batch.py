@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from relay.errors import StoreFault, Unavailable
-from relay.executor.preparation import TokenWanted
 from relay.process.clock import boot_time_s
 from relay.process.loops import Failures
 
@@ -23,17 +23,13 @@ HOLD_S: Final = 0.25
 LEFT_OUT: Final = 2
 
 
-def _nothing_done() -> dict[str, int]:
-    return {"started": 0, "parked": 0}
-
-
 @dataclass(slots=True)
 class Batch:
     """Calls that were taken together. ``waits`` says whether they wait for access tokens, which a task's must not."""
 
     left: set[str]  # ids that have not been claimed, parked or handed on
     waits: bool
-    counts: dict[str, int] = field(default_factory=_nothing_done)
+    counts: Counter[str] = field(default_factory=Counter)
     park_at_s: float = field(default_factory=lambda: boot_time_s() + HOLD_S)
     prepared: dict[str, Call] = field(default_factory=dict)  # by id: calls for which there was no slot yet
     failed: int = 0
@@ -71,7 +67,7 @@ class Batch:
                 if Failures("prepare").note(error) or self.failed <= LEFT_OUT:
                     continue  # a sweep will bring this call again; the others go on now
                 raise
-            if isinstance(call, TokenWanted):
+            if call is None:
                 wanting.append(record)
             else:
                 calls.append(call)

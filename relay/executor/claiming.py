@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -26,35 +25,6 @@ if TYPE_CHECKING:
 GIVE_BACK_S: Final = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimGrant:
-    """The reply to a claim, with its token, and when it was sent and answered, on the clock of ``boot_time_s``."""
-
-    claim_token: str
-    claimed: Claimed
-    begun_s: float
-    answered_s: float
-    margin_s: float
-
-    def active_call(self, call: Call) -> ActiveCall:
-        """Make the `ActiveCall` of a granted call.
-
-        A reply that took long costs the call none of its time, as far as half the margin of its lease, which counts
-        from before the claim was sent, makes up for it. The other half is left for settling.
-        """
-        timeout_s = call.record.timeout_ms / 1000
-        gate = Gate(timeout_s + min(self.answered_s, self.begun_s + self.margin_s / 2))
-        return ActiveCall(
-            call,
-            webhook_of(call.record),
-            self.claim_token,
-            gate,
-            claimed_at_ms=self.claimed.now_ms,
-            claimed_at_s=self.answered_s,
-            waited_ms=self.claimed.waited_ms.get(call.record.reference_id),
-        )
-
-
 class Claimer:
     """Claims calls for one process. Calls that may run because others were given back wait for any worker."""
 
@@ -69,13 +39,16 @@ class Claimer:
         """Whether a claim has no reply yet, or a call is still to be given back."""
         return self._under_way > 0 or bool(self._unsent)
 
-    def claim(self, reference_ids: Sequence[str], full: Sequence[str], park: Sequence[str]) -> ClaimGrant:
+    def claim(
+        self, calls: Sequence[Call], full: Sequence[str], park: Sequence[str]
+    ) -> tuple[Claimed, list[ActiveCall]]:
         """Claim calls to send them; park those whose records were read as ``full``, and those in ``park``.
 
-        Raises what the store raises. Calls that the claim may have granted nevertheless are then given back, as soon as
-        the store can be reached.
+        Returns the reply, and the granted calls. Raises what the store raises. Calls that the claim may have granted
+        nevertheless are then given back, as soon as the store can be reached.
         """
         claim_token, begun_s = uuid4().hex, boot_time_s()
+        reference_ids = [call.record.reference_id for call in calls]
         self._under_way += 1
         try:
             claimed = self._store.claim(reference_ids, claim_token, full=full, park=park)
@@ -85,7 +58,23 @@ class Claimer:
             raise
         finally:
             self._under_way -= 1
-        return ClaimGrant(claim_token, claimed, begun_s, boot_time_s(), self._store.lease_margin_s)
+        answered_s = boot_time_s()
+        # A reply that took long costs the calls none of their time, as far as half the margin of their leases, which
+        # count from before the claim was sent, makes up for it. The other half is left for settling.
+        start_s = min(answered_s, begun_s + self._store.lease_margin_s / 2)
+        granted = [call for call in calls if call.record.reference_id in claimed.granted]
+        return claimed, [
+            ActiveCall(
+                call,
+                webhook_of(call.record),
+                claim_token,
+                Gate(start_s + call.record.timeout_ms / 1000),
+                claimed_at_ms=claimed.now_ms,
+                claimed_at_s=answered_s,
+                waited_ms=claimed.waited_ms.get(call.record.reference_id),
+            )
+            for call in granted
+        ]
 
     def give_back(self, by_token: Mapping[str, Sequence[str]]) -> None:
         """Try once to give back calls that were not sent; if that fails, their leases end."""

@@ -51,19 +51,9 @@ class InFlight:
         self._active_calls = active_calls
         self._scheduler = scheduler
         self._watch = watch
-        self._settlers = PartitionQueues(store, lambda: Settler(store, active_calls, scheduler))
-        self._advancers = PartitionQueues(store, lambda: Advancer(store, scheduler))
+        self.settlers = PartitionQueues(store, lambda: Settler(store, active_calls, scheduler))
+        self.advancers = PartitionQueues(store, lambda: Advancer(store, scheduler))
         self._pool = GreenletPool(self._carry_out)
-
-    @property
-    def settler_moves(self) -> int:
-        """How often the settlers have iterated, in all."""
-        return self._settlers.moves
-
-    @property
-    def advancer_moves(self) -> int:
-        """How often the advancers have iterated, in all."""
-        return self._advancers.moves
 
     def launch(self, active: ActiveCall) -> None:
         """Start a claimed call in the slot that was taken for it; the call frees the slot, however it ends."""
@@ -73,10 +63,6 @@ class InFlight:
         except BaseException:
             self._end(active)
             raise
-
-    def flush(self, timeout_s: float) -> None:
-        """Settle the calls that have ended, within ``timeout_s`` seconds."""
-        self._settlers.flush(timeout_s)
 
     def _carry_out(self, active: ActiveCall) -> None:
         """Carry out a call and settle it, whatever goes wrong on the way."""
@@ -90,7 +76,7 @@ class InFlight:
             if settlement is None:
                 self._end(active)
             else:
-                self._settlers.put(settlement.reference_id, settlement)
+                self.settlers.put(settlement.reference_id, settlement)
 
     def _attempt(self, active: ActiveCall) -> Settlement | None:
         """Send a call, or make its chain's next step; return None if it was given back, or waits for that step."""
@@ -144,7 +130,7 @@ class InFlight:
                     self._evaluator.sealed_secrets(evaluation, evaluation.next),
                 )
             )
-            self._advancers.put(active.reference_id, asked)
+            self.advancers.put(active.reference_id, asked)
             verdict = asked.verdict.get()
             if verdict is not Advance.TOO_MANY:
                 return None

@@ -13,7 +13,6 @@ from relay.executor.claiming import Claimer
 from relay.executor.in_flight import InFlight
 from relay.executor.scheduler import Scheduler
 from relay.executor.slots import Slots
-from relay.executor.waking import Waking
 from relay.process.clock import boot_time_s
 from relay.process.loops import Failures, Loop
 from relay.process.pulse import Part
@@ -70,13 +69,12 @@ class Executor:
         self._replaying = replaying
         self._waiting = store.waiting
         self._slots = Slots(max_in_flight)
-        self._scheduler = Scheduler(store, self._slots, publisher, lanes)
-        self._claimer = Claimer(store, self._scheduler)
+        self.scheduler = Scheduler(store, self._slots, publisher, lanes)
+        self._claimer = Claimer(store, self.scheduler)
         self._active_calls = ActiveCalls(self._slots, watch)
         self._in_flight = InFlight(
-            store, sender, conclusion, evaluator, self._claimer, self._active_calls, self._scheduler, watch
+            store, sender, conclusion, evaluator, self._claimer, self._active_calls, self.scheduler, watch
         )
-        self.waking = Waking(store.parked_calls, self._scheduler)
         self._watch = watch
         self._tokens_wanted = 0
         self._looking: set[int] = set()  # partitions
@@ -97,19 +95,19 @@ class Executor:
     def look(self) -> None:
         """Start calls that wait in any lane of this process, as far as it has room: messages may be lost, or late."""
         for partition in range(self._waiting.partitions):
-            if self._slots.free and not self._scheduler.draining and partition not in self._looking:
+            if self._slots.free and not self.scheduler.draining and partition not in self._looking:
                 self._looking.add(partition)
                 gevent.spawn(self._look, partition)
 
     def _look(self, partition: int) -> None:
         try:
-            self._run_waiting(self._scheduler.lanes, partition)
+            self._run_waiting(self.scheduler.lanes, partition)
         finally:
             self._looking.remove(partition)
 
     def _run_waiting(self, lanes: Sequence[str], partition: int) -> dict[str, int]:
         total, more = Counter(_no_counts()), True
-        while more and not self._scheduler.draining:
+        while more and not self.scheduler.draining:
             self._slots.wait_for_free()
             try:
                 taken = self._waiting.take(partition, lanes, most=GROUP_IDS)
@@ -119,7 +117,7 @@ class Executor:
             self._failures[partition].succeeded()
             if taken.reference_ids:
                 self._run_jobs(taken.reference_ids)
-                calls = self._scheduler.take([record.reference_id for record in taken.records])
+                calls = self.scheduler.take([record.reference_id for record in taken.records])
                 total.update(_noted(len(taken.reference_ids), self._run(calls, taken.records, waits=False)))
             more = taken.more
         return dict(total)
@@ -129,13 +127,13 @@ class Executor:
     ) -> dict[str, int]:
         """Start these calls, and return counts. Records in ``found`` are not read again; ``waits`` as in `_run`."""
         self._run_jobs(reference_ids)
-        return _noted(len(reference_ids), self._run(self._scheduler.take(reference_ids), found, waits=waits))
+        return _noted(len(reference_ids), self._run(self.scheduler.take(reference_ids), found, waits=waits))
 
     def _run_jobs(self, reference_ids: Sequence[str]) -> None:
         for replay_id in self._replaying.named_by(reference_ids):
             gevent.spawn(self._replaying.run, replay_id)
 
-    def _run(self, taken: Sequence[str], found: Sequence[CallRecord], *, waits: bool) -> dict[str, int]:
+    def _run(self, taken: Sequence[str], found: Sequence[CallRecord], *, waits: bool) -> Counter[str]:
         """Start calls that this process has in progress; ``waits`` says whether they wait for access tokens."""
         batch, apart = Batch(set(taken), waits), False
         try:
@@ -143,8 +141,8 @@ class Executor:
         except Exception as error:  # noqa: BLE001 - a sweep lets the calls wait again that were not claimed
             apart = Failures("claim", calls=len(batch.left)).note(error) and len(batch.left) > 1
         finally:
-            self._scheduler.release(batch.left)
-        for reference_id in batch.left if apart and not self._scheduler.draining else ():
+            self.scheduler.release(batch.left)
+        for reference_id in batch.left if apart and not self.scheduler.draining else ():
             gevent.spawn(self.run, [reference_id])  # one of them may make the others fail
         return batch.counts
 
@@ -156,20 +154,20 @@ class Executor:
     def parts(self) -> tuple[Part, ...]:
         """Return the parts that must keep moving; if one stands still, the heartbeat ends the process."""
         return (
-            Part("settler", lambda: self._in_flight.settler_moves),
-            Part("advancer", lambda: self._in_flight.advancer_moves),
+            Part("settler", lambda: self._in_flight.settlers.moves),
+            Part("advancer", lambda: self._in_flight.advancers.moves),
             Part("calls", lambda: self._slots.ends if self.is_full else None, FULL_LOOKS, FULL_LOOKS),
         )
 
     def drain(self, timeout_s: float) -> None:
         """Claim nothing more, give back the unsent calls, and let the others end, within ``timeout_s`` seconds."""
-        self._scheduler.draining = True
+        self.scheduler.draining = True
         self._replaying.stop()
         deadline_s = boot_time_s() + timeout_s
         given_back = self._release_unsent()
         while self._under_way and boot_time_s() < deadline_s - SETTLE_S:
             gevent.sleep(0.02)
-        self._in_flight.flush(max(0.0, deadline_s - boot_time_s()))
+        self._in_flight.settlers.flush(max(0.0, deadline_s - boot_time_s()))
         event(Event.DRAINED, given_back=given_back, left=len(self._active_calls))
 
     @property
@@ -202,12 +200,12 @@ class Executor:
             self._tokens_wanted -= len(reference_ids)
 
     def _start_all(self, waiting: Sequence[CallRecord], batch: Batch) -> None:
-        while waiting and not self._scheduler.draining:
+        while waiting and not self.scheduler.draining:
             while batch.hold_s and self._slots.has_enough(webhook_of(waiting[0])):
                 self._slots.wait_for_leave(batch.hold_s)
             waiting = self._start_some(waiting, batch)
         if waiting:
-            self._scheduler.publish(tuple((record.reference_id, record.lane) for record in waiting))
+            self.scheduler.publish(tuple((record.reference_id, record.lane) for record in waiting))
 
     def _start_some(
         self, waiting: Sequence[CallRecord], batch: Batch, look_at: int = CLAIM_ITEMS
@@ -232,7 +230,7 @@ class Executor:
         calls, wanting = batch.prepare(self._preparation, within[:CLAIM_ITEMS])
         batch.left -= self._await_tokens(wanting)
         count = self._slots.take(len(calls)) if calls else 0
-        if self._scheduler.draining:
+        if self.scheduler.draining:
             self._slots.give(count)
             return waiting
         batch.keep(calls[count:])
@@ -245,30 +243,28 @@ class Executor:
     ) -> None:
         unused = len(calls)
         try:
-            records = [call.record for call in calls]
-            grant = self._claimer.claim(_ids_of(records), _ids_of(full), _ids_of(parked))
-            for call in calls:
-                if call.record.reference_id in grant.claimed.granted:
-                    unused -= 1
-                    self._in_flight.launch(grant.active_call(call))
+            claimed, active_calls = self._claimer.claim(calls, _ids_of(full), _ids_of(parked))
+            for active in active_calls:
+                unused -= 1
+                self._in_flight.launch(active)
         finally:
             self._slots.give(unused)
-        batch.claimed(grant.claimed)
-        self._follow(grant.claimed, (*records, *full, *parked))
+        batch.claimed(claimed)
+        self._follow(claimed, (*(call.record for call in calls), *full, *parked))
 
     def _follow(self, claimed: Claimed, records: Iterable[CallRecord]) -> None:
         """Handle the calls that a claim has ended, parked or woken."""
         for record in records if claimed.ended else ():
             if record.reference_id in claimed.ended:
                 self._watch.ended(record, *claimed.ended[record.reference_id])
-        self._scheduler.release(claimed.parked)
-        self._scheduler.run_or_publish(claimed.ready)
+        self.scheduler.release(claimed.parked)
+        self.scheduler.run_or_publish(claimed.ready)
 
     # -- calls that may run now ---------------------------------------------------------------------------------
 
     def _start_run(self) -> None:
         """Start the next run that the scheduler asks for, in a greenlet of its own."""
-        gevent.spawn(self._run_woken, *self._scheduler.runs.get())
+        gevent.spawn(self._run_woken, *self.scheduler.runs.get())
 
     def _run_woken(self, reference_ids: Sequence[str], found: Sequence[CallRecord]) -> None:
         with self._slots.coming(map(webhook_of, _those_in(reference_ids, found))):
@@ -280,11 +276,11 @@ class Executor:
         return sum(map(len, unsent.values()))
 
 
-def _noted(asked: int, counts: dict[str, int]) -> dict[str, int]:
+def _noted(asked: int, counts: Counter[str]) -> dict[str, int]:
     """Log how many of the calls that were asked for have started, were skipped or parked; return these counts."""
-    counts = {"started": counts["started"], "skipped": asked - sum(counts.values()), "parked": counts["parked"]}
-    event(Event.CALLS_STARTED, **counts)
-    return counts
+    noted = {"started": counts["started"], "skipped": asked - counts.total(), "parked": counts["parked"]}
+    event(Event.CALLS_STARTED, **noted)
+    return noted
 
 
 def _no_counts() -> dict[str, int]:

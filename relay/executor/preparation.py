@@ -48,12 +48,6 @@ class Unsendable(NamedTuple):
     shape: Shape | None = None  # set if another attempt may be made, as its retry policy says
 
 
-class TokenWanted(NamedTuple):
-    """A call whose access token has to be fetched first, which may take several seconds."""
-
-    record: CallRecord
-
-
 Call: TypeAlias = Prepared | Unsendable | ChainEvaluation
 
 
@@ -75,10 +69,11 @@ class Preparation:
         if chains:
             self._evaluator.read_ahead(chains)
 
-    def prepare(self, record: CallRecord, *, waits: bool) -> Call | TokenWanted:
+    def prepare(self, record: CallRecord, *, waits: bool) -> Call | None:
         """Open, check and render one call.
 
-        If an access token has to be fetched, wait for it with ``waits``; without ``waits``, return `TokenWanted`.
+        An access token may have to be fetched first, which takes up to several seconds: wait for it with ``waits``;
+        without ``waits``, return None.
 
         Raises:
             Unavailable, StoreFault: something could not be read. The call is not claimed: a sweep brings it again.
@@ -100,7 +95,7 @@ class Preparation:
             log.fault(error, "prepare")
             return Unsendable(record, Outcome.PREPARE_FAILED)
 
-    def _prepared(self, record: CallRecord, waits: bool) -> Call | TokenWanted:
+    def _prepared(self, record: CallRecord, waits: bool) -> Call | None:
         if record.current_revision is None and not self._goes_on(record):
             return Unsendable(record, Outcome.WEBHOOK_NOT_REGISTERED)
         if record.pins is not None:
@@ -122,7 +117,7 @@ class Preparation:
         )
         return Prepared(record, request, plan.shape, plan.mask)
 
-    def _authorized(self, call: Prepared, plan: CallPlan, waits: bool) -> Call | TokenWanted:
+    def _authorized(self, call: Prepared, plan: CallPlan, waits: bool) -> Call | None:
         """Put an access token into the request if its webhook needs one, and hide the token in the answer."""
         if plan.oauth is None or self._tokens is None:
             return call
@@ -134,6 +129,6 @@ class Preparation:
         except NoToken as error:
             return Unsendable(record, error.outcome, plan.shape)
         if access is None:
-            return TokenWanted(record)
+            return None
         call.request.authorize(access.token)
         return call._replace(mask=self._masks(call.mask, (access.token,)), access=access)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gevent.queue import SimpleQueue
 
@@ -19,32 +19,10 @@ if TYPE_CHECKING:
     from relay.store.ledger.transitions import CallRecord, Ready
 
 
-class InProgress:
-    """Holds the reference id of each call that was taken, until it ends, is parked, or is left to be taken again."""
-
-    def __init__(self) -> None:
-        self._held: set[str] = set()
-        self._asked_for: set[str] = set()  # taken again while held
-
-    def take(self, named: Iterable[object]) -> list[str]:
-        """Hold the ids that are not held yet, and return them; ignore anything that is not a reference id."""
-        fresh = dict.fromkeys(ref for ref in named if isinstance(ref, str) and reference_time_ms(ref))
-        taken = [ref for ref in fresh if ref not in self._held]
-        self._asked_for.update(self._held.intersection(fresh))
-        self._held.update(taken)
-        return taken
-
-    def release(self, reference_ids: Collection[str]) -> list[str]:
-        """Stop holding these ids; return those that were taken again while they were held.
-
-        It may have been made ready just as this process parked it; nothing else would wake it.
-        """
-        self._held.difference_update(reference_ids)
-        if not self._asked_for:
-            return []
-        again = self._asked_for.intersection(reference_ids)
-        self._asked_for -= again
-        return list(again)
+#: Seconds between two looks at parked calls, so that a webhook gets its share within a second after others freed slots.
+WAKE_S: Final = 0.4
+#: The most webhooks that one look wakes calls of.
+WOKEN_WEBHOOKS: Final = 16
 
 
 class Run(NamedTuple):
@@ -52,10 +30,6 @@ class Run(NamedTuple):
 
     reference_ids: Sequence[str]
     found: Sequence[CallRecord] = ()
-
-
-#: What `Executor` takes its runs from.
-Runs: TypeAlias = "SimpleQueue[Run]"
 
 
 class Scheduler:
@@ -68,20 +42,30 @@ class Scheduler:
     def __init__(self, store: InvocationStore, slots: Slots, publisher: Publisher, lanes: Collection[str]) -> None:
         self.lanes = tuple(lane for lane in LANES if lane in lanes)  # most urgent first
         self.slots = slots
-        self.runs: Runs = SimpleQueue()
+        self.runs: SimpleQueue[Run] = SimpleQueue()
         self.draining = False
         self._store = store
         self._publisher = publisher
-        self._in_progress = InProgress()
+        self._held: set[str] = set()  # each call that was taken, until it ends, is parked, or is left
+        self._asked_for: set[str] = set()  # taken again while held
 
     def take(self, named: Iterable[object]) -> list[str]:
-        """Return the ids that are not in progress yet, and note that they are; ignore what is not a reference id."""
-        return self._in_progress.take(named)
+        """Hold the ids that are not held yet, and return them; ignore anything that is not a reference id."""
+        fresh = dict.fromkeys(ref for ref in named if isinstance(ref, str) and reference_time_ms(ref))
+        taken = [ref for ref in fresh if ref not in self._held]
+        self._asked_for.update(self._held.intersection(fresh))
+        self._held.update(taken)
+        return taken
 
     def release(self, reference_ids: Collection[str]) -> None:
-        """Note that calls are not in progress any more; those that were taken again meanwhile run again."""
-        again = self._in_progress.release(reference_ids)
-        for part in self._store.by_partition(again) if again and not self.draining else ():
+        """Stop holding these ids; those that were taken again while they were held run again.
+
+        Such a call may have been made ready just as this process parked it; nothing else would wake it.
+        """
+        self._held.difference_update(reference_ids)
+        again = self._asked_for.intersection(reference_ids)
+        self._asked_for -= again
+        for part in self._store.by_partition(list(again)) if again and not self.draining else ():
             self.runs.put(Run(part))
 
     def run_or_publish(self, ready: Ready, found: Sequence[CallRecord] = ()) -> None:
@@ -93,6 +77,18 @@ class Scheduler:
         others = tuple((ref, lane) for ref, lane in ready if ref not in here)
         if others:
             self.publish(others)
+
+    def wake(self) -> None:
+        """Wake parked calls that no ending call wakes, as many as there is room for.
+
+        They were parked because another webhook held the slots, or by a process that is gone. Raises `Unavailable`
+        while the store is away.
+        """
+        parked = self._store.parked_calls
+        for name in parked.webhooks(limit=WOKEN_WEBHOOKS) if self.slots.free else ():
+            capacity = self.slots.capacity(name)
+            if capacity:
+                self.run_or_publish(parked.wake(*name, capacity, sorted(self.lanes)))
 
     def publish(self, ready: Ready) -> None:
         """Let calls wait for any worker. If that fails, a sweep does it later."""

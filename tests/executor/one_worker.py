@@ -151,7 +151,7 @@ class OneWorker:
             self.run()
 
     def _sweep(self):
-        looks = {"sweep": self.parts.sweeper.sweep, "look": self.executor.look, "wake": self.executor.waking.look}
+        looks = {"sweep": self.parts.sweeper.sweep, "look": self.executor.look, "wake": self.executor.scheduler.wake}
         for name, look in looks.items():
             try:
                 look()
@@ -170,7 +170,7 @@ class OneWorker:
         active = self.executor._active_calls._active_calls  # including those that a stop has given back
         return (
             self._at_work()
-            or self.executor._scheduler.runs.qsize()
+            or self.executor.scheduler.runs.qsize()
             or self.executor._under_way
             or active
             or self._to_commit()
@@ -179,7 +179,7 @@ class OneWorker:
     def _to_commit(self):
         """Return whether anything waits in a queue of groups."""
         in_flight = self.executor._in_flight
-        return not all(queues.flush(0) for queues in (in_flight._settlers, in_flight._advancers))
+        return not all(queues.flush(0) for queues in (in_flight.settlers, in_flight.advancers))
 
     def _at_work(self):
         self.greenlets = [each for each in self.greenlets if not each.dead]
@@ -199,9 +199,9 @@ class OneWorker:
             "slots by webhook": dict(executor._slots._held),
             "claims": executor._claimer._under_way,
             "active calls": executor._active_calls._active_calls,
-            "runs": executor._scheduler.runs.qsize(),
-            "in progress": executor._scheduler._in_progress._held,
-            "asked for": executor._scheduler._in_progress._asked_for,
+            "runs": executor.scheduler.runs.qsize(),
+            "in progress": executor.scheduler._held,
+            "asked for": executor.scheduler._asked_for,
             "replay jobs": executor._replaying._in_progress,
             "settler and advancer": self._to_commit(),
             "settler, dead": [each for each in self._own if each.dead],

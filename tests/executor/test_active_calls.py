@@ -82,9 +82,7 @@ def test_a_slow_claim_costs_a_call_no_time_as_far_as_half_its_margin_goes(monkey
     """The lease counts from before the claim was sent."""
     store = Claims(sleep=stop_clock(monkeypatch), slow_s=slow_s)
     call, before_s = prepared(), boot_time_s()
-    grant = Claimer(store, publishing(lambda _: None)).claim([call.record.reference_id], [], [])
-    active = grant.active_call(call)
-    assert grant.begun_s == before_s
+    _, (active,) = Claimer(store, publishing(lambda _: None)).claim([call], [], [])
     assert active.gate.deadline_s == before_s + TIMEOUT_MS / 1000 + spared_s
     assert active.claimed_at_s == before_s + slow_s
 
@@ -94,7 +92,7 @@ def test_a_claimer_is_busy_while_any_claim_has_no_answer():
     waits = iter(answers)
     claimer = Claimer(Claims(sleep=lambda _: next(waits).wait()), publishing(lambda _: None))
     assert not claimer.busy
-    claims = [gevent.spawn(claimer.claim, [name], [], []) for name in ("a", "b")]
+    claims = [gevent.spawn(claimer.claim, [prepared()], [], []) for _ in range(2)]
     gevent.sleep(0)
     for answer, claim in zip(answers, claims, strict=True):
         assert claimer.busy
@@ -105,11 +103,12 @@ def test_a_claimer_is_busy_while_any_claim_has_no_answer():
 
 def test_a_claim_without_an_answer_is_given_back_as_soon_as_that_can_be_said_and_who_is_ready_published(monkeypatch):
     monkeypatch.setattr(loops, "RETRY_S", 0.001)
-    store, published, refs = Claims(), [], [new_reference_id(), new_reference_id()]
+    store, published, calls = Claims(), [], [prepared(), prepared()]
+    refs = [call.record.reference_id for call in calls]
     store.failures, store.failing_releases = [Unavailable()], 5
     claimer = Claimer(store, publishing(published.extend))
     with pytest.raises(Unavailable):
-        claimer.claim(refs, [], [])
+        claimer.claim(calls, [], [])
     assert claimer.busy  # a stop waits until they are given back
     wait_until(lambda: published, sleep=gevent.sleep)
     assert not claimer.busy
@@ -133,7 +132,7 @@ def test_what_a_lost_claim_may_have_granted_is_not_tried_to_be_given_back_for_ev
     store = Claims()
     store.failures, store.failing_releases = [Unavailable()], 1_000_000
     with pytest.raises(Unavailable):
-        Claimer(store, publishing(pytest.fail)).claim([new_reference_id()], [], [])
+        Claimer(store, publishing(pytest.fail)).claim([prepared()], [], [])
     (giving_back,) = spawned
     giving_back.get(timeout=BUSY_S)  # raises the error that has ended it
     left = store.failing_releases
@@ -187,7 +186,7 @@ def test_an_active_call_that_a_stop_has_given_back_ends_settles_nothing_and_hold
     assert (hanging.slots.free, len(hanging.active_calls)) == (SLOTS, 0)
     assert sorted(hanging.released) == sorted(refs)
     assert hanging.concluded == []
-    assert hanging.in_flight._settlers.flush(0)
+    assert hanging.in_flight.settlers.flush(0)
 
 
 class Advances:
@@ -231,7 +230,7 @@ def test_a_chain_that_may_make_no_more_steps_ends_and_any_other_waits_for_its_st
     gate = Gate(boot_time_s() + 20)
     calls.launch(ActiveCall(evaluation, ("acme", "hook"), "token", gate, claimed_at_ms=1, claimed_at_s=boot_time_s()))
     gevent.sleep(0.05)
-    assert calls._settlers.flush(5)
+    assert calls.settlers.flush(5)
     assert store.settled == [ref] * ends
     assert slots.free == 1
 
@@ -300,7 +299,7 @@ def test_what_came_of_a_call_is_settled_and_shown_where_it_counts_and_the_slots_
     claimed_at_s = boot_time_s() - 3
     calls.launch(ActiveCall(call, ("acme", "hook"), "token", gate, claimed_at_ms=1, claimed_at_s=claimed_at_s))
     gevent.sleep(0.05)
-    assert calls._settlers.flush(5)
+    assert calls.settlers.flush(5)
     outcome = Outcome.ANSWERED if error is None else Outcome.ANSWER_REJECTED
     assert [(each.reference_id, each.outcome) for each in store.settled] == [(ref, outcome)]
     assert shown == [ref] * counts

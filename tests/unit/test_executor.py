@@ -15,7 +15,7 @@ from relay.errors import Unavailable
 from relay.executor import pipeline
 from relay.executor.batch import HOLD_S, LEFT_OUT, Batch
 from relay.executor.pipeline import CLAIM_ITEMS, MAX_TOKENS_WANTED, Executor
-from relay.executor.preparation import TokenWanted, Unsendable
+from relay.executor.preparation import Unsendable
 from relay.store.ledger.transitions import CallRecord, Claimed, Settled
 from relay.store.ledger.waiting import TakenCalls
 from tests.timing import BUSY_S, stop_clock, wait_until
@@ -122,11 +122,11 @@ def make_executor(store, slots):
             raise Unavailable
         if published.webhook_id == "hanging":
             if not waits:
-                return TokenWanted(published)
+                return None
             store.may_settle.wait()
         if published.webhook_id == "tokenless":
             if not waits:
-                return TokenWanted(published)
+                return None
             raise Unavailable
         store.prepared.append(published.reference_id)
         return Unsendable(published, Outcome.ADDRESS_REFUSED)
@@ -251,7 +251,7 @@ def test_a_call_of_another_webhook_does_not_wait_behind_many_that_are_kept_in_ha
 
 def test_parked_calls_are_woken_as_far_as_there_is_room_and_run_here(store, executor):
     executor.run([store.call("busy") for _ in range(SLOTS - 4)])
-    executor.waking.look()
+    executor.scheduler.wake()
     soon(lambda: len(store.granted) == SLOTS - 4 + 2)
     assert store.woken[0] == ("busy", 2, ["bulk"])  # a webhook may always hold eight
     assert store.woken[1][:2] == ("other", 4)
@@ -259,7 +259,7 @@ def test_parked_calls_are_woken_as_far_as_there_is_room_and_run_here(store, exec
 
 def test_a_process_whose_slots_are_all_taken_wakes_nobody(store, executor):
     executor.run([store.call(f"hook{number}") for number in range(SLOTS)])
-    executor.waking.look()
+    executor.scheduler.wake()
     assert store.woken == []
 
 
@@ -294,7 +294,7 @@ def test_a_few_that_cannot_be_prepared_now_are_left_out_and_with_more_the_store_
 ):
     refs = [store.call("unreadable") for _ in range(unreadable)] + [store.call()]
     assert executor.run(refs) == {"started": started, "skipped": len(refs) - started, "parked": 0}
-    assert executor._scheduler._in_progress._held == set(store.granted)
+    assert executor.scheduler._held == set(store.granted)
 
 
 def test_calls_whose_tokens_hang_hold_no_task_and_hold_up_no_others(store, executor):
@@ -304,11 +304,7 @@ def test_calls_whose_tokens_hang_hold_no_task_and_hold_up_no_others(store, execu
     assert executor.run(hanging)["started"] == 0  # they are already in progress
     store.may_settle.set()
     soon(lambda: set(hanging) <= set(store.granted))
-    soon(
-        lambda: (
-            (executor._tokens_wanted, executor._scheduler._in_progress._held, executor._slots.free) == (0, set(), SLOTS)
-        )
-    )
+    soon(lambda: (executor._tokens_wanted, executor.scheduler._held, executor._slots.free) == (0, set(), SLOTS))
 
 
 def test_a_call_whose_token_is_not_had_is_logged_as_skipped(store, executor, monkeypatch):
@@ -323,7 +319,7 @@ def test_a_call_whose_token_is_not_had_is_logged_as_skipped(store, executor, mon
 def test_so_many_calls_wait_for_tokens_and_more_come_again(store, executor, held, started):
     executor._tokens_wanted = held
     executor.run([store.call("hanging"), store.call("hanging")])
-    assert len(executor._scheduler._in_progress._held) == started
+    assert len(executor.scheduler._held) == started
     store.may_settle.set()
     soon(lambda: executor._tokens_wanted == held)
     assert len(store.granted) == started

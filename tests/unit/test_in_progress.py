@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from relay.domain.reference_id import new_reference_id
-from relay.executor.scheduler import InProgress
+from relay.executor.scheduler import Scheduler
+
+
+def make_scheduler():
+    return Scheduler(SimpleNamespace(by_partition=lambda refs: [refs]), None, None, ())
+
+
+def runs_of(scheduler):
+    return [scheduler.runs.get().reference_ids for _ in range(scheduler.runs.qsize())]
 
 
 def test_a_message_is_trusted_with_nothing_but_ids():
     ref = new_reference_id()
-    assert InProgress().take([ref, ref, "no id", 7, None]) == [ref]
+    assert make_scheduler().take([ref, ref, "no id", 7, None]) == [ref]
 
 
 def test_what_is_held_is_not_taken_again_until_it_is_let_go():
-    in_progress, ref = InProgress(), new_reference_id()
-    in_progress.take([ref])
-    assert in_progress.take([ref]) == []
-    in_progress.release([ref])
-    assert in_progress.take([ref]) == [ref]
+    scheduler, ref = make_scheduler(), new_reference_id()
+    scheduler.take([ref])
+    assert scheduler.take([ref]) == []
+    scheduler.release([ref])
+    assert scheduler.take([ref]) == [ref]
 
 
-def test_what_was_asked_for_while_it_was_held_is_named_once_when_it_is_let_go():
-    in_progress, ref, other = InProgress(), new_reference_id(), new_reference_id()
-    in_progress.take([ref, other])
-    in_progress.take([ref])
-    assert in_progress.release([other]) == []
-    assert in_progress.release([ref]) == [ref]
-    assert in_progress.release([ref]) == []
+def test_what_was_asked_for_while_it_was_held_runs_again_once_when_it_is_let_go():
+    scheduler, ref, other = make_scheduler(), new_reference_id(), new_reference_id()
+    scheduler.take([ref, other])
+    scheduler.take([ref])
+    scheduler.release([other])
+    assert runs_of(scheduler) == []
+    scheduler.release([ref])
+    assert runs_of(scheduler) == [[ref]]
+    scheduler.release([ref])
+    assert runs_of(scheduler) == []

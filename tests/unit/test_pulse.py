@@ -118,7 +118,7 @@ class Watched:
         self._looks = iter(looks)
         self._seconds = 0
         self._beating = heartbeat.Beating(None)
-        self._beating._greenlet = True
+        self._beating._greenlets = [True]
         monkeypatch.setattr(heartbeat, "_sleep", self._second)
         monkeypatch.setattr(heartbeat.os, "_exit", self._exit)
 
@@ -129,7 +129,7 @@ class Watched:
     def _second(self, _s):
         looks = next(self._looks, None)
         if looks is None:
-            self._beating._greenlet = None
+            self._beating._greenlets = []
             return
         self._seconds += 1
         self.heart.looks += looks
