@@ -97,20 +97,15 @@ def unsendable(call: Unsendable, claim_token: str, started_at_ms: int) -> Settle
     A call whose lease was lost ends `interrupted` whatever is wrong with it: it may have been sent before.
     """
     if call.record.was_lost:
-        return _lost(call.record, claim_token)
+        return _without_data(call.record, claim_token, Outcome.LEASE_LOST, None)
+    attempt = Attempt(0, started_at_ms, 0, 0, call.outcome, Sent.NO)
+    settlement = _without_data(call.record, claim_token, call.outcome, attempt)
     retry = _retry_later(call)
-    state = MEANINGS[call.outcome].state if retry is None else State.RETRYING
-    rejected = state is State.REJECTED
-    return Settlement(
-        reference_id=call.record.reference_id,
-        claim_token=claim_token,
-        state=state,
-        outcome=call.outcome,
-        status=None if rejected else 0,
-        error=None if rejected else True,
-        attempt=None if rejected else Attempt(0, started_at_ms, 0, 0, call.outcome, Sent.NO),
-        delay_ms=0 if retry is None else retry.delay_ms,
-    )
+    if retry is not None:
+        return settlement._replace(state=State.RETRYING, delay_ms=retry.delay_ms)
+    if settlement.state is State.REJECTED:
+        return settlement._replace(status=None, error=None, attempt=None)
+    return settlement
 
 
 def salvaged(
@@ -123,26 +118,13 @@ def salvaged(
         outcome = Outcome.ANSWER_REJECTED if answer.outcome is Outcome.ANSWERED else answer.outcome
         sent = answer.sent
     duration_ms = 0 if answer is None else answer.duration_ms
-    return Settlement(
-        reference_id=call.record.reference_id,
-        claim_token=claim_token,
-        state=MEANINGS[outcome].state,
-        outcome=outcome,
-        status=0,
-        error=True,
-        attempt=Attempt(call.record.tries + 1, at_ms, duration_ms, 0, outcome, sent),
-    )
+    attempt = Attempt(call.record.tries + 1, at_ms, duration_ms, 0, outcome, sent)
+    return _without_data(call.record, claim_token, outcome, attempt)
 
 
-def _lost(record: CallRecord, claim_token: str) -> Settlement:
+def _without_data(record: CallRecord, claim_token: str, outcome: Outcome, attempt: Attempt | None) -> Settlement:
     return Settlement(
-        reference_id=record.reference_id,
-        claim_token=claim_token,
-        state=State.INTERRUPTED,
-        outcome=Outcome.LEASE_LOST,
-        status=0,
-        error=True,
-        attempt=None,
+        record.reference_id, claim_token, MEANINGS[outcome].state, outcome, 0, error=True, attempt=attempt
     )
 
 
