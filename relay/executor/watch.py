@@ -14,7 +14,7 @@ from relay.telemetry.spans import end_of
 if TYPE_CHECKING:
     from relay.executor.active_calls import ActiveCall
     from relay.metrics.gathering import Gathering
-    from relay.metrics.shown_calls import ShownCalls
+    from relay.metrics.shown_calls import ShownCalls, ShownState
     from relay.store.ledger.transitions import CallRecord, Settlement
     from relay.telemetry.spans import Spans
 
@@ -45,18 +45,7 @@ class CallWatch:
     def ended(self, record: CallRecord, state: State, outcome: str) -> None:
         """Note that a claim ended a call: its worker was lost, its breaker is open, or its time is over."""
         if self._shown and state is not State.CANCELLED:
-            self._shown.add(
-                ShownCall(
-                    reference_id=record.reference_id,
-                    webhook=f"{record.plugin}/{record.webhook_id}",
-                    state="FAILURE",
-                    result=f"0 {outcome}",
-                    runtime_s=0.0,
-                    retries=record.tries,
-                    lane=record.lane,
-                    ended_at_s=time.time(),
-                )
-            )
+            self._show(record, "FAILURE", f"0 {outcome}", 0.0)
 
     def settled(self, active: ActiveCall, settlement: Settlement) -> None:
         """Note that a call was settled."""
@@ -67,15 +56,19 @@ class CallWatch:
         if active.span is not None:
             active.span.end(end_of(settlement, active.webhook, active.call.record.lane))
         if self._shown:
-            self._shown.add(
-                ShownCall(
-                    reference_id=settlement.reference_id,
-                    webhook="/".join(active.webhook),
-                    state=state_of(settlement),
-                    result=f"{settlement.status or 0} {settlement.outcome}",
-                    runtime_s=runtime_ms / 1000,
-                    retries=active.call.record.tries,
-                    lane=active.call.record.lane,
-                    ended_at_s=time.time(),
-                )
+            result = f"{settlement.status or 0} {settlement.outcome}"
+            self._show(active.call.record, state_of(settlement), result, runtime_ms / 1000)
+
+    def _show(self, record: CallRecord, state: ShownState, result: str, runtime_s: float) -> None:
+        self._shown.add(
+            ShownCall(
+                reference_id=record.reference_id,
+                webhook=f"{record.plugin}/{record.webhook_id}",
+                state=state,
+                result=result,
+                runtime_s=runtime_s,
+                retries=record.tries,
+                lane=record.lane,
+                ended_at_s=time.time(),
             )
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Final, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from relay.store.ledger.transitions import Settlement
 
 T = TypeVar("T")
+#: Celery's names for the states of a call.
+ShownState: TypeAlias = Literal["SUCCESS", "FAILURE", "RETRY"]
 #: How many seconds' worth of calls may be shown at once.
 BURST_S: Final = 10
 
@@ -20,7 +22,7 @@ class ShownCall(NamedTuple):
 
     reference_id: str
     webhook: str  # plugin/webhookId
-    state: Literal["SUCCESS", "FAILURE", "RETRY"]
+    state: ShownState
     result: str  # "<status> <outcome>"
     runtime_s: float  # of the attempt
     retries: int
@@ -28,7 +30,7 @@ class ShownCall(NamedTuple):
     ended_at_s: float  # by the worker's clock, as Celery has it
 
 
-def state_of(settlement: Settlement) -> Literal["SUCCESS", "FAILURE", "RETRY"]:
+def state_of(settlement: Settlement) -> ShownState:
     """Return Celery's name for the state after a settlement. A final state without a good result is a failure."""
     if not settlement.state.final:
         return "RETRY"
