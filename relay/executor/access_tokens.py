@@ -93,8 +93,9 @@ class AccessTokens:
             Unavailable: the store cannot be reached.
         """
         known = self._believed((revision_id, client)) or self._stored(revision_id, client)
-        if known is None:
-            self._check_pause((revision_id, client))
+        failure = self._failures.get((revision_id, client))
+        if known is None and failure is not None and boot_time_s() < failure.until_s:
+            raise NoToken(failure.outcome)
         return known
 
     def access(self, revision_id: RevisionId, client: OAuth2Client) -> AccessToken:
@@ -177,11 +178,6 @@ class AccessTokens:
         with suppress(Unavailable, StoreFault):  # other processes then fetch tokens of their own
             self._store.write(revision_id, sealed, grant.usable_s)
         return self._remember(AccessToken(revision_id, client, grant.token, sealed, now_s, now_s + grant.usable_s))
-
-    def _check_pause(self, of: _Client) -> None:
-        failure = self._failures.get(of)
-        if failure is not None and boot_time_s() < failure.until_s:
-            raise NoToken(failure.outcome)
 
     def _note_failure(self, of: _Client, outcome: Outcome) -> None:
         before, now_s = self._failures.get(of), boot_time_s()

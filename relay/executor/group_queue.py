@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -163,8 +163,7 @@ class PartitionQueues(Generic[T]):
 
     def __init__(self, store: InvocationStore, make: Callable[[], GroupQueue[T, Any]]) -> None:
         self._store = store
-        self._make = make
-        self._queues = {0: make()}
+        self._queues = defaultdict(make, {0: make()})
 
     @property
     def moves(self) -> int:
@@ -173,11 +172,7 @@ class PartitionQueues(Generic[T]):
 
     def put(self, reference_id: str, item: T) -> None:
         """Queue an item of an invocation in the queue of its partition."""
-        number = self._store.partition_of(reference_id)
-        queue = self._queues.get(number)
-        if queue is None:
-            queue = self._queues[number] = self._make()
-        queue.put(item)
+        self._queues[self._store.partition_of(reference_id)].put(item)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until nothing is left; return False if that takes longer than ``timeout_s`` seconds."""

@@ -7,6 +7,7 @@ other calls to the same origin wait until the name is in libcurl's cache. If it 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Final
 
 import gevent
@@ -23,28 +24,26 @@ _HOLD_S: Final = 5  # from the start of a look-up that hung to the next: the sys
 _MAX_KNOWN: Final = 4_096
 
 
+@dataclass(slots=True, eq=False)
 class Lookup:
     """A look-up that one call leads; libcurl's callbacks note how it went."""
 
-    __slots__ = ("_lookups", "_origin", "begun_s", "done", "failed", "hung")
-
-    def __init__(self, lookups: Lookups, origin: str, begun_s: float) -> None:
-        self._lookups = lookups
-        self._origin = origin
-        self.begun_s = begun_s
-        self.done = Event()
-        self.failed = False
-        self.hung = False
+    lookups: Lookups
+    origin: str
+    begun_s: float
+    done: Event = field(default_factory=Event)
+    failed: bool = False
+    hung: bool = False
 
     def found(self) -> None:
         """Note that the name is resolved."""
-        self._lookups.learn(self._origin, _KNOWN_S)
+        self.lookups.learn(self.origin, _KNOWN_S)
         self._finish()
 
     def not_needed(self) -> None:
         """Note that a kept connection was used, so that there was nothing to look up."""
         if not self.done.is_set():
-            self._lookups.learn(self._origin, _REUSED_S)
+            self.lookups.learn(self.origin, _REUSED_S)
             self._finish()
 
     def end(self, outcome: Outcome | None) -> None:
@@ -57,7 +56,7 @@ class Lookup:
 
     def _finish(self) -> None:
         if not self.hung:
-            self._lookups.forget(self._origin, self)
+            self.lookups.forget(self.origin, self)
         self.done.set()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from relay.accept.intake import TriggerRequest
@@ -60,12 +61,10 @@ class CallbackSender:
     def _is_named(self, end: End) -> bool:
         """Return whether the called revision names this callback; its target opens only if its shape is unaltered."""
         revision = end.plugin, end.webhook_id, end.revision
-        try:
+        with suppress(NotFound, VaultError):
             self._registry.open_target(*revision)
             if self._registry.revision(*revision).shape.callback == end.callback:
                 return True
-        except (NotFound, VaultError):
-            pass
         event(Event.CALLBACK_UNVERIFIED, level=logging.ERROR, ref=end.reference_id, plugin=end.plugin)
         return False
 
