@@ -10,15 +10,16 @@ from urllib.parse import urlsplit
 
 import pycurl
 
-from relay.outbound.content_coding import max_coded_bytes
+from relay.outbound.content_coding import OFFERED, max_coded_bytes
 from relay.outbound.failures import TransferNotes
 from relay.outbound.lookups import CACHE_S, FRESH_CACHE_S
-from relay.outbound.request_head import UnsafeHeader, header_lines
 from relay.outbound.sockets import Sockets, dialled
 from relay.registration.methods import METHODS
-from relay.request.rendering import OutgoingRequest
+from relay.request.rendering import OutgoingHeaders, OutgoingRequest
 
 if TYPE_CHECKING:
+    from requests import PreparedRequest
+
     from relay.egress import AddressPolicy
     from relay.outbound.egress_proxy import EgressProxy
     from relay.outbound.transfer import Transfer
@@ -61,6 +62,19 @@ _OPTIONS: Final[tuple[tuple[int, Any], ...]] = (
     (pycurl.MAXLIFETIME_CONN, CONNECTION_LIFETIME_S),
     (_QUICK_EXIT, 1),  # never wait for a resolver thread: the deadline holds for DNS too
 )
+
+
+# Unless the request has them: headers that libcurl would add by itself are suppressed, and the codings are offered.
+_UNLESS_GIVEN: Final = {
+    "accept": "Accept:",
+    "accept-encoding": f"Accept-Encoding: {OFFERED}",
+    "content-type": "Content-Type:",
+    "user-agent": "User-Agent:",
+}
+
+
+class UnsafeHeader(ValueError):
+    """The request is not one that ``rendering`` makes; nothing of it was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +134,7 @@ class Exchange:
         if not (url and url.isascii()) or request.method not in METHODS or not isinstance(body, bytes | str | None):
             raise UnsafeHeader("Only a complete request with its body in memory can be sent.")
         setopt = self.easy.setopt
-        setopt(pycurl.HTTPHEADER, header_lines(request))
+        setopt(pycurl.HTTPHEADER, _header_lines(request))
         setopt(pycurl.TIMEOUT_MS, math.ceil(remaining_s * 1000))
         if url != self._url:
             setopt(pycurl.URL, url)
@@ -245,3 +259,17 @@ class Exchange:
             return 0
         self._chunks.append(chunk)
         return len(chunk)
+
+
+def _header_lines(request: PreparedRequest) -> list[str]:
+    """Return lines for the request's headers and the codings that are offered.
+
+    Raises UnsafeHeader if one could break out of its line.
+    """
+    headers = request.headers if isinstance(request.headers, OutgoingHeaders) else OutgoingHeaders(request.headers)
+    lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers.pairs()]
+    joined = "".join(lines)
+    if not (joined.isascii() and joined.isprintable()):
+        raise UnsafeHeader("A header is not visible ASCII.")
+    given = headers.lowered()
+    return ["Expect:", *lines, *[line for name, line in _UNLESS_GIVEN.items() if name not in given]]

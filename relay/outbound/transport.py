@@ -17,12 +17,11 @@ from requests.structures import CaseInsensitiveDict
 from relay.domain.invocation import Outcome, Sent
 from relay.outbound.decoding import CONTENT_ENCODING
 from relay.outbound.egress_proxy import EgressProxy, connect_to
-from relay.outbound.exchange import Exchange, Rules
+from relay.outbound.exchange import Exchange, Rules, UnsafeHeader
 from relay.outbound.failures import classify
 from relay.outbound.gate import Gate
 from relay.outbound.heads import Head
 from relay.outbound.multi import HubMulti
-from relay.outbound.request_head import UnsafeHeader
 from relay.outbound.transfer import Transfer, TransferResult
 from relay.outbound.trust import Trust
 from relay.process.clock import boot_time_s
