@@ -10,7 +10,7 @@ from celery.signals import setup_logging
 from relay.queue import make_app
 from relay.settings import Settings
 from relay.telemetry import log
-from workers.broadcasts import use_checked_transports
+from workers.lanes import use_checked_transports
 from workers.tasks import register
 
 settings = Settings.from_environ()

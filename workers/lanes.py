@@ -1,4 +1,4 @@
-"""Takes messages off lanes; drops and counts those that the relay did not write, so that they stop nothing.
+"""Takes messages off lanes, and broadcasts; drops those that the relay did not write, so that they stop nothing.
 
 kombu decodes a message on the thread that reads the lanes, and an error there would end the worker.
 """
@@ -9,7 +9,7 @@ import logging
 from base64 import b64decode
 from collections import Counter
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import gevent
 import orjson
@@ -25,13 +25,16 @@ from workers.lane_poller import LanePoller
 if TYPE_CHECKING:
     from relay.store.health.workers import Workers
 
+_FORM: Final = ("application/json", "utf-8", "base64")
+#: The longest broadcast, in characters; a hundred events of calls take a fifth of it.
+_MAX_CHARS: Final = 262_144
 #: The headers that differ from message to message.
 _OWN: Final = frozenset({"id", "root_id", "argsrepr", "origin"})
 _dropped: Final[Counter[str]] = Counter()  # by lane, since the counts were last written
 
 
 def use_checked_transports() -> None:
-    """Make kombu's Redis transports check the messages of lanes; to be called before the first connection is made."""
+    """Make kombu's Redis transports check lanes and broadcasts; to be called before the first connection is made."""
     if is_module_patched("select"):  # in a worker, not in Flower beside it
         redis.poll = LanePoller
         # Celery loads this module before it lets gevent patch `time`: waiting for the broker would stop the process.
@@ -46,9 +49,10 @@ def is_message(raw: Any) -> bool:
 
     Celery would act for the writer of any other, with this worker's rights: publish links and chords, wait, reply.
     """
+    same_headers, same_embed = _form()
     try:
         headers, properties = raw["headers"], raw["properties"]
-        if _plain(headers) != _form().headers or not all(isinstance(headers[name], str) for name in _OWN):
+        if _plain(headers) != same_headers or not all(isinstance(headers[name], str) for name in _OWN):
             return False
         if properties["reply_to"] or not isinstance(properties["delivery_tag"], str):
             return False
@@ -57,23 +61,31 @@ def is_message(raw: Any) -> bool:
         (lane, partition), others, embed = orjson.loads(b64decode(raw["body"], validate=True))
     except (LookupError, TypeError, ValueError):
         return False
-    return lane in LANES and type(partition) is int and others == {} and embed == _form().embed
+    return lane in LANES and type(partition) is int and others == {} and embed == same_embed
 
 
 def _plain(headers: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in headers.items() if name not in _OWN}
 
 
-class _Form(NamedTuple):
-    headers: dict[str, Any]
-    embed: dict[str, None]
-
-
 @cache
-def _form() -> _Form:
-    """Return what is the same in all messages."""
+def _form() -> tuple[dict[str, Any], dict[str, None]]:
+    """Return what is the same in all messages: headers, and the last part of the body."""
     task = task_message(Celery("relay", set_as_current=False))
-    return _Form(_plain(task.headers), task.body[2])
+    return _plain(task.headers), task.body[2]
+
+
+def is_envelope(raw: Any) -> bool:
+    """Return whether ``raw`` has the form of a message with JSON, which Celery's own code can take apart."""
+    try:
+        headers, properties, body = raw["headers"], raw["properties"], raw["body"]
+        if len(body) > _MAX_CHARS or not isinstance(properties["delivery_info"], dict):
+            return False
+        orjson.loads(b64decode(body, validate=True))
+        form = (raw["content-type"], raw["content-encoding"], properties["body_encoding"])
+        return isinstance(headers, dict) and isinstance(properties["delivery_tag"], str) and form == _FORM
+    except (LookupError, TypeError, ValueError):
+        return False
 
 
 def save_dropped_counts(workers: Workers) -> None:
@@ -87,6 +99,11 @@ def save_dropped_counts(workers: Workers) -> None:
 def _drop(lane: str) -> None:
     _dropped[lane] += 1
     log.event(log.Event.MESSAGE_DROPPED, level=logging.WARNING, lane=lane)
+
+
+def drop_broadcast() -> None:
+    """Log that a broadcast was dropped."""
+    log.event(log.Event.MESSAGE_DROPPED, level=logging.WARNING, lane="broadcast")
 
 
 class _LaneReading:
@@ -108,11 +125,14 @@ class _LaneReading:
 
 
 class _LaneDelivering:
-    """A mixin for kombu's transports: drops messages that the relay did not write."""
+    """A mixin for kombu's transports: drops what the relay did not write, or Celery's own code would fail on."""
 
     def _deliver(self: Any, message: Any, queue: str) -> None:
         if queue in LANES and not is_message(message):
             _drop(queue)
+            return
+        if queue not in LANES and not is_envelope(message):
+            drop_broadcast()
             return
         try:
             super()._deliver(message, queue)  # type: ignore[misc]
