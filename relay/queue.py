@@ -72,7 +72,6 @@ def make_app(settings: Settings) -> Celery:
     app = Celery("relay", set_as_current=True)
     app.conf.update(_broker(settings.broker_url.reveal()))
     app.conf.update(
-        broker_pool_limit=10,
         broker_pool_acquire_timeout=2,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
@@ -82,17 +81,9 @@ def make_app(settings: Settings) -> Celery:
         task_create_missing_queues=False,
         task_acks_late=False,
         task_ignore_result=True,
-        task_store_errors_even_if_ignored=False,
-        task_serializer="json",
-        result_serializer="json",
         accept_content=["json"],
-        worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
-        worker_send_task_events=False,
-        worker_enable_remote_control=True,
-        event_queue_expires=60,
-        enable_utc=True,
     )
     return app
 
@@ -149,52 +140,24 @@ def task_message(app: Celery) -> Any:
     return app.amqp.create_task_message("", RUN, ((),), {}, argsrepr="", kwargsrepr="{}", ignore_result=True)
 
 
-class _Envelope:
-    """Wraps a lane and a partition as Celery and kombu do (task protocol 2; kombu's virtual transports).
-
-    Celery makes the wrapping once; messages differ only in what they name and in their own ids. Making each with the
-    libraries' `Producer` took an API process more time than the triggers themselves (docs/performance.md).
-    """
-
-    def __init__(self, app: Celery) -> None:
-        task = task_message(app)
-        self._headers: dict[str, Any] = task.headers
-        self._embed = task.body[2]
-        self._delivery: dict[str, Any] = {"delivery_mode": 2, "priority": 0, "body_encoding": "base64"}
-
-    def around(self, lane: str, partition: int) -> bytes:
-        """Return a message in the form that it has in the lane's list."""
-        task_id = str(uuid4())
-        body = orjson.dumps([[lane, partition], {}, self._embed])
-        own = {"id": task_id, "root_id": task_id, "argsrepr": shown(lane, partition)}
-        return orjson.dumps(
-            {
-                "body": b64encode(body).decode("ascii"),
-                "content-encoding": "utf-8",
-                "content-type": "application/json",
-                "headers": {**self._headers, **own},
-                "properties": {
-                    **self._delivery,
-                    "correlation_id": task_id,
-                    "reply_to": "",
-                    "delivery_info": {"exchange": "", "routing_key": lane},
-                    "delivery_tag": str(uuid4()),
-                },
-            }
-        )
-
-
 def shown(lane: str, partition: int) -> str:
     """Return what Celery's tools show of a message's arguments."""
     return f"({lane!r}, {partition})"
 
 
 class _RedisLanes:
-    """Lanes as lists of a Redis server, which is at the broker's address or named by its Sentinels."""
+    """Lanes as lists of a Redis server, which is at the broker's address or named by its Sentinels.
+
+    Celery and kombu make the form of a message once (task protocol 2; kombu's virtual transports); messages differ only
+    in what they name and in their own ids. Making each with the libraries' `Producer` took an API process more time
+    than the triggers themselves (docs/performance.md).
+    """
 
     def __init__(self, app: Celery) -> None:
         self._app = app
-        self._envelope = _Envelope(app)
+        task = task_message(app)
+        self._headers: dict[str, Any] = task.headers
+        self._embed = task.body[2]
         self._client: Any = None  # kombu's, with connections for as many threads as want one
 
     def put(self, lane: str, partition: int, count: int) -> None:
@@ -207,7 +170,26 @@ class _RedisLanes:
 
     def message(self, lane: str, partition: int) -> bytes:
         """Make a message, in the form that it has in the lane's list."""
-        return self._envelope.around(lane, partition)
+        task_id = str(uuid4())
+        body = orjson.dumps([[lane, partition], {}, self._embed])
+        own = {"id": task_id, "root_id": task_id, "argsrepr": shown(lane, partition)}
+        return orjson.dumps(
+            {
+                "body": b64encode(body).decode("ascii"),
+                "content-encoding": "utf-8",
+                "content-type": "application/json",
+                "headers": {**self._headers, **own},
+                "properties": {
+                    "delivery_mode": 2,
+                    "priority": 0,
+                    "body_encoding": "base64",
+                    "correlation_id": task_id,
+                    "reply_to": "",
+                    "delivery_info": {"exchange": "", "routing_key": lane},
+                    "delivery_tag": str(uuid4()),
+                },
+            }
+        )
 
     def _lists(self) -> Any:
         if self._client is None:
@@ -252,55 +234,13 @@ class _AmqpLanes:
         """Close nothing: its connections are the app's."""
 
 
-class _Announcing:
-    """Publishes messages in a thread of its own, so that no caller waits for the broker.
-
-    What it holds is bounded by the number of lanes and partitions. Messages that the broker does not take are dropped:
-    the calls are in the store, where workers find them.
-    """
-
-    def __init__(self, lanes: _RedisLanes | _AmqpLanes) -> None:
-        self._lanes = lanes
-        self._wanted: Counter[tuple[str, int]] = Counter()
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None  # started by the first message, so after any fork
-        self._closed = False
-
-    def publish(self, messages: Iterable[tuple[str, int]]) -> None:
-        """Publish a message for each lane and partition, soon."""
-        with self._changed:
-            self._wanted.update(messages)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="announcing", daemon=True)
-                self._thread.start()
-            self._changed.notify()
-
-    def close(self, timeout_s: float) -> None:
-        """Publish what is left, for at most ``timeout_s`` seconds, and end the thread."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join(timeout_s)
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._wanted or self._closed)
-                wanted, self._wanted = self._wanted, Counter()
-            if not wanted:
-                return
-            for (lane, partition), count in wanted.items():
-                try:
-                    self._lanes.put(lane, partition, min(count, _MOST_AT_ONCE))
-                except Exception:  # noqa: BLE001 - whatever the broker's client raises: workers find the calls anyway
-                    event(Event.PUBLISH_FAILED, level=logging.WARNING, lane=lane, messages=count)
-
-
 class Publisher:
     """Lets ready calls wait for a worker, and tells workers so, from any thread or greenlet.
 
-    ``in_store``: the broker is the store's own database, so that scripts put messages into the lanes.
+    Messages are published in a thread of its own, so that no caller waits for the broker. What it holds is bounded by
+    the number of lanes and partitions. Messages that the broker does not take are dropped: the calls are in the store,
+    where workers find them. ``in_store``: the broker is the store's own database, so that scripts put messages into the
+    lanes.
     """
 
     def __init__(self, app: Celery, waiting: WaitingCalls, *, in_store: bool = False) -> None:
@@ -308,7 +248,10 @@ class Publisher:
         self._in_store = in_store
         scheme = str(app.conf.broker_url).partition(":")[0]
         self._lanes: _RedisLanes | _AmqpLanes = _AmqpLanes(app) if scheme in _AMQP else _RedisLanes(app)
-        self._announcing = _Announcing(self._lanes)
+        self._wanted: Counter[tuple[str, int]] = Counter()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None  # started by the first message, so after any fork
+        self._closed = False
 
     def messages(self, lanes: Iterable[str], partition: int) -> list[tuple[str, bytes]]:
         """Return each lane with the message that a script is to put into it; b"" if no script can reach the broker."""
@@ -317,10 +260,16 @@ class Publisher:
         return [(lane, self._lanes.message(lane, partition)) for lane in lanes]
 
     def announce(self, messages: Iterable[tuple[str, int]]) -> None:
-        """Publish messages, each given as its lane and partition, without waiting for the broker."""
+        """Publish messages, each given as its lane and partition, soon, without waiting for the broker."""
         messages = list(messages)
-        if messages:
-            self._announcing.publish(messages)
+        if not messages:
+            return
+        with self._changed:
+            self._wanted.update(messages)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._announce, name="announcing", daemon=True)
+                self._thread.start()
+            self._changed.notify()
 
     def publish_ready(self, ready: Ready) -> None:
         """Let calls wait for a worker. If the store cannot be reached, a sweep does it later."""
@@ -337,6 +286,23 @@ class Publisher:
             return {}
 
     def close(self) -> None:
-        """Publish what is left, for a moment, and close the connections that it made."""
-        self._announcing.close(_CLOSE_S)
+        """Publish what is left, for a moment, and end the thread and the connections that it made."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(_CLOSE_S)
         self._lanes.close()
+
+    def _announce(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._wanted or self._closed)
+                wanted, self._wanted = self._wanted, Counter()
+            if not wanted:
+                return
+            for (lane, partition), count in wanted.items():
+                try:
+                    self._lanes.put(lane, partition, min(count, _MOST_AT_ONCE))
+                except Exception:  # noqa: BLE001 - whatever the broker's client raises: workers find the calls anyway
+                    event(Event.PUBLISH_FAILED, level=logging.WARNING, lane=lane, messages=count)
