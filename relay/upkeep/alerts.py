@@ -25,16 +25,10 @@ from relay.text.timestamps import rfc3339
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from relay.accept.dispatcher import Dispatcher
     from relay.settings import Settings
-    from relay.store.counts.backlog import Backlog, LaneBacklog
+    from relay.store.counts.backlog import LaneBacklog
     from relay.store.counts.counts import Counts
-    from relay.store.counts.measures import Measures
     from relay.store.health.alerts import AlertChange
-    from relay.store.health.workers import Workers
-    from relay.store.ledger.policies import Policies
-    from relay.store.partitions.reachable import Partitions
-    from relay.store.registry.webhooks import Registry
     from relay.wiring.shared_runtime import SharedRuntime
 
 #: How long, in milliseconds, a lane has to be without a worker before the alert fires: restarts take a moment.
@@ -61,56 +55,32 @@ class AlertRules:
         return cls(plugin, webhook_id, settings.alert_failures, settings.alert_backlog_s)
 
 
-@dataclass(frozen=True, slots=True)
-class AlertSources:
-    """The parts of the store from which conditions are read."""
-
-    partitions: Partitions
-    registry: Registry
-    measures: Measures
-    policies: Policies
-    backlog: Backlog
-    workers: Workers
-
-
 class Alerting:
     """Checks conditions and tells of changes, for one worker process. Raises `Unavailable` while the store is away."""
 
-    def __init__(self, rules: AlertRules, alerts: Alerts, watched: AlertSources, dispatcher: Dispatcher) -> None:
+    def __init__(self, rules: AlertRules, alerts: Alerts, runtime: SharedRuntime) -> None:
         self._rules = rules
         self._alerts = alerts
-        self._watched = watched
-        self._dispatcher = dispatcher
+        self._runtime = runtime  # the parts from which conditions are read
 
     @classmethod
     def of(cls, runtime: SharedRuntime) -> Self | None:
         """Build it from the parts of a process; None if the settings name no webhook to tell."""
         rules = AlertRules.of(runtime.settings)
-        if rules is None:
-            return None
-        sources = AlertSources(
-            runtime.partitions,
-            runtime.registry,
-            runtime.measures,
-            runtime.policies,
-            runtime.backlog,
-            runtime.workers,
-        )
-        alerts = Alerts(runtime.client, rules.plugin, runtime.keyspace)
-        return cls(rules, alerts, sources, runtime.dispatcher)
+        return None if rules is None else cls(rules, Alerts(runtime.client, rules.plugin, runtime.keyspace), runtime)
 
     def look(self) -> int:
         """Check the conditions, unless another worker does so now, and deliver the changes; return how many."""
         if not self._alerts.take_lock():
             return 0
-        workers = known_workers(self._watched.workers)
+        workers = known_workers(self._runtime.workers)
         served = None if workers is None else workers_by_lane(workers, LANES)
         changes = self._alerts.evaluate(list(self._conditions(served)))
         if not changes:
             return 0
         awaited = served is None or served[LANES[0]] > 0
         calls = [_call(self._rules, change, awaited=awaited) for change in changes]
-        replies = self._dispatcher.trigger_many(calls)
+        replies = self._runtime.dispatcher.trigger_many(calls)
         delivered = []
         for change, reply in zip(changes, replies, strict=True):
             if isinstance(reply, Exception) and not isinstance(reply, Refused):
@@ -122,16 +92,16 @@ class Alerting:
 
     def _conditions(self, served: dict[str, int] | None) -> Iterator[Condition]:
         holding = self._alerts.holding()
-        found = self._watched.partitions.ask(lambda number: self._of_partition(number, holding))
-        yield _silence(self._watched.partitions.silence())
+        found = self._runtime.partitions.ask(lambda number: self._of_partition(number, holding))
+        yield _silence(self._runtime.partitions.silence())
         for lane in LANES:
             unserved = None if served is None else not served[lane]
             yield Condition(f"lane_unserved {lane}", unserved, {"lane": lane}, LANE_HOLD_MS)
-        for backlog in self._watched.backlog.of(LANES):
+        for backlog in self._runtime.backlog.of(LANES):
             yield self._backlog(backlog, complete=found.complete)
         named = [condition for conditions in found for condition in conditions]
         yield from named
-        known, registry = {condition.name for condition in named}, self._watched.registry
+        known, registry = {condition.name for condition in named}, self._runtime.registry
         for name in (each for each in holding if "/" in each and each not in known):
             if registry.partition_of(_plugin_in(name)) in found.silent:
                 yield Condition(name, None, {})
@@ -145,12 +115,12 @@ class Alerting:
         """Return the conditions of a partition's webhooks: those that failed lately, and those of which alerts hold."""
         rules, conditions = self._rules, list[Condition]()
         held = [name.split(" ", 1)[1].split("/") for name in holding if "/" in name]
-        for plugin in self._watched.registry.plugins_in(number):
-            counted = self._watched.measures.recent(plugin, RECENT_MINUTES)
+        for plugin in self._runtime.registry.plugins_in(number):
+            counted = self._runtime.measures.recent(plugin, RECENT_MINUTES)
             names = sorted({*counted, *(webhook for owner, webhook in held if owner == plugin)})
             if plugin == rules.plugin:
                 names = [name for name in names if name != rules.webhook_id]  # it gets no alerts about itself
-            for webhook_id, traffic in zip(names, self._watched.policies.traffics(plugin, names), strict=True):
+            for webhook_id, traffic in zip(names, self._runtime.policies.traffics(plugin, names), strict=True):
                 about = {"plugin": plugin, "webhookId": webhook_id}
                 conditions += [
                     Condition(f"breaker_open {plugin}/{webhook_id}", traffic.breaker != "closed", about),

@@ -18,7 +18,7 @@ from relay.store.keys.keyspace import SINGLE
 from relay.store.partitions.reachable import Answers, Silence
 from relay.telemetry.log import Event
 from relay.upkeep import alerts
-from relay.upkeep.alerts import LANE_HOLD_MS, SILENCE_HOLD_MS, Alerting, AlertRules, AlertSources
+from relay.upkeep.alerts import LANE_HOLD_MS, SILENCE_HOLD_MS, Alerting, AlertRules
 
 RULES = AlertRules("ops", "on-alert", failures_percent=60, backlog_s=3.0)
 SINCE_MS, AT_MS = 1_700_000_000_000, 1_700_000_060_000
@@ -40,7 +40,8 @@ class Site:
         self.conditions, self.calls, self.noted = {}, [], []
 
     def look(self, rules=RULES):
-        return Alerting(rules, self, AlertSources(*[self] * 6), self).look()
+        parts = ("partitions", "registry", "measures", "policies", "backlog", "workers", "dispatcher")
+        return Alerting(rules, self, SimpleNamespace(**dict.fromkeys(parts, self))).look()
 
     def ask(self, ask):
         found = {number: ask(number) for number in (0, 1) if number not in self.silent}
@@ -107,6 +108,9 @@ def counted(ends, errors):
 def test_nobody_looks_unless_somebody_is_to_be_told_and_this_process_holds_the_lock(site):
     settings = Settings.from_environ({"RELAY_REDIS_URL": "redis://127.0.0.1/0"})
     assert Alerting.of(SimpleNamespace(settings=settings)) is None
+    settings = Settings.from_environ({"RELAY_REDIS_URL": "redis://127.0.0.1/0", "RELAY_ALERTS": "ops/on-alert"})
+    alerting = Alerting.of(SimpleNamespace(settings=settings, client=site, keyspace=SINGLE))
+    assert (alerting._rules.plugin, alerting._rules.webhook_id) == ("ops", "on-alert")
     site.lanes = frozenset()
     site.is_due = False
     assert (site.look(), site.conditions) == (0, {})
@@ -278,18 +282,3 @@ def test_while_the_shared_keys_are_silent_it_is_not_known_which_lanes_are_served
     assert {site.conditions[f"lane_unserved {lane}"].holds for lane in LANES} == {None}
     (call,) = site.calls
     assert (call.value["data"]["sharedKeys"], call.awaited) == (True, True)
-
-
-class Part:
-    """Any part of a process."""
-
-
-def test_a_process_looks_at_what_it_is_made_of(site):
-    names = ("partitions", "registry", "measures", "policies", "backlog", "workers")
-    parts = {name: Part() for name in (*names, "client")}
-    told = {"RELAY_REDIS_URL": "redis://127.0.0.1/0", "RELAY_ALERTS": "ops/on-alert"}
-    alerting = Alerting.of(
-        SimpleNamespace(**parts, keyspace=SINGLE, dispatcher=site, settings=Settings.from_environ(told))
-    )
-    assert alerting._watched == AlertSources(*[parts[name] for name in names])
-    assert (alerting._rules.plugin, alerting._dispatcher) == ("ops", site)
