@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,16 +52,11 @@ class Logins:
             except Exception:  # noqa: BLE001 - malformed credentials make Flower fail in several ways
                 if handler.request.headers.get("Authorization"):  # a browser's first request has none
                     self._note("unauthenticated", environ)
-                    self._count(environ)
+                    with suppress(RateLimited):  # the next attempt is refused
+                        self._failures.add(environ)
                 raise HTTPError(401) from None
 
         return limited_user_of
-
-    def _count(self, environ: Mapping[str, str]) -> None:
-        try:
-            self._failures.add(environ)
-        except RateLimited:
-            return  # the next attempt is refused
 
     def _refuse(self, handler: Any, error: RateLimited) -> None:
         handler.set_status(429)

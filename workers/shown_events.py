@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from celery.events import EventReceiver
@@ -37,20 +38,13 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < _EXACT
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and -_EXACT < value < _EXACT
+def _is_number(value: Any, least: float = 1 - _EXACT, most: float = _EXACT - 1) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and least <= value <= most
 
 
-def _is_duration(value: Any) -> bool:
-    return _is_number(value) and value >= 0
-
-
-def _is_moment(value: Any) -> bool:
-    return _is_number(value) and _FIRST_S <= value < _LAST_S
-
-
-def _is_offset(value: Any) -> bool:
-    return _is_number(value) and -24 <= value <= 24  # hours
+_is_duration: Final = partial(_is_number, least=0)
+_is_moment: Final = partial(_is_number, least=_FIRST_S, most=_LAST_S)
+_is_offset: Final = partial(_is_number, least=-24, most=24)  # hours
 
 
 def _is_load(value: Any) -> bool:
