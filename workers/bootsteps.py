@@ -110,8 +110,6 @@ class Executing(bootsteps.StartStopStep):
 class Looping(bootsteps.StartStopStep):
     """Boot step that runs loops beside the executor, each in a greenlet: one that waits holds up no other."""
 
-    requires: tuple[type, ...] = (Executing,)
-
     def __init__(self, _worker: WorkController, **_: Any) -> None:
         self._greenlets: list[gevent.Greenlet] = []
 
@@ -130,6 +128,8 @@ class Looping(bootsteps.StartStopStep):
 
 class Upkeep(Looping):
     """Boot step of what a worker does besides calls; the executor's boot step reports once more after its drain."""
+
+    requires = (Executing,)
 
     def loops(self, worker: WorkController) -> Iterator[tuple[str, Callable[[], object]]]:
         """Yield what wakes parked calls, sweeps, tells of alerts, reports, signs audit trails and watches chains."""
