@@ -11,11 +11,11 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 
 from api import problems
 from api.reference import invocations, overview, process, replays, schemas, triggers, webhooks
-from api.reference.samples import LANGUAGES
+from api.reference.samples import LANGUAGES, programs_of
 from relay import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from marshmallow import Schema
     from marshmallow.fields import Field
@@ -37,15 +37,15 @@ _KEY_ABOUT: Final = (
 _OF_KEYS: Final = (errors.Unauthenticated, errors.Forbidden, errors.RateLimited)
 _OF_ALL: Final = (errors.BadParameter, errors.Internal, errors.Unavailable)
 
-#: Every operation, in the order of the document.
-OPERATIONS: Final[tuple[Operation, ...]] = (
-    *triggers.OPERATIONS,
-    *webhooks.OPERATIONS,
-    *invocations.OPERATIONS,
-    *replays.OPERATIONS,
-    *overview.OPERATIONS,
-    *process.OPERATIONS,
-)
+#: Every operation by its tag, in the order of the document.
+OPERATIONS: Final[Mapping[str, tuple[Operation, ...]]] = {
+    "Triggers": triggers.OPERATIONS,
+    "Webhooks": webhooks.OPERATIONS,
+    "Invocations": invocations.OPERATIONS,
+    "Replays": replays.OPERATIONS,
+    "Overview": overview.OPERATIONS,
+    "Process": process.OPERATIONS,
+}
 
 
 class _Converter(OpenAPIConverter):
@@ -73,8 +73,9 @@ def make_document() -> dict[str, Any]:
         plugins=[_Plugin(schema_name_resolver=_name)],
     )
     spec.components.security_scheme(_KEY, {"type": "http", "scheme": "bearer", "description": _KEY_ABOUT})
-    for operation in OPERATIONS:
-        spec.path(path=operation.path, operations={operation.method.lower(): _described(operation)})
+    for tag, operations in OPERATIONS.items():
+        for operation in operations:
+            spec.path(path=operation.path, operations={operation.method.lower(): _described(tag, operation)})
     document: dict[str, Any] = spec.to_dict()
     return document
 
@@ -83,10 +84,10 @@ def _name(kind: type[Schema] | Schema) -> str:
     return (kind if isinstance(kind, type) else type(kind)).__name__
 
 
-def _described(operation: Operation) -> dict[str, Any]:
+def _described(tag: str, operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": operation.id,
-        "tags": [operation.tag],
+        "tags": [tag],
         "summary": operation.summary,
         "description": operation.about,
         "parameters": list(_parameters(operation)),
@@ -95,7 +96,7 @@ def _described(operation: Operation) -> dict[str, Any]:
         "security": [{_KEY: [scope]} for scope in sorted(operation.scopes)],
         "x-codeSamples": [
             {"lang": LANGUAGES[language], "label": language, "source": program}
-            for language, program in operation.sample.programs().items()
+            for language, program in programs_of(operation).items()
         ],
     }
     if operation.body is not None:
@@ -109,8 +110,8 @@ def _described(operation: Operation) -> dict[str, Any]:
 
 def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
     text = {"type": "string"}
-    for name, about in operation.parameters.items():
-        yield {"in": "path", "name": name, "required": True, "description": about, "schema": text}
+    for name, parameter in operation.path_parameters:
+        yield {"in": "path", "name": name, "required": True, "description": parameter.about, "schema": text}
     for name, about in operation.headers.items():
         yield {"in": "header", "name": name, "required": False, "description": about, "schema": text}
     if operation.query is not None:
