@@ -2,127 +2,95 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import falcon
+from falcon.routing import CompiledRouter
 
 from api.auth import Authentication, CrossOrigin
+from api.bodies import Bodies
 from api.console import console_resources
 from api.door import ApiRequest, Door
 from api.health import HealthResource, ReadyResource
 from api.hosts import Hosts
-from api.invocations import InvocationResource
-from api.lanes import LanesResource
-from api.listing import ListingResource
-from api.metrics import MetricsResource
-from api.outlines import OutlineResource
+from api.invocations import InvocationResource, ListingResource, OutlineResource
+from api.overview import (
+    GroupsResource,
+    LanesResource,
+    MetricsResource,
+    StatsResource,
+    TrafficResource,
+    WebhookSteeringResource,
+)
 from api.problems import from_framework, problem_of
 from api.publication import STATIC, FrontResource, PublicationResource
 from api.reference.document import make_document
 from api.reference.page import PAGE_FILES, PAGE_HEADERS, make_page
 from api.replays import ReplayResource, ReplaysResource, ReplaySteeringResource
 from api.results import Results
-from api.stats import GroupsResource, StatsResource
-from api.traffic import TrafficResource, WebhookSteeringResource
 from api.triggers import TriggerResource, TriggersResource
-from api.webhooks import WebhookResource, WebhooksResource, WebhookTypesResource
-from relay.authentication.source_address import FailedAuthentications
+from api.webhooks import WebhooksResource
+from relay.authentication.source_address import FailedAuthentications, SourceAddresses
 from relay.declarations.typescript import MEDIA_TYPE, MODULE_TYPES
 from relay.errors import Internal, RelayError
+from relay.store.health.readiness import ServerWarnings
+from relay.store.ledger.rates import PluginRates
 from relay.telemetry.log import fault
 from relay.text.media_types import JSON_TYPE
 from relay.text.strict_json import dump_json
 
 if TYPE_CHECKING:
     from api.awaiting import Waiters
-    from api.bodies import Bodies
     from api.request_audit import ActCounts
     from api.request_log import RequestLog
-    from relay.accept.dispatcher import Dispatcher
-    from relay.authentication.source_address import SourceAddresses
-    from relay.metrics.page import MetricsPage
-    from relay.replay.planning import Replays
     from relay.settings import Settings
-    from relay.store.api_keys.keys import ApiKeys
-    from relay.store.backups.epoch import Epochs
-    from relay.store.counts.backlog import Backlog
-    from relay.store.counts.measures import Measures
-    from relay.store.health.readiness import ServerWarnings
-    from relay.store.health.workers import Workers
     from relay.store.ledger.invocations import InvocationStore
-    from relay.store.ledger.listing import Listing
-    from relay.store.ledger.rates import PluginRates
-    from relay.store.partitions.reachable import Partitions
-    from relay.store.registry.webhooks import Registry
-    from relay.store.scripting.loading import Functions
-    from relay.store.subjects.hashes import SubjectHashes
-    from relay.store.trail.writer import AuditWriter
-    from relay.telemetry.spans import Spans
-    from relay.traffic import TrafficControl
-    from relay.vault import Vault
+    from relay.wiring.runtime import Runtime
 
 _App: TypeAlias = "falcon.App[ApiRequest, falcon.Response]"
 _COUNTED: Final = frozenset({400, 413, 415})  # malformed requests leave a counter instead of a record
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The objects that the application works with; the caller has to start ``waiters``."""
+class Router(CompiledRouter):
+    """Lets every route that answers GET answer HEAD in the same way; the server leaves out the body."""
 
-    api_keys: ApiKeys
-    store: InvocationStore
-    data_vault: Vault
-    dispatcher: Dispatcher
-    waiters: Waiters
-    rates: PluginRates
-    partitions: Partitions
-    functions: Functions
-    epochs: Epochs
-    warnings: ServerWarnings
-    workers: Workers
-    listing: Listing
-    subject_hashes: SubjectHashes
-    replays: Replays
-    measures: Measures
-    traffic: TrafficControl
-    backlog: Backlog
-    metrics_page: MetricsPage
-    spans: Spans
-    registry: Registry
-    bodies: Bodies
-    addresses: SourceAddresses
-    audit_writer: AuditWriter
-    act_counts: ActCounts
-    request_log: RequestLog
+    def map_http_methods(self, resource: object, **arguments: Any) -> dict[str, Any]:
+        """Return the resource's method for each HTTP method."""
+        found = dict(super().map_http_methods(resource, **arguments))
+        return found | {"HEAD": found["GET"]} if "GET" in found else found
 
 
-def create_app(settings: Settings, parts: Parts) -> _App:
-    """Make the application from the given parts."""
-    app = falcon.App(request_type=ApiRequest, middleware=_door(settings, parts))
-    _add_error_handlers(app, ErrorHandlers(parts.store))
-    _route_calls(app, settings, parts)
-    _route_replays(app, parts)
-    _route_overview(app, parts)
-    app.add_route("/metrics", MetricsResource(parts.metrics_page, is_open=settings.metrics_open))
+def create_app(
+    settings: Settings, runtime: Runtime, waiters: Waiters, act_counts: ActCounts, request_log: RequestLog
+) -> _App:
+    """Make the application; the caller has to start ``waiters``, ``act_counts`` and ``request_log``."""
+    bodies = Bodies(max_bytes=settings.max_body_bytes, max_parsing_bytes=settings.max_parsing_bytes)
+    door = _door(settings, runtime, act_counts, request_log)
+    app = falcon.App(request_type=ApiRequest, middleware=door, router=Router())
+    _add_error_handlers(app, ErrorHandlers(runtime.store))
+    _route_calls(app, settings, runtime, waiters, bodies)
+    _route_replays(app, runtime, bodies)
+    _route_overview(app, runtime)
+    app.add_route("/metrics", MetricsResource(runtime.metrics_page, is_open=settings.metrics_open))
     app.add_route("/healthz", HealthResource())
-    ready = ReadyResource(parts.partitions, parts.functions, parts.epochs, parts.workers, parts.warnings)
+    warnings = ServerWarnings(runtime.client)
+    ready = ReadyResource(runtime.partitions, runtime.functions, runtime.epochs, runtime.workers, warnings)
     app.add_route("/readyz", ready)
     _publish(app)
     return app
 
 
-def _door(settings: Settings, parts: Parts) -> Door:
+def _door(settings: Settings, runtime: Runtime, act_counts: ActCounts, request_log: RequestLog) -> Door:
     """Make the middleware."""
     hosts = Hosts(settings.public_hosts, settings.api_url)
-    failures = FailedAuthentications(parts.addresses, settings.auth_failures)
+    failures = FailedAuthentications(SourceAddresses(settings.trusted_proxies), settings.auth_failures)
     return Door(
         hosts,
-        Authentication(parts.api_keys, failures, hosts),
-        CrossOrigin(parts.api_keys),
-        parts.spans,
-        parts.act_counts,
-        parts.request_log,
+        Authentication(runtime.api_keys, failures, hosts),
+        CrossOrigin(runtime.api_keys),
+        runtime.spans("api"),
+        act_counts,
+        request_log,
     )
 
 
@@ -133,47 +101,41 @@ def _add_error_handlers(app: _App, handlers: ErrorHandlers) -> None:
     app.add_error_handler(RelayError, handlers.relay)
 
 
-def _route_calls(app: _App, settings: Settings, parts: Parts) -> None:
+def _route_calls(app: _App, settings: Settings, runtime: Runtime, waiters: Waiters, bodies: Bodies) -> None:
     """Add the routes of webhooks, triggers and invocations."""
-    results = Results(parts.store, parts.data_vault)
-    app.add_route(
-        "/v1/webhooks/{webhook_id}/trigger",
-        TriggerResource(
-            parts.dispatcher,
-            parts.store,
-            parts.waiters,
-            results,
-            parts.rates,
-            parts.bodies,
-            default_wait_s=settings.default_wait_s,
-        ),
+    dispatcher, store, registry, vault = runtime.dispatcher, runtime.store, runtime.registry, runtime.data_vault
+    results = Results(store, vault)
+    rates = PluginRates(runtime.client, settings.plugin_rate, runtime.keyspace)
+    trigger = TriggerResource(
+        dispatcher, store, waiters, results, rates, bodies, default_wait_s=settings.default_wait_s
     )
-    app.add_route("/v1/triggers", TriggersResource(parts.dispatcher, parts.rates, parts.bodies))
-    app.add_route("/v1/webhooks", WebhooksResource(parts.registry))
-    app.add_route("/v1/webhooks.d.ts", WebhookTypesResource(parts.registry))
-    app.add_route("/v1/webhooks/{webhook_id}", WebhookResource(parts.registry))
-    app.add_route("/v1/invocations", ListingResource(parts.listing, parts.subject_hashes))
-    app.add_route("/v1/invocations/{reference_id}", InvocationResource(parts.store, parts.waiters, results))
-    app.add_route(
-        "/v1/invocations/{reference_id}/request", OutlineResource(parts.store, parts.registry, parts.data_vault)
-    )
+    app.add_route("/v1/webhooks/{webhook_id}/trigger", trigger)
+    app.add_route("/v1/triggers", TriggersResource(dispatcher, rates, bodies))
+    webhooks = WebhooksResource(registry)
+    app.add_route("/v1/webhooks", webhooks)
+    app.add_route("/v1/webhooks.d.ts", webhooks, suffix="types")
+    app.add_route("/v1/webhooks/{webhook_id}", webhooks, suffix="one")
+    app.add_route("/v1/invocations", ListingResource(runtime.listing, runtime.subject_hashes))
+    app.add_route("/v1/invocations/{reference_id}", InvocationResource(store, waiters, results))
+    app.add_route("/v1/invocations/{reference_id}/request", OutlineResource(store, registry, vault))
 
 
-def _route_replays(app: _App, parts: Parts) -> None:
+def _route_replays(app: _App, runtime: Runtime, bodies: Bodies) -> None:
     """Add the routes of replay jobs."""
-    app.add_route("/v1/replays", ReplaysResource(parts.replays, parts.subject_hashes, parts.bodies, parts.audit_writer))
-    app.add_route("/v1/replays/{replay_id}", ReplayResource(parts.replays))
-    for action, resource in ReplaySteeringResource.by_action(parts.replays).items():
+    replays = runtime.replays
+    app.add_route("/v1/replays", ReplaysResource(replays, runtime.subject_hashes, bodies, runtime.audit_writer))
+    app.add_route("/v1/replays/{replay_id}", ReplayResource(replays))
+    for action, resource in ReplaySteeringResource.by_action(replays).items():
         app.add_route(f"/v1/replays/{{replay_id}}/{action}", resource)
 
 
-def _route_overview(app: _App, parts: Parts) -> None:
+def _route_overview(app: _App, runtime: Runtime) -> None:
     """Add the routes with which operators watch traffic and steer webhooks."""
-    app.add_route("/v1/stats", StatsResource(parts.measures))
-    app.add_route("/v1/lanes", LanesResource(parts.backlog, parts.workers))
-    app.add_route("/v1/groups", GroupsResource(parts.listing))
-    app.add_route("/v1/traffic", TrafficResource(parts.traffic))
-    for action, resource in WebhookSteeringResource.by_action(parts.traffic).items():
+    app.add_route("/v1/stats", StatsResource(runtime.measures))
+    app.add_route("/v1/lanes", LanesResource(runtime.backlog, runtime.workers))
+    app.add_route("/v1/groups", GroupsResource(runtime.listing))
+    app.add_route("/v1/traffic", TrafficResource(runtime.traffic))
+    for action, resource in WebhookSteeringResource.by_action(runtime.traffic).items():
         app.add_route(f"/v1/webhooks/{{webhook_id}}/{action}", resource)
 
 

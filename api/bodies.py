@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import threading
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from api.parsing_budget import SMALL_BYTES
-from relay.errors import BadParameter, TooLarge, UnsupportedMediaType
+from relay.errors import BadParameter, TooLarge, Unavailable, UnsupportedMediaType
 from relay.text.strict_json import read_json
 
 if TYPE_CHECKING:
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
 
     import falcon
 
-    from api.parsing_budget import ParsingBudget
-
 NDJSON: Final = "application/x-ndjson"
+#: Smaller bodies are not counted: even one in every thread adds up to few bytes.
+SMALL_BYTES: Final = 64 * 1024
+_AT_ONCE: Final = nullcontext()
 _PIECE_BYTES: Final = 65_536
 _LENGTH: Final = re.compile(r"[0-9]{1,15}\Z", re.ASCII)
 _UTF8: Final = re.compile(r'\s*charset\s*=\s*"?utf-8"?\s*\Z', re.ASCII | re.IGNORECASE)
@@ -56,43 +58,50 @@ def has_unread_body(req: falcon.Request) -> bool:
 
 
 class Body:
-    """A body that was read. Used as a context, it counts against the budget until the context ends."""
+    """A body that was read. Used as a context, it counts as in memory until the context ends.
 
-    __slots__ = ("_budget", "_taken_bytes", "content")
+    ``parsing`` is the context in which to parse it, which large bodies enter one at a time.
+    """
 
-    def __init__(self, content: bytes, budget: ParsingBudget, taken_bytes: int) -> None:
+    __slots__ = ("_bodies", "_taken_bytes", "content", "parsing")
+
+    def __init__(
+        self, content: bytes, parsing: AbstractContextManager[object], bodies: Bodies, taken_bytes: int
+    ) -> None:
         self.content = content
-        self._budget = budget
+        self.parsing = parsing
+        self._bodies = bodies
         self._taken_bytes = taken_bytes
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._budget.give_back(self._taken_bytes)
+        self._bodies.give_back(self._taken_bytes)
 
     def json(self) -> Any:
         """Return the parsed content; raise `MalformedJson` if it is not JSON."""
-        if len(self.content) <= SMALL_BYTES:
-            return read_json(self.content)
         with self.parsing:
             return read_json(self.content)
 
-    @property
-    def parsing(self) -> AbstractContextManager[object]:
-        """The context in which to parse the body, which large bodies enter one at a time."""
-        return self._budget.parsing(len(self.content))
-
 
 class Bodies:
-    """Reads bodies of at most ``max_bytes``, within the budget of bytes in memory."""
+    """Reads bodies of at most ``max_bytes``, and of ``max_parsing_bytes`` in all at one time.
 
-    def __init__(self, budget: ParsingBudget, *, max_bytes: int) -> None:
-        self._budget = budget
+    A body takes several times its size while it is parsed, checked and sealed, so the total is bounded; one that is
+    larger than that is allowed while there is no other. Large bodies are parsed one after the other: each holds the
+    interpreter for some milliseconds, and other threads should not have to wait for more than one.
+    """
+
+    def __init__(self, *, max_bytes: int, max_parsing_bytes: int) -> None:
         self._max_bytes = max_bytes
+        self._max_parsing_bytes = max_parsing_bytes
+        self._taken_bytes = 0
+        self._lock = threading.Lock()
+        self._parsing = threading.Lock()
 
     def read(self, req: falcon.Request) -> Body:
-        """Read the whole body; it counts against the budget until its context ends.
+        """Read the whole body; it counts against the total until its context ends.
 
         Granian hides a Content-Length that comes with Transfer-Encoding: it reads by chunks and then closes the
         connection (RFC 9112, 6.1).
@@ -106,18 +115,34 @@ class Bodies:
         if length is not None and chunked:
             raise BadParameter("Content-Length and Transfer-Encoding cannot be used together.")
         if not chunked and not length:
-            return Body(b"", self._budget, 0)
+            return Body(b"", _AT_ONCE, self, 0)
         if length is not None and length > self._max_bytes:
             raise self._too_large()
-        taken_bytes = self._budget.take(self._max_bytes if length is None else length)
+        taken_bytes = self._take(self._max_bytes if length is None else length)
         try:
             stream = req.env["wsgi.input"]
             content = self._chunked(stream) if length is None else _read(stream, length)
         except BaseException:
-            self._budget.give_back(taken_bytes)
+            self.give_back(taken_bytes)
             raise
         req.context.is_body_read = True
-        return Body(content, self._budget, taken_bytes)
+        return Body(content, _AT_ONCE if len(content) <= SMALL_BYTES else self._parsing, self, taken_bytes)
+
+    def _take(self, size_bytes: int) -> int:
+        """Reserve the bytes of a body; return what to pass to ``give_back``, or raise ``Unavailable``."""
+        if size_bytes <= SMALL_BYTES:
+            return 0
+        with self._lock:
+            if self._taken_bytes and self._taken_bytes + size_bytes > self._max_parsing_bytes:
+                raise Unavailable("Too many large bodies are being read: send this one again later.")
+            self._taken_bytes += size_bytes
+        return size_bytes
+
+    def give_back(self, taken_bytes: int) -> None:
+        """Release the bytes that a body has reserved."""
+        if taken_bytes:
+            with self._lock:
+                self._taken_bytes -= taken_bytes
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"The body is larger than {self._max_bytes} bytes.")

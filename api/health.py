@@ -31,8 +31,6 @@ class HealthResource:
         """Answer with 200."""
         answer_with(resp, b'{"status":"ok"}')
 
-    on_head = on_get
-
 
 class ReadyResource:
     """`GET /readyz`: a part of the store can be reached and is not fenced, has the functions, and workers are alive."""
@@ -75,8 +73,6 @@ class ReadyResource:
             _write_unready(missing, found, req, resp)
             return
         answer_with(resp, orjson.dumps({"status": "ready", "redis": "ok", **found}))
-
-    on_head = on_get
 
 
 def _warnings_of(silence: Silence, lanes: Mapping[str, int] | None) -> Iterator[str]:

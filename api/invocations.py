@@ -1,21 +1,25 @@
-"""The resource that shows one invocation's record."""
+"""The resources that show invocations: one's record, a list of them, and the outline of one's trigger."""
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from api.auth import ANY_SCOPE
+from api.auth import ANY_SCOPE, OPERATE
 from api.json_answers import answer_with
 from api.preferences import Preferences
+from api.queries import ListingQuery, filter_of, read_query
 from relay.errors import Expired, NotFound, VaultError
+from relay.request.outline import MAX_OUTLINED_BYTES, outline_of
 from relay.store.ledger.acceptance import Accepted, AcceptVerdict
-from relay.views import record_of, summary_of
+from relay.vault import payload_owner
+from relay.views import outline_parts, record_of, row_of, summary_of
 
 if TYPE_CHECKING:
     import falcon
@@ -24,6 +28,10 @@ if TYPE_CHECKING:
     from api.results import Results
     from relay.domain.invocation import Invocation
     from relay.store.ledger.invocations import InvocationStore
+    from relay.store.ledger.listing import Listing
+    from relay.store.registry.webhooks import Registry
+    from relay.store.subjects.hashes import SubjectHashes
+    from relay.vault import Vault
 
 REFERENCE_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z", re.ASCII)
 
@@ -60,8 +68,6 @@ class InvocationResource:
         record = record_of(invocation, operate="operate" in key.scopes, result=result)
         answer_with(resp, orjson.dumps(record))
 
-    on_head = on_get
-
     def _read(self, plugin: str, reference_id: str, wait_s: float) -> tuple[Invocation, bool]:
         """Wait if asked to, and read the record; return it, and whether there was room to wait.
 
@@ -88,3 +94,63 @@ class InvocationResource:
             if not expectation.follow(known, join).final:
                 expectation.wait(time.monotonic() + wait_s, look, join)
         return True
+
+
+class ListingResource:
+    """`GET /v1/invocations`, newest first, a page at a time."""
+
+    scopes = OPERATE
+    query = ListingQuery
+
+    def __init__(self, listing: Listing, subjects: SubjectHashes) -> None:
+        self._listing = listing
+        self._subjects = subjects
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer with one page, and with the cursor of the next."""
+        query = read_query(req, self.query)
+        plugin = req.context.key.plugin
+        wanted = filter_of(query, plugin, self._subjects)
+        page = self._listing.page(plugin, wanted, limit=query["limit"], cursor=query.get("cursor"))
+        rows = [row_of(invocation) for invocation in page.rows]
+        answer_with(resp, orjson.dumps({"invocations": rows, "cursor": page.cursor}))
+
+
+class OutlineResource:
+    """`GET /v1/invocations/{referenceId}/request`: opens the trigger, and keeps nothing of it."""
+
+    scopes = OPERATE
+
+    def __init__(self, store: InvocationStore, registry: Registry, vault: Vault) -> None:
+        self._store = store
+        self._registry = registry
+        self._vault = vault
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, reference_id: str) -> None:
+        """Answer with the outline, or with the reason why there is none."""
+        if not REFERENCE_ID.match(reference_id):
+            raise NotFound
+        req.context.reference_id = reference_id
+        req.context.is_audited = True
+        invocation = self._store.look_up(reference_id, req.context.key.plugin)
+        answer_with(resp, orjson.dumps(self._outline(invocation)))
+
+    def _outline(self, invocation: Invocation) -> dict[str, Any]:
+        if invocation.step_of is not None:
+            return _without("chain_step")  # it holds endpoints' answers, which the API has no keys for
+        if invocation.request_bytes > MAX_OUTLINED_BYTES:
+            return _without("too_large")
+        sealed = self._store.payload_of(invocation.reference_id)
+        if not sealed:
+            return _without("not_kept")
+        try:
+            stamp = self._registry.revision(invocation.plugin, invocation.webhook_id, invocation.revision).stamp
+            owner = payload_owner(invocation.plugin, invocation.reference_id, invocation.purpose, stamp)
+            outline = outline_of(json.loads(self._vault.open(sealed, owner)))
+        except (NotFound, VaultError):  # without its revision it does not open either
+            return _without("unreadable")
+        return {"parts": outline_parts(outline), "complete": outline.complete, "missing": None}
+
+
+def _without(reason: str) -> dict[str, Any]:
+    return {"parts": [], "complete": False, "missing": reason}

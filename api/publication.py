@@ -53,8 +53,6 @@ class PublicationResource:
             resp.set_header("Content-Encoding", "gzip")
             resp.data = self._packed
 
-    on_head = on_get
-
 
 class FrontResource:
     """`GET /`: redirects to the API's page."""
@@ -67,8 +65,6 @@ class FrontResource:
         resp.set_header("Location", "docs")
         resp.set_header("Cache-Control", "no-store")
         resp.content_type, resp.text = "text/plain; charset=utf-8", "The API is described at docs.\n"
-
-    on_head = on_get
 
 
 def _takes_gzip(accepted: str) -> bool:

@@ -77,8 +77,6 @@ class ReplaysResource:
         jobs = self._replays.list(req.context.key.plugin, limit=limit)
         answer_with(resp, dump_json({"replays": [job_of(job) for job in jobs]}))
 
-    on_head = on_get
-
 
 class ReplayResource:
     """`GET /v1/replays/{replayId}`."""
@@ -91,8 +89,6 @@ class ReplayResource:
     def on_get(self, req: falcon.Request, resp: falcon.Response, replay_id: str) -> None:
         """Answer with the job as it stands."""
         answer_with(resp, dump_json(job_of(self._replays.get(req.context.key.plugin, _checked(replay_id)))))
-
-    on_head = on_get
 
 
 class ReplaySteeringResource:

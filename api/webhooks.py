@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class WebhooksResource:
-    """`GET /v1/webhooks`: the webhooks of the key's plugin, by id."""
+    """`GET /v1/webhooks`, `/v1/webhooks/{webhookId}` and `/v1/webhooks.d.ts`: the webhooks of the key's plugin."""
 
     scopes = TRIGGER
 
@@ -28,41 +28,19 @@ class WebhooksResource:
         self._registry = registry
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """List the webhooks, without the hidden ones."""
+        """List the webhooks by id, without the hidden ones."""
         registered = self._registry.shapes(req.context.key.plugin)
         shown = [webhook_of(each.shape) for each in registered if not each.shape.hidden]
         answer_with(resp, dump_json({"webhooks": shown}))
 
-    on_head = on_get
-
-
-class WebhookTypesResource:
-    """`GET /v1/webhooks.d.ts`: the types of `/webhooks.js`, with those of the plugin's webhooks."""
-
-    scopes = TRIGGER
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer with a module of TypeScript, without the hidden webhooks."""
+    def on_get_types(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer with the module of TypeScript for `/webhooks.js` and the webhooks, without the hidden ones."""
         plugin = req.context.key.plugin
         calls = calls_of(each.shape for each in self._registry.shapes(plugin))
         resp.set_header("Cache-Control", "no-store")
         resp.content_type, resp.text = MEDIA_TYPE, typescript_of(plugin, calls)
 
-    on_head = on_get
-
-
-class WebhookResource:
-    """`GET /v1/webhooks/{webhookId}`."""
-
-    scopes = TRIGGER
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-
-    def on_get(self, req: falcon.Request, resp: falcon.Response, webhook_id: str) -> None:
+    def on_get_one(self, req: falcon.Request, resp: falcon.Response, webhook_id: str) -> None:
         """Show one webhook; raise ``WebhookNotRegistered`` if it is unknown, hidden or another plugin's."""
         found = None
         if ID_PATTERN.match(webhook_id):
@@ -70,5 +48,3 @@ class WebhookResource:
         if found is None or found[1].hidden:
             raise WebhookNotRegistered
         answer_with(resp, dump_json(webhook_of(found[1])))
-
-    on_head = on_get

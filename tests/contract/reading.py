@@ -10,10 +10,8 @@ from click.testing import CliRunner
 from falcon.testing import TestClient
 
 import api.app
-from api.app import Parts, create_app
+from api.app import create_app
 from api.awaiting import Waiters
-from api.bodies import Bodies
-from api.parsing_budget import ParsingBudget
 from api.request_audit import ActCounts
 from api.request_log import RequestLog
 from relay.answer.results import Result, json_data
@@ -25,9 +23,7 @@ from relay.errors import RelayError, StoreFault
 from relay.queue import LANES
 from relay.settings import Settings
 from relay.store.health.alerts import Alerts, Condition
-from relay.store.health.readiness import ServerWarnings
 from relay.store.ledger.listing import Filter
-from relay.store.ledger.rates import PluginRates
 from relay.store.server.clock import ClockJump
 from relay.telemetry import log
 from relay.vault import result_owner
@@ -45,23 +41,12 @@ _HIDDEN = {"Cc", "Cf", "Zl", "Zp", "Cs"}  # categories of characters that act on
 
 def make_app(settings: Settings, runtime: Any) -> Any:
     """Make the API's application; its threads do not run."""
-    addresses = SourceAddresses(settings.trusted_proxies)
-    made = {"data_vault", "store", "api_keys", "dispatcher", "functions", "workers", "listing", "replays", "measures"}
-    made |= {"traffic", "backlog", "metrics_page", "registry", "audit_writer", "partitions", "epochs"}
-    made |= {"subject_hashes"}
     return create_app(
         settings,
-        Parts(
-            **{name: getattr(runtime, name) for name in made},
-            waiters=Waiters(runtime.subscribe("reader"), 8),
-            rates=PluginRates(runtime.client, settings.plugin_rate, runtime.keyspace),
-            warnings=ServerWarnings(runtime.client),
-            spans=runtime.spans("api"),
-            bodies=Bodies(ParsingBudget(settings.max_parsing_bytes), max_bytes=settings.max_body_bytes),
-            addresses=addresses,
-            request_log=RequestLog(addresses),
-            act_counts=ActCounts(runtime.audit_writer),
-        ),
+        runtime,
+        Waiters(runtime.subscribe("reader"), 8),
+        ActCounts(runtime.audit_writer),
+        RequestLog(SourceAddresses(settings.trusted_proxies)),
     )
 
 

@@ -3,8 +3,8 @@ import time
 import jsonschema_rs
 import pytest
 
+from api.overview import MAX_GROUPS
 from api.reference.document import make_document
-from api.stats import MAX_GROUPS
 from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.store.ledger.transitions import Settlement
 from relay.text.timestamps import read_rfc3339, rfc3339

@@ -5,8 +5,7 @@ import falcon
 import pytest
 from falcon.testing import create_environ
 
-from api.bodies import Bodies, has_body, media_type
-from api.parsing_budget import SMALL_BYTES, ParsingBudget
+from api.bodies import SMALL_BYTES, Bodies, has_body, media_type
 from relay.errors import BadParameter, TooLarge, Unavailable, UnsupportedMediaType
 from relay.text.media_types import JSON_TYPE
 
@@ -37,8 +36,8 @@ def a_request(content=b"{}", **headers):
     return request
 
 
-def bodies(max_bytes, *, budget=None):
-    return Bodies(budget or ParsingBudget(2**30), max_bytes=max_bytes)
+def bodies(max_bytes, *, max_parsing_bytes=2**30):
+    return Bodies(max_bytes=max_bytes, max_parsing_bytes=max_parsing_bytes)
 
 
 def read_body(request, max_bytes):
@@ -84,8 +83,8 @@ def test_a_chunked_body_of_nothing_is_refused_since_the_server_says_as_much_of_a
 
 
 def test_large_bodies_in_hand_are_bounded_and_given_back_however_it_ends():
-    budget, size = ParsingBudget(3 * SMALL_BYTES), SMALL_BYTES + 1
-    reader = bodies(10 * SMALL_BYTES, budget=budget)
+    size = SMALL_BYTES + 1
+    reader = bodies(10 * SMALL_BYTES, max_parsing_bytes=3 * SMALL_BYTES)
 
     def large(length=size, content=b"x" * size):
         return a_request(content, CONTENT_LENGTH=str(length))
@@ -107,11 +106,15 @@ def test_large_bodies_in_hand_are_bounded_and_given_back_however_it_ends():
 
 
 def test_large_bodies_are_parsed_one_at_a_time_and_small_ones_at_any_time():
-    budget = ParsingBudget(2**30)
-    with budget.parsing(SMALL_BYTES + 1):
-        other = threading.Thread(target=lambda: budget.parsing(SMALL_BYTES + 1).__enter__(), daemon=True)
+    reader = bodies(10 * SMALL_BYTES)
+
+    def body_of(length):
+        return reader.read(a_request(b"x" * length, CONTENT_LENGTH=str(length)))
+
+    with body_of(SMALL_BYTES + 1).parsing:
+        other = threading.Thread(target=body_of(SMALL_BYTES + 1).parsing.__enter__, daemon=True)
         other.start()
-        with budget.parsing(SMALL_BYTES):
+        with body_of(SMALL_BYTES).parsing:
             other.join(0.1)
         assert other.is_alive()
     other.join(5)
