@@ -19,7 +19,7 @@ from relay.errors import Expired, NotFound, VaultError
 from relay.request.outline import MAX_OUTLINED_BYTES, outline_of
 from relay.store.ledger.acceptance import Accepted, AcceptVerdict
 from relay.vault import payload_owner
-from relay.views import outline_parts, record_of, row_of, summary_of
+from relay.views import record_of, row_of, summary_of
 
 if TYPE_CHECKING:
     import falcon
@@ -149,7 +149,7 @@ class OutlineResource:
             outline = outline_of(json.loads(self._vault.open(sealed, owner)))
         except (NotFound, VaultError):  # without its revision it does not open either
             return _without("unreadable")
-        return {"parts": outline_parts(outline), "complete": outline.complete, "missing": None}
+        return {"parts": outline.parts, "complete": outline.complete, "missing": None}
 
 
 def _without(reason: str) -> dict[str, Any]:

@@ -65,14 +65,10 @@ class Problem:
     document: dict[str, Any]
     headers: Mapping[str, str]
 
-    def to_json(self) -> bytes:
-        """Return the document as JSON text."""
-        return dump_json(self.document)
-
     def write(self, resp: falcon.Response) -> None:
         """Write status, document and headers to the response."""
         resp.status = self.status
-        resp.data = self.to_json()
+        resp.data = dump_json(self.document)
         resp.content_type = MEDIA_TYPE
         for name, value in self.headers.items():
             resp.set_header(name, value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from relay.answer.results import answer_json, failure_result, json_data
@@ -17,20 +16,6 @@ if TYPE_CHECKING:
     from relay.vault import Vault
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The result of an invocation; ``data`` is JSON text, as it was stored."""
-
-    reference_id: str
-    status: int
-    data: bytes = field(repr=False)
-    error: bool
-
-    def to_json(self) -> bytes:
-        """Return the documented answer as JSON text, with exactly the four members of this class."""
-        return answer_json(self.reference_id, self.status, self.data, error=self.error)
-
-
 class Results:
     """Opens results with the data keys' vault."""
 
@@ -38,8 +23,8 @@ class Results:
         self._store = store
         self._vault = vault
 
-    def of(self, plugin: str, end: Notice | Invocation) -> Result:
-        """Return the result of a final invocation.
+    def answer(self, plugin: str, end: Notice | Invocation) -> bytes:
+        """Return the documented answer about a final invocation as JSON text, with its data as they were stored.
 
         Raises:
             RequestRejected, WebhookNotRegistered, Cancelled: the invocation ended without a result.
@@ -50,7 +35,8 @@ class Results:
             raise Internal("The invocation's record is damaged.", reference_id=end.reference_id)
         if end.state not in WITH_RESULT:
             raise without_result(end)
-        return Result(end.reference_id, end.status or 0, self.data(plugin, end), is_error(end.state, end.error))
+        error = is_error(end.state, end.error)
+        return answer_json(end.reference_id, end.status or 0, self.data(plugin, end), error=error)
 
     def data(self, plugin: str, end: Notice | Invocation) -> bytes:
         """Return the data of the result, as JSON text. Raises `VaultError`: none of the keys at hand opens it."""

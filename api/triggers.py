@@ -101,7 +101,7 @@ class TriggerResource:
             headers |= {"Location": f"/v1/invocations/{accepted.reference_id}", "Retry-After": _RETRY_AFTER_S}
         resp.set_headers(headers)
         if end is not None and finished:
-            resp.data = self._results.of(plugin, end).to_json()
+            resp.data = self._results.answer(plugin, end)
         else:
             state = accepted.state if end is None else end.state
             resp.data = orjson.dumps({"referenceId": accepted.reference_id, "state": state})

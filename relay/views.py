@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from relay.domain.invocation import Attempt, Invocation
     from relay.registration import Shape
     from relay.replay.planning import ReplayPlan
-    from relay.request.outline import Outline
     from relay.store.counts.backlog import BacklogMinute, LaneBacklog
     from relay.store.counts.counts import Counts
     from relay.store.counts.measures import Minute
@@ -222,14 +221,6 @@ def filter_of(chosen: Filter) -> dict[str, Any]:
         "unreplayed": chosen.unreplayed or None,
     }
     return {name: value for name, value in members.items() if value not in (None, [])}
-
-
-def outline_parts(outline: Outline) -> list[dict[str, Any]]:
-    """Return the parts of a trigger's outline."""
-    return [
-        {"pointer": part.pointer, "types": part.types, "count": part.count, "bytes": part.bytes}
-        for part in outline.parts
-    ]
 
 
 def _counts(counted: Mapping[str, int]) -> dict[str, int]:

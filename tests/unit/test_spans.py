@@ -4,8 +4,7 @@ from types import SimpleNamespace
 import pytest
 from falcon.testing import create_environ
 
-from api.door import ApiRequest
-from api.tracing import end_span
+from api.door import ApiRequest, end_span
 from relay.errors import SettingsError
 from relay.telemetry.spans import Spans, make_spans
 
