@@ -9,7 +9,6 @@ from falcon.routing import CompiledRouter
 
 from api.auth import Authentication, CrossOrigin
 from api.bodies import Bodies
-from api.console import console_resources
 from api.door import ApiRequest, Door
 from api.health import HealthResource, ReadyResource
 from api.hosts import Hosts
@@ -23,9 +22,9 @@ from api.overview import (
     WebhookSteeringResource,
 )
 from api.problems import from_framework, problem_of
-from api.publication import STATIC, FrontResource, PublicationResource
+from api.publication import PAGE_HEADERS, STATIC, FrontResource, PublicationResource, published_files
 from api.reference.document import make_document
-from api.reference.page import PAGE_FILES, PAGE_HEADERS, make_page
+from api.reference.page import make_page
 from api.replays import ReplayResource, ReplaysResource, ReplaySteeringResource
 from api.results import Results
 from api.triggers import TriggerResource, TriggersResource
@@ -149,9 +148,7 @@ def _publish(app: _App) -> None:
     app.add_route("/openapi.json", PublicationResource(dump_json(document), JSON_TYPE))
     app.add_route("/docs", PublicationResource(make_page(document).encode(), "text/html; charset=utf-8", PAGE_HEADERS))
     app.add_route("/", FrontResource())
-    for name, (content, media_type) in PAGE_FILES.items():
-        app.add_route(f"/docs/{name}", PublicationResource(content, media_type))
-    for route, resource in console_resources():
+    for route, resource in published_files():
         app.add_route(route, resource)
 
 

@@ -1,4 +1,8 @@
-"""Serves content that is public and the same for all callers: pages, modules, the OpenAPI document."""
+"""Serves content that is public and the same for all callers: pages, modules, the OpenAPI document.
+
+The console is unchanged from ``static/console``; the data that it shows come from /v1. It holds no secret and needs no
+key; an operator signs in with a key that stays in the browser's tab.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import falcon
 
 #: The files that the API serves.
 STATIC: Final = Path(__file__).parent / "static"
+#: Media types by suffix; files with other suffixes (licences, notes) are not served.
+_MEDIA_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+#: A page may use the relay's own files, and nothing else: nothing inline, no form that submits, no frame around it.
+PAGE_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+}
+_CONSOLE_HEADERS: Final = PAGE_HEADERS | {
+    "Access-Control-Allow-Origin": None,
+    "Cache-Control": "no-cache",  # revalidated each time, so that no page mixes modules of two releases
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "X-Frame-Options": "DENY",
+}
+#: The directories whose files are served, each with its route and its headers.
+_DIRECTORIES: Final = (
+    ("docs", "/docs", None),
+    ("console", "/console", _CONSOLE_HEADERS),
+    ("vendor", "/console/vendor", _CONSOLE_HEADERS),
+)
 _AGE_S: Final = 300
 #: Smaller contents fit into one packet without compression.
 _LEAST_BYTES: Final = 1_400
@@ -52,6 +85,17 @@ class PublicationResource:
         if self._packed is not None and _takes_gzip(req.get_header("Accept-Encoding") or ""):
             resp.set_header("Content-Encoding", "gzip")
             resp.data = self._packed
+
+
+def published_files() -> Iterator[tuple[str, PublicationResource]]:
+    """Read the files of the pages; yield the route of each, and the resource that serves it."""
+    for name, prefix, headers in _DIRECTORIES:
+        for path in sorted((STATIC / name).rglob("*")):
+            media_type = _MEDIA_TYPES.get(path.suffix)
+            if media_type is not None:
+                inner = path.relative_to(STATIC / name).as_posix()
+                route = prefix if inner == "index.html" else f"{prefix}/{inner}"
+                yield route, PublicationResource(path.read_bytes(), media_type, headers)
 
 
 class FrontResource:

@@ -7,26 +7,9 @@ from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from api.publication import STATIC
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_FILES: Final = STATIC / "docs"
-#: The files that the page loads, beside the console's colours; each is served below `/docs/`.
-PAGE_FILES: Final = {
-    "page.css": ((_FILES / "page.css").read_bytes(), "text/css; charset=utf-8"),
-    "own.js": ((_FILES / "own.js").read_bytes(), "text/javascript; charset=utf-8"),
-    "page.js": ((_FILES / "page.js").read_bytes(), "text/javascript; charset=utf-8"),
-}
-#: The page may use the relay's own style and script, and nothing else.
-PAGE_HEADERS: Final = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
-    ),
-    "Referrer-Policy": "no-referrer",
-}
 _EXAMPLES: Final = (
     "The examples take their values from the environment: <code>RELAY_API_URL</code> (where this relay is), "
     "<code>KEY</code> (an API key), <code>REF</code> (a reference id), <code>REPLAY</code> (a replay job's id)."

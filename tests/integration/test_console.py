@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import requests
 
-from api.console import console_resources
+from api.publication import published_files
 from tests.integration.test_api_triggers import problem
 
 STATIC = Path(__file__).parents[2] / "api" / "static"
 OWN = sorted(path for path in (STATIC / "console").rglob("*") if path.is_file())
-ROUTES = [route for route, _ in console_resources()]
+ROUTES = [route for route, _ in published_files() if route.startswith("/console")]
 LOADED = re.compile(r"""(?:from|import|href=|src=)\s*\(?["']([^"']+)["']""")
 
 
