@@ -7,7 +7,7 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from marshmallow import RAISE, Schema, ValidationError, fields, validate
+from marshmallow import RAISE, Schema, ValidationError, fields, missing, validate
 
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import UUID_PATTERN
@@ -18,7 +18,7 @@ from relay.text.ids import ID_PATTERN, ID_RULE
 from relay.text.timestamps import AGE_PATTERN, read_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import falcon
 
@@ -35,123 +35,108 @@ _FOR_WEBHOOK: Final = "is not a parameter here: put it into queryParams of the b
 STATUS_RULE: Final = "must be a status, 0 or 100 to 999, or a class such as 5xx"
 
 
-class Moment(fields.Field[int]):
-    """A field that reads an RFC 3339 time, or an age, into milliseconds since the epoch."""
+class Reading(fields.Field[Any]):
+    """A field that a function reads, which raises ``ValidationError`` for a faulty value; ``said`` describes it."""
 
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
-        try:
-            return read_time(value if isinstance(value, str) else "", int(time.time() * 1000))
-        except ValueError as error:
-            raise ValidationError(str(error)) from None
+    def __init__(self, read: Callable[[Any], Any], *, load_default: Any = missing, **said: Any) -> None:
+        super().__init__(load_default=load_default, metadata=said)
+        self._read = read
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
+        return self._read(value)
 
 
-def moment(about: str) -> Moment:
+def _time_ms(value: Any) -> int:
+    """Read an RFC 3339 time, or an age, into milliseconds since the epoch."""
+    try:
+        return read_time(value if isinstance(value, str) else "", int(time.time() * 1000))
+    except ValueError as error:
+        raise ValidationError(str(error)) from None
+
+
+def moment(about: str) -> Reading:
     """Make a field for a time, with ``about`` as its description."""
     forms = [{"format": "date-time"}, {"pattern": AGE_PATTERN}]
     about = f"{about} RFC 3339, or an age: `90s`, `15m`, `2h`, `7d`."
-    return Moment(metadata={"description": about, "type": "string", "anyOf": forms})
+    return Reading(_time_ms, description=about, type="string", anyOf=forms)
 
 
-class Words(fields.Field[list[str]]):
-    """A field for several words, separated by commas or in repeated parameters."""
-
-    def __init__(self, pattern: re.Pattern[str], rule: str, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._pattern, self._rule = pattern, rule
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> list[str]:
-        words = [word for text in (value if isinstance(value, list) else [value]) for word in text.split(",")]
-        if len(words) > MAX_WORDS or not all(self._pattern.match(word) for word in words):
-            raise ValidationError(self._rule)
-        return words
+def _subject(value: Any) -> str:
+    if not is_subject(value):
+        raise ValidationError(SUBJECT_RULE)
+    return str(value)
 
 
-class Limit(fields.Field[int]):
-    """A field for the number of rows that a page may have."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
-        number = int(value) if isinstance(value, str) and _NUMBER.match(value) else 0
-        if not 1 <= number <= MAX_PAGE:
-            raise ValidationError(f"must be a whole number from 1 to {MAX_PAGE}")
-        return number
-
-
-class Yes(fields.Field[bool]):
-    """A field for `true` or `false`."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
-        if value not in ("true", "false"):
-            raise ValidationError("must be true or false")
-        return bool(value == "true")
-
-
-class Subject(fields.Field[str]):
-    """A field for whom invocations concern."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
-        if not is_subject(value):
-            raise ValidationError(SUBJECT_RULE)
-        return str(value)
-
-
-def subject() -> Subject:
+def subject() -> Reading:
     """Make a field for a filter by subject."""
     about = "Only invocations that concern this subject, such as a patient's id."
-    return Subject(metadata={"description": about, "type": "string", "minLength": 1, "maxLength": MAX_SUBJECT_CHARS})
+    return Reading(_subject, description=about, type="string", minLength=1, maxLength=MAX_SUBJECT_CHARS)
+
+
+def _words(pattern: re.Pattern[str], rule: str, about: str) -> Reading:
+    """Make a field for several words, separated by commas or in repeated parameters."""
+
+    def read(value: Any) -> list[str]:
+        words = [word for text in (value if isinstance(value, list) else [value]) for word in text.split(",")]
+        if len(words) > MAX_WORDS or not all(pattern.match(word) for word in words):
+            raise ValidationError(rule)
+        return words
+
+    return Reading(read, description=about, type="string")
+
+
+def _rows(value: Any) -> int:
+    """Read the number of rows that a page may have."""
+    number = int(value) if isinstance(value, str) and _NUMBER.match(value) else 0
+    if not 1 <= number <= MAX_PAGE:
+        raise ValidationError(f"must be a whole number from 1 to {MAX_PAGE}")
+    return number
+
+
+def _yes(value: Any) -> bool:
+    if value not in ("true", "false"):
+        raise ValidationError("must be true or false")
+    return bool(value == "true")
 
 
 def _text(pattern: re.Pattern[str], rule: str, about: str) -> fields.String:
     return fields.String(validate=validate.Regexp(pattern, error=rule), metadata={"description": about})
 
 
-def _one_of(words: type[Outcome], about: str) -> fields.String:
-    choices = [str(word) for word in words]
-    rule = f"must be one of {', '.join(choices)}"
-    return fields.String(validate=validate.OneOf(choices, error=rule), metadata={"description": about})
-
-
 _STATES: Final = re.compile(rf"(?:{'|'.join(State)})\Z", re.ASCII)
 _STATE_RULE: Final = f"must be one or more of {', '.join(State)}"
-_LIMIT: Final = Limit(
+_OUTCOME_RULE: Final = f"must be one of {', '.join(Outcome)}"
+_LIMIT: Final = Reading(
+    _rows,
     load_default=DEFAULT_LIMIT,
-    metadata={
-        "description": f"The most rows to return, 1 to {MAX_PAGE}.",
-        "type": "integer",
-        "minimum": 1,
-        "maximum": MAX_PAGE,
-    },
+    description=f"The most rows to return, 1 to {MAX_PAGE}.",
+    type="integer",
+    minimum=1,
+    maximum=MAX_PAGE,
 )
 
 #: The query of `GET /v1/invocations`.
 ListingQuery: Final = Schema.from_dict(
     {
         "webhookId": _text(ID_PATTERN, ID_RULE, "Only this webhook's invocations."),
-        "state": Words(
-            _STATES,
-            _STATE_RULE,
-            metadata={"description": "Only invocations in one of these states, separated by commas.", "type": "string"},
+        "state": _words(_STATES, _STATE_RULE, "Only invocations in one of these states, separated by commas."),
+        "status": _words(
+            _STATUS, STATUS_RULE, "Only invocations with one of these statuses (`503`, `5xx`), separated by commas."
         ),
-        "status": Words(
-            _STATUS,
-            STATUS_RULE,
-            metadata={
-                "description": "Only invocations with one of these statuses (`503`, `5xx`), separated by commas.",
-                "type": "string",
-            },
+        "outcome": fields.String(
+            validate=validate.OneOf([str(each) for each in Outcome], error=_OUTCOME_RULE),
+            metadata={"description": "Only invocations with this outcome."},
         ),
-        "outcome": _one_of(Outcome, "Only invocations with this outcome."),
-        "failed": Yes(
-            metadata={
-                "description": "`true`: only invocations that ended in error, unless a replay has succeeded.",
-                "type": "boolean",
-            }
+        "failed": Reading(
+            _yes,
+            description="`true`: only invocations that ended in error, unless a replay has succeeded.",
+            type="boolean",
         ),
-        "unreplayed": Yes(
-            metadata={
-                "description": "`true`: leave out invocations that a replay has sent again with success, as `failed` "
-                "does; `false`: with `failed`, add these.",
-                "type": "boolean",
-            }
+        "unreplayed": Reading(
+            _yes,
+            description="`true`: leave out invocations that a replay has sent again with success, as `failed` does; "
+            "`false`: with `failed`, add these.",
+            type="boolean",
         ),
         "caller": _text(
             CALLER, "must be the id of an API key, or cli", "Only invocations that this API key triggered."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
-from api.queries import MAX_WORDS, STATUS_RULE, moment, status_of, subject
+from api.queries import MAX_WORDS, STATUS_RULE, Reading, moment, subject
 from relay.domain.invocation import FINAL, Outcome, State
 from relay.domain.reference_id import reference_time_ms
 from relay.errors import Fault, RequestRejected
@@ -27,24 +27,18 @@ _OUTCOMES: Final = [str(outcome) for outcome in Outcome]
 _ABOUT_STATUS: Final = "Only invocations with one of these statuses: numbers, or classes such as `5xx`."
 
 
-class StatusField(fields.Field[int | str]):
-    """A field for a status, or a class of them such as `5xx`."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> int | str:
-        if isinstance(value, int) and not isinstance(value, bool) and (value == 0 or 100 <= value <= 999):
-            return value
-        if isinstance(value, str) and value in {"1xx", "2xx", "3xx", "4xx", "5xx"}:
-            return status_of(value)
-        raise ValidationError(STATUS_RULE)
-
-
-class ReferenceId(fields.Field[str]):
-    """A field for a reference id."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
-        if not isinstance(value, str) or reference_time_ms(value) is None:
-            raise ValidationError("must be a reference id")
+def _status(value: Any) -> int | str:
+    if isinstance(value, int) and not isinstance(value, bool) and (value == 0 or 100 <= value <= 999):
         return value
+    if isinstance(value, str) and value in {"1xx", "2xx", "3xx", "4xx", "5xx"}:
+        return value
+    raise ValidationError(STATUS_RULE)
+
+
+def _reference_id(value: Any) -> str:
+    if not isinstance(value, str) or reference_time_ms(value) is None:
+        raise ValidationError("must be a reference id")
+    return value
 
 
 def _word(words: list[str], about: str) -> Text:
@@ -65,7 +59,7 @@ ReplayFilter: Final = Fields.from_dict(
             metadata={"description": "Only invocations in one of these states; by default those that failed."},
         ),
         "status": ListOf(
-            StatusField(metadata={"type": ["integer", "string"]}),
+            Reading(_status, type=["integer", "string"]),
             "statuses",
             most=MAX_WORDS,
             metadata={"description": _ABOUT_STATUS},
@@ -87,7 +81,7 @@ ReplayBody: Final = Fields.from_dict(
             },
         ),
         "referenceIds": ListOf(
-            ReferenceId(metadata={"type": "string", "format": "uuid"}),
+            Reading(_reference_id, type="string", format="uuid"),
             "reference ids",
             most=MAX_IDS,
             least=1,
