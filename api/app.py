@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import falcon
 from falcon.routing import CompiledRouter
 
-from api.auth import Authentication, CrossOrigin
+from api.auth import Authentication
 from api.bodies import Bodies
 from api.door import ApiRequest, Door
 from api.health import HealthResource, ReadyResource
@@ -83,14 +83,8 @@ def _door(settings: Settings, runtime: Runtime, act_counts: ActCounts, request_l
     """Make the middleware."""
     hosts = Hosts(settings.public_hosts, settings.api_url)
     failures = FailedAuthentications(SourceAddresses(settings.trusted_proxies), settings.auth_failures)
-    return Door(
-        hosts,
-        Authentication(runtime.api_keys, failures, hosts),
-        CrossOrigin(runtime.api_keys),
-        runtime.spans("api"),
-        act_counts,
-        request_log,
-    )
+    authentication = Authentication(runtime.api_keys, failures, hosts)
+    return Door(hosts, authentication, runtime.spans("api"), act_counts, request_log)
 
 
 def _add_error_handlers(app: _App, handlers: ErrorHandlers) -> None:

@@ -35,7 +35,7 @@ _PREFLIGHT_AGE_S: Final = 600
 
 
 class Authentication:
-    """Authenticates requests, and sets ``req.context.key``."""
+    """Authenticates requests, and sets ``req.context.key`` and the CORS headers of answers."""
 
     def __init__(self, keys: ApiKeys, failures: FailedAuthentications, hosts: Hosts) -> None:
         self._keys = keys
@@ -68,15 +68,11 @@ class Authentication:
             self._failures.add(req.env)
             raise
 
-
-class CrossOrigin:
-    """Sets the CORS headers of answers, problems too; never credentials, never ``*``."""
-
-    def __init__(self, keys: ApiKeys) -> None:
-        self._keys = keys
-
     def set_headers(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Set the headers that tell a browser whether its page may read the answer."""
+        """Set the headers that tell a browser whether its page may read the answer, which may be a problem too.
+
+        They never allow credentials, and never ``*``.
+        """
         resp.append_header("Vary", "Origin")
         origin = req.env.get("HTTP_ORIGIN")
         if origin is None or not self._allows(req, origin):

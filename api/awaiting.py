@@ -50,24 +50,16 @@ class Waiters:
         self._expected: dict[str, list[Expectation]] = {}
         self._held: Counter[Hashable] = Counter()  # by webhook
         self._closed = False
-        self._stop = threading.Event()
-        self._listener = threading.Thread(target=self._listen, name="notices", daemon=True)
 
     def start(self) -> None:
         """Start the thread that listens for notices."""
-        self._listener.start()
+        threading.Thread(target=self._listen, name="notices", daemon=True).start()
 
     def release(self) -> None:
         """End all waits, and refuse new ones: the process is about to stop."""
         with self._lock:
             self._closed = True
         self._tell_all(Signal.OVER)
-
-    def stop(self) -> None:
-        """End all waits, and the listener."""
-        self.release()
-        self._stop.set()
-        self._listener.join()
 
     def expect(self, reference_id: str, webhook: Hashable) -> Expectation | None:
         """Return an expectation of an invocation's end, to be used as a context; None if there is no room to wait.
@@ -103,7 +95,7 @@ class Waiters:
 
     def _listen(self) -> None:
         try:
-            self._subscription.run(self._deliver, self._renew, self._stop)
+            self._subscription.run(self._deliver, self._renew, threading.Event())  # runs until the process ends
         except BaseException as error:  # noqa: BLE001 - without the listener, callers would wait in vain
             give_up(error, "notices")
 

@@ -20,7 +20,7 @@ from relay.errors import BadParameter
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from api.auth import Authentication, CrossOrigin
+    from api.auth import Authentication
     from api.hosts import Hosts
     from api.request_audit import ActCounts
     from api.request_log import RequestLog
@@ -68,14 +68,12 @@ class Door:
         self,
         hosts: Hosts,
         authentication: Authentication,
-        cross_origin: CrossOrigin,
         spans: Spans,
         act_counts: ActCounts,
         log: RequestLog,
     ) -> None:
         self._hosts = hosts
         self._authentication = authentication
-        self._cross_origin = cross_origin
         self._spans = spans
         self._act_counts = act_counts
         self._log = log
@@ -122,7 +120,7 @@ class Door:
             end_span(req, status)
         resp.set_header("X-Content-Type-Options", "nosniff")  # browsers must take no answer for another type
         if req.path.startswith("/v1/"):
-            self._cross_origin.set_headers(req, resp)
+            self._authentication.set_headers(req, resp)
         if has_unread_body(req):
             resp.set_header("Connection", "close")
         act = getattr(resource, "act", Act.REQUEST)

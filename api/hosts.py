@@ -6,10 +6,10 @@ as host and as origin: the two being equal says nothing, unless the name is know
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from relay.authentication.source_address import address_of
 from relay.errors import MisdirectedRequest
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Hosts:
         if scheme not in {"http", "https"} or host.lower() != req.netloc.lower():
             return False
         name = _name_of(f"//{host}")
-        return name in self._known or name == "localhost" or _is_address(name)
+        return name in self._known or name == "localhost" or address_of(name) is not None
 
 
 def _name_of(url: str) -> str:
@@ -51,11 +51,3 @@ def _name_of(url: str) -> str:
         return (urlsplit(url).hostname or "").removesuffix(".")
     except ValueError:
         return ""
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from api.auth import OPERATE
@@ -18,7 +17,7 @@ from relay.text.strict_json import dump_json, read_json
 from relay.views import job_of, plan_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     import falcon
 
@@ -27,15 +26,6 @@ if TYPE_CHECKING:
     from relay.store.replays.jobs import ReplayJob
     from relay.store.subjects.hashes import SubjectHashes
     from relay.store.trail.writer import AuditWriter
-
-
-@contextmanager
-def _rejecting() -> Iterator[None]:
-    """Raise ``RequestRejected``, as for a faulty body, if a filter proves faulty only when it is used."""
-    try:
-        yield
-    except BadParameter as error:
-        raise RequestRejected(error.message, faults=error.faults) from None
 
 
 class ReplaysResource:
@@ -58,7 +48,7 @@ class ReplaysResource:
         key, request = req.context.key, wanted.request
         if wanted.subject is not None:
             request = wanted.of_subject(self._subjects.known(key.plugin, wanted.subject))
-        with _rejecting():
+        try:
             if wanted.dry_run:
                 plan = plan_of(self._replays.plan(key.plugin, request))
                 self._writer.write(Act.REPLAY_PLAN, plugin=key.plugin)
@@ -66,6 +56,8 @@ class ReplaysResource:
                 answer_with(resp, dump_json(plan))
                 return
             job = self._replays.start(key.plugin, request, caller=key.id)
+        except BadParameter as error:  # a filter may prove faulty only when it is used: the body is at fault then
+            raise RequestRejected(error.message, faults=error.faults) from None
         req.context.is_audited = True  # the script that made the job wrote an entry
         resp.status = 202
         resp.set_header("Location", f"/v1/replays/{job.replay_id}")

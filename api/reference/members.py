@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
@@ -10,9 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from marshmallow.fields import Field
-
-#: Field options for a member that may be null.
-MAYBE: Final[dict[str, Any]] = {"allow_none": True}
 
 
 def text(about: str, *, maybe: bool = False, required: bool = True, **metadata: Any) -> Field[Any]:
@@ -55,6 +52,16 @@ def word(about: str, words: Iterable[str], *, maybe: bool = False) -> Field[Any]
         validate=validate.OneOf(choices),
         metadata={"description": about},
     )
+
+
+def one(inner: type[Schema], about: str) -> Field[Any]:
+    """Describe an object."""
+    return fields.Nested(inner, required=True, metadata={"description": about})
+
+
+def maybe(about: str, kind: type[Field[Any]] = fields.String, **arguments: Any) -> Field[Any]:
+    """Describe a member that may be null, and may be missing unless it is ``required``."""
+    return kind(**arguments, allow_none=True, metadata={"description": about})
 
 
 def several(inner: Field[Any] | type[Schema], about: str, *, required: bool = True) -> Field[Any]:

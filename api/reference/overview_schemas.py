@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from marshmallow import fields
 
-from api.reference.members import MAYBE, flag, schema, several, text, time, whole, word
+from api.reference.members import flag, maybe, one, schema, several, text, time, whole, word
 from api.reference.schemas import Group
 from relay.queue import LANES
 from relay.store.counts.counts import ENDS
@@ -22,7 +22,7 @@ _ENDS: Final = schema("Ends", **{state: whole(f"How many ended `{state}`.") for 
 
 _COUNTS: Final[dict[str, Any]] = {
     "accepted": whole("How many were accepted."),
-    "final": fields.Nested(_ENDS, required=True, metadata={"description": "How many ended, by state."}),
+    "final": one(_ENDS, "How many ended, by state."),
     "errors": whole("How many ended with `error` true."),
 }
 
@@ -50,8 +50,8 @@ _SomeCounts: Final = schema("SomeCounts", **_COUNTS)
 
 _Recent: Final = schema(
     "Recent",
-    fiveMinutes=fields.Nested(_SomeCounts, required=True, metadata={"description": "The last five minutes."}),
-    hour=fields.Nested(_SomeCounts, required=True, metadata={"description": "The last sixty minutes."}),
+    fiveMinutes=one(_SomeCounts, "The last five minutes."),
+    hour=one(_SomeCounts, "The last sixty minutes."),
 )
 
 _Trend: Final = schema(
@@ -62,8 +62,8 @@ _Trend: Final = schema(
 
 _Trends: Final = schema(
     "Trends",
-    hour=fields.Nested(_Trend, required=True, metadata={"description": "The last hour, in parts of five minutes."}),
-    day=fields.Nested(_Trend, required=True, metadata={"description": "The last day, in parts of an hour."}),
+    hour=one(_Trend, "The last hour, in parts of five minutes."),
+    day=one(_Trend, "The last day, in parts of an hour."),
 )
 
 WebhookTraffic: Final = schema(
@@ -72,13 +72,13 @@ WebhookTraffic: Final = schema(
     revision=whole("Its current revision."),
     hidden=flag("Whether it is hidden from plugins: only chains, callbacks and alerts reach it."),
     **_COUNTS,
-    recent=fields.Nested(_Recent, required=True, metadata={"description": "The same counts of the last times."}),
-    trend=fields.Nested(_Trends, required=True, metadata={"description": "What ended when, oldest first."}),
+    recent=one(_Recent, "The same counts of the last times."),
+    trend=one(_Trends, "What ended when, oldest first."),
     lastErrorAt=time("The minute in which a call ended in error last, within the day.", maybe=True),
     inFlight=whole("How many of its calls are being sent."),
     parked=whole("How many of its calls may not be sent now, because it is paused or at its limits."),
     paused=flag("Whether it is paused."),
-    breaker=fields.Nested(_Breaker, required=True, metadata={"description": "Its circuit breaker."}),
+    breaker=one(_Breaker, "Its circuit breaker."),
 )
 
 TrafficReport: Final = schema(
@@ -92,11 +92,7 @@ _Lane: Final = schema(
     "Lane",
     lane=text("Its name."),
     pending=whole("Accepted calls that no worker has taken yet, including parked ones."),
-    oldestSeconds=fields.Float(
-        required=True,
-        **MAYBE,
-        metadata={"description": "How long the oldest of them has waited; null if no call waits."},
-    ),
+    oldestSeconds=maybe("How long the oldest of them has waited; null if no call waits.", fields.Float, required=True),
     workers=whole(
         "How many live worker processes serve the lane; null while the shared keys of the store do not answer.",
         maybe=True,
@@ -114,7 +110,7 @@ _LanePending: Final = schema(
 _LanesMinute: Final = schema(
     "LanesMinute",
     start=time("When the minute began."),
-    pending=fields.Nested(_LanePending, required=True, metadata={"description": "By lane."}),
+    pending=one(_LanePending, "By lane."),
 )
 
 Lanes: Final = schema(

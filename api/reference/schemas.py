@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from marshmallow import Schema, fields, validate
 
-from api.reference.members import MAYBE, anything, counts_by, flag, reference, schema, several, text, time, whole, word
+from api.reference.members import anything, counts_by, flag, maybe, reference, schema, several, text, time, whole, word
 from relay.domain.invocation import Sent, State
 from relay.request.delay import MAX_DELAY_S
 from relay.request.subject import MAX_SUBJECT_CHARS
@@ -39,34 +39,23 @@ _PROBLEM: Final[dict[str, Field[Any]]] = {
 
 Problem: Final = Schema.from_dict(_PROBLEM, name="Problem")
 
+_SCALAR: Final = fields.Raw(metadata={"type": ["string", "number", "boolean"]})
+
 _TRIGGER: Final[dict[str, Field[Any]]] = {
     "data": anything("The payload: an object, an array, a string or null.", required=False),
-    "headers": fields.Dict(
-        values=fields.String(),
-        **MAYBE,
-        metadata={"description": "Values of headers that the registration lets callers fill."},
+    "headers": maybe("Values of headers that the registration lets callers fill.", fields.Dict, values=fields.String()),
+    "queryParams": maybe("Values of registered query parameters.", fields.Dict, values=_SCALAR),
+    "pathParams": maybe(
+        "Values of the segments that the webhook's path leaves to callers: all of them.", fields.Dict, values=_SCALAR
     ),
-    "queryParams": fields.Dict(
-        values=fields.Raw(metadata={"type": ["string", "number", "boolean"]}),
-        **MAYBE,
-        metadata={"description": "Values of registered query parameters."},
-    ),
-    "pathParams": fields.Dict(
-        values=fields.Raw(metadata={"type": ["string", "number", "boolean"]}),
-        **MAYBE,
-        metadata={"description": "Values of the segments that the webhook's path leaves to callers: all of them."},
-    ),
-    "subject": fields.String(
-        **MAYBE,
+    "subject": maybe(
+        "Whom it concerns, such as a patient's id. Never sent; kept as a keyed hash only.",
         validate=validate.Length(1, MAX_SUBJECT_CHARS),
-        metadata={"description": "Whom it concerns, such as a patient's id. Never sent; kept as a keyed hash only."},
     ),
-    "delay": fields.Float(
-        **MAYBE,
+    "delay": maybe(
+        "How many seconds to wait before sending. The answer is then 202, whatever is preferred.",
+        fields.Float,
         validate=validate.Range(0, MAX_DELAY_S),
-        metadata={
-            "description": "How many seconds to wait before sending. The answer is then 202, whatever is preferred."
-        },
     ),
 }
 
@@ -194,9 +183,7 @@ def _record(name: str, result: type[Schema], **more: Any) -> type[Schema]:
         createdAt=time("When it was accepted."),
         finishedAt=time("When it became final.", maybe=True),
         attempts=several(Attempt, "Every outbound request, including those that could not be sent."),
-        result=fields.Nested(
-            result, required=True, **MAYBE, metadata={"description": "Null as long as there is no result."}
-        ),
+        result=maybe("Null as long as there is no result.", fields.Nested, nested=result, required=True),
         requestBytes=whole("Size of the trigger."),
         responseBytes=whole("Size of the endpoint's answer."),
         caller=text("The id of the API key that triggered it. Only with `operate`.", maybe=True, required=False),
@@ -204,7 +191,7 @@ def _record(name: str, result: type[Schema], **more: Any) -> type[Schema]:
         replayedBy=reference("The invocation that repeated this one.", maybe=True),
         notBefore=time("The time before which it is not sent; for delayed calls and retries only.", required=False),
         forgottenAt=time("When payload and result were destroyed, if they were.", required=False),
-        chain=fields.Nested(Chain, **MAYBE, metadata={"description": _CHAIN}),
+        chain=maybe(_CHAIN, fields.Nested, nested=Chain),
         expiresAt=time("When the record is deleted; null while it is not final.", maybe=True),
         damaged=_damaged(),
         **more,
@@ -259,10 +246,8 @@ Replay: Final = schema(
     delivered=whole("How many of those were answered without error."),
     failed=whole("How many of those ended in any other way."),
     skipped=whole("How many of the matching invocations it skipped."),
-    ratePerSecond=fields.Float(
-        required=True,
-        **MAYBE,
-        metadata={"description": "How many invocations it starts a second; null if as fast as possible."},
+    ratePerSecond=maybe(
+        "How many invocations it starts a second; null if as fast as possible.", fields.Float, required=True
     ),
     createdAt=time("When the job was made."),
     finishedAt=time("When it ended.", maybe=True),

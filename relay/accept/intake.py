@@ -167,7 +167,9 @@ class Intake:
         idempotency: Idempotency | None,
     ) -> NewInvocation:
         """Make the record of a trigger that fits its registration, with the payload sealed for its purpose alone."""
-        pins = self._pins(call.plugin, shape) if shape.chain else None
+        pins = None
+        if shape.chain:  # the revisions that a chain runs with even if newer ones are registered meanwhile
+            pins = json.dumps(pins_of(call.plugin, shape, self._webhooks.current), separators=(",", ":"))
         stamp = self._webhooks.revision(call.plugin, call.webhook_id, revision).stamp
         owner = payload_owner(call.plugin, call.reference_id, Purpose(call.webhook_id, revision, pins), stamp)
         return NewInvocation(
@@ -189,10 +191,6 @@ class Intake:
             delay_ms=delay,
             callback=shape.callback or "",
         )
-
-    def _pins(self, plugin: str, shape: Shape) -> str:
-        """Return, as JSON, the revisions that a chain runs with even if newer ones are registered meanwhile."""
-        return json.dumps(pins_of(plugin, shape, self._webhooks.current), separators=(",", ":"))
 
     def _current(self, call: TriggerRequest, *, refresh: bool) -> tuple[int, Shape] | None:
         if not ID_PATTERN.match(call.webhook_id):

@@ -19,7 +19,7 @@ _TYPES: Final = {bool: "boolean", int: "number", float: "number", str: "string",
 
 @dataclass(slots=True)
 class OutlinePart:
-    """A place in a trigger: a JSON pointer in which ``*`` stands for every item of a list."""
+    """A place in a trigger, as the API shows it: a JSON pointer in which ``*`` stands for every item of a list."""
 
     pointer: str
     types: list[str]

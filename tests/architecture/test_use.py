@@ -14,7 +14,8 @@ CALLED_FROM_OUTSIDE = {
     *("emit", "log_message", "Meta"),  # logging, http.server, marshmallow
     *("_validate", "_get_value", "list_commands", "get_command"),  # marshmallow, environs, click
     *("_log_as_json", "_enable_no_events"),  # a Celery signal, a command of its remote control
-    *("process_resource", "process_request", "process_response", "on_post"),  # falcon
+    *("process_resource", "process_request", "process_response", "map_http_methods"),  # falcon
+    *("on_get", "on_get_one", "on_get_types", "on_post"),
     *("available", "describe", "AsyncRelay"),  # relay.client
 }
 #: Protocols that describe objects of a library.
@@ -66,8 +67,8 @@ def test_only_the_package_gives_names_that_it_does_not_define():
     assert dynamic == ["relay/__init__.py"]
 
 
-#: Settings that are read by name while loading (`relay/settings/settings.py`).
-READ_BY_NAME = {"redis_plaintext"}
+#: A setting that is read by name while loading (`relay/settings/settings.py`), and what orjson reads of an outline.
+READ_BY_NAME = {"redis_plaintext", "bytes"}
 
 
 def read_in(path):
