@@ -215,11 +215,11 @@ def _shown(name: str) -> str:
 
 
 def filter_of(query: Mapping[str, Any], plugin: str, subjects: SubjectHashes) -> Filter:
-    """Return the filter for the query of a listing of a plugin's invocations."""
+    """Return the filter for the query of a listing of a plugin's invocations, or for the filter of a replay."""
     return Filter(
         webhook_id=query.get("webhookId"),
-        states=frozenset(State(word) for word in query.get("state", ())),
-        status=tuple(status_of(word) for word in query.get("status", ())),
+        states=frozenset(State(word) for word in (*query.get("state", ()), *query.get("states", ()))),
+        status=tuple(int(each) if _NUMBER.match(str(each)) else each for each in query.get("status", ())),
         outcome=Outcome(query["outcome"]) if "outcome" in query else None,
         error=True if query.get("failed") else None,
         unreplayed=query.get("unreplayed", query.get("failed", False)),
@@ -230,8 +230,3 @@ def filter_of(query: Mapping[str, Any], plugin: str, subjects: SubjectHashes) ->
         since_ms=query.get("since"),
         until_ms=query.get("until"),
     )
-
-
-def status_of(word: str) -> int | str:
-    """Return a status as a number, and a class such as `5xx` as it is: a filter takes both."""
-    return int(word) if _NUMBER.match(word) else word

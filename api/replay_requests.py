@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
-from api.queries import MAX_WORDS, STATUS_RULE, Reading, moment, subject
+from api.queries import MAX_WORDS, STATUS_RULE, Reading, filter_of, moment, subject
 from relay.domain.invocation import FINAL, Outcome, State
 from relay.domain.reference_id import reference_time_ms
 from relay.errors import Fault, RequestRejected
 from relay.registration.field_kinds import Decimal, Fields, Flag, ListOf, Text, Whole, flattened
 from relay.replay.planning import MAX_RATE, MIN_RATE, Request
-from relay.store.ledger.listing import Filter
 from relay.text.ids import ID_PATTERN, ID_RULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from relay.store.subjects.hashes import SubjectHashes
 
 #: The most reference ids of one request, meant for picking by hand; the command takes files of any length.
 MAX_IDS: Final = 100_000
@@ -115,35 +115,26 @@ ReplayBody: Final = Fields.from_dict(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayRequest:
-    """A replay request, as read from its body; ``subject`` is the one of its filter, as the caller names it."""
-
-    request: Request
-    dry_run: bool
-    subject: str | None = None
-
-    def of_subject(self, subject: str) -> Request:
-        """Return the request with a filter by this keyed hash."""
-        return replace(self.request, filter=replace(self.request.filter or Filter(), subject=subject))
-
-
-def read_replay(value: Any) -> ReplayRequest:
-    """Read a replay request from the JSON of its body; raise ``RequestRejected``, which names every fault."""
+def read_replay(value: Any) -> dict[str, Any]:
+    """Read the JSON of a body by ``ReplayBody``; raise ``RequestRejected``, which names every fault."""
     try:
-        body = ReplayBody(unknown=RAISE).load(_without_nulls(value))
+        body: dict[str, Any] = ReplayBody(unknown=RAISE).load(_without_nulls(value))
     except ValidationError as error:
         raise _rejected(*(Fault(pointer, said) for pointer, said in flattened(error.messages))) from None
     if ("filter" in body) == ("referenceIds" in body):
         raise _rejected(Fault("", "must have either `filter` or `referenceIds`"))
-    request = Request(
-        filter=_filter(body["filter"]) if "filter" in body else None,
+    return body
+
+
+def request_of(body: Mapping[str, Any], plugin: str, subjects: SubjectHashes) -> Request:
+    """Return a plugin's replay request for a body that ``read_replay`` has read."""
+    return Request(
+        filter=filter_of(body["filter"], plugin, subjects) if "filter" in body else None,
         reference_ids=body.get("referenceIds"),
         include_uncertain=body.get("includeUncertain", False),
         max=body.get("max"),
         rate_per_second=body.get("ratePerSecond"),
     )
-    return ReplayRequest(request, body.get("dryRun", False), body.get("filter", {}).get("subject"))
 
 
 def _without_nulls(value: Any, schema: type[Schema] = ReplayBody) -> Any:
@@ -159,14 +150,3 @@ def _without_nulls(value: Any, schema: type[Schema] = ReplayBody) -> Any:
 
 def _rejected(*faults: Fault) -> RequestRejected:
     return RequestRejected("The request is not a valid replay request.", faults=faults)
-
-
-def _filter(given: Mapping[str, Any]) -> Filter:
-    return Filter(
-        webhook_id=given.get("webhookId"),
-        states=frozenset(State(word) for word in given.get("states", ())),
-        status=tuple(given.get("status", ())),
-        outcome=Outcome(given["outcome"]) if "outcome" in given else None,
-        since_ms=given.get("since"),
-        until_ms=given.get("until"),
-    )

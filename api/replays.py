@@ -8,7 +8,7 @@ from api.auth import OPERATE
 from api.bodies import media_type
 from api.json_answers import answer_with
 from api.queries import ReplaysQuery, read_query
-from api.replay_requests import read_replay
+from api.replay_requests import read_replay, request_of
 from relay.audit.entry import Act
 from relay.domain.reference_id import UUID_PATTERN, reference_time_ms
 from relay.errors import BadParameter, NotFound, RequestRejected
@@ -45,11 +45,10 @@ class ReplaysResource:
         media_type(req, (JSON_TYPE,))
         with self._bodies.read(req) as body, body.parsing:
             wanted = read_replay(read_json(body.content))
-        key, request = req.context.key, wanted.request
-        if wanted.subject is not None:
-            request = wanted.of_subject(self._subjects.known(key.plugin, wanted.subject))
+        key = req.context.key
+        request = request_of(wanted, key.plugin, self._subjects)
         try:
-            if wanted.dry_run:
+            if wanted.get("dryRun"):
                 plan = plan_of(self._replays.plan(key.plugin, request))
                 self._writer.write(Act.REPLAY_PLAN, plugin=key.plugin)
                 req.context.is_audited = True

@@ -328,7 +328,7 @@ def test_a_replay_s_numbers_have_their_limits(name, good, wrong):
 
 def test_a_replay_names_so_many_ids_and_no_more():
     ids = [new_reference_id()] * MAX_IDS
-    assert len(read_replay({"referenceIds": ids}).request.reference_ids) == MAX_IDS
+    assert len(read_replay({"referenceIds": ids})["referenceIds"]) == MAX_IDS
     with pytest.raises((BadParameter, RequestRejected)) as error:
         read_replay({"referenceIds": [*ids, ids[0]]})
     assert [fault.pointer for fault in error.value.faults] == ["/referenceIds"]
