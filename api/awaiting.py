@@ -21,15 +21,14 @@ from relay.process.loops import give_up
 from relay.store.ledger.acceptance import Accepted, AcceptVerdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
     from types import TracebackType
 
     from relay.domain.invocation import Invocation
+    from relay.store.ledger.invocations import InvocationStore
     from relay.store.ledger.notices import Notice, Subscription
 
-
-#: Reads the record of an invocation, by its reference id.
-ReadRecord: TypeAlias = "Callable[[str], Invocation]"
+#: The plugin and the id of a webhook.
+WebhookName: TypeAlias = tuple[str, str]
 
 
 class Signal(Enum):
@@ -42,13 +41,14 @@ class Signal(Enum):
 class Waiters:
     """The callers that wait in this process: at most ``max_waiters``, and no more for one webhook than its share."""
 
-    def __init__(self, subscription: Subscription, max_waiters: int) -> None:
+    def __init__(self, subscription: Subscription, store: InvocationStore, max_waiters: int) -> None:
         self.process = subscription.process
+        self.store = store
         self._subscription = subscription
         self._max_waiters = max_waiters
         self._lock = threading.Lock()
         self._expected: dict[str, list[Expectation]] = {}
-        self._held: Counter[Hashable] = Counter()  # by webhook
+        self._held: Counter[WebhookName] = Counter()
         self._closed = False
 
     def start(self) -> None:
@@ -61,10 +61,10 @@ class Waiters:
             self._closed = True
         self._tell_all(Signal.OVER)
 
-    def expect(self, reference_id: str, webhook: Hashable) -> Expectation | None:
+    def expect(self, reference_id: str, webhook: WebhookName) -> Expectation | None:
         """Return an expectation of an invocation's end, to be used as a context; None if there is no room to wait.
 
-        ``webhook`` identifies its webhook: the callers of a slow webhook must leave room for those of others.
+        The callers of a slow webhook must leave room for those of others.
         """
         with self._lock:
             free = self._max_waiters - self._held.total()
@@ -86,7 +86,7 @@ class Waiters:
             if not waiting:
                 del self._expected[reference_id]
 
-    def leave(self, webhook: Hashable) -> None:
+    def leave(self, webhook: WebhookName) -> None:
         """Give back one caller's room to wait, which counted towards its webhook's share."""
         with self._lock:
             self._held[webhook] -= 1
@@ -118,10 +118,11 @@ class Waiters:
 class Expectation:
     """One caller's wait for one invocation; it begins before the trigger is accepted."""
 
-    def __init__(self, waiters: Waiters, reference_id: str, webhook: Hashable) -> None:
+    def __init__(self, waiters: Waiters, reference_id: str, webhook: WebhookName) -> None:
         self._waiters = waiters
         self._reference_id = reference_id
         self._webhook = webhook
+        self._plugin, _ = webhook
         self._signals: SimpleQueue[Notice | Signal] = SimpleQueue()
         self._over = False  # stop waiting, even before the deadline
         self._reply: Accepted | Exception | None = None  # the dispatcher's reply to the trigger
@@ -146,14 +147,14 @@ class Expectation:
             return Accepted(AcceptVerdict.ACCEPTED, self._reference_id, State.QUEUED)
         return self._reply
 
-    def follow(self, accepted: Accepted, join: ReadRecord) -> Invocation:
-        """Expect an older invocation instead; return its record as it was when ``join`` asked for its notice."""
+    def follow(self, accepted: Accepted) -> Invocation:
+        """Expect an older invocation instead; return its record as it was when its notice was asked for."""
         if accepted.reference_id != self._reference_id:
             self._waiters.remove(self._reference_id, self)
             self._reference_id = accepted.reference_id
             self._waiters.add(self._reference_id, self)
         self._reply = accepted
-        invocation = join(self._reference_id)
+        invocation = self._waiters.store.join(self._plugin, self._reference_id, process=self._waiters.process)
         self._joined = True
         return invocation
 
@@ -171,11 +172,11 @@ class Expectation:
         elif not plain:
             self._signals.put(Signal.LOOK)
 
-    def wait(self, deadline_s: float, look: ReadRecord, join: ReadRecord) -> Notice | Invocation | None:
+    def wait(self, deadline_s: float) -> Notice | Invocation | None:
         """Wait for the invocation's end, until ``deadline_s`` of the monotonic clock.
 
-        ``look`` reads the record when notices may have been missed and when the time is over. ``join`` reads the record
-        of an invocation older than the trigger, and asks for its notice to be sent to this process.
+        The record is read when notices may have been missed, and when the time is over. The notice of an invocation
+        older than the trigger has to be asked for.
 
         Returns:
             The notice, or the record, which is final unless the time was over; None if it could not be read then.
@@ -189,7 +190,7 @@ class Expectation:
                 return signal
             accepted = self._acceptance()
             try:
-                invocation = self._look(accepted, look, join)
+                invocation = self._look(accepted)
             except Unavailable:
                 if signal is Signal.OVER:
                     return None
@@ -206,10 +207,10 @@ class Expectation:
             raise Unavailable
         return accepted_or_raise(self._reply)
 
-    def _look(self, accepted: Accepted, look: ReadRecord, join: ReadRecord) -> Invocation:
+    def _look(self, accepted: Accepted) -> Invocation:
         if accepted.verdict is AcceptVerdict.ACCEPTED or self._joined:
-            return look(self._reference_id)
-        return self.follow(accepted, join)
+            return self._waiters.store.get(self._plugin, self._reference_id)
+        return self.follow(accepted)
 
     def _next(self, deadline_s: float) -> Notice | Signal:
         left_s = 0.0 if self._over else deadline_s - time.monotonic()

@@ -6,7 +6,6 @@ import json
 import re
 import time
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -88,11 +87,9 @@ class InvocationResource:
         if expectation is None:
             return False
         with expectation:
-            look = partial(self._store.get, plugin)
-            join = partial(self._store.join, plugin, process=self._waiters.process)
             known = Accepted(AcceptVerdict.KNOWN, reference_id, invocation.state)
-            if not expectation.follow(known, join).final:
-                expectation.wait(time.monotonic() + wait_s, look, join)
+            if not expectation.follow(known).final:
+                expectation.wait(time.monotonic() + wait_s)
         return True
 
 

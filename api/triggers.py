@@ -6,7 +6,6 @@ import io
 import time
 from collections import Counter
 from contextlib import ExitStack
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -86,7 +85,7 @@ class TriggerResource:
             submitted = self._submit(req, webhook_id, waiting, awaited=wait_s > 0)
             waited = isinstance(submitted, Expectation)
             if isinstance(submitted, Expectation):
-                end = self._wait(plugin, submitted, time.monotonic() + wait_s)
+                end = submitted.wait(time.monotonic() + wait_s)
                 accepted = submitted.accepted
             else:
                 accepted, end = submitted
@@ -140,10 +139,6 @@ class TriggerResource:
             accepted = self._dispatcher.trigger(call)
         known = awaited and accepted.verdict is AcceptVerdict.KNOWN  # the end of an earlier invocation may be known
         return accepted, self._store.get(plugin, accepted.reference_id) if known else None
-
-    def _wait(self, plugin: str, expectation: Expectation, deadline_s: float) -> Notice | Invocation | None:
-        look = partial(self._store.get, plugin)
-        return expectation.wait(deadline_s, look, partial(self._store.join, plugin, process=self._waiters.process))
 
 
 class TriggersResource:

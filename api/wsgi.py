@@ -25,7 +25,7 @@ if _settings.api_cpu is not None:
     affinity.keep_on(_settings.api_cpu)
 _runtime = api_runtime(_settings)
 _process = str(uuid.uuid4())
-_waiters = Waiters(_runtime.subscribe(_process), _settings.max_waiters)
+_waiters = Waiters(_runtime.subscribe(_process), _runtime.store, _settings.max_waiters)
 _waiters.start()
 start_watching(watchings(_process, _runtime.decisions, _runtime.heads), _runtime.heads)
 _act_counts = ActCounts(_runtime.audit_writer)

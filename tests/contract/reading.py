@@ -44,7 +44,7 @@ def make_app(settings: Settings, runtime: Any) -> Any:
     return create_app(
         settings,
         runtime,
-        Waiters(runtime.subscribe("reader"), 8),
+        Waiters(runtime.subscribe("reader"), runtime.store, 8),
         ActCounts(runtime.audit_writer),
         RequestLog(SourceAddresses(settings.trusted_proxies)),
     )

@@ -38,7 +38,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def waiters():
-    return Waiters(SimpleNamespace(process="api"), 40)
+    return Waiters(SimpleNamespace(process="api"), None, 40)
 
 
 def test_something_is_left_of_what_one_webhook_holds():
@@ -111,7 +111,7 @@ def test_a_caller_that_leaves_makes_room_for_another_of_its_webhook(waiters):
 
 @given(st.lists(st.tuples(st.sampled_from([SLOW, QUICK]), st.integers(-12, 12)), max_size=30))
 def test_the_room_to_wait_is_what_those_leave_that_are_still_waiting(steps):
-    waiters, waiting = Waiters(SimpleNamespace(process="api"), 40), {SLOW: [], QUICK: []}
+    waiters, waiting = Waiters(SimpleNamespace(process="api"), None, 40), {SLOW: [], QUICK: []}
     for webhook, change in steps:
         for _ in range(change):
             free = 40 - sum(map(len, waiting.values()))
