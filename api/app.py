@@ -118,8 +118,9 @@ def _route_replays(app: _App, runtime: Runtime, bodies: Bodies) -> None:
     replays = runtime.replays
     app.add_route("/v1/replays", ReplaysResource(replays, runtime.subject_hashes, bodies, runtime.audit_writer))
     app.add_route("/v1/replays/{replay_id}", ReplayResource(replays))
-    for action, resource in ReplaySteeringResource.by_action(replays).items():
-        app.add_route(f"/v1/replays/{{replay_id}}/{action}", resource)
+    steering = {"pause": replays.pause, "resume": replays.resume, "cancel": replays.cancel}
+    for action, steer in steering.items():
+        app.add_route(f"/v1/replays/{{replay_id}}/{action}", ReplaySteeringResource(steer))
 
 
 def _route_overview(app: _App, runtime: Runtime) -> None:
@@ -127,9 +128,11 @@ def _route_overview(app: _App, runtime: Runtime) -> None:
     app.add_route("/v1/stats", StatsResource(runtime.measures))
     app.add_route("/v1/lanes", LanesResource(runtime.backlog, runtime.workers))
     app.add_route("/v1/groups", GroupsResource(runtime.listing))
-    app.add_route("/v1/traffic", TrafficResource(runtime.traffic))
-    for action, resource in WebhookSteeringResource.by_action(runtime.traffic).items():
-        app.add_route(f"/v1/webhooks/{{webhook_id}}/{action}", resource)
+    traffic = runtime.traffic
+    app.add_route("/v1/traffic", TrafficResource(traffic))
+    steering = {"pause": traffic.pause, "resume": traffic.resume, "close-breaker": traffic.close_breaker}
+    for action, steer in steering.items():
+        app.add_route(f"/v1/webhooks/{{webhook_id}}/{action}", WebhookSteeringResource(steer))
 
 
 def _publish(app: _App) -> None:

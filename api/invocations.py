@@ -53,7 +53,9 @@ class InvocationResource:
         key = req.context.key
         preferences = Preferences.read(req.get_header("Prefer"))
         req.context.is_audited = True
-        invocation, waited = self._read(key.plugin, reference_id, preferences.wait_s or 0)
+        wait_s = preferences.wait_s or 0
+        waited = wait_s <= 0 or self._await(key.plugin, reference_id, wait_s)
+        invocation = self._store.look_up(reference_id, key.plugin)  # only this last read gets an audit entry
         applied = preferences.applied(waited=waited or invocation.final, responded_async=False)
         if applied:
             resp.set_header("Preference-Applied", applied)
@@ -66,14 +68,6 @@ class InvocationResource:
             result = {"status": summary["status"], "data": orjson.Fragment(data), "error": summary["error"]}
         record = record_of(invocation, operate="operate" in key.scopes, result=result)
         answer_with(resp, orjson.dumps(record))
-
-    def _read(self, plugin: str, reference_id: str, wait_s: float) -> tuple[Invocation, bool]:
-        """Wait if asked to, and read the record; return it, and whether there was room to wait.
-
-        The audit trail gets an entry only for this last read, whose record is shown.
-        """
-        waited = wait_s <= 0 or self._await(plugin, reference_id, wait_s)
-        return self._store.look_up(reference_id, plugin), waited
 
     def _await(self, plugin: str, reference_id: str, wait_s: float) -> bool:
         """Wait for the invocation's end; return False if there was no room to wait."""

@@ -120,15 +120,6 @@ class WebhookSteeringResource:
     def __init__(self, steer: Callable[[str, str], WebhookTraffic]) -> None:
         self._steer = steer
 
-    @classmethod
-    def by_action(cls, traffic: TrafficControl) -> dict[str, WebhookSteeringResource]:
-        """Return a resource for each action, by the action's name in the path."""
-        return {
-            "pause": cls(traffic.pause),
-            "resume": cls(traffic.resume),
-            "close-breaker": cls(traffic.close_breaker),
-        }
-
     def on_post(self, req: falcon.Request, resp: falcon.Response, webhook_id: str) -> None:
         """Take the action, and answer with how the webhook's calls flow afterwards."""
         if not ID_PATTERN.match(webhook_id):

@@ -90,11 +90,6 @@ class ReplaySteeringResource:
     def __init__(self, steer: Callable[[str, str], ReplayJob]) -> None:
         self._steer = steer
 
-    @classmethod
-    def by_action(cls, replays: Replays) -> dict[str, ReplaySteeringResource]:
-        """Return a resource for each action, by the action's name in the path."""
-        return {"pause": cls(replays.pause), "resume": cls(replays.resume), "cancel": cls(replays.cancel)}
-
     def on_post(self, req: falcon.Request, resp: falcon.Response, replay_id: str) -> None:
         """Take the action, and answer with the job as it stands afterwards."""
         checked = _checked(replay_id)

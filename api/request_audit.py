@@ -46,7 +46,7 @@ class ActCounts:
         self._writer = writer
         self._lock = threading.Lock()
         self._counts: Counter[AlikeRequests] = Counter()
-        self._unkeyed: Counter[str] = Counter()
+        self._unkeyed: Counter[AlikeRequests] = Counter()
         self._unkeyed_s = time.monotonic()
         self._stopped = threading.Event()
 
@@ -67,7 +67,8 @@ class ActCounts:
         key, code = context.key, context.code
         if key is None:
             if status in {401, 429} and code is not None:
-                self._add_unkeyed(code)
+                with self._lock:
+                    self._unkeyed[AlikeRequests(Act.AUTHENTICATE, "", "", "", code)] += 1
             return
         for item_code, count in context.refused_items.items():
             self._add(AlikeRequests(act, key.id, key.plugin, "", item_code), count)
@@ -81,20 +82,14 @@ class ActCounts:
                 alike = AlikeRequests(alike.act, "", "", "", alike.outcome)
             self._counts[alike] += count
 
-    def _add_unkeyed(self, code: str) -> None:
-        with self._lock:
-            self._unkeyed[code] += 1
-
     def write(self) -> None:
         """Write the counts to the trail; keep those that the store does not take now for the next time."""
         with self._lock:
             counts, self._counts = self._counts, Counter()
             if time.monotonic() - self._unkeyed_s >= _UNKEYED_S:
                 self._unkeyed_s = time.monotonic()
-                unkeyed, self._unkeyed = self._unkeyed, Counter()
-                counts.update(
-                    {AlikeRequests(Act.AUTHENTICATE, "", "", "", code): count for code, count in unkeyed.items()}
-                )
+                counts.update(self._unkeyed)
+                self._unkeyed.clear()
         entries = {_entry(alike, count): alike for alike, count in counts.items()}
         listed = list(entries)
         for at in range(0, len(listed), _PIECE):

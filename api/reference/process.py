@@ -8,7 +8,6 @@ from api.problems import MEDIA_TYPE
 from api.reference import schemas
 from api.reference.operation import DocumentedAnswer, Operation
 
-SCRIPT: Final = "text/javascript"
 TYPES: Final = "application/typescript"
 HTML: Final = "text/html"
 _UNCHANGED: Final = DocumentedAnswer("Not modified: the browser's copy is current.", media_type="")
@@ -43,7 +42,7 @@ OPERATIONS: Final = (
         path="/webhooks.js",
         summary="The JavaScript client",
         about="An ES module for browsers and Node, without dependencies.",
-        answers={200: DocumentedAnswer("The module.", media_type=SCRIPT), 304: _UNCHANGED},
+        answers={200: DocumentedAnswer("The module.", media_type="text/javascript"), 304: _UNCHANGED},
     ),
     Operation(
         id="getClientTypes",
