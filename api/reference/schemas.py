@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from marshmallow import Schema, fields, validate
 
-from api.reference.members import anything, counts_by, flag, maybe, reference, schema, several, text, time, whole, word
+from api.reference.members import anything, flag, maybe, reference, schema, several, text, time, whole, word
 from relay.domain.invocation import Sent, State
 from relay.request.delay import MAX_DELAY_S
 from relay.request.subject import MAX_SUBJECT_CHARS
-from relay.store.replays.jobs import ReplayState, Skip
 
 if TYPE_CHECKING:
     from marshmallow.fields import Field
@@ -129,15 +128,12 @@ Chain: Final = schema(
     ),
 )
 
-_DAMAGED: Final = (
+DAMAGED: Final = several(
+    fields.String(),
     "The fields of the stored record that cannot be read, because somebody has altered them: they are null here, or as"
-    " if they were missing. Absent if there are none."
+    " if they were missing. Absent if there are none.",
+    required=False,
 )
-
-
-def _damaged() -> Field[Any]:
-    return several(fields.String(), _DAMAGED, required=False)
-
 
 Result: Final = schema(
     "Result",
@@ -193,7 +189,7 @@ def _record(name: str, result: type[Schema], **more: Any) -> type[Schema]:
         forgottenAt=time("When payload and result were destroyed, if they were.", required=False),
         chain=maybe(_CHAIN, fields.Nested, nested=Chain),
         expiresAt=time("When the record is deleted; null while it is not final.", maybe=True),
-        damaged=_damaged(),
+        damaged=DAMAGED,
         **more,
     )
 
@@ -216,51 +212,6 @@ Group: Final = schema(
     firstAt=time("When the first of them was created."),
     lastAt=time("When the last of them was created."),
 )
-
-Plan: Final = schema(
-    "ReplayPlan",
-    matched=whole("How many invocations match."),
-    skipped=whole("How many of them would be skipped."),
-    breakdown=several(Group, "The matching invocations, by webhook, outcome and status."),
-    skippedReasons=counts_by("How many are skipped for each reason.", Skip),
-    leftOut=counts_by(
-        "How many more the filter selects that do not match, since their replay has succeeded (`replayed`) or is "
-        "under way (`being_replayed`).",
-        Skip,
-    ),
-)
-
-StartedReplay: Final = schema(
-    "StartedReplay",
-    replayId=text("The job's id.", format="uuid"),
-    state=word("The job's state.", ReplayState),
-    matched=whole("How many invocations match; null while the job is being planned.", maybe=True),
-)
-
-Replay: Final = schema(
-    "Replay",
-    replayId=text("The job's id.", format="uuid"),
-    state=word("The job's state; null if it is damaged.", ReplayState, maybe=True),
-    matched=whole("How many invocations match; null while the job is being planned.", maybe=True),
-    started=whole("How many new invocations it has made."),
-    delivered=whole("How many of those were answered without error."),
-    failed=whole("How many of those ended in any other way."),
-    skipped=whole("How many of the matching invocations it skipped."),
-    ratePerSecond=maybe(
-        "How many invocations it starts a second; null if as fast as possible.", fields.Float, required=True
-    ),
-    createdAt=time("When the job was made."),
-    finishedAt=time("When it ended.", maybe=True),
-    skippedReasons=counts_by("How many are skipped for each reason.", Skip),
-    caller=text("The id of the API key that made it, or `cli`.", maybe=True),
-    filter=anything(
-        "What was chosen, by the names of the API's filters (of a subject only that one was named: `true`); null if "
-        "reference ids were given."
-    ),
-    damaged=_damaged(),
-)
-
-Replays: Final = schema("Replays", replays=several(Replay, "Newest first."))
 
 Health: Final = schema("Health", status=text("`ok`."))
 
