@@ -66,7 +66,10 @@ def create_app(
     bodies = Bodies(max_bytes=settings.max_body_bytes, max_parsing_bytes=settings.max_parsing_bytes)
     door = _door(settings, runtime, act_counts, request_log)
     app = falcon.App(request_type=ApiRequest, middleware=door, router=Router())
-    _add_error_handlers(app, ErrorHandlers(runtime.store))
+    handlers = ErrorHandlers(runtime.store)  # Falcon calls the one for the nearest class of an error
+    app.add_error_handler(Exception, handlers.unexpected)
+    app.add_error_handler(falcon.HTTPError, handlers.framework)
+    app.add_error_handler(RelayError, handlers.relay)
     _route_calls(app, settings, runtime, waiters, bodies)
     _route_replays(app, runtime, bodies)
     _route_overview(app, runtime)
@@ -85,13 +88,6 @@ def _door(settings: Settings, runtime: Runtime, act_counts: ActCounts, request_l
     failures = FailedAuthentications(SourceAddresses(settings.trusted_proxies), settings.auth_failures)
     authentication = Authentication(runtime.api_keys, failures, hosts)
     return Door(hosts, authentication, runtime.spans("api"), act_counts, request_log)
-
-
-def _add_error_handlers(app: _App, handlers: ErrorHandlers) -> None:
-    """Add the error handlers; Falcon calls the one for the nearest class of an error."""
-    app.add_error_handler(Exception, handlers.unexpected)
-    app.add_error_handler(falcon.HTTPError, handlers.framework)
-    app.add_error_handler(RelayError, handlers.relay)
 
 
 def _route_calls(app: _App, settings: Settings, runtime: Runtime, waiters: Waiters, bodies: Bodies) -> None:

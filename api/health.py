@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -70,7 +70,10 @@ class ReadyResource:
         }
         missing = None if lanes is None else _missing(alive or [], lanes)
         if missing:
-            _write_unready(missing, found, req, resp)
+            problem = problem_of(Unavailable(missing))
+            problem.document.update(found)
+            req.context.code = problem.document["code"]
+            problem.write(resp)
             return
         answer_with(resp, orjson.dumps({"status": "ready", "redis": "ok", **found}))
 
@@ -88,11 +91,3 @@ def _missing(alive: list[LiveWorker], lanes: Mapping[str, int]) -> str | None:
     if not alive:
         return "No worker is alive."
     return None if lanes[URGENT] else f"No worker serves the lane {URGENT}."
-
-
-def _write_unready(missing: str, found: dict[str, Any], req: falcon.Request, resp: falcon.Response) -> None:
-    """Write the problem document, with the members of ``found`` added."""
-    problem = problem_of(Unavailable(missing))
-    problem.document.update(found)
-    req.context.code = problem.document["code"]
-    problem.write(resp)

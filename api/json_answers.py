@@ -1,4 +1,4 @@
-"""Answers requests with JSON that no cache may keep."""
+"""Answers requests, mostly with JSON, that no cache may keep."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import falcon
 
 
-def answer_with(resp: falcon.Response, content: bytes) -> None:
-    """Answer with this JSON text."""
+def answer_with(resp: falcon.Response, content: bytes, media_type: str = JSON_TYPE) -> None:
+    """Answer with this text."""
     resp.set_header("Cache-Control", "no-store")
-    resp.content_type, resp.data = JSON_TYPE, content
+    resp.content_type, resp.data = media_type, content

@@ -138,5 +138,4 @@ class MetricsResource:
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Answer with the metrics of the whole relay, and of this process."""
-        resp.set_header("Cache-Control", "no-store")
-        resp.content_type, resp.data = MEDIA_TYPE, self._page.text()
+        answer_with(resp, self._page.text(), MEDIA_TYPE)

@@ -13,6 +13,7 @@ import orjson
 from api.auth import TRIGGER
 from api.awaiting import Expectation
 from api.bodies import NDJSON, has_body, media_type
+from api.json_answers import answer_with
 from api.preferences import Preferences
 from api.problems import problem_of
 from relay.accept.intake import TriggerRequest, check_idempotency_key
@@ -176,9 +177,9 @@ class TriggersResource:
         applied = Preferences.read(req.env.get("HTTP_PREFER")).applied(waited=False, responded_async=True)
         if applied:
             resp.set_header("Preference-Applied", applied)
-        resp.set_header("Cache-Control", "no-store")
-        resp.status, resp.content_type = 202, JSON_TYPE
-        resp.data = dump_json({"accepted": accepted, "rejected": len(entries) - accepted, "results": entries})
+        resp.status = 202
+        answer = {"accepted": accepted, "rejected": len(entries) - accepted, "results": entries}
+        answer_with(resp, dump_json(answer))
 
 
 def _array(body: bytes) -> list[Any]:

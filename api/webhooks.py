@@ -37,8 +37,7 @@ class WebhooksResource:
         """Answer with the module of TypeScript for `/webhooks.js` and the webhooks, without the hidden ones."""
         plugin = req.context.key.plugin
         calls = calls_of(each.shape for each in self._registry.shapes(plugin))
-        resp.set_header("Cache-Control", "no-store")
-        resp.content_type, resp.text = MEDIA_TYPE, typescript_of(plugin, calls)
+        answer_with(resp, typescript_of(plugin, calls).encode(), MEDIA_TYPE)
 
     def on_get_one(self, req: falcon.Request, resp: falcon.Response, webhook_id: str) -> None:
         """Show one webhook; raise ``WebhookNotRegistered`` if it is unknown, hidden or another plugin's."""
