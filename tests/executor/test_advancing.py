@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import gevent
 import pytest
 
 from relay.domain.reference_id import new_reference_id
 from relay.errors import StoreFault, Unavailable
 from relay.executor.advancing import CALL_BYTES, Advancer, Advancing
-from relay.executor.group_queue import FAULTS_ALONE, GROUP_BYTES, GROUP_ITEMS
+from relay.executor.group_queue import FAULTS_ALONE, GROUP_BYTES, GROUP_ITEMS, PartitionQueues
 from relay.process import loops
 from relay.store.ledger.transitions import Advance, Advanced, NewStep, NextStep
 from tests.timing import BUSY_S
@@ -124,3 +125,28 @@ def test_no_chain_waits_for_ever_when_the_reply_of_its_group_cannot_be_handled(a
     put_all(advancer, asked)
     assert all(each.verdict.ready() for each in asked)
     assert [each.verdict.successful() for each in asked] == [True] * handled + [False] * (2 - handled)
+
+
+def test_a_flush_waits_for_a_partition_that_gets_its_first_item_meanwhile(groups):
+    first, later = advancing(), [advancing()]
+
+    def advance(steps):
+        gevent.sleep(0.01)  # so that the flush waits
+        if later:
+            queues.put("second", later.pop())
+        return groups.advance(steps)
+
+    store = SimpleNamespace(partition_of=["first", "second"].index, advance=advance)
+    made = []
+
+    def make():
+        made.append(Advancer(store, SimpleNamespace(run_or_publish=lambda _ready, _found: None)))
+        return made[-1]
+
+    queues = PartitionQueues(store, make)
+    try:
+        queues.put("first", first)
+        assert queues.flush(BUSY_S)
+        assert (groups.sizes, len(made)) == ([1, 1], 2)
+    finally:
+        gevent.killall([each._greenlet for each in made])
