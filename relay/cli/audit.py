@@ -15,14 +15,12 @@ from relay.audit.entry import Act, line_of
 from relay.audit.lines import heads_in, lines_of, trail_files
 from relay.audit.signing_keys import AuditSigner, PublicKeys, new_private_text
 from relay.audit.verifying import AWAY, EDITED, TrailCheck, Verification, Wrong
-from relay.cli.acts import acting
 from relay.cli.audit_entries import entry_options, in_order, newest, take_wanted
-from relay.cli.command_runtime import command_runtime
+from relay.cli.command import acting, command_runtime
 from relay.cli.export import opened_file
 from relay.cli.names import check_plugin
 from relay.cli.output import EXIT_FAILED, as_json, facts_of, safe, screened, table_of
 from relay.errors import BadParameter, SettingsError
-from relay.settings import Settings
 from relay.store.trail.trail import every_trail, trails
 from relay.text.similar import hint
 from relay.text.timestamps import rfc3339
@@ -58,12 +56,12 @@ def audit() -> None:
 @audit.command()
 @click.option("--file", "path", type=click.Path(dir_okay=False), help="Write to this file [default: standard output].")
 @screened
-def export(screen: Screen, data_dir: Path, path: str | None) -> None:
+def export(screen: Screen, path: str | None) -> None:
     """Write the whole trail as JSON lines, with its checkpoints, so that it can be checked elsewhere.
 
     With --file, a summary is shown, in the form that --output gives.
     """
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     with runtime.audit_writer.writing(Act.AUDIT_EXPORT), opened_file(path) as file:
         found = every_trail(runtime.client, runtime.keyspace, lambda trail: _write(trail, file))
     if path is not None:
@@ -81,20 +79,20 @@ def export(screen: Screen, data_dir: Path, path: str | None) -> None:
     help="An earlier export: its entries must still be there, or be past their retention.",
 )
 @screened
-def verify(screen: Screen, data_dir: Path, file: IO[str] | None, key_file: Path | None, after: IO[str] | None) -> None:
+def verify(screen: Screen, file: IO[str] | None, key_file: Path | None, after: IO[str] | None) -> None:
     """Check the trail on the server, or the FILE of an export, from its beginning to its end.
 
     Names the first entry that was edited, removed, inserted or moved, and the first checkpoint that is forged.
     """
     known = {} if after is None else heads_in(after)
     if file is None:
-        runtime = command_runtime(Settings.for_command(data_dir))
+        runtime = command_runtime()
         keys = _keys(key_file, runtime)
         with runtime.audit_writer.writing(Act.AUDIT_VERIFY):
             answers = every_trail(runtime.client, runtime.keyspace, lambda trail: _check(trail, keys, known))
         found = {**answers.found, **dict.fromkeys(answers.silent, _UNREAD)}
     else:
-        keys = _keys(key_file, None if key_file else command_runtime(Settings.for_command(data_dir)))
+        keys = _keys(key_file, None if key_file else command_runtime())
         found = {trail.name: _check_file(trail, keys, known) for trail in trail_files(file)}
     found |= {name: TrailCheck(name, keys, None, heads).run([]) for name, heads in known.items() if name not in found}
     rows = [{"trail": name, **_value(each)} for name, each in found.items()]
@@ -109,11 +107,10 @@ def verify(screen: Screen, data_dir: Path, file: IO[str] | None, key_file: Path 
 @audit.command("list")
 @entry_options
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Show at most this many.")
-@screened
 @acting(Act.AUDIT_LIST)
-def list_entries(screen: Screen, data_dir: Path, *, limit: int, **options: Any) -> None:
+def list_entries(screen: Screen, *, limit: int, **options: Any) -> None:
     """Show entries of the trail, newest first."""
-    runtime, wanted = command_runtime(Settings.for_command(data_dir)), take_wanted(options)
+    runtime, wanted = command_runtime(), take_wanted(options)
     _check_plugin(runtime, wanted)
     runtime.audit_writer.write(Act.AUDIT_LIST)
     answers = every_trail(
@@ -136,16 +133,13 @@ def list_entries(screen: Screen, data_dir: Path, *, limit: int, **options: Any) 
     help="Begin with entry SEQ of TRAIL instead; may be given once for each trail.",
 )
 @click.option("--follow/--no-follow", default=True, show_default=True, help="Show new entries as they come.")
-@screened
 @acting(Act.AUDIT_TAIL)
-def tail(
-    screen: Screen, data_dir: Path, *, lines: int, begins: tuple[tuple[str, int], ...], follow: bool, **options: Any
-) -> None:
+def tail(screen: Screen, *, lines: int, begins: tuple[tuple[str, int], ...], follow: bool, **options: Any) -> None:
     """Follow the trail: a line for each entry that matches, as it comes. Ctrl-C ends it.
 
     With --output json each is a line of JSON, with its number, from which --from can go on later.
     """
-    runtime, wanted = command_runtime(Settings.for_command(data_dir)), take_wanted(options)
+    runtime, wanted = command_runtime(), take_wanted(options)
     _check_trails([name for name, _ in begins], [trail.name for trail in trails(runtime.client, runtime.keyspace)])
     _check_plugin(runtime, wanted)
     following = _Following(runtime, wanted, {name: seq - 1 for name, seq in begins})
@@ -164,9 +158,9 @@ def tail(
 @audit.command()
 @click.option("--new", "is_new", is_flag=True, help="Make a new private key instead, for RELAY_AUDIT_KEY.")
 @screened
-def key(screen: Screen, data_dir: Path, *, is_new: bool) -> None:
+def key(screen: Screen, *, is_new: bool) -> None:
     """Show the public keys that checkpoints are checked with, one a line."""
-    text = new_private_text() if is_new else _signer(command_runtime(Settings.for_command(data_dir))).public.text()
+    text = new_private_text() if is_new else _signer(command_runtime()).public.text()
     keys = text.split()
     screen.show(keys, lambda: Text("\n".join(keys)))
 

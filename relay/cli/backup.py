@@ -13,8 +13,9 @@ from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, T
 
 from relay.audit.entry import Act
 from relay.backup.taking import Taking
-from relay.cli.command_runtime import command_runtime
+from relay.cli.command import command_runtime
 from relay.cli.output import facts_of, screened
+from relay.cli.parameters import data_dir
 from relay.errors import Conflict
 from relay.settings import Secret, Settings
 from relay.settings.names import AUDIT_KEY, DATA_KEYS, TARGET_KEYS
@@ -34,20 +35,19 @@ _KEPT_ELSEWHERE: Final = (DATA_KEYS, TARGET_KEYS, AUDIT_KEY)
 @click.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @screened
-def backup(screen: Screen, data_dir: Path, directory: Path) -> None:
+def backup(screen: Screen, directory: Path) -> None:
     """Write a backup of the store into DIRECTORY, which must be empty, while the relay runs.
 
     It needs a server user with the rights of a replica, and a server program here, which reads each file once. Key
     rings and passwords are not in the backup: the manifest says where they are. docs/backup.md has the whole drill.
     """
-    settings = Settings.for_command(data_dir)
-    runtime = command_runtime(settings)
+    runtime = command_runtime()
     epoch = runtime.epochs.read()
     if epoch.is_fenced:
         raise Conflict("The store is being restored: end that first, with `relay restore finish`.")
     with (
         runtime.audit_writer.writing(Act.BACKUP),
-        closing(connect(administered(settings, data_dir))) as client,
+        closing(connect(administered(runtime.settings))) as client,
     ):
         taking, console = Taking(client, runtime.keyspace, directory), Console(stderr=True)
         columns = (SpinnerColumn(), TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn())
@@ -56,7 +56,7 @@ def backup(screen: Screen, data_dir: Path, directory: Path) -> None:
             for size_bytes in taking.steps():
                 progress.advance(bar, size_bytes)
             progress.update(bar, description="checking the files")
-            elsewhere = _elsewhere(settings, data_dir)
+            elsewhere = _elsewhere(runtime.settings)
             manifest = taking.finish(runtime.data_vault, epoch.number, elsewhere, held_keys(runtime))
     said = {
         "backup": manifest.backup,
@@ -69,10 +69,10 @@ def backup(screen: Screen, data_dir: Path, directory: Path) -> None:
     screen.note("Key rings and passwords are not in the backup: keep them in another place. See `elsewhere`.")
 
 
-def administered(settings: Settings, data_dir: Path) -> Settings:
+def administered(settings: Settings) -> Settings:
     """Return the settings with the administrator's address of the servers of a `relay up`, if these are its."""
     url = settings.store_url.reveal()
-    return replace(settings, store_url=Secret(admin_url(data_dir, url) or url))
+    return replace(settings, store_url=Secret(admin_url(data_dir(), url) or url))
 
 
 def held_keys(runtime: Runtime) -> dict[str, tuple[str, ...]]:
@@ -81,12 +81,12 @@ def held_keys(runtime: Runtime) -> dict[str, tuple[str, ...]]:
     return {DATA_KEYS: runtime.data_vault.key_ids, TARGET_KEYS: target.key_ids if target else ()}
 
 
-def _elsewhere(settings: Settings, data_dir: Path) -> dict[str, str]:
+def _elsewhere(settings: Settings) -> dict[str, str]:
     """Say where the key rings, the audit key and passwords are."""
     found = {}
     for name in _KEPT_ELSEWHERE:
-        file = settings.files.get(name) or (data_dir / SECRET_FILES[name]).resolve()
+        file = settings.files.get(name) or (data_dir() / SECRET_FILES[name]).resolve()
         found[name] = str(file) if file.exists() else f"the environment ({name})"
-    passwords = (data_dir / "passwords").resolve()
+    passwords = (data_dir() / "passwords").resolve()
     found["passwords of server users"] = str(passwords) if passwords.exists() else "with the servers"
     return found

@@ -13,12 +13,11 @@ from relay.accept.dispatcher import Dispatcher
 from relay.accept.intake import TriggerRequest
 from relay.answer.masking import Mask
 from relay.audit.entry import Act
-from relay.cli.acts import acting
-from relay.cli.command_runtime import command_runtime
+from relay.cli.command import acting, command_runtime
 from relay.cli.completion import webhooks_like
 from relay.cli.explain import explained, request_lines
 from relay.cli.names import current_webhook
-from relay.cli.output import EXIT_FAILED, as_json, facts_of, safe, screened
+from relay.cli.output import EXIT_FAILED, as_json, facts_of, safe
 from relay.cli.parameters import CALLER, IdType, plugin_option, trigger_options, trigger_value
 from relay.cli.reading import adding_reference_id, result_in
 from relay.domain.reference_id import new_reference_id
@@ -26,11 +25,9 @@ from relay.errors import BadParameter, OverCapacity
 from relay.queue import make_app
 from relay.registration import ChainTarget
 from relay.request.trigger import Trigger, check
-from relay.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from rich.console import RenderableType
 
@@ -70,11 +67,9 @@ class NoLane:
 @click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 @plugin_option()
 @trigger_options
-@screened
 @acting(Act.TRIGGER, noted=(OverCapacity,))
 def test(
     screen: Screen,
-    data_dir: Path,
     *,
     webhook_id: str,
     plugin: str,
@@ -87,7 +82,7 @@ def test(
 
     It is recorded, limited and counted like every call, and not retried. The exit status is 1 if it ends in error.
     """
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     value = trigger_value(data, headers, query_params, path_params)
     number, shape = current_webhook(runtime.registry, plugin, webhook_id)
     target = runtime.registry.open_target(plugin, webhook_id, number)

@@ -8,27 +8,24 @@ from typing import TYPE_CHECKING
 import click
 
 from relay.audit.entry import Act
-from relay.cli.command_runtime import command_runtime
+from relay.cli.command import command_runtime
 from relay.cli.output import EXIT_FAILED, screened, table_of
+from relay.cli.parameters import data_dir
 from relay.doctor import Level, examine
 from relay.errors import RelayError
-from relay.settings import Settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from relay.cli.output import Screen
 
 
 @click.command(short_help="Show what is wrong and what to do about it.")
 @screened
-def doctor(screen: Screen, data_dir: Path) -> None:
+def doctor(screen: Screen) -> None:
     """Look at Redis, workers, keys, clock, versions and files; the exit status is 1 if there is any problem."""
-    settings = Settings.for_command(data_dir)
-    runtime = command_runtime(settings)
+    runtime = command_runtime()
     with suppress(RelayError):  # the examination reports it
         runtime.audit_writer.write(Act.DOCTOR)
-    findings = list(examine(data_dir, settings, runtime))
+    findings = list(examine(data_dir(), runtime.settings, runtime))
     value = [
         {"check": each.check, "level": each.level.value, "found": each.found, "advice": each.advice or None}
         for each in findings

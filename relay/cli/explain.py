@@ -13,13 +13,12 @@ from rich.text import Text
 
 from relay.answer.masking import REPLACEMENT
 from relay.audit.entry import Act
-from relay.cli.acts import acting
 from relay.cli.address import shown_url
 from relay.cli.chain_plan import auth_of, auth_words, plan_of, plan_picture, shown_prefilled
-from relay.cli.command_runtime import command_runtime
+from relay.cli.command import acting, command_runtime
 from relay.cli.completion import webhooks_like
 from relay.cli.names import current_webhook
-from relay.cli.output import facts_of, safe, screened
+from relay.cli.output import facts_of, safe
 from relay.cli.parameters import IdType, plugin_option, trigger_options, trigger_value
 from relay.domain.reference_id import new_reference_id
 from relay.registration import ChainTarget
@@ -28,12 +27,10 @@ from relay.registration.fixed_data import covered
 from relay.registration.stored_secrets import spelled
 from relay.request.rendering import render
 from relay.request.trigger import Trigger, check
-from relay.settings import Settings
 from relay.views import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from rich.console import RenderableType
 
@@ -48,11 +45,9 @@ PREVIEW_BYTES: Final = 2_048
 @click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 @plugin_option()
 @trigger_options
-@screened
 @acting(Act.WEBHOOK_SHOW)
 def explain(
     screen: Screen,
-    data_dir: Path,
     *,
     webhook_id: str,
     plugin: str,
@@ -66,7 +61,7 @@ def explain(
     For a chain, show the whole plan: the request of every step, and the expressions that fill it. The transport adds
     Accept-Encoding, and on a real call webhook-id is the reference id.
     """
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     registry = runtime.registry
     value = trigger_value(data, headers, query_params, path_params)
     number, shape = current_webhook(registry, plugin, webhook_id)

@@ -12,20 +12,17 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 from relay.audit.entry import Act
-from relay.cli.acts import refusals
-from relay.cli.command_runtime import command_runtime
+from relay.cli.command import command_runtime, refusals
 from relay.cli.filters import filter_options, take_filter
 from relay.cli.names import check_filter
 from relay.cli.output import as_json, facts_of, safe, screened
 from relay.cli.parameters import plugin_option
 from relay.errors import NotFound, VaultError
-from relay.settings import Settings
 from relay.vault import payload_owner, result_owner
 from relay.views import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from relay.cli.output import Screen
     from relay.domain.invocation import Invocation
@@ -51,17 +48,15 @@ _MODE: Final = 0o600  # it may hold payloads
 @click.option("--file", "path", type=click.Path(dir_okay=False), help="Write to this file [default: standard output].")
 @click.option("--with-payload", is_flag=True, help="Include payloads and results: needs RELAY_DATA_KEYS.")
 @screened
-def export(
-    screen: Screen, data_dir: Path, *, plugin: str, kind: str, path: str | None, with_payload: bool, **options: Any
-) -> None:
+def export(screen: Screen, *, plugin: str, kind: str, path: str | None, with_payload: bool, **options: Any) -> None:
     """Export a plugin's invocations, newest first, as JSON lines or CSV.
 
     With --file, a summary is shown, in the form that --output gives.
     """
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     wanted = take_filter(runtime, plugin, options)
     about = "contents" if with_payload else "records"
-    with refusals(data_dir, Act.EXPORT, plugin, about):
+    with refusals(Act.EXPORT, plugin, about):
         contents = Contents(runtime) if with_payload else None
         check_filter(runtime, plugin, wanted)
     found = runtime.listing.every(plugin, wanted)

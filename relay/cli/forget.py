@@ -9,20 +9,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from relay.audit.entry import Act
-from relay.cli.acts import acting
-from relay.cli.command_runtime import command_runtime
+from relay.cli.command import command_runtime, refusals
 from relay.cli.completion import references_like
 from relay.cli.filters import ReferenceType, SubjectType
 from relay.cli.names import check_plugin, finding
 from relay.cli.output import facts_of, screened
 from relay.cli.parameters import plugin_option, plugin_or_default
 from relay.errors import Conflict
-from relay.settings import Settings
 from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from relay.cli.output import Screen
     from relay.store.subjects import forgetting
     from relay.wiring.runtime import Runtime
@@ -33,9 +29,7 @@ if TYPE_CHECKING:
 @click.option("--subject", type=SubjectType(), help="Forget all that concerns this subject, such as a patient's id.")
 @plugin_option(required=False)
 @screened
-def forget(
-    screen: Screen, data_dir: Path, *, reference_id: str | None, subject: str | None, plugin: str | None
-) -> None:
+def forget(screen: Screen, *, reference_id: str | None, subject: str | None, plugin: str | None) -> None:
     """Destroy payload and result of a final invocation (of a chain: of its steps too). The rest of its record stays.
 
     With --subject: of all invocations of the plugin that concern the subject. Workers go on with those that have not
@@ -44,14 +38,16 @@ def forget(
     if (reference_id is None) == (subject is None):
         raise click.UsageError("Give either REF or --subject.")
     if reference_id is not None:
-        _forget_one(screen, data_dir, reference_id=reference_id, plugin=plugin)
-    else:
-        _forget_subject(screen, data_dir, subject=subject, plugin=plugin_or_default(plugin))
+        with refusals(Act.FORGET, plugin or "", noted=(Conflict,)):
+            _forget_one(screen, reference_id, plugin)
+    elif subject is not None:
+        plugin = plugin_or_default(plugin)
+        with refusals(Act.FORGET_SUBJECT, plugin):
+            _forget_subject(screen, subject, plugin)
 
 
-@acting(Act.FORGET, noted=(Conflict,))
-def _forget_one(screen: Screen, data_dir: Path, *, reference_id: str, plugin: str | None) -> None:
-    runtime = command_runtime(Settings.for_command(data_dir))
+def _forget_one(screen: Screen, reference_id: str, plugin: str | None) -> None:
+    runtime = command_runtime()
     with finding(runtime, plugin, reference_id):
         store = runtime.store
         invocation = store.find(reference_id) if plugin is None else store.get(plugin, reference_id)
@@ -65,9 +61,8 @@ def _forget_one(screen: Screen, data_dir: Path, *, reference_id: str, plugin: st
     screen.show(value, lambda: facts_of(value.items()))
 
 
-@acting(Act.FORGET_SUBJECT)
-def _forget_subject(screen: Screen, data_dir: Path, *, subject: str, plugin: str) -> None:
-    runtime = command_runtime(Settings.for_command(data_dir))
+def _forget_subject(screen: Screen, subject: str, plugin: str) -> None:
+    runtime = command_runtime()
     check_plugin(runtime, plugin, has_records=True)
     hashed = runtime.subject_hashes.of(plugin, subject)
     runtime.forgetting.begin(plugin, hashed)

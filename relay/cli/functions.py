@@ -8,17 +8,13 @@ import click
 from rich.text import Text
 
 from relay.audit.entry import Act
-from relay.cli.acts import acting
-from relay.cli.command_runtime import command_runtime
-from relay.cli.output import screened
-from relay.settings import Settings
+from relay.cli.command import acting, command_runtime
+from relay.cli.parameters import data_dir
 from relay.store.scripting.library import library
 from relay.store.scripting.loading import load_functions
 from relay.up.embedded import admin_url
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from relay.cli.output import Screen
 
 
@@ -28,20 +24,18 @@ def functions() -> None:
 
 
 @functions.command()
-@screened
 @acting(Act.FUNCTIONS_LOAD)
-def load(screen: Screen, data_dir: Path) -> None:
+def load(screen: Screen) -> None:
     """Load the functions of this version into every server of the store that lacks them.
 
     Without them API and workers are not ready, and may not load them themselves. This needs the server's administrator:
     name one in RELAY_REDIS_URL (of a cluster, in RELAY_STORE_URL), for this command. Functions of other versions stay,
     so that processes of two versions can run side by side. `relay up` does this by itself on its embedded servers.
     """
-    settings = Settings.for_command(data_dir)
-    runtime = command_runtime(settings)
+    runtime = command_runtime()
     runtime.client  # noqa: B018 - a store with other partitions is refused first
-    url = settings.store_url.reveal()
-    count = load_functions(admin_url(data_dir, url) or url)
+    url = runtime.settings.store_url.reveal()
+    count = load_functions(admin_url(data_dir(), url) or url)
     runtime.audit_writer.write(Act.FUNCTIONS_LOAD)
     name = library().name
     screen.show({"library": name, "servers": count}, lambda: Text(f"{name} was loaded into {count} servers."))

@@ -10,9 +10,8 @@ from rich.console import Group
 from rich.text import Text
 
 from relay.audit.entry import Act
-from relay.cli.acts import acting
 from relay.cli.chain_tree import chain_tree
-from relay.cli.command_runtime import command_runtime
+from relay.cli.command import acting, command_runtime
 from relay.cli.completion import references_like
 from relay.cli.export import export
 from relay.cli.filters import ReferenceType, filter_options, take_filter
@@ -24,12 +23,9 @@ from relay.cli.reading import result_in
 from relay.cli.row_tables import ended_as, groups_picture, rows_picture
 from relay.cli.tail import tail
 from relay.domain.invocation import State
-from relay.settings import Settings
 from relay.views import group_of, record_of, row_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rich.console import RenderableType
 
     from relay.cli.output import Screen
@@ -54,11 +50,10 @@ for _command in (tail, export, forget):
     "--limit", type=click.IntRange(1, MAX_ROWS), default=50, show_default=True, help="Show at most this many."
 )
 @click.option("--group", "grouped", is_flag=True, help="Count them by webhook, outcome and status instead.")
-@screened
 @acting(Act.LIST)
-def list_invocations(screen: Screen, data_dir: Path, *, plugin: str, limit: int, grouped: bool, **options: Any) -> None:
+def list_invocations(screen: Screen, *, plugin: str, limit: int, grouped: bool, **options: Any) -> None:
     """List a plugin's invocations, newest first."""
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     listing, wanted = runtime.listing, take_filter(runtime, plugin, options)
     check_filter(runtime, plugin, wanted)
     runtime.audit_writer.write(Act.LIST, plugin=plugin)
@@ -77,9 +72,9 @@ def list_invocations(screen: Screen, data_dir: Path, *, plugin: str, limit: int,
 @click.argument("reference_id", metavar="REF", type=ReferenceType(), shell_complete=references_like)
 @plugin_option(required=False)
 @screened
-def show(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) -> None:
+def show(screen: Screen, reference_id: str, plugin: str | None) -> None:
     """Show the whole record of an invocation, with its result; for a chain or a step of one, also the whole chain."""
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     with finding(runtime, plugin, reference_id):
         invocation = runtime.store.look_up(reference_id, plugin)
     record = record_of(invocation, operate=True, result=result_in(runtime, invocation, screen))
@@ -90,9 +85,9 @@ def show(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) 
 @click.argument("reference_id", metavar="REF", type=ReferenceType(), shell_complete=references_like)
 @plugin_option(required=False)
 @screened
-def cancel(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) -> None:
+def cancel(screen: Screen, reference_id: str, plugin: str | None) -> None:
     """Cancel an invocation that no worker has taken."""
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     with finding(runtime, plugin, reference_id):
         ready = runtime.store.cancel(reference_id, plugin=plugin)
     runtime.publisher.publish_ready(ready)

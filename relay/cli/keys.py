@@ -9,22 +9,18 @@ from rich.console import Group
 from rich.text import Text
 
 from relay.audit.entry import Act
-from relay.cli.acts import acting
-from relay.cli.command_runtime import command_runtime
+from relay.cli.command import acting, command_runtime
 from relay.cli.completion import keys_like
 from relay.cli.names import check_key, check_new_plugin, check_plugin
-from relay.cli.output import EXIT_FAILED, bad, brief, facts_of, safe, screened, table_of
+from relay.cli.output import EXIT_FAILED, bad, brief, facts_of, safe, table_of
 from relay.cli.parameters import DurationType, create_plugin_option, plugin_option
 from relay.errors import RelayError, Unavailable
-from relay.settings import Settings
 from relay.store.api_keys.rules import SCOPES, origin_fault
 from relay.store.server.availability import going_on_without
 from relay.store.server.errors import adding_sentence
 from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from relay.cli.output import Screen
     from relay.store.api_keys.records import ApiKey
     from relay.wiring.runtime import Runtime
@@ -74,11 +70,9 @@ def keys() -> None:
 @click.option(
     "--expires", "lifetime_s", type=DurationType(), metavar="DURATION", help="How long until it ends: 90d, 12h."
 )
-@screened
 @acting(Act.KEY_CREATE)
 def create(
     screen: Screen,
-    data_dir: Path,
     plugin: str,
     scopes: tuple[str, ...],
     origins: tuple[str, ...],
@@ -88,7 +82,7 @@ def create(
     create_plugin: bool,
 ) -> None:
     """Make a key. Its text is shown now and never again."""
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     is_new = check_new_plugin(runtime.registry, plugin, meant=create_plugin)
     text, key = runtime.api_keys.create(plugin, set(scopes), set(origins), name=name, lifetime_s=lifetime_s)
     _show_new(screen, runtime, _made(text, key))
@@ -107,11 +101,10 @@ def create(
     metavar="DURATION",
     help="For how long the old key still works beside the new one.",
 )
-@screened
 @acting(Act.KEY_ROTATE)
-def rotate(screen: Screen, data_dir: Path, key_id: str, overlap_s: float) -> None:
+def rotate(screen: Screen, key_id: str, overlap_s: float) -> None:
     """Make a key like this one, and let this one end after an overlap."""
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     check_key(runtime, key_id)
     text, key, old = runtime.api_keys.rotate(key_id, overlap_s)
     _show_new(screen, runtime, {**_made(text, key), "replaces": old.id, "replacedUntil": _moment(old.expires_at_ms)})
@@ -119,11 +112,10 @@ def rotate(screen: Screen, data_dir: Path, key_id: str, overlap_s: float) -> Non
 
 @keys.command("list")
 @plugin_option(required=False)
-@screened
 @acting(Act.KEY_LIST)
-def list_keys(screen: Screen, data_dir: Path, plugin: str | None) -> None:
+def list_keys(screen: Screen, plugin: str | None) -> None:
     """List the keys of a plugin, or of all. A key shows the last four characters of its secret."""
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     if plugin is not None:
         check_plugin(runtime, plugin)
     runtime.audit_writer.write(Act.KEY_LIST, plugin=plugin or "")
@@ -135,11 +127,10 @@ def list_keys(screen: Screen, data_dir: Path, plugin: str | None) -> None:
 
 @keys.command()
 @click.argument("key_id", metavar="ID", shell_complete=keys_like)
-@screened
 @acting(Act.KEY_REVOKE)
-def revoke(screen: Screen, data_dir: Path, key_id: str) -> None:
+def revoke(screen: Screen, key_id: str) -> None:
     """End a key for good; every process refuses it within a second. A record that fails verification is deleted."""
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     if key_id not in runtime.api_keys.unverified():
         check_key(runtime, key_id)
     key = runtime.api_keys.revoke(key_id)

@@ -24,7 +24,6 @@ from relay.telemetry.log import configure_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
 
     from rich.console import RenderableType
 
@@ -166,7 +165,7 @@ def _document_faults(error: DocumentError) -> dict[str, Any]:
 
 
 def screened(function: Callable[..., None]) -> Callable[..., None]:
-    """Add ``--output`` to ``function(screen, data_dir, **parameters)``, and turn its errors into exit statuses."""
+    """Add ``--output`` to ``function(screen, **parameters)``, and turn its errors into exit statuses."""
 
     @click.option(
         "--output",
@@ -176,13 +175,12 @@ def screened(function: Callable[..., None]) -> Callable[..., None]:
         show_default=True,
         help="A table for people, or JSON for programs.",
     )
-    @click.pass_obj
     @functools.wraps(function)
-    def run(data_dir: Path, /, *, form: str, **parameters: Any) -> None:
+    def run(*, form: str, **parameters: Any) -> None:
         configure_command()
         screen = Screen(form)
         try:
-            function(screen, data_dir, **parameters)
+            function(screen, **parameters)
         except RelayError as error:
             raise click.exceptions.Exit(screen.fail(error)) from None
         except OSError as error:

@@ -56,6 +56,12 @@ class DurationType(click.ParamType[float]):
         return seconds
 
 
+def data_dir() -> Path:
+    """Return the data directory of the command that runs now."""
+    directory: Path = click.get_current_context().obj
+    return directory
+
+
 def plugin_option(*, required: bool = True) -> Callable[..., Any]:
     """Make the option ``--plugin``; if required, its default is `RELAY_PLUGIN` in the environment or relay.env."""
     about = "The plugin to act for [default: RELAY_PLUGIN]." if required else "The plugin to act for."
@@ -73,7 +79,7 @@ def plugin_or_default(plugin: str | None) -> str:
         return plugin
     ctx = click.get_current_context()
     param = next(each for each in ctx.command.params if each.name == "plugin")
-    text = default_plugin(ctx.obj)
+    text = default_plugin(data_dir())
     if text is None:
         raise click.MissingParameter(ctx=ctx, param=param, message="Or set RELAY_PLUGIN.")
     return IdType().convert(text, param, ctx)

@@ -13,8 +13,9 @@ from rich.text import Text
 
 from relay.audit.actor import act_as_operator
 from relay.audit.entry import Act
-from relay.cli.command_runtime import command_runtime
+from relay.cli.command import command_runtime
 from relay.cli.output import bad, screened, table_of
+from relay.cli.parameters import data_dir
 from relay.errors import Unavailable
 from relay.settings import ENV_FILE, Secret, Settings
 from relay.settings.env_file import read_env_file
@@ -32,8 +33,6 @@ from relay.up.datadir import DataDir
 from relay.up.embedded import admin_url
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from redis import Redis
 
     from relay.cli.output import Screen
@@ -50,9 +49,9 @@ def partitions() -> None:
 
 @partitions.command()
 @screened
-def show(screen: Screen, data_dir: Path) -> None:
+def show(screen: Screen) -> None:
     """Show each partition: its server, its plugins, their calls that are not final, and their records."""
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     with suppress(Unavailable):  # the command shows which servers are away
         runtime.audit_writer.write(Act.PARTITION_SHOW)
     found = partition_states(runtime.client, runtime.keyspace)
@@ -67,24 +66,24 @@ def show(screen: Screen, data_dir: Path) -> None:
 @partitions.command()
 @click.argument("number", type=click.IntRange(2, MOST_PARTITIONS))
 @screened
-def divide(screen: Screen, data_dir: Path, number: int) -> None:
+def divide(screen: Screen, number: int) -> None:
     """Divide a store that has one partition into NUMBER, for good.
 
     Every process of the relay has to be stopped, and the server's user must have all rights (that of `relay up` is
     started for the command). It may be interrupted and given again: until it has ended, no process starts.
     """
-    settings = Settings.for_command(data_dir)
+    settings = Settings.for_command(data_dir())
     act_as_operator(settings.operator)
     url = settings.store_url.reveal()
-    is_embedded = admin_url(data_dir, url) is not None and not is_cluster(url)
+    is_embedded = admin_url(data_dir(), url) is not None and not is_cluster(url)
     with (
-        server_alone(data_dir) if is_embedded else nullcontext(url) as own,
+        server_alone(data_dir()) if is_embedded else nullcontext(url) as own,
         closing(connect(replace(settings, store_url=Secret(own)))) as client,
     ):
         counts = _divide(client, number)
-    saved = read_env_file(data_dir / ENV_FILE)
+    saved = read_env_file(data_dir() / ENV_FILE)
     if saved:
-        DataDir(data_dir).write_environ({**saved, PARTITIONS: str(number)})
+        DataDir(data_dir()).write_environ({**saved, PARTITIONS: str(number)})
     screen.show({"partitions": number, **asdict(counts)}, lambda: Text(_sentence(number, counts)))
 
 

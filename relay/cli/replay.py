@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from relay.audit.entry import Act
-from relay.cli.acts import acting
-from relay.cli.command_runtime import command_runtime
+from relay.cli.command import acting, command_runtime
 from relay.cli.completion import references_like, replays_like
 from relay.cli.filters import REPLAY_TYPE
 from relay.cli.names import check_filter, check_plugin, find_replay
-from relay.cli.output import EXIT_FAILED, facts_of, screened
+from relay.cli.output import EXIT_FAILED, facts_of
 from relay.cli.parameters import CALLER, plugin_option
 from relay.cli.progress import follow, watch
 from relay.cli.replay_options import replay_options, take_request
 from relay.cli.replay_tables import job_picture, jobs_picture, plan_picture
 from relay.errors import Conflict, NotFound, RelayError
 from relay.replay.planning import Request
-from relay.settings import Settings
 from relay.store.ledger.listing import Filter
 from relay.store.replays.jobs import ReplayState
 from relay.store.server.errors import adding_sentence
@@ -29,7 +27,6 @@ from relay.views import job_of, plain_number, plan_of, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from relay.cli.output import Screen
     from relay.replay.planning import Replays
@@ -47,14 +44,13 @@ def replay() -> None:
 @replay.command()
 @plugin_option()
 @replay_options
-@screened
 @acting(Act.REPLAY_PLAN)
-def plan(screen: Screen, data_dir: Path, *, plugin: str, **options: Any) -> None:
+def plan(screen: Screen, *, plugin: str, **options: Any) -> None:
     """Show what a replay would send, and what it would skip and why. Nothing is started.
 
     Without --state it takes what failed. The plan has an id, which `relay replay start` takes for a day.
     """
-    runtime = _runtime(data_dir)
+    runtime = command_runtime()
     request = take_request(runtime, plugin, options)
     check_filter(runtime, plugin, request.filter or Filter())
     runtime.audit_writer.write(Act.REPLAY_PLAN, plugin=plugin)
@@ -75,14 +71,13 @@ def plan(screen: Screen, data_dir: Path, *, plugin: str, **options: Any) -> None
 @plugin_option()
 @replay_options
 @click.option("--follow", "followed", is_flag=True, help="Wait until the replay has ended.")
-@screened
 @acting(Act.REPLAY_START)
-def start(screen: Screen, data_dir: Path, *, ids: tuple[str, ...], plugin: str, followed: bool, **options: Any) -> None:
+def start(screen: Screen, *, ids: tuple[str, ...], plugin: str, followed: bool, **options: Any) -> None:
     """Start a replay of what the options select, of these reference ids, or of PLAN, an id from `relay replay plan`.
 
     Workers run it. Without --state it takes what failed.
     """
-    runtime = _runtime(data_dir)
+    runtime = command_runtime()
     request = take_request(runtime, plugin, options)
     check_filter(runtime, plugin, request.filter or Filter())
     replays = runtime.replays
@@ -99,11 +94,10 @@ def start(screen: Screen, data_dir: Path, *, ids: tuple[str, ...], plugin: str, 
 @plugin_option(required=False)
 @click.option("--follow", "followed", is_flag=True, help="Wait until it has ended; the default on a terminal.")
 @click.option("--once", is_flag=True, help="Show it once, even on a terminal.")
-@screened
 @acting(Act.LIST)
-def status(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None, followed: bool, once: bool) -> None:
+def status(screen: Screen, *, replay_id: str, plugin: str | None, followed: bool, once: bool) -> None:
     """Show how far a replay is; on a terminal with a progress bar until it has ended. Ctrl-C leaves it running."""
-    runtime = _runtime(data_dir)
+    runtime = command_runtime()
     job = find_replay(runtime, plugin, replay_id)
     runtime.audit_writer.write(Act.LIST, plugin=job.plugin, subject=replay_id)
     on_terminal = not screen.is_json and sys.stdout.isatty() and sys.stderr.isatty()
@@ -118,11 +112,10 @@ def status(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None
 @click.option(
     "--limit", type=click.IntRange(1, MAX_JOBS), default=50, show_default=True, help="Show at most this many."
 )
-@screened
 @acting(Act.LIST)
-def list_replays(screen: Screen, data_dir: Path, *, plugin: str, limit: int) -> None:
+def list_replays(screen: Screen, *, plugin: str, limit: int) -> None:
     """List a plugin's replays, newest first."""
-    runtime = _runtime(data_dir)
+    runtime = command_runtime()
     check_plugin(runtime, plugin)
     runtime.audit_writer.write(Act.LIST, plugin=plugin, subject="replays")
     jobs = [job_of(job) for job in runtime.replays.list(plugin, limit=limit)]
@@ -132,31 +125,28 @@ def list_replays(screen: Screen, data_dir: Path, *, plugin: str, limit: int) -> 
 @replay.command()
 @click.argument("replay_id", metavar="REPLAY", type=REPLAY_TYPE, shell_complete=replays_like)
 @plugin_option(required=False)
-@screened
 @acting(Act.REPLAY_PAUSE, noted=(Conflict,))
-def pause(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None) -> None:
+def pause(screen: Screen, *, replay_id: str, plugin: str | None) -> None:
     """Send nothing more of a replay until it is resumed."""
-    _steer(screen, data_dir, replay_id, plugin, lambda replays: replays.pause)
+    _steer(screen, replay_id, plugin, lambda replays: replays.pause)
 
 
 @replay.command()
 @click.argument("replay_id", metavar="REPLAY", type=REPLAY_TYPE, shell_complete=replays_like)
 @plugin_option(required=False)
-@screened
 @acting(Act.REPLAY_RESUME, noted=(Conflict,))
-def resume(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None) -> None:
+def resume(screen: Screen, *, replay_id: str, plugin: str | None) -> None:
     """Go on with a paused replay."""
-    _steer(screen, data_dir, replay_id, plugin, lambda replays: replays.resume)
+    _steer(screen, replay_id, plugin, lambda replays: replays.resume)
 
 
 @replay.command()
 @click.argument("replay_id", metavar="REPLAY", type=REPLAY_TYPE, shell_complete=replays_like)
 @plugin_option(required=False)
-@screened
 @acting(Act.REPLAY_CANCEL, noted=(Conflict,))
-def cancel(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None) -> None:
+def cancel(screen: Screen, *, replay_id: str, plugin: str | None) -> None:
     """Stop a replay for good: what it has made but not sent is cancelled, the rest is skipped."""
-    _steer(screen, data_dir, replay_id, plugin, lambda replays: replays.cancel)
+    _steer(screen, replay_id, plugin, lambda replays: replays.cancel)
 
 
 def _start(replays: Replays, plugin: str, ids: tuple[str, ...], request: Request) -> ReplayJob:
@@ -173,10 +163,6 @@ def _start(replays: Replays, plugin: str, ids: tuple[str, ...], request: Request
     return replays.start(plugin, replace(request, filter=None, reference_ids=ids), caller=CALLER)
 
 
-def _runtime(data_dir: Path) -> Runtime:
-    return command_runtime(Settings.for_command(data_dir))
-
-
 def _warn_of_stops(screen: Screen, runtime: Runtime, plugin: str, webhook_id: str) -> None:
     """Warn of an open breaker and of a pause, which would keep every call of a replay from being sent."""
     traffic = runtime.policies.traffic(plugin, webhook_id)
@@ -191,12 +177,11 @@ def _warn_of_stops(screen: Screen, runtime: Runtime, plugin: str, webhook_id: st
 
 def _steer(
     screen: Screen,
-    data_dir: Path,
     replay_id: str,
     plugin: str | None,
     action: Callable[[Replays], Callable[[str, str], ReplayJob]],
 ) -> None:
-    runtime = _runtime(data_dir)
+    runtime = command_runtime()
     job = find_replay(runtime, plugin, replay_id)
     _show(screen, action(runtime.replays)(job.plugin, replay_id))
 

@@ -18,12 +18,10 @@ from relay.backup.manifest import Manifest
 from relay.backup.restoring import Restoring
 from relay.backup.undoing import ACTIONS, DoneSince, Redoing, ShippedTrail, Undoing, check_trail
 from relay.backup.unfinished import Unfinished, by_webhook
-from relay.cli.acts import acting
 from relay.cli.backup import administered, held_keys
-from relay.cli.command_runtime import command_runtime
-from relay.cli.output import facts_of, safe, screened, table_of
+from relay.cli.command import acting, command_runtime
+from relay.cli.output import facts_of, safe, table_of
 from relay.errors import Conflict, RelayError
-from relay.settings import Settings
 from relay.store.backups.epoch import Phase
 from relay.store.ledger.callbacks import Callbacks
 from relay.store.server.connection import connect
@@ -44,17 +42,15 @@ _COLUMNS: Final = ("plugin", "webhook", "end", "goOn")
     type=click.File("rb"),
     help="A shipped audit trail (gzip or plain): does again what it says was done since the backup, asking about each.",
 )
-@screened
 @acting(Act.RESTORE)
-def restore(screen: Screen, data_dir: Path, directory: Path, audit: IO[bytes] | None) -> None:
+def restore(screen: Screen, directory: Path, audit: IO[bytes] | None) -> None:
     """Copy the backup in DIRECTORY into an empty store, which is then fenced: nothing is accepted or sent.
 
     What was not final at the backup is shown. `relay restore finish` ends what may not be repeated as `interrupted`,
     lets the rest go on, and takes the fence away. A restore that was stopped is given again; once all is copied, it
     only shows and asks again.
     """
-    settings = Settings.for_command(data_dir)
-    runtime = command_runtime(settings)
+    runtime = command_runtime()
     unfinished = Unfinished(runtime.client, runtime.keyspace, runtime.registry, runtime.limits, runtime.epochs)
     if directory == _FINISH:
         _finish(screen, runtime, unfinished, audit)
@@ -63,7 +59,7 @@ def restore(screen: Screen, data_dir: Path, directory: Path, audit: IO[bytes] | 
     manifest.check_rings(held_keys(runtime))
     if audit is not None:
         check_trail(audit)  # before anything is done
-    with closing(connect(administered(settings, data_dir))) as client:
+    with closing(connect(administered(runtime.settings))) as client:
         restoring = Restoring(client, runtime.keyspace, runtime.data_vault, manifest, directory)
         if not restoring.is_copied():
             _copy(restoring)

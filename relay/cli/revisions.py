@@ -10,11 +10,10 @@ import click
 from rich.text import Text
 
 from relay.audit.entry import Act, name_of
-from relay.cli.acts import acting
-from relay.cli.command_runtime import command_runtime
+from relay.cli.command import acting, command_runtime
 from relay.cli.completion import webhooks_like
 from relay.cli.names import current_webhook, not_registered
-from relay.cli.output import moment, safe, screened, table_of
+from relay.cli.output import moment, safe, table_of
 from relay.cli.parameters import IdType, plugin_option, read_secret
 from relay.errors import BadParameter, Fault, NotFound, StoreFault, Unavailable
 from relay.registration import ChainTarget
@@ -22,14 +21,12 @@ from relay.registration.building import Registration
 from relay.registration.changes import Change, changes
 from relay.registration.header_rules import value_fault
 from relay.registration.stored_secrets import referred
-from relay.settings import Settings
 from relay.store.server.errors import adding_sentence
 from relay.text.similar import hint
 from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from rich.table import Table
 
@@ -47,14 +44,13 @@ _NUMBER = click.IntRange(min=1)
 @click.command()
 @_ID
 @plugin_option()
-@screened
 @acting(Act.WEBHOOK_SHOW)
-def history(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
+def history(screen: Screen, webhook_id: str, plugin: str) -> None:
     """Show every revision of a webhook, newest first: who made it, when, and what changed; even if it was removed.
 
     Between them it shows when a secret was set to which the revision of that time referred.
     """
-    registry, last = _shown(data_dir, plugin, webhook_id)
+    registry, last = _shown(plugin, webhook_id)
     current = registry.current(plugin, webhook_id, refresh=True)
     rows: list[dict[str, Any]] = []
     shapes: list[tuple[int, Shape]] = []
@@ -97,11 +93,10 @@ def _settings(registry: Registry, plugin: str, shapes: Sequence[tuple[int, Shape
 @click.argument("before", metavar="[FROM]", type=_NUMBER, required=False)
 @click.argument("after", metavar="[TO]", type=_NUMBER, required=False)
 @plugin_option()
-@screened
 @acting(Act.WEBHOOK_SHOW)
-def diff(screen: Screen, data_dir: Path, webhook_id: str, before: int | None, after: int | None, plugin: str) -> None:
+def diff(screen: Screen, webhook_id: str, before: int | None, after: int | None, plugin: str) -> None:
     """Show what differs between two revisions: by default the last one and the one before it. Secrets are not shown."""
-    registry, newest = _shown(data_dir, plugin, webhook_id, before, after)
+    registry, newest = _shown(plugin, webhook_id, before, after)
     last = after or newest
     first = before or max(last - 1, 1)
     found = changes(*(_both(registry, plugin, webhook_id, number) for number in (first, last)))
@@ -116,11 +111,10 @@ def diff(screen: Screen, data_dir: Path, webhook_id: str, before: int | None, af
 @_ID
 @click.argument("revision", type=_NUMBER, required=False)
 @plugin_option()
-@screened
 @acting(Act.WEBHOOK_ROLLBACK)
-def rollback(screen: Screen, data_dir: Path, webhook_id: str, revision: int | None, plugin: str) -> None:
+def rollback(screen: Screen, webhook_id: str, revision: int | None, plugin: str) -> None:
     """Make an older revision current again, as a new one: by default the one before the last."""
-    registry = _registry(data_dir)
+    registry = command_runtime().registry
     current = registry.current(plugin, webhook_id, refresh=True)
     last = _last(registry, plugin, webhook_id)
     number = revision or last - 1
@@ -138,11 +132,10 @@ def rollback(screen: Screen, data_dir: Path, webhook_id: str, revision: int | No
 @_ID
 @click.option("--header", required=True, metavar="NAME", help="The pre-filled header whose value is replaced.")
 @plugin_option()
-@screened
 @acting(Act.WEBHOOK_SET_SECRET)
-def set_secret(screen: Screen, data_dir: Path, webhook_id: str, header: str, plugin: str) -> None:
+def set_secret(screen: Screen, webhook_id: str, header: str, plugin: str) -> None:
     """Replace the value of one pre-filled header, read from the terminal or from standard input."""
-    registry = _registry(data_dir)
+    registry = command_runtime().registry
     secret = read_secret(f"New value of {header}")  # first: nothing is read that may change while somebody types
     number, shape = current_webhook(registry, plugin, webhook_id)
     target = registry.open_target(plugin, webhook_id, number)
@@ -157,13 +150,9 @@ def set_secret(screen: Screen, data_dir: Path, webhook_id: str, header: str, plu
     _apply(screen, registry, plugin, Registration(shape, changed), Act.WEBHOOK_SET_SECRET, number)
 
 
-def _registry(data_dir: Path) -> Registry:
-    return command_runtime(Settings.for_command(data_dir)).registry
-
-
-def _shown(data_dir: Path, plugin: str, webhook_id: str, *numbers: int | None) -> tuple[Registry, int]:
+def _shown(plugin: str, webhook_id: str, *numbers: int | None) -> tuple[Registry, int]:
     """Check that these revisions exist, and note that they are shown; return the registry and the last one's number."""
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     last = _last(runtime.registry, plugin, webhook_id)
     for number in numbers:
         _check_number(webhook_id, number, last)

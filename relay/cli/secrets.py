@@ -8,20 +8,18 @@ import click
 from rich.text import Text
 
 from relay.audit.entry import Act
-from relay.cli.acts import acting
-from relay.cli.command_runtime import command_runtime
+from relay.cli.command import acting, command_runtime
 from relay.cli.completion import secrets_like
 from relay.cli.names import check_new_plugin, check_plugin, no_secret
-from relay.cli.output import moment, safe, screened, table_of
+from relay.cli.output import moment, safe, table_of
 from relay.cli.parameters import create_plugin_option, plugin_option, read_secret
 from relay.errors import BadParameter, Conflict, NotFound
-from relay.settings import Settings, look_up_secret
+from relay.settings import look_up_secret
 from relay.text.ids import SECRET_NAME_PATTERN, SECRET_NAME_RULE
 from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from relay.cli.output import Screen
     from relay.store.registry.secrets import SecretSetting
@@ -55,17 +53,14 @@ def secrets() -> None:
 @plugin_option()
 @click.option("--file", type=click.File("rb"), help="The file that holds the value; else standard input or a prompt.")
 @create_plugin_option
-@screened
 @acting(Act.SECRET_SET)
-def set_one(
-    screen: Screen, data_dir: Path, secret: str, plugin: str, file: IO[bytes] | None, *, create_plugin: bool
-) -> None:
+def set_one(screen: Screen, secret: str, plugin: str, file: IO[bytes] | None, *, create_plugin: bool) -> None:
     """Set a secret. Calls of every webhook that refers to it use the new value within two seconds.
 
     The value is read from --file, from standard input or by a prompt; a line break at its end is dropped. It is refused
     if it does not fit where a webhook uses it.
     """
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     is_new = check_new_plugin(runtime.registry, plugin, meant=create_plugin)
     value = read_secret(f"Value of {secret}", file)
     if not value:
@@ -82,11 +77,10 @@ def set_one(
 
 @secrets.command("list")
 @plugin_option()
-@screened
 @acting(Act.SECRET_LIST)
-def list_secrets(screen: Screen, data_dir: Path, plugin: str) -> None:
+def list_secrets(screen: Screen, plugin: str) -> None:
     """List a plugin's secrets, when and by whom each was set, and the webhooks that refer to it. No value is shown."""
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     check_plugin(runtime, plugin)
     runtime.audit_writer.write(Act.SECRET_LIST, plugin=plugin)
     found = runtime.registry.secrets
@@ -99,11 +93,10 @@ def list_secrets(screen: Screen, data_dir: Path, plugin: str) -> None:
 @secrets.command()
 @_NAME
 @plugin_option()
-@screened
 @acting(Act.SECRET_REMOVE, noted=(Conflict, NotFound))
-def remove(screen: Screen, data_dir: Path, secret: str, plugin: str) -> None:
+def remove(screen: Screen, secret: str, plugin: str) -> None:
     """Remove a secret, unless a registration refers to it; then name those that do."""
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     if not runtime.registry.secrets.remove(plugin, secret):
         raise no_secret(runtime, plugin, secret)
     value = {"plugin": plugin, "name": secret, "removed": True}

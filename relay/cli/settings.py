@@ -11,6 +11,7 @@ from rich.text import Text
 
 from relay.audit.signing_keys import new_private_text
 from relay.cli.output import safe, screened, table_of
+from relay.cli.parameters import data_dir
 from relay.errors import Conflict, SettingsError
 from relay.settings import ENV_FILE, Settings
 from relay.settings.kinds import Secret, as_text
@@ -20,7 +21,6 @@ from relay.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from rich.console import RenderableType
 
@@ -40,11 +40,11 @@ _KEPT_COLUMNS: Final = ("what is kept", "record", "payload and result", "by")
 
 @click.group(short_help="Show every setting and what it does.", invoke_without_command=True)
 @screened
-def settings(screen: Screen, data_dir: Path) -> None:
+def settings(screen: Screen) -> None:
     """Show the settings that commands run with here, secrets hidden, with their defaults and descriptions."""
     if click.get_current_context().invoked_subcommand is not None:
         return
-    found, trouble = _settings(data_dir)
+    found, trouble = _settings()
     value = [
         {
             "name": about.name,
@@ -68,7 +68,7 @@ def settings(screen: Screen, data_dir: Path) -> None:
     help="The server. For one with a password, write the address into the file instead.",
 )
 @screened
-def init(screen: Screen, data_dir: Path, redis_url: str) -> None:
+def init(screen: Screen, redis_url: str) -> None:
     """Write relay.env to the data directory: new keys and passwords, and every other setting with its default.
 
     For relays that `relay up` does not start: under a Procfile, in containers, on Kubernetes. An existing file is left
@@ -82,9 +82,9 @@ def init(screen: Screen, data_dir: Path, redis_url: str) -> None:
         FLOWER_AUTH: new_flower_auth(),
     }
     Settings.from_environ(made)
-    file = data_dir / ENV_FILE
+    file = data_dir() / ENV_FILE
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as written:
             written.write(_env_text(made))
     except FileExistsError:
@@ -138,10 +138,10 @@ def _days(duration_s: int) -> str:
     return f"{days} days" if not rest_s else f"{duration_s / _DAY_S:.1f} days"
 
 
-def _settings(data_dir: Path) -> tuple[Settings | None, SettingsError | None]:
+def _settings() -> tuple[Settings | None, SettingsError | None]:
     """Return the settings, or the error in them: the list is useful without values, too."""
     try:
-        return Settings.for_command(data_dir), None
+        return Settings.for_command(data_dir()), None
     except SettingsError as error:
         return None, error
 

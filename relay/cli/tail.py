@@ -10,19 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from relay.audit.entry import Act
-from relay.cli.acts import acting
-from relay.cli.command_runtime import command_runtime
+from relay.cli.command import acting, command_runtime
 from relay.cli.filters import filter_options, matches_end, take_filter
 from relay.cli.names import check_filter
-from relay.cli.output import as_json, moment, safe, screened
+from relay.cli.output import as_json, moment, safe
 from relay.cli.parameters import plugin_option
 from relay.errors import Expired, NotFound, Unavailable
-from relay.settings import Settings
 from relay.views import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from relay.cli.output import Screen
     from relay.domain.invocation import Invocation
@@ -110,14 +107,13 @@ class Watch:
 @click.option(
     "--lines", type=click.IntRange(0, MAX_WATCHED), default=10, show_default=True, help="Show this many first."
 )
-@screened
 @acting(Act.LIST)
-def tail(screen: Screen, data_dir: Path, *, plugin: str, lines: int, **options: Any) -> None:
+def tail(screen: Screen, *, plugin: str, lines: int, **options: Any) -> None:
     """Follow a plugin's invocations: a line for each new one, and one when it ends. Ctrl-C ends it.
 
     With --output json every line is a row.
     """
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     wanted = take_filter(runtime, plugin, options)
     check_filter(runtime, plugin, wanted)
     runtime.audit_writer.write(Act.LIST, plugin=plugin)

@@ -8,18 +8,14 @@ import click
 from rich.text import Text
 
 from relay.audit.entry import Act
-from relay.cli.acts import acting
-from relay.cli.command_runtime import command_runtime
+from relay.cli.command import acting, command_runtime
 from relay.cli.completion import webhooks_like
 from relay.cli.names import not_registered
-from relay.cli.output import safe, screened
+from relay.cli.output import safe
 from relay.cli.parameters import IdType, plugin_option
-from relay.settings import Settings
 from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from relay.cli.output import Screen
     from relay.wiring.runtime import Runtime
 
@@ -40,11 +36,10 @@ def traffic_of(runtime: Runtime, plugin: str, webhook_id: str) -> dict[str, Any]
 @click.command()
 @click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 @plugin_option()
-@screened
 @acting(Act.WEBHOOK_PAUSE)
-def pause(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
+def pause(screen: Screen, webhook_id: str, plugin: str) -> None:
     """Hold back this webhook's calls. Accepted calls wait; calls that are being sent end."""
-    runtime = _runtime(data_dir, plugin, webhook_id)
+    runtime = _runtime(plugin, webhook_id)
     runtime.policies.pause(plugin, webhook_id)
     _show(screen, runtime, plugin, webhook_id, "is paused")
 
@@ -52,11 +47,10 @@ def pause(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
 @click.command()
 @click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 @plugin_option()
-@screened
 @acting(Act.WEBHOOK_RESUME)
-def resume(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
+def resume(screen: Screen, webhook_id: str, plugin: str) -> None:
     """Send this webhook's calls again, the oldest first."""
-    runtime = _runtime(data_dir, plugin, webhook_id)
+    runtime = _runtime(plugin, webhook_id)
     for ready in runtime.policies.resume(plugin, webhook_id):
         runtime.publisher.publish_ready(ready)
     _show(screen, runtime, plugin, webhook_id, "sends again")
@@ -65,18 +59,17 @@ def resume(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None
 @click.command("close-breaker")
 @click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 @plugin_option()
-@screened
 @acting(Act.WEBHOOK_CLOSE_BREAKER)
-def close_breaker(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
+def close_breaker(screen: Screen, webhook_id: str, plugin: str) -> None:
     """Send calls again, although the endpoint could not be contacted before."""
-    runtime = _runtime(data_dir, plugin, webhook_id)
+    runtime = _runtime(plugin, webhook_id)
     for ready in runtime.policies.close_breaker(plugin, webhook_id):
         runtime.publisher.publish_ready(ready)
     _show(screen, runtime, plugin, webhook_id, "has a closed breaker")
 
 
-def _runtime(data_dir: Path, plugin: str, webhook_id: str) -> Runtime:
-    runtime = command_runtime(Settings.for_command(data_dir))
+def _runtime(plugin: str, webhook_id: str) -> Runtime:
+    runtime = command_runtime()
     registered = runtime.registry.current(plugin, webhook_id, refresh=True) is not None
     if not registered and not runtime.store.waits(plugin, webhook_id):
         raise not_registered(runtime.registry, plugin, webhook_id)

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.text import Text
 
 from relay.accept.intake import TriggerRequest
-from relay.cli.command_runtime import command_runtime
+from relay.cli.command import command_runtime
 from relay.cli.completion import webhooks_like
 from relay.cli.filters import SubjectType
 from relay.cli.names import not_registered
@@ -21,12 +21,10 @@ from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Cancelled, RequestRejected, WebhookNotRegistered
 from relay.request.delay import MAX_DELAY_S
-from relay.settings import Settings
 from relay.text.ids import ID_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from rich.console import RenderableType
 
@@ -54,7 +52,6 @@ _LOOK_S: Final = 0.05  # between two looks at the record
 @screened
 def trigger(  # noqa: PLR0913 - one parameter an option
     screen: Screen,
-    data_dir: Path,
     *,
     webhook_id: str,
     plugin: str,
@@ -68,15 +65,14 @@ def trigger(  # noqa: PLR0913 - one parameter an option
     subject: str | None,
 ) -> None:
     """Trigger a webhook and show its result, or its reference id and state if there is none in time."""
-    settings = Settings.for_command(data_dir)
-    runtime = command_runtime(settings)
+    runtime = command_runtime()
     value = trigger_value(data, headers, query_params, path_params)
     if subject is not None:
         value["subject"] = subject
     if delay_s:
         value["delay"], is_async = delay_s, True
     call = TriggerRequest(plugin, webhook_id, value, new_reference_id(plugin), CALLER, awaited=not is_async)
-    limit_s = 0.0 if is_async else settings.default_wait_s if wait_s is None else wait_s
+    limit_s = 0.0 if is_async else runtime.settings.default_wait_s if wait_s is None else wait_s
     with adding_reference_id(call.reference_id):
         _show(screen, _made(runtime, call, limit_s))
 

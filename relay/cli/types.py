@@ -7,19 +7,14 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from relay.audit.entry import Act
-from relay.cli.acts import acting
-from relay.cli.command_runtime import command_runtime
+from relay.cli.command import acting, command_runtime
 from relay.cli.names import check_plugin
-from relay.cli.output import screened
 from relay.cli.parameters import plugin_option
 from relay.declarations.calls import calls_of
 from relay.declarations.python import python_of
 from relay.declarations.typescript import typescript_of
-from relay.settings import Settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from relay.cli.output import Screen
 
 _LANGUAGES: Final = {"ts": typescript_of, "python": python_of}
@@ -34,14 +29,13 @@ _LANGUAGES: Final = {"ts": typescript_of, "python": python_of}
     show_default=True,
     help="TypeScript (`webhooks.d.ts`, to be put beside webhooks.js), or a module for Python.",
 )
-@screened
 @acting(Act.WEBHOOK_SHOW)
-def types(screen: Screen, data_dir: Path, plugin: str, language: str) -> None:
+def types(screen: Screen, plugin: str, language: str) -> None:
     """Write the types of a plugin's webhooks to standard output.
 
     With them an editor completes ids, headers, queryParams and data, and a call that does not fit fails to compile.
     """
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     check_plugin(runtime, plugin)
     runtime.audit_writer.write(Act.WEBHOOK_SHOW, plugin=plugin)
     shapes = (each.shape for each in runtime.registry.shapes(plugin))

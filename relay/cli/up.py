@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.text import Text
 
 from relay.cli.output import Screen, as_json, safe, screened
+from relay.cli.parameters import data_dir
 from relay.errors import BadParameter, Unavailable
 from relay.store.backups.epoch import is_fenced
 from relay.store.server.errors import FENCED_SENTENCE
@@ -77,7 +78,7 @@ _STOP_MARGIN_S: Final = 10.0
 @click.option("--traffic", is_flag=True, help="With --demo: also make a few calls a second, some of which fail.")
 @click.option("--verbose", is_flag=True, help="Show the logs of the processes here, too.")
 @screened
-def up(screen: Screen, data_dir: Path, *, verbose: bool, **asked: Any) -> None:
+def up(screen: Screen, *, verbose: bool, **asked: Any) -> None:
     """Start API, workers and Flower on an embedded Valkey (or on RELAY_REDIS_URL, where that is set).
 
     Processes that die are started again; Ctrl-C ends them all, a second Ctrl-C at once. Its settings are
@@ -86,7 +87,7 @@ def up(screen: Screen, data_dir: Path, *, verbose: bool, **asked: Any) -> None:
     plan = LaunchPlan(**asked)
     if plan.traffic and not plan.demo:
         raise BadParameter("--traffic is traffic of the demo: give --demo as well.")
-    relay = LocalRelay.prepare(data_dir, plan)
+    relay = LocalRelay.prepare(data_dir(), plan)
     screen.note(f"Starting; data directory {relay.directory.path}")
     if relay.kept_settings:
         screen.note("Taken from relay.env of the last start, and not set in this environment (set one to change it):")

@@ -12,15 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from relay.audit.entry import Act
-from relay.cli.acts import refusals
-from relay.cli.command_runtime import command_runtime
+from relay.cli.command import command_runtime, refusals
 from relay.cli.output import EXIT_FAILED, screened, table_of
+from relay.cli.parameters import data_dir
 from relay.cli.ring_tables import ring_line, ring_rows, say_damaged
 from relay.domain.invocation import IDEMPOTENCY_MS
 from relay.errors import Conflict, NotFound, SettingsError
 from relay.rotation.resealing import Resealing
 from relay.rotation.ring_file import RingFile
-from relay.settings import Settings
 from relay.settings.env_file import ENV_FILE, read_env_file
 from relay.settings.names import DATA_KEYS, TARGET_KEYS
 from relay.store.rings.log import note_retired, retired_ms_ago
@@ -31,10 +30,10 @@ from relay.vault import FILE_AGE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from relay.cli.output import Screen
     from relay.rotation.resealing import Damaged, KeyUses
+    from relay.settings import Settings
     from relay.wiring.runtime import Runtime
 
 #: After this many seconds, every process that follows a key file has read it again.
@@ -60,9 +59,9 @@ def vault() -> None:
 @vault.command()
 @_RING
 @screened
-def status(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
+def status(screen: Screen, names: tuple[str, ...]) -> None:
     """Show the keys of each ring, which one seals, and how much is sealed under each."""
-    runtime, rings = _opened(data_dir, names, Act.VAULT_STATUS)
+    runtime, rings = _opened(names, Act.VAULT_STATUS)
     runtime.audit_writer.write(Act.VAULT_STATUS)
     uses, complete = _resealing(runtime, rings).uses_found()
     rows = [row for ring in rings for row in ring_rows(ring, uses)]
@@ -76,9 +75,9 @@ def status(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
 @vault.command()
 @_RING
 @screened
-def add(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
+def add(screen: Screen, names: tuple[str, ...]) -> None:
     """Add a new key that opens, and seals nothing yet."""
-    added = _add(data_dir, names)
+    added = _add(names)
     note = "Copy the key files to every other machine (or restart its processes), then: relay vault promote"
     screen.show(added, lambda: Text("\n".join([*_lines("added", added), note])))
 
@@ -86,9 +85,9 @@ def add(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
 @vault.command()
 @_RING
 @screened
-def promote(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
+def promote(screen: Screen, names: tuple[str, ...]) -> None:
     """Let the key that was added last seal from now on."""
-    promoted, is_new = _promote(data_dir, names)
+    promoted, is_new = _promote(names)
     then = "Then: relay vault reseal" if is_new else "Nothing new to promote: relay vault add makes a key."
     screen.show(promoted, lambda: Text("\n".join([*_lines("seals with", promoted), then])))
 
@@ -96,9 +95,9 @@ def promote(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
 @vault.command()
 @_RING
 @screened
-def reseal(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
+def reseal(screen: Screen, names: tuple[str, ...]) -> None:
     """Seal everything anew with the newest keys. May be interrupted and given again."""
-    done, damaged = _reseal(data_dir, names)
+    done, damaged = _reseal(names)
     told = ", ".join(f"{count} {word}" for word, count in done.items())
     screen.show(done, lambda: Text(f"Values: {told}\nThen: relay vault retire"))
     say_damaged(screen, damaged)
@@ -109,9 +108,9 @@ def reseal(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
 @_RING
 @_GIVE_UP
 @screened
-def retire(screen: Screen, data_dir: Path, key_id: str | None, names: tuple[str, ...], *, give_up: bool) -> None:
+def retire(screen: Screen, key_id: str | None, names: tuple[str, ...], *, give_up: bool) -> None:
     """Take old keys out of the rings, or KEY alone; refused while anything is still sealed under one, or damaged."""
-    retired = _retire(data_dir, names, key_id, give_up=give_up)
+    retired = _retire(names, key_id, give_up=give_up)
     lines = [f"{each['ring']}: {each['key']} is retired" for each in retired]
     screen.show(retired, lambda: Text("\n".join(lines) or "Nothing to retire: there is no old key."))
 
@@ -119,35 +118,35 @@ def retire(screen: Screen, data_dir: Path, key_id: str | None, names: tuple[str,
 @vault.command()
 @_RING
 @screened
-def rotate(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
+def rotate(screen: Screen, names: tuple[str, ...]) -> None:
     """Add, promote, reseal and retire in one go, where every process reads the key files of this machine.
 
     With copies of them on other machines, take the four steps one by one. If the command is interrupted, go on with
     the step at which it stopped.
     """
-    _add(data_dir, names)
-    promoted, _ = _promote(data_dir, names)
-    done, damaged = _reseal(data_dir, names)
+    _add(names)
+    promoted, _ = _promote(names)
+    done, damaged = _reseal(names)
     say_damaged(screen, damaged)
-    retired = _retire(data_dir, names)
+    retired = _retire(names)
     value = {"promoted": promoted, **done, "retired": retired}
     lines = [*_lines("seals with", promoted), f"{done['resealed']} values resealed, {len(retired)} old keys retired"]
     screen.show(value, lambda: Text("\n".join(lines)))
 
 
-def _add(data_dir: Path, names: tuple[str, ...]) -> dict[str, str]:
+def _add(names: tuple[str, ...]) -> dict[str, str]:
     """Add a key to each ring; return its id by ring."""
-    runtime, rings = _opened(data_dir, names, Act.VAULT_ADD)
+    runtime, rings = _opened(names, Act.VAULT_ADD)
     added: dict[str, str] = {}
     for ring in rings:
-        with runtime.audit_writer.writing(Act.VAULT_ADD, subject=ring.name), _in_step(data_dir, ring):
+        with runtime.audit_writer.writing(Act.VAULT_ADD, subject=ring.name), _in_step(ring):
             added[ring.name] = ring.add()
     return added
 
 
-def _promote(data_dir: Path, names: tuple[str, ...]) -> tuple[dict[str, str], bool]:
+def _promote(names: tuple[str, ...]) -> tuple[dict[str, str], bool]:
     """Promote the newest keys; return the id of the key that seals now, by ring, and whether any is a new one."""
-    runtime, rings = _opened(data_dir, names, Act.VAULT_PROMOTE)
+    runtime, rings = _opened(names, Act.VAULT_PROMOTE)
     promoted: dict[str, str] = {}
     is_new = False
     for ring in rings:
@@ -156,15 +155,15 @@ def _promote(data_dir: Path, names: tuple[str, ...]) -> tuple[dict[str, str], bo
         if newest != ring.key_ids()[0]:
             is_new = True
             subject = f"{ring.name}:{newest}"
-            with runtime.audit_writer.writing(Act.VAULT_PROMOTE, subject=subject), _in_step(data_dir, ring):
+            with runtime.audit_writer.writing(Act.VAULT_PROMOTE, subject=subject), _in_step(ring):
                 ring.promote(newest)
         promoted[ring.name] = newest
     return promoted, is_new
 
 
-def _reseal(data_dir: Path, names: tuple[str, ...]) -> tuple[dict[str, int], Damaged]:
+def _reseal(names: tuple[str, ...]) -> tuple[dict[str, int], Damaged]:
     """Seal values anew; return how many were resealed, were current and do not open, and those that do not open."""
-    runtime, rings = _opened(data_dir, names, Act.VAULT_RESEAL)
+    runtime, rings = _opened(names, Act.VAULT_RESEAL)
     for ring in rings:
         _wait_until_known(ring)
     resealing = _resealing(runtime, rings)
@@ -177,16 +176,14 @@ def _reseal(data_dir: Path, names: tuple[str, ...]) -> tuple[dict[str, int], Dam
     return {**done, "unreadable": damaged.counts.total()}, damaged
 
 
-def _retire(
-    data_dir: Path, names: tuple[str, ...], key_id: str | None = None, *, give_up: bool = False
-) -> list[dict[str, str]]:
+def _retire(names: tuple[str, ...], key_id: str | None = None, *, give_up: bool = False) -> list[dict[str, str]]:
     """Take old keys out of their rings; return them, each with its ring.
 
     Raises `Conflict` if some of them are still needed; the others have been taken out by then.
     """
-    runtime, rings = _opened(data_dir, names, Act.VAULT_RETIRE)
+    runtime, rings = _opened(names, Act.VAULT_RETIRE)
     if key_id is not None:
-        with refusals(data_dir, Act.VAULT_RETIRE, subject=key_id):
+        with refusals(Act.VAULT_RETIRE, subject=key_id):
             _check_old(rings, key_id)
         rings = [ring for ring in rings if key_id in ring.key_ids()]
     for ring in rings:
@@ -196,7 +193,7 @@ def _retire(
     refused: list[str] = []
     for ring in rings:
         try:
-            with refusals(data_dir, Act.VAULT_RETIRE, subject=ring.name):
+            with refusals(Act.VAULT_RETIRE, subject=ring.name):
                 _give_up_old_macs(ring, runtime, give_up=give_up)
         except Conflict as error:
             refused.append(error.message)
@@ -204,7 +201,7 @@ def _retire(
         for old in (each for each in ring.key_ids()[1:] if key_id in (None, each)):
             try:
                 writing = runtime.audit_writer.writing(Act.VAULT_RETIRE, subject=f"{ring.name}:{old}")
-                with writing, _in_step(data_dir, ring):
+                with writing, _in_step(ring):
                     _refuse_needed(ring, old, uses, give_up=give_up)
                     # First: if the store is away, the command can be given again.
                     note_retired(runtime.client, ring.name, old)
@@ -219,10 +216,10 @@ def _retire(
     return retired
 
 
-def _opened(data_dir: Path, names: tuple[str, ...], act: Act) -> tuple[Runtime, list[RingFile]]:
-    settings = Settings.for_command(data_dir)
-    with refusals(data_dir, act, subject="+".join(names)):
-        return command_runtime(settings), [_ring(name, data_dir, settings) for name in names or _VARIABLES]
+def _opened(names: tuple[str, ...], act: Act) -> tuple[Runtime, list[RingFile]]:
+    with refusals(act, subject="+".join(names)):
+        runtime = command_runtime()
+        return runtime, [_ring(name, runtime.settings) for name in names or _VARIABLES]
 
 
 def _check_old(rings: list[RingFile], key_id: str) -> None:
@@ -234,9 +231,9 @@ def _check_old(rings: list[RingFile], key_id: str) -> None:
         raise NotFound(f"No ring has an old key `{key_id}`{hint(key_id, old)}: see relay vault status.")
 
 
-def _ring(name: str, data_dir: Path, settings: Settings) -> RingFile:
+def _ring(name: str, settings: Settings) -> RingFile:
     """Return the file of a ring: the one that its setting names, otherwise that in the data directory."""
-    path = settings.files.get(_VARIABLES[name], data_dir / RING_FILES[_VARIABLES[name]])
+    path = settings.files.get(_VARIABLES[name], data_dir() / RING_FILES[_VARIABLES[name]])
     if not path.exists():
         raise SettingsError(
             f"The {name} ring is in the environment: put it into a file (mode 0600) and name that in"
@@ -282,14 +279,14 @@ def _give_up_old_macs(ring: RingFile, runtime: Runtime, *, give_up: bool) -> Non
 
 
 @contextmanager
-def _in_step(data_dir: Path, ring: RingFile) -> Iterator[None]:
+def _in_step(ring: RingFile) -> Iterator[None]:
     """Write the ring to ``relay.env``, from which commands take their settings, even if an error is raised inside."""
     try:
         yield
     finally:
-        saved = read_env_file(data_dir / ENV_FILE)
+        saved = read_env_file(data_dir() / ENV_FILE)
         if saved.get(_VARIABLES[ring.name]):
-            DataDir(data_dir).write_environ({**saved, _VARIABLES[ring.name]: ring.text()})
+            DataDir(data_dir()).write_environ({**saved, _VARIABLES[ring.name]: ring.text()})
 
 
 def _lines(verb: str, values: dict[str, Any]) -> list[str]:

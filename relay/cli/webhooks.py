@@ -11,15 +11,14 @@ from rich.text import Text
 
 from relay.answer.masking import REPLACEMENT
 from relay.audit.entry import Act
-from relay.cli.acts import acting
 from relay.cli.address import shown_url
 from relay.cli.call_once import test as call_once
 from relay.cli.chain_plan import auth_of
-from relay.cli.command_runtime import command_runtime
+from relay.cli.command import acting, command_runtime
 from relay.cli.completion import webhooks_like
 from relay.cli.names import check_new_plugin, check_plugin, current_webhook, not_registered
-from relay.cli.output import bad, facts_of, safe, screened, table_of
-from relay.cli.parameters import IdType, create_plugin_option, plugin_option, read_source
+from relay.cli.output import bad, facts_of, safe, table_of
+from relay.cli.parameters import IdType, create_plugin_option, data_dir, plugin_option, read_source
 from relay.cli.revisions import change_row, diff, differences_pictures, differing, history, rollback, set_secret
 from relay.cli.secrets import look_up_in
 from relay.cli.traffic import close_breaker, pause, resume, traffic_of
@@ -30,13 +29,11 @@ from relay.registration import ChainTarget
 from relay.registration.document import read_registrations
 from relay.registration.fixed_data import covered
 from relay.registration.stored_secrets import spelled
-from relay.settings import Settings, default_plugin
+from relay.settings import default_plugin
 from relay.text.timestamps import rfc3339
 from relay.views import path_params_of, seconds
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from relay.cli.output import Screen
     from relay.cli.revisions import Differences
     from relay.registration import Shape, Step, Target
@@ -61,11 +58,8 @@ for _command in (call_once, pause, resume, close_breaker, history, diff, rollbac
 @plugin_option(required=False)
 @click.option("--dry-run", is_flag=True, help="Say what would change, field by field, and change nothing.")
 @create_plugin_option
-@screened
 @acting(Act.WEBHOOK_APPLY)
-def apply(
-    screen: Screen, data_dir: Path, file: IO[bytes], plugin: str | None, *, dry_run: bool, create_plugin: bool
-) -> None:
+def apply(screen: Screen, file: IO[bytes], plugin: str | None, *, dry_run: bool, create_plugin: bool) -> None:
     """Register every webhook of FILE (- is standard input), or none if anything in it is wrong.
 
     FILE is JSON or JavaScript object text: one webhook, several, a list, or {plugin, webhooks: [...]}, for
@@ -74,12 +68,12 @@ def apply(
     replaced by what they name; ${secret:NAME} (also in the URL's query) refers to a secret of the plugin
     (`relay secrets`).
     """
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     named, registrations = read_registrations(
         _text(file),
         runtime.rules,
         plugin=plugin,
-        default_plugin=default_plugin(data_dir),
+        default_plugin=default_plugin(data_dir()),
         look_up=look_up_in(runtime.registry),
     )
     is_new = check_new_plugin(runtime.registry, named, meant=create_plugin)
@@ -105,11 +99,10 @@ def apply(
 
 @webhooks.command("list")
 @plugin_option()
-@screened
 @acting(Act.WEBHOOK_SHOW)
-def list_webhooks(screen: Screen, data_dir: Path, plugin: str) -> None:
+def list_webhooks(screen: Screen, plugin: str) -> None:
     """List a plugin's webhooks and what their callers may send."""
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     check_plugin(runtime, plugin)
     runtime.audit_writer.write(Act.WEBHOOK_SHOW, plugin=plugin)
     found = runtime.registry.shapes(plugin)
@@ -121,11 +114,10 @@ def list_webhooks(screen: Screen, data_dir: Path, plugin: str) -> None:
 @webhooks.command()
 @click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 @plugin_option()
-@screened
 @acting(Act.WEBHOOK_SHOW)
-def show(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
+def show(screen: Screen, webhook_id: str, plugin: str) -> None:
     """Show one webhook with its address. Values of pre-filled headers are never shown."""
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     registry = runtime.registry
     number, shape = current_webhook(registry, plugin, webhook_id)
     runtime.audit_writer.write(Act.WEBHOOK_SHOW, plugin=plugin, subject=webhook_id)
@@ -153,11 +145,10 @@ def show(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
 @click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 @plugin_option()
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation, as is done on a terminal.")
-@screened
 @acting(Act.WEBHOOK_REMOVE, noted=(Conflict, WebhookNotRegistered))
-def remove(screen: Screen, data_dir: Path, webhook_id: str, plugin: str, *, yes: bool) -> None:
+def remove(screen: Screen, webhook_id: str, plugin: str, *, yes: bool) -> None:
     """End a webhook's registration. Its waiting invocations end as rejected."""
-    runtime = command_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime()
     if not yes and sys.stdin.isatty():
         _ask_to_remove(runtime, plugin, webhook_id)
     if not runtime.registry.remove(plugin, webhook_id):
