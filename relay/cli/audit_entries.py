@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from relay.audit.entry import Act, AuditEntry, entry_from, line_of, operator_text
-from relay.cli.filters import TimeType
-from relay.cli.parameters import IdType
+from relay.cli.filters import time_options
+from relay.cli.parameters import read_id, together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from relay.store.trail.trail import Trail
 
 #: How far entries may be out of order after a jump of the server's clock.
 _DISORDER_MS: Final = 86_400_000
+_ACTS: Final = [str(act) for act in Act]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +58,15 @@ class Wanted:
 EVERYTHING: Final = Wanted(None, None, None, None, None, None, None)
 
 
-def entry_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that select entries, for `take_wanted`."""
-    acts = click.Choice([str(act) for act in Act])
-    for option in reversed(
-        (
-            click.option("--plugin", type=IdType(), help="Only about this plugin."),
-            click.option("--subject", help="Only about this: the id of a webhook, key or replay, or a route."),
-            click.option("--act", type=acts, metavar="ACT", help="Only this act, such as webhook_apply."),
-            click.option("--actor", help="Only by this operator, or by the API key with this id."),
-            click.option("--outcome", help="Only with this outcome: created, done, or the code of an error."),
-            click.option("--since", "since_ms", type=TimeType(), help="Since this time, or since 15m, 2h, 7d ago."),
-            click.option("--until", "until_ms", type=TimeType(), help="Until this time."),
-        )
-    ):
-        function = option(function)
-    return function
+#: The options that select entries, for `take_wanted`.
+entry_options: Final = together(
+    click.option("--plugin", type=read_id, metavar="ID", help="Only about this plugin."),
+    click.option("--subject", help="Only about this: the id of a webhook, key or replay, or a route."),
+    click.option("--act", type=click.Choice(_ACTS), metavar="ACT", help="Only this act, such as webhook_apply."),
+    click.option("--actor", help="Only by this operator, or by the API key with this id."),
+    click.option("--outcome", help="Only with this outcome: created, done, or the code of an error."),
+    time_options("Since this time, or since 15m, 2h, 7d ago.", "Until this time."),
+)
 
 
 def take_wanted(options: dict[str, Any]) -> Wanted:

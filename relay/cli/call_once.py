@@ -14,11 +14,10 @@ from relay.accept.intake import TriggerRequest
 from relay.answer.masking import Mask
 from relay.audit.entry import Act
 from relay.cli.command import acting, command_runtime
-from relay.cli.completion import webhooks_like
 from relay.cli.explain import explained, request_lines
 from relay.cli.names import current_webhook
 from relay.cli.output import EXIT_FAILED, as_json, facts_of, safe
-from relay.cli.parameters import CALLER, IdType, plugin_option, trigger_options, trigger_value
+from relay.cli.parameters import CALLER, trigger_options, trigger_value, webhook_options
 from relay.cli.reading import adding_reference_id, result_in
 from relay.domain.reference_id import new_reference_id
 from relay.errors import BadParameter, OverCapacity
@@ -64,26 +63,16 @@ class NoLane:
 
 
 @click.command()
-@click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
-@plugin_option()
+@webhook_options
 @trigger_options
 @acting(Act.TRIGGER, noted=(OverCapacity,))
-def test(
-    screen: Screen,
-    *,
-    webhook_id: str,
-    plugin: str,
-    data: str | None,
-    headers: Iterable[str],
-    query_params: Iterable[str],
-    path_params: Iterable[str],
-) -> None:
+def test(screen: Screen, *, webhook_id: str, plugin: str, **parts: Any) -> None:
     """Call a webhook once, from here, and show the exchange with its secrets masked and how long its parts took.
 
     It is recorded, limited and counted like every call, and not retried. The exit status is 1 if it ends in error.
     """
     runtime = command_runtime()
-    value = trigger_value(data, headers, query_params, path_params)
+    value = trigger_value(**parts)
     number, shape = current_webhook(runtime.registry, plugin, webhook_id)
     target = runtime.registry.open_target(plugin, webhook_id, number)
     if isinstance(target, ChainTarget):

@@ -16,10 +16,9 @@ from relay.audit.entry import Act
 from relay.cli.address import shown_url
 from relay.cli.chain_plan import auth_of, auth_words, plan_of, plan_picture, shown_prefilled
 from relay.cli.command import acting, command_runtime
-from relay.cli.completion import webhooks_like
 from relay.cli.names import current_webhook
 from relay.cli.output import facts_of, safe
-from relay.cli.parameters import IdType, plugin_option, trigger_options, trigger_value
+from relay.cli.parameters import trigger_options, trigger_value, webhook_options
 from relay.domain.reference_id import new_reference_id
 from relay.registration import ChainTarget
 from relay.registration.changes import HIDDEN
@@ -30,7 +29,7 @@ from relay.request.trigger import Trigger, check
 from relay.views import seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from rich.console import RenderableType
 
@@ -42,20 +41,10 @@ PREVIEW_BYTES: Final = 2_048
 
 
 @click.command()
-@click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
-@plugin_option()
+@webhook_options
 @trigger_options
 @acting(Act.WEBHOOK_SHOW)
-def explain(
-    screen: Screen,
-    *,
-    webhook_id: str,
-    plugin: str,
-    data: str | None,
-    headers: Iterable[str],
-    query_params: Iterable[str],
-    path_params: Iterable[str],
-) -> None:
+def explain(screen: Screen, *, webhook_id: str, plugin: str, **parts: Any) -> None:
     """Show the request that a trigger would become, with its secrets masked. Nothing is sent.
 
     For a chain, show the whole plan: the request of every step, and the expressions that fill it. The transport adds
@@ -63,7 +52,7 @@ def explain(
     """
     runtime = command_runtime()
     registry = runtime.registry
-    value = trigger_value(data, headers, query_params, path_params)
+    value = trigger_value(**parts)
     number, shape = current_webhook(registry, plugin, webhook_id)
     target = registry.open_target(plugin, webhook_id, number)
     trigger = check(shape, Trigger.from_value(value))

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from relay.audit.entry import Act
 from relay.cli.command import command_runtime, refusals
 from relay.cli.completion import references_like
-from relay.cli.filters import ReferenceType, SubjectType
+from relay.cli.filters import read_reference, subject_option
 from relay.cli.names import check_plugin, finding
 from relay.cli.output import facts_of, screened
 from relay.cli.parameters import plugin_option, plugin_or_default
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("reference_id", metavar="[REF]", required=False, type=ReferenceType(), shell_complete=references_like)
-@click.option("--subject", type=SubjectType(), help="Forget all that concerns this subject, such as a patient's id.")
+@click.argument("reference_id", metavar="[REF]", required=False, type=read_reference, shell_complete=references_like)
+@subject_option("Forget all that concerns this subject, such as a patient's id.")
 @plugin_option(required=False)
 @screened
 def forget(screen: Screen, *, reference_id: str | None, subject: str | None, plugin: str | None) -> None:

@@ -14,7 +14,7 @@ from relay.cli.chain_tree import chain_tree
 from relay.cli.command import acting, command_runtime
 from relay.cli.completion import references_like
 from relay.cli.export import export
-from relay.cli.filters import ReferenceType, filter_options, take_filter
+from relay.cli.filters import filter_options, read_reference, take_filter
 from relay.cli.forget import forget
 from relay.cli.names import check_filter, finding
 from relay.cli.output import as_json, facts_of, safe, screened, table_of
@@ -69,7 +69,7 @@ def list_invocations(screen: Screen, *, plugin: str, limit: int, grouped: bool, 
 
 
 @invocations.command()
-@click.argument("reference_id", metavar="REF", type=ReferenceType(), shell_complete=references_like)
+@click.argument("reference_id", metavar="REF", type=read_reference, shell_complete=references_like)
 @plugin_option(required=False)
 @screened
 def show(screen: Screen, reference_id: str, plugin: str | None) -> None:
@@ -82,7 +82,7 @@ def show(screen: Screen, reference_id: str, plugin: str | None) -> None:
 
 
 @invocations.command()
-@click.argument("reference_id", metavar="REF", type=ReferenceType(), shell_complete=references_like)
+@click.argument("reference_id", metavar="REF", type=read_reference, shell_complete=references_like)
 @plugin_option(required=False)
 @screened
 def cancel(screen: Screen, reference_id: str, plugin: str | None) -> None:

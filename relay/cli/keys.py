@@ -13,7 +13,7 @@ from relay.cli.command import acting, command_runtime
 from relay.cli.completion import keys_like
 from relay.cli.names import check_key, check_new_plugin, check_plugin
 from relay.cli.output import EXIT_FAILED, bad, brief, facts_of, safe, table_of
-from relay.cli.parameters import DurationType, create_plugin_option, plugin_option
+from relay.cli.parameters import create_plugin_option, plugin_option, read_duration
 from relay.errors import RelayError, Unavailable
 from relay.store.api_keys.rules import SCOPES, origin_fault
 from relay.store.server.availability import going_on_without
@@ -26,17 +26,12 @@ if TYPE_CHECKING:
     from relay.wiring.runtime import Runtime
 
 
-class OriginType(click.ParamType[str]):
-    """An allowed origin, exactly as browsers write it."""
-
-    name = "origin"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the origin itself; a usage error if no browser would send it."""
-        fault = origin_fault(value)
-        if fault is not None:
-            self.fail(f"an origin {fault}", param, ctx)
-        return str(value)
+def _read_origin(text: str) -> str:
+    """Return an allowed origin; raise a usage error if no browser would send it."""
+    fault = origin_fault(text)
+    if fault is not None:
+        raise click.BadParameter(f"an origin {fault}")
+    return text
 
 
 _COLUMNS: Final = ("id", "plugin", "may", "ends in", "name", "state", "last used (UTC)")
@@ -61,14 +56,15 @@ def keys() -> None:
 @click.option(
     "--origin",
     "origins",
-    type=OriginType(),
+    type=_read_origin,
+    metavar="ORIGIN",
     multiple=True,
     help="A web origin whose pages may use it, exactly: https://app.example.com. May be given several times.",
 )
 @click.option("--name", default="", help="What it is for, to tell keys apart.")
 @create_plugin_option
 @click.option(
-    "--expires", "lifetime_s", type=DurationType(), metavar="DURATION", help="How long until it ends: 90d, 12h."
+    "--expires", "lifetime_s", type=read_duration, metavar="DURATION", help="How long until it ends: 90d, 12h."
 )
 @acting(Act.KEY_CREATE)
 def create(
@@ -95,7 +91,7 @@ def create(
 @click.option(
     "--overlap",
     "overlap_s",
-    type=DurationType(),
+    type=read_duration,
     default="7d",
     show_default=True,
     metavar="DURATION",

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
-from relay.cli.completion import plugins_like
+from relay.cli.completion import plugins_like, webhooks_like
 from relay.errors import BadParameter, MalformedJson
 from relay.settings import default_plugin
 from relay.text.ids import ID_PATTERN, ID_RULE
@@ -28,32 +28,22 @@ CALLER: Final = "cli"
 _SEVERAL: Final = "May be given several times."
 
 
-class IdType(click.ParamType[str]):
-    """The grammar of plugin names and webhook ids."""
-
-    name = "id"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the id itself; raise a usage error if it is malformed."""
-        if not isinstance(value, str) or not ID_PATTERN.match(value):
-            self.fail(f"an id {ID_RULE}", param, ctx)
-        return value
+def read_id(text: str, param: click.Parameter | None = None) -> str:
+    """Return the name of a plugin, or the id of a webhook; raise a usage error if it is malformed."""
+    if not ID_PATTERN.match(text):
+        raise click.BadParameter(f"an id {ID_RULE}", param=param)
+    return text
 
 
-class DurationType(click.ParamType[float]):
-    """A duration such as ``90d``, ``12h`` or ``30`` (seconds), in seconds; more than 0 and at most ten years."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the seconds; raise a usage error if the duration is malformed or out of range."""
-        try:
-            seconds = read_seconds(str(value))
-        except ValueError as error:
-            self.fail(f"a duration {error}", param, ctx)
-        if not 0 < seconds <= _MAX_DURATION_S:
-            self.fail("a duration must be more than 0 and at most 3650d", param, ctx)
-        return seconds
+def read_duration(text: str) -> float:
+    """Return the seconds of ``90d``, ``12h`` or ``30``; raise a usage error for 0, or more than ten years."""
+    try:
+        seconds = read_seconds(text)
+    except ValueError as error:
+        raise click.BadParameter(f"a duration {error}") from None
+    if not 0 < seconds <= _MAX_DURATION_S:
+        raise click.BadParameter("a duration must be more than 0 and at most 3650d")
+    return seconds
 
 
 def data_dir() -> Path:
@@ -62,11 +52,22 @@ def data_dir() -> Path:
     return directory
 
 
+def together(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """Make one decorator of those of several options, in the order of the help."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
 def plugin_option(*, required: bool = True) -> Callable[..., Any]:
     """Make the option ``--plugin``; if required, its default is `RELAY_PLUGIN` in the environment or relay.env."""
     about = "The plugin to act for [default: RELAY_PLUGIN]." if required else "The plugin to act for."
     take = _plugin_or_default if required else None
-    return click.option("--plugin", type=IdType(), callback=take, help=about, shell_complete=plugins_like)
+    return click.option("--plugin", type=read_id, metavar="ID", callback=take, help=about, shell_complete=plugins_like)
 
 
 def _plugin_or_default(ctx: click.Context, _: click.Parameter, value: str | None) -> str | None:
@@ -82,30 +83,26 @@ def plugin_or_default(plugin: str | None) -> str:
     text = default_plugin(data_dir())
     if text is None:
         raise click.MissingParameter(ctx=ctx, param=param, message="Or set RELAY_PLUGIN.")
-    return IdType().convert(text, param, ctx)
+    return read_id(text, param)
 
 
+webhook_argument: Final = click.argument("webhook_id", metavar="ID", type=read_id, shell_complete=webhooks_like)
+webhook_options: Final = together(webhook_argument, plugin_option())
 create_plugin_option: Final = click.option(
     "--create-plugin", is_flag=True, help="Make the plugin although its name looks like one that exists."
 )
-
-
-def trigger_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--data``, ``--header``, ``--query`` and ``--path``, in the order of the documented call."""
-    for option in (
-        click.option("--path", "path_params", multiple=True, metavar="NAME=VALUE", help=_SEVERAL),
-        click.option("--query", "query_params", multiple=True, metavar="NAME=VALUE", help=_SEVERAL),
-        click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help=_SEVERAL),
-        click.option("--data", metavar="JSON|@FILE|-", help="JSON, a file that holds it, or standard input."),
-    ):
-        function = option(function)
-    return function
+trigger_options: Final = together(
+    click.option("--data", metavar="JSON|@FILE|-", help="JSON, a file that holds it, or standard input."),
+    click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help=_SEVERAL),
+    click.option("--query", "query_params", multiple=True, metavar="NAME=VALUE", help=_SEVERAL),
+    click.option("--path", "path_params", multiple=True, metavar="NAME=VALUE", help=_SEVERAL),
+)
 
 
 def trigger_value(
     data: str | None, headers: Iterable[str], query_params: Iterable[str], path_params: Iterable[str]
 ) -> dict[str, Any]:
-    """Return the trigger as the JSON value that the API would get.
+    """Return the trigger that `trigger_options` describe, as the JSON value that the API would get.
 
     Raises:
         MalformedJson: ``data`` is not strict JSON.

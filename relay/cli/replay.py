@@ -11,10 +11,10 @@ import click
 from relay.audit.entry import Act
 from relay.cli.command import acting, command_runtime
 from relay.cli.completion import references_like, replays_like
-from relay.cli.filters import REPLAY_TYPE
+from relay.cli.filters import read_replay
 from relay.cli.names import check_filter, check_plugin, find_replay
 from relay.cli.output import EXIT_FAILED, facts_of
-from relay.cli.parameters import CALLER, plugin_option
+from relay.cli.parameters import CALLER, plugin_option, together
 from relay.cli.progress import follow, watch
 from relay.cli.replay_options import replay_options, take_request
 from relay.cli.replay_tables import job_picture, jobs_picture, plan_picture
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from relay.wiring.runtime import Runtime
 
 MAX_JOBS: Final = 1_000
+_REPLAY: Final = together(
+    click.argument("replay_id", metavar="REPLAY", type=read_replay, shell_complete=replays_like),
+    plugin_option(required=False),
+)
 
 
 @click.group()
@@ -90,8 +94,7 @@ def start(screen: Screen, *, ids: tuple[str, ...], plugin: str, followed: bool, 
 
 
 @replay.command()
-@click.argument("replay_id", metavar="REPLAY", type=REPLAY_TYPE, shell_complete=replays_like)
-@plugin_option(required=False)
+@_REPLAY
 @click.option("--follow", "followed", is_flag=True, help="Wait until it has ended; the default on a terminal.")
 @click.option("--once", is_flag=True, help="Show it once, even on a terminal.")
 @acting(Act.LIST)
@@ -123,8 +126,7 @@ def list_replays(screen: Screen, *, plugin: str, limit: int) -> None:
 
 
 @replay.command()
-@click.argument("replay_id", metavar="REPLAY", type=REPLAY_TYPE, shell_complete=replays_like)
-@plugin_option(required=False)
+@_REPLAY
 @acting(Act.REPLAY_PAUSE, noted=(Conflict,))
 def pause(screen: Screen, *, replay_id: str, plugin: str | None) -> None:
     """Send nothing more of a replay until it is resumed."""
@@ -132,8 +134,7 @@ def pause(screen: Screen, *, replay_id: str, plugin: str | None) -> None:
 
 
 @replay.command()
-@click.argument("replay_id", metavar="REPLAY", type=REPLAY_TYPE, shell_complete=replays_like)
-@plugin_option(required=False)
+@_REPLAY
 @acting(Act.REPLAY_RESUME, noted=(Conflict,))
 def resume(screen: Screen, *, replay_id: str, plugin: str | None) -> None:
     """Go on with a paused replay."""
@@ -141,8 +142,7 @@ def resume(screen: Screen, *, replay_id: str, plugin: str | None) -> None:
 
 
 @replay.command()
-@click.argument("replay_id", metavar="REPLAY", type=REPLAY_TYPE, shell_complete=replays_like)
-@plugin_option(required=False)
+@_REPLAY
 @acting(Act.REPLAY_CANCEL, noted=(Conflict,))
 def cancel(screen: Screen, *, replay_id: str, plugin: str | None) -> None:
     """Stop a replay for good: what it has made but not sent is cancelled, the rest is skipped."""

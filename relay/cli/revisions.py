@@ -11,10 +11,9 @@ from rich.text import Text
 
 from relay.audit.entry import Act, name_of
 from relay.cli.command import acting, command_runtime
-from relay.cli.completion import webhooks_like
 from relay.cli.names import current_webhook, not_registered
 from relay.cli.output import moment, safe, table_of
-from relay.cli.parameters import IdType, plugin_option, read_secret
+from relay.cli.parameters import plugin_option, read_secret, webhook_argument, webhook_options
 from relay.errors import BadParameter, Fault, NotFound, StoreFault, Unavailable
 from relay.registration import ChainTarget
 from relay.registration.building import Registration
@@ -37,13 +36,11 @@ if TYPE_CHECKING:
 #: The changes that a registration would make, by webhook id.
 Differences: TypeAlias = "dict[str, list[Change]]"
 
-_ID = click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 _NUMBER = click.IntRange(min=1)
 
 
 @click.command()
-@_ID
-@plugin_option()
+@webhook_options
 @acting(Act.WEBHOOK_SHOW)
 def history(screen: Screen, webhook_id: str, plugin: str) -> None:
     """Show every revision of a webhook, newest first: who made it, when, and what changed; even if it was removed.
@@ -89,10 +86,9 @@ def _settings(registry: Registry, plugin: str, shapes: Sequence[tuple[int, Shape
 
 
 @click.command()
-@_ID
+@webhook_options
 @click.argument("before", metavar="[FROM]", type=_NUMBER, required=False)
 @click.argument("after", metavar="[TO]", type=_NUMBER, required=False)
-@plugin_option()
 @acting(Act.WEBHOOK_SHOW)
 def diff(screen: Screen, webhook_id: str, before: int | None, after: int | None, plugin: str) -> None:
     """Show what differs between two revisions: by default the last one and the one before it. Secrets are not shown."""
@@ -108,9 +104,8 @@ def diff(screen: Screen, webhook_id: str, before: int | None, after: int | None,
 
 
 @click.command()
-@_ID
+@webhook_options
 @click.argument("revision", type=_NUMBER, required=False)
-@plugin_option()
 @acting(Act.WEBHOOK_ROLLBACK)
 def rollback(screen: Screen, webhook_id: str, revision: int | None, plugin: str) -> None:
     """Make an older revision current again, as a new one: by default the one before the last."""
@@ -129,7 +124,7 @@ def rollback(screen: Screen, webhook_id: str, revision: int | None, plugin: str)
 
 
 @click.command("set-secret")
-@_ID
+@webhook_argument
 @click.option("--header", required=True, metavar="NAME", help="The pre-filled header whose value is replaced.")
 @plugin_option()
 @acting(Act.WEBHOOK_SET_SECRET)

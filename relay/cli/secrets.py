@@ -28,19 +28,14 @@ if TYPE_CHECKING:
 _COLUMNS: Final = ("name", "set (UTC)", "by", "used by")
 
 
-class SecretType(click.ParamType[str]):
-    """The grammar of a secret's name."""
-
-    name = "name"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the name itself; raise a usage error if it is malformed."""
-        if not isinstance(value, str) or not SECRET_NAME_PATTERN.match(value):
-            self.fail(f"a secret's name {SECRET_NAME_RULE}", param, ctx)
-        return value
+def _read_name(text: str) -> str:
+    """Return a secret's name; raise a usage error if it is malformed."""
+    if not SECRET_NAME_PATTERN.match(text):
+        raise click.BadParameter(f"a secret's name {SECRET_NAME_RULE}")
+    return text
 
 
-_NAME = click.argument("secret", metavar="NAME", type=SecretType(), shell_complete=secrets_like)
+_NAME = click.argument("secret", metavar="NAME", type=_read_name, shell_complete=secrets_like)
 
 
 @click.group()

@@ -9,10 +9,9 @@ from rich.text import Text
 
 from relay.audit.entry import Act
 from relay.cli.command import acting, command_runtime
-from relay.cli.completion import webhooks_like
 from relay.cli.names import not_registered
 from relay.cli.output import safe
-from relay.cli.parameters import IdType, plugin_option
+from relay.cli.parameters import webhook_options
 from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
@@ -34,8 +33,7 @@ def traffic_of(runtime: Runtime, plugin: str, webhook_id: str) -> dict[str, Any]
 
 
 @click.command()
-@click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
-@plugin_option()
+@webhook_options
 @acting(Act.WEBHOOK_PAUSE)
 def pause(screen: Screen, webhook_id: str, plugin: str) -> None:
     """Hold back this webhook's calls. Accepted calls wait; calls that are being sent end."""
@@ -45,8 +43,7 @@ def pause(screen: Screen, webhook_id: str, plugin: str) -> None:
 
 
 @click.command()
-@click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
-@plugin_option()
+@webhook_options
 @acting(Act.WEBHOOK_RESUME)
 def resume(screen: Screen, webhook_id: str, plugin: str) -> None:
     """Send this webhook's calls again, the oldest first."""
@@ -57,8 +54,7 @@ def resume(screen: Screen, webhook_id: str, plugin: str) -> None:
 
 
 @click.command("close-breaker")
-@click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
-@plugin_option()
+@webhook_options
 @acting(Act.WEBHOOK_CLOSE_BREAKER)
 def close_breaker(screen: Screen, webhook_id: str, plugin: str) -> None:
     """Send calls again, although the endpoint could not be contacted before."""

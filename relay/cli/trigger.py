@@ -12,7 +12,7 @@ from rich.text import Text
 from relay.accept.intake import TriggerRequest
 from relay.cli.command import command_runtime
 from relay.cli.completion import webhooks_like
-from relay.cli.filters import SubjectType
+from relay.cli.filters import subject_option
 from relay.cli.names import not_registered
 from relay.cli.output import as_json, facts_of, safe, screened
 from relay.cli.parameters import CALLER, plugin_option, trigger_options, trigger_value
@@ -24,8 +24,6 @@ from relay.request.delay import MAX_DELAY_S
 from relay.text.ids import ID_PATTERN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from rich.console import RenderableType
 
     from relay.cli.output import Screen
@@ -48,25 +46,22 @@ _LOOK_S: Final = 0.05  # between two looks at the record
 @click.option(
     "--delay", "delay_s", type=click.FloatRange(0, MAX_DELAY_S), help="Seconds to wait before sending; implies --async."
 )
-@click.option("--subject", type=SubjectType(), help="Whom it concerns, such as a patient's id; never sent.")
+@subject_option("Whom it concerns, such as a patient's id; never sent.")
 @screened
-def trigger(  # noqa: PLR0913 - one parameter an option
+def trigger(
     screen: Screen,
     *,
     webhook_id: str,
     plugin: str,
-    data: str | None,
-    headers: Iterable[str],
-    query_params: Iterable[str],
-    path_params: Iterable[str],
     is_async: bool,
     wait_s: float | None,
     delay_s: float | None,
     subject: str | None,
+    **parts: Any,
 ) -> None:
     """Trigger a webhook and show its result, or its reference id and state if there is none in time."""
     runtime = command_runtime()
-    value = trigger_value(data, headers, query_params, path_params)
+    value = trigger_value(**parts)
     if subject is not None:
         value["subject"] = subject
     if delay_s:

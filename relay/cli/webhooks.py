@@ -15,10 +15,9 @@ from relay.cli.address import shown_url
 from relay.cli.call_once import test as call_once
 from relay.cli.chain_plan import auth_of
 from relay.cli.command import acting, command_runtime
-from relay.cli.completion import webhooks_like
 from relay.cli.names import check_new_plugin, check_plugin, current_webhook, not_registered
 from relay.cli.output import bad, facts_of, safe, table_of
-from relay.cli.parameters import IdType, create_plugin_option, data_dir, plugin_option, read_source
+from relay.cli.parameters import create_plugin_option, data_dir, plugin_option, read_source, webhook_options
 from relay.cli.revisions import change_row, diff, differences_pictures, differing, history, rollback, set_secret
 from relay.cli.secrets import look_up_in
 from relay.cli.traffic import close_breaker, pause, resume, traffic_of
@@ -112,8 +111,7 @@ def list_webhooks(screen: Screen, plugin: str) -> None:
 
 
 @webhooks.command()
-@click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
-@plugin_option()
+@webhook_options
 @acting(Act.WEBHOOK_SHOW)
 def show(screen: Screen, webhook_id: str, plugin: str) -> None:
     """Show one webhook with its address. Values of pre-filled headers are never shown."""
@@ -142,8 +140,7 @@ def show(screen: Screen, webhook_id: str, plugin: str) -> None:
 
 
 @webhooks.command()
-@click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
-@plugin_option()
+@webhook_options
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation, as is done on a terminal.")
 @acting(Act.WEBHOOK_REMOVE, noted=(Conflict, WebhookNotRegistered))
 def remove(screen: Screen, webhook_id: str, plugin: str, *, yes: bool) -> None:

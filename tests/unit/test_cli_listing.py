@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from relay.cli.filters import TimeType
+from relay.cli.filters import read_time_ms
 from relay.cli.tail import Watch
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
@@ -99,7 +99,7 @@ def test_a_filter_that_is_not_valid_is_wrong_usage(cli, arguments):
 
 def test_how_long_ago_is_counted_from_now():
     before = time.time() * 1000
-    found = TimeType().convert("15m", None, None)
+    found = read_time_ms("15m")
     assert abs(found - (before - 15 * 60_000)) < 5_000
 
 

@@ -14,7 +14,7 @@ from marshmallow import fields, validate
 from api.queries import ListingQuery, ReplaysQuery, read_query
 from api.replay_requests import MAX_IDS, read_replay
 from api.triggers import MAX_ITEMS, _array
-from relay.cli.parameters import DurationType
+from relay.cli.parameters import read_duration
 from relay.domain.reference_id import new_reference_id
 from relay.egress import AddressPolicy
 from relay.errors import BadParameter, DocumentError, MalformedJson, RequestRejected, SettingsError, TooLarge
@@ -355,9 +355,9 @@ def test_a_parameter_takes_so_many_words_and_no_more(count):
 
 
 def test_a_duration_of_the_command_line_is_at_most_ten_years():
-    assert DurationType().convert("3650d", None, None) == 3_650 * 86_400
+    assert read_duration("3650d") == 3_650 * 86_400
     with pytest.raises(click.BadParameter):
-        DurationType().convert(str(3_650 * 86_400 + 1), None, None)
+        read_duration(str(3_650 * 86_400 + 1))
 
 
 def test_an_operator_s_name_has_so_many_characters_and_no_more():
