@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 
 import click
-from rich.text import Text
 
 from relay.audit.entry import Act, line_of
 from relay.audit.lines import heads_in, lines_of, trail_files
@@ -117,7 +116,7 @@ def list_entries(screen: Screen, *, limit: int, **options: Any) -> None:
         runtime.client, runtime.keyspace, lambda trail: newest(trail, trail.last_number(), wanted, limit)
     )
     rows = in_order(chain.from_iterable(answers))[: -limit - 1 : -1]
-    screen.show(rows, lambda: Text("\n".join(safe(_words(row)) for row in rows) or "No entry matches."))
+    screen.tell(rows, *([_words(row) for row in rows] or ["No entry matches."]))
     _fail_if_silent(screen, answers.silent)
 
 
@@ -162,7 +161,7 @@ def key(screen: Screen, *, is_new: bool) -> None:
     """Show the public keys that checkpoints are checked with, one a line."""
     text = new_private_text() if is_new else _signer(command_runtime()).public.text()
     keys = text.split()
-    screen.show(keys, lambda: Text("\n".join(keys)))
+    screen.tell(keys, *keys)
 
 
 def _check_plugin(runtime: Runtime, wanted: Wanted) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
-from rich.console import Console
-from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
+from rich.progress import DownloadColumn, SpinnerColumn, TextColumn, TransferSpeedColumn
 
 from relay.audit.entry import Act
 from relay.backup.taking import Taking
 from relay.cli.command import command_runtime
 from relay.cli.output import facts_of, screened
 from relay.cli.parameters import data_dir
+from relay.cli.progress import progress_with
 from relay.errors import Conflict
 from relay.settings import Secret, Settings
 from relay.settings.names import AUDIT_KEY, DATA_KEYS, TARGET_KEYS
@@ -49,9 +49,9 @@ def backup(screen: Screen, directory: Path) -> None:
         runtime.audit_writer.writing(Act.BACKUP),
         closing(connect(administered(runtime.settings))) as client,
     ):
-        taking, console = Taking(client, runtime.keyspace, directory), Console(stderr=True)
+        taking = Taking(client, runtime.keyspace, directory)
         columns = (SpinnerColumn(), TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn())
-        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        with progress_with(*columns) as progress:
             bar = progress.add_task("reading the servers", total=None)
             for size_bytes in taking.steps():
                 progress.advance(bar, size_bytes)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.console import Group
-from rich.text import Text
 
 from relay.accept.dispatcher import Dispatcher
 from relay.accept.intake import TriggerRequest
@@ -16,7 +15,7 @@ from relay.audit.entry import Act
 from relay.cli.command import acting, command_runtime
 from relay.cli.explain import explained, request_lines
 from relay.cli.names import current_webhook
-from relay.cli.output import EXIT_FAILED, as_json, facts_of, safe
+from relay.cli.output import EXIT_FAILED, as_json, facts_of, lines_of
 from relay.cli.parameters import CALLER, trigger_options, trigger_value, webhook_options
 from relay.cli.reading import adding_reference_id, result_in
 from relay.domain.reference_id import new_reference_id
@@ -151,4 +150,4 @@ def _picture(found: dict[str, Any]) -> RenderableType:
     if result is not None and result["data"] is not None:
         lines += ["", *as_json(result["data"]).splitlines()]
     about = [("reference id", found["referenceId"]), ("state", found["state"]), ("outcome", found["outcome"])]
-    return Group(Text("\n".join(safe(line) for line in lines)), Text(""), facts_of(about))
+    return Group(lines_of(*lines, ""), facts_of(about))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
-from rich.text import Text
 
 from relay.answer.masking import REPLACEMENT
 from relay.cli.address import shown_url
-from relay.cli.output import facts_of, safe
+from relay.cli.output import facts_of, lines_of
 from relay.registration import ChainTarget
 from relay.registration.credentials import OAuth2Client
 from relay.registration.header_rules import PUBLIC_HEADERS
@@ -102,7 +101,7 @@ def plan_picture(explained: dict[str, Any]) -> RenderableType:
     """Draw a chain's plan as lines, nested chains indented."""
     about = [(name, explained[name]) for name in ("plugin", "webhookId", "revision", "timeout")]
     lines = list(_lines(explained, ""))
-    return Group(facts_of(about), Text(""), Text("\n".join(safe(line) for line in lines)))
+    return Group(facts_of(about), lines_of("", *lines))
 
 
 def _lines(plan: dict[str, Any], indent: str) -> list[str]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.console import Group
-from rich.text import Text
 
 from relay.answer.masking import REPLACEMENT
 from relay.audit.entry import Act
@@ -17,7 +16,7 @@ from relay.cli.address import shown_url
 from relay.cli.chain_plan import auth_of, auth_words, plan_of, plan_picture, shown_prefilled
 from relay.cli.command import acting, command_runtime
 from relay.cli.names import current_webhook
-from relay.cli.output import facts_of, safe
+from relay.cli.output import facts_of, lines_of
 from relay.cli.parameters import trigger_options, trigger_value, webhook_options
 from relay.domain.reference_id import new_reference_id
 from relay.registration import ChainTarget
@@ -146,4 +145,4 @@ def _picture(found: dict[str, Any]) -> RenderableType:
             ("body sha256", body["sha256"] or HIDDEN),
             ("body shown as", body["encoding"]),
         ]
-    return Group(facts_of(about), Text(""), Text("\n".join(safe(line) for line in lines)))
+    return Group(facts_of(about), lines_of("", *lines))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from relay.audit.entry import Act
 from relay.cli.command import command_runtime, refusals
@@ -15,6 +13,7 @@ from relay.cli.filters import read_reference, subject_option
 from relay.cli.names import check_plugin, finding
 from relay.cli.output import facts_of, screened
 from relay.cli.parameters import plugin_option, plugin_or_default
+from relay.cli.progress import counting
 from relay.errors import Conflict
 from relay.text.timestamps import rfc3339
 
@@ -75,9 +74,7 @@ def _forget_subject(screen: Screen, subject: str, plugin: str) -> None:
 
 def _go_on(runtime: Runtime, plugin: str, hashed: str) -> forgetting.Progress:
     """Go on with the job until it has looked at everything; draw how far it is, if standard error is a terminal."""
-    columns = TextColumn("forgetting"), BarColumn(), MofNCompleteColumn()
-    console = Console(stderr=True, markup=False, highlight=False, emoji=False)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with counting("forgetting") as bar:
         task = bar.add_task("")
         while True:
             progress = runtime.forgetting.go_on(plugin, hashed)

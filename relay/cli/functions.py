@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-from rich.text import Text
 
 from relay.audit.entry import Act
 from relay.cli.command import acting, command_runtime
@@ -38,4 +37,4 @@ def load(screen: Screen) -> None:
     count = load_functions(admin_url(data_dir(), url) or url)
     runtime.audit_writer.write(Act.FUNCTIONS_LOAD)
     name = library().name
-    screen.show({"library": name, "servers": count}, lambda: Text(f"{name} was loaded into {count} servers."))
+    screen.tell({"library": name, "servers": count}, f"{name} was loaded into {count} servers.")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.console import Group
-from rich.text import Text
 
 from relay.audit.entry import Act
 from relay.cli.chain_tree import chain_tree
@@ -17,7 +16,7 @@ from relay.cli.export import export
 from relay.cli.filters import filter_options, read_reference, take_filter
 from relay.cli.forget import forget
 from relay.cli.names import check_filter, finding
-from relay.cli.output import as_json, facts_of, safe, screened, table_of
+from relay.cli.output import as_json, facts_of, lines_of, screened, table_of
 from relay.cli.parameters import plugin_option
 from relay.cli.reading import result_in
 from relay.cli.row_tables import ended_as, groups_picture, rows_picture
@@ -98,7 +97,6 @@ def cancel(screen: Screen, reference_id: str, plugin: str | None) -> None:
 def _picture(record: dict[str, Any], tree: RenderableType | None) -> RenderableType:
     facts = [(name, value) for name, value in record.items() if name not in {"attempts", "result", "chain"}]
     attempts = table_of(_ATTEMPT_COLUMNS, ([each[name] for name in _ATTEMPT_COLUMNS] for each in record["attempts"]))
-    lines = as_json(record["result"]).splitlines()
-    result = (Text("result"), Text("\n".join(safe(line) for line in lines)))
-    chain = () if tree is None else (Text("chain"), tree)
-    return Group(facts_of(facts), attempts, *result, *chain)
+    result = lines_of("result", *as_json(record["result"]).splitlines())
+    chain = () if tree is None else (lines_of("chain"), tree)
+    return Group(facts_of(facts), attempts, result, *chain)

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.console import Group
-from rich.text import Text
 
 from relay.audit.entry import Act
 from relay.cli.command import acting, command_runtime
 from relay.cli.completion import keys_like
 from relay.cli.names import check_key, check_new_plugin, check_plugin
-from relay.cli.output import EXIT_FAILED, bad, brief, facts_of, safe, table_of
+from relay.cli.output import EXIT_FAILED, bad, brief, facts_of, lines_of, table_of
 from relay.cli.parameters import create_plugin_option, plugin_option, read_duration
 from relay.errors import RelayError, Unavailable
 from relay.store.api_keys.rules import SCOPES, origin_fault
@@ -103,7 +102,7 @@ def rotate(screen: Screen, key_id: str, overlap_s: float) -> None:
     runtime = command_runtime()
     check_key(runtime, key_id)
     text, key, old = runtime.api_keys.rotate(key_id, overlap_s)
-    _show_new(screen, runtime, {**_made(text, key), "replaces": old.id, "replacedUntil": _moment(old.expires_at_ms)})
+    _show_new(screen, runtime, {**_made(text, key), "replaces": old.id, "replacedUntil": rfc3339(old.expires_at_ms)})
 
 
 @keys.command("list")
@@ -132,9 +131,9 @@ def revoke(screen: Screen, key_id: str) -> None:
     key = runtime.api_keys.revoke(key_id)
     if key is None:
         value = {"id": key_id, "removed": True}
-        screen.show(value, lambda: Text(f"The record of key {safe(key_id)} failed verification: it is deleted."))
+        screen.tell(value, f"The record of key {key_id} failed verification: it is deleted.")
         return
-    screen.show(_row(key), lambda: Text(safe(f"Key {key.id} of plugin {key.plugin} is revoked.")))
+    screen.tell(_row(key), f"Key {key.id} of plugin {key.plugin} is revoked.")
 
 
 def _line(row: dict[str, Any]) -> list[object]:
@@ -149,13 +148,13 @@ def _line(row: dict[str, Any]) -> list[object]:
 def _made(text: str, key: ApiKey) -> dict[str, Any]:
     """Return what is shown of a new key: the five members of every key, and its name and end if it has them."""
     made = {"id": key.id, "key": text, "plugin": key.plugin, "scopes": _scopes(key), "origins": sorted(key.origins)}
-    asked = {"name": key.name, "expiresAt": _moment(key.expires_at_ms)}
+    asked = {"name": key.name, "expiresAt": rfc3339(key.expires_at_ms)}
     return {**made, **{name: value for name, value in asked.items() if value}}
 
 
 def _show_new(screen: Screen, runtime: Runtime, made: dict[str, Any]) -> None:
     """Show a new key; revoke it if that fails, because a key whose text nobody has seen is useless."""
-    key_id, words = made["id"], Text(f"\nKeep it: only its hash is stored. {_BROWSER}")
+    key_id, words = made["id"], lines_of("", f"Keep it: only its hash is stored. {_BROWSER}")
     try:
         screen.show(made, lambda: Group(facts_of(made.items()), words))
     except BaseException as error:
@@ -168,10 +167,6 @@ def _show_new(screen: Screen, runtime: Runtime, made: dict[str, Any]) -> None:
         raise
 
 
-def _moment(at_ms: int | None) -> str | None:
-    return None if at_ms is None else rfc3339(at_ms)
-
-
 def _row(key: ApiKey) -> dict[str, Any]:
     return {
         "id": key.id,
@@ -182,8 +177,8 @@ def _row(key: ApiKey) -> dict[str, Any]:
         "createdAt": rfc3339(key.created_at_ms),
         "revoked": key.revoked,
         "name": key.name,
-        "expiresAt": _moment(key.expires_at_ms),
-        "lastUsedAt": _moment(key.last_used_at_ms),
+        "expiresAt": rfc3339(key.expires_at_ms),
+        "lastUsedAt": rfc3339(key.last_used_at_ms),
     }
 
 

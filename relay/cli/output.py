@@ -82,6 +82,11 @@ def brief(time: str | None) -> str | None:
     return None if time is None else f"{time[5:10]} {time[11:16]}"
 
 
+def lines_of(*lines: object) -> Text:
+    """Make a text of lines."""
+    return Text("\n".join(safe(line) for line in lines))
+
+
 def bad(*values: object) -> Text:
     """Make a cell about something wrong, one value a line: red, if the terminal has colours."""
     return Text("\n".join(safe(each) for each in values), style="red")
@@ -105,7 +110,7 @@ def _cell(value: object) -> Text:
     if isinstance(value, bool):
         return Text("yes" if value else "no")
     if isinstance(value, list | tuple | set | frozenset):
-        return Text("\n".join(safe(each) for each in value))
+        return lines_of(*value)
     return Text(safe(value))
 
 
@@ -122,6 +127,10 @@ class Screen:
             return
         width = None if sys.stdout.isatty() else _FILE_WIDTH
         Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=width).print(picture())
+
+    def tell(self, value: Any, *lines: str) -> None:
+        """Show the command's result: ``value`` as JSON for programs, or lines for people."""
+        self.show(value, lambda: lines_of(*lines))
 
     def write(self, value: Any, text: str) -> None:
         """Write a text for other programs unchanged, or ``value`` as JSON."""

@@ -7,15 +7,13 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Final
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.text import Text
 
 from relay.audit.actor import act_as_operator
 from relay.audit.entry import Act
 from relay.cli.command import command_runtime
 from relay.cli.output import bad, screened, table_of
 from relay.cli.parameters import data_dir
+from relay.cli.progress import counting
 from relay.errors import Unavailable
 from relay.settings import ENV_FILE, Secret, Settings
 from relay.settings.env_file import read_env_file
@@ -84,30 +82,26 @@ def divide(screen: Screen, number: int) -> None:
     saved = read_env_file(data_dir() / ENV_FILE)
     if saved:
         DataDir(data_dir()).write_environ({**saved, PARTITIONS: str(number)})
-    screen.show({"partitions": number, **asdict(counts)}, lambda: Text(_sentence(number, counts)))
+    screen.tell(
+        {"partitions": number, **asdict(counts)},
+        f"The store has {number} partitions, and what it had before. Plugins: {counts.plugins}, records:"
+        f" {counts.records}, calls that are not final: {counts.pending}.",
+        f"Start every process with {PARTITIONS}={number}. To go on to a cluster, start the server as its first primary,"
+        " add others, and move slots to them: docs/scaling.md",
+    )
 
 
 def _divide(client: Redis, number: int) -> StoreCounts:
-    division, console = Division(client, number), Console(stderr=True)
-    columns = (TextColumn("dividing"), BarColumn(), MofNCompleteColumn())
+    division = Division(client, number)
     agree_on_format(client, SINGLE)
     with AuditWriter(client).writing(Act.PARTITION_DIVIDE, subject=str(number)):
         if division.begin():
-            with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+            with counting("dividing") as progress:
                 bar = progress.add_task("", total=division.size())
                 for examined in division.steps():
                     progress.advance(bar, examined)
             division.finish()
     return division.counts()
-
-
-def _sentence(number: int, counts: StoreCounts) -> str:
-    return (
-        f"The store has {number} partitions, and what it had before. Plugins: {counts.plugins}, records:"
-        f" {counts.records}, calls that are not final: {counts.pending}.\n"
-        f"Start every process with {PARTITIONS}={number}. To go on to a cluster, start the server as its first primary,"
-        " add others, and move slots to them: docs/scaling.md"
-    )
 
 
 def _line(state: PartitionState) -> list[object]:

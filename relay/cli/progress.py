@@ -1,4 +1,4 @@
-"""Shows a replay job on a terminal until it is over: a bar with rate, time left and outcomes."""
+"""Shows on a terminal how far something is: a replay job until it is over, or any work with a bar."""
 
 from __future__ import annotations
 
@@ -13,22 +13,30 @@ from relay.errors import Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.progress import ProgressColumn
+
     from relay.store.replays.jobs import ReplayJob
 
 _LOOK_S: Final = 0.5  # between two looks at the job
 _RATE_WINDOW_S: Final = 30.0
 
 
-def follow(read: Callable[[], ReplayJob]) -> ReplayJob:
-    """Wait until the job is over, without drawing; return it."""
-    job = read()
-    while not job.over:
-        job = _look_again(read, job)
-    return job
+def counting(what: str) -> Progress:
+    """Make a progress of work that is counted, for a terminal on standard error."""
+    return progress_with(TextColumn(what), BarColumn(), MofNCompleteColumn())
 
 
-def watch(read: Callable[[], ReplayJob]) -> ReplayJob:
-    """Draw the job on standard error until it is over, and return it. Ctrl-C is raised, and does not stop the job."""
+def progress_with(*columns: ProgressColumn) -> Progress:
+    """Make a progress with these columns, which is drawn if standard error is a terminal."""
+    console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+def follow(read: Callable[[], ReplayJob], *, draws: bool) -> ReplayJob:
+    """Wait until the job is over, and return it; with ``draws``, draw it on standard error.
+
+    Ctrl-C is raised, and does not stop the job.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -38,7 +46,7 @@ def watch(read: Callable[[], ReplayJob]) -> ReplayJob:
         TextColumn("{task.fields[ends]}"),
     )
     console = Console(stderr=True, markup=False, highlight=False, emoji=False)
-    with Progress(*columns, console=console, speed_estimate_period=_RATE_WINDOW_S) as progress:
+    with Progress(*columns, console=console, speed_estimate_period=_RATE_WINDOW_S, disable=not draws) as progress:
         job = read()
         bar = progress.add_task("replay", total=job.matched, rate="", ends="")
         while True:

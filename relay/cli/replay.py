@@ -15,7 +15,7 @@ from relay.cli.filters import read_replay
 from relay.cli.names import check_filter, check_plugin, find_replay
 from relay.cli.output import EXIT_FAILED, facts_of
 from relay.cli.parameters import CALLER, plugin_option, together
-from relay.cli.progress import follow, watch
+from relay.cli.progress import follow
 from relay.cli.replay_options import replay_options, take_request
 from relay.cli.replay_tables import job_picture, jobs_picture, plan_picture
 from relay.errors import Conflict, NotFound, RelayError
@@ -192,7 +192,7 @@ def _follow(screen: Screen, replays: Replays, job: ReplayJob) -> None:
     goes_on = f"The replay goes on: relay replay status {job.replay_id}"
     try:
         with adding_sentence(goes_on, RelayError):
-            job = (watch if draws else follow)(lambda: replays.get(job.plugin, job.replay_id))
+            job = follow(lambda: replays.get(job.plugin, job.replay_id), draws=draws)
     except KeyboardInterrupt:
         screen.note(goes_on)
         return

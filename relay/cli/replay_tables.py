@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Group
-from rich.text import Text
 
-from relay.cli.output import bad, facts_of, table_of
+from relay.cli.output import bad, facts_of, lines_of, table_of
 from relay.cli.row_tables import groups_picture, rows_picture
 from relay.store.replays.jobs import Skip
 
@@ -37,9 +36,9 @@ def plan_picture(value: dict[str, Any]) -> RenderableType:
     facts = [("plan id", value["planId"]), ("matched", value["matched"]), ("to be skipped", value["skipped"])]
     if estimated_s is not None:
         facts.append(("takes about", f"{max(estimated_s, 1):.0f} s"))
-    breakdown = (Text("what matches"), groups_picture(value["breakdown"])) if value["breakdown"] else ()
-    sample = (Text("the newest"), rows_picture(value["sample"])) if value["sample"] else ()
-    why = (Text(_left_out(value)),) if not value["matched"] or value["leftOut"] else ()
+    breakdown = (lines_of("what matches"), groups_picture(value["breakdown"])) if value["breakdown"] else ()
+    sample = (lines_of("the newest"), rows_picture(value["sample"])) if value["sample"] else ()
+    why = (lines_of(_left_out(value)),) if not value["matched"] or value["leftOut"] else ()
     return Group(facts_of(facts), *why, *_reasons(value), *breakdown, *sample)
 
 

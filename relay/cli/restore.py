@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
-from rich.console import Console, Group
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.text import Text
+from rich.console import Group
 
 from relay.audit.entry import Act
 from relay.backup.manifest import Manifest
@@ -20,7 +18,8 @@ from relay.backup.undoing import ACTIONS, DoneSince, Redoing, ShippedTrail, Undo
 from relay.backup.unfinished import Unfinished, by_webhook
 from relay.cli.backup import administered, held_keys
 from relay.cli.command import acting, command_runtime
-from relay.cli.output import facts_of, safe, table_of
+from relay.cli.output import facts_of, lines_of, safe, table_of
+from relay.cli.progress import counting
 from relay.errors import Conflict, RelayError
 from relay.store.backups.epoch import Phase
 from relay.store.ledger.callbacks import Callbacks
@@ -76,16 +75,14 @@ def restore(screen: Screen, directory: Path, audit: IO[bytes] | None) -> None:
     facts |= {"replays that make no more calls": len(replays), "callbacks untold at the backup": untold}
     rows = [[row[column] for column in _COLUMNS] for row in calls]
     screen.show(
-        {**facts, "unfinished": plan}, lambda: Group(facts_of(facts.items()), Text(""), table_of(_COLUMNS, rows))
+        {**facts, "unfinished": plan}, lambda: Group(facts_of(facts.items()), lines_of(""), table_of(_COLUMNS, rows))
     )
     screen.note("The store is fenced: nothing is accepted or sent until `relay restore finish`.")
 
 
 def _copy(restoring: Restoring) -> None:
-    console = Console(stderr=True)
     restoring.begin()
-    columns = (TextColumn("copying keys"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with counting("copying keys") as progress:
         bar = progress.add_task("", total=None)
         for count in restoring.steps():
             progress.advance(bar, count)
@@ -111,12 +108,10 @@ def _finish(screen: Screen, runtime: Runtime, unfinished: Unfinished, audit: IO[
     with runtime.audit_writer.writing(Act.RESTORE, subject=str(_FINISH)):
         decided = unfinished.decide(sender)
     said = {"ended": decided.ended, "goOn": decided.goes_on, "replays": decided.replays, "undone": undone}
-    screen.show(
+    screen.tell(
         said,
-        lambda: Text(
-            f"The store is open. Calls that ended as interrupted (outcome restored): {decided.ended}; that go on:"
-            f" {decided.goes_on}; replays that make no more calls: {decided.replays}."
-        ),
+        f"The store is open. Calls that ended as interrupted (outcome restored): {decided.ended}; that go on:"
+        f" {decided.goes_on}; replays that make no more calls: {decided.replays}.",
     )
 
 

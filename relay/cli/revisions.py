@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
-from rich.text import Text
 
 from relay.audit.entry import Act, name_of
 from relay.cli.command import acting, command_runtime
 from relay.cli.names import current_webhook, not_registered
-from relay.cli.output import moment, safe, table_of
+from relay.cli.output import lines_of, moment, table_of
 from relay.cli.parameters import plugin_option, read_secret, webhook_argument, webhook_options
 from relay.errors import BadParameter, Fault, NotFound, StoreFault, Unavailable
 from relay.registration import ChainTarget
@@ -100,7 +99,7 @@ def diff(screen: Screen, webhook_id: str, before: int | None, after: int | None,
     columns = ("member", f"revision {first}", f"revision {last}")
     rows = [(each.member, each.before, each.after) for each in found]
     same = f"Revision {last} is the only one." if newest == 1 else f"Revisions {first} and {last} do not differ."
-    screen.show(value, lambda: table_of(columns, rows) if rows else Text(same))
+    screen.show(value, lambda: table_of(columns, rows) if rows else lines_of(same))
 
 
 @click.command()
@@ -181,10 +180,9 @@ def _apply(
 ) -> None:
     (applied,) = registry.apply(plugin, [registration], act=act, based_on={registration.shape.webhook_id: based_on})
     value = {"id": applied.webhook_id, "revision": applied.revision, "change": applied.change}
-    sentence = (
-        f"Webhook {safe(applied.webhook_id)} of plugin {safe(plugin)}: revision {applied.revision}, {applied.change}."
+    screen.tell(
+        value, f"Webhook {applied.webhook_id} of plugin {plugin}: revision {applied.revision}, {applied.change}."
     )
-    screen.show(value, lambda: Text(sentence))
 
 
 def change_row(change: Change) -> dict[str, Any]:

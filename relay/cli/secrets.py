@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
-from rich.text import Text
 
 from relay.audit.entry import Act
 from relay.cli.command import acting, command_runtime
 from relay.cli.completion import secrets_like
 from relay.cli.names import check_new_plugin, check_plugin, no_secret
-from relay.cli.output import moment, safe, table_of
+from relay.cli.output import moment, table_of
 from relay.cli.parameters import create_plugin_option, plugin_option, read_secret
 from relay.errors import BadParameter, Conflict, NotFound
 from relay.settings import look_up_secret
@@ -64,8 +63,7 @@ def set_one(screen: Screen, secret: str, plugin: str, file: IO[bytes] | None, *,
     users = runtime.registry.secrets.users(plugin, secret)
     shown = {"plugin": plugin, "name": secret, "change": change, "webhooks": users}
     used = f", used by {', '.join(users)}" if users else ""
-    sentence = f"Secret {safe(secret)} of plugin {safe(plugin)}: {change}{used}."
-    screen.show(shown, lambda: Text(sentence))
+    screen.tell(shown, f"Secret {secret} of plugin {plugin}: {change}{used}.")
     if is_new:
         screen.note(f"Plugin {plugin} is new: it was created.")
 
@@ -95,7 +93,7 @@ def remove(screen: Screen, secret: str, plugin: str) -> None:
     if not runtime.registry.secrets.remove(plugin, secret):
         raise no_secret(runtime, plugin, secret)
     value = {"plugin": plugin, "name": secret, "removed": True}
-    screen.show(value, lambda: Text(f"Secret {safe(secret)} of plugin {safe(plugin)} is removed."))
+    screen.tell(value, f"Secret {secret} of plugin {plugin} is removed.")
 
 
 def look_up_in(registry: Registry) -> Callable[[str, str, str], str]:

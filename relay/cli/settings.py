@@ -92,7 +92,7 @@ def init(screen: Screen, redis_url: str) -> None:
     except OSError:
         raise SettingsError(f"{file} cannot be written: give another --data-dir.") from None
     said = {"file": str(file), "made": list(made)}
-    screen.show(said, lambda: Text(safe(f"{file} has new keys and passwords. Back it up.")))
+    screen.tell(said, f"{file} has new keys and passwords. Back it up.")
 
 
 def _env_text(made: Mapping[str, str]) -> str:

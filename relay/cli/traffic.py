@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.text import Text
 
 from relay.audit.entry import Act
 from relay.cli.command import acting, command_runtime
 from relay.cli.names import not_registered
-from relay.cli.output import safe
 from relay.cli.parameters import webhook_options
 from relay.text.timestamps import rfc3339
 
@@ -26,7 +24,7 @@ def traffic_of(runtime: Runtime, plugin: str, webhook_id: str) -> dict[str, Any]
         "paused": traffic.paused,
         "breaker": traffic.breaker,
         "failures": traffic.failures,
-        "openUntil": None if traffic.open_until_ms is None else rfc3339(traffic.open_until_ms),
+        "openUntil": rfc3339(traffic.open_until_ms),
         "parked": traffic.parked,
         "running": traffic.running,
     }
@@ -74,4 +72,4 @@ def _runtime(plugin: str, webhook_id: str) -> Runtime:
 
 def _show(screen: Screen, runtime: Runtime, plugin: str, webhook_id: str, said: str) -> None:
     value = {"id": webhook_id, "plugin": plugin, **traffic_of(runtime, plugin, webhook_id)}
-    screen.show(value, lambda: Text(f"Webhook {safe(webhook_id)} of plugin {safe(plugin)} {said}."))
+    screen.tell(value, f"Webhook {webhook_id} of plugin {plugin} {said}.")

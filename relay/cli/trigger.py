@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.console import Group
-from rich.text import Text
 
 from relay.accept.intake import TriggerRequest
 from relay.cli.command import command_runtime
 from relay.cli.completion import webhooks_like
 from relay.cli.filters import subject_option
 from relay.cli.names import not_registered
-from relay.cli.output import as_json, facts_of, safe, screened
+from relay.cli.output import as_json, facts_of, lines_of, screened
 from relay.cli.parameters import CALLER, plugin_option, trigger_options, trigger_value
 from relay.cli.reading import adding_reference_id, result_in
 from relay.domain.invocation import Outcome, State
@@ -123,5 +122,4 @@ def _picture(value: dict[str, Any]) -> RenderableType:
     facts = facts_of((name, each) for name, each in value.items() if name != "data")
     if "data" not in value:
         return facts
-    lines = as_json(value["data"]).splitlines()
-    return Group(facts, Text("data"), Text("\n".join(safe(line) for line in lines)))
+    return Group(facts, lines_of("data", *as_json(value["data"]).splitlines()))

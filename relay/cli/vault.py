@@ -7,14 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.text import Text
 
 from relay.audit.entry import Act
 from relay.cli.command import command_runtime, refusals
 from relay.cli.output import EXIT_FAILED, screened, table_of
 from relay.cli.parameters import data_dir
+from relay.cli.progress import counting
 from relay.cli.ring_tables import ring_line, ring_rows, say_damaged
 from relay.domain.invocation import IDEMPOTENCY_MS
 from relay.errors import Conflict, NotFound, SettingsError
@@ -79,7 +77,7 @@ def add(screen: Screen, names: tuple[str, ...]) -> None:
     """Add a new key that opens, and seals nothing yet."""
     added = _add(names)
     note = "Copy the key files to every other machine (or restart its processes), then: relay vault promote"
-    screen.show(added, lambda: Text("\n".join([*_lines("added", added), note])))
+    screen.tell(added, *_lines("added", added), note)
 
 
 @vault.command()
@@ -89,7 +87,7 @@ def promote(screen: Screen, names: tuple[str, ...]) -> None:
     """Let the key that was added last seal from now on."""
     promoted, is_new = _promote(names)
     then = "Then: relay vault reseal" if is_new else "Nothing new to promote: relay vault add makes a key."
-    screen.show(promoted, lambda: Text("\n".join([*_lines("seals with", promoted), then])))
+    screen.tell(promoted, *_lines("seals with", promoted), then)
 
 
 @vault.command()
@@ -99,7 +97,7 @@ def reseal(screen: Screen, names: tuple[str, ...]) -> None:
     """Seal everything anew with the newest keys. May be interrupted and given again."""
     done, damaged = _reseal(names)
     told = ", ".join(f"{count} {word}" for word, count in done.items())
-    screen.show(done, lambda: Text(f"Values: {told}\nThen: relay vault retire"))
+    screen.tell(done, f"Values: {told}", "Then: relay vault retire")
     say_damaged(screen, damaged)
 
 
@@ -112,7 +110,7 @@ def retire(screen: Screen, key_id: str | None, names: tuple[str, ...], *, give_u
     """Take old keys out of the rings, or KEY alone; refused while anything is still sealed under one, or damaged."""
     retired = _retire(names, key_id, give_up=give_up)
     lines = [f"{each['ring']}: {each['key']} is retired" for each in retired]
-    screen.show(retired, lambda: Text("\n".join(lines) or "Nothing to retire: there is no old key."))
+    screen.tell(retired, *(lines or ["Nothing to retire: there is no old key."]))
 
 
 @vault.command()
@@ -130,8 +128,8 @@ def rotate(screen: Screen, names: tuple[str, ...]) -> None:
     say_damaged(screen, damaged)
     retired = _retire(names)
     value = {"promoted": promoted, **done, "retired": retired}
-    lines = [*_lines("seals with", promoted), f"{done['resealed']} values resealed, {len(retired)} old keys retired"]
-    screen.show(value, lambda: Text("\n".join(lines)))
+    counts = f"{done['resealed']} values resealed, {len(retired)} old keys retired"
+    screen.tell(value, *_lines("seals with", promoted), counts)
 
 
 def _add(names: tuple[str, ...]) -> dict[str, str]:
@@ -167,9 +165,7 @@ def _reseal(names: tuple[str, ...]) -> tuple[dict[str, int], Damaged]:
     for ring in rings:
         _wait_until_known(ring)
     resealing = _resealing(runtime, rings)
-    console = Console(stderr=True)
-    columns = (TextColumn("resealing"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with counting("resealing") as progress:
         bar = progress.add_task("", total=SealedValues(runtime.client, runtime.keyspace).count())
         with runtime.audit_writer.writing(Act.VAULT_RESEAL, subject="+".join(ring.name for ring in rings)):
             done, damaged = resealing.run(lambda: progress.advance(bar))

@@ -7,7 +7,6 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 from rich.console import Group
-from rich.text import Text
 
 from relay.answer.masking import REPLACEMENT
 from relay.audit.entry import Act
@@ -16,7 +15,7 @@ from relay.cli.call_once import test as call_once
 from relay.cli.chain_plan import auth_of
 from relay.cli.command import acting, command_runtime
 from relay.cli.names import check_new_plugin, check_plugin, current_webhook, not_registered
-from relay.cli.output import bad, facts_of, safe, table_of
+from relay.cli.output import bad, facts_of, table_of
 from relay.cli.parameters import create_plugin_option, data_dir, plugin_option, read_source, webhook_options
 from relay.cli.revisions import change_row, diff, differences_pictures, differing, history, rollback, set_secret
 from relay.cli.secrets import look_up_in
@@ -153,7 +152,7 @@ def remove(screen: Screen, webhook_id: str, plugin: str, *, yes: bool) -> None:
     for ready in runtime.store.revisit(plugin, webhook_id):
         runtime.publisher.publish_ready(ready)
     value = {"plugin": plugin, "id": webhook_id, "removed": True}
-    screen.show(value, lambda: Text(f"Webhook {safe(webhook_id)} of plugin {safe(plugin)} is removed."))
+    screen.tell(value, f"Webhook {webhook_id} of plugin {plugin} is removed.")
 
 
 def _ask_to_remove(runtime: Runtime, plugin: str, webhook_id: str) -> None:

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from relay.cli.progress import follow, watch
+from relay.cli.progress import follow
 from relay.errors import Unavailable
 from relay.store.replays.jobs import ReplayJob, ReplayState
 
@@ -29,7 +29,7 @@ def telling(story):
 
 
 def test_a_watcher_draws_a_job_from_its_planning_to_its_end(capsys):
-    assert watch(telling(STORY)) == STORY[-1]
+    assert follow(telling(STORY), draws=True) == STORY[-1]
     drawn = capsys.readouterr()
     assert "01890000 done" in drawn.err
     assert "6/6" in drawn.err
@@ -38,10 +38,10 @@ def test_a_watcher_draws_a_job_from_its_planning_to_its_end(capsys):
 
 
 def test_a_follower_waits_for_the_end_and_says_nothing(capsys):
-    assert follow(telling(STORY)) == STORY[-1]
+    assert follow(telling(STORY), draws=False) == STORY[-1]
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_job_that_is_over_is_not_looked_at_again():
-    assert follow(telling(STORY[-1:])) == STORY[-1]
-    assert watch(telling(STORY[-1:])) == STORY[-1]
+    assert follow(telling(STORY[-1:]), draws=False) == STORY[-1]
+    assert follow(telling(STORY[-1:]), draws=True) == STORY[-1]
