@@ -11,6 +11,7 @@ import functools
 import json
 import re
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -143,7 +144,7 @@ class Screen:
     def fail(self, error: RelayError) -> int:
         """Show an error to people, and as JSON if that is the output's form; return the exit status."""
         if self.is_json:
-            click.echo(as_json(_document_faults(error) if isinstance(error, DocumentError) else problem_of(error)))
+            click.echo(as_json(_problem_of(error)))
         click.echo(f"{click.style('Error:', fg='red')} {safe(error.message)}", err=True)
         if isinstance(error, Unavailable):
             click.echo(f"  {_AWAY}", err=True)
@@ -154,23 +155,14 @@ class Screen:
         return EXIT_USAGE if isinstance(error, _USAGE) else EXIT_FAILED
 
 
-def problem_of(error: RelayError) -> dict[str, Any]:
+def _problem_of(error: RelayError) -> dict[str, Any]:
     """Return an error as a JSON object: its code, message, faults and reference id."""
     problem: dict[str, Any] = {"code": error.code, "message": error.message}
+    if isinstance(error, DocumentError):
+        return problem | {"faults": [asdict(fault) for fault in error.faults]}
     problem["errors"] = [{"pointer": fault.pointer, "message": fault.message} for fault in error.faults]
     problem["referenceId"] = error.reference_id
     return problem
-
-
-def _document_faults(error: DocumentError) -> dict[str, Any]:
-    return {
-        "code": error.code,
-        "message": error.message,
-        "faults": [
-            {"pointer": fault.pointer, "message": fault.message, "line": fault.line, "column": fault.column}
-            for fault in error.faults
-        ],
-    }
 
 
 def screened(function: Callable[..., None]) -> Callable[..., None]:

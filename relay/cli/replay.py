@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
 from relay.audit.entry import Act
 from relay.cli.command import acting, command_runtime
 from relay.cli.completion import references_like, replays_like
-from relay.cli.filters import read_replay
+from relay.cli.filters import filter_options, read_replay, take_filter
+from relay.cli.id_file import IdFile
 from relay.cli.names import check_filter, check_plugin, find_replay
 from relay.cli.output import EXIT_FAILED, facts_of
 from relay.cli.parameters import CALLER, plugin_option, together
 from relay.cli.progress import follow
-from relay.cli.replay_options import replay_options, take_request
 from relay.cli.replay_tables import job_picture, jobs_picture, plan_picture
 from relay.errors import Conflict, NotFound, RelayError
-from relay.replay.planning import Request
+from relay.replay.planning import MAX_RATE, MIN_RATE, Replays, Request
 from relay.store.ledger.listing import Filter
 from relay.store.replays.jobs import ReplayState
 from relay.store.server.errors import adding_sentence
+from relay.text.quantities import read_rate
 from relay.views import job_of, plain_number, plan_of, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from relay.cli.output import Screen
-    from relay.replay.planning import Replays
     from relay.store.replays.jobs import ReplayJob
     from relay.wiring.runtime import Runtime
 
@@ -40,6 +40,31 @@ _REPLAY: Final = together(
 )
 
 
+def _read_rate(text: str) -> float:
+    """Return how many calls a second ``n``, ``n/s`` or ``n/m`` are; raise a usage error if it is out of range."""
+    try:
+        if "/" in text:
+            rate = read_rate(text)
+            a_second = rate.count / rate.period_s
+        else:
+            a_second = float(text)
+    except ValueError:
+        raise click.BadParameter("must be a number per second, or a rate such as 20/s or 600/m") from None
+    if not MIN_RATE <= a_second <= MAX_RATE:
+        raise click.BadParameter(f"must be at least {MIN_RATE:g} and at most {MAX_RATE:g} a second")
+    return a_second
+
+
+#: Which invocations, and how, for `_take_request`.
+_OPTIONS: Final = together(
+    filter_options,
+    click.option("--rate", type=_read_rate, metavar="RATE", help="Calls per second (20, 600/m) [default: no limit]."),
+    click.option("--max", "most", type=click.IntRange(1), help="Take at most this many, the newest first."),
+    click.option("--include-uncertain", is_flag=True, help="Include calls that may have been executed already."),
+    click.option("--from-file", type=click.File("r"), help="File of reference ids, one a line; - is stdin."),
+)
+
+
 @click.group()
 def replay() -> None:
     """Replay failed invocations: plan a replay, start it, look at it, steer it."""
@@ -47,7 +72,7 @@ def replay() -> None:
 
 @replay.command()
 @plugin_option()
-@replay_options
+@_OPTIONS
 @acting(Act.REPLAY_PLAN)
 def plan(screen: Screen, *, plugin: str, **options: Any) -> None:
     """Show what a replay would send, and what it would skip and why. Nothing is started.
@@ -55,7 +80,7 @@ def plan(screen: Screen, *, plugin: str, **options: Any) -> None:
     Without --state it takes what failed. The plan has an id, which `relay replay start` takes for a day.
     """
     runtime = command_runtime()
-    request = take_request(runtime, plugin, options)
+    request = _take_request(runtime, plugin, options)
     check_filter(runtime, plugin, request.filter or Filter())
     runtime.audit_writer.write(Act.REPLAY_PLAN, plugin=plugin)
     made = runtime.replays.plan(plugin, request)
@@ -73,7 +98,7 @@ def plan(screen: Screen, *, plugin: str, **options: Any) -> None:
 @replay.command()
 @click.argument("ids", metavar="[PLAN | REF...]", nargs=-1, shell_complete=references_like)
 @plugin_option()
-@replay_options
+@_OPTIONS
 @click.option("--follow", "followed", is_flag=True, help="Wait until the replay has ended.")
 @acting(Act.REPLAY_START)
 def start(screen: Screen, *, ids: tuple[str, ...], plugin: str, followed: bool, **options: Any) -> None:
@@ -82,7 +107,7 @@ def start(screen: Screen, *, ids: tuple[str, ...], plugin: str, followed: bool, 
     Workers run it. Without --state it takes what failed.
     """
     runtime = command_runtime()
-    request = take_request(runtime, plugin, options)
+    request = _take_request(runtime, plugin, options)
     check_filter(runtime, plugin, request.filter or Filter())
     replays = runtime.replays
     job = _start(replays, plugin, ids, request) if ids else replays.start(plugin, request, caller=CALLER)
@@ -130,7 +155,7 @@ def list_replays(screen: Screen, *, plugin: str, limit: int) -> None:
 @acting(Act.REPLAY_PAUSE, noted=(Conflict,))
 def pause(screen: Screen, *, replay_id: str, plugin: str | None) -> None:
     """Send nothing more of a replay until it is resumed."""
-    _steer(screen, replay_id, plugin, lambda replays: replays.pause)
+    _steer(screen, replay_id, plugin, Replays.pause)
 
 
 @replay.command()
@@ -138,7 +163,7 @@ def pause(screen: Screen, *, replay_id: str, plugin: str | None) -> None:
 @acting(Act.REPLAY_RESUME, noted=(Conflict,))
 def resume(screen: Screen, *, replay_id: str, plugin: str | None) -> None:
     """Go on with a paused replay."""
-    _steer(screen, replay_id, plugin, lambda replays: replays.resume)
+    _steer(screen, replay_id, plugin, Replays.resume)
 
 
 @replay.command()
@@ -146,7 +171,22 @@ def resume(screen: Screen, *, replay_id: str, plugin: str | None) -> None:
 @acting(Act.REPLAY_CANCEL, noted=(Conflict,))
 def cancel(screen: Screen, *, replay_id: str, plugin: str | None) -> None:
     """Stop a replay for good: what it has made but not sent is cancelled, the rest is skipped."""
-    _steer(screen, replay_id, plugin, lambda replays: replays.cancel)
+    _steer(screen, replay_id, plugin, Replays.cancel)
+
+
+def _take_request(runtime: Runtime, plugin: str, options: dict[str, Any]) -> Request:
+    """Return the request that the options of `_OPTIONS` describe, and remove these from ``options``."""
+    wanted = take_filter(runtime, plugin, options)
+    source: IO[str] | None = options.pop("from_file")
+    if source is not None and wanted != Filter():
+        raise click.UsageError("--from-file already names the invocations: filters cannot be added.")
+    return Request(
+        filter=wanted if source is None else None,
+        reference_ids=None if source is None else IdFile(source),
+        include_uncertain=options.pop("include_uncertain"),
+        max=options.pop("most"),
+        rate_per_second=options.pop("rate"),
+    )
 
 
 def _start(replays: Replays, plugin: str, ids: tuple[str, ...], request: Request) -> ReplayJob:
@@ -176,14 +216,11 @@ def _warn_of_stops(screen: Screen, runtime: Runtime, plugin: str, webhook_id: st
 
 
 def _steer(
-    screen: Screen,
-    replay_id: str,
-    plugin: str | None,
-    action: Callable[[Replays], Callable[[str, str], ReplayJob]],
+    screen: Screen, replay_id: str, plugin: str | None, action: Callable[[Replays, str, str], ReplayJob]
 ) -> None:
     runtime = command_runtime()
     job = find_replay(runtime, plugin, replay_id)
-    _show(screen, action(runtime.replays)(job.plugin, replay_id))
+    _show(screen, action(runtime.replays, job.plugin, replay_id))
 
 
 def _follow(screen: Screen, replays: Replays, job: ReplayJob) -> None:

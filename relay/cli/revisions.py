@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
@@ -95,7 +95,7 @@ def diff(screen: Screen, webhook_id: str, before: int | None, after: int | None,
     last = after or newest
     first = before or max(last - 1, 1)
     found = changes(*(_both(registry, plugin, webhook_id, number) for number in (first, last)))
-    value = {"from": first, "to": last, "changes": [change_row(change) for change in found]}
+    value = {"from": first, "to": last, "changes": [asdict(change) for change in found]}
     columns = ("member", f"revision {first}", f"revision {last}")
     rows = [(each.member, each.before, each.after) for each in found]
     same = f"Revision {last} is the only one." if newest == 1 else f"Revisions {first} and {last} do not differ."
@@ -183,11 +183,6 @@ def _apply(
     screen.tell(
         value, f"Webhook {applied.webhook_id} of plugin {plugin}: revision {applied.revision}, {applied.change}."
     )
-
-
-def change_row(change: Change) -> dict[str, Any]:
-    """Return a change as a JSON object for programs."""
-    return {"member": change.member, "before": change.before, "after": change.after}
 
 
 def differing(registry: Registry, plugin: str, registrations: Iterable[Registration]) -> Differences:

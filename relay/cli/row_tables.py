@@ -39,12 +39,8 @@ def ended_as(row: dict[str, Any]) -> str:
     return f"{state} {status}" if status else str(state)
 
 
-def _damage(row: dict[str, Any]) -> list[str]:
-    return [f"damaged: {name}" for name in row.get("damaged", ())]
-
-
 def _row(row: dict[str, Any]) -> list[object]:
-    word, damage = ended_as(row), _damage(row)
+    word, damage = ended_as(row), [f"damaged: {name}" for name in row.get("damaged", ())]
     failed = row["state"] in _FAILED_STATES or word.startswith("failed") or damage
     return [row["referenceId"], row["webhookId"], bad(word, *damage) if failed else word, brief(row["createdAt"])]
 

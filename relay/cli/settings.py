@@ -44,7 +44,11 @@ def settings(screen: Screen) -> None:
     """Show the settings that commands run with here, secrets hidden, with their defaults and descriptions."""
     if click.get_current_context().invoked_subcommand is not None:
         return
-    found, trouble = _settings()
+    found = trouble = None
+    try:
+        found = Settings.for_command(data_dir())
+    except SettingsError as error:  # the list is useful without values, too
+        trouble = error
     value = [
         {
             "name": about.name,
@@ -136,14 +140,6 @@ def _kept(found: Settings | None) -> tuple[RenderableType, ...]:
 def _days(duration_s: int) -> str:
     days, rest_s = divmod(duration_s, _DAY_S)
     return f"{days} days" if not rest_s else f"{duration_s / _DAY_S:.1f} days"
-
-
-def _settings() -> tuple[Settings | None, SettingsError | None]:
-    """Return the settings, or the error in them: the list is useful without values, too."""
-    try:
-        return Settings.for_command(data_dir()), None
-    except SettingsError as error:
-        return None, error
 
 
 def _shown(value: Any) -> str:

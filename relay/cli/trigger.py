@@ -68,7 +68,8 @@ def trigger(
     call = TriggerRequest(plugin, webhook_id, value, new_reference_id(plugin), CALLER, awaited=not is_async)
     limit_s = 0.0 if is_async else runtime.settings.default_wait_s if wait_s is None else wait_s
     with adding_reference_id(call.reference_id):
-        _show(screen, _made(runtime, call, limit_s))
+        made = _made(runtime, call, limit_s)
+        screen.show(made, lambda: _picture(made))
 
 
 def _made(runtime: Runtime, call: TriggerRequest, limit_s: float) -> dict[str, Any]:
@@ -112,10 +113,6 @@ def _raise_refusal(invocation: Invocation) -> None:
     if invocation.state is State.REJECTED:
         unknown = invocation.outcome is Outcome.WEBHOOK_NOT_REGISTERED
         raise (WebhookNotRegistered if unknown else RequestRejected)(reference_id=invocation.reference_id)
-
-
-def _show(screen: Screen, value: dict[str, Any]) -> None:
-    screen.show(value, lambda: _picture(value))
 
 
 def _picture(value: dict[str, Any]) -> RenderableType:

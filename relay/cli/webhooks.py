@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
@@ -17,7 +18,7 @@ from relay.cli.command import acting, command_runtime
 from relay.cli.names import check_new_plugin, check_plugin, current_webhook, not_registered
 from relay.cli.output import bad, facts_of, table_of
 from relay.cli.parameters import create_plugin_option, data_dir, plugin_option, read_source, webhook_options
-from relay.cli.revisions import change_row, diff, differences_pictures, differing, history, rollback, set_secret
+from relay.cli.revisions import diff, differences_pictures, differing, history, rollback, set_secret
 from relay.cli.secrets import look_up_in
 from relay.cli.traffic import close_breaker, pause, resume, traffic_of
 from relay.cli.types import types
@@ -172,7 +173,7 @@ def _text(file: IO[bytes]) -> str:
 def _change(applied: Applied, differences: Differences) -> dict[str, Any]:
     value: dict[str, Any] = {"id": applied.webhook_id, "revision": applied.revision, "change": applied.change}
     if applied.webhook_id in differences:
-        value["changes"] = [change_row(change) for change in differences[applied.webhook_id]]
+        value["changes"] = [asdict(change) for change in differences[applied.webhook_id]]
     return value
 
 
