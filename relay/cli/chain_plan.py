@@ -100,37 +100,34 @@ def auth_words(auth: dict[str, Any]) -> str:
 def plan_picture(explained: dict[str, Any]) -> RenderableType:
     """Draw a chain's plan as lines, nested chains indented."""
     about = [(name, explained[name]) for name in ("plugin", "webhookId", "revision", "timeout")]
-    lines = list(_lines(explained, ""))
-    return Group(facts_of(about), lines_of("", *lines))
+    return Group(facts_of(about), lines_of("", *_lines(explained)))
 
 
-def _lines(plan: dict[str, Any], indent: str) -> list[str]:
+def _lines(plan: dict[str, Any]) -> list[str]:
     lines: list[str] = []
     for step in plan["steps"]:
         hidden = ", hidden" if step.get("hidden") else ""
-        lines.append(f"{indent}{step['step']}. {step['webhook']} (revision {step.get('revision', '-')}{hidden})")
-        inner = f"{indent}   "
-        lines += _conditions(step, inner)
-        if "chain" in step:
-            lines += _mapped(step, inner)
-            lines += _lines(step["chain"], inner)
-        else:
-            lines += _request_lines(step, inner)
-        lines += _endings(step, inner)
+        lines.append(f"{step['step']}. {step['webhook']} (revision {step.get('revision', '-')}{hidden})")
+        request = head_lines(step["request"]) if "request" in step else []
+        nested = _lines(step["chain"]) if "chain" in step else []
+        lines += _indented([*_conditions(step), *request, *_mapped(step), *nested, *_endings(step)])
     if plan["result"] is not None:
-        lines.append(f"{indent}result: {plan['result']}")
+        lines.append(f"result: {plan['result']}")
     return lines
 
 
-def _request_lines(step: dict[str, Any], indent: str) -> list[str]:
-    request = step.get("request")
-    if request is None:
-        return _mapped(step, indent)
-    lines = [f"{indent}{request['method']} {request['url']}"]
-    lines += [f"{indent}{name}: {value}" for name, value in request["headers"].items()]
-    lines += [f"{indent}auth: {auth_words(each)}" for each in request["auth"]]
-    lines += [f"{indent}secret: {name}" for name in request["secrets"]]
-    return lines + _mapped(step, indent)
+def head_lines(request: dict[str, Any]) -> list[str]:
+    """Return a request as lines, without its body."""
+    return [
+        f"{request['method']} {request['url']}",
+        *(f"{name}: {value}" for name, value in request["headers"].items()),
+        *(f"auth: {auth_words(each)}" for each in request["auth"]),
+        *(f"secret: {name}" for name in request["secrets"]),
+    ]
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"   {line}" for line in lines]
 
 
 def steps_in_words(steps: list[dict[str, Any]]) -> list[str]:
@@ -138,21 +135,21 @@ def steps_in_words(steps: list[dict[str, Any]]) -> list[str]:
     lines: list[str] = []
     for number, step in enumerate(steps):
         lines.append(f"{number}. {step['webhook']}")
-        lines += [*_conditions(step, "   "), *_mapped(step, "   "), *_endings(step, "   ")]
+        lines += _indented([*_conditions(step), *_mapped(step), *_endings(step)])
     return lines
 
 
-def _conditions(step: dict[str, Any], indent: str) -> list[str]:
-    return [f"{indent}{name}: {step[name]}" for name in ("when", "forEach") if step.get(name) is not None]
+def _conditions(step: dict[str, Any]) -> list[str]:
+    return [f"{name}: {step[name]}" for name in ("when", "forEach") if step.get(name) is not None]
 
 
-def _mapped(step: dict[str, Any], indent: str) -> list[str]:
-    lines = [f"{indent}{name} <- {expression}" for name, expression in step.get("headers", {}).items()]
-    lines += [f"{indent}?{name} <- {expression}" for name, expression in step.get("queryParams", {}).items()]
-    lines += [f"{indent}{{{name}}} <- {expression}" for name, expression in step.get("pathParams", {}).items()]
-    return lines + ([f"{indent}data <- {step['data']}"] if step.get("data") is not None else [])
+def _mapped(step: dict[str, Any]) -> list[str]:
+    lines = [f"{name} <- {expression}" for name, expression in step.get("headers", {}).items()]
+    lines += [f"?{name} <- {expression}" for name, expression in step.get("queryParams", {}).items()]
+    lines += [f"{{{name}}} <- {expression}" for name, expression in step.get("pathParams", {}).items()]
+    return lines + ([f"data <- {step['data']}"] if step.get("data") is not None else [])
 
 
-def _endings(step: dict[str, Any], indent: str) -> list[str]:
-    lines = [f"{indent}mask: {expression}" for expression in step.get("mask", ())]
-    return [*lines, f"{indent}in error: the chain goes on"] if step.get("onError") == "continue" else lines
+def _endings(step: dict[str, Any]) -> list[str]:
+    lines = [f"mask: {expression}" for expression in step.get("mask", ())]
+    return [*lines, "in error: the chain goes on"] if step.get("onError") == "continue" else lines

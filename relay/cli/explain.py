@@ -13,7 +13,7 @@ from rich.console import Group
 from relay.answer.masking import REPLACEMENT
 from relay.audit.entry import Act
 from relay.cli.address import shown_url
-from relay.cli.chain_plan import auth_of, auth_words, plan_of, plan_picture, shown_prefilled
+from relay.cli.chain_plan import auth_of, head_lines, plan_of, plan_picture, shown_prefilled
 from relay.cli.command import acting, command_runtime
 from relay.cli.names import current_webhook
 from relay.cli.output import facts_of, lines_of
@@ -126,10 +126,7 @@ def _body(body: Any, shown: Any) -> dict[str, Any] | None:
 
 def request_lines(found: dict[str, Any]) -> list[str]:
     """Return a result of `explained` as the lines of a request."""
-    lines = [f"{found['method']} {found['url']}"]
-    lines += [f"{name}: {value}" for name, value in found["headers"].items()]
-    lines += [f"auth: {auth_words(each)}" for each in found["auth"]]
-    lines += [f"secret: {name}" for name in found["secrets"]]
+    lines = head_lines(found)
     body = found["body"]
     if body is not None:
         lines += ["", body["preview"] if body["complete"] else f"{body['preview']}..."]

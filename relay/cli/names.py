@@ -90,10 +90,11 @@ def check_filter(runtime: Runtime, plugin: str, wanted: Filter) -> None:
 
 def _check_ids(runtime: Runtime, plugin: str, wanted: Filter) -> None:
     if wanted.caller is not None and wanted.caller not in _OWN_CALLERS:
-        ids = _key_ids(runtime)
-        if ids is not None and wanted.caller not in ids:
-            message = _ask(f"There is no API key `{wanted.caller}`.", wanted.caller, ids, likeness=_SAME_ID)
-            raise BadParameter(message)
+        with suppress(Unavailable), going_on_without():  # the shared keys may not answer soon
+            ids = [key.id for key in runtime.api_keys.list(None)]
+            if wanted.caller not in ids:
+                message = _ask(f"There is no API key `{wanted.caller}`.", wanted.caller, ids, likeness=_SAME_ID)
+                raise BadParameter(message)
     if wanted.chain is not None and runtime.replays.unknown(plugin, [wanted.chain]):
         raise BadParameter(f"Plugin `{plugin}` has no invocation `{wanted.chain}`.")
     if wanted.replay is not None:
@@ -101,15 +102,6 @@ def _check_ids(runtime: Runtime, plugin: str, wanted: Filter) -> None:
             find_replay(runtime, plugin, wanted.replay)
         except NotFound as error:
             raise BadParameter(error.message) from None
-
-
-def _key_ids(runtime: Runtime) -> list[str] | None:
-    """Return the ids of all API keys; None if the shared keys do not answer soon."""
-    try:
-        with going_on_without():
-            return [key.id for key in runtime.api_keys.list(None)]
-    except Unavailable:
-        return None
 
 
 def current_webhook(registry: Registry, plugin: str, webhook_id: str) -> tuple[int, Shape]:

@@ -133,10 +133,11 @@ def set_secret(screen: Screen, webhook_id: str, header: str, plugin: str) -> Non
     secret = read_secret(f"New value of {header}")  # first: nothing is read that may change while somebody types
     number, shape = current_webhook(registry, plugin, webhook_id)
     target = registry.open_target(plugin, webhook_id, number)
-    name = None if isinstance(target, ChainTarget) else _prefilled(target, header)
+    headers = {} if isinstance(target, ChainTarget) else target.headers
+    name = next((each for each in headers if each.lower() == header.lower()), None)
     if name is None or isinstance(target, ChainTarget):
-        meant = "" if isinstance(target, ChainTarget) else hint(header, target.headers)
-        raise BadParameter(f"Webhook `{webhook_id}` has no pre-filled header `{header}`{meant or '.'}")
+        meant = hint(header, headers) or "."
+        raise BadParameter(f"Webhook `{webhook_id}` has no pre-filled header `{header}`{meant}")
     if fault := value_fault(secret):
         raise BadParameter("This cannot be a header's value.", faults=(Fault(f"/headers/{name}", fault),))
     changed = replace(target, headers={**target.headers, name: secret})
@@ -168,11 +169,6 @@ def _last(registry: Registry, plugin: str, webhook_id: str) -> int:
 
 def _both(registry: Registry, plugin: str, webhook_id: str, number: int) -> tuple[Shape, Target | ChainTarget]:
     return registry.revision(plugin, webhook_id, number).shape, registry.open_target(plugin, webhook_id, number)
-
-
-def _prefilled(target: Target, header: str) -> str | None:
-    """Return a pre-filled header's name as it is registered; None if there is no such header."""
-    return next((name for name in target.headers if name.lower() == header.lower()), None)
 
 
 def _apply(
