@@ -11,26 +11,22 @@ from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from relay.audit.entry import Act, line_of
-from relay.audit.lines import heads_in, lines_of, trail_files
+from relay.audit.lines import TrailFile, heads_in, lines_of, trail_files
 from relay.audit.signing_keys import AuditSigner, PublicKeys, new_private_text
 from relay.audit.verifying import AWAY, EDITED, TrailCheck, Verification, Wrong
-from relay.cli.audit_entries import entry_options, in_order, newest, take_wanted
+from relay.cli.audit_entries import Wanted, entry_options, in_order, newest, take_wanted
 from relay.cli.command import acting, command_runtime
 from relay.cli.export import opened_file
 from relay.cli.names import check_plugin
-from relay.cli.output import EXIT_FAILED, as_json, facts_of, safe, screened, table_of
+from relay.cli.output import EXIT_FAILED, Screen, as_json, facts_of, safe, screened, table_of
 from relay.errors import BadParameter, SettingsError
-from relay.store.trail.trail import every_trail, trails
+from relay.store.trail.trail import Trail, every_trail, trails
 from relay.text.similar import hint
 from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from relay.audit.lines import TrailFile
-    from relay.cli.audit_entries import Wanted
-    from relay.cli.output import Screen
-    from relay.store.trail.trail import Trail
     from relay.wiring.runtime import Runtime
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from rich.progress import DownloadColumn, SpinnerColumn, TextColumn, TransferSpe
 from relay.audit.entry import Act
 from relay.backup.taking import Taking
 from relay.cli.command import command_runtime
-from relay.cli.output import facts_of, screened
+from relay.cli.output import Screen, facts_of, screened
 from relay.cli.parameters import data_dir
 from relay.cli.progress import progress_with
 from relay.errors import Conflict
@@ -24,7 +24,6 @@ from relay.up.datadir import SECRET_FILES
 from relay.up.embedded import admin_url
 
 if TYPE_CHECKING:
-    from relay.cli.output import Screen
     from relay.wiring.runtime import Runtime
 
 

@@ -6,7 +6,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from rich.console import Group
+from rich.console import Group, RenderableType
 
 from relay.accept.dispatcher import Dispatcher
 from relay.accept.intake import TriggerRequest
@@ -15,24 +15,20 @@ from relay.audit.entry import Act
 from relay.cli.command import acting, command_runtime
 from relay.cli.explain import explained, request_lines
 from relay.cli.names import current_webhook
-from relay.cli.output import EXIT_FAILED, as_json, facts_of, lines_of
+from relay.cli.output import EXIT_FAILED, Screen, as_json, facts_of, lines_of
 from relay.cli.parameters import CALLER, trigger_options, trigger_value, webhook_options
 from relay.cli.reading import adding_reference_id, result_in
 from relay.domain.reference_id import new_reference_id
 from relay.errors import BadParameter, OverCapacity
 from relay.queue import make_app
-from relay.registration import ChainTarget
+from relay.registration import ChainTarget, Shape, Target
 from relay.request.trigger import Trigger, check
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from rich.console import RenderableType
-
-    from relay.cli.output import Screen
     from relay.domain.invocation import Invocation
     from relay.outbound.timings import Timings
-    from relay.registration import Shape, Target
     from relay.wiring.runtime import Runtime
 
 #: Headers of the answer that are shown, masked, because they tell something about the endpoint.

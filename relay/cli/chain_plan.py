@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 
 from relay.answer.masking import REPLACEMENT
 from relay.cli.address import shown_url
 from relay.cli.output import facts_of, lines_of
-from relay.registration import ChainTarget
+from relay.registration import ChainTarget, Shape, Step, Target
 from relay.registration.credentials import OAuth2Client
 from relay.registration.header_rules import PUBLIC_HEADERS
 from relay.registration.steps import MAX_CHAIN_DEPTH
@@ -17,9 +17,6 @@ from relay.registration.stored_secrets import spelled
 from relay.views import seconds
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from relay.registration import Shape, Step, Target
     from relay.store.registry.webhooks import Registry
 
 #: Stands in for the headers of a signature, which is made when the request is sent.

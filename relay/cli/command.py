@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import click
 
-from relay.cli.output import screened
+from relay.cli.output import Screen, screened
 from relay.cli.parameters import data_dir
 from relay.errors import RelayError, Unavailable
 from relay.settings import Settings
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from relay.audit.entry import Act
-    from relay.cli.output import Screen
 
 #: Parameters that name what a command acts on; the first that is given is the entry's subject.
 _SUBJECTS: Final = ("webhook_id", "key_id", "replay_id", "secret")

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import click
 
 from relay.audit.entry import Act
 from relay.cli.command import command_runtime
-from relay.cli.output import EXIT_FAILED, screened, table_of
+from relay.cli.output import EXIT_FAILED, Screen, screened, table_of
 from relay.cli.parameters import data_dir
 from relay.doctor import Level, examine
 from relay.errors import RelayError
-
-if TYPE_CHECKING:
-    from relay.cli.output import Screen
 
 
 @click.command(short_help="Show what is wrong and what to do about it.")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from rich.console import Group
+from rich.console import Group, RenderableType
 
 from relay.answer.masking import REPLACEMENT
 from relay.audit.entry import Act
@@ -16,10 +16,10 @@ from relay.cli.address import shown_url
 from relay.cli.chain_plan import auth_of, head_lines, plan_of, plan_picture, shown_prefilled
 from relay.cli.command import acting, command_runtime
 from relay.cli.names import current_webhook
-from relay.cli.output import facts_of, lines_of
+from relay.cli.output import Screen, facts_of, lines_of
 from relay.cli.parameters import trigger_options, trigger_value, webhook_options
 from relay.domain.reference_id import new_reference_id
-from relay.registration import ChainTarget
+from relay.registration import ChainTarget, Shape, Target
 from relay.registration.changes import HIDDEN
 from relay.registration.fixed_data import covered
 from relay.registration.stored_secrets import spelled
@@ -30,10 +30,6 @@ from relay.views import seconds
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rich.console import RenderableType
-
-    from relay.cli.output import Screen
-    from relay.registration import Shape, Target
 
 #: How much of a body is shown at most.
 PREVIEW_BYTES: Final = 2_048

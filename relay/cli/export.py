@@ -15,18 +15,16 @@ from relay.audit.entry import Act
 from relay.cli.command import command_runtime, refusals
 from relay.cli.filters import filter_options, take_filter
 from relay.cli.names import check_filter
-from relay.cli.output import as_json, facts_of, safe, screened
+from relay.cli.output import Screen, as_json, facts_of, safe, screened
 from relay.cli.parameters import plugin_option
 from relay.errors import NotFound, VaultError
-from relay.vault import payload_owner, result_owner
+from relay.vault import Vault, payload_owner, result_owner
 from relay.views import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from relay.cli.output import Screen
     from relay.domain.invocation import Invocation
-    from relay.vault import Vault
     from relay.wiring.runtime import Runtime
 
 #: The columns of CSV. ``payload`` and ``data`` are there only with --with-payload.

@@ -10,7 +10,7 @@ import click
 
 from relay.cli.completion import keys_like, replays_like, webhooks_like
 from relay.cli.parameters import read_id, together
-from relay.domain.invocation import Outcome, State
+from relay.domain.invocation import Invocation, Outcome, State
 from relay.domain.reference_id import reference_time_ms
 from relay.request.subject import SUBJECT_RULE, is_subject
 from relay.store.ledger.listing import CALLER, Filter
@@ -19,7 +19,6 @@ from relay.text.timestamps import read_time
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from relay.domain.invocation import Invocation
     from relay.wiring.runtime import Runtime
 
 _STATUS: Final = re.compile(r"(?:0|[1-9][0-9]{2})\Z", re.ASCII)

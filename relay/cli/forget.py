@@ -11,14 +11,13 @@ from relay.cli.command import command_runtime, refusals
 from relay.cli.completion import references_like
 from relay.cli.filters import read_reference, subject_option
 from relay.cli.names import check_plugin, finding
-from relay.cli.output import facts_of, screened
+from relay.cli.output import Screen, facts_of, screened
 from relay.cli.parameters import plugin_option, plugin_or_default
 from relay.cli.progress import counting
 from relay.errors import Conflict
 from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
-    from relay.cli.output import Screen
     from relay.store.subjects import forgetting
     from relay.wiring.runtime import Runtime
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
-from rich.console import Group
+from rich.console import Group, RenderableType
 
 from relay.audit.entry import Act
 from relay.cli.chain_tree import chain_tree
@@ -16,18 +16,13 @@ from relay.cli.export import export
 from relay.cli.filters import filter_options, read_reference, take_filter
 from relay.cli.forget import forget
 from relay.cli.names import check_filter, finding
-from relay.cli.output import as_json, facts_of, lines_of, screened, table_of
+from relay.cli.output import Screen, as_json, facts_of, lines_of, screened, table_of
 from relay.cli.parameters import plugin_option
 from relay.cli.reading import result_in
 from relay.cli.row_tables import ended_as, groups_picture, rows_picture
 from relay.cli.tail import tail
 from relay.domain.invocation import State
 from relay.views import group_of, record_of, row_of
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from relay.cli.output import Screen
 
 MAX_ROWS: Final = 10_000
 _ATTEMPT_COLUMNS: Final = ("number", "startedAt", "durationMs", "status", "outcome", "sent")

@@ -11,7 +11,7 @@ from relay.audit.entry import Act
 from relay.cli.command import acting, command_runtime
 from relay.cli.completion import keys_like
 from relay.cli.names import check_key, check_new_plugin, check_plugin
-from relay.cli.output import EXIT_FAILED, bad, brief, facts_of, lines_of, table_of
+from relay.cli.output import EXIT_FAILED, Screen, bad, brief, facts_of, lines_of, table_of
 from relay.cli.parameters import create_plugin_option, plugin_option, read_duration
 from relay.errors import RelayError, Unavailable
 from relay.store.api_keys.rules import SCOPES, origin_fault
@@ -20,7 +20,6 @@ from relay.store.server.errors import adding_sentence
 from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
-    from relay.cli.output import Screen
     from relay.store.api_keys.records import ApiKey
     from relay.wiring.runtime import Runtime
 

@@ -11,7 +11,7 @@ import click
 from relay.audit.actor import act_as_operator
 from relay.audit.entry import Act
 from relay.cli.command import command_runtime
-from relay.cli.output import bad, screened, table_of
+from relay.cli.output import Screen, bad, screened, table_of
 from relay.cli.parameters import data_dir
 from relay.cli.progress import counting
 from relay.errors import Unavailable
@@ -22,7 +22,7 @@ from relay.settings.names import PARTITIONS
 from relay.store.keys.keyspace import SINGLE
 from relay.store.partitions.dividing import Division
 from relay.store.partitions.format import agree_on_format
-from relay.store.partitions.states import partition_states
+from relay.store.partitions.states import PartitionState, partition_states
 from relay.store.server.connection import connect
 from relay.store.trail.writer import AuditWriter
 from relay.text.server_addresses import is_cluster
@@ -33,9 +33,7 @@ from relay.up.embedded import admin_url
 if TYPE_CHECKING:
     from redis import Redis
 
-    from relay.cli.output import Screen
     from relay.store.counts.totals import StoreCounts
-    from relay.store.partitions.states import PartitionState
 
 _COLUMNS: Final = ("root", "server", "pending", "records", "plugins")
 

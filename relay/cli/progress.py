@@ -6,14 +6,12 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from relay.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from rich.progress import ProgressColumn
 
     from relay.store.replays.jobs import ReplayJob
 

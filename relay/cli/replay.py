@@ -14,14 +14,14 @@ from relay.cli.completion import references_like, replays_like
 from relay.cli.filters import filter_options, read_replay, take_filter
 from relay.cli.id_file import IdFile
 from relay.cli.names import check_filter, check_plugin, find_replay
-from relay.cli.output import EXIT_FAILED, facts_of
+from relay.cli.output import EXIT_FAILED, Screen, facts_of
 from relay.cli.parameters import CALLER, plugin_option, together
 from relay.cli.progress import follow
 from relay.cli.replay_tables import job_picture, jobs_picture, plan_picture
 from relay.errors import Conflict, NotFound, RelayError
 from relay.replay.planning import MAX_RATE, MIN_RATE, Replays, Request
 from relay.store.ledger.listing import Filter
-from relay.store.replays.jobs import ReplayState
+from relay.store.replays.jobs import ReplayJob, ReplayState
 from relay.store.server.errors import adding_sentence
 from relay.text.quantities import read_rate
 from relay.views import job_of, plain_number, plan_of, row_of
@@ -29,8 +29,6 @@ from relay.views import job_of, plain_number, plan_of, row_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from relay.cli.output import Screen
-    from relay.store.replays.jobs import ReplayJob
     from relay.wiring.runtime import Runtime
 
 MAX_JOBS: Final = 1_000

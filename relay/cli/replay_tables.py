@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 
 from relay.cli.output import bad, facts_of, lines_of, table_of
 from relay.cli.row_tables import groups_picture, rows_picture
@@ -13,7 +13,6 @@ from relay.store.replays.jobs import Skip
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rich.console import RenderableType
 
 _LEFT_OUT: Final = {Skip.REPLAYED: "were already replayed with success", Skip.BEING_REPLAYED: "are being replayed"}
 _COLUMNS: Final = ("replay id", "state", "delivered", "failed", "skipped")

@@ -18,7 +18,7 @@ from relay.backup.undoing import ACTIONS, DoneSince, Redoing, ShippedTrail, Undo
 from relay.backup.unfinished import Unfinished, by_webhook
 from relay.cli.backup import administered, held_keys
 from relay.cli.command import acting, command_runtime
-from relay.cli.output import facts_of, lines_of, safe, table_of
+from relay.cli.output import Screen, facts_of, lines_of, safe, table_of
 from relay.cli.progress import counting
 from relay.errors import Conflict, RelayError
 from relay.store.backups.epoch import Phase
@@ -27,7 +27,6 @@ from relay.store.server.connection import connect
 from relay.upkeep.callbacks import CallbackSender
 
 if TYPE_CHECKING:
-    from relay.cli.output import Screen
     from relay.wiring.runtime import Runtime
 
 _FINISH: Final = Path("finish")

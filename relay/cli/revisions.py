@@ -11,10 +11,10 @@ import click
 from relay.audit.entry import Act, name_of
 from relay.cli.command import acting, command_runtime
 from relay.cli.names import current_webhook, not_registered
-from relay.cli.output import lines_of, moment, table_of
+from relay.cli.output import Screen, lines_of, moment, table_of
 from relay.cli.parameters import plugin_option, read_secret, webhook_argument, webhook_options
 from relay.errors import BadParameter, Fault, NotFound, StoreFault, Unavailable
-from relay.registration import ChainTarget
+from relay.registration import ChainTarget, Shape, Target
 from relay.registration.building import Registration
 from relay.registration.changes import Change, changes
 from relay.registration.header_rules import value_fault
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from relay.cli.output import Screen
-    from relay.registration import Shape, Target
     from relay.store.registry.webhooks import Registry
 
 #: The changes that a registration would make, by webhook id.

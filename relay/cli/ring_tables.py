@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from relay.cli.output import bad
-from relay.rotation.resealing import NAMED
+from relay.cli.output import Screen, bad
+from relay.rotation.resealing import NAMED, Damaged, KeyUses
 
 if TYPE_CHECKING:
-    from relay.cli.output import Screen
-    from relay.rotation.resealing import Damaged, KeyUses
     from relay.rotation.ring_file import RingFile
 
 

@@ -10,7 +10,7 @@ from relay.audit.entry import Act
 from relay.cli.command import acting, command_runtime
 from relay.cli.completion import secrets_like
 from relay.cli.names import check_new_plugin, check_plugin, no_secret
-from relay.cli.output import moment, table_of
+from relay.cli.output import Screen, moment, table_of
 from relay.cli.parameters import create_plugin_option, plugin_option, read_secret
 from relay.errors import BadParameter, Conflict, NotFound
 from relay.settings import look_up_secret
@@ -20,7 +20,6 @@ from relay.text.timestamps import rfc3339
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from relay.cli.output import Screen
     from relay.store.registry.secrets import SecretSetting
     from relay.store.registry.webhooks import Registry
 

@@ -6,14 +6,14 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from relay.audit.signing_keys import new_private_text
-from relay.cli.output import safe, screened, table_of
+from relay.cli.output import Screen, safe, screened, table_of
 from relay.cli.parameters import data_dir
 from relay.errors import Conflict, SettingsError
-from relay.settings import ENV_FILE, Settings
+from relay.settings import ENV_FILE, Setting, Settings
 from relay.settings.kinds import Secret, as_text
 from relay.settings.names import AUDIT_KEY, DATA_KEYS, FLOWER_AUTH, REDIS_URL, TARGET_KEYS
 from relay.up.datadir import new_flower_auth
@@ -21,11 +21,6 @@ from relay.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from rich.console import RenderableType
-
-    from relay.cli.output import Screen
-    from relay.settings import Setting
 
 
 _DAY_S: Final = 86_400

@@ -13,7 +13,7 @@ from relay.audit.entry import Act
 from relay.cli.command import acting, command_runtime
 from relay.cli.filters import filter_options, matches_end, take_filter
 from relay.cli.names import check_filter
-from relay.cli.output import as_json, moment, safe
+from relay.cli.output import Screen, as_json, moment, safe
 from relay.cli.parameters import plugin_option
 from relay.errors import Expired, NotFound, Unavailable
 from relay.views import row_of
@@ -21,7 +21,6 @@ from relay.views import row_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from relay.cli.output import Screen
     from relay.domain.invocation import Invocation
     from relay.store.ledger.listing import Filter
     from relay.wiring.runtime import Runtime

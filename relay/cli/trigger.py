@@ -6,27 +6,23 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from rich.console import Group
+from rich.console import Group, RenderableType
 
 from relay.accept.intake import TriggerRequest
 from relay.cli.command import command_runtime
 from relay.cli.completion import webhooks_like
 from relay.cli.filters import subject_option
 from relay.cli.names import not_registered
-from relay.cli.output import as_json, facts_of, lines_of, screened
+from relay.cli.output import Screen, as_json, facts_of, lines_of, screened
 from relay.cli.parameters import CALLER, plugin_option, trigger_options, trigger_value
 from relay.cli.reading import adding_reference_id, result_in
-from relay.domain.invocation import Outcome, State
+from relay.domain.invocation import Invocation, Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Cancelled, RequestRejected, WebhookNotRegistered
 from relay.request.delay import MAX_DELAY_S
 from relay.text.ids import ID_PATTERN
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from relay.cli.output import Screen
-    from relay.domain.invocation import Invocation
     from relay.store.ledger.invocations import InvocationStore
     from relay.wiring.runtime import Runtime
 

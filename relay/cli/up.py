@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from relay.cli.output import Screen, as_json, safe, screened
@@ -26,8 +26,6 @@ from relay.up.supervisor import Supervisor
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from rich.console import RenderableType
 
     from relay.up.demo import DemoResult
 

@@ -10,13 +10,13 @@ import click
 
 from relay.audit.entry import Act
 from relay.cli.command import command_runtime, refusals
-from relay.cli.output import EXIT_FAILED, screened, table_of
+from relay.cli.output import EXIT_FAILED, Screen, screened, table_of
 from relay.cli.parameters import data_dir
 from relay.cli.progress import counting
 from relay.cli.ring_tables import ring_line, ring_rows, say_damaged
 from relay.domain.invocation import IDEMPOTENCY_MS
 from relay.errors import Conflict, NotFound, SettingsError
-from relay.rotation.resealing import Resealing
+from relay.rotation.resealing import Damaged, KeyUses, Resealing
 from relay.rotation.ring_file import RingFile
 from relay.settings.env_file import ENV_FILE, read_env_file
 from relay.settings.names import DATA_KEYS, TARGET_KEYS
@@ -29,8 +29,6 @@ from relay.vault import FILE_AGE_S
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from relay.cli.output import Screen
-    from relay.rotation.resealing import Damaged, KeyUses
     from relay.settings import Settings
     from relay.wiring.runtime import Runtime
 

@@ -16,15 +16,15 @@ from relay.cli.call_once import test as call_once
 from relay.cli.chain_plan import auth_of
 from relay.cli.command import acting, command_runtime
 from relay.cli.names import check_new_plugin, check_plugin, current_webhook, not_registered
-from relay.cli.output import bad, facts_of, table_of
+from relay.cli.output import Screen, bad, facts_of, table_of
 from relay.cli.parameters import create_plugin_option, data_dir, plugin_option, read_source, webhook_options
-from relay.cli.revisions import diff, differences_pictures, differing, history, rollback, set_secret
+from relay.cli.revisions import Differences, diff, differences_pictures, differing, history, rollback, set_secret
 from relay.cli.secrets import look_up_in
 from relay.cli.traffic import close_breaker, pause, resume, traffic_of
 from relay.cli.types import types
 from relay.cli.webhook_words import webhook_facts
 from relay.errors import Conflict, DocumentError, Fault, WebhookNotRegistered
-from relay.registration import ChainTarget
+from relay.registration import ChainTarget, Shape, Step, Target
 from relay.registration.document import read_registrations
 from relay.registration.fixed_data import covered
 from relay.registration.stored_secrets import spelled
@@ -33,9 +33,6 @@ from relay.text.timestamps import rfc3339
 from relay.views import path_params_of, seconds
 
 if TYPE_CHECKING:
-    from relay.cli.output import Screen
-    from relay.cli.revisions import Differences
-    from relay.registration import Shape, Step, Target
     from relay.store.ledger.policies import Traffic
     from relay.store.registry.revisions import Applied, StoredRevision
     from relay.wiring.runtime import Runtime
