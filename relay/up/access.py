@@ -100,7 +100,7 @@ class User:
         parts = (
             *(f"~{pattern}" for pattern in self.keys),
             *(f"&{pattern}" for pattern in self.channels),
-            *(f"+{command}" for command in self.commands),
+            *(f"+{command}" for command in sorted(set(self.commands))),
         )
         rights = f"resetkeys resetchannels -@all {' '.join(parts)} -@dangerous +info"
         return " ".join([f"user {self.name} on >{password} {rights}", *self.selectors])
@@ -109,15 +109,9 @@ class User:
 def users() -> tuple[User, ...]:
     """Return all users except the administrator."""
     return (
-        _user(
-            "api",
-            _STORE,
-            _patterns_without(_TARGET_HEADS),
-            _NOTICE_CHANNELS,
-            (_PUBLISHING, _ADDING),
-        ),
-        _user("worker", _STORE, (f"{PREFIX}*",), _NOTICE_CHANNELS),
-        _user(
+        User("api", _STORE, _patterns_without(_TARGET_HEADS), _NOTICE_CHANNELS, (_PUBLISHING, _ADDING)),
+        User("worker", _STORE, (f"{PREFIX}*",), _NOTICE_CHANNELS),
+        User(
             CONSUMER,
             _BROKER,
             (),
@@ -127,8 +121,8 @@ def users() -> tuple[User, ...]:
                 *(_SENDING_QUESTIONS, _ASKING),  # a probe of the worker's container asks whether it answers
             ),
         ),
-        _user("flower", _BROKER, (), (), (_DEPTHS, _BINDING, _ASKING, _SENDING_QUESTIONS, _HEARING_EVENTS)),
-        _user(
+        User("flower", _BROKER, (), (), (_DEPTHS, _BINDING, _ASKING, _SENDING_QUESTIONS, _HEARING_EVENTS)),
+        User(
             OPERATOR,
             (*_STORE, *_INSPECTION),
             _patterns_without(frozenset()),
@@ -163,9 +157,3 @@ def _tails(templates: Iterable[str], others: AbstractSet[str]) -> list[str]:
     tails = {head + ":*" * (len(more) > 0) for head, *more in names}
     ranks = {head: rank for rank, head in enumerate(_FIRST_HEADS)}
     return sorted(tails, key=lambda tail: (ranks.get(tail.split(":")[0], len(ranks)), tail))
-
-
-def _user(
-    name: str, commands: Iterable[str], keys: Iterable[str], channels: Iterable[str], selectors: Iterable[str] = ()
-) -> User:
-    return User(name, tuple(sorted(set(commands))), tuple(keys), tuple(channels), tuple(selectors))
