@@ -19,7 +19,7 @@ from relay.up import processes, processors
 from relay.up.embedded import FSYNC
 from relay.up.kept_settings import settings_in_words
 from relay.up.local import LaunchPlan, LocalRelay
-from relay.up.logtail import LogTail, last_lines
+from relay.up.log_file import LogTail, last_lines
 from relay.up.restarts import RestartLog
 from relay.up.supervisor import Supervisor
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from relay.up.demo import DemoResult
 
 _PORT: Final = click.IntRange(0, 65535)
 _MAX_PROCESSES: Final = 64
@@ -115,7 +114,7 @@ def _run(screen: Screen, relay: LocalRelay, supervisor: Supervisor, tail: LogTai
             click.echo(f"{name:<20} | {safe(line)}", err=True)
 
 
-def _run_demo(relay: LocalRelay, supervisor: Supervisor) -> DemoResult | None:
+def _run_demo(relay: LocalRelay, supervisor: Supervisor) -> dict[str, Any] | None:
     plan = relay.plan
     if relay.demo_port is None:
         return None
@@ -127,7 +126,7 @@ def _run_demo(relay: LocalRelay, supervisor: Supervisor) -> DemoResult | None:
     return demo
 
 
-def _say_ready(screen: Screen, relay: LocalRelay, demo: DemoResult | None) -> None:
+def _say_ready(screen: Screen, relay: LocalRelay, demo: dict[str, Any] | None) -> None:
     settings, directory = relay.settings, relay.directory
     value: dict[str, Any] = {
         "apiUrl": settings.api_url,
@@ -140,7 +139,7 @@ def _say_ready(screen: Screen, relay: LocalRelay, demo: DemoResult | None) -> No
         value["storeServers"] = [f"{LOOPBACK}:{server.port}" for server in cluster.servers]
     auth = f"user:password is RELAY_FLOWER_AUTH in {directory.env_file}"
     if demo and settings.flower_auth:
-        value |= {"answer": dict(demo.answer), "record": dict(demo.record), "curl": demo.curl, "key": demo.key}
+        value |= demo
         auth = f"user:password {settings.flower_auth.reveal()}"
     screen.show(value, lambda: Group(*_pictures(value)))
     if not screen.is_json:  # whole lines, however narrow the terminal is

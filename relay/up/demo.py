@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.client import Relay
@@ -46,20 +45,11 @@ _DOCUMENT: Final = """\
 """
 
 
-@dataclass(frozen=True, slots=True)
-class DemoResult:
-    """The demo's outcome: the answer with four members, its record, the key, and a command to repeat the call."""
+def run_demo(settings: Settings, directory: DataDir, endpoint_port: int, *, traffic: bool = False) -> dict[str, Any]:
+    """Register the sample webhook and trigger it through the API, or raise a ``RelayError``.
 
-    answer: Mapping[str, Any]
-    record: Mapping[str, Any]
-    key: str
-    curl: str
-
-
-def run_demo(settings: Settings, directory: DataDir, endpoint_port: int, *, traffic: bool = False) -> DemoResult:
-    """Register the sample webhook, trigger it through the API, and return what came of it, or raise a ``RelayError``.
-
-    With ``traffic`` the webhooks that the demo's callers use are registered as well.
+    Returns the answer with four members, its record, a command that repeats the call, and the key. With ``traffic`` the
+    webhooks that the demo's callers use are registered as well.
     """
     runtime = cli_runtime(settings)
     for document in (_DOCUMENT, demo_traffic.DOCUMENT) if traffic else (_DOCUMENT,):
@@ -69,7 +59,8 @@ def run_demo(settings: Settings, directory: DataDir, endpoint_port: int, *, traf
     with Relay(settings.api_url, key) as relay:
         answer = relay.webhooks.trigger(WEBHOOK_ID, _TRIGGER["data"], _TRIGGER["headers"], _TRIGGER["queryParams"])
         record = relay.get(answer["referenceId"])
-    return DemoResult(dict(answer), dict(record), key, _curl(settings.api_url, directory))
+    curl = _curl(settings.api_url, directory)
+    return {"answer": dict(answer), "record": dict(record), "curl": curl, "key": key}
 
 
 def _key(runtime: Runtime, directory: DataDir) -> str:

@@ -1,4 +1,4 @@
-"""The log of a child: readable by its owner only, and put aside when it has grown large, while the child runs.
+"""The log of a child: readable by its owner only, put aside when it has grown large, and read while the child runs.
 
 The child always writes at the end of the file, through its own descriptor. So the content is copied and the file then
 emptied, without the child's help. What the child writes in the microseconds between the two is lost.
@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 MAX_LOG_BYTES: Final = 16 * 1024 * 1024
@@ -19,6 +20,8 @@ MAX_LOG_BYTES: Final = 16 * 1024 * 1024
 KEPT: Final = 3
 _OWNER_ONLY: Final = 0o600
 _PIECE_BYTES: Final = 64 * 1024
+#: How much is read of a log at once, to show its lines.
+_TAIL_BYTES: Final = 256 * 1024
 #: How often, and how many seconds apart, to look for the rest of a line: its writer may be waiting for a processor.
 _LOOKS: Final = 500
 _LOOK_S: Final = 0.001
@@ -46,6 +49,43 @@ def put_aside(path: Path, max_bytes: int = MAX_LOG_BYTES) -> bool:
         _copy(log, copy)
         log.truncate(0)
     return True
+
+
+class LogTail:
+    """Follows every ``*.log`` of a directory, from its end at the time when this object is made."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._offsets = {path: path.stat().st_size for path in self._logs()}
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Yield each whole line added since the last call, with the name of its log."""
+        for path in self._logs():
+            for line in self._new_lines(path):
+                yield path.stem, line.decode("utf-8", "replace")
+
+    def _logs(self) -> list[Path]:
+        return sorted(self._directory.glob("*.log"))
+
+    def _new_lines(self, path: Path) -> list[bytes]:
+        offset = self._offsets.get(path, 0)
+        if offset > path.stat().st_size:  # the log was put aside and begun anew
+            offset = 0
+        with path.open("rb") as file:
+            file.seek(offset)
+            whole, newline, _ = file.read(_TAIL_BYTES).rpartition(b"\n")
+        self._offsets[path] = offset + len(whole) + len(newline)
+        return whole.split(b"\n") if newline else []
+
+
+def last_lines(path: Path, count: int = 10) -> list[str]:
+    """Return the last ``count`` lines of a log, which may tell why a child did not start."""
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        lines = file.read().splitlines()[-count:]
+    return [line.decode("utf-8", "replace") for line in lines]
 
 
 def _copy(log: IO[bytes], copy: IO[bytes]) -> None:

@@ -7,8 +7,7 @@ import time
 import pytest
 
 from relay.up.child import Child
-from relay.up.log_file import KEPT, open_log, put_aside
-from relay.up.logtail import LogTail
+from relay.up.log_file import KEPT, LogTail, open_log, put_aside
 from tests.timing import START_S, wait_until
 
 PIPED = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
