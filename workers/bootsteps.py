@@ -15,7 +15,7 @@ from celery.signals import worker_shutting_down
 from gevent.hub import Hub
 
 from relay.executor.scheduler import WAKE_S
-from relay.metrics.reporting import PERIOD_S as REPORT_S
+from relay.metrics.gathering import PERIOD_S as REPORT_S
 from relay.process import garbage
 from relay.process.loops import Loop, repeat_until_done
 from relay.queue import URGENT
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from celery.worker import WorkController
 
-    from relay.metrics.reporting import Reporter
+    from relay.metrics.gathering import Reporter
     from relay.metrics.shown_calls import ShownCall
     from relay.upkeep.alerts import Alerting
     from relay.wiring.worker_runtime import WorkerParts

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class CallWatch:
-    """Collects what happens to calls; `relay.metrics.reporting` does everything that takes time."""
+    """Collects what happens to calls; `relay.metrics.gathering` does everything that takes time."""
 
     def __init__(self, gathering: Gathering, shown: ShownCalls, spans: Spans) -> None:
         self._gathering = gathering

@@ -1,16 +1,22 @@
-"""Gathers the histograms that a worker measures by itself, and adds them to the store in groups."""
+"""Gathers the histograms that a worker measures by itself, and reports them every second, in groups."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import uuid4
 
+from relay.errors import Unavailable
 from relay.store.counts.notes import add_durations
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from relay.metrics.shown_calls import ShownCall, ShownCalls
     from relay.store.counts.measures import Measures
 
+PERIOD_S: Final = 1.0
 #: Names of the histograms in a plugin's totals.
 WAITED: Final = "queue"
 ATTEMPT: Final = "attempt"
@@ -50,3 +56,21 @@ class Gathering:
         for (webhook_id, name), durations in self._gathered.pop(plugin).items():
             add_durations(amounts, f"{webhook_id}:{name}", durations)
         return amounts
+
+
+class Reporter:
+    """Reports what a worker process has gathered, the calls that it shows, and what scripts have noted."""
+
+    def __init__(self, gathering: Gathering, measures: Measures, shown: ShownCalls) -> None:
+        self._gathering = gathering
+        self._measures = measures
+        self._shown = shown
+
+    def report(self, show: Callable[[Sequence[ShownCall]], object]) -> None:
+        """Report once; ``show`` gets the calls to show. While the store is away, durations wait for the next report."""
+        calls = self._shown.take(PERIOD_S)
+        if calls:
+            show(calls)
+        self._gathering.add_to_store()
+        with suppress(Unavailable):
+            self._measures.count_everything()

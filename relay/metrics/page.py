@@ -12,8 +12,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from relay.errors import Unavailable
-from relay.metrics import catalogue
-from relay.metrics.catalogue import DURATION_LIMITS_MS, OTHER
+from relay.metrics.catalogue import DURATION_LIMITS_MS, OTHER, Metric
 from relay.metrics.gathering import ATTEMPT, WAITED
 from relay.queue import LANES
 from relay.store.health.workers import known_workers, workers_by_lane
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric as Family
 
-    from relay.metrics.catalogue import Metric
     from relay.store.counts.backlog import Backlog
     from relay.store.counts.measures import Measures
     from relay.store.health.workers import Workers
@@ -37,20 +35,20 @@ MEDIA_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 _FAMILIES: Final = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
 #: Histograms by their names in a plugin's totals.
 _HISTOGRAMS: Final = {
-    WAITED: catalogue.QUEUE_DELAY,
-    ATTEMPT: catalogue.ATTEMPT_DURATION,
-    "duration": catalogue.DURATION,
+    WAITED: Metric.QUEUE_DELAY,
+    ATTEMPT: Metric.ATTEMPT_DURATION,
+    "duration": Metric.DURATION,
 }
 #: Counters of a plugin by their names in its counts.
 _OF_PLUGIN: Final = {
-    "over_capacity": catalogue.OVER_CAPACITY,
-    "late": catalogue.LATE_ANSWERS,
-    "masked": catalogue.MASKED,
+    "over_capacity": Metric.OVER_CAPACITY,
+    "late": Metric.LATE_ANSWERS,
+    "masked": Metric.MASKED,
 }
 _Labels = tuple[str, ...]
 
 
-class MetricsPage:
+class MetricsPage(Collector):
     """Reads everything again for each page, and makes one page at a time, because each costs the store time."""
 
     def __init__(
@@ -74,20 +72,22 @@ class MetricsPage:
         self._workers = workers
         self._max_webhooks = max_webhooks
         self._last_named = frozenset[str]()
-        self._process = CollectorRegistry()
-        ProcessCollector(registry=self._process)
+        self._collected = CollectorRegistry()
+        self._collected.register(self)
+        ProcessCollector(registry=self._collected)
         self._one_at_a_time = Lock()
 
     def text(self) -> bytes:
         """Write the page. Raises `Unavailable` while the store is away."""
         with self._one_at_a_time:
-            return generate_latest(_Collected([*self._families(), *self._process.collect()]))
+            return generate_latest(self._collected)
 
-    def _families(self) -> Iterator[Family]:
+    def collect(self) -> Iterator[Family]:
+        """Read the relay's metrics; the library's writer calls this for each page."""
         samples = _Samples()
         self._add_lanes(samples)
         found = self._partitions.ask(self._read)
-        samples.add(catalogue.SILENT, (), len(found.silent))
+        samples.add(Metric.SILENT, (), len(found.silent))
         states = [state for states in found for state in states]
         named = self._named(states)
         for state in states:
@@ -106,15 +106,15 @@ class MetricsPage:
     def _add_lanes(self, samples: _Samples) -> None:
         for backlog in self._backlog.of(LANES):
             lane = (backlog.lane,)
-            samples.add(catalogue.PENDING, lane, backlog.pending)
-            samples.add(catalogue.OLDEST_PENDING, lane, (backlog.oldest_ms or 0) / 1000)
+            samples.add(Metric.PENDING, lane, backlog.pending)
+            samples.add(Metric.OLDEST_PENDING, lane, (backlog.oldest_ms or 0) / 1000)
         workers = known_workers(self._workers)
         for each, count in workers_by_lane(workers, LANES).items() if workers is not None else ():
-            samples.add(catalogue.WORKERS, (each,), count)
+            samples.add(Metric.WORKERS, (each,), count)
         sweeps = self._measures.sweeps()
         if sweeps is not None:
-            samples.add(catalogue.SWEEPS, (), sweeps.sweeps)
-            samples.add(catalogue.SWEPT, (), sweeps.published)
+            samples.add(Metric.SWEEPS, (), sweeps.sweeps)
+            samples.add(Metric.SWEPT, (), sweeps.published)
 
     def _named(self, states: Iterable[_PluginState]) -> frozenset[str]:
         """Return which webhooks have a label of their own: those that were named before, then the busiest."""
@@ -147,11 +147,11 @@ def _add_plugin(samples: _Samples, state: _PluginState, named: frozenset[str]) -
     plugin = state.plugin
     for webhook, now in state.webhooks.items():
         labels = (plugin, _label(named, plugin, webhook))
-        for metric in (catalogue.ACCEPTED, catalogue.ERRORS):  # from 0 on, so that the first increase is seen
+        for metric in (Metric.ACCEPTED, Metric.ERRORS):  # from 0 on, so that the first increase is seen
             samples.add(metric, labels, 0)
-        samples.add(catalogue.PARKED, labels, now.parked)
-        samples.add(catalogue.IN_FLIGHT, labels, now.running)
-        samples.add(catalogue.BREAKER_OPEN, labels, int(now.breaker != "closed"))
+        samples.add(Metric.PARKED, labels, now.parked)
+        samples.add(Metric.IN_FLIGHT, labels, now.running)
+        samples.add(Metric.BREAKER_OPEN, labels, int(now.breaker != "closed"))
     for (webhook, name), count in state.totals.items():
         samples.add_total(plugin, _label(named, plugin, webhook), name, count)
     for name, metric in _OF_PLUGIN.items():
@@ -176,18 +176,18 @@ class _Samples:
         """Add one of a plugin's totals (``relay.store.counts.notes``)."""
         kind, *rest = name.split(":")
         if kind == "accepted":
-            self.add(catalogue.ACCEPTED, (plugin, webhook), count)
+            self.add(Metric.ACCEPTED, (plugin, webhook), count)
         elif kind == "errors":
-            self.add(catalogue.ERRORS, (plugin, webhook), count)
+            self.add(Metric.ERRORS, (plugin, webhook), count)
         elif kind == "final":
-            self.add(catalogue.FINAL, (plugin, webhook, *rest), count)
+            self.add(Metric.FINAL, (plugin, webhook, *rest), count)
         elif kind in _HISTOGRAMS:
             self._histograms[_HISTOGRAMS[kind]][plugin, webhook][rest[0]] += count
 
     def families(self) -> Iterator[Family]:
         """Yield every metric of the catalogue, in its order, including those without a sample."""
-        for metric in catalogue.METRICS:
-            family = _FAMILIES[metric.kind](metric.name, metric.about, labels=metric.labels)
+        for metric in Metric:
+            family = _FAMILIES[metric.kind](metric.family, metric.about, labels=metric.labels)
             for labels, amount in sorted(self._amounts[metric].items()):
                 family.add_metric(labels, amount)
             for labels, amounts in sorted(self._histograms[metric].items()):
@@ -204,13 +204,3 @@ def _buckets(amounts: Mapping[str, int]) -> tuple[list[tuple[str, float]], float
         seen += amounts.get(str(number), 0)
         buckets.append(("+Inf" if limit_ms is None else f"{limit_ms / 1000:g}", seen))
     return buckets, amounts.get("sum", 0) / 1000
-
-
-class _Collected(Collector):
-    """Hands families to the library's writer, in the form that it takes."""
-
-    def __init__(self, families: Iterable[Family]) -> None:
-        self._families = list(families)
-
-    def collect(self) -> Iterable[Family]:
-        return self._families

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from relay.store.ledger.transitions import Settlement
 
-T = TypeVar("T")
 #: Celery's names for the states of a call.
 ShownState: TypeAlias = Literal["SUCCESS", "FAILURE", "RETRY"]
 #: How many seconds' worth of calls may be shown at once.
@@ -48,8 +45,8 @@ class ShownCalls:
         self._per_second = per_second
         self._most = per_second * BURST_S
         self._budget = float(self._most)
-        self._failed = Reservoir[ShownCall](self._most)
-        self._others = Reservoir[ShownCall](self._most)
+        self._failed = Reservoir(self._most)
+        self._others = Reservoir(self._most)
 
     def __bool__(self) -> bool:
         return self._most > 0
@@ -60,8 +57,8 @@ class ShownCalls:
 
     def take(self, period_s: float = 1.0) -> list[ShownCall]:
         """Take the calls to show of the last ``period_s`` seconds, in the order of their ends, and start again."""
-        failed = _some(list(self._failed.take()), int(self._budget))
-        others = _some(list(self._others.take()), int(self._budget) - len(failed))
+        failed = _some(self._failed.take(), int(self._budget))
+        others = _some(self._others.take(), int(self._budget) - len(failed))
         calls = sorted((*failed, *others), key=lambda call: call.ended_at_s)
         self._budget = min(float(self._most), self._budget - len(calls) + self._per_second * period_s)
         return calls
@@ -71,23 +68,23 @@ def _some(calls: list[ShownCall], most: int) -> list[ShownCall]:
     return calls if len(calls) <= most else random.sample(calls, most)
 
 
-class Reservoir(Generic[T]):
-    """A sample of ``size`` of all values that are added, each as likely as any other (Vitter's algorithm R)."""
+class Reservoir:
+    """A sample of ``size`` of all calls that are added, each as likely as any other (Vitter's algorithm R)."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._kept: list[T] = []
+        self._kept: list[ShownCall] = []
         self._seen = 0
 
-    def add(self, value: T) -> None:
-        """Add a value, which may or may not get into the sample."""
+    def add(self, call: ShownCall) -> None:
+        """Add a call, which may or may not get into the sample."""
         self._seen += 1
         if len(self._kept) < self._size:
-            self._kept.append(value)
+            self._kept.append(call)
         elif (place := int(random.random() * self._seen)) < self._size:  # noqa: S311 - a sample, no secret
-            self._kept[place] = value
+            self._kept[place] = call
 
-    def take(self) -> Iterator[T]:
+    def take(self) -> list[ShownCall]:
         """Take the sample, and start a new one."""
         kept, self._kept, self._seen = self._kept, [], 0
-        return iter(kept)
+        return kept

@@ -19,8 +19,7 @@ from relay.executor.conclusion import Conclusion
 from relay.executor.payloads import Payloads
 from relay.executor.preparation import Preparation
 from relay.executor.watch import CallWatch
-from relay.metrics.gathering import Gathering
-from relay.metrics.reporting import Reporter
+from relay.metrics.gathering import Gathering, Reporter
 from relay.metrics.shown_calls import ShownCalls
 from relay.outbound.sender import Sender
 from relay.outbound.transport import CurlTransport
@@ -136,6 +135,10 @@ def _executor(
     steps = Steps(runtime.client, runtime.keyspace)
     chain_states = ChainStates(plans, runtime.store, steps, payloads, target_vault)
     evaluator = ChainEvaluator(plans, steps, chain_states, runtime.data_vault, target_vault)
+    publish_ready = runtime.publisher.publish_ready
+    replaying = Replaying(
+        runtime.replay_runs, runtime.replay_store, runtime.registry, runtime.data_vault, publish_ready
+    )
     return Executor(
         runtime.store,
         runtime.decisions,
@@ -143,19 +146,9 @@ def _executor(
         sender,
         Conclusion(runtime.data_vault, evaluator, tokens),
         evaluator,
-        _replaying(runtime),
+        replaying,
         watch,
         max_in_flight=runtime.settings.max_in_flight,
         lanes=lanes,
         publisher=runtime.publisher,
-    )
-
-
-def _replaying(runtime: SharedRuntime) -> Replaying:
-    return Replaying(
-        runtime.replay_runs,
-        runtime.replay_store,
-        runtime.registry,
-        runtime.data_vault,
-        runtime.publisher.publish_ready,
     )

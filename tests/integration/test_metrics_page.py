@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
-from relay.metrics.catalogue import DURATION_LIMITS_MS, METRICS
+from relay.metrics.catalogue import DURATION_LIMITS_MS, Metric
 from relay.store.ledger.transitions import Settlement
 from tests.conftest import start_valkey
 from tests.integration.api_harness import environ_for, running_api
@@ -59,10 +59,10 @@ def value(samples, name, **labels):
 def test_every_metric_of_the_catalogue_is_on_the_page_with_its_labels(scraped):
     accepted(scraped)
     text = scraped.call("GET", "/metrics", key=scraped.metrics_key).text
-    for metric in METRICS:
-        assert f"# TYPE {metric.name} {metric.kind}\n" in text
-        assert f"# HELP {metric.name} " in text
-    labels = {metric.name: set(metric.labels) for metric in METRICS}
+    for metric in Metric:
+        assert f"# TYPE {metric.family} {metric.kind}\n" in text
+        assert f"# HELP {metric.family} " in text
+    labels = {metric.family: set(metric.labels) for metric in Metric}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name.startswith("relay_"):

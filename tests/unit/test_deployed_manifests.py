@@ -9,7 +9,7 @@ import subprocess
 import jsonschema_rs
 import pytest
 
-from relay.metrics.catalogue import PENDING
+from relay.metrics.catalogue import Metric
 from relay.queue import LANES
 from relay.settings import Settings
 from relay.up import processes
@@ -247,9 +247,9 @@ def test_workers_grow_with_the_backlog_of_the_lanes_that_they_serve(build, it):
     (target,) = [each for each in BUILDS[build] if named(each) == f"Deployment/{it['spec']['scaleTargetRef']['name']}"]
     assert "replicas" not in target["spec"]
     metrics = [each["external"]["metric"] for each in it["spec"]["metrics"]]
-    assert {each["name"] for each in metrics} == {PENDING.name}
+    assert {each["name"] for each in metrics} == {Metric.PENDING.family}
     command = container(target)["command"]
     lanes = [each["selector"]["matchLabels"]["lane"] for each in metrics]
     assert lanes == command[command.index("-Q") + 1].split(",")
     assert set(lanes) <= set(LANES)
-    assert PENDING.labels == ("lane",)
+    assert Metric.PENDING.labels == ("lane",)
