@@ -16,7 +16,7 @@ from relay.cli.parameters import data_dir
 from relay.cli.progress import counting
 from relay.errors import Unavailable
 from relay.settings import ENV_FILE, Secret, Settings
-from relay.settings.env_file import read_env_file
+from relay.settings.environ import read_env_file
 from relay.settings.kinds import MOST_PARTITIONS
 from relay.settings.names import PARTITIONS
 from relay.store.keys.keyspace import SINGLE

@@ -18,7 +18,8 @@ from relay.domain.invocation import IDEMPOTENCY_MS
 from relay.errors import Conflict, NotFound, SettingsError
 from relay.rotation.resealing import Damaged, KeyUses, Resealing
 from relay.rotation.ring_file import RingFile
-from relay.settings.env_file import ENV_FILE, read_env_file
+from relay.settings import Settings
+from relay.settings.environ import ENV_FILE, read_env_file
 from relay.settings.names import DATA_KEYS, TARGET_KEYS
 from relay.store.rings.log import note_retired, retired_ms_ago
 from relay.store.rings.sealed_values import SealedValues

@@ -1,7 +1,6 @@
 """Reads the settings of every process of the relay from the environment."""
 
-from relay.settings.env_file import ENV_FILE
-from relay.settings.environ import child_environ, default_plugin, look_up_secret
+from relay.settings.environ import ENV_FILE, child_environ, default_plugin, look_up_secret
 from relay.settings.kinds import Secret
 from relay.settings.names import FILE_SUFFIX, PREFIX
 from relay.settings.settings import Setting, Settings, unknown_names

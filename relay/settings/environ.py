@@ -1,17 +1,27 @@
-"""Hands this process's environment on to children, and looks up secrets in it."""
+"""Hands this process's environment on to children, and looks up secrets in it; reads that of ``relay up``.
+
+``relay up`` writes it to ``relay.env`` in its data directory, for other commands and its next start.
+"""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from dotenv import dotenv_values
+
+from relay.errors import SettingsError
 from relay.process.foreign import foreign_names
-from relay.settings.env_file import ENV_FILE, read_env_file
-from relay.settings.names import FILE_SUFFIX, PREFIX
+from relay.settings import urls
+from relay.settings.names import BROKER_URL, FILE_SUFFIX, PREFIX, REDIS_URL, STORE_URL
+from relay.settings.private_file import read_private_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+ENV_FILE: Final = "relay.env"
 
 
 def child_environ(extra: Mapping[str, str], without: Iterable[str] = ()) -> dict[str, str]:
@@ -41,3 +51,38 @@ def default_plugin(data_dir: str | Path) -> str | None:
     """Return the plugin for commands that are given none: the environment's, else that of the data directory."""
     name = f"{PREFIX}PLUGIN"
     return os.environ.get(name) or read_env_file(Path(data_dir) / ENV_FILE).get(name) or None
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Read the variables of the file; none if it does not exist. Raises ``SettingsError`` if others may read it."""
+    if not path.exists():
+        return {}
+    try:
+        read_private_file(path)
+    except SettingsError as error:
+        raise SettingsError(f"{ENV_FILE} in the data directory {error.message}") from None
+    return {name: text for name, text in dotenv_values(path, interpolate=False).items() if text is not None}
+
+
+def not_given(saved: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """Return the file's variables that the environment does not replace: one given in either form replaces both forms.
+
+    If another Redis is given, addresses that merely follow from the file's Redis are left out as well.
+    """
+    left = dict(saved)
+    for name in given:
+        left.pop(name.removesuffix(FILE_SUFFIX), None)
+        left.pop(name + FILE_SUFFIX, None)
+    if REDIS_URL not in left:
+        for name in derived_addresses(saved):
+            left.pop(name, None)
+    return left
+
+
+def derived_addresses(variables: Mapping[str, str]) -> tuple[str, ...]:
+    """Return which of the broker's and the store's addresses merely follow from RELAY_REDIS_URL."""
+    redis_url = variables.get(REDIS_URL, "")
+    expected = {STORE_URL: redis_url}
+    with suppress(ValueError):
+        expected[BROKER_URL] = urls.broker_url(redis_url).reveal()
+    return tuple(name for name, text in expected.items() if text and variables.get(name) == text)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 N = TypeVar("N", bound=float)
+V = TypeVar("V")
 Network: TypeAlias = IPv4Network | IPv6Network
 
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -58,16 +59,16 @@ class Secret:
         return bool(self._text)
 
 
-def secret(text: str) -> Secret | None:
-    """Read any text as a secret; None if empty."""
-    return Secret(text) if text else None
+def optional(text: str, *, read: Callable[[str], V]) -> V | None:
+    """Read a text by another function; None if empty."""
+    return read(text) if text else None
 
 
-def flower_auth(text: str) -> Secret | None:
-    """Read ``user:password``; None if empty."""
-    if text and not all(text.partition(":")):
+def flower_auth(text: str) -> Secret:
+    """Read ``user:password``."""
+    if not all(text.partition(":")):
         raise ValueError("must be user:password")
-    return secret(text)
+    return Secret(text)
 
 
 def flag(text: str) -> bool:
@@ -122,16 +123,16 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def file(text: str) -> str | None:
-    """Read the path of an existing file; return it absolute, as children run elsewhere, or None if empty."""
-    if text and not Path(text).is_file():
+def file(text: str) -> str:
+    """Read the path of an existing file; return it absolute, as children run elsewhere."""
+    if not Path(text).is_file():
         raise ValueError("must be the path of a file that exists")
-    return str(Path(text).resolve()) if text else None
+    return str(Path(text).resolve())
 
 
-def rate(text: str) -> str | None:
-    """Read ``n/s`` or ``n/m``; None if empty."""
-    return str(read_rate(text)) if text else None
+def rate(text: str) -> str:
+    """Read ``n/s`` or ``n/m``."""
+    return str(read_rate(text))
 
 
 def log_level(text: str) -> str:
@@ -149,33 +150,18 @@ def http_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def collector_url(text: str) -> str | None:
-    """Read a base URL as `http_url` takes it; None if empty."""
-    return http_url(text) if text else None
-
-
-def proxy_url(text: str) -> Secret | None:
-    """Read the URL of a proxy with its port, optionally with user and password; None if empty."""
+def proxy_url(text: str) -> Secret:
+    """Read the URL of a proxy with its port, optionally with user and password."""
     parts = split_url(text)
     rest = parts.path.strip("/") or parts.query or parts.fragment
-    if text and (parts.scheme not in ("http", "https") or not parts.hostname or not parts.port or rest):
+    if parts.scheme not in ("http", "https") or not parts.hostname or not parts.port or rest:
         raise ValueError("must be http://host:port or https://host:port, with user:password@ if the proxy requires it")
-    return Secret(text) if text else None
+    return Secret(text)
 
 
 def number(least: int, most: int) -> Callable[[str], int]:
     """Make a reader of whole numbers in a range."""
     return partial(_in_range, read=_whole, least=least, most=most, unit="")
-
-
-def partitions(text: str) -> int | None:
-    """Read a number of partitions; None if empty."""
-    return number(1, MOST_PARTITIONS)(text) if text else None
-
-
-def processor(text: str) -> int | None:
-    """Read a processor's number, from 0; None if empty."""
-    return number(0, 4095)(text) if text else None
 
 
 def size(least: str, most: str) -> Callable[[str], int]:
@@ -201,24 +187,19 @@ def retention(text: str) -> int:
     return int(_in_range(text, read=read_seconds, least=least, most=most, unit=" seconds"))
 
 
-def own_retention(text: str) -> int | None:
-    """Read a duration as `retention` does; None if empty."""
-    return retention(text) if text else None
-
-
-def plugin(text: str) -> str | None:
-    """Read the name of a plugin; None if empty."""
-    if text and not ID_PATTERN.match(text):
+def plugin(text: str) -> str:
+    """Read the name of a plugin."""
+    if not ID_PATTERN.match(text):
         raise ValueError("must be a plugin's name: a-z, 0-9, _ and -, at most 64")
-    return text or None
+    return text
 
 
-def webhook(text: str) -> str | None:
-    """Read ``plugin/webhook``, both ids; None if empty."""
+def webhook(text: str) -> str:
+    """Read ``plugin/webhook``, both ids."""
     owner, slash, name = text.partition("/")
-    if text and not (slash and ID_PATTERN.match(owner) and ID_PATTERN.match(name)):
+    if not (slash and ID_PATTERN.match(owner) and ID_PATTERN.match(name)):
         raise ValueError("must be plugin/webhook, such as ops/on-alert")
-    return text or None
+    return text
 
 
 def as_text(value: Any) -> str:

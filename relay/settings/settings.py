@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
@@ -17,15 +18,14 @@ from environs import Env, EnvValidationError
 
 from relay.errors import Fault, SettingsError
 from relay.settings import kinds, urls
-from relay.settings.env_file import ENV_FILE, not_given, read_env_file
+from relay.settings.environ import ENV_FILE, not_given, read_env_file
+from relay.settings.kinds import Secret
 from relay.settings.names import BROKER_URL, FILE_SUFFIX, PREFIX, REDIS_URL
 from relay.settings.private_file import read_private_file
 from relay.text.server_addresses import is_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-
-    from relay.settings.kinds import Secret
 
 __all__ = ["Setting", "Settings", "unknown_names"]
 
@@ -48,6 +48,11 @@ def _setting(name: str, default: str | None, read: Callable[[str], Any], text: s
     return field(metadata=about) if default is None else field(default=read(default), metadata=about)
 
 
+def _optional(name: str, read: Callable[[str], Any], text: str, *, secret: bool = False) -> Any:
+    """Describe a setting that is None by default."""
+    return _setting(name, "", partial(kinds.optional, read=read), text, secret=secret)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Every setting of the relay. Units are in the names; ``Settings.from_environ()`` makes one."""
@@ -57,21 +62,20 @@ class Settings:
     )
     broker_url: Secret = _setting("BROKER_URL", "", urls.broker_url, "Celery's queues, if elsewhere.", secret=True)
     store_url: Secret = _setting("STORE_URL", "", urls.redis_url, "Records, if not on RELAY_REDIS_URL.", secret=True)
-    partitions: int | None = _setting(
+    partitions: int | None = _optional(
         "PARTITIONS",
-        "",
-        kinds.partitions,
+        kinds.number(1, kinds.MOST_PARTITIONS),
         "Parts of the store, 1 to 100, permanent above 1; default 1, on a cluster 16.",
     )
     store_replicas: int = _setting("STORE_REPLICAS", "0", kinds.number(0, 5), "Replicas that must confirm writes.")
     redis_plaintext: bool = _setting(
         "REDIS_PLAINTEXT", "false", kinds.flag, "Allows redis:// to hosts of a private net."
     )
-    target_keys: Secret | None = _setting(
-        "TARGET_KEYS", "", kinds.secret, "Opens targets: id:base64,... newest first; workers and CLI.", secret=True
+    target_keys: Secret | None = _optional(
+        "TARGET_KEYS", Secret, "Opens targets: id:base64,... newest first; workers and CLI.", secret=True
     )
-    data_keys: Secret | None = _setting(
-        "DATA_KEYS", "", kinds.secret, "Seals payloads and results: id:base64,... newest first.", secret=True
+    data_keys: Secret | None = _optional(
+        "DATA_KEYS", Secret, "Seals payloads and results: id:base64,... newest first.", secret=True
     )
     egress_allow: tuple[str, ...] = _setting(
         "EGRESS_ALLOW", "", kinds.entries, "cidr-or-host[:port],...: may be called although the guard refuses it."
@@ -80,10 +84,10 @@ class Settings:
         "EGRESS_DENY", "", kinds.entries, "cidr-or-host[:port],...: never called; the guard refuses more."
     )
     egress_ports: tuple[int, ...] = _setting("EGRESS_PORTS", "", kinds.ports, "Ports that may be called besides 443.")
-    egress_proxy: Secret | None = _setting(
-        "EGRESS_PROXY", "", kinds.proxy_url, "Workers call through http[s]://[user:password@]host:port.", secret=True
+    egress_proxy: Secret | None = _optional(
+        "EGRESS_PROXY", kinds.proxy_url, "Workers call through http[s]://[user:password@]host:port.", secret=True
     )
-    ca_file: str | None = _setting("CA_FILE", "", kinds.file, "PEM file of further certificate authorities.")
+    ca_file: str | None = _optional("CA_FILE", kinds.file, "PEM file of further certificate authorities.")
     extra_suffixes: tuple[str, ...] = _setting(
         "EXTRA_SUFFIXES", "", kinds.labels, "Special-use suffixes (test, lan, ...) to take as ordinary names."
     )
@@ -100,7 +104,9 @@ class Settings:
         "STOP_TIMEOUT", "20", kinds.seconds(1, 900), "How long a stopping worker lets running calls end."
     )
     max_waiters: int = _setting("MAX_WAITERS", "512", kinds.number(1, 4096), "Callers that wait in one API process.")
-    api_cpu: int | None = _setting("API_CPU", "", kinds.processor, "CPU of the API's threads, from 0; any by default.")
+    api_cpu: int | None = _optional(
+        "API_CPU", kinds.number(0, 4095), "CPU of the API's threads, from 0; any by default."
+    )
     max_body_bytes: int = _setting(
         "MAX_BODY_BYTES", "8MiB", kinds.size("1KiB", "64MiB"), "The largest request body the API reads."
     )
@@ -108,10 +114,7 @@ class Settings:
         "MAX_PARSING_BYTES", "64MiB", kinds.size("1MiB", "16GiB"), "Bytes of large bodies read in one API process."
     )
     max_connections: int = _setting(
-        "MAX_CONNECTIONS",
-        "1024",
-        kinds.number(64, 60_000),
-        "Connections of one API process; further ones wait.",
+        "MAX_CONNECTIONS", "1024", kinds.number(64, 60_000), "Connections of one API process; further ones wait."
     )
     trusted_proxies: tuple[kinds.Network, ...] = _setting(
         "TRUSTED_PROXIES", "", kinds.networks, "Networks of proxies whose X-Forwarded-For names the caller."
@@ -135,8 +138,8 @@ class Settings:
     rejected_retention_s: int = _setting(
         "REJECTED_RETENTION", "30d", kinds.retention, "How long records of refused triggers are kept."
     )
-    payload_retention_s: int | None = _setting(
-        "PAYLOAD_RETENTION", "", kinds.own_retention, "How long payloads and results are kept; by default like records."
+    payload_retention_s: int | None = _optional(
+        "PAYLOAD_RETENTION", kinds.retention, "How long payloads and results are kept; by default like records."
     )
     max_age_s: float = _setting(
         "MAX_AGE", "24h", kinds.seconds(1, 30 * 24 * 3600), "How old an unfinished call may become: `maxAge`."
@@ -159,18 +162,18 @@ class Settings:
         kinds.size("1MiB", "1024GiB"),
         "Payloads and results of one plugin's final records; the oldest go first.",
     )
-    plugin_rate: str | None = _setting(
-        "PLUGIN_RATE", "", kinds.rate, "Triggers a plugin may send, n/s or n/m; not limited by default."
+    plugin_rate: str | None = _optional(
+        "PLUGIN_RATE", kinds.rate, "Triggers a plugin may send, n/s or n/m; not limited by default."
     )
     api_url: str = _setting(
         "API_URL", "http://127.0.0.1:8000", kinds.http_url, "The API's address, for the CLI and the clients."
     )
     flower_url: str = _setting("FLOWER_URL", "http://127.0.0.1:5555", kinds.http_url, "Flower's address, for people.")
-    flower_auth: Secret | None = _setting(
-        "FLOWER_AUTH", "", kinds.flower_auth, "Flower's user:password; `relay up` makes one.", secret=True
+    flower_auth: Secret | None = _optional(
+        "FLOWER_AUTH", kinds.flower_auth, "Flower's user:password; `relay up` makes one.", secret=True
     )
-    audit_key: Secret | None = _setting(
-        "AUDIT_KEY", "", kinds.secret, "Signs the audit trail: base64,... newest first; workers and CLI.", secret=True
+    audit_key: Secret | None = _optional(
+        "AUDIT_KEY", Secret, "Signs the audit trail: base64,... newest first; workers and CLI.", secret=True
     )
     audit_retention_s: int = _setting(
         "AUDIT_RETENTION", "400d", kinds.retention, "How long entries of the audit trail are kept."
@@ -185,8 +188,8 @@ class Settings:
     metrics_webhooks: int = _setting(
         "METRICS_WEBHOOKS", "100", kinds.number(0, 100_000), "Webhooks that metrics name; the rest is `other`."
     )
-    alerts: str | None = _setting(
-        "ALERTS", "", kinds.webhook, "plugin/webhook that is called when a problem begins and when it ends."
+    alerts: str | None = _optional(
+        "ALERTS", kinds.webhook, "plugin/webhook that is called when a problem begins and when it ends."
     )
     alert_failures: int = _setting(
         "ALERT_FAILURES", "50", kinds.number(1, 100), "Percent of failed calls in 5 minutes that raises an alert."
@@ -196,13 +199,13 @@ class Settings:
     )
     #: The files that secrets were read from, by the variable that each one replaces.
     files: Mapping[str, Path] = field(default_factory=dict, compare=False)
-    otlp_endpoint: str | None = _setting(
-        "OTLP_ENDPOINT", "", kinds.collector_url, "Exports traces there (OTLP, HTTP), such as http://127.0.0.1:4318."
+    otlp_endpoint: str | None = _optional(
+        "OTLP_ENDPOINT", kinds.http_url, "Exports traces there (OTLP, HTTP), such as http://127.0.0.1:4318."
     )
     otlp_percent: int = _setting(
         "OTLP_PERCENT", "100", kinds.number(0, 100), "Percent of traces exported if the caller did not decide."
     )
-    plugin: str | None = _setting("PLUGIN", "", kinds.plugin, "The default of --plugin for commands.")
+    plugin: str | None = _optional("PLUGIN", kinds.plugin, "The default of --plugin for commands.")
     log_level: str = _setting("LOG_LEVEL", "info", kinds.log_level, "debug, info, warning or error.")
 
     @classmethod

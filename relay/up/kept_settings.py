@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from relay.settings import FILE_SUFFIX, Settings
-from relay.settings.env_file import derived_addresses, not_given, read_env_file
+from relay.settings.environ import derived_addresses, not_given, read_env_file
 from relay.settings.kinds import as_text
 from relay.settings.names import ADDRESSES, API_URL, EGRESS_ALLOW, FLOWER_URL, STORE_REPLICAS
 from relay.text.hosts import LOOPBACK

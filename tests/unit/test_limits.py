@@ -44,17 +44,23 @@ ROOT = Path(__file__).parents[2]
 
 # -- settings -----------------------------------------------------------------------------------------------------------
 
-BOUNDED = {
-    about.name: (field, about.read.keywords["least"], about.read.keywords["most"])
-    for field, about in Settings.described()
-    if isinstance(about.read, partial)
+
+def reader(about):
+    """Return the function that reads a setting unless it is empty."""
+    is_optional = isinstance(about.read, partial) and about.read.func is kinds.optional
+    return about.read.keywords["read"] if is_optional else about.read
+
+
+READERS = {about.name: (field, reader(about)) for field, about in Settings.described()}
+SETTINGS = {
+    name: (field, read.keywords["least"], read.keywords["most"])
+    for name, (field, read) in READERS.items()
+    if isinstance(read, partial)
 } | {
-    about.name: (field, kinds._MIN_RETENTION_S, kinds._MAX_RETENTION_S)
-    for field, about in Settings.described()
-    if about.read in {kinds.retention, kinds.own_retention}
+    name: (field, kinds._MIN_RETENTION_S, kinds._MAX_RETENTION_S)
+    for name, (field, read) in READERS.items()
+    if read is kinds.retention
 }
-OPTIONAL = {"RELAY_PARTITIONS": ("partitions", 1, 100), "RELAY_API_CPU": ("api_cpu", 0, 4095)}
-SETTINGS = BOUNDED | OPTIONAL
 
 
 def setting(name, value):

@@ -23,7 +23,7 @@ from relay.doctor import Level, examine
 from relay.doctor.servers import examine_servers
 from relay.process.descriptors import BESIDE_CALLS, BESIDE_CONNECTIONS
 from relay.registration.document import read_registrations
-from relay.settings import Settings, kinds
+from relay.settings import Settings
 from relay.store.health.readiness import StoreHealth
 from relay.store.health.server import ServerHealth
 from relay.up.child import MARK
@@ -183,7 +183,9 @@ ADDRESSES = {  # every setting that is an address which may be one by TLS
     for text in TLS
     if takes(setting, text.format(1)) and not takes(setting, "no address")
 }
-FILES = [setting.name for _, setting in Settings.described() if setting.read is kinds.file]
+FILES = [
+    setting.name for _, setting in Settings.described() if takes(setting, __file__) and not takes(setting, "no file")
+]
 
 
 def test_the_addresses_and_files_that_settings_name_are_found():
