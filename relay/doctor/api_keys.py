@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from relay.doctor.finding import Finding, Level, listed
+from relay.doctor.finding import FOREIGN_WRITER, Finding, Level, listed
 from relay.errors import RelayError
 from relay.store.server.availability import going_on_without
 
@@ -28,14 +28,8 @@ def examine_api_keys(runtime: Runtime) -> Finding:
     except RelayError as error:
         return Finding(_CHECK, Level.PROBLEM, error.message, "See the findings above.")
     if forged:
-        found = f"not written by this relay: {listed(forged)}"
-        return Finding(
-            _CHECK,
-            Level.PROBLEM,
-            found,
-            "Somebody other than the relay writes to the server: find out who, take these away"
-            " (`relay keys revoke ID`), and make new keys.",
-        )
+        advice = f"{FOREIGN_WRITER}: find out who, take these away (`relay keys revoke ID`), and make new keys."
+        return Finding(_CHECK, Level.PROBLEM, f"not written by this relay: {listed(forged)}", advice)
     return _ends(keys)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from relay.audit.checkpoint import Signed
 from relay.audit.entry import entry_from
 from relay.audit.verifying import LOST
-from relay.doctor.finding import Finding, Level
+from relay.doctor.finding import FOREIGN_WRITER, Finding, Level
 from relay.errors import RelayError
 from relay.store.trail.trail import Trail, checkpoint_in, every_trail
 
@@ -46,7 +46,7 @@ def examine_audit_trail(runtime: Runtime) -> Finding:
 
 def _changed(names: list[str]) -> Finding:
     found = f"signed entries were changed (trail {', '.join(names)})"
-    advice = "Somebody other than the relay writes to the server: `relay audit verify` names the entry."
+    advice = f"{FOREIGN_WRITER}: `relay audit verify` names the entry."
     return Finding(_CHECK, Level.PROBLEM, found, advice)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socket
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from relay.doctor.finding import Finding, Level
+from relay.settings.urls import is_elsewhere
 
 if TYPE_CHECKING:
     from relay.settings import Settings
@@ -38,15 +38,8 @@ def examine_ingress(settings: Settings) -> Finding:
     host = urlsplit(settings.api_url).hostname or ""
     if settings.behind_proxy:
         return Finding(_CHECK_IN, Level.OK, "a proxy stands before the API (RELAY_BEHIND_PROXY)")
-    if _is_loopback(host):
+    if not is_elsewhere(host):
         return Finding(_CHECK_IN, Level.OK, "only this machine reaches the API (RELAY_API_URL)")
     found = f"the API is reached at {host} (RELAY_API_URL), and no proxy stands before it"
     advice = "Slow clients can hold its threads: put a proxy of deploy/proxy before it, set RELAY_BEHIND_PROXY=true."
     return Finding(_CHECK_IN, Level.NOTE, found, advice)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from relay.doctor.api_keys import examine_api_keys
 from relay.doctor.audit_trail import examine_audit_trail
-from relay.doctor.calls import examine_calls
+from relay.doctor.calls import examine_alerts, examine_callbacks, examine_calls, examine_lanes
 from relay.doctor.certificates import examine_certificates
-from relay.doctor.descriptors import examine_descriptors
 from relay.doctor.egress import examine_egress, examine_ingress
 from relay.doctor.finding import Finding, Level, judged
-from relay.doctor.installation import examine_installation
-from relay.doctor.lanes import examine_lanes
-from relay.doctor.own_calls import examine_alerts, examine_callbacks
+from relay.doctor.installation import examine_descriptors, examine_installation
 from relay.doctor.registrations import examine_registrations
 from relay.doctor.servers import examine_servers
 from relay.errors import SettingsError, Unavailable
@@ -115,11 +112,8 @@ def _versions() -> Iterator[Finding]:
 
 
 def _names() -> Iterator[Finding]:
-    unknown = unknown_names()
-    if unknown:
-        yield Finding(
-            "settings", Level.NOTE, f"unknown: {', '.join(unknown)}", "`relay settings` lists the known names."
-        )
+    if unknown := ", ".join(unknown_names()):
+        yield Finding("settings", Level.NOTE, f"unknown: {unknown}", "`relay settings` lists the known names.")
 
 
 def _data_dir(data_dir: Path) -> Iterator[Finding]:
@@ -127,15 +121,10 @@ def _data_dir(data_dir: Path) -> Iterator[Finding]:
     paths = [data_dir, *(data_dir / name for name in names if (data_dir / name).exists())]
     loose = [path.name for path in paths if path.stat().st_mode & 0o077]
     found = f"readable by others: {', '.join(loose)}" if loose else "readable by its owner only"
-    yield judged(
-        "data directory", not loose, found, "Run `chmod go=` on them; if others may have read them, change the keys."
-    )
-    yield Finding(
-        "back-up",
-        Level.NOTE,
-        f"the keys are in {' and '.join(RING_FILES.values())}",
-        "Back them up apart from the data: without them registrations and contents are lost.",
-    )
+    advice = "Run `chmod go=` on them; if others may have read them, change the keys."
+    yield judged("data directory", not loose, found, advice)
+    advice = "Back them up apart from the data: without them registrations and contents are lost."
+    yield Finding("back-up", Level.NOTE, f"the keys are in {' and '.join(RING_FILES.values())}", advice)
 
 
 def _key_rings(settings: Settings) -> Iterator[Finding]:

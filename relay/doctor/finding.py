@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+#: The beginning of the advice where something was written that no relay writes.
+FOREIGN_WRITER: Final = "Somebody other than the relay writes to the server"
 _SHOWN: Final = 10
 #: The shares of what can be used up from which on a finding is a note, and from which on it is a problem.
 SHARES: Final = (0.8, 0.95)
@@ -32,9 +34,9 @@ class Finding:
     advice: str = ""
 
 
-def judged(check: str, good: bool, found: str, advice: str) -> Finding:
-    """Return a finding: OK if ``good``, otherwise a problem with the advice."""
-    return Finding(check, Level.OK, found) if good else Finding(check, Level.PROBLEM, found, advice)
+def judged(check: str, good: bool, found: str, advice: str, otherwise: Level = Level.PROBLEM) -> Finding:
+    """Return a finding: OK if ``good``, otherwise a problem (or a note) with the advice."""
+    return Finding(check, Level.OK, found) if good else Finding(check, otherwise, found, advice)
 
 
 def graded(check: str, value: float, limits: tuple[float, float], found: str, advice: str) -> Finding:

@@ -1,19 +1,25 @@
-"""Checks an installation by `relay up`: the room on its disk, and the processes that it had to restart."""
+"""Checks an installation: what its processes may open, the room on its disk, and the processes that were restarted."""
 
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from relay.doctor.finding import SHARES, Finding, Level, graded
+from relay.doctor.finding import SHARES, Finding, Level, graded, judged, listed
+from relay.process.descriptors import BESIDE_CALLS, BESIDE_CONNECTIONS
+from relay.up.child import processes_of
 from relay.up.restarts import Restarts, read_restarts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from relay.settings import Settings
 
 _MIB: Final = 1 << 20
 #: A disk with less free space than this is a problem: it may be full before an operator looks again.
@@ -34,20 +40,44 @@ def examine_installation(data_dir: Path) -> Iterator[Finding]:
         yield _restarts(restarts)
 
 
+def examine_descriptors(settings: Settings, data_dir: Path) -> Iterator[Finding]:
+    """Yield the findings on the processes of `relay up`; without any, on one that is started as this one was."""
+    running = list(_running(data_dir))
+    needed = max(settings.max_in_flight + BESIDE_CALLS, settings.max_connections + BESIDE_CONNECTIONS)
+    limits = [hard for _, _, hard in running] or [resource.getrlimit(resource.RLIMIT_NOFILE)[1]]
+    few = [limit for limit in limits if limit != resource.RLIM_INFINITY and limit < needed]
+    found = f"a process may need {needed}" + (f", and is allowed {min(few)}" if few else "")
+    advice = (
+        "Raise the limit (`ulimit -Hn`, LimitNOFILE, ulimits), or lower RELAY_MAX_CONNECTIONS, RELAY_MAX_IN_FLIGHT."
+    )
+    yield judged("descriptors", not few, found, advice)
+    if running:
+        shares = sorted(((share, name) for name, share, _ in running), reverse=True)
+        found = listed([f"{name}: {share:.0%}" for share, name in shares if share >= SHARES[0]])
+        advice = "Start `relay up` with a higher limit (`ulimit -n`): a process at its limit takes no connections."
+        most = shares[0][0]
+        yield graded("open files", most, SHARES, found or f"at most {most:.0%} of a process's limit", advice)
+
+
+def _running(data_dir: Path) -> Iterator[tuple[str, float, int]]:
+    """Yield each process of `relay up`, which share of its limit of open files it uses, and its highest limit."""
+    for pid in processes_of(data_dir.resolve()):
+        with suppress(OSError):  # it has ended meanwhile
+            process = Path(f"/proc/{pid}")
+            soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            name = (process / "comm").read_text(encoding="utf-8").strip()
+            yield f"{name} (pid {pid})", len(list((process / "fd").iterdir())) / soft, hard
+
+
 def _disk(data_dir: Path) -> Finding:
     free = shutil.disk_usage(data_dir).free
     kept = sum(path.stat().st_size for path in data_dir.rglob("*.aof"))
     found = f"{free // _MIB} MiB free, {kept // _MIB} MiB of records"
     if free < max(LEAST_FREE_BYTES, kept):  # the server rewrites its file beside the old one
-        return Finding(
-            "disk",
-            Level.PROBLEM,
-            found,
-            "Free some space: the server rewrites its append-only file beside the old one.",
-        )
-    if free < LITTLE_FREE_BYTES:
-        return Finding("disk", Level.NOTE, found, "Free some space: a full disk stops everything.")
-    return Finding("disk", Level.OK, found)
+        advice = "Free some space: the server rewrites its append-only file beside the old one."
+        return Finding("disk", Level.PROBLEM, found, advice)
+    advice = "Free some space: a full disk stops everything."
+    return judged("disk", free >= LITTLE_FREE_BYTES, found, advice, Level.NOTE)
 
 
 def _inodes(data_dir: Path) -> Iterator[Finding]:

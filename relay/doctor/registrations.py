@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.doctor.certificates import end_of, judged_ends
-from relay.doctor.finding import Finding, Level, judged, listed
+from relay.doctor.finding import FOREIGN_WRITER, Finding, Level, judged, listed
 from relay.errors import DocumentError, NotFound, RelayError, StoreFault, VaultError
 from relay.registration.endpoint import parse_endpoint
 from relay.registration.stored_secrets import spelled
@@ -37,17 +37,16 @@ def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[
     unfilled = [name for name, target in filled.items() if target is None]
     refused = ["/".join(key) for key, target in calling.items() if _is_refused(runtime, target)]
     if forged:
-        advice = "Somebody other than the relay writes to the server: find out who, and register them again."
-        yield Finding(
-            "revisions", Level.PROBLEM, f"made current by something other than a relay: {listed(forged)}", advice
-        )
+        advice = f"{FOREIGN_WRITER}: find out who, and register them again."
+        found = f"made current by something other than a relay: {listed(forged)}"
+        yield Finding("revisions", Level.PROBLEM, found, advice)
     if unfilled:
         advice = "Their calls end with `prepare_failed`. Set the secrets again: relay secrets set NAME --plugin P."
         found = f"those of {listed(unfilled)} do not open, or do not fit where they stand"
         yield Finding("secrets", Level.PROBLEM, found, advice)
     altered = [chain.root for chain in runtime.decisions if not chain.is_intact] if plugins else []
     if altered:
-        advice = "Somebody other than the relay writes to the server: find out who, and rotate the data keys."
+        advice = f"{FOREIGN_WRITER}: find out who, and rotate the data keys."
         yield Finding("decisions", Level.PROBLEM, f"altered by something other than a relay: {listed(altered)}", advice)
     found = f"{len(targets) - len(closed)} open" + (f", {len(closed)} do not: {listed(closed)}" if closed else "")
     advice = "Put the key that sealed them back into RELAY_TARGET_KEYS (from the back-up), or register them again."

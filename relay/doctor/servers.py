@@ -98,34 +98,23 @@ def _server(health: ServerHealth) -> Iterator[Finding]:
 
 def _rights(health: ServerHealth) -> Finding:
     """Check that no process of the relay could configure or empty the server."""
-    if not health.unrestricted:
-        return Finding("server users", Level.OK, "none may configure or empty the server")
-    return Finding(
-        "server users",
-        Level.NOTE,
-        f"may do more than needed: {listed(health.unrestricted)}",
-        "Give each process a user of its own, as in deploy/users.acl.",
-    )
+    wide = listed(health.unrestricted)
+    found = f"may do more than needed: {wide}" if wide else "none may configure or empty the server"
+    advice = "Give each process a user of its own, as in deploy/users.acl."
+    return judged("server users", not wide, found, advice, Level.NOTE)
 
 
 def _append_only(health: ServerHealth) -> Finding:
     check, found = "append-only file", f"on, appendfsync {health.fsync or 'unknown'}"
     if not health.append_only or health.fsync == "no":
         found = found if health.append_only else "off"
-        return Finding(
-            check, Level.PROBLEM, found, "Set appendonly yes and appendfsync always: otherwise records are lost."
-        )
+        advice = "Set appendonly yes and appendfsync always: otherwise records are lost."
+        return Finding(check, Level.PROBLEM, found, advice)
     if not health.append_only_healthy:
         advice = "Check the server's disk: while it cannot write, the server takes nothing new."
         return Finding(check, Level.PROBLEM, "on, but the last write failed", advice)
     if health.failed_writes:
         found = f"on, but {' and '.join(health.failed_writes)} failed the last time"
         return Finding(check, Level.PROBLEM, found, "Check the server's disk and its log.")
-    if health.fsync == "everysec":
-        return Finding(
-            check,
-            Level.NOTE,
-            found,
-            "A killed server may lose its last two seconds; with appendfsync always it loses nothing.",
-        )
-    return Finding(check, Level.OK, found)
+    advice = "A killed server may lose its last two seconds; with appendfsync always it loses nothing."
+    return judged(check, health.fsync != "everysec", found, advice, Level.NOTE)

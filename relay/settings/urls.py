@@ -43,14 +43,15 @@ def is_exposed(url: Secret) -> bool:
     """Return whether a server URL leaves this host without TLS."""
     if scheme_of(url.reveal()) in _SEVERAL:
         address = read_address(url.reveal())
-        return not address.encrypted and any(_is_elsewhere(host) for host, _ in address.hosts)
+        return not address.encrypted and any(is_elsewhere(host) for host, _ in address.hosts)
     parts = split_url(url.reveal())
     if parts.scheme in ("rediss", "amqps") or parts.scheme in _SOCKET_SCHEMES:
         return False
-    return _is_elsewhere(parts.hostname or "localhost")
+    return is_elsewhere(parts.hostname or "localhost")
 
 
-def _is_elsewhere(host: str) -> bool:
+def is_elsewhere(host: str) -> bool:
+    """Return whether a host is another machine, or may be."""
     try:
         return not ip_address(host).is_loopback
     except ValueError:
