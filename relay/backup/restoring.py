@@ -11,7 +11,7 @@ from relay.store.backups.epoch import Epoch, Epochs, Phase
 from relay.store.keys.names import PREFIX, SHARED_ROOT
 from relay.store.server.clock import time_ms_at
 from relay.store.server.replicas import Replicas
-from relay.up.loaded import loaded
+from relay.up.alone import loaded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

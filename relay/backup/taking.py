@@ -21,7 +21,7 @@ from relay.store.backups.snapshot import SnapshotSource, snapshot, sources_of
 from relay.store.keys.names import SHARED_ROOT, partition_root
 from relay.store.partitions.format import FORMAT, format_at
 from relay.text.timestamps import rfc3339
-from relay.up.loaded import loaded
+from relay.up.alone import loaded
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

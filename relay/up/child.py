@@ -52,7 +52,7 @@ class Child:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=end_with_this_process(),  # noqa: PLW1509  # no threads here
+                preexec_fn=end_with_this_process(),  # noqa: PLW1509  # it takes no lock that a thread could have
             )
         self.started_s = time.monotonic()
 

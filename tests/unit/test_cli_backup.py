@@ -159,7 +159,7 @@ def test_a_backup_on_a_full_disk_says_so(empty, monkeypatch, nth):
 
 
 def test_a_restore_without_space_for_the_server_that_reads_the_backup_says_so(empty, monkeypatch):
-    def full(**_):
+    def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "folder")
 
     with monkeypatch.context() as patch:
@@ -735,7 +735,7 @@ import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may ignore these
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from pathlib import Path
-from relay.up.loaded import loaded
+from relay.up.alone import loaded
 with loaded(Path(sys.argv[1]), 0) as client:
     print(client.connection_pool.connection_kwargs["path"], flush=True)
     time.sleep(60)
