@@ -15,10 +15,10 @@ from relay.errors import BadParameter, Unavailable
 from relay.store.backups.epoch import is_fenced
 from relay.store.server.errors import FENCED_SENTENCE
 from relay.text.hosts import LOOPBACK
-from relay.up import processes, processors
+from relay.up import processes
 from relay.up.embedded import FSYNC
 from relay.up.kept_settings import settings_in_words
-from relay.up.local import LaunchPlan, LocalRelay
+from relay.up.local import LaunchPlan, LocalRelay, api_processes, workers_of_a_group
 from relay.up.log_file import LogTail, last_lines
 from relay.up.restarts import RestartLog
 from relay.up.supervisor import Supervisor
@@ -48,14 +48,14 @@ _STOP_MARGIN_S: Final = 10.0
 @click.option(
     "--workers",
     type=click.IntRange(1, _MAX_PROCESSES),
-    default=processors.workers_of_a_group,
+    default=workers_of_a_group,
     show_default="one for every two processors, at most 4",
     help="Worker processes for each lane group.",
 )
 @click.option(
     "--api",
     type=click.IntRange(1, _MAX_PROCESSES),
-    default=processors.api_processes,
+    default=api_processes,
     show_default="one for every two processors, at most 4",
     help="API processes, all on the one port (Linux only).",
 )

@@ -44,15 +44,9 @@ class Part:
         self._missed = 0 if moves is None or moves != self._seen else self._missed + 1
         self._seen = moves
 
-    @property
-    def is_still(self) -> bool:
-        """Whether the part has made no progress for ``still_looks``."""
-        return self._missed >= self.still_looks and not self.excused()
-
-    @property
-    def is_stuck(self) -> bool:
-        """Whether the part, without an excuse, has made no progress for ``stuck_looks``: the process has to end."""
-        return self._missed >= self.stuck_looks and not self.excused()
+    def has_missed(self, looks: int) -> bool:
+        """Return whether the part, without an excuse, has made no progress for so many looks."""
+        return self._missed >= looks and not self.excused()
 
 
 class Pulse:
@@ -71,9 +65,9 @@ class Pulse:
     @property
     def still(self) -> list[str]:
         """The names of the parts that are still: the process is not doing its work."""
-        return [part.name for part in self._parts if part.is_still]
+        return [part.name for part in self._parts if part.has_missed(part.still_looks)]
 
     @property
     def stuck(self) -> list[str]:
         """The names of the parts that are stuck for good."""
-        return [part.name for part in self._parts if part.is_stuck]
+        return [part.name for part in self._parts if part.has_missed(part.stuck_looks)]

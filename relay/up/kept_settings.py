@@ -16,7 +16,6 @@ from relay.up.datadir import SECRET_FILES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from relay.settings import Setting
     from relay.up.datadir import DataDir
 
 #: Settings that every start sets anew, from its own options.
@@ -47,14 +46,11 @@ def settings_in_words(kept: Mapping[str, str]) -> Iterator[str]:
 
 def _differs_from_default(name: str, text: str) -> bool:
     """Return whether this is a setting with a value other than its default."""
-    about = _by_name().get(name.removesuffix(FILE_SUFFIX))
+    by_name = {about.name: about for _, about in Settings.described()}
+    about = by_name.get(name.removesuffix(FILE_SUFFIX))
     if about is None or not text:
         return False
     return about.default is None or text != as_text(about.read(about.default))
-
-
-def _by_name() -> dict[str, Setting]:
-    return {about.name: about for _, about in Settings.described()}
 
 
 def _own_files(directory: DataDir) -> Iterator[str]:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from relay.cli.up import up
-from relay.up import processors
+from relay.up import local
 
 COUNTS = range(1, 129)
 
@@ -44,7 +44,7 @@ def test_an_option_overrides_what_is_chosen(planned):
 
 
 def test_processes_that_cannot_share_a_port_are_not_several(planned, monkeypatch):
-    monkeypatch.setattr(processors, "CAN_BE_SHARED", False)
+    monkeypatch.setattr(local, "CAN_BE_SHARED", False)
     assert planned(16) == (1, 4)
 
 
@@ -52,6 +52,6 @@ def test_a_system_that_does_not_say_what_may_be_used_has_what_it_has(planned, mo
     planned(1)
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    assert processors.workers_of_a_group() == 4
+    assert local.workers_of_a_group() == 4
     monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert processors.workers_of_a_group() == 1
+    assert local.workers_of_a_group() == 1
