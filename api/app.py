@@ -35,6 +35,7 @@ from relay.errors import Internal, RelayError
 from relay.store.health.readiness import ServerWarnings
 from relay.store.ledger.rates import PluginRates
 from relay.telemetry.log import fault
+from relay.telemetry.spans import make_spans
 from relay.text.media_types import JSON_TYPE
 from relay.text.strict_json import dump_json
 
@@ -87,7 +88,7 @@ def _door(settings: Settings, runtime: Runtime, act_counts: ActCounts, request_l
     hosts = Hosts(settings.public_hosts, settings.api_url)
     failures = FailedAuthentications(SourceAddresses(settings.trusted_proxies), settings.auth_failures)
     authentication = Authentication(runtime.api_keys, failures, hosts)
-    return Door(hosts, authentication, runtime.spans("api"), act_counts, request_log)
+    return Door(hosts, authentication, make_spans(settings, "api"), act_counts, request_log)
 
 
 def _route_calls(app: _App, settings: Settings, runtime: Runtime, waiters: Waiters, bodies: Bodies) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from relay.authentication.source_address import address_of
 from relay.errors import MisdirectedRequest
+from relay.settings.kinds import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,7 +43,7 @@ class Hosts:
         if scheme not in {"http", "https"} or host.lower() != req.netloc.lower():
             return False
         name = _name_of(f"//{host}")
-        return name in self._known or name == "localhost" or address_of(name) is not None
+        return name in self._known or name == "localhost" or is_address(name)
 
 
 def _name_of(url: str) -> str:

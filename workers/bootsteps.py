@@ -143,7 +143,7 @@ class Upkeep(Looping):
             yield "audit", partial(_then_wait, checkpointing.iterate, SIGNING_S)
         for watching in parts.watching:
             yield "chains", partial(_then_wait, watching.look, WATCHING_S)
-        yield "heads", partial(hear_all, parts.heads, parts.watching)
+        yield "heads", partial(hear_all, parts.runtime.heads, parts.watching)
 
 
 def _then_wait(step: Callable[[], object], pause_s: float) -> None:
@@ -154,7 +154,7 @@ def _then_wait(step: Callable[[], object], pause_s: float) -> None:
 def _sweep(parts: WorkerParts) -> None:
     parts.sweeper.sweep()
     parts.executor.look()
-    save_dropped_counts(parts.workers)
+    save_dropped_counts(parts.runtime.workers)
 
 
 def _look_for_alerts(alerting: Alerting) -> None:

@@ -125,7 +125,7 @@ class Beating(Looping):
             ),
         )
         lanes = list(worker.app.amqp.queues.consume_from)
-        self._heart = Heart(Pulse(watched), parts.workers, worker.hostname, lanes)
+        self._heart = Heart(Pulse(watched), parts.runtime.workers, worker.hostname, lanes)
         super().start(worker)
         self._thread = ThreadPool(1)
         self._thread.spawn(self._watch, self._heart)

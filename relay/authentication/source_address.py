@@ -33,10 +33,10 @@ class SourceAddresses:
 
     def of(self, environ: Mapping[str, str]) -> str:
         """Return the source address of a request, given its WSGI environment; for IPv6, its network."""
-        found = address_of(environ.get("REMOTE_ADDR", ""))
+        found = _address(environ.get("REMOTE_ADDR", ""))
         if self._trusted and self._is_trusted(found):
             for entry in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
-                found = address_of(entry.strip())
+                found = _address(entry.strip())
                 if not self._is_trusted(found):
                     break
         if isinstance(found, ipaddress.IPv6Address):
@@ -90,7 +90,7 @@ class FailedAuthentications:
             raise RateLimited("Too many failed authentications came from this address.", retry_after_s=left_s)
 
 
-def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """Return the address that a text is, an IPv4 one if it is mapped into IPv6; None if it is none."""
     try:
         found = ipaddress.ip_address(text)

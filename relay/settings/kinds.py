@@ -110,12 +110,13 @@ def labels(text: str) -> tuple[str, ...]:
 def hosts(text: str) -> tuple[str, ...]:
     """Read comma-separated host names and addresses, without ports; return them in lower case."""
     parts = tuple(part.lower().removesuffix(".").strip("[]") for part in entries(text))
-    if not all(is_host_name(part) or _is_address(part) for part in parts):
+    if not all(is_host_name(part) or is_address(part) for part in parts):
         raise ValueError("must be host names or addresses without ports (relay.example.com), separated by commas")
     return parts
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Return whether a text is an IP address."""
     try:
         ip_address(text)
     except ValueError:

@@ -50,9 +50,7 @@ class Event(StrEnum):
     MESSAGE_DROPPED = "message_dropped"  # worker: a lane contained something that is not a message of the relay
     LOG_LINES_DROPPED = "log_lines_dropped"  # any: the log's sink was full, closed or slow, and takes lines again
     CONTENTS_DROPPED = "contents_dropped"  # worker: plugins kept too many bytes; their oldest contents were deleted
-    AUDIT_SIGNED = (
-        "audit_signed"  # worker: once a minute: number and head of the newest signed entry of the audit trail
-    )
+    AUDIT_SIGNED = "audit_signed"  # worker: once a minute: number and head of the newest signed entry of the trail
     AUDIT_BREACH = "audit_breach"  # worker: signed entries of the audit trail have been changed
     AUDIT_PRUNED = "audit_pruned"  # worker: segments of the audit trail past their retention were dropped
     DRAINED = "drained"  # worker: a stop let running calls end and gave the others back

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from relay.errors import SettingsError
 
 if TYPE_CHECKING:
+    from relay.settings import Settings
     from relay.store.ledger.transitions import Settlement
     from relay.telemetry.otlp import OtlpSpan
 
@@ -30,13 +31,13 @@ class Spans:
         """Export the ended spans."""
 
 
-def make_spans(endpoint: str | None, *, process: str, percent: int) -> Spans:
-    """Return the `Spans` that exports to ``endpoint``, or the one that exports nothing.
+def make_spans(settings: Settings, process: str) -> Spans:
+    """Return the `Spans` of a process: one that exports to a collector if there is one, or one that exports nothing.
 
     Raises:
         SettingsError: the extra is not installed.
     """
-    if endpoint is None:
+    if settings.otlp_endpoint is None:
         return Spans()
     try:
         from relay.telemetry.otlp import OtlpSpans  # noqa: PLC0415 - an extra
@@ -44,7 +45,7 @@ def make_spans(endpoint: str | None, *, process: str, percent: int) -> Spans:
         raise SettingsError(
             "RELAY_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: pip install 'webhook-relay[otel]'."
         ) from None
-    return OtlpSpans(endpoint, process=process, percent=percent)
+    return OtlpSpans(settings.otlp_endpoint, process=process, percent=settings.otlp_percent)
 
 
 def end_of(settlement: Settlement, webhook: tuple[str, str], lane: str) -> dict[str, str | int | bool]:

@@ -31,7 +31,6 @@ from relay.store.replays.runs import ReplayRuns
 from relay.store.scripting.loading import Functions
 from relay.store.subjects.forgetting import Forgetting
 from relay.store.subjects.hashes import SubjectHashes
-from relay.telemetry.spans import Spans, make_spans
 from relay.vault import Vault
 
 if TYPE_CHECKING:
@@ -194,8 +193,3 @@ class SharedRuntime:
     def dispatcher(self) -> Dispatcher:
         """Accepts triggers."""
         return Dispatcher(self.registry, self.store, self.data_vault, self.subject_hashes, self.publisher)
-
-    def spans(self, process: str) -> Spans:
-        """Make the `Spans` of the process. Raises `SettingsError` if the extra is not installed."""
-        settings = self.settings
-        return make_spans(settings.otlp_endpoint, process=process, percent=settings.otlp_percent)

@@ -29,6 +29,7 @@ from relay.store.ledger.callbacks import Callbacks
 from relay.store.ledger.steps import Steps
 from relay.store.registry.access_tokens import AccessTokenStore
 from relay.store.trail.trail import trails
+from relay.telemetry.spans import make_spans
 from relay.upkeep.alerts import Alerting
 from relay.upkeep.callbacks import CallbackSender
 from relay.upkeep.checkpointing import Checkpointing
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from relay.settings import Settings
-    from relay.store.decisions.heads import Heads
-    from relay.store.health.workers import Workers
     from relay.telemetry.spans import Spans
     from relay.vault import Vault
 
@@ -55,13 +54,11 @@ class WorkerParts:
 
     executor: Executor
     sweeper: Sweeper
-    workers: Workers
     reporter: Reporter
     spans: Spans
     transport: CurlTransport
     checkpointing: Sequence[Checkpointing]
     watching: Sequence[Watching]
-    heads: Heads
     alerting: Alerting | None  # None: nobody is to be told
     runtime: SharedRuntime
 
@@ -84,7 +81,8 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
         )
     descriptors.allow_calls(settings.max_in_flight)
     transport = _transport(runtime)
-    gathering, shown, spans = Gathering(runtime.measures, name), ShownCalls(settings.flower_events), runtime.spans(name)
+    gathering, shown = Gathering(runtime.measures, name), ShownCalls(settings.flower_events)
+    spans = make_spans(settings, name)
     executor = _executor(runtime, runtime.target_vault, Sender(transport), CallWatch(gathering, shown, spans), lanes)
     checkpointing = [
         Checkpointing.with_settings(trail, runtime.epochs, settings, name)
@@ -103,13 +101,11 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
             forget_due=partial(forget_due, runtime.forgetting, runtime.partitions),
             workers_alive=lambda: runtime.workers.number_alive,
         ),
-        runtime.workers,
         Reporter(gathering, runtime.measures, shown),
         spans,
         transport,
         checkpointing,
         watchings(name, runtime.decisions, runtime.heads, runtime.policies, checkpointing),
-        runtime.heads,
         Alerting.of(runtime),
         runtime,
     )

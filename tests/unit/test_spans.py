@@ -6,11 +6,16 @@ from falcon.testing import create_environ
 
 from api.door import ApiRequest, end_span
 from relay.errors import SettingsError
+from relay.settings import Settings
 from relay.telemetry.spans import Spans, make_spans
 
 
+def settings(**variables):
+    return Settings.from_environ({"RELAY_REDIS_URL": "redis://127.0.0.1:1/0", **variables})
+
+
 def test_without_a_collector_no_spans_are_made():
-    spans = make_spans(None, process="api", percent=100)
+    spans = make_spans(settings(), "api")
     assert spans.door("00-a-b-01") is None
     assert spans.attempt("00-a-b-01", claimed_at_ms=1, waited_ms=1) is None
     assert type(spans) is Spans
@@ -20,7 +25,7 @@ def test_without_the_extra_a_collector_is_a_fault_of_the_settings(monkeypatch):
     monkeypatch.delitem(sys.modules, "relay.telemetry.otlp", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(SettingsError, match=r"webhook-relay\[otel\]"):
-        make_spans("http://127.0.0.1:4318", process="api", percent=100)
+        make_spans(settings(RELAY_OTLP_ENDPOINT="http://127.0.0.1:4318"), "api")
 
 
 @pytest.mark.parametrize(("status", "code"), [
