@@ -34,17 +34,11 @@ if TYPE_CHECKING:
 MEDIA_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 _FAMILIES: Final = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
 #: Histograms by their names in a plugin's totals.
-_HISTOGRAMS: Final = {
-    WAITED: Metric.QUEUE_DELAY,
-    ATTEMPT: Metric.ATTEMPT_DURATION,
-    "duration": Metric.DURATION,
-}
+_HISTOGRAMS: Final = {WAITED: Metric.QUEUE_DELAY, ATTEMPT: Metric.ATTEMPT_DURATION, "duration": Metric.DURATION}
+#: Counters by their names in a plugin's totals.
+_TOTALS: Final = {"accepted": Metric.ACCEPTED, "errors": Metric.ERRORS, "final": Metric.FINAL}
 #: Counters of a plugin by their names in its counts.
-_OF_PLUGIN: Final = {
-    "over_capacity": Metric.OVER_CAPACITY,
-    "late": Metric.LATE_ANSWERS,
-    "masked": Metric.MASKED,
-}
+_OF_PLUGIN: Final = {"over_capacity": Metric.OVER_CAPACITY, "late": Metric.LATE_ANSWERS, "masked": Metric.MASKED}
 _Labels = tuple[str, ...]
 
 
@@ -175,12 +169,8 @@ class _Samples:
     def add_total(self, plugin: str, webhook: str, name: str, count: int) -> None:
         """Add one of a plugin's totals (``relay.store.counts.notes``)."""
         kind, *rest = name.split(":")
-        if kind == "accepted":
-            self.add(Metric.ACCEPTED, (plugin, webhook), count)
-        elif kind == "errors":
-            self.add(Metric.ERRORS, (plugin, webhook), count)
-        elif kind == "final":
-            self.add(Metric.FINAL, (plugin, webhook, *rest), count)
+        if kind in _TOTALS:
+            self.add(_TOTALS[kind], (plugin, webhook, *rest), count)
         elif kind in _HISTOGRAMS:
             self._histograms[_HISTOGRAMS[kind]][plugin, webhook][rest[0]] += count
 

@@ -18,17 +18,9 @@ if TYPE_CHECKING:
 _NAMES: Final = frozenset(
     {
         # OpenSSL and libcurl (https://curl.se/libcurl/c/libcurl-env.html)
-        *(
-            "SSLKEYLOGFILE",
-            "SSL_CERT_FILE",
-            "SSL_CERT_DIR",
-            "SSL_DIR",
-            "CURL_CA_BUNDLE",
-            "CURL_HOME",
-            "CURL_SSL_BACKEND",
-        ),
-        *("CURL_SSL_CIPHERS", "CURL_ENTROPY", "NETRC", "NTLMUSER", "RANDFILE", "REQUESTS_CA_BUNDLE"),
-        *("QLOGDIR", "GNUTLS_SYSTEM_PRIORITY_FILE", "GNUTLS_FORCE_FIPS_MODE"),
+        *("SSLKEYLOGFILE", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_DIR", "CURL_CA_BUNDLE", "CURL_HOME"),
+        *("CURL_SSL_BACKEND", "CURL_SSL_CIPHERS", "CURL_ENTROPY", "NETRC", "NTLMUSER", "RANDFILE"),
+        *("REQUESTS_CA_BUNDLE", "QLOGDIR", "GNUTLS_SYSTEM_PRIORITY_FILE", "GNUTLS_FORCE_FIPS_MODE"),
         # the C library and its loader (ld.so(8), resolv.conf(5), gethostbyname(3))
         *("GCONV_PATH", "GETCONF_DIR", "HOSTALIASES", "LOCALDOMAIN", "LOCPATH", "NLSPATH", "RESOLV_HOST_CONF"),
         *("RES_OPTIONS", "RESOLV_ADD_TRIM_DOMAINS", "RESOLV_MULTI", "RESOLV_OVERRIDE_TRIM_DOMAINS", "TZDIR"),
