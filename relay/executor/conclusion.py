@@ -11,7 +11,7 @@ from relay.domain.invocation import MEANINGS, Attempt, Outcome, Sent, State
 from relay.errors import StoreFault, Unavailable
 from relay.executor.large_work import run_in_thread_if_large
 from relay.executor.reading import AnswerReader
-from relay.registration.retrying import LastAttempt, Retry, decide, read_retry_after
+from relay.registration.retrying import read_retry_after, retry_delay_ms
 from relay.store.ledger.transitions import Settlement
 from relay.vault import result_owner
 
@@ -55,8 +55,8 @@ class Conclusion:
         reading = self._reader.read(call, answer)
         outcome, result = reading.outcome, reading.result
         attempt = Attempt(record.tries + 1, started_at_ms, answer.duration_ms, result.status, outcome, answer.sent)
-        retry = self._with_a_new_token(call, attempt) or _retry(call, attempt, answer)
-        ends = retry is None and outcome is Outcome.ANSWERED
+        delay_ms = 0 if self._gets_a_new_token(call, attempt) else _delay_ms(call, attempt, answer)
+        ends = delay_ms is None and outcome is Outcome.ANSWERED
         sealed = b""
         if ends:
             owner = result_owner(record.plugin, record.reference_id)
@@ -64,7 +64,7 @@ class Conclusion:
         return Settlement(
             reference_id=record.reference_id,
             claim_token=claim_token,
-            state=MEANINGS[outcome].state if retry is None else State.RETRYING,
+            state=MEANINGS[outcome].state if delay_ms is None else State.RETRYING,
             outcome=outcome,
             status=result.status,
             error=result.error,
@@ -73,22 +73,22 @@ class Conclusion:
             masked=reading.masked,
             result=sealed,
             raw=reading.sealed_answer if ends else b"",
-            delay_ms=0 if retry is None else retry.delay_ms,
+            delay_ms=delay_ms or 0,
             contacted=None if outcome in _NOT_TRIED else outcome not in _NO_CONTACT,
         )
 
     def _sealed(self, result: Result, owner: str) -> bytes:
         return self._vault.seal(json_data(result), owner)
 
-    def _with_a_new_token(self, call: Prepared, attempt: Attempt) -> Retry | None:
-        """Return a retry without delay if the endpoint refused a token that may have been revoked or expired."""
+    def _gets_a_new_token(self, call: Prepared, attempt: Attempt) -> bool:
+        """Return whether to try again at once: the endpoint refused a token that may have been revoked or expired."""
         access, refused = call.access, attempt.outcome is Outcome.ANSWERED and attempt.status == 401
         if not refused or access is None or access.fresh or self._tokens is None:
-            return None
+            return False
         with suppress(Unavailable, StoreFault):  # this process has forgotten the token anyway
             self._tokens.drop(access)
         policy = call.shape.retry
-        return Retry(0) if attempt.number < (policy.attempts if policy else 1) + MAX_NEW_TOKENS else None
+        return attempt.number < (policy.attempts if policy else 1) + MAX_NEW_TOKENS
 
 
 def unsendable(call: Unsendable, claim_token: str, started_at_ms: int) -> Settlement:
@@ -98,11 +98,14 @@ def unsendable(call: Unsendable, claim_token: str, started_at_ms: int) -> Settle
     """
     if call.record.was_lost:
         return _without_data(call.record, claim_token, Outcome.LEASE_LOST, None)
+    delay_ms = None
+    if call.shape is not None:
+        tried = Attempt(call.record.tries + 1, started_at_ms, 0, 0, call.outcome, Sent.NO)
+        delay_ms = retry_delay_ms(call.shape.retry, tried, _jitter(), repeatable=call.shape.repeatable)
     attempt = Attempt(0, started_at_ms, 0, 0, call.outcome, Sent.NO)
     settlement = _without_data(call.record, claim_token, call.outcome, attempt)
-    retry = _retry_later(call)
-    if retry is not None:
-        return settlement._replace(state=State.RETRYING, delay_ms=retry.delay_ms)
+    if delay_ms is not None:
+        return settlement._replace(state=State.RETRYING, delay_ms=delay_ms)
     if settlement.state is State.REJECTED:
         return settlement._replace(status=None, error=None, attempt=None)
     return settlement
@@ -128,24 +131,12 @@ def _without_data(record: CallRecord, claim_token: str, outcome: Outcome, attemp
     )
 
 
-def _retry_later(call: Unsendable) -> Retry | None:
-    if call.shape is None:
-        return None
-    last = LastAttempt(call.record.tries + 1, call.outcome, Sent.NO, 0, call.shape.repeatable)
-    decision = decide(call.shape.retry, last, random.random())  # noqa: S311 - spreads load, no secret
-    return decision if isinstance(decision, Retry) else None
+def _delay_ms(call: Prepared, attempt: Attempt, answer: EndpointAnswer) -> int | None:
+    """Return when the webhook's policy has another attempt made; None if it has none made."""
+    policy, repeatable = call.shape.retry, call.shape.repeatable
+    asked_s = read_retry_after(answer.retry_after, answer.started_at_ms / 1000) if policy else None
+    return retry_delay_ms(policy, attempt, _jitter(), repeatable=repeatable, retry_after_s=asked_s)
 
 
-def _retry(call: Prepared, attempt: Attempt, answer: EndpointAnswer) -> Retry | None:
-    if call.shape.retry is None:
-        return None
-    last = LastAttempt(
-        attempt.number,
-        attempt.outcome,
-        attempt.sent,
-        attempt.status,
-        call.shape.repeatable,
-        read_retry_after(answer.retry_after, answer.started_at_ms / 1000),
-    )
-    decision = decide(call.shape.retry, last, random.random())  # noqa: S311 - spreads load, no secret
-    return decision if isinstance(decision, Retry) else None
+def _jitter() -> float:
+    return random.random()  # noqa: S311 - spreads load, no secret

@@ -12,6 +12,8 @@ from relay.domain.invocation import Outcome, Sent
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from relay.domain.invocation import Attempt
+
 #: Statuses that say "not now": retried for any method unless the registration lists others.
 STATUSES: Final = frozenset({429, 503})
 #: Further statuses, which leave open whether the request was carried out: retried only if the webhook is repeatable.
@@ -64,44 +66,25 @@ class RetryPolicy:
         return ceiling * jitter
 
 
-@dataclass(frozen=True, slots=True)
-class LastAttempt:
-    """The attempt that was just made, as far as a decision on another needs it."""
+def retry_delay_ms(
+    policy: RetryPolicy | None, last: Attempt, jitter: float, *, repeatable: bool, retry_after_s: float | None = None
+) -> int | None:
+    """Return in how many milliseconds there may be another attempt after the ``last``; None if there is none.
 
-    number: int  # from 1
-    outcome: Outcome
-    sent: Sent
-    status: int
-    repeatable: bool
-    retry_after_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """A decision for another attempt, ``delay_ms`` milliseconds from now at the earliest."""
-
-    delay_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """A decision against another attempt: the outcome of the last one becomes the invocation's."""
-
-
-def decide(policy: RetryPolicy | None, last: LastAttempt, jitter: float) -> Retry | Settle:
-    """Decide whether to try again, and when; ``jitter`` is a random number from 0 to 1."""
-    if policy is None or last.number >= policy.attempts or not _may_repeat(policy, last):
-        return Settle()
+    ``jitter`` is a random number from 0 to 1; ``retry_after_s`` is what the endpoint asked for.
+    """
+    if policy is None or last.number >= policy.attempts or not _may_repeat(policy, last, repeatable=repeatable):
+        return None
     pause_s = policy.pause_s(last.number, jitter)
-    if last.retry_after_s is not None:
-        pause_s = max(pause_s, min(last.retry_after_s, RETRY_AFTER_CAP_S))
-    return Retry(int(pause_s * 1000))
+    if retry_after_s is not None:
+        pause_s = max(pause_s, min(retry_after_s, RETRY_AFTER_CAP_S))
+    return int(pause_s * 1000)
 
 
-def _may_repeat(policy: RetryPolicy, last: LastAttempt) -> bool:
+def _may_repeat(policy: RetryPolicy, last: Attempt, *, repeatable: bool) -> bool:
     if last.outcome is Outcome.ANSWERED:
-        return policy.retries_status(last.status, repeatable=last.repeatable)
-    return last.outcome not in _HOPELESS and (last.repeatable or last.sent is Sent.NO)
+        return policy.retries_status(last.status, repeatable=repeatable)
+    return last.outcome not in _HOPELESS and (repeatable or last.sent is Sent.NO)
 
 
 def read_retry_after(value: str | None, now_s: float) -> float | None:
