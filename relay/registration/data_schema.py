@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from jsonschema_rs import Draft202012Validator, ReferencingError, RegexOptions, ValidationError, ValidationErrorKind
 
-from relay.text.json_pointers import escape_step
+from relay.text.json_pointers import escape_step, pointer_of
 from relay.text.strict_json import dump_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 MAX_SCHEMA_BYTES: Final = 64 * 1024
 MAX_SCHEMA_FAULTS: Final = 20
@@ -36,7 +36,7 @@ def compile_schema(schema: Any) -> Draft202012Validator:
     try:
         return Draft202012Validator(schema, retriever=_refuse, pattern_options=RegexOptions())
     except ValidationError as error:
-        place = _pointer(error.instance_path) or "its root"
+        place = pointer_of(error.instance_path) or "its root"
         nowhere = isinstance(error.kind, ValidationErrorKind.Referencing)
         fault = f"is not a valid JSON Schema at {place} (patterns: without look-around)"
         raise ValueError("has a reference that leads nowhere" if nowhere else fault) from None
@@ -60,7 +60,7 @@ def schema_faults(validator: Draft202012Validator, data: Any) -> Iterator[tuple[
     if validator.is_valid(data):
         return
     for error in islice(validator.iter_errors(data), MAX_SCHEMA_FAULTS):
-        yield _pointer(error.instance_path), f"does not fit the registered schema: `{_keyword(error)}`"
+        yield pointer_of(error.instance_path), f"does not fit the registered schema: `{_keyword(error)}`"
 
 
 def _keyword(error: ValidationError) -> str:
@@ -69,10 +69,6 @@ def _keyword(error: ValidationError) -> str:
     if isinstance(kind, ValidationErrorKind.Required):
         return f"required` of `{kind.property}"
     return kind.name
-
-
-def _pointer(path: Sequence[str | int]) -> str:
-    return "".join(f"/{escape_step(str(step))}" for step in path)
 
 
 def _outward_references(schema: Any, place: str) -> Iterator[str]:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import MAX_FAULTS, DocumentError, Fault
 from relay.registration.building import Registration, load_registration
-from relay.registration.references import Resolved, resolved
+from relay.registration.fixed_data import scalars_in
+from relay.registration.references import Resolved
 from relay.registration.stored_secrets import Place, referred, referring
 from relay.registration.target import Target
-from relay.registration.templates import template_faults
 from relay.text.documents import Document, read_document
 from relay.text.ids import ID_PATTERN, ID_RULE
+from relay.text.mistakes import TEMPLATE, TEMPLATE_RULE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from relay.registration.endpoint import EndpointRules
+
+#: Members whose texts are sent, or decide what is sent.
+_SENT: Final = ("url", "headers", "queryParams", "fixedData", "auth", "signing", "steps", "result")
 
 
 def read_registrations(
@@ -66,12 +70,20 @@ def _read_one(
     value: Any, rules: EndpointRules, look_up: Callable[[str, str], str] | None
 ) -> tuple[Registration | None, list[tuple[str, str]]]:
     """Read one webhook; return its registration, or None, and its faults with pointers into its value."""
-    found = Resolved(value) if look_up is None else resolved(value, look_up)
+    found = Resolved(value, look_up)
     registration, problems = load_registration(found.value, rules)
     problems = _without_consequences(found.faults, problems)
     if registration is not None and found.written and not problems:
         registration = _referring(registration, found.written)
-    return registration, _without_consequences(list(template_faults(value)), problems)
+    return registration, _without_consequences(list(_template_faults(value)), problems)
+
+
+def _template_faults(webhook: Any) -> Iterator[tuple[str, str]]:
+    """Yield the faults of texts with a ``{{...}}``, which other products fill in and the relay would send as it is."""
+    for member in _SENT if isinstance(webhook, dict) else ():
+        for pointer, value in scalars_in(webhook.get(member), f"/{member}"):
+            if isinstance(value, str) and TEMPLATE.search(value):
+                yield pointer, TEMPLATE_RULE
 
 
 def _referring(registration: Registration, written: Mapping[Place, str]) -> Registration:

@@ -8,12 +8,11 @@ for ``${``. Pure: the caller passes a function that looks them up, by kind and n
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from relay.registration.stored_secrets import NUL, Place, may_refer, reference
-from relay.text.json_pointers import escape_step
+from relay.text.json_pointers import pointer_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,62 +28,43 @@ _WHOLE_KEY: Final = 'may not refer to a secret by itself: keep the whole JWK in 
 _KINDS: Final = "${env:NAME}, ${file:PATH} or ${secret:NAME}"
 
 
-@dataclass(slots=True)
 class Resolved:
     """A webhook's document with its references filled in; ``written`` has the texts that refer to secrets of the store.
 
-    Each is as its target keeps it, by its place in the document.
+    Each is as its target keeps it, by its place in the document. Without ``look_up`` references are plain text.
     """
 
-    value: Any
-    faults: list[tuple[str, str]] = field(default_factory=list)
-    written: dict[Place, str] = field(default_factory=dict)
-
-
-def resolved(webhook: Any, look_up: Callable[[str, str], str]) -> Resolved:
-    """Fill in the references of a webhook's document."""
-    found = Resolved(webhook)
-    if isinstance(webhook, dict):
-        filling = _Filling(look_up, found)
-        found.value = dict(webhook)
+    def __init__(self, webhook: Any, look_up: Callable[[str, str], str] | None) -> None:
+        self.value = webhook
+        self.faults: list[tuple[str, str]] = []
+        self.written: dict[Place, str] = {}
+        if look_up is None or not isinstance(webhook, dict):
+            return
+        self._look_up = look_up
+        self.value = {
+            name: self._filled(value, (name,)) if name in MEMBERS else value for name, value in webhook.items()
+        }
         if isinstance(webhook.get("url"), str):
-            found.value["url"] = filling.url(webhook["url"])
-        for member in MEMBERS:
-            if member in webhook:
-                found.value[member] = filling.value(webhook[member], (member,))
-    return found
+            self.value["url"] = self._url(webhook["url"])
 
-
-def pointer_of(place: Place) -> str:
-    """Return a place in a document as a JSON pointer."""
-    return "".join(f"/{escape_step(str(step))}" for step in place)
-
-
-@dataclass(frozen=True, slots=True)
-class _Filling:
-    """Fills in one document; what it looks up, and where it keeps what it finds."""
-
-    look_up: Callable[[str, str], str]
-    found: Resolved
-
-    def value(self, value: Any, place: Place) -> Any:
+    def _filled(self, value: Any, place: Place) -> Any:
         if isinstance(value, dict):
-            return {name: self.value(each, (*place, name)) for name, each in value.items()}
+            return {name: self._filled(each, (*place, name)) for name, each in value.items()}
         if isinstance(value, list):
-            return [self.value(each, (*place, index)) for index, each in enumerate(value)]
+            return [self._filled(each, (*place, index)) for index, each in enumerate(value)]
         if not isinstance(value, str):
             return value
         if NUL in value:
             self._fault(place, "must have no control characters")
         return self._text(value, place) if "${" in value else value
 
-    def url(self, url: str) -> str:
+    def _url(self, url: str) -> str:
         before, mark, query = url.partition("?")
         if not _IN_QUERY.search(url):
             return url
         if _IN_QUERY.search(before):
             self._fault(("url",), "may refer to a secret in its query only")
-        self.found.written["url",] = _IN_QUERY.sub(lambda found: reference(found[1]), query)
+        self.written["url",] = _IN_QUERY.sub(lambda found: reference(found[1]), query)
         return before + mark + _IN_QUERY.sub(self._in_query, query)
 
     def _in_query(self, found: re.Match[str]) -> str:
@@ -93,7 +73,7 @@ class _Filling:
     def _text(self, text: str, place: Place) -> str:
         pieces = list(self._pieces(text, place))
         if any(kept != piece for piece, kept in pieces):
-            self.found.written[place] = "".join(kept for _, kept in pieces)
+            self.written[place] = "".join(kept for _, kept in pieces)
             if not may_refer(place):
                 self._fault(place, _WHOLE_KEY if place[:2] == ("auth", "privateKey") else _WRITE_OUT)
         return "".join(piece for piece, _ in pieces)
@@ -116,10 +96,10 @@ class _Filling:
 
     def _looked_up(self, kind: str, name: str, place: Place) -> str:
         try:
-            return self.look_up(kind, name)
+            return self._look_up(kind, name)
         except ValueError as error:
             self._fault(place, str(error))
             return ""
 
     def _fault(self, place: Place, message: str) -> None:
-        self.found.faults.append((pointer_of(place), message))
+        self.faults.append((pointer_of(place), message))
