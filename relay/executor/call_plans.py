@@ -145,4 +145,4 @@ class CallPlans:
         endpoints = [target.endpoint] if oauth is None else [target.endpoint, oauth.token_url]
         sendable = all(each.scheme == "https" or self._policy.exempts(each.host, each.port) for each in endpoints)
         shape = stored.shape
-        return CallPlan(shape, stored.stamp, Template.of(shape, target), mask, sendable, oauth)
+        return CallPlan(shape, stored.stamp, Template(shape, target), mask, sendable, oauth)

@@ -39,11 +39,6 @@ class Target:
         )
 
     @classmethod
-    def from_json(cls, raw: bytes) -> Self:
-        """Read the target that ``to_json`` wrote."""
-        return cls.from_value(json.loads(raw))
-
-    @classmethod
     def from_value(cls, value: Mapping[str, Any]) -> Self:
         """Read the JSON value of a target."""
         return cls(
@@ -72,13 +67,13 @@ class ChainTarget:
         )
 
     @classmethod
-    def from_json(cls, raw: bytes) -> Self:
-        """Read the target that ``to_json`` wrote."""
-        value = json.loads(raw)
+    def from_value(cls, value: Mapping[str, Any]) -> Self:
+        """Read the JSON value of a target."""
         result = value["result"]
         return cls(tuple(map(Step.from_value, value["steps"])), None if result is None else Expression(result))
 
 
 def target_from_json(raw: bytes) -> Target | ChainTarget:
     """Read a target of either kind, as its ``to_json`` wrote it."""
-    return ChainTarget.from_json(raw) if "steps" in json.loads(raw) else Target.from_json(raw)
+    value = json.loads(raw)
+    return ChainTarget.from_value(value) if "steps" in value else Target.from_value(value)

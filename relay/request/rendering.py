@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
 from requests import PreparedRequest
@@ -108,11 +108,6 @@ class Template:
         self._signing = target.signing
         self._certificate = target.credentials.certificate
 
-    @classmethod
-    def of(cls, shape: Shape, target: Target) -> Self:
-        """Make the template of a registration."""
-        return cls(shape, target)
-
     def fill(self, trigger: Trigger, reference_id: str, traceparent: str | None = None) -> OutgoingRequest:
         """Make the request for a trigger that fits the shape. An OAuth 2.0 token is not in it yet: see ``authorize``.
 
@@ -185,7 +180,7 @@ def render(
     shape: Shape, target: Target, trigger: Trigger, *, reference_id: str, traceparent: str | None = None
 ) -> OutgoingRequest:
     """Make one request from the parts; to send many, keep the ``Template``."""
-    return Template.of(shape, target).fill(trigger, reference_id, traceparent)
+    return Template(shape, target).fill(trigger, reference_id, traceparent)
 
 
 def _unfit(pointer: str, sentence: str) -> RequestRejected:

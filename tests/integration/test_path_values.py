@@ -48,7 +48,7 @@ def registration(endpoint):
 
 @pytest.mark.parametrize("place", ORDINARY)
 def test_the_request_line_has_exactly_the_registered_segments(caller, endpoint, registration, place):
-    template = Template.of(registration.shape, registration.target)
+    template = Template(registration.shape, registration.target)
     accepted, refused = [], {}
     for value in HOSTILE:
         given = ORDINARY | {place: value}

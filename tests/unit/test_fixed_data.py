@@ -13,7 +13,7 @@ from relay.answer.masking import Mask
 from relay.cli.explain import explained
 from relay.egress import AddressPolicy
 from relay.errors import DocumentError, RequestRejected
-from relay.registration import Shape, Target
+from relay.registration import Shape, target_from_json
 from relay.registration.changes import changes
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
@@ -126,7 +126,7 @@ def test_the_values_are_in_the_sealed_target_and_only_names_in_the_shape():
     assert SECRET.encode() not in shape
     assert OTHER.encode() not in shape
     assert Shape.from_json(shape) == registration.shape
-    assert Target.from_json(registration.target.to_json()) == registration.target
+    assert target_from_json(registration.target.to_json()) == registration.target
     assert SECRET not in repr(registration)
     assert "fixedMembers" not in json.loads(Shape("a", "POST").to_json())
 

@@ -181,13 +181,13 @@ def test_a_header_that_is_not_registered_never_goes_out():
 
 
 def test_a_parameter_that_is_not_registered_never_goes_out():
-    template = Template.of(Shape("w", "POST", query_params=("q",)), Target(ENDPOINT))
+    template = Template(Shape("w", "POST", query_params=("q",)), Target(ENDPOINT))
     with pytest.raises(RequestRejected):
         template.fill(Trigger(None, {}, {"q": "1", "r": "2"}), REF)
 
 
 def test_a_template_is_not_changed_by_what_fills_it():
-    template = Template.of(Shape("w", "POST", fillable_headers=("X-A",), query_params=("q",)), Target(ENDPOINT))
+    template = Template(Shape("w", "POST", fillable_headers=("X-A",), query_params=("q",)), Target(ENDPOINT))
     first = template.fill(Trigger({"a": 1}, {"X-A": "1"}, {"q": "1"}), "ref-1", "00-a")
     second = template.fill(Trigger(), "ref-2")
     assert json.loads(first.body) == {"a": 1}
