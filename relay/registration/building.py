@@ -148,49 +148,45 @@ def _token_url_faults(auth: Any, rules: EndpointRules) -> Iterator[tuple[str, st
 
 
 def _chain(fields: dict[str, Any]) -> Registration:
-    shape = Shape(
-        webhook_id=fields["id"],
-        method="POST",  # a chain has no method; with this one, any data may be sent to it
-        fillable_headers=tuple(fields["headers"]),
-        query_params=tuple(fields["query_params"]),
-        data_schema=fields.get("data_schema"),
-        hidden=fields["hidden"],
-        timeout_ms=math.ceil(fields["timeout"] * 1000),
-        description=fields.get("description"),
-        max_age_ms=fields.get("max_age"),
-        callback=fields.get("callback"),
-        chain=True,
-        uses=tuple(dict.fromkeys(step.webhook for step in fields["steps"])),
-    )
+    uses = tuple(dict.fromkeys(step.webhook for step in fields["steps"]))
+    # A chain has no method; with this one, any data may be sent to it.
+    shape = _shape(fields, method="POST", chain=True, uses=uses)
     return Registration(shape, ChainTarget(tuple(fields["steps"]), fields.get("result")))
 
 
 def _webhook(fields: dict[str, Any], endpoint: Endpoint, credentials: Credentials) -> Registration:
-    headers: dict[str, str | None] = fields["headers"]
-    prefilled = {name: value for name, value in headers.items() if value}
-    shape = Shape(
-        webhook_id=fields["id"],
+    shape = _shape(
+        fields,
         method=fields.get("method", "POST"),
-        fillable_headers=tuple(name for name, value in headers.items() if not value),
-        query_params=tuple(fields["query_params"]),
         fixed_members=names_in(fields.get("fixed_data", {})),
         path_params={name: fields["path_params"].get(name, DEFAULT_PATTERN) for name in endpoint.placeholders},
         encoding=_encoding(fields),
-        data_schema=fields.get("data_schema"),
-        hidden=fields["hidden"],
         idempotent=fields["idempotent"],
-        timeout_ms=math.ceil(fields["timeout"] * 1000),
         reveal_url=fields["reveal_url"],
-        description=fields.get("description"),
-        max_age_ms=fields.get("max_age"),
-        callback=fields.get("callback"),
         retry=fields.get("retry"),
         concurrency=fields.get("concurrency"),
         rate=fields.get("rate"),
         response_schema=fields.get("response_schema"),
     )
+    prefilled = {name: value for name, value in fields["headers"].items() if value}
     target = Target(endpoint, prefilled, fields.get("signing", ()), credentials, fields.get("fixed_data", {}))
     return Registration(shape, target, tuple(_warnings(shape, target)))
+
+
+def _shape(fields: dict[str, Any], **further: Any) -> Shape:
+    """Make a shape of the fields that webhooks and chains have in common, and of further members."""
+    return Shape(
+        webhook_id=fields["id"],
+        fillable_headers=tuple(name for name, value in fields["headers"].items() if not value),
+        query_params=tuple(fields["query_params"]),
+        data_schema=fields.get("data_schema"),
+        hidden=fields["hidden"],
+        timeout_ms=math.ceil(fields["timeout"] * 1000),
+        description=fields.get("description"),
+        max_age_ms=fields.get("max_age"),
+        callback=fields.get("callback"),
+        **further,
+    )
 
 
 def _encoding(fields: Mapping[str, Any]) -> Encoding:

@@ -44,23 +44,21 @@ _PRINTABLE: Final = re.compile(r"[^\x00-\x1f\x7f]*\Z")
 _TYPES_RULE: Final = 'must have a `type` of "basic", "oauth2" or "mtls"'
 
 
-class SigningSecrets(fields.Field[tuple[str, ...]]):
-    """One secret, or a list of them. All of them sign, so that an endpoint can change to a new one."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> tuple[str, ...]:
-        secrets = [value] if isinstance(value, str) else value
-        if not isinstance(secrets, list) or not 1 <= len(secrets) <= MAX_SECRETS:
-            raise ValidationError(f"must be a secret, or a list of 1 to {MAX_SECRETS} of them")
-        faults: dict[Any, list[str]] = {}
-        for number, secret in enumerate(secrets):
-            message = _secret_fault(secret)
-            if message is None and secret in secrets[:number]:
-                message = "is given twice"
-            if message is not None:
-                faults[number] = [message]
-        if faults:
-            raise ValidationError(faults[0] if isinstance(value, str) else dict(faults))
-        return tuple(secrets)
+def signing_secrets_of(value: Any) -> tuple[str, ...]:
+    """Read one secret, or a list of them. All of them sign, so that an endpoint can change to a new one."""
+    secrets = [value] if isinstance(value, str) else value
+    if not isinstance(secrets, list) or not 1 <= len(secrets) <= MAX_SECRETS:
+        raise ValidationError(f"must be a secret, or a list of 1 to {MAX_SECRETS} of them")
+    faults: dict[Any, list[str]] = {}
+    for number, secret in enumerate(secrets):
+        message = _secret_fault(secret)
+        if message is None and secret in secrets[:number]:
+            message = "is given twice"
+        if message is not None:
+            faults[number] = [message]
+    if faults:
+        raise ValidationError(faults[0] if isinstance(value, str) else dict(faults))
+    return tuple(secrets)
 
 
 def _secret_fault(secret: Any) -> str | None:
@@ -99,36 +97,32 @@ class BasicFields(_AuthFields):
     password = _line(required=True)
 
 
-class _KeyText(fields.Field[Any]):
-    """A private key: PEM text, or a JWK as an object or as JSON text."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str | dict[str, Any]:
-        if not isinstance(value, str | dict):
-            raise ValidationError("must be a private key: PEM text, or a JWK (an object)")
-        if len(value if isinstance(value, str) else dump_json(value)) > MAX_KEY_LENGTH:
-            raise ValidationError(f"is longer than {MAX_KEY_LENGTH} bytes")
-        return value
+def _key_of(value: Any) -> str | dict[str, Any]:
+    """Return a private key: PEM text, or a JWK as an object or as JSON text."""
+    if not isinstance(value, str | dict):
+        raise ValidationError("must be a private key: PEM text, or a JWK (an object)")
+    if len(value if isinstance(value, str) else dump_json(value)) > MAX_KEY_LENGTH:
+        raise ValidationError(f"is longer than {MAX_KEY_LENGTH} bytes")
+    return value
 
 
-class _TokenParams(fields.Field[dict[str, str]]):
-    """``{name: value}``: further parameters of the token request."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> dict[str, str]:
-        if not isinstance(value, dict):
-            raise ValidationError("must be an object of names and strings")
-        if len(value) > MAX_TOKEN_PARAMS:
-            raise ValidationError(f"holds more than {MAX_TOKEN_PARAMS} names")
-        faults: dict[str, list[str]] = {}
-        for name, text in value.items():
-            try:
-                _line().deserialize(text)
-            except ValidationError as error:
-                faults[name] = list(error.messages)
-            if name in _OWN_PARAMS or not PARAMETER_NAME.match(name):
-                faults[name] = ["is a parameter that the relay sends itself" if name in _OWN_PARAMS else _PARAM_RULE]
-        if faults:
-            raise ValidationError(dict(faults))
-        return value
+def _token_params_of(value: Any) -> dict[str, str]:
+    """Return ``{name: value}``: further parameters of the token request."""
+    if not isinstance(value, dict):
+        raise ValidationError("must be an object of names and strings")
+    if len(value) > MAX_TOKEN_PARAMS:
+        raise ValidationError(f"holds more than {MAX_TOKEN_PARAMS} names")
+    faults: dict[str, list[str]] = {}
+    for name, text in value.items():
+        try:
+            _line().deserialize(text)
+        except ValidationError as error:
+            faults[name] = list(error.messages)
+        if name in _OWN_PARAMS or not PARAMETER_NAME.match(name):
+            faults[name] = ["is a parameter that the relay sends itself" if name in _OWN_PARAMS else _PARAM_RULE]
+    if faults:
+        raise ValidationError(dict(faults))
+    return value
 
 
 class OAuth2Fields(_AuthFields):
@@ -141,12 +135,12 @@ class OAuth2Fields(_AuthFields):
     audience = _line()
     client_auth = _choice("basic", "post", PRIVATE_KEY_JWT, data_key="clientAuth")
     grant = _choice(CLIENT_CREDENTIALS, JWT_BEARER)
-    private_key = _KeyText(data_key="privateKey")
+    private_key = fields.Function(deserialize=_key_of, data_key="privateKey")
     key_id = _line(data_key="keyId")
     algorithm = _choice(*ALGORITHMS)
     issuer = _line()
     subject = _line()
-    token_params = _TokenParams(data_key="tokenParams")
+    token_params = fields.Function(deserialize=_token_params_of, data_key="tokenParams")
 
 
 class MutualTlsFields(_AuthFields):
@@ -159,26 +153,24 @@ class MutualTlsFields(_AuthFields):
 _FIELDS: Final = {"basic": BasicFields, "oauth2": OAuth2Fields, "mtls": MutualTlsFields}
 
 
-class AuthList(fields.Field[list[dict[str, Any]]]):
-    """One kind of credentials, or a list of one or two; of two, one is mutual TLS. Token URLs are checked later."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> list[dict[str, Any]]:
-        if not isinstance(value, list):
-            return [_loaded(value)]
-        if not 1 <= len(value) <= 2:
-            raise ValidationError("must be one kind of credentials, or a list of one or two")
-        found: list[dict[str, Any]] = []
-        faults: dict[Any, Any] = {}
-        for number, each in enumerate(value):
-            try:
-                found.append(_loaded(each))
-            except ValidationError as error:
-                faults[number] = error.messages
-        if faults:
-            raise ValidationError(faults)
-        if len(found) == 2 and sum(each["type"] == "mtls" for each in found) != 1:
-            raise ValidationError('holds two that cannot be combined: only "mtls" can be combined with another')
-        return found
+def auth_of(value: Any) -> list[dict[str, Any]]:
+    """Read one kind of credentials, or one or two in a list, one of two mutual TLS. Token URLs are checked later."""
+    if not isinstance(value, list):
+        return [_loaded(value)]
+    if not 1 <= len(value) <= 2:
+        raise ValidationError("must be one kind of credentials, or a list of one or two")
+    found: list[dict[str, Any]] = []
+    faults: dict[Any, Any] = {}
+    for number, each in enumerate(value):
+        try:
+            found.append(_loaded(each))
+        except ValidationError as error:
+            faults[number] = error.messages
+    if faults:
+        raise ValidationError(faults)
+    if len(found) == 2 and sum(each["type"] == "mtls" for each in found) != 1:
+        raise ValidationError('holds two that cannot be combined: only "mtls" can be combined with another')
+    return found
 
 
 def _loaded(value: Any) -> dict[str, Any]:
@@ -259,28 +251,27 @@ def _key_faults(loaded: dict[str, Any], *, id_is_needed: bool) -> Iterator[tuple
 
 
 def _mtls_faults(loaded: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    if "certificate" in loaded and "key" in loaded:
-        fault = _mtls_fault(loaded)
-        if fault is not None:
-            yield fault
-
-
-def _mtls_fault(loaded: dict[str, Any]) -> tuple[str, str] | None:
     """Check that certificate and key are readable and match. No message quotes a library's, which may quote the key."""
+    if not {"certificate", "key"} <= loaded.keys():
+        return
     for name in ("certificate", "key"):
         if len(loaded[name]) > MAX_PEM_LENGTH or not loaded[name].isascii():
-            return name, f"must be PEM text of at most {MAX_PEM_LENGTH} bytes"
+            yield name, f"must be PEM text of at most {MAX_PEM_LENGTH} bytes"
+            return
     try:
         certificates = load_pem_x509_certificates(loaded["certificate"].encode())
         own = certificates[0].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        return "certificate", "must be a certificate in PEM, first its own, then those that it was issued by"
+        yield "certificate", "must be a certificate in PEM, first its own, then those that it was issued by"
+        return
     try:
         key = load_pem_private_key(loaded["key"].encode(), password=None)
         public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        return "key", "must be a private key in PEM, not encrypted"
-    return None if public == own else ("key", "is not the key of the certificate")
+        yield "key", "must be a private key in PEM, not encrypted"
+        return
+    if public != own:
+        yield "key", "is not the key of the certificate"
 
 
 _FAULTS: Final = {"basic": _basic_faults, "oauth2": _oauth2_faults, "mtls": _mtls_faults}

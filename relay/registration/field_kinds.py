@@ -20,6 +20,7 @@ from relay.registration.path_params import (
     compile_pattern,
 )
 from relay.text.expressions import Expression, read_expression
+from relay.text.ids import ID_PATTERN, ID_RULE
 from relay.text.json_pointers import escape_step
 from relay.text.quantities import Rate, read_rate, read_seconds
 from relay.text.similar import hint
@@ -132,17 +133,15 @@ class Duration(fields.Field[int]):
         return round(length_s * 1000)
 
 
-class RateText(fields.Field[Rate]):
-    """``n/s`` or ``n/m``."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Rate:
-        try:
-            rate = read_rate(value) if isinstance(value, str) else None
-        except ValueError:
-            rate = None
-        if rate is None or str(rate) != value:
-            raise ValidationError('must be a rate such as "50/s" or "600/m"')
-        return rate
+def rate_of(value: Any) -> Rate:
+    """Read ``n/s`` or ``n/m``. Raises marshmallow's ValidationError, as all readers here do."""
+    try:
+        rate = read_rate(value) if isinstance(value, str) else None
+    except ValueError:
+        rate = None
+    if rate is None or str(rate) != value:
+        raise ValidationError('must be a rate such as "50/s" or "600/m"')
+    return rate
 
 
 class HeadersField(fields.Field[dict[str, str | None]]):
@@ -178,29 +177,25 @@ class QueryNames(fields.List[str]):
             raise ValidationError("holds a name twice")
 
 
-class DataSchema(fields.Field[Any]):
-    """A JSON Schema that compiles and refers to nothing outside of itself."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
-        try:
-            compile_schema(value)
-        except ValueError as error:
-            raise ValidationError(str(error)) from None
-        return value
+def schema_of(value: Any) -> Any:
+    """Return a JSON Schema that compiles and refers to nothing outside of itself."""
+    try:
+        compile_schema(value)
+    except ValueError as error:
+        raise ValidationError(str(error)) from None
+    return value
 
 
-class FixedData(fields.Field[dict[str, Any]]):
-    """An object of the members that the registration adds to a caller's data."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> dict[str, Any]:
-        if not isinstance(value, dict) or not value:
-            raise ValidationError("must be an object of at least one member, with values")
-        written = dump_json(value)
-        if len(written) > MAX_FIXED_BYTES:
-            raise ValidationError(f"is larger than {MAX_FIXED_BYTES} bytes")
-        if rb"\u0000" in written:
-            raise ValidationError("holds the character NUL")
-        return value
+def fixed_data_of(value: Any) -> dict[str, Any]:
+    """Return an object of the members that the registration adds to a caller's data."""
+    if not isinstance(value, dict) or not value:
+        raise ValidationError("must be an object of at least one member, with values")
+    written = dump_json(value)
+    if len(written) > MAX_FIXED_BYTES:
+        raise ValidationError(f"is larger than {MAX_FIXED_BYTES} bytes")
+    if rb"\u0000" in written:
+        raise ValidationError("holds the character NUL")
+    return value
 
 
 class ListOf(fields.List[Any]):
@@ -210,13 +205,6 @@ class ListOf(fields.List[Any]):
         rule = f"must be a list of {least} to {most} {what}" if least else f"must be a list of at most {most} {what}"
         words: dict[str, Any] = {"invalid": rule}
         super().__init__(inner, validate=validate.Length(least, most, error=rule), error_messages=words, **arguments)
-
-
-class ExpressionText(fields.Field[Expression]):
-    """A JMESPath expression."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Expression:
-        return expression_of(value)
 
 
 class Mappings(fields.Field[dict[str, Any]]):
@@ -244,7 +232,7 @@ class Mappings(fields.Field[dict[str, Any]]):
 
 
 def expression_of(value: Any) -> Expression:
-    """Read a text as an expression. Raises marshmallow's ValidationError."""
+    """Read a text as an expression."""
     if not isinstance(value, str):
         raise ValidationError("must be a JMESPath expression (a string, in quotes)")
     try:
@@ -254,7 +242,7 @@ def expression_of(value: Any) -> Expression:
 
 
 def path_pattern_of(value: Any) -> str:
-    """Return the pattern of a path parameter that is written as ``{pattern}``. Raises marshmallow's ValidationError."""
+    """Return the pattern of a path parameter that is written as ``{pattern}``."""
     if not isinstance(value, dict) or any(name != "pattern" for name in value):
         raise ValidationError("must be an object with nothing but a `pattern`, which may be left out")
     pattern = value.get("pattern", DEFAULT_PATTERN)
@@ -275,3 +263,15 @@ def flattened(messages: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
     else:
         for message in messages:
             yield pointer, str(message)
+
+
+class CommonFields(Fields):
+    """The fields that webhooks and chains have in common, as they are written."""
+
+    id = Text(required=True, validate=validate.Regexp(ID_PATTERN, error=ID_RULE))
+    query_params = QueryNames(data_key="queryParams", load_default=list)
+    data_schema = fields.Function(deserialize=schema_of, data_key="dataSchema")
+    hidden = Flag(load_default=False)
+    max_age = Duration(MIN_AGE_S, MAX_AGE_S, data_key="maxAge")
+    callback = Text(validate=validate.Regexp(ID_PATTERN, error=ID_RULE))
+    description = Text(validate=validate.Length(max=MAX_DESCRIPTION_LENGTH, error=DESCRIPTION_RULE))

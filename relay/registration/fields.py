@@ -7,33 +7,27 @@ from typing import Any, Final
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
 
 from relay.registration.chain_fields import ChainFields
-from relay.registration.credential_fields import AuthList, SigningSecrets
+from relay.registration.credential_fields import auth_of, signing_secrets_of
 from relay.registration.field_kinds import (
-    DESCRIPTION_RULE,
-    MAX_AGE_S,
-    MAX_DESCRIPTION_LENGTH,
-    MIN_AGE_S,
-    DataSchema,
+    CommonFields,
     Decimal,
-    Duration,
     Fields,
-    FixedData,
     Flag,
     HeadersField,
     Mappings,
-    QueryNames,
-    RateText,
     Text,
     Whole,
     field_names,
+    fixed_data_of,
     flattened,
     path_pattern_of,
+    rate_of,
+    schema_of,
 )
 from relay.registration.methods import METHODS
 from relay.registration.path_params import MAX_PATH_PARAMS
 from relay.registration.retrying import RetryPolicy
 from relay.registration.shape import DEFAULT_TIMEOUT_S
-from relay.text.ids import ID_PATTERN, ID_RULE
 
 MAX_TIMEOUT_S: Final = 120
 MAX_ATTEMPTS: Final = 100
@@ -51,46 +45,38 @@ class RetryFields(Fields):
     initial = Decimal(MAX_PAUSE_S, "seconds")
     factor = Decimal(MAX_FACTOR, least=1)
     maximum = Decimal(MAX_PAUSE_S, "seconds")
-    statuses = fields.List(Whole(400, 599), validate=validate.Length(max=50, error="holds more than 50 statuses"))
-
-    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
-        """Give the field its messages, and the one for a value that is not a list."""
-        super().on_bind_field(field_name, field_obj)
-        field_obj.error_messages |= {"invalid": "must be a list of statuses"}
+    statuses = fields.List(
+        Whole(400, 599),
+        validate=validate.Length(max=50, error="holds more than 50 statuses"),
+        error_messages={"invalid": "must be a list of statuses"},
+    )
 
     @post_load
     def _policy(self, value: dict[str, Any], **_: Any) -> RetryPolicy:
         return RetryPolicy.from_value(value)
 
 
-class WebhookFields(Fields):
+class WebhookFields(CommonFields):
     """One webhook as it is written."""
 
-    id = Text(required=True, validate=validate.Regexp(ID_PATTERN, error=ID_RULE))
     url = Text(required=True)
     method = Text(validate=validate.OneOf(METHODS, error=_METHOD_RULE))
     headers = HeadersField(load_default=dict)
-    query_params = QueryNames(data_key="queryParams", load_default=list)
     path_params = Mappings(
         MAX_PATH_PARAMS, path_pattern_of, "objects such as {pattern: ...}", data_key="pathParams", load_default=dict
     )
     payload_encoding = Text(validate=validate.OneOf(["base64"], error='must be "base64"'))
     payload = Text(validate=validate.OneOf(["multipart"], error='must be "multipart"'))
-    fixed_data = FixedData(data_key="fixedData")
-    data_schema = DataSchema(data_key="dataSchema")
-    response_schema = DataSchema(data_key="responseSchema")
-    hidden = Flag(load_default=False)
+    fixed_data = fields.Function(deserialize=fixed_data_of, data_key="fixedData")
+    response_schema = fields.Function(deserialize=schema_of, data_key="responseSchema")
     timeout = Decimal(MAX_TIMEOUT_S, "seconds", load_default=float(DEFAULT_TIMEOUT_S))
     idempotent = Flag(load_default=False)
     reveal_url = Flag(data_key="revealUrl", load_default=False)
     retry = fields.Nested(RetryFields(unknown=RAISE))
     concurrency = Whole(1, MAX_CONCURRENCY)
-    max_age = Duration(MIN_AGE_S, MAX_AGE_S, data_key="maxAge")
-    callback = Text(validate=validate.Regexp(ID_PATTERN, error=ID_RULE))
-    rate = RateText()
-    signing = SigningSecrets()
-    auth = AuthList()
-    description = Text(validate=validate.Length(max=MAX_DESCRIPTION_LENGTH, error=DESCRIPTION_RULE))
+    rate = fields.Function(deserialize=rate_of)
+    signing = fields.Function(deserialize=signing_secrets_of)
+    auth = fields.Function(deserialize=auth_of)
 
 
 def load_fields(value: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from marshmallow import ValidationError
 
 from relay.errors import DocumentError, Fault
-from relay.registration.credential_fields import AuthList, SigningSecrets
+from relay.registration.credential_fields import auth_of, signing_secrets_of
 from relay.registration.endpoint import check_query
 from relay.registration.field_kinds import HeadersField, flattened
 
@@ -30,13 +30,13 @@ def _faults(target: Target) -> Iterator[tuple[str, str]]:
     except ValueError as error:
         yield "/url", str(error)
     documents = target.credentials.to_document()
-    for member, field, value in (
-        ("headers", HeadersField(), dict(target.headers)),
-        ("signing", SigningSecrets(), list(target.signing)),
-        ("auth", AuthList(), documents[0] if len(documents) == 1 else documents),
+    for member, read, value in (
+        ("headers", HeadersField().deserialize, dict(target.headers)),
+        ("signing", signing_secrets_of, list(target.signing)),
+        ("auth", auth_of, documents[0] if len(documents) == 1 else documents),
     ):
         if value:
             try:
-                field.deserialize(value)
+                read(value)
             except ValidationError as error:
                 yield from flattened(error.messages, f"/{member}")
