@@ -137,10 +137,10 @@ class OutlineResource:
         try:
             stamp = self._registry.revision(invocation.plugin, invocation.webhook_id, invocation.revision).stamp
             owner = payload_owner(invocation.plugin, invocation.reference_id, invocation.purpose, stamp)
-            outline = outline_of(json.loads(self._vault.open(sealed, owner)))
+            parts, complete = outline_of(json.loads(self._vault.open(sealed, owner)))
         except (NotFound, VaultError):  # without its revision it does not open either
             return _without("unreadable")
-        return {"parts": outline.parts, "complete": outline.complete, "missing": None}
+        return {"parts": parts, "complete": complete, "missing": None}
 
 
 def _without(reason: str) -> dict[str, Any]:

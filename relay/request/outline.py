@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from relay.text.json_pointers import escape_step
@@ -17,27 +16,13 @@ _ITEM: Final = "*"
 _TYPES: Final = {bool: "boolean", int: "number", float: "number", str: "string", dict: "object", list: "array"}
 
 
-@dataclass(slots=True)
-class OutlinePart:
-    """A place in a trigger, as the API shows it: a JSON pointer in which ``*`` stands for every item of a list."""
+def outline_of(trigger: Any) -> tuple[list[dict[str, Any]], bool]:
+    """Return the parts of a trigger, given as its JSON value, in its order, and whether these are all of its parts.
 
-    pointer: str
-    types: list[str]
-    count: int  # how many values are there
-    bytes: int  # of all of them, as JSON
-
-
-@dataclass(frozen=True, slots=True)
-class Outline:
-    """The parts of a trigger, in its order; incomplete if there are too many."""
-
-    parts: list[OutlinePart]
-    complete: bool
-
-
-def outline_of(trigger: Any) -> Outline:
-    """Return the outline of a trigger, given as its JSON value."""
-    found: dict[str, OutlinePart] = {}
+    A part is a place: a JSON pointer in which ``*`` stands for every item of a list, the types of the values that are
+    there, how many they are, and the bytes of all of them, as JSON.
+    """
+    found: dict[str, dict[str, Any]] = {}
     is_complete = True
     waiting = [(trigger, "", 0)]
     while waiting:
@@ -47,23 +32,19 @@ def outline_of(trigger: Any) -> Outline:
             if len(found) > MAX_PARTS:
                 is_complete = False
                 continue
-            part = found[pointer] = OutlinePart(pointer, [], 0, 0)
-        _add(part, value)
+            part = found[pointer] = {"pointer": pointer, "types": [], "count": 0, "bytes": 0}
+        kind = _TYPES.get(type(value), "null")
+        if kind not in part["types"]:
+            part["types"].append(kind)
+        part["count"] += 1
+        part["bytes"] += len(dump_json(value))
         inner = _inner(value, pointer)
         if depth < MAX_OUTLINE_DEPTH:
             waiting += [(each, place, depth + 1) for place, each in reversed(inner)]
         elif inner:
             is_complete = False
     found.pop("")
-    return Outline(list(found.values()), is_complete)
-
-
-def _add(part: OutlinePart, value: Any) -> None:
-    kind = _TYPES.get(type(value), "null")
-    if kind not in part.types:
-        part.types.append(kind)
-    part.count += 1
-    part.bytes += len(dump_json(value))
+    return list(found.values()), is_complete
 
 
 def _inner(value: Any, pointer: str) -> list[tuple[str, Any]]:
