@@ -12,7 +12,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, missing, validat
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import UUID_PATTERN
 from relay.errors import BadParameter, Fault
-from relay.request.subject import MAX_SUBJECT_CHARS, SUBJECT_RULE, is_subject
+from relay.request.directions import MAX_SUBJECT_CHARS, SUBJECT_RULE, is_subject
 from relay.store.ledger.listing import CALLER, MAX_PAGE, Filter
 from relay.text.ids import ID_PATTERN, ID_RULE
 from relay.text.timestamps import AGE_PATTERN, read_time

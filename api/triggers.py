@@ -20,7 +20,7 @@ from relay.accept.intake import TriggerRequest, check_idempotency_key
 from relay.audit.entry import Act
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Fault, MalformedJson, RelayError, RequestRejected, TooLarge, Unavailable
-from relay.request.delay import has_delay
+from relay.request.directions import has_delay
 from relay.store.ledger.acceptance import AcceptVerdict
 from relay.text.json_extent import MAX_DEPTH, MAX_VALUES, check_extent
 from relay.text.media_types import JSON_TYPE

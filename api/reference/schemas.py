@@ -12,8 +12,7 @@ from marshmallow import Schema, fields, validate
 
 from api.reference.members import anything, flag, maybe, reference, schema, several, text, time, whole, word
 from relay.domain.invocation import Sent, State
-from relay.request.delay import MAX_DELAY_S
-from relay.request.subject import MAX_SUBJECT_CHARS
+from relay.request.directions import MAX_DELAY_S, MAX_SUBJECT_CHARS
 
 if TYPE_CHECKING:
     from marshmallow.fields import Field

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from relay.chains import pins_of
 from relay.domain.invocation import OWN_CALLERS, Outcome, Purpose
 from relay.errors import BadParameter, NotFound, RelayError, RequestRejected, WebhookNotRegistered
-from relay.request.delay import delay_ms
-from relay.request.subject import subject_of
+from relay.request.directions import delay_ms, subject_of
 from relay.request.trigger import Trigger, check
 from relay.store.ledger.acceptance import Idempotency, NewInvocation
 from relay.text.ids import ID_PATTERN

@@ -12,7 +12,7 @@ from relay.cli.completion import keys_like, replays_like, webhooks_like
 from relay.cli.parameters import read_id, together
 from relay.domain.invocation import Invocation, Outcome, State
 from relay.domain.reference_id import reference_time_ms
-from relay.request.subject import SUBJECT_RULE, is_subject
+from relay.request.directions import SUBJECT_RULE, is_subject
 from relay.store.ledger.listing import CALLER, Filter
 from relay.text.timestamps import read_time
 

@@ -19,7 +19,7 @@ from relay.cli.reading import adding_reference_id, result_in
 from relay.domain.invocation import Invocation, Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Cancelled, RequestRejected, WebhookNotRegistered
-from relay.request.delay import MAX_DELAY_S
+from relay.request.directions import MAX_DELAY_S
 from relay.text.ids import ID_PATTERN
 
 if TYPE_CHECKING:

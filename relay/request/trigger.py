@@ -30,7 +30,7 @@ _Scalar: TypeAlias = str | int | float | bool
 
 #: Members of a trigger that are objects, each with the attribute that holds it.
 _OBJECTS: Final = {"headers": "headers", "queryParams": "query_params", "pathParams": "path_params"}
-_MEMBERS: Final = ("data", *_OBJECTS, "delay", "subject")  # read by relay/request/delay.py and subject.py
+_MEMBERS: Final = ("data", *_OBJECTS, "delay", "subject")  # the last two: relay/request/directions.py
 
 
 @dataclass(frozen=True, slots=True)

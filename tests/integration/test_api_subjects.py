@@ -7,7 +7,7 @@ import json
 import pytest
 
 from relay.domain.reference_id import new_reference_id
-from relay.request.subject import MAX_SUBJECT_CHARS
+from relay.request.directions import MAX_SUBJECT_CHARS
 from tests.integration.test_api_listing import listed, refs
 from tests.integration.test_api_triggers import problem
 

@@ -1,0 +1,49 @@
+"""Reads what a trigger tells the relay itself: whom it concerns, such as a patient's id, and when to send it. Pure."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from typing import Any, Final
+
+from relay.errors import Fault, RequestRejected
+
+MAX_DELAY_S: Final = 30 * 24 * 3600
+MAX_SUBJECT_CHARS: Final = 256
+SUBJECT_RULE: Final = f"must be a string of 1 to {MAX_SUBJECT_CHARS} characters without control characters"
+_DELAY_RULE: Final = f"must be a number of seconds from 0 to {MAX_DELAY_S}"
+_NO_TEXT: Final = frozenset({"Cc", "Cs"})  # control characters, and halves of surrogate pairs
+
+
+def delay_ms(trigger: Any) -> int:
+    """Return the delay in a trigger's JSON value in milliseconds, 0 if it has none. Raises ``RequestRejected``."""
+    if not has_delay(trigger):
+        return 0
+    delay_s = trigger["delay"]
+    if isinstance(delay_s, bool) or not isinstance(delay_s, int | float) or not 0 <= delay_s <= MAX_DELAY_S:
+        raise RequestRejected(faults=(Fault("/delay", _DELAY_RULE),))
+    return math.ceil(delay_s * 1000)
+
+
+def has_delay(trigger: Any) -> bool:
+    """Return whether a trigger's JSON value has a `delay`, even of 0: its caller cannot wait for the result then."""
+    return isinstance(trigger, dict) and trigger.get("delay") is not None
+
+
+def is_subject(value: Any) -> bool:
+    """Return whether a value can name whom a trigger concerns."""
+    return (
+        isinstance(value, str)
+        and 1 <= len(value) <= MAX_SUBJECT_CHARS
+        and not any(unicodedata.category(character) in _NO_TEXT for character in value)
+    )
+
+
+def subject_of(trigger: Any) -> str | None:
+    """Return the subject in a trigger's JSON value, None if it names none. Raises ``RequestRejected``."""
+    subject = trigger.get("subject") if isinstance(trigger, dict) else None
+    if subject is None:
+        return None
+    if not is_subject(subject):
+        raise RequestRejected(faults=(Fault("/subject", SUBJECT_RULE),))
+    return str(subject)
