@@ -83,7 +83,7 @@ def forms_of(needle: Needle) -> set[bytes]:
 
     They include those encodings that cannot be undone any more once the case of their letters was changed.
     """
-    raw = _bytes_of(needle.text) if needle.raw is None else needle.raw
+    raw = needle.text.encode("utf-8", "surrogatepass") if needle.raw is None else needle.raw
     forms = {raw, raw.replace(b" ", b"+"), raw.replace(b" ", b"_")}  # as forms and headers of mails write blanks
     if needle.whole:
         forms |= {form.encode() for form in (raw.hex(), *_base64_forms(raw))}
@@ -187,10 +187,6 @@ def _joined(endpoint: Endpoint, path: str) -> Iterator[str]:
     for authority in {endpoint.authority, f"{endpoint.host}:{endpoint.port}"}:
         for before in ("", f"{endpoint.scheme}://"):
             yield from (before + authority, before + authority + path, before + authority + path + query)
-
-
-def _bytes_of(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
 
 
 def _base64_forms(raw: bytes) -> set[str]:

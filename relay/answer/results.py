@@ -7,6 +7,7 @@ A body that does not parse or decode as its type claims is taken as the next of 
 from __future__ import annotations
 
 import json
+import sys
 from base64 import b64encode
 from contextlib import suppress
 from math import isfinite
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 from relay.answer.media import content_type_of, text_of
 from relay.answer.search import TooMuchWork
 from relay.domain.invocation import MEANINGS, Outcome, Sent
+from relay.errors import MalformedJson
 from relay.text import gradual_json
+from relay.text.json_extent import check_extent
 from relay.text.media_types import BYTES_TYPE
 from relay.text.strict_json import dump_json
 
@@ -53,17 +56,15 @@ class _NotJson(ValueError):
 def read_body(answer: EndpointAnswer) -> AnswerBody:
     """Read the body of an answer as its caller gets it, except that nothing is hidden in it yet."""
     content_type = content_type_of(answer.content_type)
-    text = text_of(answer.body, content_type)
-    if not answer.body:
-        return AnswerBody(None, b"", None, is_json=False, content_type=content_type)
-    if text is None:
-        return AnswerBody(
-            _bytes_data(answer.body, content_type.essence), answer.body, None, is_json=False, content_type=content_type
-        )
-    if content_type.kind != "text":
+    text = text_of(answer.body, content_type) if answer.body else None
+    data: Any = text
+    is_json = False
+    if answer.body and text is None:
+        data = _bytes_data(answer.body, content_type.essence)
+    elif text is not None and content_type.kind != "text":
         with suppress(_NotJson):
-            return AnswerBody(_parse(text), answer.body, text, is_json=True, content_type=content_type)
-    return AnswerBody(text, answer.body, text, is_json=False, content_type=content_type)
+            data, is_json = _parse(text), True
+    return AnswerBody(data, answer.body, text, is_json, content_type)
 
 
 def hide(body: AnswerBody, mask: Mask) -> tuple[Any, int] | None:
@@ -98,7 +99,7 @@ def failure_result(outcome: Outcome, sent: Sent | None, *, status: int = 0) -> R
     meaning = MEANINGS[outcome]
     if meaning.code is None or meaning.sentence is None:
         raise ValueError(f"{outcome} has no failure result.")
-    if not meaning.unanswered:
+    if meaning.sentence_if_sent is None:
         return Result(status, {"code": meaning.code, "message": meaning.sentence}, error=True)
     message, known = (meaning.sentence, "no") if sent is Sent.NO else (meaning.sentence_if_sent, "maybe")
     return Result(status, {"code": meaning.code, "message": message, "sent": known}, error=True)
@@ -107,11 +108,6 @@ def failure_result(outcome: Outcome, sent: Sent | None, *, status: int = 0) -> R
 def json_data(result: Result) -> bytes:
     """Return the data as compact JSON: what is sealed in the store, and what ``answer_json`` takes."""
     return _dump(result.data)
-
-
-def data_from(raw: bytes) -> Any:
-    """Read the data that ``json_data`` wrote."""
-    return gradual_json.loads(raw)
 
 
 def answer_json(reference_id: str, status: int, data: bytes, *, error: bool) -> bytes:
@@ -150,26 +146,10 @@ def _parse(text: str) -> Any:
     """
     try:
         value = gradual_json.decode(_DECODER, text)
-    except (ValueError, RecursionError):
+        check_extent(text.encode(), MAX_DEPTH, sys.maxsize)
+    except (MalformedJson, ValueError, RecursionError):
         raise _NotJson from None
-    if text.count("[") + text.count("{") > MAX_DEPTH and _deeper_than(MAX_DEPTH, value):
-        raise _NotJson
     return value
-
-
-def _deeper_than(limit: int, value: Any) -> bool:
-    level = [value]
-    for _ in range(limit):
-        inner: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                inner += item.values()
-            elif isinstance(item, list):
-                inner += item
-        level = [item for item in inner if isinstance(item, dict | list)]
-        if not level:
-            return False
-    return True
 
 
 def _constant(_name: str) -> NoReturn:

@@ -151,11 +151,6 @@ class Meaning:
     sentence: str | None = None
     sentence_if_sent: str | None = None  # None if the endpoint has answered, and for outcomes without a result
 
-    @property
-    def unanswered(self) -> bool:
-        """Whether the outcome ends a call without an answer: its result says whether a request may have been sent."""
-        return self.sentence_if_sent is not None
-
 
 _UNREACHABLE = Meaning(
     State.UNREACHABLE,

@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from relay.answer.results import data_from
 from relay.chains import StepResult, seen_before
 from relay.domain.invocation import Outcome
 from relay.errors import NotFound, StoreFault, Unavailable
 from relay.executor.large_work import run_in_thread_if_large
+from relay.text import gradual_json
 from relay.vault import raw_owner
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class ChainStates:
             raise NotFound("The answer of an earlier step is not there any more.")
         if step.raw is not None:
             raw, owner = step.raw, raw_owner(chain.plugin, step.reference_id, chain.reference_id, step.step)
-            data = run_in_thread_if_large(len(raw), lambda: data_from(self._target_vault.open(raw, owner)))
+            data = run_in_thread_if_large(len(raw), lambda: gradual_json.loads(self._target_vault.open(raw, owner)))
         return StepResult(step.status, data, step.error, step.outcome, step.state, step.sent)
 
     def _keep(self, reference_id: str, chain_state: ChainState) -> None:

@@ -13,7 +13,7 @@ import pytest
 from relay.answer.endpoint_answer import EndpointAnswer
 from relay.answer.masking import Mask
 from relay.answer.needles import Needle
-from relay.answer.results import Result, data_from, hide, json_data, read_body
+from relay.answer.results import Result, hide, json_data, read_body
 from relay.chains import StepResult, TooManySecrets, secrets_beside
 from relay.domain.invocation import Outcome, Sent, State
 from relay.executor.large_work import EVALUATING, LARGE_BYTES
@@ -21,6 +21,7 @@ from relay.process.garbage import set_for_serving
 from relay.registration import Step
 from relay.request.oauth import read_grant
 from relay.request.trigger import Trigger
+from relay.text import gradual_json
 from relay.text.expressions import Expression
 from relay.text.strict_json import read_json
 from tests.turns import longest_hold_s
@@ -111,7 +112,7 @@ def through(came):
     body = read_body(came)
     shown, hidden = hide(body, MASK) or (None, 1)
     for data in (body.data, shown) if hidden else (shown,):
-        data_from(json_data(Result(200, data, False)))
+        gradual_json.loads(json_data(Result(200, data, False)))
 
 
 @pytest.mark.parametrize("text", JSON_TEXTS)

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from relay.answer.endpoint_answer import EndpointAnswer
 from relay.answer.masking import REPLACEMENT, Mask
-from relay.answer.results import MAX_DEPTH, Result, answer_json, data_from, failure_result, json_data
+from relay.answer.results import MAX_DEPTH, Result, answer_json, failure_result, json_data
 from relay.domain.invocation import MEANINGS, Outcome, Sent, State
 from relay.executor.preparation import Prepared
 from relay.executor.reading import AnswerReader
 from relay.registration import Shape, Target
 from relay.registration.endpoint import Endpoint
 from relay.store.ledger.transitions import CallRecord
+from relay.text import gradual_json
 
 SECRET = "s3cr3t/valu+e"
 ENDPOINT = Endpoint("https", "hooks.partner.com", 443, "/in/box-1", "")
@@ -82,7 +83,7 @@ def test_integers_of_any_size_survive():
     number = 10**1000 + 7
     result = read(json.dumps({"n": number, "m": -(2**64)}).encode()).result
     assert result.data == {"n": number, "m": -(2**64)}
-    assert data_from(json_data(result)) == result.data
+    assert gradual_json.loads(json_data(result)) == result.data
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_bytes_come_as_base64_with_their_type(content_type, body, shown_type):
 )
 def test_whatever_comes_there_is_a_result_that_can_be_written_and_read(body, content_type):
     result = read(body, content_type).result
-    assert data_from(json_data(result)) == result.data
+    assert gradual_json.loads(json_data(result)) == result.data
 
 
 @pytest.mark.parametrize(
@@ -317,7 +318,7 @@ def test_gzip_that_nobody_announced_is_bytes():
 
 
 @pytest.mark.parametrize("sent", [Sent.NO, Sent.MAYBE, None])
-@pytest.mark.parametrize("outcome", [o for o in Outcome if MEANINGS[o].unanswered])
+@pytest.mark.parametrize("outcome", [o for o in Outcome if MEANINGS[o].sentence_if_sent])
 def test_without_an_answer_the_result_says_what_happened_and_whether_a_request_may_have_arrived(outcome, sent):
     data = failure_result(outcome, sent).data
     assert failure_result(outcome, sent) == Result(0, data, error=True)
