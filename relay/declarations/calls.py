@@ -75,7 +75,7 @@ def _data(shape: Shape, kind: ValueKind) -> ValueKind:
     if shape.method in BODILESS_METHODS:
         return NULL
     if shape.encoding == "base64":
-        return Plain("binary") if shape.data_schema is not None and not _takes_null(kind) else _ENCODED["base64"]
+        return Plain("binary") if shape.data_schema is not None and both(NULL, kind) != NULL else _ENCODED["base64"]
     if shape.encoding == "json" and kind == ANY:
         return Plain("data")
     sent = union(each if _is_closed(each) else both(each, _ENCODED[shape.encoding]) for each in parts(kind))
@@ -103,10 +103,6 @@ def _with_file_members(kind: Members) -> Members:
 
 def _takes_object(kind: ValueKind) -> bool:
     return any(isinstance(each, Members | Named) for each in parts(kind))
-
-
-def _takes_null(kind: ValueKind) -> bool:
-    return both(NULL, kind) == NULL
 
 
 def _filled(names: Iterable[str], kind: ValueKind) -> Member:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from relay.declarations.calls import WebhookCall
-    from relay.declarations.kinds import Constant, Member, ValueKind
+    from relay.declarations.kinds import ValueKind
 
 _HEAD: Final = '''\
 """The webhooks of the plugin {plugin}, as `relay webhooks types` wrote them: their ids, and what each of them takes.
@@ -79,19 +79,9 @@ _WORDS: Final[Mapping[str, str]] = {
     "formData": "Never",
 }
 #: The parameters of the client's calls that every webhook has; a trigger's own members come first.
-_OPTIONS: Final = {
-    "trigger": (
-        "subject: str | None = None",
-        "timeout_s: float | None = None",
-        "idempotency_key: str | None = None",
-    ),
-    "trigger_async": (
-        "subject: str | None = None",
-        "timeout_s: float | None = None",
-        "idempotency_key: str | None = None",
-        "delay_s: float | None = None",
-    ),
-}
+_SHARED: Final = ("subject: str | None = None", "timeout_s: float | None = None", "idempotency_key: str | None = None")
+#: The parameters of each of these calls.
+_OPTIONS: Final = {"trigger": _SHARED, "trigger_async": (*_SHARED, "delay_s: float | None = None")}
 _RESULTS: Final = {"trigger": "Result", "trigger_async": "Accepted"}
 #: The client's parameters for a trigger's members, in their order.
 _PARAMETERS: Final = {"data": "data", "headers": "headers", "queryParams": "query_params"}
@@ -164,7 +154,7 @@ class _Module:
         if isinstance(kind, Plain):
             return _WORDS[kind.word]
         if isinstance(kind, Constants):
-            return f"Literal[{', '.join(dict.fromkeys(_constant(value) for value in kind.values))}]"
+            return f"Literal[{', '.join(dict.fromkeys(map(ascii, kind.values)))}]"
         if isinstance(kind, Alternatives):
             return f"Union[{', '.join(dict.fromkeys(self._kind(each, path) for each in kind.kinds))}]"
         if isinstance(kind, ArrayOf):
@@ -196,17 +186,13 @@ class _Module:
 
 def _parameters(call: WebhookCall, types: Mapping[str, str], names: Mapping[str, str]) -> list[str]:
     """Return the parameters for a trigger's members: None may be given for what is not required."""
-    return [f"{names[name]}: {types[name]}{_default(each)}" for name, each in call.members.items() if name in names]
-
-
-def _default(member: Member) -> str:
-    return "" if member.required else " = None"
+    return [
+        f"{names[name]}: {types[name]}{'' if each.required else ' = None'}"
+        for name, each in call.members.items()
+        if name in names
+    ]
 
 
 def _method(opening: str, name: str, parameters: list[str], result: str, *, overloaded: bool) -> list[str]:
     lines = ["    @overload"] if overloaded else []
     return [*lines, f"    {opening}def {name}(self, {', '.join(parameters)}) -> {result}: ..."]
-
-
-def _constant(value: Constant) -> str:
-    return ascii(value)

@@ -35,11 +35,7 @@ _NOTES: Final = frozenset(
     {"title", "description", "$comment", "default", "examples", "deprecated", "readOnly", "writeOnly"}
 )
 _SCALARS: Final[Mapping[str, ValueKind]] = {
-    "boolean": Plain("boolean"),
-    "integer": Plain("integer"),
-    "null": Plain("null"),
-    "number": Plain("number"),
-    "string": Plain("string"),
+    kind.word: kind for kind in (Plain("boolean"), Plain("integer"), NULL, Plain("number"), Plain("string"))
 }
 _OF_OBJECTS: Final = ("properties", "required", "additionalProperties")
 _OF_ARRAYS: Final = ("items", "prefixItems")
