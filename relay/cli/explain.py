@@ -23,7 +23,7 @@ from relay.registration import ChainTarget, Shape, Target
 from relay.registration.changes import HIDDEN
 from relay.registration.fixed_data import covered
 from relay.registration.stored_secrets import spelled
-from relay.request.rendering import render
+from relay.request.rendering import Template
 from relay.request.trigger import Trigger, check
 from relay.views import seconds
 
@@ -64,11 +64,11 @@ def explain(screen: Screen, *, webhook_id: str, plugin: str, **parts: Any) -> No
 def explained(shape: Shape, target: Target, trigger: Trigger) -> dict[str, Any]:
     """Return the request that a trigger becomes, with its secrets masked."""
     target = spelled(target)
-    request = render(shape, target, trigger, reference_id=new_reference_id(), traceparent=None)
+    request = Template(shape, target).fill(trigger, new_reference_id())
     shown, headers = request, dict(request.headers)
     if target.fixed_data:
         covering = replace(target, fixed_data=covered(target.fixed_data, REPLACEMENT))
-        shown = render(shape, covering, trigger, reference_id=new_reference_id(), traceparent=None)
+        shown = Template(shape, covering).fill(trigger, new_reference_id())
         # of the request that is shown, since each has a boundary of its own; but with the true length
         headers = {**shown.headers, "Content-Length": request.headers["Content-Length"]}
     return {

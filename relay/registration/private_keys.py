@@ -16,8 +16,6 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from relay.registration.credentials import OAuth2Client
-
 PrivateKey: TypeAlias = RSAPrivateKey | EllipticCurvePrivateKey
 
 #: The algorithms (RFC 7518, 3.1) that a curve's keys, and RSA keys, sign with; the first is the default.
@@ -48,11 +46,6 @@ class SigningKey:
     key_id: str | None
 
 
-def signing_key(client: OAuth2Client) -> SigningKey:
-    """Read the key of a client; raise `UnfitKeyError` if it has none that fits."""
-    return read_signing_key(client.private_key or "", client.algorithm, client.key_id)
-
-
 def read_signing_key(written: str | Mapping[str, Any], algorithm: str | None, key_id: str | None) -> SigningKey:
     """Read a key; a JWK may itself say its algorithm and id.
 
@@ -60,7 +53,7 @@ def read_signing_key(written: str | Mapping[str, Any], algorithm: str | None, ke
         UnfitKeyError: the key is unreadable, public, too short, of another kind, or does not fit the algorithm.
     """
     jwk = _jwk(written)
-    key = _from_pem(written) if jwk is None else _from_jwk(jwk)
+    key = _key(written, jwk)
     if isinstance(key, RSAPrivateKey) and key.key_size < MIN_RSA_BITS:
         raise UnfitKeyError("privateKey", f"must have at least {MIN_RSA_BITS} bits, as an RSA key")
     fitting = _OF_RSA if isinstance(key, RSAPrivateKey) else _OF_CURVES.get(key.curve.name)
@@ -86,22 +79,17 @@ def _jwk(written: str | Mapping[str, Any]) -> Mapping[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _from_pem(written: str | Mapping[str, Any]) -> PrivateKey:
-    try:
-        key = load_pem_private_key(str(written).encode(), password=None)
-    except _UNREADABLE:
-        raise UnfitKeyError("privateKey", _RULE) from None
-    if not isinstance(key, PrivateKey):
-        raise UnfitKeyError("privateKey", _RULE)
-    return key
-
-
-def _from_jwk(jwk: Mapping[str, Any]) -> PrivateKey:
+def _key(written: str | Mapping[str, Any], jwk: Mapping[str, Any] | None) -> PrivateKey:
+    """Read a JWK, or PEM text if there is none."""
     readers: Mapping[Any, Any] = {"RSA": RSAAlgorithm, "EC": ECAlgorithm}
     try:
-        key = readers[jwk["kty"]].from_jwk(dict(jwk))
+        if jwk is None:
+            key: Any = load_pem_private_key(str(written).encode(), password=None)
+        else:
+            key = readers[jwk["kty"]].from_jwk(dict(jwk))
     except _UNREADABLE:
         raise UnfitKeyError("privateKey", _RULE) from None
     if not isinstance(key, PrivateKey):
-        raise UnfitKeyError("privateKey", "is a public key: the private one is needed")
+        sentence = _RULE if jwk is None else "is a public key: the private one is needed"
+        raise UnfitKeyError("privateKey", sentence)
     return key

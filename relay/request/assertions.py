@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import jwt
 
-from relay.registration.private_keys import signing_key
+from relay.registration.private_keys import read_signing_key
 
 if TYPE_CHECKING:
     from relay.registration.credentials import OAuth2Client
@@ -34,7 +34,7 @@ def bearer_assertion(client: OAuth2Client, now_s: float) -> str:
 
 def _signed(client: OAuth2Client, claims: dict[str, Any], now_s: float) -> str:
     """Sign claims with the client's key. Raises ``UnfitKeyError``."""
-    key = signing_key(client)
+    key = read_signing_key(client.private_key or "", client.algorithm, client.key_id)
     times = {"iat": int(now_s), "exp": int(now_s) + LIFETIME_S, "jti": str(uuid4())}
     headers = None if key.key_id is None else {"kid": key.key_id}
     return jwt.encode(claims | times, key.key, algorithm=key.algorithm, headers=headers)

@@ -176,13 +176,6 @@ class Template:
         return merged(data or {}, self._fixed)
 
 
-def render(
-    shape: Shape, target: Target, trigger: Trigger, *, reference_id: str, traceparent: str | None = None
-) -> OutgoingRequest:
-    """Make one request from the parts; to send many, keep the ``Template``."""
-    return Template(shape, target).fill(trigger, reference_id, traceparent)
-
-
 def _unfit(pointer: str, sentence: str) -> RequestRejected:
     return RequestRejected(faults=(Fault(pointer, sentence),))
 

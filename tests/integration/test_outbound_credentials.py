@@ -17,10 +17,10 @@ from relay.process.clock import boot_time_s
 from relay.registration import Shape, Target
 from relay.registration.credentials import ClientCertificate, Credentials
 from relay.registration.endpoint import Endpoint
-from relay.request.rendering import render
 from relay.request.trigger import Trigger
 from tests.outbound import calling
 from tests.receivers import json_answer, make_authority, raw_answer, receiver
+from tests.rendered import render
 
 SECRET = "whsec_" + b64encode(bytes(range(32))).decode()
 

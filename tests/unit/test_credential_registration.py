@@ -16,9 +16,9 @@ from relay.registration import target_from_json
 from relay.registration.credentials import Basic, ClientCertificate, Credentials, OAuth2Client
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import Endpoint, EndpointRules
-from relay.registration.private_keys import signing_key
-from relay.request.rendering import render
+from relay.registration.private_keys import read_signing_key
 from relay.request.trigger import Trigger
+from tests.rendered import render
 from tests.signing_keys import KINDS, key_pair
 
 RULES = EndpointRules(AddressPolicy(["127.0.0.1"]))
@@ -208,6 +208,10 @@ SIGNED = {
     "keyId": "k1",
 }
 BEARER = {"type": "oauth2", "tokenUrl": "https://login.example.com/token", "grant": "jwt_bearer", "issuer": "me"}
+
+
+def signing_key(client):
+    return read_signing_key(client.private_key, client.algorithm, client.key_id)
 
 
 @pytest.mark.parametrize("algorithm", [*KINDS, None])

@@ -18,8 +18,8 @@ from relay.registration.changes import changes
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
 from relay.registration.fixed_data import MAX_FIXED_BYTES, scalars_in
-from relay.request.rendering import render
 from relay.request.trigger import Trigger, check
+from tests.rendered import render
 
 RULES = EndpointRules(AddressPolicy(), frozenset())
 REF = "0199f0a0-0000-7000-8000-000000000000"

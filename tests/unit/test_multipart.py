@@ -17,8 +17,8 @@ from relay.errors import DocumentError, RequestRejected
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
 from relay.request.parts import MAX_CONTENT_TYPE_LENGTH, MAX_FILENAME_LENGTH, MAX_PARTS
-from relay.request.rendering import render
 from relay.request.trigger import Trigger, check
+from tests.rendered import render
 
 RULES = EndpointRules(AddressPolicy(), frozenset())
 REF = "0199f0a0-0000-7000-8000-000000000000"

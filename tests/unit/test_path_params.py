@@ -24,9 +24,9 @@ from relay.registration.path_params import (
     MAX_PATTERN_LENGTH,
     segment_fault,
 )
-from relay.request.rendering import render
 from relay.request.trigger import Trigger, check
 from tests.path_values import HOSTILE, UNENDING
+from tests.rendered import render
 
 RULES = EndpointRules(AddressPolicy(), frozenset())
 URL = "https://ehr.example.com/fhir/Patient/{patientId}/Observation"

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from relay.errors import RequestRejected
 from relay.registration import Shape, Target
 from relay.registration.endpoint import Endpoint
-from relay.request.rendering import USER_AGENT, Template, render
+from relay.request.rendering import USER_AGENT, Template
 from relay.request.trigger import Trigger
+from tests.rendered import render
 
 ENDPOINT = Endpoint("https", "a.example.com", 443, "/p%7E/x", "")
 REF = "0199f0a0-0000-7000-8000-000000000000"

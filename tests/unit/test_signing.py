@@ -16,8 +16,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from relay.registration import Shape, Target
 from relay.registration.endpoint import Endpoint
 from relay.registration.signing import secret_bytes, signature_headers
-from relay.request.rendering import render
 from relay.request.trigger import Trigger
+from tests.rendered import render
 from tests.tools import require
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLwSw"
