@@ -129,20 +129,18 @@ class Credentials:
         authorization, certificate = self.authorization, self.certificate
         found: list[dict[str, Any]] = []
         if authorization is not None:
-            value = _authorization_value(authorization) or {}
+            value = {"type": "basic", **(_authorization_value(authorization) or {})}
             if isinstance(authorization, OAuth2Client):
-                value["tokenUrl"] = authorization.token_url.url
+                value |= {"type": "oauth2", "tokenUrl": authorization.token_url.url}
             found.append({name: each for name, each in value.items() if each is not None})
         if certificate is not None:
-            found.append({"certificate": certificate.certificate, "key": certificate.key})
-        return [{"type": kind, **each} for kind, each in zip(self.kinds, found, strict=True)]
+            found.append({"type": "mtls", "certificate": certificate.certificate, "key": certificate.key})
+        return found
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of these credentials, by their names in a registration document."""
-        names = {Basic: "basic", OAuth2Client: "oauth2"}
-        found = [names[type(self.authorization)]] if self.authorization is not None else []
-        return (*found, *["mtls"] * (self.certificate is not None))
+        return tuple(each["type"] for each in self.to_document())
 
 
 def _basic(user: str, password: str) -> str:
@@ -171,7 +169,7 @@ def _authorization_from(value: Mapping[str, Any] | None) -> Basic | OAuth2Client
     if "username" in value:
         return Basic(value["username"], value["password"])
     return OAuth2Client(
-        Endpoint.from_value(value["tokenUrl"]),
+        Endpoint(*value["tokenUrl"]),
         value["clientId"],
         value["clientSecret"],
         value["scope"],

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from relay.registration.path_params import MAX_PATH_PARAMS, PARAMETER_NAME, PARAMETER_NAME_RULE
@@ -60,13 +60,8 @@ class Endpoint:
     query: str = ""
 
     def to_value(self) -> list[str | int]:
-        """Return it as a JSON-ready value."""
+        """Return it as a JSON-ready value: its parts in order."""
         return [self.scheme, self.host, self.port, self.path, self.query]
-
-    @classmethod
-    def from_value(cls, value: Sequence[Any]) -> Self:
-        """Read the value that ``to_value`` returned."""
-        return cls(*value)
 
     @property
     def authority(self) -> str:

@@ -54,12 +54,6 @@ class RetryPolicy:
         statuses = value.get("statuses")
         return cls(value["attempts"], statuses=None if statuses is None else tuple(statuses), **pauses)
 
-    def retries_status(self, status: int, *, repeatable: bool) -> bool:
-        """Return whether an answer with this status is retried."""
-        if self.statuses is not None:
-            return status in self.statuses
-        return status in STATUSES or (repeatable and status in REPEATABLE_STATUSES)
-
     def pause_s(self, attempt: int, jitter: float) -> float:
         """Return the pause in seconds after attempt number ``attempt`` (from 1), with full ``jitter``, from 0 to 1."""
         ceiling = min(self.maximum_s, self.initial_s * self.factor ** min(attempt - 1, 64))
@@ -82,9 +76,11 @@ def retry_delay_ms(
 
 
 def _may_repeat(policy: RetryPolicy, last: Attempt, *, repeatable: bool) -> bool:
-    if last.outcome is Outcome.ANSWERED:
-        return policy.retries_status(last.status, repeatable=repeatable)
-    return last.outcome not in _HOPELESS and (repeatable or last.sent is Sent.NO)
+    if last.outcome is not Outcome.ANSWERED:
+        return last.outcome not in _HOPELESS and (repeatable or last.sent is Sent.NO)
+    if policy.statuses is not None:
+        return last.status in policy.statuses
+    return last.status in STATUSES or (repeatable and last.status in REPEATABLE_STATUSES)
 
 
 def read_retry_after(value: str | None, now_s: float) -> float | None:

@@ -57,13 +57,13 @@ class Step:
         path_params = {name: expression.text for name, expression in self.path_params.items()}
         return {
             "webhook": self.webhook,
-            "data": _text(self.data),
+            "data": self.data and self.data.text,
             "headers": {name: expression.text for name, expression in self.headers.items()},
             "queryParams": {name: expression.text for name, expression in self.query_params.items()},
             **({"pathParams": path_params} if path_params else {}),
-            "when": _text(self.when),
+            "when": self.when and self.when.text,
             "onError": self.on_error,
-            "forEach": _text(self.for_each),
+            "forEach": self.for_each and self.for_each.text,
             "mask": [expression.text for expression in self.mask],
         }
 
@@ -81,10 +81,6 @@ class Step:
             mask=tuple(map(Expression, value["mask"])),
             path_params={name: Expression(text) for name, text in value.get("pathParams", {}).items()},
         )
-
-
-def _text(expression: Expression | None) -> str | None:
-    return None if expression is None else expression.text
 
 
 def _expression(text: str | None) -> Expression | None:

@@ -42,7 +42,7 @@ class Target:
     def from_value(cls, value: Mapping[str, Any]) -> Self:
         """Read the JSON value of a target."""
         return cls(
-            endpoint=Endpoint.from_value(value["endpoint"]),
+            endpoint=Endpoint(*value["endpoint"]),
             headers=value["headers"],
             signing=tuple(value["signing"]),
             credentials=Credentials.from_value(value["credentials"]),
@@ -60,10 +60,7 @@ class ChainTarget:
     def to_json(self) -> bytes:
         """Return compact JSON, the same bytes for the same target."""
         return dump_json(
-            {
-                "steps": [step.to_value() for step in self.steps],
-                "result": None if self.result is None else self.result.text,
-            }
+            {"steps": [step.to_value() for step in self.steps], "result": self.result and self.result.text}
         )
 
     @classmethod

@@ -192,7 +192,9 @@ class _Scanner:
             self._lost(offset, _EXPECTED[frame.state])
 
     def _name(self, frame: _Frame, lexeme: str, offset: int) -> None:
-        name = self._read(lexeme, offset) if lexeme[0] in "\"'" else self._bare_name(lexeme, offset)
+        name = self._read(lexeme, offset) if lexeme[0] in "\"'" else lexeme
+        if _NUMBER.match(lexeme):
+            self._flaw(offset, 'a name that is a number needs quotes, such as "200"')
         if len(name) > MAX_NAME_LENGTH:
             self._lost(offset, f"a name of more than {MAX_NAME_LENGTH} characters")
         frame.step = escape_step(name)
@@ -201,11 +203,6 @@ class _Scanner:
         frame.names.add(name)
         self._place(frame.here, offset)
         frame.state = "colon"
-
-    def _bare_name(self, lexeme: str, offset: int) -> str:
-        if _NUMBER.match(lexeme):
-            self._flaw(offset, 'a name that is a number needs quotes, such as "200"')
-        return lexeme
 
     def _value(self, frame: _Frame, kind: str, lexeme: str, offset: int) -> None:
         if frame.closer != "}":

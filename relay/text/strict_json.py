@@ -67,8 +67,11 @@ def read_json(raw: bytes, *, depth: int = MAX_DEPTH) -> Any:
         raise MalformedJson(f"The body is not valid UTF-8: byte {error.start + 1}.") from None
     except json.JSONDecodeError as error:
         raise MalformedJson(f"The body is not valid JSON: {_whereabouts(raw, error)}.") from None
-    if b"\\u" in raw and _SURROGATE_ESCAPE.search(raw) and not _encodable(value):
-        raise MalformedJson("The body is not valid JSON: a string has half of a surrogate pair.")
+    if b"\\u" in raw and _SURROGATE_ESCAPE.search(raw):
+        try:
+            dump_json(value)
+        except UnicodeEncodeError:
+            raise MalformedJson("The body is not valid JSON: a string has half of a surrogate pair.") from None
     return value
 
 
@@ -89,11 +92,3 @@ def dump_json(value: Any) -> bytes:
     if b"null" in text:  # orjson also writes NaN as null
         return gradual_json.encode(_ENCODER, value, text).encode()
     return text
-
-
-def _encodable(value: Any) -> bool:
-    try:
-        dump_json(value)
-    except UnicodeEncodeError:
-        return False
-    return True
