@@ -12,7 +12,7 @@ from .sources import ROOT, modules, name_of, nodes_of, text_of, tree_of
 #: Methods that frameworks call by names of their own, and those that users of the client call.
 CALLED_FROM_OUTSIDE = {
     *("emit", "log_message", "Meta"),  # logging, http.server, marshmallow
-    *("_validate", "_get_value", "list_commands", "get_command"),  # marshmallow, environs, click
+    *("_validate", "on_bind_field", "_get_value", "list_commands", "get_command"),  # marshmallow, environs, click
     *("_log_as_json", "_enable_no_events"),  # a Celery signal, a command of its remote control
     *("process_resource", "process_request", "process_response", "map_http_methods"),  # falcon
     *("on_get", "on_get_one", "on_get_types", "on_post"),
