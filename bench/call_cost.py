@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.neighbours import QUICK, neighbours
-from relay.store.keys.keyspace import SINGLE
+from relay.store.keys.names import ROOT, key_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +61,7 @@ def measured(at: Neighbours, calls: int, settings: Mapping[str, str] | None = No
 
 
 def _drain(at: Neighbours) -> None:
-    at.stage.children.wait_until("the drain", lambda: at.client.hget(SINGLE.pending(), "count") == b"0", DRAIN_S)
+    at.stage.children.wait_until("the drain", lambda: at.client.hget(key_in(ROOT, "pending"), "count") == b"0", DRAIN_S)
 
 
 def _time(at: Neighbours) -> float:

@@ -80,7 +80,7 @@ end
 
 def multiply(client: Any, more: int) -> None:
     """Add ``more`` records as copies of the existing ones, each round of copies with earlier times."""
-    templates = [ref.decode() for ref in client.zrange(SINGLE.plugin_index(PLUGIN), 0, -1)]
+    templates = [ref.decode() for ref in client.zrange(SINGLE.of_plugin("plugin_index", PLUGIN), 0, -1)]
     copy, day_ms, made = client.register_script(_COPY), 86_000_000, 0
     while made < more:
         shift_ms = int(day_ms * made / more)

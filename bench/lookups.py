@@ -78,7 +78,7 @@ class Archive:
         self.runs = ReplayRuns(client, keep_ms=DAY_MS, max_age_ms=DAY_MS)
         self.replays = Replays(ReplayStore(client, LIMITS), self.runs, self.listing, lambda _ready: None)
         for number in range(10):
-            client.hset(SINGLE.webhooks("shop"), f"hook{number}", 1)
+            client.hset(SINGLE.of_plugin("webhooks", "shop"), f"hook{number}", 1)
 
     def fill(self, records: int) -> None:
         """Make ``records`` records with the scripts that calls use."""
@@ -102,7 +102,7 @@ class Archive:
 
     def span(self) -> tuple[int, int]:
         """Return when the second quarter of the records was created, in milliseconds: from, until."""
-        key = SINGLE.plugin_index("shop")
+        key = SINGLE.of_plugin("plugin_index", "shop")
         count = self.client.zcard(key)
         since, until = (self.client.zrange(key, at, at, withscores=True)[0][1] for at in (count // 4, count // 2))
         return int(since), int(until)

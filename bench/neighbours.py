@@ -45,11 +45,11 @@ class Neighbours(Scene):
     def stop_worker(self, group: str) -> None:
         """Stops it."""
         self.stage.children.stop(f"worker_{group}")
-        self.client.delete(keyspace.workers())
+        self.client.delete(keyspace.shared("workers"))
 
     def parked(self, name: str) -> int:
         """Return how many calls of a webhook are parked."""
-        return int(self.client.zcard(SINGLE.parked(PLUGIN, name)))
+        return int(self.client.zcard(SINGLE.of_plugin("parked", PLUGIN, webhook=name)))
 
     def request(self, name: str, headers: Mapping[str, str] | None = None) -> Request:
         """Return a trigger; its caller may be told to ask later."""
@@ -75,10 +75,10 @@ class Neighbours(Scene):
 
     def took_ms(self, name: str, since_ms: int, until_ms: int) -> list[float]:
         """Return how long a webhook's calls accepted between these moments took; a minute for unfinished ones."""
-        refs = self.client.zrangebyscore(SINGLE.plugin_index(PLUGIN), since_ms, until_ms)
+        refs = self.client.zrangebyscore(SINGLE.of_plugin("plugin_index", PLUGIN), since_ms, until_ms)
         pipeline = self.client.pipeline(transaction=False)
         for ref in refs:
-            pipeline.hmget(SINGLE.record(ref.decode()), "webhook", "createdAt", "finishedAt")
+            pipeline.hmget(SINGLE.of_ref("record", ref.decode()), "webhook", "createdAt", "finishedAt")
         rows = [row for row in pipeline.execute() if row[0] == name.encode()]
         return [float(finished) - float(created) if finished else 60_000.0 for _, created, finished in rows]
 

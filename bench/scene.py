@@ -91,7 +91,7 @@ class Scene:
 
     def workers(self) -> int:
         """Return how many workers have a heartbeat."""
-        return int(self.client.zcard(keyspace.workers()))
+        return int(self.client.zcard(keyspace.shared("workers")))
 
     def await_workers(self, count: int) -> None:
         """Waits until ``count`` workers have a heartbeat."""

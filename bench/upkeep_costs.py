@@ -68,10 +68,10 @@ class Upkeep:
         children, client = self._stage.children, self._stage.server.client
         api_s = _took_s(lambda: self._relay.serve(self._stage))
         children.stop("api")
-        client.delete(keyspace.workers())
+        client.delete(keyspace.shared("workers"))
         self._relay.start_worker(self._stage, "bulk")
         worker_s = _took_s(
-            lambda: children.wait_until("a worker", lambda: bool(client.zcard(keyspace.workers())), START_S)
+            lambda: children.wait_until("a worker", lambda: bool(client.zcard(keyspace.shared("workers"))), START_S)
         )
         children.stop("worker")
         return {"start of the API": api_s, "start of a worker": worker_s}
@@ -92,7 +92,7 @@ class Upkeep:
     def _pieces(self) -> dict[str, float]:
         """Measure sweeps with nothing to do, and with one piece of old records or of a subject to be forgotten."""
         runtime = cli_runtime(Settings.from_environ(self._relay.environment(self._stage)))
-        callbacks = Callbacks(runtime.client, runtime.keyspace)
+        callbacks = Callbacks(runtime.client)
         sender = CallbackSender(runtime.partitions, callbacks, runtime.dispatcher, runtime.registry)
         sweeper = Sweeper(
             runtime.store,
@@ -108,9 +108,9 @@ class Upkeep:
         client: Any = self._stage.server.client
         old = client.zrange(key_in(ROOT, "expiry"), 0, TURNS * RECORDS - 1)
         client.zadd(key_in(ROOT, "expiry"), dict.fromkeys(old, int(time.time() * 1000)), xx=True)
-        before = client.zcard(SINGLE.plugin_index(PLUGIN))
+        before = client.zcard(SINGLE.of_plugin("plugin_index", PLUGIN))
         found |= _times(f"deleting {RECORDS} old records", lambda: runtime.store.prune(limit=RECORDS))
-        found["records deleted"] = before - client.zcard(SINGLE.plugin_index(PLUGIN))
+        found["records deleted"] = before - client.zcard(SINGLE.of_plugin("plugin_index", PLUGIN))
         runtime.close()
         return found
 

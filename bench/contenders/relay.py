@@ -127,7 +127,7 @@ class Relay:
         return stage.server.client.zcard(key_in(partition_root(0), "expiry"))  # has every final record, and no other
 
     def queued(self, stage: Stage) -> int:
-        return stage.server.client.zcard(SINGLE.plugin_index(PLUGIN))
+        return stage.server.client.zcard(SINGLE.of_plugin("plugin_index", PLUGIN))
 
     def bad_results(self, stage: Stage, ids: Sequence[bytes], door: Door | None = None) -> int:
         at = door if isinstance(door, RelayDoor) else self.start_front(stage, Layout("", 0))

@@ -94,7 +94,7 @@ class Restoring:
 
         Raises ``Conflict``: the counts differ, or another restore has begun since.
         """
-        counts = counts_of(self._client, self._keys, range(self._keys.partitions), shared=True)
+        counts = counts_of(self._client, range(self._keys.partitions), shared=True)
         if counts != self._manifest.counts:
             raise Conflict(f"The store has {counts}, and the manifest {self._manifest.counts}: restore it again.")
         self._epoch = replace(self._epoch, phase=Phase.FENCED)

@@ -103,7 +103,7 @@ class Taking:
         partitions = tuple(n for n in range(self._keys.partitions) if partition_root(n) in source.roots)
         shared = SHARED_ROOT in source.roots
         with loaded(self._folder / name, source.database) as server:
-            counts = counts_of(server, self._keys, partitions, shared=shared)
+            counts = counts_of(server, partitions, shared=shared)
         return BackupFile(name, size_bytes, sha256, source.software, source.database, partitions, shared, counts)
 
 

@@ -87,7 +87,8 @@ class Unfinished:
     def untold(self) -> int:
         """Return how many ends callbacks were not told of."""
         with store_errors():
-            return sum(self._client.zcard(self._keys.callbacks(n)) for n in self._epochs.fenced_partitions())
+            keys = [key_in(partition_root(n), "callbacks") for n in self._epochs.fenced_partitions()]
+            return sum(self._client.zcard(key) for key in keys)
 
     def decide(self, sender: CallbackSender) -> Decided:
         """Decide about everything, and take the fence away. May be stopped, and repeated.
@@ -182,7 +183,7 @@ class Unfinished:
         with store_errors():
             jobs = [
                 job.decode()
-                for plugin in plugins_in(self._client, self._keys, number)
+                for plugin in plugins_in(self._client, number)
                 for job in self._client.zrange(key_in(root, "replays", plugin=plugin), 0, -1)
             ]
             pipeline = self._client.pipeline(transaction=False)

@@ -100,7 +100,7 @@ def _finish(screen: Screen, runtime: Runtime, unfinished: Unfinished, audit: IO[
     undone = _undo(screen, runtime, unfinished, audit)
     sender = CallbackSender(
         runtime.partitions,
-        Callbacks(runtime.client, runtime.keyspace, ends_restore=True),
+        Callbacks(runtime.client, ends_restore=True),
         runtime.dispatcher,
         runtime.registry,
     )

@@ -88,9 +88,7 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
         Checkpointing.with_settings(trail, runtime.epochs, settings, name)
         for trail in trails(runtime.client, runtime.keyspace)
     ]
-    callbacks = CallbackSender(
-        runtime.partitions, Callbacks(runtime.client, runtime.keyspace), runtime.dispatcher, runtime.registry
-    )
+    callbacks = CallbackSender(runtime.partitions, Callbacks(runtime.client), runtime.dispatcher, runtime.registry)
     return WorkerParts(
         executor,
         Sweeper(

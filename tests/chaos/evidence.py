@@ -49,7 +49,9 @@ class Evidence:
         cls, client: redis.Redis, plugins: Sequence[str], receipts: Receipts, keys: Keyspace = SINGLE
     ) -> Evidence:
         """Collect the evidence about these plugins, which must be all that the store has."""
-        refs = [ref.decode() for plugin in plugins for ref in client.zrange(keys.plugin_index(plugin), 0, -1)]
+        refs = [
+            ref.decode() for plugin in plugins for ref in client.zrange(keys.of_plugin("plugin_index", plugin), 0, -1)
+        ]
         pending = {name: pending_of(client, keys, name) for name in ("count", "bytes")}
         pending["of the plugins"] = sum(
             int(client.get(key_in(keys.root(plugin), "plugin_pending", plugin=plugin)) or 0) for plugin in plugins
@@ -66,7 +68,9 @@ def receipts_of(receiver_url: str) -> Receipts:
 
 def pending_of(client: redis.Redis, keys: Keyspace, name: str = "count") -> int:
     """Return the number of unfinished invocations, as all partitions count them."""
-    return sum(int(client.hget(keys.pending(number), name) or 0) for number in range(keys.partitions))
+    return sum(
+        int(client.hget(key_in(partition_root(number), "pending"), name) or 0) for number in range(keys.partitions)
+    )
 
 
 def records_of(client: redis.Redis, refs: Sequence[str], keys: Keyspace) -> dict[str, Invocation]:
@@ -76,22 +80,22 @@ def records_of(client: redis.Redis, refs: Sequence[str], keys: Keyspace) -> dict
         page = refs[start : start + PAGE]
         pipeline = client.pipeline(transaction=False)
         for ref in page:
-            pipeline.hgetall(keys.record(ref))
+            pipeline.hgetall(keys.of_ref("record", ref))
         for ref, fields in zip(page, pipeline.execute(), strict=True):
             if fields:
-                found[ref] = invocation_from(ref, keys.record(ref), fields)
+                found[ref] = invocation_from(ref, keys.of_ref("record", ref), fields)
     return found
 
 
 def _left(client: redis.Redis, plugins: Sequence[str], keys: Keyspace) -> dict[str, int]:
     partitions = range(keys.partitions)
     alarms = [key_in(partition_root(number), "due_running") for number in partitions]
-    alarms += [keys.due_queued(lane, number) for lane in LANES for number in partitions]
-    hooks = [(plugin, hook.decode()) for plugin in plugins for hook in client.hkeys(keys.webhooks(plugin))]
+    alarms += [key_in(partition_root(number), "due_queued", lane=lane) for lane in LANES for number in partitions]
+    hooks = [(plugin, hook.decode()) for plugin in plugins for hook in client.hkeys(keys.of_plugin("webhooks", plugin))]
     names = {
         "alarms": alarms,
-        "permits": [keys.running(*hook) for hook in hooks],
-        "parked": [keys.parked(*hook) for hook in hooks],
+        "permits": [keys.of_plugin("running", plugin, webhook=hook) for plugin, hook in hooks],
+        "parked": [keys.of_plugin("parked", plugin, webhook=hook) for plugin, hook in hooks],
     }
     return {what: sum(client.zcard(key) for key in each) for what, each in names.items()}
 
@@ -101,7 +105,7 @@ def _waiters(client: redis.Redis, refs: Sequence[str], keys: Keyspace) -> int:
     for start in range(0, len(refs), PAGE):
         pipeline = client.pipeline(transaction=False)
         for ref in refs[start : start + PAGE]:
-            pipeline.hget(keys.record(ref), "waiters")
+            pipeline.hget(keys.of_ref("record", ref), "waiters")
         waiting += sum(bool(waiters) for waiters in pipeline.execute())
     return waiting
 

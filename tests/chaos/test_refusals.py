@@ -151,7 +151,7 @@ def test_logs_that_cannot_be_written_to_stop_no_work(relay, logging_parts, sink)
 
 def start_anew(relay, parts):
     before = [part.starts for part in parts]
-    relay.runtime.client.delete(keyspace.workers())
+    relay.runtime.client.delete(keyspace.shared("workers"))
     for part in parts:
         part.kill()
     wait_for(lambda: all(part.starts > start for part, start in zip(parts, before, strict=True)), "their next lives")

@@ -58,7 +58,7 @@ class ClusterHarness(Harness):
             by_root.setdefault(self.keys.root_of_ref(ref), []).append(ref)
         found = {}
         for root, ours in by_root.items():
-            names = [self.keys.record(ref) for ref in ours]
+            names = [self.keys.of_ref("record", ref) for ref in ours]
             fields = on_primary(self.client, root, lambda server, root=root, names=names: _kept(server, root, names))
             records = zip(ours, names, fields, strict=True)
             found |= {ref: invocation_from(ref, name, each) for ref, name, each in records if each}

@@ -42,7 +42,7 @@ def test_a_cluster_s_backup_is_copied_into_another_cluster_also_if_a_restore_was
     with cluster(2) as servers, client_of(servers.url, socket_timeout=5) as client:
         for key, value in held.items():
             client.hset(key, mapping=value)
-        client.sadd(keyspace.api_keys(), "k1", "k2")
+        client.sadd(keyspace.shared("api_keys"), "k1", "k2")
         client.rpush(keyspace.decisions(SHARED_ROOT), "one")
         taking = Taking(client, keys, tmp_path / "b")
         assert sum(taking.steps()) > 0
@@ -59,6 +59,6 @@ def test_a_cluster_s_backup_is_copied_into_another_cluster_also_if_a_restore_was
         assert sum(other.steps()) >= len(held)
         assert other.finish().phase is Phase.FENCED
         assert {key: client.hgetall(key) for key in held} == held
-        assert client.smembers(keyspace.api_keys()) == {b"k1", b"k2"}
+        assert client.smembers(keyspace.shared("api_keys")) == {b"k1", b"k2"}
         assert client.lrange(keyspace.decisions(SHARED_ROOT), 0, -1) == [b"one"]
         assert Epochs(client, vault, keys).fenced_partitions() == [0, 1, 2, 3]

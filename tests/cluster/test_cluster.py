@@ -21,7 +21,7 @@ from relay.store.decisions.every import EveryDecision
 from relay.store.health.workers import Workers
 from relay.store.keys import keyspace as shared
 from relay.store.keys.keyspace import Keyspace
-from relay.store.keys.names import SHARED_ROOT, key_in
+from relay.store.keys.names import SHARED_ROOT, key_in, partition_root
 from relay.store.ledger.acceptance import AcceptVerdict, NewInvocation
 from relay.store.ledger.invocations import InvocationStore
 from relay.store.ledger.listing import Filter, Listing
@@ -50,8 +50,8 @@ def client(three_nodes):
     client = client_of(three_nodes.url, socket_timeout=10)
     client.flushall(target_nodes="primaries")
     for plugin in PLUGINS:
-        client.hset(KEYS.webhooks(plugin), "hook", 1)
-        client.sadd(KEYS.plugins(KEYS.partition_of(plugin)), plugin)
+        client.hset(KEYS.of_plugin("webhooks", plugin), "hook", 1)
+        client.sadd(key_in(partition_root(KEYS.partition_of(plugin)), "plugins"), plugin)
     yield client
     client.close()
 
@@ -103,7 +103,9 @@ def test_a_lost_message_of_any_partition_is_found_by_one_sweep(store, client):
     news = [new_call(plugin) for plugin in PLUGINS]
     store.accept(news, [])
     for new in news:
-        client.zadd(KEYS.due_queued("bulk", KEYS.partition_of(new.plugin)), {new.reference_id: 1})
+        client.zadd(
+            key_in(partition_root(KEYS.partition_of(new.plugin)), "due_queued", lane="bulk"), {new.reference_id: 1}
+        )
     ready = store.sweep(limit=100)
     assert {ref for ref, _ in ready} == {new.reference_id for new in news}
 
@@ -112,8 +114,8 @@ def test_age_and_retention_end_what_is_old_in_every_partition(store, client):
     news = [new_call(plugin) for plugin in PLUGINS]
     store.accept(news, [])
     for new in news:
-        client.hset(KEYS.record(new.reference_id), "endBy", 1)
-        client.zadd(KEYS.open_calls(new.plugin, "hook"), {new.reference_id: 1})
+        client.hset(KEYS.of_ref("record", new.reference_id), "endBy", 1)
+        client.zadd(KEYS.of_plugin("open", new.plugin, webhook="hook"), {new.reference_id: 1})
         client.zadd(key_in(KEYS.root(new.plugin), "ages"), {f"{new.plugin}/hook": 1})
     ended, _, _ = store.expire(limit=100)
     assert ended == len(news)
@@ -121,7 +123,7 @@ def test_age_and_retention_end_what_is_old_in_every_partition(store, client):
         assert store.find(new.reference_id).outcome is Outcome.EXPIRED
         client.zadd(key_in(KEYS.root(new.plugin), "expiry"), {new.reference_id: 1})
     assert store.prune(limit=100) == len(news)
-    assert client.exists(*(KEYS.record(news[0].reference_id),)) == 0
+    assert client.exists(*(KEYS.of_ref("record", news[0].reference_id),)) == 0
 
 
 def test_listings_counts_and_backlog_are_of_all_partitions(store, client):
@@ -233,7 +235,7 @@ def test_another_number_of_partitions_is_refused(client):
     agree_on_partitions(client, 16)
     with pytest.raises(SettingsError, match="use 16 for every process"):
         agree_on_partitions(client, 8)
-    assert int(client.get(shared.partitions())) == 16
+    assert int(client.get(shared.shared("partitions"))) == 16
 
 
 def test_too_few_replicas_are_not_now(client):

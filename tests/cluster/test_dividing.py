@@ -100,7 +100,7 @@ def test_a_relay_goes_from_one_server_to_a_cluster_and_nothing_is_lost_or_double
 def is_silent(client):
     """Return whether every worker has been silent for so long that it counts as stopped."""
     seconds, _ = client.time()
-    return not client.zcount(keyspace.workers(), seconds * 1000 - SILENT_MS, "+inf")
+    return not client.zcount(keyspace.shared("workers"), seconds * 1000 - SILENT_MS, "+inf")
 
 
 def test_a_cluster_is_not_divided(three_nodes):

@@ -12,6 +12,7 @@ from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
 from relay.store.keys import keyspace as shared
 from relay.store.keys.keyspace import Keyspace
+from relay.store.keys.names import key_in, partition_root
 from relay.store.ledger.acceptance import NewInvocation
 from relay.store.ledger.invocations import InvocationStore
 from relay.store.partitions.number import agree_on_partitions
@@ -40,8 +41,8 @@ def called(servers):
     """A client of the cluster, in which every plugin has a queued call."""
     client = client_of(servers.url, socket_timeout=5)
     for plugin in PLUGINS:
-        client.hset(KEYS.webhooks(plugin), "hook", 1)
-        client.sadd(KEYS.plugins(KEYS.partition_of(plugin)), plugin)
+        client.hset(KEYS.of_plugin("webhooks", plugin), "hook", 1)
+        client.sadd(key_in(partition_root(KEYS.partition_of(plugin)), "plugins"), plugin)
     news = [
         NewInvocation(
             new_reference_id(plugin), plugin, "hook", 1, "bulk", timeout_ms=1_000, payload=b"sealed", request_bytes=6
@@ -62,7 +63,7 @@ def test_each_partition_names_its_primary_and_what_it_has_and_a_lost_one_that_it
         assert list(state.plugins) == sorted(each for each in PLUGINS if KEYS.partition_of(each) == state.number)
         assert (state.pending, state.records) == (len(state.plugins), len(state.plugins))
 
-    kept = client.get_node_from_key(shared.partitions()).port
+    kept = client.get_node_from_key(shared.shared("partitions")).port
     lost = next(number for number, server in enumerate(servers.servers) if server.port != kept)
     address = f"127.0.0.1:{servers.servers[lost].port}"
     servers.kill(lost)
@@ -89,7 +90,7 @@ def test_the_command_shows_the_others_where_what_all_have_in_common_is_away(tmp_
                 node.config_set("cluster-require-full-coverage", "no")
         client = called(running)
         agree_on_partitions(client, 16)
-        kept = client.get_node_from_key(shared.partitions()).port
+        kept = client.get_node_from_key(shared.shared("partitions")).port
         (lost,) = (number for number, server in enumerate(running.servers) if server.port == kept)
         client.close()
         running.kill(lost)

@@ -9,6 +9,7 @@ import pytest
 from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
 from relay.store.keys.keyspace import Keyspace
+from relay.store.keys.names import key_in, partition_root
 from relay.store.ledger.acceptance import AcceptVerdict, NewInvocation
 from relay.store.ledger.invocations import InvocationStore
 from relay.store.ledger.transitions import Settlement
@@ -37,8 +38,8 @@ def servers():
         assert load_functions(servers.url) == 3
         client = client_of(servers.url)
         for plugin in PLUGINS:
-            client.hset(KEYS.webhooks(plugin), "hook", 1)
-            client.sadd(KEYS.plugins(KEYS.partition_of(plugin)), plugin)
+            client.hset(KEYS.of_plugin("webhooks", plugin), "hook", 1)
+            client.sadd(key_in(partition_root(KEYS.partition_of(plugin)), "plugins"), plugin)
         client.close()
         yield servers
 

@@ -322,6 +322,6 @@ class Story:
         runtime.epochs.fence(1)
         unfinished = Unfinished(runtime.client, runtime.keyspace, runtime.registry, runtime.limits, runtime.epochs)
         unfinished.end([ended])
-        callbacks = Callbacks(runtime.client, runtime.keyspace, ends_restore=True)
+        callbacks = Callbacks(runtime.client, ends_restore=True)
         sender = CallbackSender(runtime.partitions, callbacks, runtime.dispatcher, runtime.registry)
         assert unfinished.decide(sender).ended

@@ -52,5 +52,5 @@ def test_what_is_not_known_stays_as_it_was(alerts, condition):
 
 def test_one_of_several_workers_looks_at_a_time(alerts, redis_client):
     assert [alerts.take_lock() for _ in range(3)] == [True, False, False]
-    redis_client.delete(SINGLE.alerts("ops", "alerts_lock"))
+    redis_client.delete(SINGLE.of_plugin("alerts_lock", "ops"))
     assert alerts.take_lock()

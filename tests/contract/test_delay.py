@@ -35,7 +35,7 @@ def test_nobody_sends_it_before_whatever_message_comes(ledger):
     assert ledger.store.claim([], ledger.token(), park=[ref]).parked == set()
     assert ledger.store.sweep(limit=10) == ()
     after = ledger.everything()
-    noted = keyspace.workers().encode(), b"relay:{0}:sweeps", b"relay:{0}:due:backlog:"  # what a sweep notes
+    noted = keyspace.shared("workers").encode(), b"relay:{0}:sweeps", b"relay:{0}:due:backlog:"  # what a sweep notes
     assert not [key for key in after if after[key] != before.get(key) and not key.startswith(noted)]
 
 

@@ -85,7 +85,7 @@ def held(relay):
     runtime = relay()
     found = {plugin: fill(runtime, plugin) for plugin in PLUGINS}
     runtime.measures.count_everything()
-    runtime.client.delete(runtime.keyspace.counting_lock())  # it would expire in the middle of a test
+    runtime.client.delete(key_in(partition_root(0), "counting_lock"))  # it would expire in the middle of a test
     for plugin in PLUGINS:
         ended(runtime, [trigger(runtime, plugin)])  # its events are not counted yet
     return found
@@ -156,7 +156,7 @@ def together(client):
     for key, value in everything(client).items():
         root, brace, tail = key.decode().partition("}:")
         if not brace or not root.removeprefix("relay:{").isdecimal():
-            if key.decode() != keyspace.partitions():
+            if key.decode() != keyspace.shared("partitions"):
                 found[key] = value
         elif shared_kind(tail) in SORTED_SETS:
             found.setdefault(tail, {}).update(zip(value[::2], value[1::2], strict=True))
@@ -190,7 +190,7 @@ def assert_all_lie_where_they_belong(client):
                 assert {bucket_of_member(kind, member.decode()) % PARTITIONS for member in members} <= {number}, key
                 numbers |= {number} if bucket is not None else set()
         pending = sum(int(client.get(f"{root}p:{each}:pending") or 0) for each in PLUGINS if keys.root(each) == root)
-        assert int(client.hget(keys.pending(number), "count") or 0) == pending
+        assert int(client.hget(key_in(partition_root(number), "pending"), "count") or 0) == pending
     assert len(numbers) > 1, "the plugins of this test are in several partitions"
 
 
@@ -223,7 +223,7 @@ def assert_all_goes_on(runtime, held):
         assert runtime.replays.get(plugin, had.replay).replay_id == had.replay
         listed = {row.reference_id for row in runtime.listing.page(plugin, Filter(), limit=50).rows}
         assert {had.queued, had.failed, had.delivered, ref} <= listed
-    callbacks = Callbacks(runtime.client, runtime.keyspace)
+    callbacks = Callbacks(runtime.client)
     told = [each for ends in runtime.partitions.ask(lambda number: callbacks.take(number, 100)) for each in ends]
     assert {each.plugin for each in told} == set(PLUGINS)
 
@@ -302,7 +302,7 @@ def test_a_division_that_is_killed_at_any_step_is_completed_by_the_next(client, 
             stopping.at_step(0, sent)
             wait_until(lambda: not busy(client), 10)
             assert together(client) == before, steps
-            if (client.get(keyspace.partitions()) or b"").startswith(b"dividing"):
+            if (client.get(keyspace.shared("partitions")) or b"").startswith(b"dividing"):
                 marked += 1
                 for number in (1, PARTITIONS):
                     with pytest.raises(SettingsError, match=f"again: relay partitions divide {PARTITIONS}"):
@@ -321,11 +321,11 @@ def busy(client):
 
 def test_a_worker_or_an_api_process_that_runs_is_named_and_nothing_is_changed(client, relay, held):
     before = everything(client)
-    client.zadd(keyspace.workers(), {"bulk1@here": time_ms(client)})
+    client.zadd(keyspace.shared("workers"), {"bulk1@here": time_ms(client)})
     with pytest.raises(Conflict, match=r"Still running: worker bulk1@here\. Stop every process"):
         divide(client)
-    client.zadd(keyspace.workers(), {"bulk1@here": time_ms(client) - SILENT_MS - 1})
-    client.zadd(keyspace.workers(), {"ahead@here": time_ms(client) + ALIVE_MS})  # the clock was set back since
+    client.zadd(keyspace.shared("workers"), {"bulk1@here": time_ms(client) - SILENT_MS - 1})
+    client.zadd(keyspace.shared("workers"), {"ahead@here": time_ms(client) + ALIVE_MS})  # the clock was set back since
     stop, begun = threading.Event(), threading.Event()
     door = threading.Thread(target=relay().subscribe("door-1").run, args=(lambda _: None, begun.set, stop))
     door.start()
@@ -336,7 +336,7 @@ def test_a_worker_or_an_api_process_that_runs_is_named_and_nothing_is_changed(cl
     finally:
         stop.set()
         door.join()
-    client.delete(keyspace.workers())
+    client.delete(keyspace.shared("workers"))
     wait_until(lambda: not client.pubsub_channels(keyspace.notice("*")), 10)
     assert everything(client) == before
     divide(client)
@@ -347,10 +347,10 @@ def test_a_division_that_was_interrupted_does_not_go_on_while_a_process_runs(cli
     assert division.begin()
     next(division.steps())
     before = everything(client)
-    client.zadd(keyspace.workers(), {"bulk1@here": time_ms(client)})
+    client.zadd(keyspace.shared("workers"), {"bulk1@here": time_ms(client)})
     with pytest.raises(Conflict, match=r"Still running: worker bulk1@here"):
         divide(client)
-    client.delete(keyspace.workers())
+    client.delete(keyspace.shared("workers"))
     assert everything(client) == before
     divide(client)
     assert_all_lie_where_they_belong(client)
@@ -365,13 +365,13 @@ def test_a_process_that_starts_just_before_the_mark_is_noticed_and_the_mark_take
     before, read = everything(client), StoreCounts.read
 
     def starting(*given):
-        client.zadd(keyspace.workers(), {"late@here": time_ms(client)})
+        client.zadd(keyspace.shared("workers"), {"late@here": time_ms(client)})
         return read(*given)
 
     monkeypatch.setattr(StoreCounts, "read", starting)
     with pytest.raises(Conflict, match="worker late@here"):
         divide(client)
-    client.delete(keyspace.workers())
+    client.delete(keyspace.shared("workers"))
     assert everything(client) == before
 
 
@@ -400,7 +400,7 @@ def test_a_restore_that_begins_just_before_the_mark_is_noticed_and_the_mark_take
     monkeypatch.setattr(StoreCounts, "read", beginning)
     with pytest.raises(Conflict, match="end that first"):
         divide(client)
-    assert not client.exists(keyspace.partitions())
+    assert not client.exists(keyspace.shared("partitions"))
 
 
 def test_a_fence_stays_if_a_division_had_begun_with_it(client, relay):
@@ -423,7 +423,7 @@ def test_the_number_is_permanent_once_it_is_chosen(client):
 
 def test_what_another_process_has_written_meanwhile_is_not_overwritten(client):
     plugin = next(name for name in PLUGINS if keyspace.Keyspace(PARTITIONS).partition_of(name))
-    taken = keyspace.Keyspace(PARTITIONS).webhooks(plugin)
+    taken = keyspace.Keyspace(PARTITIONS).of_plugin("webhooks", plugin)
     client.hset(taken, "other", 1)
     with pytest.raises(Conflict, match=f"and `{re.escape(taken)}` exist: delete one of them"):
         divide(client)
@@ -435,7 +435,7 @@ def test_counts_that_differ_leave_the_mark(client):
     division = Division(client, PARTITIONS)
     division.begin()
     assert sum(division.steps())
-    client.zadd(keyspace.SINGLE.due_queued("bulk"), {new_reference_id("acme"): 1})
+    client.zadd(key_in(partition_root(0), "due_queued", lane="bulk"), {new_reference_id("acme"): 1})
     with pytest.raises(Conflict, match="Another process has used the store meanwhile"):
         division.finish()
     with pytest.raises(SettingsError):

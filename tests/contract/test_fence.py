@@ -182,9 +182,9 @@ def test_who_lacks_the_key_ring_makes_no_epoch(decided, redis_client, forged):
     vault = Vault.from_text(Vault.new_key_text()) if forged == "another ring" else VAULT
     Epochs(redis_client, vault).write(Epoch(7, Phase.FENCED, "b1"))
     if forged == "a higher number":
-        redis_client.hset(keyspace.epoch(), "number", 8)
+        redis_client.hset(keyspace.shared("epoch"), "number", 8)
     if forged == "no number":
-        redis_client.hset(keyspace.epoch(), "number", "x")
+        redis_client.hset(keyspace.shared("epoch"), "number", "x")
     assert Epochs(redis_client, VAULT).read().number == 0
     assert length(redis_client, decided) == (3, False)
 
@@ -193,7 +193,7 @@ def test_who_lacks_the_key_ring_makes_no_epoch(decided, redis_client, forged):
 def test_trails_that_no_relay_wrote_stop_no_process(redis_client, trails):
     epochs = Epochs(redis_client, VAULT)
     epochs.write(Epoch(7, Phase.FENCED, "b1", {"0": 3}))
-    redis_client.hset(keyspace.epoch(), "trails", trails)
+    redis_client.hset(keyspace.shared("epoch"), "trails", trails)
     assert epochs.read() == Epoch(7, Phase.FENCED, "b1", {})
 
 

@@ -190,9 +190,9 @@ def test_who_died_before_a_jump_is_alive_for_no_longer_than_a_silence(redis_clie
     clock.set_ms(jumped_ms)
     workers.beat("lives", ["bulk"])
     assert workers.number_alive == 1
-    beats = redis_client.zrange(keyspace.workers(), 0, -1, withscores=True)
+    beats = redis_client.zrange(keyspace.shared("workers"), 0, -1, withscores=True)
     assert [each.name for each in live_workers(beats, {}, jumped_ms)] == ["lives"]
-    assert redis_client.hexists(keyspace.worker_lanes(), "lives")
+    assert redis_client.hexists(keyspace.shared("worker_lanes"), "lives")
 
 
 @pytest.mark.parametrize(("silent_ms", "lives"), [(-SILENCE_MS, True), (-SILENCE_MS - 1, False)])

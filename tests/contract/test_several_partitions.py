@@ -32,8 +32,8 @@ def plugins_of(partition, count):
 
 def waiting_calls(client, store, plugin, roles):
     """Accept a call for each role, of a webhook with room for one more than runs; return their ids by role."""
-    client.hset(KEYS.webhooks(plugin), "hook", 1)
-    client.hset(KEYS.policy(plugin, "hook"), "concurrency", 2)
+    client.hset(KEYS.of_plugin("webhooks", plugin), "hook", 1)
+    client.hset(KEYS.of_plugin("policy", plugin, webhook="hook"), "concurrency", 2)
     news = [NewInvocation(new_reference_id(plugin), plugin, "hook", 1, "bulk", 20_000) for _ in range(1 + len(roles))]
     running, *refs = [answer.reference_id for answer in store.accept(news, ())[0]]
     assert store.claim([running], f"before-{plugin}").granted == {running}
@@ -68,10 +68,10 @@ def test_a_claim_in_two_partitions_is_what_claims_in_each_are(redis_client, stor
 def test_the_oldest_call_of_any_partition_is_a_lane_s_oldest(redis_client, store, older):
     for partition in range(2):
         (plugin,) = plugins_of(partition, 1)
-        redis_client.hset(KEYS.webhooks(plugin), "hook", 1)
+        redis_client.hset(KEYS.of_plugin("webhooks", plugin), "hook", 1)
         new = NewInvocation(new_reference_id(plugin), plugin, "hook", 1, "bulk", 20_000)
         (answer,) = store.accept([new], ())[0]
         if partition == older:
-            redis_client.hincrby(KEYS.record(answer.reference_id), "createdAt", -HOUR_MS)
+            redis_client.hincrby(KEYS.of_ref("record", answer.reference_id), "createdAt", -HOUR_MS)
     (found,) = Backlog(redis_client, KEYS).of(["bulk"])
     assert (found.pending, found.oldest_ms >= HOUR_MS) == (2, True)

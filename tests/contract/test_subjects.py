@@ -315,7 +315,7 @@ def test_a_partition_that_confirms_nothing_holds_up_no_other(redis_client, monke
         if part == "jobs":
             forgetting.begin(plugin, ANN)
         else:
-            redis_client.sadd(keys.revisits(keys.partition_of(plugin)), f"{plugin}/hook")
+            redis_client.sadd(key_in(partition_root(keys.partition_of(plugin)), "revisits"), f"{plugin}/hook")
 
     def running(self, script, args=(), root=None):
         if script in {"forget_piece", "revisit"} and root == partition_root(1):
@@ -327,7 +327,10 @@ def test_a_partition_that_confirms_nothing_holds_up_no_other(redis_client, monke
     monkeypatch.setattr(store, "prune", lambda *, limit: pruned.append(limit) or 0)
     forget, publisher = partial(forget_due, forgetting, partitions), SimpleNamespace(publish_ready=lambda _: None)
     Sweeper(store, publisher, partitions, send_due=int, forget_due=forget, workers_alive=lambda: 1).sweep()
-    left = [keys.forgettings(number) if part == "jobs" else keys.revisits(number) for number in range(4)]
+    left = [
+        key_in(partition_root(number), "forgettings") if part == "jobs" else key_in(partition_root(number), "revisits")
+        for number in range(4)
+    ]
     assert [redis_client.exists(key) for key in left] == [0, 1, 0, 0]
     assert pruned
 

@@ -27,7 +27,7 @@ def test_a_worker_is_believed_in_for_four_seconds(silent_ms, lives):
 
 def test_a_worker_whose_last_beat_is_older_counts_as_gone(workers, redis_client):
     workers.beat("w1", ["bulk"])
-    redis_client.zincrby(keyspace.workers(), -SILENCE_MS - 500, "w1")
+    redis_client.zincrby(keyspace.shared("workers"), -SILENCE_MS - 500, "w1")
     assert workers.alive() == []
 
 
@@ -35,7 +35,7 @@ def test_a_beat_tells_how_many_live(workers, redis_client):
     assert workers.number_alive == 1
     for name in ("w1", "w2", "gone"):
         workers.beat(name, ["bulk"])
-    redis_client.zincrby(keyspace.workers(), -SILENCE_MS - 500, "gone")
+    redis_client.zincrby(keyspace.shared("workers"), -SILENCE_MS - 500, "gone")
     workers.beat("w1", ["bulk"])
     assert workers.number_alive == 2
 
@@ -43,8 +43,8 @@ def test_a_beat_tells_how_many_live(workers, redis_client):
 def test_a_worker_that_was_silent_for_an_hour_is_forgotten_with_its_lanes(workers, redis_client):
     for name in ("gone", "silent"):
         workers.beat(name, ["bulk"])
-    redis_client.zincrby(keyspace.workers(), -FORGET_MS - 500, "gone")
-    redis_client.zincrby(keyspace.workers(), -FORGET_MS + 5_000, "silent")
+    redis_client.zincrby(keyspace.shared("workers"), -FORGET_MS - 500, "gone")
+    redis_client.zincrby(keyspace.shared("workers"), -FORGET_MS + 5_000, "silent")
     workers.beat("w1", ["bulk"])
-    assert redis_client.zrange(keyspace.workers(), 0, -1) == [b"silent", b"w1"]
-    assert set(redis_client.hkeys(keyspace.worker_lanes())) == {b"silent", b"w1"}
+    assert redis_client.zrange(keyspace.shared("workers"), 0, -1) == [b"silent", b"w1"]
+    assert set(redis_client.hkeys(keyspace.shared("worker_lanes"))) == {b"silent", b"w1"}

@@ -98,7 +98,7 @@ def test_replays_fit_the_document(api, closed):
 def test_what_probes_are_told_fits_the_document(api, closed):
     fits(closed, requests.get(f"{api.url}/healthz", timeout=5), "/healthz")
     fits(closed, requests.get(f"{api.url}/readyz", timeout=5), "/readyz")
-    api.queue.delete(keyspace.workers())
+    api.queue.delete(keyspace.shared("workers"))
     fits(closed, requests.get(f"{api.url}/readyz", timeout=5), "/readyz")
 
 

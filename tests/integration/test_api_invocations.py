@@ -168,7 +168,7 @@ def test_a_result_that_does_not_open_is_named_as_damaged_without_details(api):
 
 def test_health_is_the_process_and_readiness_needs_a_worker(api):
     assert requests.get(f"{api.url}/healthz", timeout=5).json() == {"status": "ok"}
-    api.queue.delete(keyspace.workers())
+    api.queue.delete(keyspace.shared("workers"))
     problem(requests.get(f"{api.url}/readyz", timeout=5), 503, "unavailable")
     api.beat("w1", "interactive", "bulk", "replay")
     ready = requests.get(f"{api.url}/readyz", timeout=5)
@@ -180,7 +180,7 @@ LANE_SETS = [lanes for size in range(4) for lanes in itertools.combinations(("in
 
 @pytest.mark.parametrize("served", LANE_SETS, ids=lambda lanes: "+".join(lanes) or "none")
 def test_readiness_counts_the_workers_of_each_lane_and_names_the_lanes_that_have_none(api, served):
-    api.queue.delete(keyspace.workers())
+    api.queue.delete(keyspace.shared("workers"))
     for number in range(2):
         api.beat(f"w{number}", *served)
     answer = requests.get(f"{api.url}/readyz", timeout=5)
@@ -198,9 +198,9 @@ def test_readiness_counts_the_workers_of_each_lane_and_names_the_lanes_that_have
 
 @pytest.mark.parametrize(("silent_ms", "alive"), [(1_000, 1), (4_500, 0)])
 def test_a_worker_that_is_silent_for_four_seconds_counts_as_gone(api, silent_ms, alive):
-    api.queue.delete(keyspace.workers())
+    api.queue.delete(keyspace.shared("workers"))
     api.beat("w1", "interactive")
-    api.queue.zincrby(keyspace.workers(), -silent_ms, "w1")
+    api.queue.zincrby(keyspace.shared("workers"), -silent_ms, "w1")
     assert requests.get(f"{api.url}/readyz", timeout=5).json()["lanes"]["interactive"] == alive
 
 

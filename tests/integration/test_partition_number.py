@@ -58,20 +58,20 @@ def ended(given):
 
 def test_api_and_worker_end_with_status_1_where_the_store_has_another_number(valkey, given):
     with valkey.client() as client:
-        client.set(keyspace.partitions(), 8)
+        client.set(keyspace.shared("partitions"), 8)
         for status, said in ended(given):
             assert status == 1
             assert "RELAY_PARTITIONS is 1, but the store has 8: use 8" in said
-        assert client.keys("*") == [keyspace.partitions().encode()]
+        assert client.keys("*") == [keyspace.shared("partitions").encode()]
 
 
 def test_api_and_worker_end_with_status_1_where_a_newer_release_wrote_the_store(valkey, given):
     with valkey.client() as client:
-        client.set(keyspace.store_format(), 7)
+        client.set(keyspace.shared("format"), 7)
         for status, said in ended(given):
             assert status == 1
             assert "The store was written by a newer release (format 7;" in said
-        assert client.keys("*") == [keyspace.store_format().encode()]
+        assert client.keys("*") == [keyspace.shared("format").encode()]
 
 
 def test_who_starts_while_one_server_is_away_asks_for_the_format_too(tmp_path, given):
@@ -82,10 +82,10 @@ def test_who_starts_while_one_server_is_away_asks_for_the_format_too(tmp_path, g
     server = start_valkey(tmp_path, port=port)
     try:
         with redis.Redis(port=port) as client:
-            client.hset(keyspace.store_format(), "damaged", 1)
+            client.hset(keyspace.shared("format"), "damaged", 1)
             assert runtime.api_keys.list() == []
-            assert client.get(keyspace.store_format()) == b"1"
-            client.set(keyspace.store_format(), 7)
+            assert client.get(keyspace.shared("format")) == b"1"
+            client.set(keyspace.shared("format"), 7)
             runtime.client.connection_pool.disconnect()
             with pytest.raises(Unavailable, match="newer release"):
                 runtime.api_keys.list()
@@ -104,7 +104,7 @@ def test_who_starts_while_one_server_is_away_serves_nobody_until_it_has_asked(tm
     try:
         if number is not None:
             with redis.Redis(port=port) as client:
-                client.set(keyspace.partitions(), number)
+                client.set(keyspace.shared("partitions"), number)
             for _ in range(3):  # the later tries reuse a connection
                 with pytest.raises(Unavailable, match="RELAY_PARTITIONS is 1, but the store has 8"):
                     runtime.api_keys.list()

@@ -75,7 +75,7 @@ class Life(WorkerHarness):
             self.run("webhooks", verb, webhook, "--plugin", plugin)
 
     def knows(self, reference_id):
-        return bool(self.runtime.client.exists(self.runtime.keyspace.record(reference_id)))
+        return bool(self.runtime.client.exists(self.runtime.keyspace.of_ref("record", reference_id)))
 
     def kill_workers(self):
         for process in self.workers:

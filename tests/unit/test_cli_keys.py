@@ -110,7 +110,7 @@ def test_a_record_that_fails_verification_is_deleted_and_doctor_names_it_no_more
         return next(each for each in cli.json("doctor", exit_code=1) if each["check"] == "keys")
 
     key_id = cli.json("keys", "create", "--plugin", "acme", "--scope", "trigger")["id"]
-    cli.runtime().client.hset(keyspace.api_key(key_id), "scopes", '["operate"]')
+    cli.runtime().client.hset(keyspace.shared("api_key", key=key_id), "scopes", '["operate"]')
     assert (row()["level"], key_id in row()["found"], "relay keys revoke" in row()["advice"]) == ("problem", True, True)
     refused = cli.json("keys", "rotate", key_id, exit_code=1)
     assert (refused["code"], f"relay keys revoke {key_id}" in refused["message"]) == ("not_found", True)

@@ -43,7 +43,7 @@ def test_a_command_with_another_number_is_refused_and_changes_nothing(site, valk
 @pytest.mark.parametrize("path", ASKING, ids=IDS)
 def test_while_the_store_is_divided_a_command_is_refused_and_changes_nothing(site, valkey_server, path):
     with valkey_server.client() as client:
-        client.set(keyspace.partitions(), DIVIDING + b"2 1 1 1 1")
+        client.set(keyspace.shared("partitions"), DIVIDING + b"2 1 1 1 1")
         try:
             before = everything(valkey_server)
             result = site.cli.run(*arguments(site, path), text="a-new-secret")
@@ -51,12 +51,12 @@ def test_while_the_store_is_divided_a_command_is_refused_and_changes_nothing(sit
             assert "is being divided into 2 partitions" in " ".join(result.stderr.split())
             assert everything(valkey_server) == before
         finally:
-            client.set(keyspace.partitions(), 2)
+            client.set(keyspace.shared("partitions"), 2)
 
 
 @pytest.mark.parametrize("path", [*ASKING, ("partitions", "divide")], ids=[*IDS, "partitions divide"])
 def test_in_a_store_of_a_newer_release_a_command_is_refused_and_changes_nothing(site, valkey_server, path):
-    key = keyspace.store_format()
+    key = keyspace.shared("format")
     with valkey_server.client() as client:
         before, known = everything(valkey_server), client.get(key)
         client.set(key, 7)
@@ -83,5 +83,5 @@ def test_a_store_with_one_partition_keeps_it(cli, valkey):
     assert "RELAY_PARTITIONS is 4, but the store has 1: use 1" in said
     assert "stop every process, then: relay partitions divide 4" in said
     with valkey.client() as client:
-        assert not client.exists(keyspace.partitions())
+        assert not client.exists(keyspace.shared("partitions"))
     assert [row["id"] for row in cli.json(*LIST)] == ["ping"]

@@ -236,7 +236,10 @@ def test_a_plugin_s_secret_is_no_other_plugin_s(cli):
     runtime = cli.runtime()
     keys = runtime.keyspace
     put(cli, SECOND, plugin="clinic")
-    runtime.client.set(keys.secret("clinic", "VENDOR_KEY"), runtime.client.get(keys.secret("shop", "VENDOR_KEY")))
+    runtime.client.set(
+        keys.of_plugin("secret", "clinic", secret="VENDOR_KEY"),
+        runtime.client.get(keys.of_plugin("secret", "shop", secret="VENDOR_KEY")),
+    )
     again = cli.json("secrets", "list", "--plugin", "clinic")
     assert [row["name"] for row in again] == ["VENDOR_KEY"]
     applied = cli.json("webhooks", "apply", "-", "--plugin", "clinic", text=json.dumps(hook()), exit_code=1)
@@ -252,7 +255,7 @@ def test_doctor_names_webhooks_whose_secret_does_not_open(cli):
 
     assert row() is None
     runtime = cli.runtime()
-    runtime.client.set(runtime.keyspace.secret("shop", "VENDOR_KEY"), b"nothing that was sealed")
+    runtime.client.set(runtime.keyspace.of_plugin("secret", "shop", secret="VENDOR_KEY"), b"nothing that was sealed")
     assert (row()["level"], "shop/one" in row()["found"], "shop/two" in row()["found"]) == ("problem", True, False)
     assert put(cli, SECOND)["change"] == "changed"
     assert row() is None
@@ -277,7 +280,7 @@ def test_several_damaged_secrets_of_a_webhook_are_repaired_one_after_another(cli
         put(cli, name=name)
     cli.apply(hook(headers={f"X-{name}": f"${{secret:{name}}}" for name in names}), plugin="shop")
     for name in names:
-        DAMAGES[damage](cli, cli.runtime().keyspace.secret("shop", name))
+        DAMAGES[damage](cli, cli.runtime().keyspace.of_plugin("secret", "shop", secret=name))
     for name in names:
         assert put(cli, SECOND, name=name)["webhooks"] == ["hook"]
     assert set(filled(cli).headers.values()) == {SECOND}

@@ -88,7 +88,7 @@ def test_a_worker_counts_while_its_heartbeat_is_fresh_and_for_the_lanes_that_it_
         workers = Workers(client)
         workers.beat("interactive1@here", ["interactive"])
         workers.beat("bulk1@there", ["bulk", "replay"])
-        client.zincrby(keyspace.workers(), -60_000, "bulk1@there")
+        client.zincrby(keyspace.shared("workers"), -60_000, "bulk1@there")
     found = findings(given, tmp_path)
     assert found["workers"].found == "interactive1@here"
     assert [found[f"lane {lane}"].level for lane in LANES] == [Level.OK, Level.PROBLEM, Level.PROBLEM]
@@ -256,7 +256,7 @@ def test_a_jump_of_the_servers_clock_is_told_for_an_hour(given, tmp_path, valkey
         Workers(client).note_jump(ClockJump(1_795_000_000_000, 61_000))
         assert "+61.0 s" in findings(given, tmp_path)["clock jump"].found
         assert any("clock jumped" in warning for warning in ServerWarnings(client).now())
-        assert 0 < client.pttl(keyspace.clock_jump()) <= 3_600_000
+        assert 0 < client.pttl(keyspace.shared("clock_jump")) <= 3_600_000
 
 
 @pytest.mark.parametrize("name", ["rdb_last_bgsave_status", "aof_last_bgrewrite_status"])
@@ -271,7 +271,7 @@ def test_a_store_of_a_newer_release_is_a_problem_and_its_contents_are_not_looked
     findings(given, tmp_path)
     assert findings(given, tmp_path)["format"].found == "1"
     with valkey.client() as client:
-        client.set(keyspace.store_format(), 7)
+        client.set(keyspace.shared("format"), 7)
     found = findings(given, tmp_path)
     assert found["format"].level is Level.PROBLEM
     assert "Start that release" in found["format"].advice
@@ -293,8 +293,8 @@ def test_keys_that_end_soon_are_named_and_others_counted(given, tmp_path):
 
 def test_a_key_that_somebody_else_wrote_is_a_problem(given, tmp_path, valkey):
     with valkey.client() as client:
-        client.sadd(keyspace.api_keys(), "0" * 16)
-        client.hset(keyspace.api_key("0" * 16), mapping={"plugin": "shop"})
+        client.sadd(keyspace.shared("api_keys"), "0" * 16)
+        client.hset(keyspace.shared("api_key", key="0" * 16), mapping={"plugin": "shop"})
     found = findings(given, tmp_path)["keys"]
     assert found.level is Level.PROBLEM
     assert "0" * 16 in found.found

@@ -37,7 +37,7 @@ from relay.store.decisions.chain import GONE, key_subject
 from relay.store.decisions.decisions import AGE_S, READS, STALE, Decisions
 from relay.store.keys import keyspace
 from relay.store.keys.keyspace import SINGLE, Keyspace
-from relay.store.keys.names import SHARED_ROOT
+from relay.store.keys.names import SHARED_ROOT, key_in
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.availability import going_on_without
 from relay.store.server.clock import time_ms_at
@@ -117,9 +117,8 @@ class ApiKeys:
         if faults:
             raise BadParameter(faults=faults)
         now_ms = time_ms_at(self._client, SHARED_ROOT)
-        self._scripts.write(
-            self._keys.root(plugin), "SADD", self._keys.plugins(self._keys.partition_of(plugin)), plugin
-        )
+        root = self._keys.root(plugin)
+        self._scripts.write(root, "SADD", key_in(root, "plugins"), plugin)
         expires_at_ms = None if lifetime_s is None else now_ms + int(lifetime_s * 1000)
         text, key = new_key(plugin, frozenset(scopes), frozenset(origins), name, now_ms, expires_at_ms)
         entry = _entry(now_ms, Act.KEY_CREATE, key, "created")
@@ -236,9 +235,9 @@ class ApiKeys:
 
     def _every(self) -> dict[str, ApiKey | None]:
         with store_errors():
-            members = self._client.smembers(keyspace.api_keys())
+            members = self._client.smembers(keyspace.shared("api_keys"))
         ids = [key_id.decode("utf-8", "backslashreplace") for key_id in members]
-        names = [*map(keyspace.api_key, ids), keyspace.api_key_uses()]
+        names = [*(keyspace.shared("api_key", key=key_id) for key_id in ids), keyspace.shared("api_key_uses")]
         *rows, used = replies_to(self._client, [("HGETALL", name) for name in names])
         uses = StoredFields(names[-1], used)
         self._decisions.refresh()
@@ -255,7 +254,7 @@ class ApiKeys:
             return None
         self._decisions.refresh(AGE_S)
         for _ in range(READS):
-            (row,) = replies_to(self._client, [("HGETALL", keyspace.api_key(key_id))])
+            (row,) = replies_to(self._client, [("HGETALL", keyspace.shared("api_key", key=key_id))])
             key = self._decided(key_id, row)
             if key is not None or not row:
                 return key
@@ -352,7 +351,7 @@ class ApiKeys:
             self._used_at_s.clear()
         self._used_at_s[key_id] = now_s
         with suppress(Unavailable), going_on_without(), store_errors():
-            self._client.hset(keyspace.api_key_uses(), key_id, time_ms_at(self._client, SHARED_ROOT))
+            self._client.hset(keyspace.shared("api_key_uses"), key_id, time_ms_at(self._client, SHARED_ROOT))
 
 
 def _read_or_kept(read: Callable[[], T], kept: _Remembered[T] | None, now_s: float) -> _Remembered[T]:

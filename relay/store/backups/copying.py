@@ -34,8 +34,6 @@ from relay.store.trail.trail import Trail
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from relay.store.keys.keyspace import Keyspace
-
     _Command = tuple[Any, ...]
 
 #: Neither copied nor in the way: what living processes write, and what belongs to a store and not to its contents.
@@ -82,18 +80,19 @@ class BackupCounts:
         return BackupCounts(*(here + there for here, there in zip(astuple(self), astuple(other), strict=True)))
 
 
-def counts_of(client: Any, keys: Keyspace, partitions: Iterable[int], *, shared: bool) -> BackupCounts:
+def counts_of(client: Any, partitions: Iterable[int], *, shared: bool) -> BackupCounts:
     """Count what these partitions hold and, with ``shared``, the API keys."""
     found = BackupCounts()
     with store_errors():
         for number in partitions:
-            plugins = plugins_in(client, keys, number)
-            key, root = keys.pending(number), partition_root(number)
+            plugins = plugins_in(client, number)
+            root = partition_root(number)
+            key = key_in(root, "pending")
             counted = [("ZCARD", key_in(root, "plugin_index", plugin=plugin)) for plugin in plugins]
             pending, *records = replies_to(client, [("HGETALL", key), *counted])
             known = [count for count in records if not isinstance(count, Exception)]
             found += BackupCounts(len(plugins), sum(known), StoredFields(key, pending).number("count") or 0)
-        return found + BackupCounts(keys=int(client.scard(keyspace.api_keys()))) if shared else found
+        return found + BackupCounts(keys=int(client.scard(keyspace.shared("api_keys")))) if shared else found
 
 
 def first_key(client: Any) -> str | None:

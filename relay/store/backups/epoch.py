@@ -74,7 +74,7 @@ def is_fenced(url: str) -> bool:
 
 def is_fenced_on(client: Any) -> bool:
     """Return whether the store of a client is fenced."""
-    return client.hget(keyspace.epoch(), "phase") not in {None, b"", Phase.FINISHED.encode()}
+    return client.hget(keyspace.shared("epoch"), "phase") not in {None, b"", Phase.FINISHED.encode()}
 
 
 def write_in_epoch(
@@ -88,7 +88,7 @@ def write_in_epoch(
 
     Raises ``Conflict``: another restore has begun, or has ended.
     """
-    key, field_name = (keyspace.epoch(), "number") if root == SHARED_ROOT else (key_in(root, "pending"), FENCE)
+    key, field_name = (keyspace.shared("epoch"), "number") if root == SHARED_ROOT else (key_in(root, "pending"), FENCE)
     with server.pipeline(transaction=True) as pipeline:
         pipeline.watch(key)
         found = pipeline.hget(key, field_name) or b"0"
@@ -112,7 +112,7 @@ class Epochs:
 
     def read(self) -> Epoch:
         """Read the epoch."""
-        key = keyspace.epoch()
+        key = keyspace.shared("epoch")
         (row,) = replies_to(self._client, [("HGETALL", key)])
         if not row:
             return Epoch()
@@ -147,8 +147,8 @@ class Epochs:
         Raises ``Conflict``: another restore has begun since.
         """
         for each in range(self._keys.partitions):
-            self._write(partition_root(each), number, ("HDEL", self._keys.pending(each), FENCE))
-        self._write(SHARED_ROOT, number, ("DEL", keyspace.epoch()))
+            self._write(partition_root(each), number, ("HDEL", key_in(partition_root(each), "pending"), FENCE))
+        self._write(SHARED_ROOT, number, ("DEL", keyspace.shared("epoch")))
 
     def check(self) -> None:
         """Raise `Unavailable`, which says why, while the store is fenced."""
@@ -158,12 +158,12 @@ class Epochs:
     def fence(self, number: int) -> None:
         """Fence every partition. Raises ``Conflict``: a later restore has fenced it."""
         for each in range(self._keys.partitions):
-            command = "HSET", self._keys.pending(each), FENCE, number
+            command = "HSET", key_in(partition_root(each), "pending"), FENCE, number
             self._write(partition_root(each), number, command, operator.le)
 
     def open(self, partition: int) -> None:
         """Take one partition's fence away."""
-        self._scripts.write(partition_root(partition), "HDEL", self._keys.pending(partition), FENCE)
+        self._scripts.write(partition_root(partition), "HDEL", key_in(partition_root(partition), "pending"), FENCE)
 
     def fenced_partitions(self) -> list[int]:
         """Return the numbers of the partitions that are fenced."""
@@ -171,7 +171,7 @@ class Epochs:
             return [
                 number
                 for number in range(self._keys.partitions)
-                if self._client.hexists(self._keys.pending(number), FENCE)
+                if self._client.hexists(key_in(partition_root(number), "pending"), FENCE)
             ]
 
     def _write(
@@ -187,7 +187,7 @@ class Epochs:
         number = str(epoch.number)
         fields = {"number": number, "phase": epoch.phase, "backup": epoch.backup, "trails": json.dumps(epoch.trails)}
         fields["mac"] = self._macs(number, epoch.backup)[0]
-        return ["HSET", keyspace.epoch(), *(part for pair in fields.items() for part in pair)]
+        return ["HSET", keyspace.shared("epoch"), *(part for pair in fields.items() for part in pair)]
 
     def _macs(self, number: str, backup: str) -> tuple[str, ...]:
         return self._vault.macs(_PURPOSE, number.encode(), backup.encode())

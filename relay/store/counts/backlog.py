@@ -9,7 +9,7 @@ from relay.domain.reference_id import REPLAY_PREFIX, reference_time_ms
 from relay.store.counts.measures import minutes_to
 from relay.store.counts.notes import MINUTE_MS
 from relay.store.keys.keyspace import SINGLE, Keyspace
-from relay.store.keys.names import partition_root
+from relay.store.keys.names import key_in, partition_root
 from relay.store.partitions.reachable import ask_partitions
 from relay.store.server.clock import time_ms_at, time_ms_from
 from relay.store.server.errors import store_errors
@@ -64,7 +64,7 @@ class Backlog:
         def noted(number: int) -> dict[int, StoredFields]:
             with store_errors():
                 numbers = minutes_to(time_ms_at(self._client, partition_root(number)), since_ms)
-            keys = [self._keys.backlog(minute, number) for minute in numbers]
+            keys = [key_in(partition_root(number), "backlog", minute=minute) for minute in numbers]
             replies = replies_to(self._client, [("HGETALL", key) for key in keys])
             return {
                 minute: StoredFields(key, fields) for minute, key, fields in zip(numbers, keys, replies, strict=True)
@@ -79,7 +79,7 @@ class Backlog:
     def _in(self, number: int, lanes: Sequence[str]) -> list[LaneBacklog]:
         commands: list[tuple[Any, ...]] = []
         for lane in lanes:
-            key = self._keys.due_queued(lane, number)
+            key = key_in(partition_root(number), "due_queued", lane=lane)
             commands += ("ZCARD", key), ("ZRANGE", key, 0, _FIRST - 1), ("ZRANDMEMBER", key, _ANY)
         *replies, time = replies_to(self._client, commands, time_of=partition_root(number))
         now_ms = time_ms_from(time)
@@ -97,7 +97,7 @@ class Backlog:
         oldest = sorted(calls, key=lambda ref: reference_time_ms(ref) or 0)[:_OLDEST]
         if not oldest:
             return None
-        keys = [self._keys.record(ref) for ref in oldest]
+        keys = [self._keys.of_ref("record", ref) for ref in oldest]
         replies = replies_to(self._client, [("HGETALL", key) for key in keys])
         records = [StoredFields(key, fields) for key, fields in zip(keys, replies, strict=True) if fields]
         times = [(each.number("createdAt"), each.number("notBefore")) for each in records]

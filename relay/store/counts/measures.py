@@ -15,6 +15,7 @@ from relay.store.counts.counts import counts_from
 from relay.store.counts.notes import HOUR_MS, MINUTE_MS, STEPS_A_DOUBLING, UNREGISTERED, amounts_of
 from relay.store.counts.webhooks import WebhookCounting
 from relay.store.keys.keyspace import SINGLE, Keyspace
+from relay.store.keys.names import key_in, partition_root
 from relay.store.partitions.plugins import plugins_in
 from relay.store.partitions.reachable import ask_groups, ask_partitions
 from relay.store.scripting.scripts import Scripts
@@ -92,12 +93,12 @@ class Measures:
 
     def _count_partition(self, number: int) -> None:
         with store_errors():
-            if not take_lock(self._client, self._keys.counting_lock(number), "1", _LOCK_MS):
+            if not take_lock(self._client, key_in(partition_root(number), "counting_lock"), "1", _LOCK_MS):
                 return
-            plugins = plugins_in(self._client, self._keys, number)
+            plugins = plugins_in(self._client, number)
             pipeline = self._client.pipeline(transaction=False)
             for plugin in plugins:
-                pipeline.exists(self._keys.notes(plugin))
+                pipeline.exists(self._keys.of_plugin("notes", plugin))
             noted = pipeline.execute() if plugins else []
         for plugin, has_notes in zip(plugins, noted, strict=True):
             if has_notes:
@@ -107,8 +108,8 @@ class Measures:
         """Count the oldest notes; return how many they were, even if another process counted them in the meantime."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)  # both reads see the same moment
-            pipeline.get(self._keys.counted(plugin))
-            pipeline.lrange(self._keys.notes(plugin), 0, _NOTES - 1)
+            pipeline.get(self._keys.of_plugin("counted", plugin))
+            pipeline.lrange(self._keys.of_plugin("notes", plugin), 0, _NOTES - 1)
             before, notes = pipeline.execute()
         if not notes:
             return 0
@@ -128,18 +129,19 @@ class Measures:
         self.count(plugin)
         now_ms = time_ms_at(self._client, self._keys.root(plugin))
         numbers = minutes_to(now_ms, now_ms - HOUR_MS if since_ms is None else since_ms)
-        found = self._numbers([self._keys.minute(plugin, number, webhook_id) for number in numbers])
+        found = self._numbers([self._minute_key(plugin, number, webhook_id) for number in numbers])
         return [_minute(number * MINUTE_MS, counts) for number, counts in zip(numbers, found, strict=True)]
 
     def recent(self, plugin: str, minutes: int) -> dict[str, Counts]:
         """Return the counts of the last minutes for each webhook that had an error in this hour or the one before."""
         self.count(plugin)
         now_ms = time_ms_at(self._client, self._keys.root(plugin))
-        hours = self._numbers([self._keys.hour(plugin, hour) for hour in (now_ms // HOUR_MS - 1, now_ms // HOUR_MS)])
+        last = now_ms // HOUR_MS
+        hours = self._numbers([self._keys.of_plugin("hour", plugin, hour=hour) for hour in (last - 1, last)])
         fields = {field for counts in hours for field in counts}
         webhooks = sorted(field.removesuffix(":errors") for field in fields if field.endswith(":errors"))
         numbers = range(now_ms // MINUTE_MS - minutes + 1, now_ms // MINUTE_MS + 1)
-        rows = self._numbers([self._keys.minute(plugin, number, webhook) for webhook in webhooks for number in numbers])
+        rows = self._numbers([self._minute_key(plugin, number, webhook) for webhook in webhooks for number in numbers])
         counted: dict[str, Counts] = {}
         for index, webhook in enumerate(webhooks):
             names: Counter[str] = Counter()
@@ -159,7 +161,7 @@ class Measures:
         The webhook is empty for names that callers used and nobody has registered.
         """
         self.count(plugin)
-        key = self._keys.totals(plugin)
+        key = self._keys.of_plugin("totals", plugin)
         with store_errors():
             found = dict(self._client.hscan_iter(key, count=_PIECE))
         totals: dict[tuple[str, str], int] = {}
@@ -192,7 +194,9 @@ class Measures:
 
     def sweeps(self) -> Sweeps | None:
         """Return the numbers of sweeps, and of ids published by them, over all workers; None if not all is known."""
-        found = ask_partitions(self._client, self._keys, lambda number: self._numbers([self._keys.sweeps(number)])[0])
+        found = ask_partitions(
+            self._client, self._keys, lambda number: self._numbers([key_in(partition_root(number), "sweeps")])[0]
+        )
         if not found.complete:
             return None  # a sum without some of them would be lower than before
         return Sweeps(sum(each.get("sweeps", 0) for each in found), sum(each.get("published", 0) for each in found))
@@ -201,6 +205,9 @@ class Measures:
         """Read hashes of numbers; what is damaged is left out."""
         replies = replies_to(self._client, [("HGETALL", key) for key in keys])
         return [StoredFields(key, fields).numbers() for key, fields in zip(keys, replies, strict=True)]
+
+    def _minute_key(self, plugin: str, minute: int, webhook_id: str) -> str:
+        return self._keys.of_plugin("minute", plugin, minute=minute, webhook=webhook_id)
 
 
 def _minute(start_ms: int, counts: Mapping[str, int]) -> Minute:

@@ -31,7 +31,7 @@ class StoreCounts:
         plugins = plugins_of(client, keys)
         pipeline = client.pipeline(transaction=False)
         for plugin in plugins:
-            for index in {SINGLE.plugin_index(plugin), keys.plugin_index(plugin)}:
+            for index in {SINGLE.of_plugin("plugin_index", plugin), keys.of_plugin("plugin_index", plugin)}:
                 pipeline.zcard(index)
         records = sum(pipeline.execute())
         for key, kind in set(_shared_keys(client, keys)):
@@ -53,7 +53,7 @@ def total_pending(client: Any, keys: Keyspace) -> tuple[int, int]:
     """Return the number and bytes of calls that are not final, as the sums of all partitions have them."""
     pipeline = client.pipeline(transaction=True)
     for number in range(keys.partitions):
-        pipeline.hmget(keys.pending(number), "count", "bytes")
+        pipeline.hmget(key_in(partition_root(number), "pending"), "count", "bytes")
     rows = pipeline.execute()
     return sum(int(count or 0) for count, _ in rows), sum(int(size or 0) for _, size in rows)
 

@@ -89,7 +89,7 @@ class WebhookCounting:
 
     def _hours(self, plugin: str, hours: range) -> dict[str, dict[int, Names]]:
         """Return the counts of each webhook, by hour."""
-        keys = [self._keys.hour(plugin, hour) for hour in hours]
+        keys = [self._keys.of_plugin("hour", plugin, hour=hour) for hour in hours]
         rows = replies_to(self._client, [("HGETALL", key) for key in keys])
         found: dict[str, dict[int, Names]] = {}
         for hour, key, fields in zip(hours, keys, rows, strict=True):
@@ -107,7 +107,7 @@ class WebhookCounting:
         come: dict[str, dict[int, Names]] = {webhook: {} for webhook in wanted}
         for first in range(0, len(places), _PIECE):
             piece = places[first : first + _PIECE]
-            keys = [self._keys.minute(plugin, minute, webhook) for webhook, minute in piece]
+            keys = [self._keys.of_plugin("minute", plugin, minute=minute, webhook=webhook) for webhook, minute in piece]
             rows = replies_to(self._client, [("HMGET", key, *_FIELDS) for key in keys])
             for (webhook, minute), key, row in zip(piece, keys, rows, strict=True):
                 come[webhook][minute] = _names(key, row)

@@ -55,12 +55,12 @@ class Alerts:
     def take_lock(self) -> bool:
         """Take the lock that lets one worker check for alerts, for one period; return whether it was free."""
         with store_errors():
-            return take_lock(self._client, self._keys.alerts(self._plugin, "alerts_lock"), "1", PERIOD_MS)
+            return take_lock(self._client, self._keys.of_plugin("alerts_lock", self._plugin), "1", PERIOD_MS)
 
     def holding(self) -> list[str]:
         """Return the names of the alerts that fire, or that hold but not yet for long enough to fire."""
         with store_errors():
-            return sorted(name.decode() for name in self._client.hkeys(self._keys.alerts(self._plugin)))
+            return sorted(name.decode() for name in self._client.hkeys(self._keys.of_plugin("alerts", self._plugin)))
 
     def evaluate(self, conditions: Sequence[Condition]) -> list[AlertChange]:
         """Compare what holds now with what held before; return the changes that are not delivered yet."""
@@ -74,7 +74,7 @@ class Alerts:
     def delete_delivered(self, changes: Sequence[AlertChange]) -> None:
         """Delete changes that have been delivered."""
         if changes:
-            key = self._keys.alerts(self._plugin, "pending_alerts")
+            key = self._keys.of_plugin("pending_alerts", self._plugin)
             with store_errors():
                 self._client.hdel(key, *(each.change_id for each in changes))
 

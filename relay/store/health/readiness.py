@@ -203,6 +203,6 @@ def _rest(client: redis.Redis, keys: Keyspace) -> StoreHealth:
 
 def _jump_in(client: Any) -> ClockJump | None:
     """Return the last jump of the clock; None if there was none of late, or what tells of it is damaged."""
-    key = keyspace.clock_jump()
+    key = keyspace.shared("clock_jump")
     (text,) = replies_to(client, [("GET", key)])
     return one_value(key, text, ClockJump.from_text)

@@ -12,7 +12,7 @@ from relay.store.scripting.scripts import Scripts
 from relay.store.server.availability import going_on_without
 from relay.store.server.clock import TOLD_MS, time_ms_from
 from relay.store.server.errors import store_errors
-from relay.store.server.fields import MOST, StoredFields
+from relay.store.server.fields import MOST
 from relay.store.server.replies import replies_to
 
 if TYPE_CHECKING:
@@ -53,27 +53,21 @@ class Workers:
     def note_jump(self, jump: ClockJump) -> None:
         """Record that the server's clock has jumped; the record lasts for `TOLD_MS`."""
         with store_errors():
-            self._client.set(keyspace.clock_jump(), jump.to_text(), px=TOLD_MS)
+            self._client.set(keyspace.shared("clock_jump"), jump.to_text(), px=TOLD_MS)
 
     def count_dropped(self, by_lane: Mapping[str, int]) -> None:
         """Count things on lanes that were not messages."""
         pipeline = self._client.pipeline(transaction=True)
         for lane, count in by_lane.items():
-            pipeline.hincrby(keyspace.dropped_messages(), lane, count)
+            pipeline.hincrby(keyspace.shared("dropped_messages"), lane, count)
         with store_errors():
             pipeline.execute()
-
-    def dropped_messages(self) -> dict[str, int]:
-        """Return how many things on each lane were not messages, since the server's data began."""
-        key = keyspace.dropped_messages()
-        (found,) = replies_to(self._client, [("HGETALL", key)])
-        return StoredFields(key, found).numbers()
 
     def alive(self) -> list[LiveWorker]:
         """List the workers that sent a heartbeat within `SILENCE_MS`, by name."""
         with store_errors():
-            beats = self._client.zrange(keyspace.workers(), 0, -1, withscores=True)
-        lanes, time = replies_to(self._client, [("HGETALL", keyspace.worker_lanes())], time_of=SHARED_ROOT)
+            beats = self._client.zrange(keyspace.shared("workers"), 0, -1, withscores=True)
+        lanes, time = replies_to(self._client, [("HGETALL", keyspace.shared("worker_lanes"))], time_of=SHARED_ROOT)
         served = {} if isinstance(lanes, Exception) else lanes
         return sorted(live_workers(beats, served, time_ms_from(time)), key=lambda worker: worker.name)
 

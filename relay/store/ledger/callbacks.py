@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay.domain.invocation import is_error
-from relay.store.keys.keyspace import SINGLE, Keyspace
-from relay.store.keys.names import partition_root
+from relay.store.keys.names import key_in, partition_root
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import store_errors
 from relay.store.server.fields import WHOLE, tell_damage
@@ -36,8 +35,7 @@ class End(NamedTuple):
 class Callbacks:
     """Finished invocations whose callback is not sent. Every method raises `Unavailable` while the server is away."""
 
-    def __init__(self, client: redis.Redis, keys: Keyspace = SINGLE, *, ends_restore: bool = False) -> None:
-        self._keys = keys
+    def __init__(self, client: redis.Redis, *, ends_restore: bool = False) -> None:
         self._ends_restore = ends_restore  # a command that ends a restore: it takes from fenced partitions, too
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._scripts = Scripts(client)
@@ -52,7 +50,7 @@ class Callbacks:
         """Delete ends of a partition: their callbacks were sent, or are not to be sent."""
         if reference_ids:
             with store_errors():
-                self._client.zrem(self._keys.callbacks(partition), *reference_ids)
+                self._client.zrem(key_in(partition_root(partition), "callbacks"), *reference_ids)
 
 
 def _end_from(row: Sequence[bytes]) -> End | None:

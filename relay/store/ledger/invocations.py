@@ -268,7 +268,7 @@ class InvocationStore(RecordReader):
 
     def revisits(self, partition: int, *, limit: int) -> list[tuple[str, str]]:
         """Return some of a partition's webhooks, as plugin and webhook id, whose calls have to be gone through."""
-        return some_webhooks(self._client, self._keys.revisits(partition), limit)
+        return some_webhooks(self._client, key_in(partition_root(partition), "revisits"), limit)
 
     def revisit(self, plugin: str, webhook_id: str) -> Iterator[Ready]:
         """Go through a webhook's waiting calls: end those of removed revisions, make those ready that may be sent now.
@@ -297,10 +297,10 @@ class InvocationStore(RecordReader):
 
         def drop(number: int) -> int:
             with store_errors():
-                plugins = plugins_in(self._client, self._keys, number)
+                plugins = plugins_in(self._client, number)
                 pipeline = self._client.pipeline(transaction=False)
                 for plugin in plugins:
-                    pipeline.hget(self._keys.plugin_bytes(plugin), "kept")
+                    pipeline.hget(self._keys.of_plugin("plugin_bytes", plugin), "kept")
                 kept = pipeline.execute() if plugins else []
             over = [plugin for plugin, size in zip(plugins, kept, strict=True) if int(size or 0) > most]
             root = partition_root(number)

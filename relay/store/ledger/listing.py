@@ -139,8 +139,8 @@ class Listing:
         if wanted.webhook_id is None:
             return
         keys = (
-            self._keys.last_revision(plugin, wanted.webhook_id),
-            self._keys.webhook_index(plugin, wanted.webhook_id),
+            self._keys.of_plugin("last_revision", plugin, webhook=wanted.webhook_id),
+            self._keys.of_plugin("webhook_index", plugin, webhook=wanted.webhook_id),
         )
         with store_errors():
             known = self._client.exists(*keys)
@@ -151,7 +151,7 @@ class Listing:
     def knows(self, plugin: str) -> bool:
         """Return whether the store has records of a plugin of that name."""
         with store_errors():
-            return bool(self._client.exists(self._keys.plugin_index(plugin)))
+            return bool(self._client.exists(self._keys.of_plugin("plugin_index", plugin)))
 
     def page(self, plugin: str, wanted: Filter, *, limit: int = 50, cursor: str | None = None) -> Page:
         """Read one page of a plugin's invocations, at most `MAX_PAGE`. Cursors stay valid while records come and go.
@@ -199,8 +199,8 @@ class Listing:
     def records(self, reference_ids: Iterable[bytes]) -> list[Invocation]:
         """Read the records of these ids, in their order; leave out those that no longer exist."""
         refs = [ref.decode() for ref in reference_ids]
-        keys = [self._keys.record(ref) for ref in refs]
-        steps = (self._keys.steps(ref) for ref in refs)
+        keys = [self._keys.of_ref("record", ref) for ref in refs]
+        steps = (self._keys.of_ref("steps", ref) for ref in refs)
         read = ((("HGETALL", key), ("LRANGE", of, 0, -1)) for key, of in zip(keys, steps, strict=True))
         replies = replies_to(self._client, chain.from_iterable(read))
         found = zip(refs, keys, replies[::2], replies[1::2], strict=True)

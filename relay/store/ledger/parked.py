@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from relay.store.keys.names import key_in, partition_root
 from relay.store.ledger.transitions import Ready, ready_from
 from relay.store.partitions.reachable import ask_partitions
 from relay.store.server.errors import store_errors
@@ -35,7 +36,7 @@ class ParkedCalls:
         answers = ask_partitions(
             self._client,
             self._keys,
-            lambda number: some_webhooks(self._client, self._keys.parked_webhooks(number), limit),
+            lambda number: some_webhooks(self._client, key_in(partition_root(number), "parked_webhooks"), limit),
         )
         return [*chain.from_iterable(answers)]
 

@@ -88,7 +88,8 @@ class Policies:
 
     def differing(self, decided: Mapping[tuple[str, str], tuple[str, ...]]) -> set[tuple[str, str]]:
         """Return the webhooks whose policy, as scripts see it, is not what was decided."""
-        replies = replies_to(self._client, [("HGETALL", self._keys.policy(*webhook)) for webhook in decided])
+        keys = [self._keys.of_plugin("policy", plugin, webhook=webhook) for plugin, webhook in decided]
+        replies = replies_to(self._client, [("HGETALL", key) for key in keys])
         return {
             webhook
             for (webhook, policy), found in zip(decided.items(), replies, strict=True)
@@ -122,9 +123,9 @@ class Policies:
         keys = self._keys
         commands: list[tuple[Any, ...]] = []
         for webhook_id in webhook_ids:  # a call whose lease has ended has no permit
-            commands.append(("HGETALL", keys.policy(plugin, webhook_id)))
-            commands.append(("ZCARD", keys.parked(plugin, webhook_id)))
-            commands.append(("ZCOUNT", keys.running(plugin, webhook_id), f"({now_ms}", "+inf"))
+            commands.append(("HGETALL", keys.of_plugin("policy", plugin, webhook=webhook_id)))
+            commands.append(("ZCARD", keys.of_plugin("parked", plugin, webhook=webhook_id)))
+            commands.append(("ZCOUNT", keys.of_plugin("running", plugin, webhook=webhook_id), f"({now_ms}", "+inf"))
         replies = replies_to(self._client, commands)
         rows = zip(commands[::3], replies[::3], replies[1::3], replies[2::3], strict=True)
         return [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from relay.audit.actor import actor
 from relay.domain.reference_id import reference_time_ms
 from relay.errors import Expired, NotFound
+from relay.store.keys.names import key_in
 from relay.store.ledger.records import invocation_from
 from relay.store.server.clock import time_ms_from
 from relay.store.server.errors import store_errors
@@ -36,7 +37,7 @@ class RecordReader:
     def waits(self, plugin: str, webhook_id: str) -> bool:
         """Return whether a webhook has calls that are not final, even if it is not registered."""
         with store_errors():
-            return bool(self._client.exists(self._keys.open_calls(plugin, webhook_id)))
+            return bool(self._client.exists(self._keys.of_plugin("open", plugin, webhook=webhook_id)))
 
     def get(self, plugin: str, reference_id: str) -> Invocation:
         """Read the record of one of a plugin's invocations.
@@ -54,9 +55,10 @@ class RecordReader:
         """Read the record of an invocation of any plugin, for operators; raises as `get`."""
         if reference_time_ms(reference_id) is None:
             raise NotFound
-        keys = self._keys
-        commands = [("HGETALL", keys.record(reference_id)), ("LRANGE", keys.steps(reference_id), 0, -1)]
-        fields, steps, time = replies_to(self._client, commands, time_of=keys.root_of_ref(reference_id))
+        root = self._keys.root_of_ref(reference_id)
+        record, listed = (key_in(root, kind, ref=reference_id) for kind in ("record", "steps"))
+        commands = [("HGETALL", record), ("LRANGE", listed, 0, -1)]
+        fields, steps, time = replies_to(self._client, commands, time_of=root)
         return self._found(reference_id, fields, steps, time_ms_from(time))
 
     def look_up(self, reference_id: str, plugin: str | None = None) -> Invocation:
@@ -76,11 +78,11 @@ class RecordReader:
 
     def result_of(self, reference_id: str) -> bytes | None:
         """Read the sealed data of an answer; None if no answer is stored."""
-        return self._sealed(self._keys.result(reference_id))
+        return self._sealed(self._keys.of_ref("result", reference_id))
 
     def payload_of(self, reference_id: str) -> bytes | None:
         """Read the sealed trigger; None if none is stored."""
-        return self._sealed(self._keys.payload(reference_id))
+        return self._sealed(self._keys.of_ref("payload", reference_id))
 
     def _sealed(self, key: str) -> bytes | None:
         (sealed,) = replies_to(self._client, [("GET", key)])
@@ -98,7 +100,7 @@ class RecordReader:
             kept_ms = min(limits.retention_ms, limits.failed_retention_ms, limits.rejected_retention_ms)
             made_ms = reference_time_ms(reference_id)
             raise Expired if made_ms is not None and kept_ms < now_ms - made_ms else NotFound
-        invocation = invocation_from(reference_id, self._keys.record(reference_id), fields, steps)
+        invocation = invocation_from(reference_id, self._keys.of_ref("record", reference_id), fields, steps)
         if invocation.expires_at_ms is not None and invocation.expires_at_ms <= now_ms:
             raise Expired
         return invocation
@@ -106,10 +108,10 @@ class RecordReader:
     def count(self, plugin: str, counter: str) -> None:
         """Add one to a plugin's counter."""
         with store_errors():
-            self._client.hincrby(self._keys.plugin_counts(plugin), counter, 1)
+            self._client.hincrby(self._keys.of_plugin("plugin_counts", plugin), counter, 1)
 
     def counts(self, plugin: str) -> dict[str, int]:
         """Read a plugin's counters by name."""
-        key = self._keys.plugin_counts(plugin)
+        key = self._keys.of_plugin("plugin_counts", plugin)
         (found,) = replies_to(self._client, [("HGETALL", key)])
         return StoredFields(key, found).numbers()

@@ -53,25 +53,25 @@ class Steps:
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             for parent, first, end in ranges:
-                pipeline.lrange(self._keys.steps(parent), first, -1 if end is None else end - 1)
+                pipeline.lrange(self._keys.of_ref("steps", parent), first, -1 if end is None else end - 1)
             refs = [[ref.decode() for ref in each] for each in pipeline.execute()]
             for ref in chain.from_iterable(refs):
-                pipeline.hmget(self._keys.record(ref), *_FIELDS)
-                pipeline.get(self._keys.raw(ref))
+                pipeline.hmget(self._keys.of_ref("record", ref), *_FIELDS)
+                pipeline.get(self._keys.of_ref("raw", ref))
             values = iter(pipeline.execute())  # of an empty pipeline: nothing, without asking
         return [[_step_from(ref, next(values), next(values)) for ref in each] for each in refs]
 
     def has_any(self, parent: str) -> bool:
         """Return whether a chain has made a step."""
         with store_errors():
-            return bool(self._client.exists(self._keys.steps(parent)))
+            return bool(self._client.exists(self._keys.of_ref("steps", parent)))
 
     def secrets(self, parent: str) -> bytes | None:
         """Read the sealed texts that a chain hides in its steps' answers; None if it has none or is over."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
-            pipeline.hget(self._keys.record(parent), "state")
-            pipeline.get(self._keys.secrets(parent))
+            pipeline.hget(self._keys.of_ref("record", parent), "state")
+            pipeline.get(self._keys.of_ref("secrets", parent))
             state, sealed = pipeline.execute()
         return sealed if state and state.decode("utf-8", "replace") not in FINAL else None
 

@@ -60,7 +60,7 @@ class Division:
         if isinstance(self._client, RedisCluster):
             raise BadParameter("The store is a cluster, whose number of partitions was chosen when it began.")
         with _allowed():
-            found = self._client.get(keyspace.partitions())
+            found = self._client.get(keyspace.shared("partitions"))
             target, is_marked = _read(found)
             if found is not None and target != self._keys.partitions:
                 was = "is being divided into" if is_marked else "has"
@@ -97,11 +97,11 @@ class Division:
             for number in range(1, self._keys.partitions):
                 # All of it: its entries are bound to each other. What is about plugins of other partitions is not used.
                 self._client.copy(keyspace.decisions(), keyspace.decisions(partition_root(number)), replace=True)
-            mark, counts = self._client.get(keyspace.partitions()), StoreCounts.read(self._client, self._keys)
+            mark, counts = self._client.get(keyspace.shared("partitions")), StoreCounts.read(self._client, self._keys)
             before = StoreCounts.from_text(mark.decode().partition(" ")[2])
             if counts != before:
                 raise Conflict(f"Another process has used the store meanwhile: it had {before}, and now {counts}.")
-            self._client.set(keyspace.partitions(), self._keys.partitions)
+            self._client.set(keyspace.shared("partitions"), self._keys.partitions)
             self._confirm()
 
     def size(self) -> int:
@@ -116,12 +116,12 @@ class Division:
 
     def _mark(self) -> None:
         counts = StoreCounts.read(self._client, self._keys).to_text()
-        self._client.set(keyspace.partitions(), DIVIDING + f"{self._keys.partitions} {counts}".encode())
+        self._client.set(keyspace.shared("partitions"), DIVIDING + f"{self._keys.partitions} {counts}".encode())
         try:
             self._refuse_while_any_runs()  # it may have started before the mark was set
             self._refuse_while_fenced()
         except Conflict:
-            self._client.delete(keyspace.partitions())
+            self._client.delete(keyspace.shared("partitions"))
             raise
 
     def _confirm(self) -> None:
@@ -130,7 +130,7 @@ class Division:
 
     def _refuse_while_any_runs(self) -> None:
         now_ms = time_ms_of(self._client)
-        beats = self._client.zrangebyscore(keyspace.workers(), now_ms - SILENT_MS, now_ms + SILENT_MS)
+        beats = self._client.zrangebyscore(keyspace.shared("workers"), now_ms - SILENT_MS, now_ms + SILENT_MS)
         channels = self._client.pubsub_channels(keyspace.notice("*"))
         running = [f"worker {name.decode()}" for name in beats]
         running += [f"API process {name.decode().removeprefix(keyspace.notice(''))}" for name in channels]
@@ -223,22 +223,22 @@ class Division:
 
         Each gets the fence as well, of a store that an older release began to divide during a restore.
         """
-        fence = self._client.hget(self._keys.pending(0), FENCE)
+        fence = self._client.hget(key_in(partition_root(0), "pending"), FENCE)
         count, size = total_pending(self._client, self._keys)
         sums = [self._pending_of(number) for number in range(1, self._keys.partitions)]
         left = count - sum(each for each, _ in sums), size - sum(each for _, each in sums)
         pipeline = self._client.pipeline(transaction=True)
         for number, (pending, held) in enumerate([left, *sums]):
             fields = {"count": pending, "bytes": held} | ({} if fence is None else {FENCE: fence})
-            pipeline.hset(self._keys.pending(number), mapping=fields)
+            pipeline.hset(key_in(partition_root(number), "pending"), mapping=fields)
         pipeline.execute()
 
     def _pending_of(self, number: int) -> tuple[int, int]:
         """Return the number and bytes of calls of a partition's plugins that are not final."""
         pipeline = self._client.pipeline(transaction=False)
-        for plugin in plugins_in(self._client, self._keys, number):
+        for plugin in plugins_in(self._client, number):
             pipeline.get(key_in(partition_root(number), "plugin_pending", plugin=plugin))
-            pipeline.hget(self._keys.plugin_bytes(plugin), "pending")
+            pipeline.hget(self._keys.of_plugin("plugin_bytes", plugin), "pending")
         replies = [int(reply or 0) for reply in pipeline.execute()]
         return sum(replies[::2]), sum(replies[1::2])
 

@@ -98,8 +98,8 @@ def _found_or_written(client: Any, count: int, found: bytes | None) -> tuple[byt
         return found, False
     if _has_one_partition(client, count):
         return None, True
-    client.set(keyspace.partitions(), count, nx=True)
-    return client.get(keyspace.partitions()), False
+    client.set(keyspace.shared("partitions"), count, nx=True)
+    return client.get(keyspace.shared("partitions")), False
 
 
 def _copy(client: Any, number: int, count: int) -> None:
@@ -130,7 +130,7 @@ def _check_on_connect(connection: Any) -> None:
 
     connection.on_connect()
     found = read_format(run, SHARED_ROOT)
-    if refusal := _refusal(run("GET", keyspace.partitions()), 1) or format_refusal(found):
+    if refusal := _refusal(run("GET", keyspace.shared("partitions")), 1) or format_refusal(found):
         connection.disconnect()
         raise Unavailable(refusal)
     write_format(run, SHARED_ROOT, found)
@@ -138,7 +138,5 @@ def _check_on_connect(connection: Any) -> None:
 
 def _has_one_partition(client: Any, count: int) -> bool:
     """Return whether the first partition has plugins and no other has."""
-    first, *others = ask_partitions(
-        client, Keyspace(count), lambda number: bool(plugins_in(client, Keyspace(count), number))
-    )
+    first, *others = ask_partitions(client, Keyspace(count), lambda number: bool(plugins_in(client, number)))
     return first and not any(others)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.sentinel import SentinelConnectionPool
 
-from relay.store.keys.names import partition_root
+from relay.store.keys.names import key_in, partition_root
 from relay.store.partitions.plugins import plugins_in
 from relay.store.partitions.reachable import ask_partitions
 from relay.store.server.errors import store_errors
@@ -50,10 +50,10 @@ def _away(number: int) -> PartitionState:
 
 
 def _state_of(client: Any, keys: Keyspace, number: int) -> PartitionState:
-    plugins = plugins_in(client, keys, number)
+    plugins = plugins_in(client, number)
     with store_errors():
-        key = keys.pending(number)
-        counted = [("ZCARD", keys.plugin_index(plugin)) for plugin in plugins]
+        key = key_in(partition_root(number), "pending")
+        counted = [("ZCARD", keys.of_plugin("plugin_index", plugin)) for plugin in plugins]
         pending, *records = replies_to(client, [("HGETALL", key), *counted])
         stored = StoredFields(key, pending)
         count = stored.number("count") or (None if stored.damaged else 0)

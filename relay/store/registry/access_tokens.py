@@ -33,13 +33,13 @@ class AccessTokenStore:
     def read(self, revision_id: RevisionId) -> bytes | None:
         """Read the sealed token; None if the store has none."""
         with store_errors():
-            value: bytes | None = self._client.get(self._token(revision_id))
+            value: bytes | None = self._client.get(self._key("access_token", revision_id))
         return value
 
     def write(self, revision_id: RevisionId, sealed: bytes, lifetime_s: float) -> None:
         """Store a token for ``lifetime_s``."""
         with store_errors():
-            self._client.set(self._token(revision_id), sealed, px=max(1, int(lifetime_s * 1000)))
+            self._client.set(self._key("access_token", revision_id), sealed, px=max(1, int(lifetime_s * 1000)))
 
     def drop(self, revision_id: RevisionId, sealed: bytes) -> None:
         """Delete a token that an endpoint refused; a newer token that replaced it stays."""
@@ -47,7 +47,7 @@ class AccessTokenStore:
 
     def lock_fetch(self, revision_id: RevisionId, owner: str, lock_s: float) -> bool:
         """Let ``owner`` fetch the next token, for at most ``lock_s``; return False if another owner is fetching it."""
-        name = self._keys.access_token_fetcher(*revision_id[:3])
+        name = self._key("access_token_fetcher", revision_id)
         with store_errors():
             taken = take_lock(self._client, name, owner, int(lock_s * 1000))
             # A command that is repeated because its reply was lost finds the lock that it took the first time.
@@ -60,5 +60,5 @@ class AccessTokenStore:
     def _drop(self, revision_id: RevisionId, what: str, value: bytes | str) -> None:
         self._scripts.run("drop_access_token", [*revision_id[:3], what, value], self._keys.root(revision_id.plugin))
 
-    def _token(self, revision_id: RevisionId) -> str:
-        return self._keys.access_token(*revision_id[:3])
+    def _key(self, kind: str, of: RevisionId) -> str:
+        return self._keys.of_plugin(kind, of.plugin, webhook=of.webhook_id, revision=of.revision)

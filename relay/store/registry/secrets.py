@@ -148,12 +148,12 @@ class Secrets:
     def names(self, plugin: str) -> list[str]:
         """Return the names of a plugin's secrets, in order."""
         with store_errors():
-            return sorted(map(_shown, self._client.smembers(self._keys.secret_names(plugin))))
+            return sorted(map(_shown, self._client.smembers(self._keys.of_plugin("secret_names", plugin))))
 
     def users(self, plugin: str, name: str) -> list[str]:
         """Return the webhooks whose current revision refers to a secret, in order."""
         with store_errors():
-            return sorted(map(_shown, self._client.smembers(self._keys.secret_users(plugin, name))))
+            return sorted(map(_shown, self._client.smembers(self._keys.of_plugin("secret_users", plugin, secret=name))))
 
     def settings(self, plugin: str, names: Sequence[str]) -> Mapping[str, Sequence[SecretSetting]]:
         """Return for each secret when and by whom it was set, the oldest first, as far as that is kept."""
@@ -163,7 +163,8 @@ class Secrets:
             pipeline = self._client.pipeline(transaction=False)
             for name in names:
                 # What is no time counts as missing.
-                pipeline.zrangebyscore(self._keys.secret_settings(plugin, name), 0, MOST, withscores=True)
+                key = self._keys.of_plugin("secret_settings", plugin, secret=name)
+                pipeline.zrangebyscore(key, 0, MOST, withscores=True)
             rows = pipeline.execute()
         return {
             name: [SecretSetting(int(at), name_of(_shown(member).partition(" ")[2])) for member, at in row]
@@ -172,7 +173,7 @@ class Secrets:
 
     def _read(self, plugin: str, names: Iterable[str]) -> list[bytes | None]:
         with store_errors():
-            return list(self._client.mget([self._keys.secret(plugin, name) for name in names]))
+            return list(self._client.mget([self._keys.of_plugin("secret", plugin, secret=name) for name in names]))
 
     def _verified(self, plugin: str, names: Sequence[str]) -> list[SecretValue]:
         """Read values, and compare each with what was decided last about its secret."""

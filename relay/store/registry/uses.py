@@ -107,7 +107,7 @@ class Uses:
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             for webhook_id in webhook_ids:
-                pipeline.smembers(self._keys.users(plugin, webhook_id))
+                pipeline.smembers(self._keys.of_plugin("users", plugin, webhook=webhook_id))
             rows = pipeline.execute()
         return {
             webhook_id: sorted(user.decode() for user in users)

@@ -135,7 +135,7 @@ class Registry:
 
     def plugins_in(self, partition: int) -> list[str]:
         """Return the plugins of a partition."""
-        return plugins_in(self._client, self._keys, partition)
+        return plugins_in(self._client, partition)
 
     def partition_of(self, plugin: str) -> int:
         """Return the partition of a plugin."""
@@ -149,10 +149,10 @@ class Registry:
 
     def shapes(self, plugin: str) -> list[StoredRevision]:
         """Return the current revisions of a plugin's webhooks in the order of their ids, including hidden ones."""
-        key = self._keys.webhooks(plugin)
+        key = self._keys.of_plugin("webhooks", plugin)
         (pointers,) = replies_to(self._client, [("HGETALL", key)])
         numbers = sorted(StoredFields(key, pointers).numbers().items())
-        keys = [self._keys.revision(plugin, webhook, number) for webhook, number in numbers]
+        keys = [self._key("revision", plugin, webhook, number) for webhook, number in numbers]
         rows = replies_to(self._client, [("HGETALL", key) for key in keys])
         self._decisions.of(plugin).refresh()
         return [
@@ -164,7 +164,7 @@ class Registry:
 
     def unverified(self, plugin: str) -> list[str]:
         """Return webhooks whose current revision fails verification; they count as not registered."""
-        (ids,) = replies_to(self._client, [("HKEYS", self._keys.webhooks(plugin))])
+        (ids,) = replies_to(self._client, [("HKEYS", self._keys.of_plugin("webhooks", plugin))])
         ids = () if isinstance(ids, Exception) else ids
         names = sorted(name.decode("utf-8", "backslashreplace") for name in ids)
         known = {stored.shape.webhook_id for stored in self.shapes(plugin)}
@@ -207,7 +207,7 @@ class Registry:
     def last_revision(self, plugin: str, webhook_id: str) -> int:
         """Return the highest revision that a webhook ever had, even if it was removed since; 0 if it never existed."""
         self._decisions.of(plugin).refresh(AGE_S)
-        key = self._keys.last_revision(plugin, webhook_id)
+        key = self._keys.of_plugin("last_revision", plugin, webhook=webhook_id)
         (last,) = replies_to(self._client, [("GET", key)])
         return max(one_value(key, last, number_of) or 0, self._decided_number(plugin, webhook_id))
 
@@ -220,7 +220,7 @@ class Registry:
         self._pointers.pop((plugin, webhook_id), None)
         # The script's reply does not say whether it removed one: repeated after a lost reply it would say no.
         with store_errors():
-            is_registered = bool(self._client.hexists(self._keys.webhooks(plugin), webhook_id))
+            is_registered = bool(self._client.hexists(self._keys.of_plugin("webhooks", plugin), webhook_id))
         ends = self._decisions.of(plugin).ends()
         users = next(users for end in ends if (users := self._removed(end, plugin, webhook_id)) != STALE)
         if users:
@@ -248,8 +248,8 @@ class Registry:
     def _plan(self, plugin: str, registrations: Sequence[Registration]) -> list[PlannedRevision]:
         ids = [registration.shape.webhook_id for registration in registrations]
         with store_errors():
-            currents = self._client.hmget(self._keys.webhooks(plugin), ids)
-            count = self._client.hlen(self._keys.webhooks(plugin))
+            currents = self._client.hmget(self._keys.of_plugin("webhooks", plugin), ids)
+            count = self._client.hlen(self._keys.of_plugin("webhooks", plugin))
         if count + currents.count(None) > MAX_WEBHOOKS:
             raise DocumentError(faults=(Fault("", f"a plugin has at most {MAX_WEBHOOKS} webhooks"),))
         return [
@@ -260,7 +260,7 @@ class Registry:
     def _plan_one(self, plugin: str, registration: Registration, current: bytes) -> PlannedRevision:
         webhook, shape = registration.shape.webhook_id, registration.shape.to_json()
         target = registration.target.to_json()
-        number = StoredFields(self._keys.webhooks(plugin), {webhook.encode(): current}).number(webhook)
+        number = StoredFields(self._keys.of_plugin("webhooks", plugin), {webhook.encode(): current}).number(webhook)
         if number and self._is_same(plugin, webhook, number, shape, target):
             return PlannedRevision(Applied(webhook, number, "unchanged"), (webhook, current, *[""] * 8))
         number = self.last_revision(plugin, webhook) + 1
@@ -281,7 +281,7 @@ class Registry:
                 return False
             owner = target_owner(plugin, webhook_id, number, stored.stamp, shape)
             with store_errors():
-                sealed = self._client.get(self._keys.target(plugin, webhook_id, number)) or b""
+                sealed = self._client.get(self._key("target", plugin, webhook_id, number)) or b""
             return self._targets().open(sealed, owner) == target
         except (NotFound, StoreFault, VaultError):
             return False
@@ -302,7 +302,7 @@ class Registry:
     def _read_pointer(self, name: tuple[str, str], max_age_s: float = AGE_S) -> int:
         """Read a current revision's number; 0 if the webhook is not registered, or that revision was not decided."""
         self._decisions.of(name[0]).refresh(max_age_s)
-        key = self._keys.webhooks(name[0])
+        key = self._keys.of_plugin("webhooks", name[0])
         for _ in range(READS):
             read_at_s = time.monotonic()
             with store_errors():
@@ -339,8 +339,11 @@ class Registry:
         """Return the number that was decided last, even if the webhook was removed since; 0 if it never existed."""
         return int(self._decisions.of(plugin).value(webhook_subject(plugin, webhook_id)).partition(".")[0] or 0)
 
+    def _key(self, kind: str, plugin: str, webhook_id: str, number: int) -> str:
+        return self._keys.of_plugin(kind, plugin, webhook=webhook_id, revision=number)
+
     def _read_revision(self, plugin: str, webhook_id: str, number: int) -> StoredRevision:
-        key = self._keys.revision(plugin, webhook_id, number)
+        key = self._key("revision", plugin, webhook_id, number)
         (row,) = replies_to(self._client, [("HGETALL", key)])
         stored = _revision_from(number, key, row)
         if stored is None:
@@ -351,7 +354,7 @@ class Registry:
         stored = self.revision(plugin, webhook_id, number)
         owner = target_owner(plugin, webhook_id, number, stored.stamp, stored.shape_json)
         with store_errors():
-            sealed = self._client.get(self._keys.target(plugin, webhook_id, number)) or b""
+            sealed = self._client.get(self._key("target", plugin, webhook_id, number)) or b""
         return target_from_json(self._targets().open(sealed, owner))
 
     def _targets(self) -> Vault:

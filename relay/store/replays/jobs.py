@@ -10,6 +10,7 @@ from relay.audit.actor import actor
 from relay.domain.reference_id import reference_time_ms
 from relay.errors import Conflict, NotFound
 from relay.store.keys.keyspace import SINGLE, Keyspace
+from relay.store.keys.names import key_in
 from relay.store.ledger.invocations import GRACE_MS
 from relay.store.ledger.listing import Filter
 from relay.store.ledger.transitions import ready_from
@@ -99,7 +100,7 @@ class ReplayStore:
         """Read a job of a plugin; raises `NotFound`."""
         if reference_time_ms(replay_id) is None:
             raise NotFound
-        key = self._keys.replay(replay_id)
+        key = key_in(self._keys.root_of_ref(replay_id), "replay", replay=replay_id)
         (fields,) = replies_to(self._client, [("HGETALL", key)])
         job = _job_from(replay_id, key, fields) if fields else None
         if job is None or job.plugin != plugin:
@@ -108,11 +109,11 @@ class ReplayStore:
 
     def list(self, plugin: str, *, limit: int = 50) -> list[ReplayJob]:
         """List a plugin's jobs, newest first."""
-        index = self._keys.replays(plugin)
+        index = self._keys.of_plugin("replays", plugin)
         with store_errors():
             ids = self._client.zrevrange(index, 0, limit - 1)
         names = [replay_id.decode("utf-8", "backslashreplace") for replay_id in ids]
-        keys = [self._keys.replay(name) for name in names]
+        keys = [key_in(self._keys.root_of_ref(name), "replay", replay=name) for name in names]
         found = list(zip(names, keys, replies_to(self._client, [("HGETALL", key) for key in keys]), strict=True))
         gone = [replay_id for replay_id, (_, _, fields) in zip(ids, found, strict=True) if not fields]
         if gone:
@@ -138,14 +139,15 @@ class ReplayStore:
 
     def save_plan(self, plugin: str, plan_id: str, text: bytes, *, keep_s: int) -> None:
         """Store a plan for ``keep_s``."""
-        self._scripts.write(self._keys.root(plugin), "SET", self._keys.replay_plan(plugin, plan_id), text, "EX", keep_s)
+        key = self._keys.of_plugin("replay_plan", plugin, plan=plan_id)
+        self._scripts.write(self._keys.root(plugin), "SET", key, text, "EX", keep_s)
 
     def plan_of(self, plugin: str, plan_id: str) -> bytes:
         """Read a plan; raises `NotFound`."""
         if reference_time_ms(plan_id) is None:
             raise NotFound
         with store_errors():
-            text: bytes | None = self._client.get(self._keys.replay_plan(plugin, plan_id))
+            text: bytes | None = self._client.get(self._keys.of_plugin("replay_plan", plugin, plan=plan_id))
         if text is None:
             raise NotFound
         return text

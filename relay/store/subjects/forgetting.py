@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay.audit.actor import actor
 from relay.store.keys.keyspace import SINGLE, Keyspace
-from relay.store.keys.names import partition_root
+from relay.store.keys.names import key_in, partition_root
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.clock import time_ms_at
 from relay.store.server.errors import store_errors
@@ -52,7 +52,7 @@ class Forgetting:
     def due(self, partition: int, limit: int) -> list[tuple[str, str]]:
         """Return up to ``limit`` jobs of a partition that are to be gone on with now, as plugin and subject."""
         with store_errors():
-            jobs = self._client.zrange(self._keys.forgettings(partition), 0, limit - 1, withscores=True)
+            jobs = self._client.zrange(key_in(partition_root(partition), "forgettings"), 0, limit - 1, withscores=True)
             now_ms = time_ms_at(self._client, partition_root(partition)) if jobs else 0
         # One whose time is further ahead than any was set: the clock has gone back.
         names = [job.decode().partition("/") for job, at_ms in jobs if not now_ms < at_ms <= now_ms + LATER_MS]

@@ -56,7 +56,7 @@ class SubjectHashes:
         if key is not None and now_s - read_at_s < KEY_AGE_S:
             return key
         with store_errors():
-            sealed = self._client.get(self._keys.subject_key(plugin))
+            sealed = self._client.get(self._keys.of_plugin("subject_key", plugin))
         if sealed is None:
             return None
         key = self._vault.open(sealed, subject_key_owner(plugin))
@@ -68,7 +68,7 @@ class SubjectHashes:
     def _made(self, plugin: str) -> bytes:
         """Make the plugin's key, unless another process has made it meanwhile; return it."""
         sealed = self._vault.seal(secrets.token_bytes(KEY_BYTES), subject_key_owner(plugin))
-        self._scripts.write(self._keys.root(plugin), "SET", self._keys.subject_key(plugin), sealed, "NX")
+        self._scripts.write(self._keys.root(plugin), "SET", self._keys.of_plugin("subject_key", plugin), sealed, "NX")
         return self._key(plugin) or self._made(plugin)
 
 
