@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from relay.domain.invocation import Invocation
     from relay.store.ledger.listing import Listing, OutcomeGroup
     from relay.store.ledger.transitions import Ready
-    from relay.store.replays.jobs import ReplayJob, ReplayStore
+    from relay.store.replays.jobs import ReplayJob, ReplayStore, Verb
     from relay.store.replays.runs import ReplayRuns
 
 #: A job of at most this many originals is planned before `start` returns; workers plan larger ones.
@@ -161,17 +161,18 @@ class Replays:
 
     def pause(self, plugin: str, replay_id: str) -> ReplayJob:
         """Pause a job. Raises `NotFound`; `Conflict`: it is over, or being planned."""
-        return self._store.pause(plugin, replay_id)
+        return self._steer(plugin, replay_id, "pause")
 
     def resume(self, plugin: str, replay_id: str) -> ReplayJob:
         """Resume a job. Raises `NotFound`; `Conflict`: it is over."""
-        job, ready = self._store.resume(plugin, replay_id)
-        self._publish(ready)
-        return job
+        return self._steer(plugin, replay_id, "resume")
 
     def cancel(self, plugin: str, replay_id: str) -> ReplayJob:
         """Cancel a job: its unsent invocations are cancelled, its other originals skipped; raises as `resume`."""
-        job, ready = self._store.cancel(plugin, replay_id)
+        return self._steer(plugin, replay_id, "cancel")
+
+    def _steer(self, plugin: str, replay_id: str, verb: Verb) -> ReplayJob:
+        job, ready = self._store.steer(plugin, replay_id, verb)
         self._publish(ready)
         return job
 
@@ -245,7 +246,7 @@ class Replays:
             for number, piece in enumerate(_pieces(request, None), 1):
                 self._add_piece(replay_id, claim_token, number - 1, piece)
         except BadParameter:
-            self._store.cancel(plugin, replay_id)
+            self._store.steer(plugin, replay_id, "cancel")
             raise
         self._add_piece(replay_id, claim_token, number, [], last=True)
 

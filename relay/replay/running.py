@@ -92,7 +92,7 @@ class Replaying:
         state: str = claimed.state
         while state == ReplayState.PLANNING and not self._stopping.is_set():
             if claimed.by_hand:  # the caller who gave the ids is gone, and was never told of this job
-                self._publish(self._store.cancel(claimed.plugin, replay_id)[1])
+                self._publish(self._store.steer(claimed.plugin, replay_id, "cancel")[1])
                 return
             state, _ = self._runs.plan(replay_id, claim_token)
         after_s = 0.0

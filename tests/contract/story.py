@@ -213,13 +213,13 @@ class Story:
         assert token is not None
         replaying.step(job, token, limit=2)
         self.runtime.replay_runs.leave(job.replay_id, token, after_ms=0)
-        self.runtime.replay_store.pause(PLUGIN, job.replay_id)
+        self.runtime.replay_store.steer(PLUGIN, job.replay_id, "pause")
         self.store.claim(replaying.made(job), self.ledger.token())
-        self.runtime.replay_store.resume(PLUGIN, job.replay_id)
+        self.runtime.replay_store.steer(PLUGIN, job.replay_id, "resume")
         replaying.create_all(job)
         replaying.send(replaying.made(job))
         by_hand = replaying.start(reference_ids=originals)
-        self.runtime.replay_store.cancel(PLUGIN, by_hand.replay_id)
+        self.runtime.replay_store.steer(PLUGIN, by_hand.replay_id, "cancel")
         self.runtime.listing.page(PLUGIN, Filter(replay=job.replay_id))
 
     def _subjects(self) -> None:
@@ -316,7 +316,7 @@ class Story:
             if state == "paused":
                 held = self.replaying.take(job)
                 self.replaying.step(job, held, limit=1)
-                self.runtime.replay_store.pause(PLUGIN, job.replay_id)
+                self.runtime.replay_store.steer(PLUGIN, job.replay_id, "pause")
         runtime = self.runtime
         runtime.epochs.write(Epoch(1, Phase.FENCED))
         runtime.epochs.fence(1)

@@ -1020,7 +1020,7 @@ def test_a_job_that_is_over_keeps_no_list_of_its_originals_and_still_lists_what_
     made = harness.made(job)
     assert harness.client.llen(f"relay:{{0}}:replay:{job.replay_id}:ids") == 3
     if cancelled:
-        harness.store.cancel("acme", job.replay_id)
+        harness.store.steer("acme", job.replay_id, "cancel")
     else:
         harness.send(made)
     assert harness.job(job).over

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from relay.audit.actor import actor
 from relay.domain.reference_id import reference_time_ms
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from relay.store.ledger.limits import Limits
     from relay.store.ledger.transitions import Ready
 
+Verb = Literal["pause", "resume", "cancel"]
 _SKIPPED: Final = "skipped:"
 
 
@@ -122,21 +123,6 @@ class ReplayStore:
         jobs = [_job_from(*each) for each in found if each[2]]
         return jobs if not gone or len(ids) < limit else self.list(plugin, limit=limit)
 
-    def pause(self, plugin: str, replay_id: str) -> ReplayJob:
-        """Pause a job, if it is not paused yet. Raises `NotFound`, and `Conflict` if it is over or being planned."""
-        self._steer(plugin, replay_id, "pause")
-        return self.get(plugin, replay_id)
-
-    def resume(self, plugin: str, replay_id: str) -> tuple[ReplayJob, Ready]:
-        """Resume a job; return it, and what the caller is to publish. Raises `NotFound`; `Conflict`: it is over."""
-        ready = self._steer(plugin, replay_id, "resume")
-        return self.get(plugin, replay_id), ready
-
-    def cancel(self, plugin: str, replay_id: str) -> tuple[ReplayJob, Ready]:
-        """Cancel a job; return it, and what the caller is to publish. Raises `NotFound`; `Conflict`: it is done."""
-        ready = self._steer(plugin, replay_id, "cancel")
-        return self.get(plugin, replay_id), ready
-
     def save_plan(self, plugin: str, plan_id: str, text: bytes, *, keep_s: int) -> None:
         """Store a plan for ``keep_s``."""
         key = self._keys.of_plugin("replay_plan", plugin, plan=plan_id)
@@ -152,7 +138,11 @@ class ReplayStore:
             raise NotFound
         return text
 
-    def _steer(self, plugin: str, replay_id: str, verb: str) -> Ready:
+    def steer(self, plugin: str, replay_id: str, verb: Verb) -> tuple[ReplayJob, Ready]:
+        """Pause, resume or cancel a job; return it, and what the caller is to publish.
+
+        Raises `NotFound`; `Conflict`: it is over, or being planned and so not to be paused.
+        """
         if reference_time_ms(replay_id) is None:
             raise NotFound
         args = [GRACE_MS, *self._limits.retention_args, plugin, replay_id, verb, actor()]
@@ -161,10 +151,10 @@ class ReplayStore:
             raise NotFound
         if verdict == b"refused":
             raise Conflict(f"The replay is {state.decode()}: it cannot be {_PAST[verb]}.")
-        return ready_from(ready)
+        return self.get(plugin, replay_id), ready_from(ready)
 
 
-_PAST: Final = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}
+_PAST: Final[Mapping[Verb, str]] = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}
 
 
 def _job_from(replay_id: str, key: str, fields: Mapping[bytes, bytes] | Exception) -> ReplayJob:
