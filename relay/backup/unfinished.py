@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.domain.invocation import FINAL, State
@@ -19,6 +18,7 @@ from relay.queue import LANES
 from relay.store.backups.epoch import Phase
 from relay.store.keys.names import key_in, partition_root
 from relay.store.partitions.plugins import plugins_in
+from relay.store.partitions.spreading import pieces
 from relay.store.replays.jobs import ReplayState
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import store_errors
@@ -117,7 +117,7 @@ class Unfinished:
     def end(self, reference_ids: Iterable[str]) -> None:
         """End these calls unless they are final, also repeatable ones."""
         for group in self._keys.spread(list(reference_ids), self._keys.root_of_ref):
-            for some in _pieces(group.items):
+            for some in pieces(group.items, _PIECE):
                 self._run(group.root, [part for ref in some for part in (ref, "1")], len(some))
 
     def _tell(self, sender: CallbackSender) -> None:
@@ -134,7 +134,7 @@ class Unfinished:
         items: list[tuple[str, str]] = [(each.reference_id, "1" * each.ends) for each in self._calls_of(number)]
         items += [(REPLAY_PREFIX + job, "") for job in self._jobs_of(number)]
         before = decided.ended + decided.goes_on + decided.replays
-        for some in _pieces(items):
+        for some in pieces(items, _PIECE):
             ended, goes_on, replays = self._run(
                 partition_root(number), [part for item in some for part in item], len(some)
             )
@@ -158,7 +158,7 @@ class Unfinished:
         keys = [key_in(prefix, "due_running"), *(key_in(prefix, "due_queued", lane=lane) for lane in LANES)]
         with store_errors():
             refs = sorted({ref.decode() for key in keys for ref, _ in self._client.zscan_iter(key, count=_READ)})
-        for some in _pieces(ref for ref in refs if not ref.startswith(REPLAY_PREFIX)):
+        for some in pieces((ref for ref in refs if not ref.startswith(REPLAY_PREFIX)), _PIECE):
             with store_errors():
                 pipeline = self._client.pipeline(transaction=False)
                 for ref in some:
@@ -206,9 +206,3 @@ def by_webhook(calls: Iterable[Undecided]) -> list[dict[str, Any]]:
         }
         for plugin, webhook in names
     ]
-
-
-def _pieces(items: Iterable[Any]) -> Iterator[list[Any]]:
-    found = iter(items)
-    while some := list(islice(found, _PIECE)):
-        yield some

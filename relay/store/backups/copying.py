@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import astuple, dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.store.backups.epoch import write_in_epoch
@@ -25,6 +24,7 @@ from relay.store.keys.names import (
     root_of_key,
 )
 from relay.store.partitions.plugins import plugins_in
+from relay.store.partitions.spreading import pieces
 from relay.store.server.errors import store_errors
 from relay.store.server.fields import StoredFields
 from relay.store.server.replicas import primaries_of, primary_of
@@ -114,7 +114,7 @@ def clear(client: Any, roots: Sequence[str], number: int) -> None:
     """
     with store_errors():
         for server in primaries_of(client):
-            for keys in _pieces(server.scan_iter(match=f"{PREFIX}{{*", count=_SCANNED), _KEYS):
+            for keys in pieces(server.scan_iter(match=f"{PREFIX}{{*", count=_SCANNED), _KEYS):
                 gone = [key for key in keys if not _is_own(tail := _tail(key.decode("latin-1"))) and tail != _PENDING]
                 for root, its_keys in _by_root(gone, roots):
                     write_in_epoch(server, root, number, [("UNLINK", *its_keys)])
@@ -126,7 +126,7 @@ def copy_roots(source: Any, target: Any, roots: Sequence[str], number: int) -> I
     Raises ``Conflict``: a restore with another number than this one has begun.
     """
     with store_errors():
-        for keys in _pieces(source.scan_iter(match=f"{PREFIX}{{*", count=_SCANNED), _KEYS):
+        for keys in pieces(source.scan_iter(match=f"{PREFIX}{{*", count=_SCANNED), _KEYS):
             for root, its_keys in _by_root(filter(_is_copied, keys), roots):
                 _write(target, root, number, _copying(source, its_keys))
             yield len(keys)
@@ -134,7 +134,7 @@ def copy_roots(source: Any, target: Any, roots: Sequence[str], number: int) -> I
             _copy_trail(source, target, root, number)
             name = keyspace.decisions(root)
             # A chain of decisions takes the place of the store's own at once: processes read it while it is copied.
-            copied = [("RPUSH", name, *some) for some in _pieces(source.lrange(name, 0, -1), _MEMBERS)]
+            copied = [("RPUSH", name, *some) for some in pieces(source.lrange(name, 0, -1), _MEMBERS)]
             write_in_epoch(primary_of(target, root), root, number, [("DEL", name), *copied])
 
 
@@ -166,7 +166,7 @@ def _by_root(keys: Iterable[bytes], roots: Sequence[str]) -> list[tuple[str, lis
 
 def _write(target: Any, root: str, number: int, commands: Iterable[_Command]) -> None:
     """Write a piece at a time, each in one step."""
-    for some in _pieces(commands, _KEYS):
+    for some in pieces(commands, _KEYS):
         write_in_epoch(primary_of(target, root), root, number, some)
 
 
@@ -221,7 +221,7 @@ def _copy_trail(source: Any, target: Any, root: str, number: int) -> None:
         value = source.get(names[kind])
         writing.append(("DEL", names[kind]) if value is None else ("SET", names[kind], value))
     entries = source.lrange(names["audit_entries"], 0, -1)[::-1]
-    writing += [("LPUSH", names["audit_entries"], *some) for some in _pieces(entries, _MEMBERS)]
+    writing += [("LPUSH", names["audit_entries"], *some) for some in pieces(entries, _MEMBERS)]
     write_in_epoch(primary_of(target, root), root, number, writing)
 
 
@@ -255,12 +255,6 @@ def _adding(key: bytes, kind: bytes, members: Any) -> _Command:
         case b"set":
             return ("SADD", key, *members)
     return ("ZADD", key, *(part for member, score in members for part in (score, member)))
-
-
-def _pieces(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    found = iter(items)
-    while some := list(islice(found, size)):
-        yield some
 
 
 def roots_of(partitions: Iterable[int], *, shared: bool) -> list[str]:

@@ -8,7 +8,6 @@ next. From its first write to its last, a mark stands in place of the number of 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.cluster import RedisCluster
@@ -23,6 +22,7 @@ from relay.store.keys.keyspace import Keyspace
 from relay.store.keys.names import ROOT, SHARED_ROOT, key_in, partition_root
 from relay.store.partitions.number import DIVIDING
 from relay.store.partitions.plugins import plugins_in
+from relay.store.partitions.spreading import pieces
 from relay.store.server.clock import time_ms_of
 from relay.store.server.errors import store_errors
 from relay.store.server.replicas import Replicas
@@ -79,7 +79,7 @@ class Division:
         with _allowed():
             while moved:
                 moved = False
-                for keys in _pieces(self._client.scan_iter(match=f"{ROOT}*", count=_PIECE)):
+                for keys in pieces(self._client.scan_iter(match=f"{ROOT}*", count=_PIECE), _PIECE):
                     tails = [key.decode().removeprefix(ROOT) for key in keys]
                     moved = self._rename(tails) or moved
                     for tail in tails:
@@ -175,7 +175,7 @@ class Division:
             return False
         if kind in LISTS:
             return self._spread_list(kind, tail)
-        for members in _pieces(self._members(kind, ROOT + tail)):
+        for members in pieces(self._members(kind, ROOT + tail), _PIECE):
             by_number: dict[int, dict[bytes, float]] = {}
             for member, score in members:
                 number = bucket_of_member(kind, member.decode()) % self._keys.partitions
@@ -197,7 +197,7 @@ class Division:
         pipeline = self._client.pipeline(transaction=True)
         pipeline.delete(ROOT + tail)
         for number, members in by_number.items():
-            for some in _pieces(members):
+            for some in pieces(members, _PIECE):
                 pipeline.rpush(partition_root(number) + tail, *some)
         pipeline.execute()
         return True
@@ -247,12 +247,6 @@ def _read(found: bytes | None) -> tuple[int, bool]:
     """Return the number of partitions that a store has or is to have, and whether it is being divided."""
     text = found or b"1"
     return int(text.removeprefix(DIVIDING).split()[0]), text.startswith(DIVIDING)
-
-
-def _pieces(items: Iterable[Any]) -> Iterator[list[Any]]:
-    found = iter(items)
-    while some := list(islice(found, _PIECE)):
-        yield some
 
 
 @contextmanager
