@@ -97,7 +97,7 @@ def test_a_script_reads_each_argument_where_its_header_says_that_it_is(name):
 def test_a_file_needs_the_includes_of_which_it_uses_a_name_itself_and_no_others():
     for name, file in FILES:
         own = {
-            i: (file.uses - file.names) & include(i).names
+            i: (frozenset().union(*(part.uses for part in file.parts)) - file.names) & include(i).names
             for i in INCLUDES
             if i != file.name or not name.startswith("include/")
         }

@@ -99,11 +99,6 @@ class LuaFile:
         """The names that the file declares."""
         return frozenset(name for part in self.parts for name in part.names)
 
-    @property
-    def uses(self) -> frozenset[str]:
-        """The names that occur in the file."""
-        return frozenset().union(*(part.uses for part in self.parts))
-
 
 @cache
 def _paths() -> dict[str, Traversable]:
