@@ -35,7 +35,7 @@ class Settler(GroupQueue[Settlement, Settled]):
         return self._store.settle(self._active_calls.with_capacity(items))
 
     def _committed(self, items: Sequence[Settlement], reply: Settled) -> bool:
-        for settlement, counted in zip(items, reply.counted, strict=False):
+        for settlement, counted in zip(items, reply.verdicts, strict=False):
             if counted:
                 self._active_calls.settled(settlement)
             else:

@@ -94,7 +94,7 @@ def test_a_group_of_many_plugins_is_accepted_claimed_and_settled_as_one(store):
     settled = store.settle(
         [settlement(ref, token if place % 2 else "another's") for place, ref in enumerate(refs[:30])]
     )
-    assert settled.counted == tuple(bool(place % 2) for place in range(30))
+    assert settled.verdicts == tuple(bool(place % 2) for place in range(30))
     for place, ref in enumerate(refs[:30]):
         assert store.find(ref).state is (State.DELIVERED if place % 2 else State.SENDING)
 

@@ -65,7 +65,7 @@ def test_a_user_moves_calls_of_every_primary_and_waits_for_replicas(servers, nam
     ends = [
         Settlement(ref, token, State.DELIVERED, Outcome.ANSWERED, 200, False, attempt, result=b"answer") for ref in refs
     ]
-    assert all(store.settle(ends).counted)
+    assert all(store.settle(ends).verdicts)
     assert {store.find(ref).state for ref in refs} == {State.DELIVERED}
     client.close()
 

@@ -119,7 +119,7 @@ class StoreAndModel:
         ]
         settled = self._said(repeat, lambda: self.store.settle(settlements))
         counted = tuple(self.model.settle(ref, token, state, outcome, delay_ms, contacted) for ref, token in in_flight)
-        assert settled.counted == counted
+        assert settled.verdicts == counted
         for ref, _ in in_flight if capacity is not None else ():
             self.model.hooks[self.model.calls[ref].hook].offered = True
         self.publish(settled.ready)
@@ -130,7 +130,7 @@ class StoreAndModel:
         """Settle the call once more: however late, that must not change the call."""
         settled = self.store.settle([settlement])
         expected = self.model.settle(settlement.reference_id, settlement.claim_token, "", "", 0, None)
-        assert settled.counted == (expected,)
+        assert settled.verdicts == (expected,)
         self.check_ready(settled.ready)
 
     def release(self, in_flight, *, repeat=False):

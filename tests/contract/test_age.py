@@ -152,7 +152,7 @@ def test_what_is_being_sent_ends_its_attempt_first(ledger):
     ref, token = ledger.claimed()
     assert ledger.grow_old(ref)[0] == 0
     assert ledger.state(ref) is State.SENDING
-    assert ledger.store.settle([ledger.settlement(ref, token)]).counted == (True,)
+    assert ledger.store.settle([ledger.settlement(ref, token)]).verdicts == (True,)
     assert ledger.state(ref) is State.DELIVERED
 
 
@@ -160,10 +160,10 @@ def test_an_attempt_that_ends_beyond_the_age_gets_no_other_one(ledger):
     ref, token = ledger.claimed()
     ledger.grow_old(ref)
     retry = retry_of(ledger, ref, token, Outcome.CONNECT_TIMEOUT, Sent.NO, delay_ms=0)
-    assert ledger.store.settle([retry]).counted == (True,)
+    assert ledger.store.settle([retry]).verdicts == (True,)
     assert expired(ledger, ref) == [(Outcome.CONNECT_TIMEOUT, Sent.NO), (Outcome.EXPIRED, Sent.NO)]
     before = ledger.everything()
-    assert ledger.store.settle([retry]).counted == (True,)
+    assert ledger.store.settle([retry]).verdicts == (True,)
     assert ledger.everything() == before
 
 
@@ -178,7 +178,7 @@ def test_what_was_lost_and_is_too_old_ends_and_says_that_it_may_have_been_sent(l
     record = ledger.store.find(ref)
     assert (record.state, record.outcome) == (state, outcome)
     assert {attempt.sent for attempt in record.attempts} == {Sent.MAYBE}
-    assert ledger.store.settle([ledger.settlement(ref, token)]).counted == (False,)  # it comes too late
+    assert ledger.store.settle([ledger.settlement(ref, token)]).verdicts == (False,)  # it comes too late
 
 
 def test_what_was_lost_only_now_is_left_to_a_worker_that_can_take_it(ledger):

@@ -79,9 +79,9 @@ class ChainMachine(RuleBasedStateMachine):
     def settle_a_step(self, data, repeat):
         ref = self.some(data, self.held.keys() - {self.chain})
         settlement = self.ledger.settlement(ref, self.held.pop(ref), raw=b"raw")
-        counted = self.store.settle([settlement]).counted
+        counted = self.store.settle([settlement]).verdicts
         if repeat:
-            assert self.store.settle([settlement]).counted == counted
+            assert self.store.settle([settlement]).verdicts == counted
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())

@@ -184,7 +184,7 @@ def test_a_chain_past_its_deadline_ends_and_cancels_its_unsent_steps(chain, ledg
     assert (record.state, record.outcome, record.error) == (State.UNREACHABLE, Outcome.CHAIN_TIMEOUT, True)
     assert (chain.state(unsent), chain.state(running)) == (State.CANCELLED, State.SENDING)
     settled = ledger.store.settle([ledger.settlement(running, token)])
-    assert (settled.counted, settled.ready) == ((True,), ())  # a late step does not revive the chain
+    assert (settled.verdicts, settled.ready) == ((True,), ())  # a late step does not revive the chain
     assert ledger.client.hgetall(KEYS.pending()) == {b"count": b"0", b"bytes": b"0"}
 
 

@@ -52,7 +52,7 @@ class Taken(Scene):
         token = self.ledger.token()
         granted = store.claim([record.reference_id for record in taken.records], token).granted
         settled = store.settle([self.ledger.settlement(ref, token) for ref in self.refs if ref in granted])
-        assert all(settled.counted)
+        assert all(settled.verdicts)
         assert not (set(self.refs) - granted) or all(self.fate(ref) is State.DELIVERED for ref in granted)
         return granted
 
@@ -74,7 +74,7 @@ class SettledTogether(Scene):
         return refs
 
     def act(self):
-        counted = self.ledger.store.settle([self.ledger.settlement(ref, self.token) for ref in self.refs]).counted
+        counted = self.ledger.store.settle([self.ledger.settlement(ref, self.token) for ref in self.refs]).verdicts
         return [ref for ref, counts in zip(self.refs, counted, strict=True) if counts]
 
 

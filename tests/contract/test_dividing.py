@@ -111,7 +111,7 @@ def ended(runtime, refs, *, status=200, state=State.DELIVERED):
     assert all(
         runtime.store.settle(
             [Settlement(ref, token, state, Outcome.ANSWERED, status, status >= 400, attempt, result=b"answer")]
-        ).counted
+        ).verdicts
         for ref in refs
     )
     return refs
@@ -129,7 +129,7 @@ def fill(runtime, plugin):
     assert runtime.store.claim([retrying], token).granted
     attempt = Attempt(1, 1, 5, None, Outcome.CONNECT_FAILED, Sent.NO)
     again = Settlement(retrying, token, State.RETRYING, Outcome.CONNECT_FAILED, None, None, attempt, delay_ms=3_600_000)
-    assert runtime.store.settle([again]).counted
+    assert runtime.store.settle([again]).verdicts
     token = new_reference_id("acme")
     assert runtime.store.claim([sending], token).granted
     keyed, delayed = trigger(runtime, plugin, "hook", "once"), trigger(runtime, plugin, delay=3_600)
@@ -212,7 +212,7 @@ def assert_all_goes_on(runtime, held):
         ref, token = had.sending
         attempt = Attempt(1, 1, 5, 200, Outcome.ANSWERED, Sent.ANSWERED)
         end = Settlement(ref, token, State.DELIVERED, Outcome.ANSWERED, 200, False, attempt, result=b"late")
-        assert store.settle([end]).counted
+        assert store.settle([end]).verdicts
         ended(runtime, [had.queued, trigger(runtime, plugin)])
         assert runtime.policies.traffic(plugin, "told").paused
         resumed = [ref for ready in runtime.policies.resume(plugin, "told") for ref, _ in ready]

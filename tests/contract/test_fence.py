@@ -91,7 +91,7 @@ def test_an_answer_that_comes_after_the_restore_was_finished_is_late(ledger):
     args = [*ledger.store._limits.retention_args, 1, ref, ""]
     assert Scripts(ledger.client).run("restore", args) == [1, 0, 0]
     assert Scripts(ledger.client).run("restore", args) == [0, 0, 0]
-    assert ledger.store.settle([ledger.settlement(ref, token)]).counted == (False,)
+    assert ledger.store.settle([ledger.settlement(ref, token)]).verdicts == (False,)
     record = ledger.store.find(ref)
     assert (record.state, record.outcome, record.status, record.error) == ("interrupted", "restored", 0, True)
     assert record.sent == "maybe"

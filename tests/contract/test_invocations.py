@@ -195,7 +195,7 @@ def test_a_lost_repeatable_call_is_taken_again_until_the_third_loss(ledger):
 
 def test_a_settled_call_is_final_and_everything_that_it_held_is_free(ledger):
     ref, token = ledger.claimed()
-    assert ledger.store.settle([ledger.settlement(ref, token)]).counted == (True,)
+    assert ledger.store.settle([ledger.settlement(ref, token)]).verdicts == (True,)
     record = ledger.store.find(ref)
     assert (record.state, record.status, record.error) == (State.DELIVERED, 200, False)
     assert record.attempts == (Attempt(1, 1_000, 5, 200, Outcome.ANSWERED, Sent.ANSWERED),)
@@ -210,14 +210,14 @@ def test_a_repeated_settle_changes_nothing_and_answers_as_the_first_time(ledger)
     settlement = ledger.settlement(ref, token)
     ledger.store.settle([settlement])
     before = ledger.everything()
-    assert ledger.store.settle([settlement]).counted == (True,)
+    assert ledger.store.settle([settlement]).verdicts == (True,)
     assert ledger.everything() == before
 
 
 def test_an_answer_after_the_lease_end_counts_if_nobody_has_claimed_since(ledger):
     ref, token = ledger.claimed()
     ledger.lose_lease(ref)
-    assert ledger.store.settle([ledger.settlement(ref, token)]).counted == (True,)
+    assert ledger.store.settle([ledger.settlement(ref, token)]).verdicts == (True,)
 
 
 def test_a_late_answer_is_refused_counted_once_and_kept(ledger):
@@ -225,7 +225,7 @@ def test_a_late_answer_is_refused_counted_once_and_kept(ledger):
     ledger.lose_lease(ref)
     ledger.store.claim([ref], ledger.token())
     for _ in range(2):
-        assert ledger.store.settle([ledger.settlement(ref, token)]).counted == (False,)
+        assert ledger.store.settle([ledger.settlement(ref, token)]).verdicts == (False,)
     record = ledger.store.find(ref)
     assert record.state is State.INTERRUPTED
     assert record.extra["lateAnswer"] == f"{token} answered 200"

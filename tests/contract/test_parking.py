@@ -83,7 +83,7 @@ def test_a_lost_repeatable_call_without_a_free_place_is_queued_and_parked(ledger
     ledger.store.claim(refs[1:], "t2")
     assert ledger.store.claim([refs[0]], "t3").parked == {refs[0]}
     assert (ledger.state(refs[0]), len(ledger.store.find(refs[0]).attempts)) == (State.QUEUED, 1)
-    assert ledger.store.settle([ledger.settlement(refs[0], "t1")]).counted == (False,)
+    assert ledger.store.settle([ledger.settlement(refs[0], "t1")]).verdicts == (False,)
 
 
 def test_a_released_call_and_its_freed_place_are_both_ready(ledger):
@@ -213,15 +213,15 @@ def test_resuming_wakes_no_more_than_the_cap_allows(ledger):
 def test_a_retry_waits_its_time_and_is_then_claimed(ledger):
     ref, token = ledger.claimed()
     retry = ledger.failure(ref, token, state=State.RETRYING, delay_ms=60_000)
-    assert ledger.store.settle([retry]).counted == (True,)
+    assert ledger.store.settle([retry]).verdicts == (True,)
     assert (ledger.state(ref), ledger.alarms(ref)) == (State.RETRYING, {"running"})
     assert ledger.store.claim([ref], "t2").granted == set()  # a duplicate message never starts it early
     before = ledger.everything()
-    assert ledger.store.settle([retry]).counted == (True,)
+    assert ledger.store.settle([retry]).verdicts == (True,)
     assert ledger.everything() == before
     ledger.client.hset(KEYS.record(ref), "notBefore", 1)
     assert ledger.store.claim([ref], "t2").granted == {ref}
-    assert ledger.store.settle([ledger.settlement(ref, "t2")]).counted == (True,)
+    assert ledger.store.settle([ledger.settlement(ref, "t2")]).verdicts == (True,)
     assert [attempt.outcome for attempt in ledger.store.find(ref).attempts] == [
         Outcome.CONNECT_FAILED,
         Outcome.ANSWERED,

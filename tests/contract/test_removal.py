@@ -94,7 +94,7 @@ def test_what_is_being_sent_ends_its_attempt_and_gets_no_other_one(ledger):
     assert {ledger.state(delivered), ledger.state(failed)} == {State.SENDING}
     attempt = Attempt(1, 1, 5, 503, Outcome.ANSWERED, Sent.ANSWERED)
     retry = ledger.settlement(failed, other, state=State.RETRYING, attempt=attempt, delay_ms=0, result=b"")
-    assert ledger.store.settle([ledger.settlement(delivered, token), retry]).counted == (True, True)
+    assert ledger.store.settle([ledger.settlement(delivered, token), retry]).verdicts == (True, True)
     assert ledger.state(delivered) is State.DELIVERED
     assert end_of(ledger, failed) == REJECTED
     assert len(ledger.store.find(failed).attempts) == 1

@@ -266,7 +266,7 @@ def test_a_late_answer_to_what_was_forgotten_leaves_no_contents(ledger, forgetti
     ledger.store.claim([ref], ledger.token())  # unrepeatable: it ends interrupted
     forgetting.begin("acme", ANN)
     assert forgetting.go_on("acme", ANN).done
-    assert ledger.store.settle([ledger.settlement(ref, token, raw=b"raw")]).counted == (False,)
+    assert ledger.store.settle([ledger.settlement(ref, token, raw=b"raw")]).verdicts == (False,)
     assert are_forgotten(ledger, ref)
 
 

@@ -31,7 +31,7 @@ def test_a_settlement_that_is_repeated_after_the_call_was_cancelled_is_not_late(
     retry = ledger.settlement(ref, token, state=State.RETRYING, delay_ms=60_000, result=b"")
     ledger.store.settle([retry])
     ledger.store.cancel(ref)
-    assert ledger.store.settle([retry]).counted == (True,)
+    assert ledger.store.settle([retry]).verdicts == (True,)
     assert ledger.store.find(ref).extra == {}
 
 

@@ -28,7 +28,7 @@ def settle(cli, reference_id, *, data=None, state=State.DELIVERED, outcome=Outco
     runtime.store.claim([reference_id], "token")
     final = {"status": None, "error": None} if rejected else {"status": status, "error": status >= 400 or not status}
     settlement = Settlement(reference_id, "token", state, outcome, attempt=attempt, result=sealed, **final)
-    assert runtime.store.settle([settlement]).counted == (True,)
+    assert runtime.store.settle([settlement]).verdicts == (True,)
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
 from relay.audit.actor import actor
@@ -21,6 +22,7 @@ from relay.store.ledger.acceptance import (
 from relay.store.ledger.parked import ParkedCalls, some_webhooks
 from relay.store.ledger.reading import RecordReader
 from relay.store.ledger.transitions import (
+    Advance,
     Advanced,
     CallRecord,
     Claimed,
@@ -28,16 +30,15 @@ from relay.store.ledger.transitions import (
     Ready,
     Settled,
     Settlement,
-    advanced_from,
-    advanced_together,
+    Transitioned,
     claimed_from,
     claimed_together,
     found_from,
     next_step_args,
     ready_from,
     settle_args,
-    settled_from,
-    settled_together,
+    transitioned_from,
+    transitioned_together,
 )
 from relay.store.ledger.waiting import WaitingCalls, to_publish
 from relay.store.partitions.plugins import plugins_in
@@ -47,12 +48,16 @@ from relay.store.server.clock import time_ms_at
 from relay.store.server.errors import store_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import redis
 
     from relay.domain.invocation import Invocation
     from relay.store.ledger.limits import Limits
+    from relay.store.partitions.spreading import Spread
+
+T = TypeVar("T")
+V = TypeVar("V")
 
 #: How long, in milliseconds, a worker may have had a call in hand before a sweep checks whether it was lost.
 GRACE_MS: Final = 5_000
@@ -189,16 +194,7 @@ class InvocationStore(RecordReader):
     def settle(self, settlements: Sequence[Settlement]) -> Settled:
         """Record the outcomes of attempts."""
         groups = self._keys.spread(settlements, lambda each: self._keys.root_of_ref(each.reference_id))
-        settled = [self._settle(group.root, group.items) for group in groups]
-        if len(settled) == 1:
-            return settled[0]
-        return settled_together(settled, [place for group in groups for place in group.places])
-
-    def _settle(self, root: str, settlements: Sequence[Settlement]) -> Settled:
-        args: list[Any] = [GRACE_MS, *self._limits.retention_args, len(settlements)]
-        for settlement in settlements:
-            args.extend(settle_args(settlement))
-        return settled_from(self._scripts.run("settle", args, root))
+        return self._in_groups("settle", groups, [], settle_args, lambda verdict: verdict == b"settled")
 
     def release(self, reference_ids: Sequence[str], claim_token: str) -> Ready:
         """Give claimed calls back that have not been sent; return them, and the calls that their freed permits wake."""
@@ -211,16 +207,25 @@ class InvocationStore(RecordReader):
     def advance(self, steps: Sequence[NextStep]) -> Advanced:
         """Create the next steps of chains, and let the chains wait for them."""
         groups = self._keys.spread(steps, lambda each: self._keys.root_of_ref(each.parent))
-        advanced = [self._advance(group.root, group.items) for group in groups]
-        if len(advanced) == 1:
-            return advanced[0]
-        return advanced_together(advanced, [place for group in groups for place in group.places])
+        step_args = partial(next_step_args, max_age_ms=self._limits.max_age_ms)
+        return self._in_groups("advance", groups, [CHAIN_STEPS], step_args, lambda each: Advance(each.decode()))
 
-    def _advance(self, root: str, steps: Sequence[NextStep]) -> Advanced:
-        args: list[Any] = [GRACE_MS, *self._limits.retention_args, CHAIN_STEPS, len(steps)]
-        for each in steps:
-            args.extend(next_step_args(each, self._limits.max_age_ms))
-        return advanced_from(self._scripts.run("advance", args, root))
+    def _in_groups(
+        self,
+        script: str,
+        groups: Sequence[Spread[T]],
+        limits: Sequence[int],
+        args_of: Callable[[T], list[Any]],
+        verdict_of: Callable[[bytes], V],
+    ) -> Transitioned[V]:
+        """Run a script that makes a group of transitions, in each partition that has some of them."""
+        answers = []
+        for group in groups:
+            args = [GRACE_MS, *self._limits.retention_args, *limits, len(group.items)]
+            for each in group.items:
+                args.extend(args_of(each))
+            answers.append(transitioned_from(self._scripts.run(script, args, group.root), verdict_of))
+        return transitioned_together(answers, [place for group in groups for place in group.places])
 
     def cancel(self, reference_id: str, *, plugin: str | None = None) -> Ready:
         """Cancel an invocation that no worker has claimed; return what may be run now (the parent whose step it was).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from relay.domain.invocation import FINAL, Purpose, State
 from relay.store.ledger.acceptance import chain_args
@@ -12,7 +12,7 @@ from relay.store.ledger.records import STATES, attempt_text
 from relay.store.server.fields import WHOLE, tell_damage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from relay.domain.invocation import Attempt, Outcome
 
@@ -123,26 +123,22 @@ class Claimed:
     waited_ms: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """A settle's answer: for each settlement whether it counted (False: too late), and what may be run now.
+class Transitioned(NamedTuple, Generic[V]):
+    """The answer to a group of transitions: the verdict on each, in order, and what may be run now.
 
     ``found`` is what `InvocationStore.read` would return for the first of these, which saves a round trip to the
     server.
     """
 
-    counted: tuple[bool, ...]
+    verdicts: tuple[V, ...]
     ready: Ready
     found: tuple[CallRecord, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Advanced:
-    """An advance's answer: the verdict on each parent, and what may be run now; ``found`` as in `Settled`."""
-
-    verdicts: tuple[Advance, ...]
-    ready: Ready
-    found: tuple[CallRecord, ...] = ()
+#: A settle's answer: for each settlement whether it counted (False: too late).
+Settled: TypeAlias = Transitioned[bool]
+#: An advance's answer.
+Advanced: TypeAlias = Transitioned[Advance]
 
 
 def call_record_from(reference_id: str, text: bytes, payload: bytes) -> CallRecord:
@@ -235,20 +231,11 @@ def found_from(reference_ids: Iterable[str], rows: Sequence[bytes]) -> Iterator[
             yield record
 
 
-def settled_from(reply: list[Any]) -> Settled:
-    """Read the reply of ``lua/ledger/settle.lua``."""
+def transitioned_from(reply: list[Any], read: Callable[[bytes], V]) -> Transitioned[V]:
+    """Read the reply of ``lua/ledger/settle.lua`` or ``lua/ledger/advance.lua``; ``read`` reads a verdict."""
     verdicts, flat, rows = reply
     ready = ready_from(flat)
-    counted = tuple(verdict == b"settled" for verdict in verdicts)
-    return Settled(counted, ready, tuple(found_from((ref for ref, _ in ready), rows)))
-
-
-def advanced_from(reply: list[Any]) -> Advanced:
-    """Read the reply of ``lua/ledger/advance.lua``."""
-    verdicts, flat, rows = reply
-    ready = ready_from(flat)
-    found = tuple(found_from((ref for ref, _ in ready), rows))
-    return Advanced(tuple(Advance(verdict.decode()) for verdict in verdicts), ready, found)
+    return Transitioned(tuple(map(read, verdicts)), ready, tuple(found_from((ref for ref, _ in ready), rows)))
 
 
 def claimed_from(reference_ids: Sequence[str], reply: list[Any]) -> Claimed:
@@ -277,24 +264,13 @@ def claimed_together(claims: Sequence[Claimed]) -> Claimed:
     )
 
 
-def settled_together(settled: Sequence[Settled], places: Sequence[int]) -> Settled:
-    """Join the answers to settles in several partitions; ``places`` gives each settlement's position among all."""
-    return Settled(
-        _in_order((verdict for each in settled for verdict in each.counted), places),
-        tuple(pair for each in settled for pair in each.ready),
-        tuple(found for each in settled for found in each.found),
+def transitioned_together(answers: Sequence[Transitioned[V]], places: Sequence[int]) -> Transitioned[V]:
+    """Join the answers of several partitions; ``places`` gives the position of each verdict among all."""
+    if len(answers) == 1:
+        return answers[0]
+    placed = dict(zip(places, (verdict for each in answers for verdict in each.verdicts), strict=True))
+    return Transitioned(
+        tuple(placed[place] for place in range(len(places))),
+        tuple(pair for each in answers for pair in each.ready),
+        tuple(found for each in answers for found in each.found),
     )
-
-
-def advanced_together(advanced: Sequence[Advanced], places: Sequence[int]) -> Advanced:
-    """Join the answers to advances in several partitions; ``places`` gives each parent's position among all."""
-    return Advanced(
-        _in_order((verdict for each in advanced for verdict in each.verdicts), places),
-        tuple(pair for each in advanced for pair in each.ready),
-        tuple(found for each in advanced for found in each.found),
-    )
-
-
-def _in_order(verdicts: Iterable[V], places: Sequence[int]) -> tuple[V, ...]:
-    placed = dict(zip(places, verdicts, strict=True))
-    return tuple(placed[place] for place in range(len(places)))
