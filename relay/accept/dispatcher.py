@@ -122,9 +122,7 @@ class Dispatcher:
         todo = [(index, _Submission(call)) for index, call in enumerate(calls)]
         while todo:
             again = []
-            for each, reply in self._committed(
-                _groups(self._checked(todo, outcomes), self._ledger.partition_of_plugin)
-            ):
+            for each, reply in self._committed(_groups(self._checked(todo, outcomes), self._ledger.keys.partition_of)):
                 outcome = reply if isinstance(reply, RelayError) else _judge(each.submission, each.checked, reply)
                 if isinstance(outcome, _Submission):
                     again.append((each.place, outcome))
@@ -149,7 +147,7 @@ class Dispatcher:
 
     def _commits_of(self, plugin: str) -> GroupCommit[NewInvocation, Accepted]:
         """Return the group commit of the plugin's partition; each has its own, so a stalled server delays no other."""
-        number = self._ledger.partition_of_plugin(plugin)
+        number = self._ledger.keys.partition_of(plugin)
         commits = self._commits.get(number)
         if commits is None:  # if two threads get here at once, the first one's is kept
             made: GroupCommit[NewInvocation, Accepted] = GroupCommit(
@@ -157,7 +155,7 @@ class Dispatcher:
                 max_items=GROUP_ITEMS,
                 max_bytes=GROUP_BYTES,
                 # While a partition's server is silent, its callers are refused at once, or they would fill all threads.
-                patience_s=PATIENCE_S if self._ledger.is_divided else None,
+                patience_s=PATIENCE_S if self._ledger.keys.partitions > 1 else None,
             )
             commits = self._commits.setdefault(number, made)
         return commits
@@ -227,7 +225,7 @@ class Dispatcher:
         return accepted
 
     def _messages(self, news: Sequence[NewInvocation]) -> Sequence[LaneMessage]:
-        return self._publisher.messages({new.lane for new in news}, self._ledger.partition_of_plugin(news[0].plugin))
+        return self._publisher.messages({new.lane for new in news}, self._ledger.keys.partition_of(news[0].plugin))
 
 
 def accepted_or_raise(reply: Accepted | Exception) -> Accepted:

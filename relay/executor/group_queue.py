@@ -172,7 +172,7 @@ class PartitionQueues(Generic[T]):
 
     def put(self, reference_id: str, item: T) -> None:
         """Queue an item of an invocation in the queue of its partition."""
-        self._queues[self._store.partition_of(reference_id)].put(item)
+        self._queues[self._store.keys.partition_of_ref(reference_id)].put(item)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until nothing is left; return False if that takes longer than ``timeout_s`` seconds."""

@@ -86,7 +86,7 @@ class Executor:
 
         A task does not wait long for one of several partitions, whose server may be silent.
         """
-        if not self._store.is_divided:
+        if self._store.keys.partitions == 1:
             return self._run_waiting(lanes, partition)
         running = gevent.spawn(self._run_waiting, lanes, partition)
         running.join(APART_S)

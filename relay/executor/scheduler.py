@@ -65,8 +65,9 @@ class Scheduler:
         self._held.difference_update(reference_ids)
         again = self._asked_for.intersection(reference_ids)
         self._asked_for -= again
-        for part in self._store.by_partition(list(again)) if again and not self.draining else ():
-            self.runs.put(Run(part))
+        if again and not self.draining:
+            for part in self._store.keys.spread(list(again), self._store.keys.root_of_ref):
+                self.runs.put(Run(part.items))
 
     def run_or_publish(self, ready: Ready, found: Sequence[CallRecord] = ()) -> None:
         """Run the ready calls of this process's lanes as far as it has room, and publish the others."""

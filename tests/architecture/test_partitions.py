@@ -29,7 +29,7 @@ def goes_through_several(node):
     """Return whether a node counts partitions, splits items by partition, or lists the trails of all of them."""
     if isinstance(node, ast.Call):
         called = ast.unparse(node.func).rpartition(".")[2]
-        if called in {"spread", "by_partition", "trails", "roots_of"}:
+        if called in {"spread", "trails", "roots_of"}:
             return True
         return called == "range" and any(ast.unparse(each).endswith(".partitions") for each in node.args)
     return False

@@ -45,7 +45,7 @@ def claimed(store, token, groups):
     asked = {role: [refs[role] for refs in groups if role in refs] for role in ROLES}
     said = store.claim(asked["take"], token, full=asked["full"], park=asked["park"])
     ready = {ref for ref, _ in said.ready}
-    names = {ref: (store.partition_of(ref), role) for refs in groups for role, ref in refs.items()}
+    names = {ref: (store.keys.partition_of_ref(ref), role) for refs in groups for role, ref in refs.items()}
     return {names[ref]: (ref in said.granted, ref in said.parked, ref in ready) for ref in names}
 
 

@@ -25,6 +25,7 @@ from relay.outbound.gate import Gate
 from relay.process import loops
 from relay.process.clock import boot_time_s
 from relay.registration import Shape
+from relay.store.keys.keyspace import SINGLE
 from relay.store.ledger.transitions import Advance, Advanced, CallRecord, Claimed, Settled, Settlement
 from tests.timing import BUSY_S, stop_clock, wait_until
 
@@ -192,15 +193,14 @@ def test_an_active_call_that_a_stop_has_given_back_ends_settles_nothing_and_hold
 class Advances:
     """A store that answers one advance, and accepts settlements."""
 
+    keys = SINGLE
+
     def __init__(self, verdict):
         self.verdict = verdict
         self.settled: list[str] = []
 
     def advance(self, steps):
         return Advanced((self.verdict,) * len(steps), ())
-
-    def partition_of(self, _reference_id):
-        return 0
 
     def settle(self, group):
         self.settled += [each.reference_id for each in group]
@@ -266,12 +266,11 @@ class SlotsSpy:
 class Verdicts:
     """A store that answers whether each settlement counts, with a sender and a conclusion that answer or fail."""
 
+    keys = SINGLE
+
     def __init__(self, counts, error):
         self.counts, self.error = counts, error
         self.settled = []
-
-    def partition_of(self, _reference_id):
-        return 0
 
     def settle(self, group):
         self.settled += group

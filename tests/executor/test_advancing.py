@@ -136,7 +136,8 @@ def test_a_flush_waits_for_a_partition_that_gets_its_first_item_meanwhile(groups
             queues.put("second", later.pop())
         return groups.advance(steps)
 
-    store = SimpleNamespace(partition_of=["first", "second"].index, advance=advance)
+    keys = SimpleNamespace(partition_of_ref=["first", "second"].index)
+    store = SimpleNamespace(keys=keys, advance=advance)
     made = []
 
     def make():

@@ -16,6 +16,7 @@ from relay.executor import pipeline
 from relay.executor.batch import HOLD_S, LEFT_OUT, Batch
 from relay.executor.pipeline import CLAIM_ITEMS, MAX_TOKENS_WANTED, Executor
 from relay.executor.preparation import Unsendable
+from relay.store.keys.keyspace import SINGLE
 from relay.store.ledger.transitions import CallRecord, Claimed, Settled
 from relay.store.ledger.waiting import TakenCalls
 from tests.timing import BUSY_S, stop_clock, wait_until
@@ -46,7 +47,7 @@ class Waiting:
 class Store:
     """Grants every claim, and settles calls once the test allows it."""
 
-    is_divided = False
+    keys = SINGLE
     lease_margin_s = 10.0
 
     def __init__(self):
@@ -68,12 +69,6 @@ class Store:
             ref, State.QUEUED, "acme", webhook_id, 1, 1, b"", None, 20_000, "bulk", **fields
         )
         return ref
-
-    def partition_of(self, _ref):
-        return 0
-
-    def by_partition(self, refs):
-        return [refs]
 
     def read(self, refs):
         self.reads.append(list(refs))

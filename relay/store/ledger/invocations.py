@@ -99,7 +99,7 @@ class InvocationStore(RecordReader):
         Those of the named ``lanes`` then wait for a worker. Returns the answer to each trigger, and the lane and
         partition of each message that remains to be published.
         """
-        groups = self._keys.spread(news, lambda new: self._keys.root(new.plugin))
+        groups = self.keys.spread(news, lambda new: self.keys.root(new.plugin))
         replies: dict[int, Accepted] = {}
         left = []
         for group in groups:
@@ -121,7 +121,7 @@ class InvocationStore(RecordReader):
         def runs() -> Iterator[tuple[str, list[Any]]]:
             for news, lanes in groups:
                 sent.append(news)
-                yield self._keys.root(news[0].plugin), self._accept_args(news, lanes)
+                yield self.keys.root(news[0].plugin), self._accept_args(news, lanes)
 
         for reply in self._scripts.run_in_turn("accept", runs()):
             news = sent.popleft()
@@ -131,7 +131,7 @@ class InvocationStore(RecordReader):
         self, news: Sequence[NewInvocation], reply: list[Any]
     ) -> tuple[list[Accepted], list[tuple[str, int]]]:
         replies, messages = reply
-        return accepted_from(replies), to_publish(messages, self._keys.partition_of(news[0].plugin))
+        return accepted_from(replies), to_publish(messages, self.keys.partition_of(news[0].plugin))
 
     def _accept_args(self, news: Sequence[NewInvocation], lanes: Sequence[LaneMessage]) -> list[Any]:
         limits = self._limits
@@ -147,26 +147,9 @@ class InvocationStore(RecordReader):
         """How many seconds longer than its timeout a call is leased."""
         return self._lease_margin_ms / 1000
 
-    @property
-    def is_divided(self) -> bool:
-        """Whether there are several partitions."""
-        return self._keys.partitions > 1
-
-    def partition_of(self, reference_id: str) -> int:
-        """Return the partition of an invocation."""
-        return self._keys.partition_of_ref(reference_id)
-
-    def partition_of_plugin(self, plugin: str) -> int:
-        """Return the partition of a plugin."""
-        return self._keys.partition_of(plugin)
-
-    def by_partition(self, reference_ids: Sequence[str]) -> list[Sequence[str]]:
-        """Split the ids by partition."""
-        return [each.items for each in self._keys.spread(reference_ids, lambda ref: str(self.partition_of(ref)))]
-
     def read(self, reference_ids: Sequence[str]) -> list[CallRecord]:
         """Read those of these invocations that are not final, with what is needed to prepare them. Changes nothing."""
-        groups = self._keys.spread(reference_ids, self._keys.root_of_ref)
+        groups = self.keys.spread(reference_ids, self.keys.root_of_ref)
         return [
             found
             for group in groups
@@ -184,7 +167,7 @@ class InvocationStore(RecordReader):
         every = [*reference_ids, *full, *park]
         asked, read_full = len(reference_ids), len(reference_ids) + len(full)
         claims = []
-        for group in self._keys.spread(every, self._keys.root_of_ref):
+        for group in self.keys.spread(every, self.keys.root_of_ref):
             taken = sum(place < asked for place in group.places)
             args = [claim_token, self._lease_margin_ms, GRACE_MS, *self._limits.retention_args]
             args += [taken, sum(asked <= place < read_full for place in group.places), *group.items]
@@ -193,20 +176,20 @@ class InvocationStore(RecordReader):
 
     def settle(self, settlements: Sequence[Settlement]) -> Settled:
         """Record the outcomes of attempts."""
-        groups = self._keys.spread(settlements, lambda each: self._keys.root_of_ref(each.reference_id))
+        groups = self.keys.spread(settlements, lambda each: self.keys.root_of_ref(each.reference_id))
         return self._in_groups("settle", groups, [], settle_args, lambda verdict: verdict == b"settled")
 
     def release(self, reference_ids: Sequence[str], claim_token: str) -> Ready:
         """Give claimed calls back that have not been sent; return them, and the calls that their freed permits wake."""
         ready: Ready = ()
-        for group in self._keys.spread(reference_ids, self._keys.root_of_ref):
+        for group in self.keys.spread(reference_ids, self.keys.root_of_ref):
             args = [claim_token, GRACE_MS, *group.items]
             ready += ready_from(self._scripts.run("release", args, group.root))
         return ready
 
     def advance(self, steps: Sequence[NextStep]) -> Advanced:
         """Create the next steps of chains, and let the chains wait for them."""
-        groups = self._keys.spread(steps, lambda each: self._keys.root_of_ref(each.parent))
+        groups = self.keys.spread(steps, lambda each: self.keys.root_of_ref(each.parent))
         step_args = partial(next_step_args, max_age_ms=self._limits.max_age_ms)
         return self._in_groups("advance", groups, [CHAIN_STEPS], step_args, lambda each: Advance(each.decode()))
 
@@ -235,7 +218,7 @@ class InvocationStore(RecordReader):
             Conflict: the invocation is being sent, or final.
         """
         args = [GRACE_MS, *self._limits.retention_args, plugin or "", reference_id, actor()]
-        verdict, state, ready = self._scripts.run("cancel", args, self._keys.root_of_ref(reference_id))
+        verdict, state, ready = self._scripts.run("cancel", args, self.keys.root_of_ref(reference_id))
         if verdict == b"unknown":
             raise NotFound
         if verdict == b"refused":
@@ -260,7 +243,7 @@ class InvocationStore(RecordReader):
                 return 0, b"", ()  # the script would wait for replicas, also with nothing to do
             return self._scripts.run("expire", args, partition_root(number))
 
-        replies = ask_partitions(self._client, self._keys, end)
+        replies = ask_partitions(self._client, self.keys, end)
         ready: Ready = sum((ready_from(each[2]) for each in replies), ())
         return sum(int(each[0]) for each in replies), any(each[1] for each in replies), ready
 
@@ -283,7 +266,7 @@ class InvocationStore(RecordReader):
         cursor = "0"
         while True:
             args = [uuid4().hex, self._lease_margin_ms, GRACE_MS, *self._limits.retention_args, plugin, webhook_id]
-            next_cursor, ready = self._scripts.run("revisit", [*args, cursor, REVISITED], self._keys.root(plugin))
+            next_cursor, ready = self._scripts.run("revisit", [*args, cursor, REVISITED], self.keys.root(plugin))
             yield ready_from(ready)
             cursor = next_cursor.decode()
             if cursor == "0":
@@ -305,19 +288,19 @@ class InvocationStore(RecordReader):
                 plugins = plugins_in(self._client, number)
                 pipeline = self._client.pipeline(transaction=False)
                 for plugin in plugins:
-                    pipeline.hget(self._keys.of_plugin("plugin_bytes", plugin), "kept")
+                    pipeline.hget(self.keys.of_plugin("plugin_bytes", plugin), "kept")
                 kept = pipeline.execute() if plugins else []
             over = [plugin for plugin, size in zip(plugins, kept, strict=True) if int(size or 0) > most]
             root = partition_root(number)
             runs = (self._scripts.run("drop_contents", [plugin, most, limit], root) for plugin in over)
             return sum(int(dropped) for dropped, _ in runs)
 
-        return sum(ask_partitions(self._client, self._keys, drop))
+        return sum(ask_partitions(self._client, self.keys, drop))
 
     def _in_each(self, script: str, args: Sequence[Any]) -> Iterable[Any]:
         """Run a script in every partition; return the answers of those that answer."""
         return ask_partitions(
-            self._client, self._keys, lambda number: self._scripts.run(script, args, partition_root(number))
+            self._client, self.keys, lambda number: self._scripts.run(script, args, partition_root(number))
         )
 
     def forget(self, plugin: str, reference_id: str) -> Invocation:
@@ -328,7 +311,7 @@ class InvocationStore(RecordReader):
             Conflict: it is not final, or one of its steps is not, or the chain that it is a step of.
         """
         self.get(plugin, reference_id)
-        if self._scripts.run("forget", [reference_id, actor()], self._keys.root_of_ref(reference_id)) == b"unfinished":
+        if self._scripts.run("forget", [reference_id, actor()], self.keys.root_of_ref(reference_id)) == b"unfinished":
             raise Conflict(
                 "The invocation, a step of it or its chain is not final: it cannot be forgotten yet.",
                 reference_id=reference_id,

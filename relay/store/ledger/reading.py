@@ -31,13 +31,13 @@ class RecordReader:
     def __init__(self, client: redis.Redis, scripts: Scripts, keys: Keyspace, limits: Limits) -> None:
         self._client: Any = client  # redis-py types every reply as bytes or str; this client decodes nothing
         self._scripts = scripts
-        self._keys = keys
+        self.keys = keys
         self._limits = limits
 
     def waits(self, plugin: str, webhook_id: str) -> bool:
         """Return whether a webhook has calls that are not final, even if it is not registered."""
         with store_errors():
-            return bool(self._client.exists(self._keys.of_plugin("open", plugin, webhook=webhook_id)))
+            return bool(self._client.exists(self.keys.of_plugin("open", plugin, webhook=webhook_id)))
 
     def get(self, plugin: str, reference_id: str) -> Invocation:
         """Read the record of one of a plugin's invocations.
@@ -55,7 +55,7 @@ class RecordReader:
         """Read the record of an invocation of any plugin, for operators; raises as `get`."""
         if reference_time_ms(reference_id) is None:
             raise NotFound
-        root = self._keys.root_of_ref(reference_id)
+        root = self.keys.root_of_ref(reference_id)
         record, listed = (key_in(root, kind, ref=reference_id) for kind in ("record", "steps"))
         commands = [("HGETALL", record), ("LRANGE", listed, 0, -1)]
         fields, steps, time = replies_to(self._client, commands, time_of=root)
@@ -66,23 +66,23 @@ class RecordReader:
         if reference_time_ms(reference_id) is None:
             raise NotFound
         args = [reference_id, plugin or "", actor()]
-        pairs, steps, now_ms = self._scripts.run("look_up", args, self._keys.root_of_ref(reference_id))
+        pairs, steps, now_ms = self._scripts.run("look_up", args, self.keys.root_of_ref(reference_id))
         return self._found(reference_id, dict(zip(pairs[::2], pairs[1::2], strict=True)), steps, int(now_ms))
 
     def join(self, plugin: str, reference_id: str, process: str) -> Invocation:
         """Add an API process to the waiters of an invocation, unless it is final already; raises as `get`."""
         if reference_time_ms(reference_id) is None:
             raise NotFound
-        self._scripts.run("join", [reference_id, plugin, process], self._keys.root_of_ref(reference_id))
+        self._scripts.run("join", [reference_id, plugin, process], self.keys.root_of_ref(reference_id))
         return self.get(plugin, reference_id)  # read after joining, so that an end in between is seen
 
     def result_of(self, reference_id: str) -> bytes | None:
         """Read the sealed data of an answer; None if no answer is stored."""
-        return self._sealed(self._keys.of_ref("result", reference_id))
+        return self._sealed(self.keys.of_ref("result", reference_id))
 
     def payload_of(self, reference_id: str) -> bytes | None:
         """Read the sealed trigger; None if none is stored."""
-        return self._sealed(self._keys.of_ref("payload", reference_id))
+        return self._sealed(self.keys.of_ref("payload", reference_id))
 
     def _sealed(self, key: str) -> bytes | None:
         (sealed,) = replies_to(self._client, [("GET", key)])
@@ -100,7 +100,7 @@ class RecordReader:
             kept_ms = min(limits.retention_ms, limits.failed_retention_ms, limits.rejected_retention_ms)
             made_ms = reference_time_ms(reference_id)
             raise Expired if made_ms is not None and kept_ms < now_ms - made_ms else NotFound
-        invocation = invocation_from(reference_id, self._keys.of_ref("record", reference_id), fields, steps)
+        invocation = invocation_from(reference_id, self.keys.of_ref("record", reference_id), fields, steps)
         if invocation.expires_at_ms is not None and invocation.expires_at_ms <= now_ms:
             raise Expired
         return invocation
@@ -108,10 +108,10 @@ class RecordReader:
     def count(self, plugin: str, counter: str) -> None:
         """Add one to a plugin's counter."""
         with store_errors():
-            self._client.hincrby(self._keys.of_plugin("plugin_counts", plugin), counter, 1)
+            self._client.hincrby(self.keys.of_plugin("plugin_counts", plugin), counter, 1)
 
     def counts(self, plugin: str) -> dict[str, int]:
         """Read a plugin's counters by name."""
-        key = self._keys.of_plugin("plugin_counts", plugin)
+        key = self.keys.of_plugin("plugin_counts", plugin)
         (found,) = replies_to(self._client, [("HGETALL", key)])
         return StoredFields(key, found).numbers()
