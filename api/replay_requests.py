@@ -11,7 +11,8 @@ from relay.domain.invocation import FINAL, Outcome, State
 from relay.domain.reference_id import reference_time_ms
 from relay.errors import Fault, RequestRejected
 from relay.registration.field_kinds import Decimal, Fields, Flag, ListOf, Text, Whole, flattened
-from relay.replay.planning import MAX_RATE, MIN_RATE, Request
+from relay.replay.planning import MAX_RATE, MIN_RATE
+from relay.store.replays.runs import Request
 from relay.text.ids import ID_PATTERN, ID_RULE
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from bench.receipts import EndpointControl
 from bench.upkeep_costs import SUBJECT, Upkeep, bounded
 from relay.domain.invocation import FINAL, Attempt, Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
-from relay.replay.planning import Replays, Request
+from relay.replay.planning import Replays
 from relay.store.keys.keyspace import SINGLE
 from relay.store.ledger.acceptance import NewInvocation
 from relay.store.ledger.invocations import InvocationStore
@@ -36,7 +36,7 @@ from relay.store.ledger.limits import Limits
 from relay.store.ledger.listing import Filter, Listing
 from relay.store.ledger.transitions import Settlement
 from relay.store.replays.jobs import ReplayState, ReplayStore
-from relay.store.replays.runs import NewReplay, ReplayRuns
+from relay.store.replays.runs import NewReplay, ReplayRuns, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,9 +19,10 @@ from relay.cli.parameters import CALLER, plugin_option, together
 from relay.cli.progress import follow
 from relay.cli.replay_tables import job_picture, jobs_picture, plan_picture
 from relay.errors import Conflict, NotFound, RelayError
-from relay.replay.planning import MAX_RATE, MIN_RATE, Replays, Request
+from relay.replay.planning import MAX_RATE, MIN_RATE, Replays
 from relay.store.ledger.listing import Filter
 from relay.store.replays.jobs import ReplayJob, ReplayState
+from relay.store.replays.runs import Request
 from relay.store.server.errors import adding_sentence
 from relay.text.quantities import read_rate
 from relay.views import job_of, plain_number, plan_of, row_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -15,7 +15,7 @@ from relay.domain.reference_id import new_reference_id, reference_time_ms
 from relay.errors import BadParameter, Conflict, NotFound, StoreFault, Unavailable
 from relay.store.ledger.listing import Filter, OutcomeGroups
 from relay.store.replays.jobs import ReplayState
-from relay.store.replays.runs import LATE, NewJob, Tally
+from relay.store.replays.runs import LATE, Request, Tally
 from relay.store.server.errors import adding_sentence
 
 if TYPE_CHECKING:
@@ -38,20 +38,6 @@ PLAN_KEPT_S: Final = 24 * 3600
 _PIECE: Final = 250  # how many ids one script takes
 _NO_LIMIT: Final = 1 << 53
 _BEGINNING: Final = Tally("", "", 0, [], {}, {})
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to replay: the invocations that a filter selects, or those with the given ids.
-
-    A filter without states and without ``error`` selects failures, as if ``error`` were true.
-    """
-
-    filter: Filter | None = None
-    reference_ids: Iterable[str] | None = None  # read once, in pages
-    include_uncertain: bool = False
-    max: int | None = None
-    rate_per_second: float | None = None  # None: as fast as it goes
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,18 +170,18 @@ class Replays:
     # -- planning -----------------------------------------------------------------------------------------------
 
     def _tallies(self, plugin: str, request: Request, groups: OutcomeGroups) -> Iterator[Tally]:
-        left, tally, uncertain = request.max or _NO_LIMIT, _BEGINNING, request.include_uncertain
+        left, tally = request.max or _NO_LIMIT, _BEGINNING
         if request.filter is None:
             for piece in _pieces(request, set()):
                 examined = 0
                 while examined < len(piece):
-                    tally = self._runs.tally_ids(plugin, piece[examined:], tally, groups, uncertain=uncertain)
+                    ids = piece[examined:]
+                    tally = self._runs.tally(plugin, request, tally, len(ids), groups, ids)
                     yield tally
                     examined += tally.matched
             return
-        wanted = _with_default_error(request.filter)
         while left > 0:
-            tally = self._runs.tally(plugin, wanted, tally, left, groups, uncertain=uncertain)
+            tally = self._runs.tally(plugin, request, tally, left, groups)
             yield tally
             left -= tally.matched
             if not tally.position:
@@ -219,17 +205,7 @@ class Replays:
 
     def _start(self, plugin: str, request: Request, caller: str, ended_by_ms: int | None) -> ReplayJob:
         replay_id, claim_token = new_reference_id(plugin), uuid4().hex
-        job = NewJob(
-            replay_id=replay_id,
-            plugin=plugin,
-            caller=caller,
-            filter=None if request.filter is None else _with_default_error(request.filter),
-            include_uncertain=request.include_uncertain,
-            max=request.max,
-            rate_per_second=request.rate_per_second,
-            ended_by_ms=ended_by_ms,
-        )
-        self._runs.make(job, claim_token)
+        self._runs.make(replay_id, plugin, request, claim_token, caller=caller, ended_by_ms=ended_by_ms)
         told = f"Replay {replay_id} was made nevertheless: do not start another one."
         with adding_sentence(told, Unavailable, StoreFault):
             if request.filter is None:
@@ -272,10 +248,6 @@ def _check(request: Request) -> None:
         raise BadParameter(f"ratePerSecond must be at least {MIN_RATE:g} and at most {MAX_RATE:g}.")
     if request.max is not None and request.max < 1:
         raise BadParameter("max must be at least 1.")
-
-
-def _with_default_error(wanted: Filter) -> Filter:
-    return wanted if wanted.states or wanted.error is not None else replace(wanted, error=True)
 
 
 def _pieces(request: Request, seen: set[str] | None) -> Iterator[list[str]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
-from relay.replay.planning import Replays, Request
+from relay.replay.planning import Replays
 from relay.store.ledger.listing import Filter
 from relay.store.replays.jobs import ReplayStore
-from relay.store.replays.runs import NewReplay, ReplayRuns, ReplayVerdict
+from relay.store.replays.runs import NewReplay, ReplayRuns, ReplayVerdict, Request
 from tests.contract.ledger import LIMITS
 from tests.store_keys import KEYS
 

@@ -14,7 +14,6 @@ from relay.cli.secrets import look_up_in
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Conflict, NotFound
 from relay.registration.document import read_registrations
-from relay.replay.planning import Request
 from relay.settings import Settings
 from relay.store.backups.epoch import Epoch, Phase
 from relay.store.health.alerts import Alerts, Condition
@@ -24,6 +23,7 @@ from relay.store.ledger.notices import Subscription
 from relay.store.ledger.rates import PluginRates
 from relay.store.ledger.transitions import NextStep
 from relay.store.registry.access_tokens import AccessTokenStore, RevisionId
+from relay.store.replays.runs import Request
 from relay.store.rings.sealed_values import SealedValues
 from relay.store.scripting.scripts import Scripts
 from relay.store.trail.trail import Trail

@@ -15,7 +15,6 @@ from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.domain.reference_id import bucket_of_plugin, new_reference_id
 from relay.errors import Conflict, SettingsError, Unavailable
 from relay.registration.document import read_registrations
-from relay.replay.planning import Request
 from relay.settings import Settings
 from relay.store.backups.epoch import Epoch, Phase
 from relay.store.counts.totals import StoreCounts
@@ -28,6 +27,7 @@ from relay.store.ledger.transitions import Settlement
 from relay.store.partitions import dividing
 from relay.store.partitions.dividing import SILENT_MS, Division
 from relay.store.partitions.number import agree_on_partitions
+from relay.store.replays.runs import Request
 from relay.store.server.connection import client_of
 from relay.vault import Vault
 from relay.wiring.runtime import Runtime

@@ -9,12 +9,12 @@ import pytest
 from relay.domain.invocation import Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import BadParameter, Conflict, NotFound
-from relay.replay.planning import MIN_RATE, Request
+from relay.replay.planning import MIN_RATE
 from relay.store.ledger.listing import Filter, OutcomeGroups
 from relay.store.ledger.transitions import Advance, NewStep, NextStep
 from relay.store.replays import runs as replay_runs
 from relay.store.replays.jobs import ReplayState
-from relay.store.replays.runs import NewReplay, ReplayVerdict, Tally
+from relay.store.replays.runs import NewReplay, ReplayVerdict, Request, Tally
 from relay.store.scripting.prelude import MOST_HOPS
 from tests.contract.ledger import LIMITS, Ledger
 from tests.contract.replay_harness import DAY_MS, FAILED, ReplayHarness
@@ -88,7 +88,7 @@ def test_one_script_of_a_plan_looks_at_so_many_records_and_no_more(harness, monk
         harness.client.hset(KEYS.record(ref), "replayOf", before)
         harness.client.hset(KEYS.record(before), mapping={"plugin": "acme", "repeatable": "1", "state": "delivered"})
         harness.client.hset(KEYS.record(before), mapping={"error": "1", "requestBytes": "0", "timeout": "1"})
-    tally = harness.runs.tally("acme", FAILED, Tally("", "", 0, [], {}, {}), 10, OutcomeGroups(), uncertain=False)
+    tally = harness.runs.tally("acme", Request(filter=FAILED), Tally("", "", 0, [], {}, {}), 10, OutcomeGroups())
     assert tally.matched == matched
     assert harness.replays.plan("acme", Request(filter=FAILED)).matched == 3
 
@@ -98,11 +98,10 @@ def test_a_plan_of_chains_counts_all_of_them_however_many_steps_they_have(harnes
     monkeypatch.setattr(replay_runs, "LOOKED_AT", 5)  # and four times as many steps
     chains = [failed_chain(harness, steps, repeatable=True) for _ in range(12)]
     pieces = []
-    tally_ids = harness.runs.tally_ids
-    monkeypatch.setattr(
-        harness.runs, "tally_ids", lambda *args, **more: pieces.append(args[1]) or tally_ids(*args, **more)
-    )
+    tally = harness.runs.tally
+    monkeypatch.setattr(harness.runs, "tally", lambda *args: pieces.append(args[-1]) or tally(*args))
     for request in (Request(filter=Filter()), Request(reference_ids=chains)):
+        pieces.clear()
         plan = harness.replays.plan("acme", request)
         assert (plan.matched, plan.skipped, plan.breakdown[0].count) == (12, 0, 12)
         assert {row.reference_id for row in plan.sample} < set(chains)

@@ -10,13 +10,13 @@ import pytest
 from relay.domain.invocation import State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable, VaultError
-from relay.replay.planning import Request
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import key_in, partition_root
 from relay.store.ledger.invocations import InvocationStore
 from relay.store.ledger.listing import Filter
 from relay.store.ledger.transitions import NewStep, NextStep
 from relay.store.partitions.reachable import Partitions
+from relay.store.replays.runs import Request
 from relay.store.scripting.scripts import Scripts
 from relay.store.subjects import hashes
 from relay.store.subjects.forgetting import LATER_MS, Forgetting

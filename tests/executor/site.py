@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 from relay.domain.invocation import Sent, State
-from relay.replay.planning import Request
+from relay.store.replays.runs import Request
 from tests.executor.one_worker import PLUGIN
 from tests.receivers import raw_answer, receiver
 from tests.store_keys import KEYS

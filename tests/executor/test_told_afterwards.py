@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from relay.domain.invocation import Outcome, Sent, State
-from relay.replay.planning import Request
+from relay.store.replays.runs import Request
 from tests.executor.one_worker import PLUGIN, OneWorker
 from tests.receivers import json_answer, receiver
 

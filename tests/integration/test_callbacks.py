@@ -10,10 +10,10 @@ import pytest
 
 from relay.domain.invocation import State
 from relay.errors import Conflict, DocumentError, RequestRejected
-from relay.replay.planning import Request
 from relay.store.ledger.callbacks import HOLD_MS
 from relay.store.ledger.listing import Filter
 from relay.store.replays.jobs import ReplayState
+from relay.store.replays.runs import Request
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import answer, closed_port, json_answer, receiver
 from tests.store_keys import KEYS

@@ -10,9 +10,9 @@ import orjson
 import pytest
 
 from relay.domain.invocation import Outcome, State
-from relay.replay.planning import Request
 from relay.store.ledger.listing import Filter, OutcomeGroup
 from relay.store.replays.jobs import ReplayState
+from relay.store.replays.runs import Request
 from relay.vault import payload_owner
 from tests.depth import examples
 from tests.integration.worker_harness import hook, worker_harness

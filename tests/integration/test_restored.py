@@ -18,8 +18,8 @@ from relay.cli import main
 from relay.domain.invocation import Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import RelayError, Unavailable
-from relay.replay.planning import Request
 from relay.store.ledger.listing import Filter
+from relay.store.replays.runs import Request
 from tests.cluster.servers import cluster
 from tests.integration.worker_harness import WorkerHarness
 from tests.processes import signal_group

@@ -24,7 +24,6 @@ from relay.domain.reference_id import new_reference_id
 from relay.errors import RequestRejected
 from relay.queue import LANES
 from relay.registration.document import read_registrations
-from relay.replay.planning import Request
 from relay.settings import Settings
 from relay.store.backups.epoch import Epochs
 from relay.store.health.readiness import ServerWarnings, failed_writes
@@ -32,6 +31,7 @@ from relay.store.health.workers import Workers
 from relay.store.keys import keyspace
 from relay.store.ledger.listing import Filter
 from relay.store.ledger.transitions import Settlement
+from relay.store.replays.runs import Request
 from relay.store.scripting.library import library
 from relay.store.scripting.loading import load_functions
 from relay.store.server.clock import ClockJump

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +18,7 @@ from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import adding_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import redis
 
@@ -45,6 +45,28 @@ class ReplayVerdict(StrEnum):
     FULL = "full"  # enough of its invocations are unfinished; as they end, they wake the job
     DECIDED = "decided"  # every original is decided
     LATE = "late"  # another holder has the job, or it is not running
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to replay: the invocations that a filter selects, or those with the given ids.
+
+    A filter without states and without ``error`` selects failures, as if ``error`` were true.
+    """
+
+    filter: Filter | None = None
+    reference_ids: Iterable[str] | None = None  # read once, in pages
+    include_uncertain: bool = False
+    max: int | None = None
+    rate_per_second: float | None = None  # None: as fast as it goes
+
+    @property
+    def filter_text(self) -> str | bytes:
+        """The filter with that default, as scripts read it; empty without one."""
+        if self.filter is None:
+            return ""
+        wanted = self.filter
+        return (wanted if wanted.states or wanted.error is not None else replace(wanted, error=True)).to_json()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,20 +125,6 @@ class Tally:
     left_out: dict[str, int]  # selected, but a replay of them has succeeded or is under way
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """A job that is about to be written to the store."""
-
-    replay_id: str
-    plugin: str
-    caller: str
-    filter: Filter | None  # None: the ids are given by hand
-    include_uncertain: bool
-    max: int | None
-    rate_per_second: float | None
-    ended_by_ms: int | None = None  # None: now
-
-
 class ReplayRuns:
     """Plans and runs jobs. Every method raises `Unavailable` while the server is away."""
 
@@ -133,30 +141,30 @@ class ReplayRuns:
         self._keep_ms = keep_ms
         self._max_age_ms = max_age_ms
 
-    def make(self, job: NewJob, claim_token: str) -> None:
+    def make(
+        self, replay_id: str, plugin: str, request: Request, claim_token: str, *, caller: str, ended_by_ms: int | None
+    ) -> None:
         """Write a job to the store in the state `planning`, held by ``claim_token``.
 
-        Raises `Unavailable`, also if the job was written but the reply was lost; the message names the job.
+        It is of calls that were final by ``ended_by_ms``; None: by now. Raises `Unavailable`, also if the job was
+        written but the reply was lost; the message names the job.
         """
-        root = self._keys.root(job.plugin)
         args = [
-            job.replay_id,
-            job.plugin,
+            replay_id,
+            plugin,
             claim_token,
             LEASE_MS,
-            job.caller,
-            "" if job.filter is None else job.filter.to_json(),
-            int(job.include_uncertain),
-            _text(job.max),
-            _text(job.rate_per_second),
+            caller,
+            request.filter_text,
+            int(request.include_uncertain),
+            _text(request.max),
+            _text(request.rate_per_second),
             self._keep_ms,
-            _text(job.ended_by_ms),
+            _text(ended_by_ms),
             actor(),
         ]
-        with adding_sentence(
-            f"Replay {job.replay_id} may have been made: look before you start another one.", RelayError
-        ):
-            self._scripts.run("replay_make", args, root)
+        with adding_sentence(f"Replay {replay_id} may have been made: look before you start another one.", RelayError):
+            self._scripts.run("replay_make", args, self._keys.root(plugin))
 
     def add(self, replay_id: str, claim_token: str, piece: int, ids: Sequence[str], *, last: bool) -> tuple[str, int]:
         """Add a numbered piece of originals given by hand; return the job's state (or `LATE`) and how many it has."""
@@ -219,28 +227,23 @@ class ReplayRuns:
         return CreateReply(ReplayVerdict(verdict.decode()), int(stands), int(wait_ms), ready_from(ready))
 
     def tally(
-        self, plugin: str, wanted: Filter, before: Tally, left: int, groups: OutcomeGroups, *, uncertain: bool
+        self, plugin: str, request: Request, before: Tally, left: int, groups: OutcomeGroups, ids: Sequence[str] = ()
     ) -> Tally:
-        """Tally what a job of this filter would do with the piece after ``before``, up to ``left`` matches."""
-        args = [plugin, wanted.to_json(), before.position, LOOKED_AT, before.ended_by, int(uncertain), left]
-        return _tally_from(self._scripts.run("replay_tally", args, self._keys.root(plugin)), groups)
+        """Tally what a job of a filter would do with the piece after ``before``, up to ``left`` matches.
 
-    def tally_ids(
-        self, plugin: str, ids: Sequence[str], before: Tally, groups: OutcomeGroups, *, uncertain: bool
-    ) -> Tally:
-        """Tally what a job of these ids would do, or of the first ``matched`` if all are too many for one script."""
-        args = [plugin, "", "", LOOKED_AT, before.ended_by, int(uncertain), len(ids), *ids]
-        return _tally_from(self._scripts.run("replay_tally", args, self._keys.root(plugin)), groups)
+        Without a filter: what one of these ids would do, or of the first ``matched`` if all are too many for a script.
+        """
+        args = [plugin, request.filter_text, before.position, LOOKED_AT, before.ended_by]
+        args += [int(request.include_uncertain), left, *ids]
+        position, ended_by, matched, sample, rows, *reasons = self._scripts.run(
+            "replay_tally", args, self._keys.root(plugin)
+        )
+        groups.add(rows)
+        skipped, left_out = (
+            {why.decode(): int(count) for why, count in zip(each[::2], each[1::2], strict=True)} for each in reasons
+        )
+        return Tally(position.decode(), ended_by.decode(), int(matched), sample, skipped, left_out)
 
 
 def _text(value: float | None) -> str:
     return "" if value is None else str(value)
-
-
-def _tally_from(reply: list[Any], groups: OutcomeGroups) -> Tally:
-    position, ended_by, matched, sample, rows, *reasons = reply
-    groups.add(rows)
-    skipped, left_out = (
-        {why.decode(): int(count) for why, count in zip(each[::2], each[1::2], strict=True)} for each in reasons
-    )
-    return Tally(position.decode(), ended_by.decode(), int(matched), sample, skipped, left_out)
