@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from relay.errors import BadParameter, Conflict
 from relay.store.backups.copying import clear, copy_roots, counts_of, first_key, last_entry, roots_of
 from relay.store.backups.epoch import Epoch, Epochs, Phase
-from relay.store.keys.names import PREFIX, SHARED_ROOT
+from relay.store.keys.names import SHARED_ROOT, root_name
 from relay.store.server.clock import time_ms_at
 from relay.store.server.replicas import Replicas
 from relay.up.alone import loaded
@@ -84,9 +84,8 @@ class Restoring:
                 roots = roots_of(file.partitions, shared=file.shared)
                 yield from copy_roots(source, self._client, roots, self._epoch.number)
                 for root in roots:
-                    trails[root.removeprefix(PREFIX).strip("{}:")] = last_entry(source, root)
-                    if self._replicas.count:
-                        self._replicas.confirm(root)
+                    trails[root_name(root)] = last_entry(source, root)
+                    self._replicas.confirm(root)
         self._epoch = replace(self._epoch, trails=trails)
 
     def finish(self) -> Epoch:

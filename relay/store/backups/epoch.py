@@ -179,8 +179,7 @@ class Epochs:
     ) -> None:
         with store_errors():
             on_primary(self._client, root, lambda server: write_in_epoch(server, root, number, [command], compare))
-        if self._replicas.count:
-            self._replicas.confirm(root)
+        self._replicas.confirm(root)
 
     def _writing(self, epoch: Epoch) -> list[str]:
         """Return the command that writes an epoch."""

@@ -70,7 +70,7 @@ class Division:
             if found is None:
                 self._refuse_while_fenced()
                 self._mark()
-            self._confirm()
+            self._replicas.confirm(SHARED_ROOT)
         return found is None or is_marked
 
     def steps(self) -> Iterator[int]:
@@ -102,7 +102,7 @@ class Division:
             if counts != before:
                 raise Conflict(f"Another process has used the store meanwhile: it had {before}, and now {counts}.")
             self._client.set(keyspace.shared("partitions"), self._keys.partitions)
-            self._confirm()
+            self._replicas.confirm(SHARED_ROOT)
 
     def size(self) -> int:
         """Return roughly how many keys `steps` examines."""
@@ -123,10 +123,6 @@ class Division:
         except Conflict:
             self._client.delete(keyspace.shared("partitions"))
             raise
-
-    def _confirm(self) -> None:
-        if self._replicas.count:
-            self._replicas.confirm(SHARED_ROOT)
 
     def _refuse_while_any_runs(self) -> None:
         now_ms = time_ms_of(self._client)

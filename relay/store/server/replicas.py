@@ -79,7 +79,8 @@ class Replicas:
 
     def confirm(self, root: str) -> None:
         """Return once enough replicas have all that the root's server has written. Raises `Unavailable`."""
-        self._confirmed(root, lambda pipeline: pipeline.set(root + CONFIRMED, 1, px=KEPT_MS))
+        if self.count:
+            self._confirmed(root, lambda pipeline: pipeline.set(root + CONFIRMED, 1, px=KEPT_MS))
 
     def _confirmed(self, root: str, command: Callable[[Any], object]) -> Any:
         return on_primary(self._client, root, lambda server: self._run(server, command))
