@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -128,16 +129,8 @@ class Replaying:
             known[webhook_id] = self._registered(plugin, webhook_id)
         today = known[webhook_id]
         reference_id = new_reference_id(plugin)
-        return NewReplay(
-            reference_id,
-            today.revision,
-            today.timeout_ms,
-            today.repeatable,
-            self._resealed(plugin, original, reference_id, today),
-            today.pins,
-            today.max_age_ms,
-            today.callback,
-        )
+        payload = self._resealed(plugin, original, reference_id, today)
+        return replace(today, reference_id=reference_id, payload=payload)
 
     def _registered(self, plugin: str, webhook_id: str, *, refresh: bool = False) -> NewReplay:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.store.counts.counts import NOTHING_COUNTED, RECENT_MINUTES, Counts, counts_from
@@ -150,14 +150,8 @@ def _counted(hours: Sequence[Names], minutes: Sequence[Names] | None, last_error
     day = WebhookCounts(day=_sum(hours), day_trend=[counts_from(names) for names in hours], last_error_ms=last_error_ms)
     if minutes is None:
         return day
-    return WebhookCounts(
-        recent=_sum(minutes[-RECENT_MINUTES:]),
-        hour=_sum(minutes),
-        day=day.day,
-        hour_trend=[_sum(minutes[first : first + RECENT_MINUTES]) for first in range(0, HOUR_MINUTES, RECENT_MINUTES)],
-        day_trend=day.day_trend,
-        last_error_ms=last_error_ms,
-    )
+    trend = [_sum(minutes[first : first + RECENT_MINUTES]) for first in range(0, HOUR_MINUTES, RECENT_MINUTES)]
+    return replace(day, recent=_sum(minutes[-RECENT_MINUTES:]), hour=_sum(minutes), hour_trend=trend)
 
 
 def _sum(rows: Iterable[Names]) -> Counts:

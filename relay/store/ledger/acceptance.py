@@ -114,12 +114,10 @@ def _trigger_args(new: NewInvocation, max_age_ms: int) -> list[Any]:
 
 def accepted_from(replies: list[Any]) -> list[Accepted]:
     """Read what ``lua/ledger/accept.lua`` answers to each trigger."""
-    each = zip(replies[::3], replies[1::3], replies[2::3], strict=True)
-    return [_accepted_from(*said) for said in each]
-
-
-def _accepted_from(verdict: bytes, reference_id: bytes, state: bytes) -> Accepted:
-    return Accepted(_VERDICTS[verdict], reference_id.decode(), STATES.get(state))
+    return [
+        Accepted(_VERDICTS[verdict], reference_id.decode(), STATES.get(state))
+        for verdict, reference_id, state in zip(replies[::3], replies[1::3], replies[2::3], strict=True)
+    ]
 
 
 def chain_args(pins: str | None) -> tuple[str, str]:

@@ -221,12 +221,9 @@ class Listing:
         return newest
 
     def _piece(self, plugin: str, wanted: Filter, position: str, limit: int) -> tuple[str, int, list[bytes]]:
-        if wanted.replay is not None:
-            args: Sequence[Any] = [plugin, wanted.to_json(), position, limit, LOOKED_AT_BY_SCRIPT, wanted.replay]
-            next_position, looked, refs = self._scripts.run("list_replay", args, self._keys.root(plugin))
-        else:
-            args = [plugin, wanted.to_json(), position, limit, LOOKED_AT_BY_SCRIPT, wanted.chain or ""]
-            next_position, looked, refs = self._scripts.run("list", args, self._keys.root(plugin))
+        script, of = ("list", wanted.chain or "") if wanted.replay is None else ("list_replay", wanted.replay)
+        args = [plugin, wanted.to_json(), position, limit, LOOKED_AT_BY_SCRIPT, of]
+        next_position, looked, refs = self._scripts.run(script, args, self._keys.root(plugin))
         # After a piece without any record there is no other, whatever the script says: else pages would go on for ever.
         return next_position.decode() if looked else "", int(looked), refs
 
