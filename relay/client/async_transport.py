@@ -45,14 +45,13 @@ class AsyncTransport:
         async with self._turns:
             if self._is_closed:
                 raise RuntimeError("The client is closed.")
-            step_on = _advance_apart if size_bytes > LARGE_BYTES else _advance_here
-            step = await step_on(flow)
-            while not isinstance(step, End):
+            came: Answer | Exception | None = None
+            while not isinstance(step := await _advance(flow, came, size_bytes), End):
                 if isinstance(step, Request):
-                    step = await step_on(flow, await self._send(step))
+                    came = await self._send(step)
                 else:
                     await asyncio.sleep(step.seconds)
-                    step = await step_on(flow)
+                    came = None
             return step.result
 
     async def _send(self, request: Request) -> Answer | Exception:
@@ -87,10 +86,8 @@ class AsyncTransport:
         return self._session
 
 
-async def _advance_here(flow: Flow[T], came: Answer | Exception | None = None) -> Request | Pause | End[T]:
+async def _advance(flow: Flow[T], came: Answer | Exception | None, size_bytes: int) -> Request | Pause | End[T]:
+    """Take a call a step further: in a thread, if its data is long, as other tasks go on while that is copied."""
+    if size_bytes > LARGE_BYTES:
+        return await asyncio.to_thread(advance, flow, came)
     return advance(flow, came)
-
-
-async def _advance_apart(flow: Flow[T], came: Answer | Exception | None = None) -> Request | Pause | End[T]:
-    """Take a call a step further in a thread, so that other tasks go on while its data is copied and written."""
-    return await asyncio.to_thread(advance, flow, came)

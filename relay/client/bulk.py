@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.client.copies import Copies
@@ -30,23 +29,6 @@ _MEMBERS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Items, each already JSON text, that are sent as one array."""
-
-    items: tuple[bytes, ...]
-
-    @property
-    def body(self) -> bytes:
-        """The JSON array."""
-        return b"[" + b",".join(self.items) + b"]"
-
-    def halves(self) -> tuple[Group, Group]:
-        """Split the group into two smaller ones, in order; only for a group of more than one item."""
-        middle = len(self.items) // 2
-        return Group(self.items[:middle]), Group(self.items[middle:])
-
-
 def copy_items(items: Iterable[Mapping[str, Any]]) -> Copy[list[dict[str, Any]]]:
     """Copy items as JSON carries them; bytes that are the whole of data stay bytes, files among its members `FileCopy`.
 
@@ -62,19 +44,19 @@ def copy_items(items: Iterable[Mapping[str, Any]]) -> Copy[list[dict[str, Any]]]
     return copies.done([copies.trigger(_item(item, index), f"/{index}") for index, item in enumerate(items)])
 
 
-def groups(items: Iterable[Mapping[str, Any]]) -> Iterator[Group]:
-    """Cut items into groups of at most `GROUP_ITEMS` items and `GROUP_BYTES` bytes; a larger item gets a group."""
+def groups(items: Iterable[Mapping[str, Any]]) -> Iterator[list[bytes]]:
+    """Write items as JSON, in groups of at most `GROUP_ITEMS` items and `GROUP_BYTES` bytes; a larger item is alone."""
     pending: list[bytes] = []
     size_bytes = 0
     for item in items:
         encoded = write(item)
         if pending and (len(pending) == GROUP_ITEMS or size_bytes + len(encoded) + 1 > GROUP_BYTES):
-            yield Group(tuple(pending))
+            yield pending
             pending, size_bytes = [], 0
         pending.append(encoded)
         size_bytes += len(encoded) + 1
     if pending:
-        yield Group(tuple(pending))
+        yield pending
 
 
 def _item(item: Any, index: int) -> dict[Any, Any]:

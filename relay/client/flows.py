@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from urllib.parse import quote
 
-from relay.client.bulk import Group, groups, write
+from relay.client.bulk import groups, write
 from relay.client.exchange import PAUSE_FIRST_S, PAUSE_MAXIMUM_S, POLL_WAIT_S, VISIBLE, Pause, jittered
 from relay.client.files import FileCopy
 from relay.client.problem import first_of
@@ -95,8 +95,9 @@ class Flows:
             try:
                 results += yield from self._send_group(group, self._deadline(timeout_s))
             except TooLarge as error:
-                if len(group.items) > 1:
-                    waiting += group.halves()[::-1]
+                if len(group) > 1:
+                    middle = len(group) // 2
+                    waiting += [group[middle:], group[:middle]]
                 else:
                     results.append({"problem": _problem(error)})
             except RelayError as error:
@@ -174,10 +175,11 @@ class Flows:
         _members(answer.document, ("id", *_WEBHOOK_MEMBERS))
         return dict(answer.document)
 
-    def _send_group(self, group: Group, deadline_s: float) -> Flow[list[dict[str, Any]]]:
-        answer = yield from self._requester.request("POST", "/v1/triggers", {}, deadline_s, group.body)
+    def _send_group(self, group: list[bytes], deadline_s: float) -> Flow[list[dict[str, Any]]]:
+        body = b"[" + b",".join(group) + b"]"
+        answer = yield from self._requester.request("POST", "/v1/triggers", {}, deadline_s, body)
         results: list[dict[str, Any]] = _members(answer.document, ("results",))["results"]
-        if len(results) != len(group.items):
+        if len(results) != len(group):
             raise Internal(_UNREADABLE)
         return results
 

@@ -8,53 +8,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import (
-    BadParameter,
     Busy,
     Cancelled,
-    Conflict,
-    Expired,
     Fault,
     Forbidden,
-    IdempotencyKeyReused,
     Internal,
-    MalformedJson,
-    MethodNotAllowed,
-    MisdirectedRequest,
-    NotFound,
-    OverCapacity,
     RateLimited,
+    Refused,
     RelayError,
-    RequestRejected,
     TooLarge,
     Unauthenticated,
     Unavailable,
-    UnsupportedMediaType,
-    WebhookNotRegistered,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _WITH_A_CODE: Final[tuple[type[RelayError], ...]] = (
-    BadParameter,
+    *Refused.__subclasses__(),
     Cancelled,
-    Conflict,
-    Expired,
-    Forbidden,
-    IdempotencyKeyReused,
+    *Busy.__subclasses__(),
     Internal,
-    MalformedJson,
-    MethodNotAllowed,
-    MisdirectedRequest,
-    NotFound,
-    OverCapacity,
-    RateLimited,
-    RequestRejected,
-    TooLarge,
-    Unauthenticated,
-    Unavailable,
-    UnsupportedMediaType,
-    WebhookNotRegistered,
 )
 _BY_CODE: Final[Mapping[str, type[RelayError]]] = {kind.code: kind for kind in _WITH_A_CODE}
 
@@ -91,14 +65,13 @@ def read_problem(status: int, document: Any, retry_after_s: int | None = None) -
         An error with faults and reference id filled in; `UnknownProblem` for a code that is not in `relay.errors`.
     """
     code = document.get("code") if isinstance(document, dict) else None
-    if not isinstance(code, str):
-        kind = _BY_STATUS.get(status)
-        return _make(kind, None, (), None, retry_after_s) if kind else Internal(_NOT_OURS)
-    message, faults, reference_id = _message(document), _faults(document.get("errors")), document.get("referenceId")
-    known = _BY_CODE.get(code)
-    if known is None:
-        return UnknownProblem(code, (message or RelayError.sentence) + first_of(faults), faults, reference_id)
-    return _make(known, (message or known.sentence) + first_of(faults), faults, reference_id, retry_after_s)
+    if isinstance(code, str):
+        error = _of_document(code, document)
+    else:
+        error = _BY_STATUS[status]() if status in _BY_STATUS else Internal(_NOT_OURS)
+    if isinstance(error, Busy) and retry_after_s is not None:
+        error.retry_after_s = retry_after_s
+    return error
 
 
 def first_of(faults: tuple[Fault, ...]) -> str:
@@ -110,16 +83,12 @@ def first_of(faults: tuple[Fault, ...]) -> str:
     return f" {where}{faults[0].message}{more}"
 
 
-def _make(
-    kind: type[RelayError],
-    message: str | None,
-    faults: tuple[Fault, ...],
-    reference_id: str | None,
-    retry_after_s: int | None,
-) -> RelayError:
-    if issubclass(kind, Busy) and retry_after_s is not None:
-        return kind(message, retry_after_s=retry_after_s, faults=faults, reference_id=reference_id)
-    return kind(message, faults=faults, reference_id=reference_id)
+def _of_document(code: str, document: dict[str, Any]) -> RelayError:
+    message, faults, reference_id = _message(document), _faults(document.get("errors")), document.get("referenceId")
+    known = _BY_CODE.get(code)
+    if known is None:
+        return UnknownProblem(code, (message or RelayError.sentence) + first_of(faults), faults, reference_id)
+    return known((message or known.sentence) + first_of(faults), faults=faults, reference_id=reference_id)
 
 
 def _message(document: dict[str, Any]) -> str | None:
