@@ -56,16 +56,3 @@ export function icon(name) {
   const ends = { "stroke-linecap": "round", "stroke-linejoin": "round" };
   return svg("svg", { viewBox: "0 0 20 20", width: 18, height: 18, "aria-hidden": "true", ...stroke, ...ends }, paths);
 }
-
-/** Draws the relay's logo. */
-export function mark() {
-  return svg(
-    "svg",
-    { viewBox: "0 0 32 32", width: 24, height: 24, fill: "none", "aria-hidden": "true" },
-    svg("rect", { width: 32, height: 32, rx: 8, fill: "#2a5bd7" }),
-    svg("path", { d: "M9 21.5c0-7 3.5-11 9.5-11", stroke: "#fff", "stroke-width": 2.6, "stroke-linecap": "round" }),
-    svg("circle", { cx: 9, cy: 22, r: 3.2, fill: "#fff" }),
-    svg("circle", { cx: 22.5, cy: 10.5, r: 3.2, fill: "#9fc0ff" }),
-    svg("path", { d: "M15.5 22h7", stroke: "#9fc0ff", "stroke-width": 2.6, "stroke-linecap": "round" }),
-  );
-}

@@ -1,7 +1,7 @@
 // The filters of listings and replays, as controls and as addresses; their names are those of the API's parameters.
 
 import { h, put } from "./dom.js";
-import { button, field } from "./parts.js";
+import { button, field, tickBox } from "./parts.js";
 import { FINAL, OUTCOMES, STATES } from "./words.js";
 
 export const NAMES = ["webhookId", "state", "status", "failed", "unreplayed", "outcome", "caller", "chain", "replay", "since", "until"];
@@ -34,7 +34,7 @@ export function filterBar(filter, changed, { names = NAMES, webhooks = Promise.r
     state: () => field("State", stateSelect(filter, names, changed)),
     status: () => field("Status", textInput(filter.status, "503, 5xx", (value) => set("status", value))),
     since: () => field("Created", sinceSelect(filter.since, (value) => set("since", value))),
-    outcome: () => field("Outcome", outcomeSelect(filter.outcome, (value) => set("outcome", value))),
+    outcome: () => field("Outcome", select([["", "Any outcome"], ...Object.entries(OUTCOMES)], filter.outcome, (value) => set("outcome", value))),
     caller: () => field("Caller", textInput(filter.caller, "id of an API key, or cli", (value) => set("caller", value))),
     chain: () => field("Steps of chain", textInput(filter.chain, "reference id", (value) => set("chain", value))),
     replay: () => field("Made by replay", textInput(filter.replay, "id of a replay", (value) => set("replay", value))),
@@ -43,13 +43,8 @@ export function filterBar(filter, changed, { names = NAMES, webhooks = Promise.r
   const made = (list) => list.filter((name) => names.includes(name) && controls[name]).map((name) => controls[name]());
   const more = made(MORE);
   const open = MORE.some((name) => filter[name]);
-  const check = (name, text, value) => h(
-    "label",
-    { class: "check" },
-    h("input", { type: "checkbox", checked: filter[name] === value, onchange: (event) => set(name, event.target.checked ? value : "") }),
-    text,
-  );
-  const checks = names.includes("unreplayed") && filter.failed && h("div", { class: "checks" }, check("unreplayed", "Also those that a replay sent again successfully", "false"));
+  const replayed = () => tickBox("Also those that a replay sent again successfully", filter.unreplayed === "false", (isWanted) => set("unreplayed", isWanted ? "false" : ""));
+  const checks = names.includes("unreplayed") && filter.failed && h("div", { class: "checks" }, replayed());
   return h(
     "div",
     { class: "filters", role: "search", "aria-label": "Filters" },
@@ -90,10 +85,6 @@ function stateSelect(filter, names, changed) {
   const both = value && failed ? [[`${value}+${FAILED}`, `${STATES[value]?.label ?? value}, failed`]] : [];
   const chosen = both.length ? both[0][0] : (value ?? (failed === "true" ? FAILED : ""));
   return select([["", "Any state"], [FAILED, "Failed"], [unfinished, "Not ended yet"], ...states, ...both], chosen, choose);
-}
-
-function outcomeSelect(value, changed) {
-  return select([["", "Any outcome"], ...Object.entries(OUTCOMES)], value, changed);
 }
 
 function sinceSelect(value, changed) {

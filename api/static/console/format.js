@@ -17,8 +17,8 @@ export function short(number) {
 }
 
 /** Formats a number of things: "1 call", "2 calls". */
-export function counted(number, one, several = `${one}s`) {
-  return `${count(number)} ${number === 1 ? one : several}`;
+export function counted(number, one) {
+  return `${count(number)} ${one}${number === 1 ? "" : "s"}`;
 }
 
 /** Formats a share of 1 as a percentage; small ones keep a digit, and only 0 is shown as 0 %. */
@@ -69,9 +69,4 @@ export function ago(text, now = Date.now()) {
   if (s < 60) return `${s} s ago`;
   if (s < 3_600) return `${Math.floor(s / 60)} min ago`;
   return s < 86_400 ? `${Math.floor(s / 3_600)} h ago` : `${Math.floor(s / 86_400)} d ago`;
-}
-
-/** Formats a JSON value as indented text. */
-export function pretty(value) {
-  return JSON.stringify(value, null, 2);
 }

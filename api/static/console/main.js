@@ -1,6 +1,6 @@
 // The frame around the views: signs the user in, reads the address, and shows its view.
 
-import { h, icon, mark, put } from "./dom.js";
+import { h, icon, put } from "./dom.js";
 import { NAMES } from "./filters.js";
 import { button, copyIdsWhole, iconButton } from "./parts.js";
 import { keyId, onEnd, pluginName, signIn, signOut, signedIn } from "./session.js";
@@ -31,6 +31,10 @@ const VIEWS = [
 const app = document.getElementById("app");
 let shown = new AbortController();
 let isFinding = false; // the next view is asked to find something
+
+function brand(tag, attributes) {
+  return h(tag, { class: "brand", ...attributes }, h("img", { src: "console/mark.svg", alt: "" }), "Webhook relay");
+}
 
 function themeButton() {
   return iconButton("theme", "Switch between light and dark", () => {
@@ -74,7 +78,7 @@ function gate(said = null) {
   const form = h(
     "form",
     { onsubmit: submit, autocomplete: "off" },
-    h("h1", { class: "brand" }, mark(), "Webhook relay"),
+    brand("h1"),
     problem,
     h(
       "div",
@@ -105,7 +109,7 @@ function frame() {
       h(
         "header",
         { class: "side" },
-        h("a", { class: "brand", href: "#/overview" }, mark(), "Webhook relay"),
+        brand("a", { href: "#/overview" }),
         h("nav", { class: "tabs", "aria-label": "Console" }, h("ul", {}, links)),
         h("div", { class: "account" }, h("span", { class: "who" }, plugin, keyId() && h("span", {}, "Key ", h("code", {}, keyId()))), themeButton(), out),
       ),

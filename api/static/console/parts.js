@@ -16,11 +16,10 @@ export function stateBadge(record) {
   return badge(label, tone);
 }
 
-/** Shows a time of day, or how long ago it was; its tooltip has the exact time. */
-export function when(text, { relative = false } = {}) {
+/** Shows a time of day; its tooltip has the exact time, and how long ago it was. */
+export function when(text) {
   if (!text) return h("span", { class: "muted" }, "–");
-  const title = relative ? exact(text) : `${exact(text)}, ${ago(text)}`;
-  return h("time", { datetime: text, title, class: "nowrap" }, relative ? ago(text) : moment(text));
+  return h("time", { datetime: text, title: `${exact(text)}, ${ago(text)}`, class: "nowrap" }, moment(text));
 }
 
 /** Makes a button; `kind` is plain, primary, danger, quiet or square. */
@@ -30,8 +29,8 @@ export function button(label, onclick, { kind = "plain", icon: name = null, ...a
 }
 
 /** Makes a square button with an icon; `label`, which says what it does, is its accessible name. */
-export function iconButton(name, label, onclick, attributes = {}) {
-  return h("button", { type: "button", class: "button square", "aria-label": label, title: label, onclick, ...attributes }, icon(name));
+export function iconButton(name, label, onclick) {
+  return button(null, onclick, { kind: "square", icon: name, "aria-label": label, title: label });
 }
 
 /** Makes a button that copies a text and says so. */
@@ -39,7 +38,7 @@ export function copyButton(label, text) {
   const made = iconButton("copy", label, async (event) => {
     event.preventDefault();
     try {
-      await navigator.clipboard.writeText(typeof text === "function" ? text() : text);
+      await navigator.clipboard.writeText(text);
     } catch {
       say("The browser does not let this page copy. Select the text instead.", "bad");
       return;
@@ -86,15 +85,11 @@ export function empty(title, text, ...actions) {
   return h("div", { class: "empty" }, h("h2", {}, title), text && h("p", { class: "muted" }, text), actions.length > 0 && h("div", { class: "row" }, actions));
 }
 
-/** Shows a command to run, with a button that copies it. */
-export function command(text) {
-  return h("span", { class: "command" }, h("code", {}, text), copyButton("Copy the command", text));
-}
-
-/** Shows the command that `write` gives for the name of the key's plugin. */
+/** Shows the command that `write` gives for the name of the key's plugin, with a button that copies it. */
 export function pluginCommand(write) {
   const place = h("span", {}, h("code", {}, write("PLUGIN")));
-  pluginName().then((name) => put(place, command(write(name))), () => {});
+  const show = (text) => put(place, h("span", { class: "command" }, h("code", {}, text), copyButton("Copy the command", text)));
+  pluginName().then((name) => show(write(name)), () => {});
   return place;
 }
 
@@ -121,10 +116,9 @@ export function loading(lines = 4) {
 }
 
 /** Makes a panel with a heading. */
-export function panel(title, body, { aside = null, level = "h2", ...attributes } = {}) {
-  const { class: more = "", ...rest } = attributes;
-  const head = title && h("header", { class: "panel-head" }, h(level, {}, title), aside);
-  return h("section", { class: `panel ${more}`, ...rest }, head, body);
+export function panel(title, body, { aside = null, class: more = "" } = {}) {
+  const head = title && h("header", { class: "panel-head" }, h("h2", {}, title), aside);
+  return h("section", { class: `panel ${more}` }, head, body);
 }
 
 /**
@@ -162,11 +156,23 @@ export function table(label, columns, rows) {
   );
 }
 
-/** Makes a bar that shows the parts of a whole, `[{tone, value, label}]`. */
-export function meter(label, parts, whole) {
-  const widths = parts.map(({ tone, value }) => h("span", { class: tone, vars: { "--w": `${whole ? Math.min(100, (100 * value) / whole) : 0}%` } }));
-  const now = parts.reduce((sum, { value }) => sum + value, 0);
-  return h("div", { class: "meter", role: "progressbar", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": whole || 1, "aria-valuenow": now }, widths);
+/** Makes a list of facts, `[name, value, class]`; a false one is left out. */
+export function facts(rows) {
+  const shown = rows.filter(Boolean);
+  return h("dl", { class: "facts" }, shown.map(([name, value, kind]) => h("div", { class: kind || null }, h("dt", {}, name), h("dd", {}, value))));
+}
+
+/** Makes tiles, each with a figure and a note. */
+export function tiles(rows) {
+  return rows.map(({ label, value, unit = null, note, tone = null }) =>
+    h(
+      "div",
+      { class: "tile" },
+      h("p", { class: "tile-label" }, label),
+      h("p", { class: "tile-value" }, h("span", { class: tone && `toned ${tone}` }, value), unit && h("small", { class: "muted" }, unit)),
+      h("p", { class: "muted small" }, note),
+    ),
+  );
 }
 
 /** Makes radio buttons for the options `[[value, label]]`. */
@@ -177,6 +183,12 @@ export function choice(legend, options, chosen, onchange) {
     return h("label", {}, input, h("span", {}, label));
   });
   return h("fieldset", { class: "choice" }, h("legend", { class: "hidden-text" }, legend), buttons);
+}
+
+/** Makes a box to tick, with a label. */
+export function tickBox(label, checked, changed) {
+  const box = h("input", { type: "checkbox", checked, onchange: (event) => changed(event.target.checked) });
+  return h("label", { class: "check" }, box, label);
 }
 
 /** Makes a control with a label. */

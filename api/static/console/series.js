@@ -46,16 +46,15 @@ export function latest(buckets) {
  * column are the highest of its minutes, because percentiles cannot be added.
  */
 export function columns(buckets, since, until, step) {
-  const width = step * MINUTE;
-  const first = Math.floor(since / width) * width;
-  const slots = Array.from({ length: Math.floor((until - first) / width) + 1 }, (_, n) => slot((first + n * width) / 1_000));
+  const { xs, indexOf } = grid(since, until, step);
+  const slots = xs.map(() => ({ ended: 0, errors: 0, p50Ms: null, p95Ms: null, p99Ms: null }));
   for (const bucket of buckets) {
-    const into = slots[Math.floor((Date.parse(bucket.start) - first) / width)];
+    const into = slots[indexOf(bucket)];
     if (into) add(into, bucket);
   }
   const column = (value) => slots.map(value);
   return {
-    xs: column((each) => each.at),
+    xs,
     total: column((each) => each.ended / step),
     good: column((each) => (each.ended - each.errors) / step),
     errors: column((each) => each.errors / step),
@@ -68,22 +67,24 @@ export function columns(buckets, since, until, step) {
 
 /** Returns such columns of the calls that waited in each lane: the most in any minute of a column. */
 export function laneColumns(minutes, lanes, since, until, step) {
-  const width = step * MINUTE;
-  const first = Math.floor(since / width) * width;
-  const number = Math.floor((until - first) / width) + 1;
-  const made = lanes.map(() => new Array(number).fill(null));
-  for (const { start, pending } of minutes) {
-    const at = Math.floor((Date.parse(start) - first) / width);
+  const { xs, indexOf } = grid(since, until, step);
+  const made = lanes.map(() => xs.map(() => null));
+  for (const minute of minutes) {
+    const at = indexOf(minute);
     lanes.forEach((lane, n) => {
-      const value = pending[lane] ?? null;
-      if (value !== null && at >= 0 && at < number) made[n][at] = Math.max(made[n][at] ?? 0, value);
+      const value = minute.pending[lane] ?? null;
+      if (value !== null && at >= 0 && at < xs.length) made[n][at] = Math.max(made[n][at] ?? 0, value);
     });
   }
-  return { xs: Array.from({ length: number }, (_, n) => (first + n * width) / 1_000), lanes: made };
+  return { xs, lanes: made };
 }
 
-function slot(at) {
-  return { at, ended: 0, errors: 0, p50Ms: null, p95Ms: null, p99Ms: null };
+/** Returns the times of columns, in seconds, and a function that returns the index of a bucket's column. */
+function grid(since, until, step) {
+  const width = step * MINUTE;
+  const first = Math.floor(since / width) * width;
+  const xs = Array.from({ length: Math.floor((until - first) / width) + 1 }, (_, n) => (first + n * width) / 1_000);
+  return { xs, indexOf: ({ start }) => Math.floor((Date.parse(start) - first) / width) };
 }
 
 function add(into, bucket) {

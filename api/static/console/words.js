@@ -50,12 +50,6 @@ export const SKIPPED = {
   cancelled: "cancelled",
 };
 
-export const SENT = {
-  no: "the request never left",
-  maybe: "the request may have arrived",
-  answered: "the request was answered",
-};
-
 /** Returns an outcome in words; one that this page does not know is only spelt with blanks. */
 export function outcomeText(outcome) {
   return OUTCOMES[outcome] ?? String(outcome ?? "").replaceAll("_", " ");

@@ -4,7 +4,7 @@ import { invocation, outline } from "../api.js";
 import { h, put } from "../dom.js";
 import { bytes, count, duration } from "../format.js";
 import { keepLooking } from "../live.js";
-import { badge, copyButton, empty, failure, idText, loading, panel, refLink, stateBadge, when } from "../parts.js";
+import { badge, copyButton, empty, facts, failure, idText, loading, panel, refLink, stateBadge, when } from "../parts.js";
 import { FINAL, outcomeText } from "../words.js";
 import { chainTree } from "./chain.js";
 import { requestPanel } from "./request.js";
@@ -57,7 +57,7 @@ function draw({ title, actions, body, request }, record, chain) {
     attempts(record),
     chain && panel("Chain", h("div", { class: "panel-body" }, chain.element)),
     request,
-    h("div", { class: "two" }, resultPanel(record), panel("Record", h("div", { class: "panel-body" }, facts(record)))),
+    h("div", { class: "two" }, resultPanel(record), panel("Record", h("div", { class: "panel-body" }, kept(record)))),
   );
 }
 
@@ -88,8 +88,8 @@ function capital(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-function facts(record) {
-  const rows = [
+function kept(record) {
+  return facts([
     ["Reference id", h("span", { class: "row tight nowrap-row" }, h("code", { class: "break" }, record.referenceId), copyButton("Copy the reference id", record.referenceId)), "whole"],
     ["Webhook", h("span", {}, idText(record.webhookId), record.revision ? `, revision ${record.revision}` : ""), record.webhookId.length > 20 && "whole"],
     ["Caller", record.caller ? h("a", { class: "mono", href: `#/invocations?caller=${record.caller}` }, record.caller) : "–"],
@@ -101,6 +101,5 @@ function facts(record) {
     record.replayOf && ["Replay of", refLink(record.replayOf)],
     record.replayedBy && ["Replayed as", refLink(record.replayedBy)],
     record.chain?.parent && ["Step of", refLink(record.chain.parent)],
-  ];
-  return h("dl", { class: "facts" }, rows.filter(Boolean).map(([name, value, kind = null]) => h("div", { class: kind || null }, h("dt", {}, name), h("dd", {}, value))));
+  ]);
 }

@@ -5,40 +5,37 @@ import { chart } from "../charts.js";
 import { h, put } from "../dom.js";
 import { count, counted, duration, share, short } from "../format.js";
 import { keepLooking } from "../live.js";
-import { choice, empty, failure, loading, panel, pluginCommand } from "../parts.js";
+import { badge, choice, empty, failure, loading, panel, pluginCommand, tiles } from "../parts.js";
 import { columns, laneColumns, latest, merged, pace, totals } from "../series.js";
 import { groupsTable } from "./groups.js";
-import { lanesList } from "./lanes.js";
-import { tiles } from "./tiles.js";
 import { warningsOf } from "./warnings.js";
 
 const HOUR = 3_600_000;
 const RANGES = {
-  "15m": { ms: HOUR / 4, step: 1, every: 3_000, query: "15m", name: "the last 15 minutes" },
-  "1h": { ms: HOUR, step: 1, every: 3_000, query: "1h", name: "the last hour" },
-  "6h": { ms: 6 * HOUR, step: 5, every: 5_000, query: "6h", name: "the last 6 hours" },
-  "24h": { ms: 24 * HOUR, step: 10, every: 10_000, query: "24h", name: "the last 24 hours" },
+  "15m": { label: "15 min", ms: HOUR / 4, step: 1, every: 3_000, query: "15m", name: "the last 15 minutes" },
+  "1h": { label: "1 h", ms: HOUR, step: 1, every: 3_000, query: "1h", name: "the last hour" },
+  "6h": { label: "6 h", ms: 6 * HOUR, step: 5, every: 5_000, query: "6h", name: "the last 6 hours" },
+  "24h": { label: "24 h", ms: 24 * HOUR, step: 10, every: 10_000, query: "24h", name: "the last 24 hours" },
 };
 const AGAIN = 3 * 60_000; // how far back known minutes are read again: late ends still change their counts
-const LANES = ["interactive", "bulk", "replay"];
+const LANES = [["interactive", "chart-c"], ["bulk", "chart-d"], ["replay", "chart-e"]]; // with their colours
 const perMinute = (value) => (value === null ? "–" : short(value));
 
 export function show({ root, query, signal }) {
   const range = RANGES[query.get("range")] ?? RANGES["1h"];
   const webhook = query.get("webhook") ?? "";
-  const places = make(range, webhook, signal);
-  put(root, places.elements);
   const go = (changes) => {
     const next = new URLSearchParams(query);
     for (const [name, value] of Object.entries(changes)) value ? next.set(name, value) : next.delete(name);
     location.hash = `#/overview${next.size ? `?${next}` : ""}`;
   };
-  places.onChange(go);
+  const places = make(range, webhook, go, signal);
+  put(root, places.elements);
   choices(places, webhook, signal);
   look(places, range, webhook, signal);
 }
 
-function make(range, webhook, signal) {
+function make(range, webhook, go, signal) {
   const charts = {
     throughput: chart({
       title: "Calls ended per minute",
@@ -60,18 +57,14 @@ function make(range, webhook, signal) {
       format: duration,
       signal,
     }),
+    backlog: chart({
+      title: "Calls that waited, by lane",
+      series: LANES.map(([label, colour]) => ({ label, colour, kind: "line" })),
+      format: short,
+      height: 128,
+      signal,
+    }),
   };
-  const backlog = chart({
-    title: "Calls that waited, by lane",
-    series: [
-      { label: "interactive", colour: "chart-c", kind: "line" },
-      { label: "bulk", colour: "chart-d", kind: "line" },
-      { label: "replay", colour: "chart-e", kind: "line" },
-    ],
-    format: short,
-    height: 128,
-    signal,
-  });
   const strip = h("div", { class: "tiles" }, loading(2));
   const live = h("span", { class: "live", role: "status" });
   const warnings = h("div", { class: "stack" });
@@ -79,8 +72,8 @@ function make(range, webhook, signal) {
   const problem = h("div", {});
   const lanesBody = h("div", {}, loading(3));
   const groupsBody = h("div", {}, loading(3));
-  const webhooks = h("select", { "aria-label": "Webhook" }, h("option", { value: "" }, "All webhooks"), webhook && h("option", { value: webhook, selected: true }, webhook));
-  const ranges = h("div", {});
+  const webhooks = h("select", { "aria-label": "Webhook", onchange: () => go({ webhook: webhooks.value }) }, h("option", { value: "" }, "All webhooks"), webhook && h("option", { value: webhook, selected: true }, webhook));
+  const ranges = choice("Range", Object.values(RANGES).map(({ query, label }) => [query, label]), range.query, (value) => go({ range: value === "1h" ? "" : value }));
   const elements = [
     h("header", { class: "view-head" }, h("h1", { tabindex: -1 }, "Overview"), live, h("div", { class: "row controls" }, webhooks, ranges)),
     problem,
@@ -98,17 +91,10 @@ function make(range, webhook, signal) {
       "div",
       { class: "overview-foot" },
       panel(`What failed in ${range.name}`, groupsBody),
-      panel("Backlog", h("div", { class: "panel-body" }, lanesBody, backlog.element), { aside: h("span", { class: "muted small" }, "the whole relay, by lane") }),
+      panel("Backlog", h("div", { class: "panel-body" }, lanesBody, charts.backlog.element), { aside: h("span", { class: "muted small" }, "the whole relay, by lane") }),
     ),
   ];
-  return {
-    elements, charts: { ...charts, backlog }, strip, live, warnings, start, problem, lanesBody, groupsBody, webhooks,
-    onChange(go) {
-      webhooks.addEventListener("change", () => go({ webhook: webhooks.value }));
-      const chosen = Object.keys(RANGES).find((name) => RANGES[name] === range);
-      put(ranges, choice("Range", [["15m", "15 min"], ["1h", "1 h"], ["6h", "6 h"], ["24h", "24 h"]], chosen, (value) => go({ range: value === "1h" ? "" : value })));
-    },
-  };
+  return { elements, charts, strip, live, warnings, start, problem, lanesBody, groupsBody, webhooks };
 }
 
 async function choices({ webhooks: select, start }, chosen, signal) {
@@ -156,9 +142,9 @@ function draw({ charts, strip, lanesBody }, { range, webhook }, buckets, waiting
   charts.throughput.update(now.xs, [now.total, now.good], [now.errors, now.good]);
   charts.errors.update(now.xs, [now.errorShare]);
   charts.latency.update(now.xs, [now.p99, now.p95, now.p50]);
-  const waited = laneColumns(waiting.minutes, LANES, since, Date.now(), range.step);
+  const waited = laneColumns(waiting.minutes, LANES.map(([lane]) => lane), since, Date.now(), range.step);
   charts.backlog.update(waited.xs, waited.lanes);
-  put(lanesBody, lanesList(waiting.rows));
+  put(lanesBody, h("ul", { class: "lanes" }, waiting.rows.map(laneRow)));
   const minute = latest(buckets);
   const pending = waiting.rows.reduce((sum, lane) => sum + lane.pending, 0);
   const oldest = Math.max(0, ...waiting.rows.map((lane) => lane.oldestSeconds ?? 0));
@@ -180,5 +166,22 @@ function draw({ charts, strip, lanesBody }, { range, webhook }, buckets, waiting
       },
       { label: "Backlog", value: short(pending), tone: oldest > 60 ? "warn" : null, note: pending ? `the oldest waits ${duration(oldest * 1_000)}` : "no calls wait" },
     ]),
+  );
+}
+
+function served(workers) {
+  if (workers === null) return badge("Workers not known", "warn");
+  return workers ? h("span", { class: "muted small" }, counted(workers, "worker")) : badge("No worker", "bad");
+}
+
+/** Shows the backlog of a lane, and how many workers serve it. */
+function laneRow({ lane, pending, oldestSeconds, workers }) {
+  const late = pending > 0 && oldestSeconds > 60;
+  return h(
+    "li",
+    {},
+    h("h3", {}, lane, served(workers)),
+    h("span", { class: "muted small" }, pending ? `oldest ${duration((oldestSeconds ?? 0) * 1_000)}` : "no calls wait"),
+    h("span", { class: `lane-number ${late ? "toned warn" : ""}` }, count(pending)),
   );
 }

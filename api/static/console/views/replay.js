@@ -4,9 +4,8 @@ import { replay, steerReplay } from "../api.js";
 import { h, put } from "../dom.js";
 import { count, duration } from "../format.js";
 import { keepLooking } from "../live.js";
-import { badge, button, confirmed, copyButton, empty, failure, loading, panel, say, when } from "../parts.js";
+import { badge, button, confirmed, copyButton, empty, facts, failure, loading, panel, say, tiles, when } from "../parts.js";
 import { callerText, chosenText, jobMeter, jobText, jobTone, skipText } from "./replay_parts.js";
-import { tiles } from "./tiles.js";
 
 const EVERY = 1_000;
 const OVER = new Set(["done", "cancelled"]);
@@ -84,22 +83,16 @@ function picture(job) {
       h(
         "div",
         { class: "panel-body" },
-        h(
-          "dl",
-          { class: "facts" },
-          h("div", { class: "whole" }, h("dt", {}, "Id"), h("dd", { class: "row tight nowrap-row" }, h("code", { class: "break" }, job.replayId), copyButton("Copy the replay's id", job.replayId))),
-          h("div", { class: "whole" }, h("dt", {}, "What"), h("dd", {}, chosenText(job))),
-          fact("By", callerText(job)),
-          fact("Rate", rate),
-          fact("Started", when(job.createdAt)),
-          fact("Ended", job.finishedAt ? when(job.finishedAt) : "not yet"),
-          fact("Invocations", h("a", { href: `#/invocations?replay=${job.replayId}` }, "The calls that it sent")),
-        ),
+        facts([
+          ["Id", h("span", { class: "row tight nowrap-row" }, h("code", { class: "break" }, job.replayId), copyButton("Copy the replay's id", job.replayId)), "whole"],
+          ["What", chosenText(job), "whole"],
+          ["By", callerText(job)],
+          ["Rate", rate],
+          ["Started", when(job.createdAt)],
+          ["Ended", job.finishedAt ? when(job.finishedAt) : "not yet"],
+          ["Invocations", h("a", { href: `#/invocations?replay=${job.replayId}` }, "The calls that it sent")],
+        ]),
       ),
     ),
   ];
-}
-
-function fact(name, value) {
-  return h("div", {}, h("dt", {}, name), h("dd", {}, value));
 }

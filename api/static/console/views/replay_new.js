@@ -4,12 +4,11 @@ import { plan, startReplay, traffic } from "../api.js";
 import { h, put } from "../dom.js";
 import { count, counted, duration } from "../format.js";
 import { address, filterBar, filterOf, filterText, redraw } from "../filters.js";
-import { button, empty, failure, field, idText, loading, panel, refLink, table, when } from "../parts.js";
-import { endingText } from "../words.js";
+import { button, empty, failure, field, idText, loading, panel, refLink, table, tickBox, when } from "../parts.js";
+import { FINAL, endingText } from "../words.js";
 import { skipText } from "./replay_parts.js";
 
 export const CHOSEN = ["webhookId", "state", "status", "outcome", "since", "until"];
-const FINAL = new Set(["delivered", "unreachable", "interrupted", "rejected", "cancelled"]);
 
 export function show({ root, query, signal }) {
   const reference = query.get("ref");
@@ -78,12 +77,7 @@ function how(wanted, preview, several) {
     "div",
     { class: "filters" },
     several && h("div", { class: "filter-grid" }, field("Calls a second", number("rate", "as fast as possible"), wanted.usual ? "its usual rate, since it failed lately; empty: as fast as possible" : null), field("At most", number("most", "all calls"))),
-    h(
-      "label",
-      { class: "check" },
-      h("input", { type: "checkbox", checked: wanted.uncertain, onchange: (event) => ((wanted.uncertain = event.target.checked), preview()) }),
-      "Also calls that may have arrived, even if their webhook must not be sent twice",
-    ),
+    tickBox("Also calls that may have arrived, even if their webhook must not be sent twice", wanted.uncertain, (isWanted) => ((wanted.uncertain = isWanted), preview())),
   );
 }
 

@@ -3,7 +3,7 @@
 import { count } from "../format.js";
 import { filterText } from "../filters.js";
 import { h } from "../dom.js";
-import { idText, meter, when } from "../parts.js";
+import { idText, when } from "../parts.js";
 import { SKIPPED } from "../words.js";
 
 const TONES = { planning: "busy", running: "busy", paused: "warn", cancelled: "idle", done: "good" };
@@ -44,10 +44,11 @@ export function skipText(reasons) {
 
 /** Shows the progress of a job: calls that succeeded, failed and were skipped. */
 export function jobMeter({ matched, delivered, failed, skipped }) {
-  const parts = [
-    { tone: "good", value: delivered },
-    { tone: "bad", value: failed },
-    { tone: "idle", value: skipped },
-  ];
-  return meter("Progress", parts, matched ?? 0);
+  const width = (number) => `${matched ? Math.min(100, (100 * number) / matched) : 0}%`;
+  const part = (tone, number) => h("span", { class: tone, vars: { "--w": width(number) } });
+  return h(
+    "div",
+    { class: "meter", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": matched || 1, "aria-valuenow": delivered + failed + skipped },
+    [part("good", delivered), part("bad", failed), part("idle", skipped)],
+  );
 }

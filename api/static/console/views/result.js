@@ -1,7 +1,6 @@
 // Shows the result that the plugin got: status, error and masked data.
 
 import { h } from "../dom.js";
-import { pretty } from "../format.js";
 import { badge, copyButton, empty, panel } from "../parts.js";
 import { FINAL } from "../words.js";
 
@@ -13,7 +12,7 @@ export function resultPanel(record) {
     const text = FINAL.has(record.state) ? `A ${record.state} call has no result.` : "The result appears when the call has ended.";
     return panel("Result", empty("No result", text));
   }
-  const text = typeof result.data === "string" ? result.data : pretty(result.data);
+  const text = typeof result.data === "string" ? result.data : JSON.stringify(result.data, null, 2);
   const shown = text.length > LONGEST ? `${text.slice(0, LONGEST)}\n…` : text;
   const head = h(
     "div",

@@ -10,8 +10,7 @@ export function warningsOf(ready, lanes) {
     if (workers === 0) said.push([lane === "interactive" ? "bad" : "warn", `No worker serves the lane ${lane}: its calls wait.`]);
   }
   for (const warning of ready?.warnings ?? []) {
-    const text = typeof warning === "string" ? warning : (warning.message ?? warning.detail ?? warning.code);
-    if (!/lane/i.test(text) || lanes.every(({ workers }) => workers !== 0)) said.push(["warn", text]);
+    if (!/lane/i.test(warning) || lanes.every(({ workers }) => workers !== 0)) said.push(["warn", warning]);
   }
   return said.map(([tone, text]) => h("div", { class: `notice ${tone}` }, icon("warning"), h("p", {}, text)));
 }

@@ -11,9 +11,9 @@ import { sparkline } from "../sparkline.js";
 const EVERY = 3_000;
 const WORST = "-worst";
 const WINDOWS = {
-  "5m": { label: "5 min", name: "the last five minutes", minutes: 5, counts: (row) => row.recent.fiveMinutes, trend: "hour" },
-  "1h": { label: "1 h", name: "the last hour", minutes: 60, counts: (row) => row.recent.hour, trend: "hour" },
-  "24h": { label: "24 h", name: "the last 24 hours", minutes: 24 * 60, counts: (row) => row, trend: "day" },
+  "5m": { query: "5m", label: "5 min", name: "the last five minutes", minutes: 5, counts: (row) => row.recent.fiveMinutes, trend: "hour" },
+  "1h": { query: "1h", label: "1 h", name: "the last hour", minutes: 60, counts: (row) => row.recent.hour, trend: "hour" },
+  "24h": { query: "24h", label: "24 h", name: "the last 24 hours", minutes: 24 * 60, counts: (row) => row, trend: "day" },
 };
 const USUAL = "1h";
 const FAILING = 0.5; // the share of calls from which a webhook is said to fail
@@ -38,8 +38,7 @@ export function show({ root, query, signal }) {
     const next = new URLSearchParams(Object.entries({ window: query.get("window"), sort: state.sort === WORST ? "" : state.sort, find: search.value.trim(), ...changes }).filter(([, value]) => value));
     return `#/webhooks${next.size ? `?${next}` : ""}`;
   };
-  const chosen = Object.keys(WINDOWS).find((name) => WINDOWS[name] === window);
-  const windows = choice("Window", Object.entries(WINDOWS).map(([value, { label }]) => [value, label]), chosen, (value) => (location.hash = go({ window: value === USUAL ? "" : value })));
+  const windows = choice("Window", Object.values(WINDOWS).map(({ query: value, label }) => [value, label]), window.query, (value) => (location.hash = go({ window: value === USUAL ? "" : value })));
   put(
     root,
     h("header", { class: "view-head" }, h("h1", { tabindex: -1 }, "Webhooks"), number, h("div", { class: "row controls" }, h("div", { class: "look-up" }, icon("search"), search), windows)),
@@ -105,9 +104,7 @@ function first() {
 
 /** How bad a webhook is: held back by its breaker, then by the share and the number of its failures, then paused. */
 function badness(row, window) {
-  const { errors } = window.counts(row);
-  const number = ended(window.counts(row));
-  return [row.breaker.state === "open" ? 2 : row.breaker.state === "half-open" ? 1 : 0, number ? errors / number : 0, errors, row.paused ? 1 : 0];
+  return [row.breaker.state === "open" ? 2 : row.breaker.state === "half-open" ? 1 : 0, failedShare(row, window) ?? 0, window.counts(row).errors, row.paused ? 1 : 0];
 }
 
 function sorted(rows, sort, window) {
@@ -157,7 +154,7 @@ function cells(row, window, act) {
   const { errors } = window.counts(row);
   const number = ended(window.counts(row));
   const part = failedShare(row, window);
-  const failed = h("a", { href: `#/invocations?webhookId=${row.webhookId}&failed=true&unreplayed=false&since=${since(window)}`, "aria-label": `${share(part)}: the failed calls of ${row.webhookId}`, class: "toned bad", title: counted(errors, "call") }, share(part));
+  const failed = h("a", { href: `#/invocations?webhookId=${row.webhookId}&failed=true&unreplayed=false&since=${window.query}`, "aria-label": `${share(part)}: the failed calls of ${row.webhookId}`, class: "toned bad", title: counted(errors, "call") }, share(part));
   const last = lastError(row, window);
   return [
     [h("span", { class: "with-copy" }, h("a", { class: "strong", href: `#/overview?range=24h&webhook=${row.webhookId}` }, idText(row.webhookId)), copyButton(`Copy ${row.webhookId}`, row.webhookId)), h("span", { class: "narrow" }, badges(row, window))],
@@ -180,10 +177,6 @@ function cells(row, window, act) {
 
 function rate(perMinute) {
   return perMinute < 0.1 ? "< 0.1" : short(perMinute);
-}
-
-function since(window) {
-  return Object.keys(WINDOWS).find((name) => WINDOWS[name] === window);
 }
 
 function badges(row, window) {
