@@ -1,9 +1,9 @@
 // Shows a chain as a tree: the parent, its steps in order, chains within chains.
 
-import { invocation, invocations } from "../api.js";
 import { h } from "../dom.js";
 import { counted, duration } from "../format.js";
 import { idText, refLink, stateBadge } from "../parts.js";
+import { call } from "../session.js";
 import { FINAL } from "../words.js";
 
 const DEPTH = 3;
@@ -22,13 +22,15 @@ export async function chainTree(record, signal) {
 
 async function topOf(record, signal) {
   let top = record;
-  for (let up = 0; up < DEPTH && top.chain?.parent; up += 1) top = await invocation(top.chain.parent, signal);
+  for (let up = 0; up < DEPTH && top.chain?.parent; up += 1) {
+    top = await call("GET", `v1/invocations/${encodeURIComponent(top.chain.parent)}`, { signal });
+  }
   return top;
 }
 
 async function grow(record, depth, signal) {
   if (!record.chain?.steps || depth === 0) return { record, children: [], more: false };
-  const page = await invocations({ chain: record.referenceId }, { limit: CHILDREN, signal });
+  const page = await call("GET", "v1/invocations", { query: { chain: record.referenceId, limit: CHILDREN }, signal });
   const found = page.invocations.filter((each) => each.chain?.parent === record.referenceId);
   found.sort((one, other) => one.chain.step - other.chain.step || one.chain.item - other.chain.item);
   const children = [];

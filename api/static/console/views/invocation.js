@@ -1,10 +1,10 @@
 // Shows one invocation: its timeline, its chain and its result, with a link to replay it.
 
-import { invocation, outline } from "../api.js";
 import { h, put } from "../dom.js";
 import { bytes, count, duration } from "../format.js";
 import { keepLooking } from "../live.js";
 import { badge, copyButton, empty, facts, failure, idText, loading, panel, refLink, stateBadge, when } from "../parts.js";
+import { call } from "../session.js";
 import { FINAL, outcomeText } from "../words.js";
 import { chainTree } from "./chain.js";
 import { requestPanel } from "./request.js";
@@ -20,10 +20,10 @@ export function show({ root, id, signal }) {
   const back = h("a", { class: "crumb", href: "#/invocations" }, "Invocations");
   put(root, h("nav", { "aria-label": "Where you are" }, back), h("header", { class: "view-head" }, title, actions), body);
   let chainState = null;
-  const request = requestPanel(outline(id, signal));
+  const request = requestPanel(call("GET", `v1/invocations/${id}/request`, { signal }));
   keepLooking(
     async () => {
-      const record = await invocation(id, signal);
+      const record = await call("GET", `v1/invocations/${id}`, { signal });
       const chain = await chainTree(record, signal);
       const state = JSON.stringify([record, chain?.state]);
       if (state !== chainState) draw({ title, actions, body, request }, record, chain);

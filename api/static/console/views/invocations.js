@@ -1,11 +1,11 @@
 // The search: shows invocations by any filter, newest first, a page at a time.
 
-import { invocations, traffic } from "../api.js";
 import { h, icon, put } from "../dom.js";
 import { count, duration } from "../format.js";
 import { NAMES, address, filterBar, filterOf } from "../filters.js";
 import { keepLooking } from "../live.js";
 import { button, empty, failure, idText, loading, panel, pluginCommand, say, shortId, stateBadge, table, when } from "../parts.js";
+import { call } from "../session.js";
 import { endingText } from "../words.js";
 
 const PAGE = 50;
@@ -16,7 +16,7 @@ const REFERENCE = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 export function show({ root, query, signal }) {
   const filter = filterOf(query);
   const changed = (next) => (location.hash = address("/invocations", next));
-  const webhooks = traffic(signal).then((found) => found.webhooks.map(({ webhookId }) => webhookId)).catch(() => []);
+  const webhooks = call("GET", "v1/traffic", { signal }).then((found) => found.webhooks.map(({ webhookId }) => webhookId)).catch(() => []);
   const list = h("div", {}, loading(8));
   const replayable = { ...filter };
   delete replayable.failed;
@@ -79,7 +79,7 @@ async function pageFrom(filter, cursor, signal) {
   const rows = [];
   let next = cursor;
   for (let piece = 0; piece < PIECES; piece += 1) {
-    const page = await invocations(filter, { limit: PAGE - rows.length, cursor: next, signal });
+    const page = await call("GET", "v1/invocations", { query: { ...filter, limit: PAGE - rows.length, cursor: next }, signal });
     rows.push(...page.invocations);
     next = page.cursor;
     if (next === null || rows.length >= PAGE) break;

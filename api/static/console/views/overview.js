@@ -1,12 +1,12 @@
 // The overview: live charts of throughput, errors, latency and backlog; and the failures.
 
-import { failingGroups, lanes, readiness, stats, traffic } from "../api.js";
 import { chart } from "../charts.js";
 import { h, put } from "../dom.js";
 import { count, counted, duration, share, short } from "../format.js";
 import { keepLooking } from "../live.js";
 import { badge, choice, empty, failure, loading, panel, pluginCommand, tiles } from "../parts.js";
 import { columns, laneColumns, latest, merged, pace, totals } from "../series.js";
+import { call } from "../session.js";
 import { groupsTable } from "./groups.js";
 import { warningsOf } from "./warnings.js";
 
@@ -98,7 +98,7 @@ function make(range, webhook, go, signal) {
 }
 
 async function choices({ webhooks: select, start }, chosen, signal) {
-  const { webhooks } = await traffic(signal).catch(() => ({ webhooks: null }));
+  const { webhooks } = await call("GET", "v1/traffic", { signal }).catch(() => ({ webhooks: null }));
   if (!webhooks) return;
   if (webhooks.length === 0) put(start, panel(null, empty("No webhooks yet", ["Nothing can be called before the service desk registers a webhook: ", pluginCommand((plugin) => `relay webhooks apply FILE --plugin ${plugin}`)])));
   const options = webhooks.filter(({ webhookId }) => webhookId !== chosen).map(({ webhookId }) => h("option", { value: webhookId }, webhookId));
@@ -115,7 +115,12 @@ function look(places, range, webhook, signal) {
   const figures = async () => {
     const since = Date.now() - range.ms;
     const from = buckets.length ? Math.max(since, Date.parse(buckets.at(-1).start) - AGAIN) : since;
-    const [come, lanesNow, ready] = await Promise.all([stats(from, webhook, signal), lanes(from, signal), readiness(signal)]);
+    const fromText = new Date(from).toISOString();
+    const [come, lanesNow, ready] = await Promise.all([
+      call("GET", "v1/stats", { query: { since: fromText, webhookId: webhook }, signal }),
+      call("GET", "v1/lanes", { query: { since: fromText }, signal }),
+      call("GET", "readyz", { signal, accept: [503] }),
+    ]);
     buckets = merged(buckets, come.buckets, since);
     minutes = merged(minutes, lanesNow.minutes, since);
     put(places.problem);
@@ -124,9 +129,9 @@ function look(places, range, webhook, signal) {
     draw(places, { range, webhook }, buckets, { rows: lanesNow.lanes, minutes }, since);
   };
   const groups = async () => {
-    const since = Date.now() - range.ms;
-    const found = await failingGroups(since, webhook, signal);
-    put(places.groupsBody, groupsTable(found, new Date(since).toISOString(), range.name));
+    const since = new Date(Date.now() - range.ms).toISOString();
+    const found = await call("GET", "v1/groups", { query: { since, webhookId: webhook }, signal });
+    put(places.groupsBody, groupsTable(found, since, range.name));
   };
   keepLooking(figures, range.every, signal, fail);
   keepLooking(groups, Math.max(range.every * 2, 6_000), signal, (error) => put(places.groupsBody, h("div", { class: "panel-body" }, failure(error))));

@@ -1,10 +1,10 @@
 // Shows the progress of one replay job, with buttons to pause, resume and cancel it.
 
-import { replay, steerReplay } from "../api.js";
 import { h, put } from "../dom.js";
 import { count, duration } from "../format.js";
 import { keepLooking } from "../live.js";
 import { badge, button, confirmed, copyButton, empty, facts, failure, loading, panel, say, tiles, when } from "../parts.js";
+import { call } from "../session.js";
 import { callerText, chosenText, jobMeter, jobText, jobTone, skipText } from "./replay_parts.js";
 
 const EVERY = 1_000;
@@ -30,7 +30,7 @@ export function show({ root, id, signal }) {
   const act = async (action) => {
     if (action === "cancel" && !(await confirmed("Cancel this replay?", "Calls that have not been sent are skipped for good. Sent calls cannot be recalled.", "Cancel the replay", { danger: true }))) return;
     try {
-      draw(await steerReplay(id, action));
+      draw(await call("POST", `v1/replays/${id}/${action}`));
       actions.querySelector("button")?.focus();
     } catch (error) {
       say(error.message, "bad");
@@ -38,7 +38,7 @@ export function show({ root, id, signal }) {
   };
   keepLooking(
     async () => {
-      const job = await replay(id, signal);
+      const job = await call("GET", `v1/replays/${id}`, { signal });
       draw(job);
       return !OVER.has(job.state);
     },

@@ -1,10 +1,10 @@
 // Starts a replay: the user chooses calls, sees what the replay would do, and starts it.
 
-import { plan, startReplay, traffic } from "../api.js";
 import { h, put } from "../dom.js";
 import { count, counted, duration } from "../format.js";
 import { address, filterBar, filterOf, filterText, redraw } from "../filters.js";
 import { button, empty, failure, field, idText, loading, panel, refLink, table, tickBox, when } from "../parts.js";
+import { call } from "../session.js";
 import { FINAL, endingText } from "../words.js";
 import { skipText } from "./replay_parts.js";
 
@@ -14,7 +14,7 @@ export function show({ root, query, signal }) {
   const reference = query.get("ref");
   const wanted = { filter: Object.fromEntries(Object.entries(filterOf(query)).filter(([name]) => CHOSEN.includes(name))), rate: "", usual: null, uncertain: false, most: "" };
   if (!reference && !wanted.filter.since) wanted.filter.since = "24h";
-  const rows = traffic(signal).then((found) => found.webhooks).catch(() => []);
+  const rows = call("GET", "v1/traffic", { signal }).then((found) => found.webhooks).catch(() => []);
   const webhooks = rows.then((found) => found.map(({ webhookId }) => webhookId));
   const which = h("div", {});
   const outcome = h("div", { "aria-live": "polite" });
@@ -40,7 +40,8 @@ export function show({ root, query, signal }) {
     const mine = current;
     put(outcome, panel("What it would do", loading(4)));
     try {
-      const found = await plan(bodyOf(wanted, reference), AbortSignal.any([signal, mine.signal]));
+      const body = { ...bodyOf(wanted, reference), dryRun: true };
+      const found = await call("POST", "v1/replays", { body, signal: AbortSignal.any([signal, mine.signal]) });
       if (!mine.signal.aborted) put(outcome, planned(found, wanted, reference, signal));
     } catch (error) {
       if (error.name !== "AbortError" && !signal.aborted) put(outcome, failure(error, preview));
@@ -100,7 +101,7 @@ function planned({ matched, skipped, skippedReasons, leftOut, breakdown }, wante
   const start = button(`Start: send ${counted(sent, "call")}`, async () => {
     start.disabled = true;
     try {
-      const { replayId } = await startReplay(bodyOf(wanted, reference));
+      const { replayId } = await call("POST", "v1/replays", { body: bodyOf(wanted, reference) });
       if (!signal.aborted) location.hash = `#/replays/${replayId}`;
     } catch (error) {
       start.disabled = false;

@@ -1,10 +1,10 @@
 // Lists the plugin's replay jobs, newest first.
 
-import { replays } from "../api.js";
 import { h, put } from "../dom.js";
 import { count } from "../format.js";
 import { keepLooking } from "../live.js";
 import { badge, empty, failure, loading, panel, table, when } from "../parts.js";
+import { call } from "../session.js";
 import { callerText, chosenText, jobMeter, jobText, jobTone } from "./replay_parts.js";
 
 const EVERY = 2_000;
@@ -15,7 +15,7 @@ export function show({ root, signal }) {
   put(root, h("header", { class: "view-head" }, h("h1", { tabindex: -1 }, "Replays"), h("div", { class: "row controls" }, start())), panel(null, list));
   keepLooking(
     async () => {
-      const jobs = (await replays(signal)).replays;
+      const { replays: jobs } = await call("GET", "v1/replays", { query: { limit: 50 }, signal });
       const focused = list.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
       if (jobs.length > 0) put(list, table("Replays", COLUMNS, jobs));
       else put(list, empty("No replays yet", "When an endpoint works again, a replay sends the calls that failed once more, as new invocations. First look at what it would do; nothing is sent before you start it.", start()));

@@ -1,11 +1,11 @@
 // Lists the webhooks, the worst first, with buttons to pause them, resume them and close their breakers.
 
-import { steerWebhook, traffic } from "../api.js";
 import { h, icon, put } from "../dom.js";
 import { count, counted, duration, exact, share, short } from "../format.js";
 import { keepLooking } from "../live.js";
 import { badge, button, choice, columnClass, confirmed, copyButton, empty, failure, idText, loading, panel, pluginCommand, say, sortHead, when } from "../parts.js";
 import { ended } from "../series.js";
+import { call } from "../session.js";
 import { sparkline } from "../sparkline.js";
 
 const EVERY = 3_000;
@@ -72,7 +72,7 @@ export function show({ root, query, signal }) {
   const act = async (row, action) => {
     if (action === "pause" && !(await confirmed(`Pause ${row.webhookId}?`, "Its calls are still accepted, but wait until it is resumed.", "Pause"))) return;
     try {
-      const changed = await steerWebhook(row.webhookId, action);
+      const changed = await call("POST", `v1/webhooks/${encodeURIComponent(row.webhookId)}/${action}`);
       state.found = state.found.map((each) => (each.webhookId === changed.webhookId ? changed : each));
       draw();
       rows.get(row.webhookId)?.element.querySelector("button.act")?.focus();
@@ -88,7 +88,7 @@ export function show({ root, query, signal }) {
   });
   keepLooking(
     async () => {
-      state.found = (await traffic(signal)).webhooks;
+      state.found = (await call("GET", "v1/traffic", { signal })).webhooks;
       draw();
     },
     EVERY,
