@@ -16,7 +16,7 @@ from relay.client.exchange import Answer, End, Request, advance
 from relay.client.frozen import LARGE_BYTES
 
 if TYPE_CHECKING:
-    from relay.client.exchange import Flow, Pause
+    from relay.client.exchange import Flow
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class AsyncTransport:
                 if isinstance(step, Request):
                     came = await self._send(step)
                 else:
-                    await asyncio.sleep(step.seconds)
+                    await asyncio.sleep(step)
                     came = None
             return step.result
 
@@ -86,7 +86,7 @@ class AsyncTransport:
         return self._session
 
 
-async def _advance(flow: Flow[T], came: Answer | Exception | None, size_bytes: int) -> Request | Pause | End[T]:
+async def _advance(flow: Flow[T], came: Answer | Exception | None, size_bytes: int) -> Request | float | End[T]:
     """Take a call a step further: in a thread, if its data is long, as other tasks go on while that is copied."""
     if size_bytes > LARGE_BYTES:
         return await asyncio.to_thread(advance, flow, came)

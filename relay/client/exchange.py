@@ -1,7 +1,8 @@
 """A request to the relay and its answer, as values: what is sent, and whether an answer calls for another try.
 
 There is no I/O here. A call's `Flow` is a generator: it yields a `Request` and is sent the `Answer`, or the fault
-that prevented one; or it yields a `Pause`; it returns the call's result. Each client does the I/O in its own way.
+that prevented one; or it yields how many seconds to wait; it returns the call's result. Each client does the I/O in
+its own way.
 """
 
 from __future__ import annotations
@@ -66,13 +67,6 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
-    """A time to wait before the call goes on."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class End(Generic[T]):
     """The result of a call."""
 
@@ -80,10 +74,10 @@ class End(Generic[T]):
 
 
 #: The flow of a call, which `advance` takes a step further.
-Flow: TypeAlias = Generator[Request | Pause, Answer | Exception | None, T]
+Flow: TypeAlias = Generator[Request | float, Answer | Exception | None, T]
 
 
-def advance(flow: Flow[T], came: Answer | Exception | None = None) -> Request | Pause | End[T]:
+def advance(flow: Flow[T], came: Answer | Exception | None = None) -> Request | float | End[T]:
     """Tell a call what came of its last step, if there was one, and return the next; raise the call's error."""
     try:
         return flow.send(came)
@@ -133,7 +127,7 @@ class Requester:
             too_long = pause_s > RETRY_AFTER_LIMIT_S + PAUSE_FIRST_S or self.clock() + pause_s > deadline_s
             if number == self._tries or too_long:
                 break
-            yield Pause(pause_s)
+            yield pause_s
         if not isinstance(came, Answer):
             raise Unavailable("The relay cannot be reached.") from came
         if not 200 <= came.status < 300:

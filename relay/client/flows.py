@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from relay.client.bulk import groups, write
-from relay.client.exchange import PAUSE_FIRST_S, PAUSE_MAXIMUM_S, POLL_WAIT_S, VISIBLE, Pause, jittered
+from relay.client.exchange import PAUSE_FIRST_S, PAUSE_MAXIMUM_S, POLL_WAIT_S, VISIBLE, jittered
 from relay.client.files import FileCopy
 from relay.client.problem import first_of
 from relay.domain.invocation import FINAL, Outcome, State
@@ -205,7 +205,7 @@ class Flows:
             if now_s >= deadline_s:
                 raise WaitEnded(reference_id=reference_id)
             if now_s - began_s < asked_s / 2 or not asked_s:
-                yield Pause(min(jittered(pause_s), deadline_s - now_s))
+                yield min(jittered(pause_s), deadline_s - now_s)
                 pause_s = min(2 * pause_s, PAUSE_MAXIMUM_S)
 
 

@@ -105,7 +105,7 @@ class Transport:
             if isinstance(step, Request):
                 step = advance(flow, self._send(step))
             else:
-                time.sleep(step.seconds)
+                time.sleep(step)
                 step = advance(flow)
         return step.result
 

@@ -11,7 +11,7 @@ import pytest
 from relay import errors
 from relay.client import bulk
 from relay.client.copies import copy_trigger
-from relay.client.exchange import Answer, End, Pause, Request, Requester, advance
+from relay.client.exchange import Answer, End, Request, Requester, advance
 from relay.client.flows import Flows, WaitEnded
 
 REF = "01a22681-27be-74b3-8241-93ca9c8d6835"
@@ -41,8 +41,8 @@ class Course:
     def run(self, name, *given):
         flow, came = getattr(self.flows, name)(*given), None
         while not isinstance(step := advance(flow, came), End):
-            if isinstance(step, Pause):
-                self.now_s, came = self.now_s + step.seconds, None
+            if not isinstance(step, Request):
+                self.now_s, came = self.now_s + step, None
                 continue
             self.sent.append((self.now_s, step))
             found = self.respond(len(self.sent) - 1)
