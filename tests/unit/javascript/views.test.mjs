@@ -29,7 +29,6 @@ const newReplay = await load("views/replay_new");
 const { skipText } = await load("views/replay_parts");
 const { resultPanel } = await load("views/result");
 const { pieces } = await load("views/timeline");
-const { warningsOf } = await load("views/warnings");
 const webhooks = await load("views/webhooks");
 const { default: Plot } = await load("vendor/uplot/uPlot.esm");
 
@@ -321,7 +320,7 @@ for (const workers of [[1, 1, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0], [0, 0, 0], [n
       const warning = (lane) => `No worker serves the lane ${lane}: its calls are kept and wait.`;
       const lanes = lanesOf(...workers);
       const without = lanes.filter((each) => each.workers === 0).map(({ lane }) => lane);
-      const said = warningsOf({ status, detail: "Not now.", warnings: [...without.map(warning), "Memory is short."] }, lanes);
+      const said = overview.warningsOf({ status, detail: "Not now.", warnings: [...without.map(warning), "Memory is short."] }, lanes);
       const tones = said.map((each) => [each.attributes.class, each.textContent]);
       const expected = without.map((lane) => [`notice ${lane === "interactive" ? "bad" : "warn"}`, `No worker serves the lane ${lane}: its calls wait.`]);
       assert.deepEqual(tones, [...(status === "ready" ? [] : [["notice bad", "Not now."]]), ...expected, ["notice warn", "Memory is short."]]);
@@ -330,7 +329,7 @@ for (const workers of [[1, 1, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0], [0, 0, 0], [n
 }
 
 test("a warning of a lane that has got its worker meanwhile is said as it came", () => {
-  assert.deepEqual(warningsOf({ status: "ready", warnings: ["No lane is known."] }, lanesOf(1, 1, 1)).map((each) => each.textContent), ["No lane is known."]);
+  assert.deepEqual(overview.warningsOf({ status: "ready", warnings: ["No lane is known."] }, lanesOf(1, 1, 1)).map((each) => each.textContent), ["No lane is known."]);
 });
 
 test("a trend's bars are as high as their numbers among all that ended, and the failed part is never higher", () => {

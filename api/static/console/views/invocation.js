@@ -1,17 +1,30 @@
-// Shows one invocation: its timeline, its chain and its result, with a link to replay it.
+// Shows one invocation: its timeline, its chain, the outline of its request and its result, with a link to replay it.
 
 import { h, put } from "../dom.js";
 import { bytes, count, duration } from "../format.js";
 import { keepLooking } from "../live.js";
-import { badge, copyButton, empty, facts, failure, idText, loading, panel, refLink, stateBadge, when } from "../parts.js";
+import { badge, copyButton, empty, facts, failure, idText, loading, panel, refLink, stateBadge, table, when } from "../parts.js";
 import { call } from "../session.js";
 import { FINAL, outcomeText } from "../words.js";
 import { chainTree } from "./chain.js";
-import { requestPanel } from "./request.js";
 import { resultPanel } from "./result.js";
 import { timeline } from "./timeline.js";
 
 const EVERY = 1_500;
+const SENT = { no: "The request never left the relay.", maybe: "The request may have reached the endpoint.", answered: "The request was sent and answered." };
+/** Why there is no outline of a request. */
+const MISSING = {
+  chain_step: "The request of a chain's step holds endpoints' answers, which only workers can open.",
+  too_large: "The request is too large to be outlined here.",
+  not_kept: "Its contents are not kept: the call was refused, they were destroyed, or are older than their retention.",
+  unreadable: "None of the keys of this relay opens it.",
+};
+const PARTS = [
+  { label: "Place", grow: true, cell: ({ pointer }) => h("code", { class: "break" }, pointer) },
+  { label: "Type", cell: ({ types }) => types.join(" or ") },
+  { label: "Values", number: true, wide: true, cell: (part) => count(part.count) },
+  { label: "Size", number: true, cell: (part) => bytes(part.bytes) },
+];
 
 export function show({ root, id, signal }) {
   const body = h("div", { class: "stack" }, panel(null, loading(6)));
@@ -61,6 +74,23 @@ function draw({ title, actions, body, request }, record, chain) {
   );
 }
 
+/** Makes a panel for the outline of a request, when it has come: names, types and sizes of what the caller gave, never a value. */
+function requestPanel(outline) {
+  const body = h("div", {}, loading(3));
+  outline.then(
+    (found) => put(body, outlined(found)),
+    (error) => error.name !== "AbortError" && put(body, h("div", { class: "panel-body" }, failure(error))),
+  );
+  const why = h("span", { class: "muted small" }, "names and sizes only: values may be health data, so nobody sees them here");
+  return panel("Request", body, { aside: why });
+}
+
+function outlined({ parts, complete, missing }) {
+  if (missing) return empty("No outline", MISSING[missing] ?? missing);
+  if (parts.length === 0) return empty("Nothing was given", "The caller gave no data, no headers and no queryParams.");
+  return [table("Names and sizes of the request", PARTS, parts), complete ? null : h("p", { class: "muted small table-note" }, "There are more parts than are shown.")].filter(Boolean);
+}
+
 function summary(record) {
   if (record.finishedAt) return `${duration(Date.parse(record.finishedAt) - Date.parse(record.createdAt))} from acceptance to end`;
   return "not ended yet";
@@ -73,15 +103,11 @@ function attempts(record) {
       "li",
       {},
       h("span", { class: `attempt-number ${attempt.outcome === "answered" && attempt.status < 400 ? "good" : "bad"}` }, count(attempt.number)),
-      h("div", { class: "grow" }, h("p", {}, attempt.status ? `Answered ${attempt.status}` : capital(outcomeText(attempt.outcome)), attempt.status && attempt.outcome !== "answered" ? `: ${outcomeText(attempt.outcome)}` : null), h("p", { class: "muted small" }, sentText(attempt))),
+      h("div", { class: "grow" }, h("p", {}, attempt.status ? `Answered ${attempt.status}` : capital(outcomeText(attempt.outcome)), attempt.status && attempt.outcome !== "answered" ? `: ${outcomeText(attempt.outcome)}` : null), h("p", { class: "muted small" }, SENT[attempt.sent] ?? "")),
       h("div", { class: "attempt-times small" }, h("p", {}, duration(attempt.durationMs)), h("p", { class: "muted" }, when(attempt.startedAt))),
     ),
   );
   return panel(`Attempts`, h("ol", { class: "attempts" }, rows), { aside: badge(count(record.attempts.length), "idle") });
-}
-
-function sentText({ sent }) {
-  return { no: "The request never left the relay.", maybe: "The request may have reached the endpoint.", answered: "The request was sent and answered." }[sent] ?? "";
 }
 
 function capital(text) {

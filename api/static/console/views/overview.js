@@ -1,14 +1,13 @@
 // The overview: live charts of throughput, errors, latency and backlog; and the failures.
 
 import { chart } from "../charts.js";
-import { h, put } from "../dom.js";
+import { h, icon, put } from "../dom.js";
 import { count, counted, duration, share, short } from "../format.js";
 import { keepLooking } from "../live.js";
 import { badge, choice, empty, failure, loading, panel, pluginCommand, tiles } from "../parts.js";
 import { columns, laneColumns, latest, merged, pace, totals } from "../series.js";
 import { call } from "../session.js";
 import { groupsTable } from "./groups.js";
-import { warningsOf } from "./warnings.js";
 
 const HOUR = 3_600_000;
 const RANGES = {
@@ -18,7 +17,7 @@ const RANGES = {
   "24h": { label: "24 h", ms: 24 * HOUR, step: 10, every: 10_000, query: "24h", name: "the last 24 hours" },
 };
 const AGAIN = 3 * 60_000; // how far back known minutes are read again: late ends still change their counts
-const LANES = [["interactive", "chart-c"], ["bulk", "chart-d"], ["replay", "chart-e"]]; // with their colours
+const LANES = [["interactive", "chart-c"], ["bulk", "chart-d"], ["replay", "good"]]; // with their colours
 const perMinute = (value) => (value === null ? "–" : short(value));
 
 export function show({ root, query, signal }) {
@@ -189,4 +188,17 @@ function laneRow({ lane, pending, oldestSeconds, workers }) {
     h("span", { class: "muted small" }, pending ? `oldest ${duration((oldestSeconds ?? 0) * 1_000)}` : "no calls wait"),
     h("span", { class: `lane-number ${late ? "toned warn" : ""}` }, count(pending)),
   );
+}
+
+/** Makes notices of the warnings of `/readyz`, and of lanes without a worker. */
+export function warningsOf(ready, lanes) {
+  const said = [];
+  if (ready?.status !== "ready") said.push(["bad", ready?.detail ?? "The relay is not ready."]);
+  for (const { lane, workers } of lanes) {
+    if (workers === 0) said.push([lane === "interactive" ? "bad" : "warn", `No worker serves the lane ${lane}: its calls wait.`]);
+  }
+  for (const warning of ready?.warnings ?? []) {
+    if (!/lane/i.test(warning) || lanes.every(({ workers }) => workers !== 0)) said.push(["warn", warning]);
+  }
+  return said.map(([tone, text]) => h("div", { class: `notice ${tone}` }, icon("warning"), h("p", {}, text)));
 }
