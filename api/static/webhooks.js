@@ -556,13 +556,11 @@ class Copies {
   }
 
   items(items) {
-    try {
-      return Array.from(items[Symbol.iterator](), (item, index) => this.item(item, `/${index}`));
-    } catch (cause) {
-      if (typeof items?.[Symbol.iterator] === "function") throw cause; // of the caller's own generator
+    if (typeof items?.[Symbol.iterator] !== "function") {
       const errors = [{ pointer: "", message: "must be a list of triggers, or another iterable of them" }];
-      throw new WebhookError("request_rejected", MISFIT, { cause, errors });
+      throw new WebhookError("request_rejected", MISFIT, { errors });
     }
+    return Array.from(items, (item, index) => this.item(item, `/${index}`));
   }
 
   item(item, at) {

@@ -182,3 +182,10 @@ for (const ends of KINDS.flatMap((one) => KINDS.flatMap((two) => KINDS.map((thre
     assert.deepEqual(value.slice(expected.length).map(({ problem }) => problem.code), new Array(2_500 - expected.length).fill("internal"));
   });
 }
+
+test("the items of an iterable are sent whose iterator cannot be iterated itself", async () => {
+  const items = ["one", "two"].map((webhookId) => ({ webhookId }));
+  const iterable = { [Symbol.iterator]: () => ({ next: () => (items.length > 0 ? { done: false, value: items.shift() } : { done: true }) }) };
+  const { api } = client((_, { body }) => answered(202, { results: JSON.parse(body).map(() => ENDS.taken) }));
+  assert.deepEqual((await clock.until(api.webhooks.triggerMany(iterable))).value, [ENDS.taken, ENDS.taken]);
+});
