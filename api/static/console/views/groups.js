@@ -1,21 +1,20 @@
 // Shows failures grouped by kind, with links to the calls and to a replay of them.
 
 import { h } from "../dom.js";
+import { address } from "../filters.js";
 import { count } from "../format.js";
 import { empty, idText, table, when } from "../parts.js";
 import { endingText } from "../words.js";
 
 export function groupsTable({ groups, complete }, since, rangeName) {
   if (groups.length === 0) return empty("Nothing is left to repair", `Every call that ended in ${rangeName} succeeded, itself or in a replay.`);
-  const query = (group, more) => new URLSearchParams(
-    Object.entries({ webhookId: group.webhookId, outcome: group.outcome, status: group.status, since, ...more }).filter(([, value]) => value !== null && value !== undefined),
-  );
+  const chosen = ({ webhookId, outcome, status }) => ({ webhookId, outcome, status: String(status ?? ""), since });
   const columns = [
     {
       label: "Webhook",
       grow: true,
       cell: (group) => [
-        h("a", { class: "row-link strong", href: `#/invocations?${query(group, { failed: "true" })}`, "aria-label": `Calls of ${group.webhookId}: ${endingText(group.outcome, group.status)}` }, idText(group.webhookId)),
+        h("a", { class: "row-link strong", href: address("/invocations", { ...chosen(group), failed: "true" }), "aria-label": `Calls of ${group.webhookId}: ${endingText(group.outcome, group.status)}` }, idText(group.webhookId)),
         h("span", { class: "narrow muted" }, endingText(group.outcome, group.status)),
       ],
     },
@@ -27,7 +26,7 @@ export function groupsTable({ groups, complete }, since, rangeName) {
       label: "Replay",
       hidden: true,
       number: true,
-      cell: (group) => h("a", { class: "button", href: `#/replays/new?${query(group)}` }, "Replay…"),
+      cell: (group) => h("a", { class: "button", href: address("/replays/new", chosen(group)) }, "Replay…"),
     },
   ];
   return [

@@ -2,6 +2,7 @@
 
 import { chart } from "../charts.js";
 import { h, icon, put } from "../dom.js";
+import { address } from "../filters.js";
 import { count, counted, duration, share, short } from "../format.js";
 import { keepLooking } from "../live.js";
 import { badge, choice, empty, failure, loading, panel, pluginCommand, tiles } from "../parts.js";
@@ -23,11 +24,7 @@ const perMinute = (value) => (value === null ? "–" : short(value));
 export function show({ root, query, signal }) {
   const range = RANGES[query.get("range")] ?? RANGES["1h"];
   const webhook = query.get("webhook") ?? "";
-  const go = (changes) => {
-    const next = new URLSearchParams(query);
-    for (const [name, value] of Object.entries(changes)) value ? next.set(name, value) : next.delete(name);
-    location.hash = `#/overview${next.size ? `?${next}` : ""}`;
-  };
+  const go = (changes) => (location.hash = address("/overview", { ...Object.fromEntries(query), ...changes }));
   const places = make(range, webhook, go, signal);
   put(root, places.elements);
   choices(places, webhook, signal);
@@ -136,10 +133,6 @@ function look(places, range, webhook, signal) {
   keepLooking(groups, Math.max(range.every * 2, 6_000), signal, (error) => put(places.groupsBody, h("div", { class: "panel-body" }, failure(error))));
 }
 
-function failedAddress({ query }, webhook) {
-  return `#/invocations?${new URLSearchParams({ ...(webhook && { webhookId: webhook }), since: query, failed: "true", unreplayed: "false" })}`;
-}
-
 function draw({ charts, strip, lanesBody }, { range, webhook }, buckets, waiting, since) {
   const all = totals(buckets);
   const now = columns(buckets, since, Date.now(), range.step);
@@ -161,7 +154,7 @@ function draw({ charts, strip, lanesBody }, { range, webhook }, buckets, waiting
         label: "Error rate",
         value: share(all.errorShare),
         tone: all.errors ? "bad" : null,
-        note: [all.errors ? h("a", { href: failedAddress(range, webhook) }, `${count(all.errors)} failed`) : "none failed", all.rejected > 0 && `, ${count(all.rejected)} rejected`],
+        note: [all.errors ? h("a", { href: address("/invocations", { webhookId: webhook, since: range.query, failed: "true", unreplayed: "false" }) }, `${count(all.errors)} failed`) : "none failed", all.rejected > 0 && `, ${count(all.rejected)} rejected`],
       },
       {
         label: "Latency now, p95",

@@ -1,6 +1,7 @@
 // Lists the webhooks, the worst first, with buttons to pause them, resume them and close their breakers.
 
 import { h, icon, put } from "../dom.js";
+import { address } from "../filters.js";
 import { count, counted, duration, exact, share, short } from "../format.js";
 import { keepLooking } from "../live.js";
 import { badge, button, choice, columnClass, confirmed, copyButton, empty, failure, idText, loading, panel, pluginCommand, say, sortHead, when } from "../parts.js";
@@ -34,10 +35,7 @@ export function show({ root, query, signal }) {
   const search = h("input", { type: "search", value: query.get("find") ?? "", placeholder: "Find a webhook (/)", "aria-label": "Find a webhook", autocomplete: "off", spellcheck: "false" });
   const number = h("span", { class: "muted small", role: "status" });
   const body = h("div", {}, loading(8));
-  const go = (changes) => {
-    const next = new URLSearchParams(Object.entries({ window: query.get("window"), sort: state.sort === WORST ? "" : state.sort, find: search.value.trim(), ...changes }).filter(([, value]) => value));
-    return `#/webhooks${next.size ? `?${next}` : ""}`;
-  };
+  const go = (changes) => address("/webhooks", { window: query.get("window"), sort: state.sort === WORST ? "" : state.sort, find: search.value.trim(), ...changes });
   const windows = choice("Window", Object.values(WINDOWS).map(({ query: value, label }) => [value, label]), window.query, (value) => (location.hash = go({ window: value === USUAL ? "" : value })));
   put(
     root,
