@@ -48,10 +48,6 @@ _NOT_OURS: Final = "The answer did not come from a relay that this client unders
 class UnknownProblem(RelayError):
     """A problem whose ``code`` this version does not know, as from a newer relay."""
 
-    def __init__(self, code: str, message: str | None, faults: tuple[Fault, ...], reference_id: str | None) -> None:
-        super().__init__(message, faults=faults, reference_id=reference_id)
-        vars(self)["code"] = code  # overrides the code of the class
-
 
 def read_problem(status: int, document: Any, retry_after_s: int | None = None) -> RelayError:
     """Return the error for an answer that is not a success.
@@ -84,16 +80,13 @@ def first_of(faults: tuple[Fault, ...]) -> str:
 
 
 def _of_document(code: str, document: dict[str, Any]) -> RelayError:
-    message, faults, reference_id = _message(document), _faults(document.get("errors")), document.get("referenceId")
-    known = _BY_CODE.get(code)
-    if known is None:
-        return UnknownProblem(code, (message or RelayError.sentence) + first_of(faults), faults, reference_id)
-    return known((message or known.sentence) + first_of(faults), faults=faults, reference_id=reference_id)
-
-
-def _message(document: dict[str, Any]) -> str | None:
-    message = document.get("detail") or document.get("title")
-    return message if isinstance(message, str) else None
+    kind = _BY_CODE.get(code, UnknownProblem)
+    said = document.get("detail") or document.get("title")
+    message = said if said and isinstance(said, str) else kind.sentence
+    faults = _faults(document.get("errors"))
+    error = kind(message + first_of(faults), faults=faults, reference_id=document.get("referenceId"))
+    vars(error)["code"] = code  # overrides the code of the class, of an unknown problem
+    return error
 
 
 def _faults(errors: Any) -> tuple[Fault, ...]:
