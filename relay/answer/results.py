@@ -7,7 +7,6 @@ A body that does not parse or decode as its type claims is taken as the next of 
 from __future__ import annotations
 
 import json
-import sys
 from base64 import b64encode
 from contextlib import suppress
 from math import isfinite
@@ -16,9 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 from relay.answer.media import content_type_of, text_of
 from relay.answer.search import TooMuchWork
 from relay.domain.invocation import MEANINGS, Outcome, Sent
-from relay.errors import MalformedJson
 from relay.text import gradual_json
-from relay.text.json_extent import check_extent
 from relay.text.media_types import BYTES_TYPE
 from relay.text.strict_json import dump_json
 
@@ -146,10 +143,26 @@ def _parse(text: str) -> Any:
     """
     try:
         value = gradual_json.decode(_DECODER, text)
-        check_extent(text.encode(), MAX_DEPTH, sys.maxsize)
-    except (MalformedJson, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         raise _NotJson from None
+    if text.count("[") + text.count("{") > MAX_DEPTH and _deeper_than(MAX_DEPTH, value):
+        raise _NotJson
     return value
+
+
+def _deeper_than(limit: int, value: Any) -> bool:
+    level = [value]
+    for _ in range(limit):
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner += item.values()
+            elif isinstance(item, list):
+                inner += item
+        level = [item for item in inner if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _constant(_name: str) -> NoReturn:
