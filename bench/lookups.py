@@ -207,6 +207,14 @@ def _made(archive: Archive, replay_id: str, token: str, most: int) -> int:
     return made
 
 
+def _table_of(findings: list[Finding], records: int) -> Table:
+    title = f"A page of 50 among {records:,} records"
+    table = Table("listing", "median ms", "worst ms", "rows", title=title, title_justify="left")
+    for each in findings:
+        table.add_row(each.name, f"{each.median_ms}", f"{each.worst_ms}", str(each.rows))
+    return table
+
+
 @click.command()
 @click.option("--records", type=click.IntRange(1_000, 10_000_000), default=1_000_000, show_default=True)
 @click.option(
@@ -224,6 +232,7 @@ def main(records: int, json_file: Path) -> None:
         filled_s, _ = _timed(lambda: archive.fill(records))
         memory = int(server.client.info("memory")["used_memory"])
         findings = archive.lookups()
+        console.print(_table_of(findings, records))
         costs = _replay(archive, min(20_000, records))
         grown = int(server.client.info("memory")["used_memory"]) - memory
         bounds = bounded(upkeep.costs(records), starts, records)
@@ -232,12 +241,6 @@ def main(records: int, json_file: Path) -> None:
         "server bytes more, an original": grown // records,
         "filled (s)": filled_s,
     }
-    table = Table(title=f"A page of 50 among {records:,} records", title_justify="left")
-    for column in ("listing", "median ms", "worst ms", "rows"):
-        table.add_column(column)
-    for finding in findings:
-        table.add_row(finding.name, f"{finding.median_ms}", f"{finding.worst_ms}", str(finding.rows))
-    console.print(table)
     console.print(costs)
     console.print(bounds.table())
     written = {"machine": machine(), "records": records, "pages": [asdict(each) for each in findings], "costs": costs}

@@ -49,5 +49,5 @@ class Server:
     def _answers(self) -> bool:
         try:
             return bool(self.client.ping())
-        except redis.ConnectionError:
+        except (redis.ConnectionError, redis.TimeoutError):  # a script that is loaded anew holds up answers
             return False
