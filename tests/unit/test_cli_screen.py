@@ -36,7 +36,7 @@ def replayed(cli, ref, status):
     runs.claim(started["replayId"], "t")
     (shape,) = (each for each in cli.runtime().registry.shapes("acme") if each.shape.webhook_id == "ping")
     again = new_reference_id()
-    runs.create(started["replayId"], "t", 0, [NewReplay(again, shape.revision, 20_000, True, b"sealed")])
+    runs.create(started["replayId"], "t", 0, [NewReplay(again, shape.number, 20_000, True, b"sealed")])
     settle(cli, again, status=status)
     return again
 

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 from relay.domain.reference_id import new_reference_id
 from relay.executor.scheduler import Scheduler
+from relay.store.keys.keyspace import SINGLE
 
 
 def make_scheduler():
-    return Scheduler(SimpleNamespace(by_partition=lambda refs: [refs]), None, None, ())
+    return Scheduler(SimpleNamespace(keys=SINGLE), None, None, ())
 
 
 def runs_of(scheduler):
