@@ -5,6 +5,7 @@ import pytest
 
 from api.problems import from_framework, problem_of
 from relay import errors
+from relay.client.problem import read_problem
 from relay.errors import Fault
 
 # The codes and statuses are the contract.
@@ -43,6 +44,12 @@ def of_this_package(kind):
 def test_every_code_of_the_contract_is_an_error_and_has_its_status():
     problems = [problem_of(kind()) for kind in everything_under(errors.RelayError) if of_this_package(kind)]
     assert {problem.document["code"]: problem.status for problem in problems} == CONTRACT
+
+
+@pytest.mark.parametrize(("code", "status"), CONTRACT.items())
+def test_the_client_raises_the_error_that_the_code_stands_for(code, status):
+    found = read_problem(status, {"code": code})
+    assert (type(found).__module__, found.code, problem_of(found).status) == ("relay.errors", code, status)
 
 
 @pytest.mark.parametrize("kind", [errors.VaultError, errors.SettingsError, errors.DocumentError, errors.RelayError])
