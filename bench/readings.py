@@ -83,11 +83,15 @@ def caller_faults(summary: Mapping[str, Any]) -> list[str]:
 
 
 def cpu_a_call(before_s: Mapping[str, float], after_s: Mapping[str, float], calls: int) -> dict[str, float]:
-    """Return microseconds of processor a call for each kind of process; empty without calls."""
+    """Return microseconds of processor a call for each kind of process; empty without calls.
+
+    A process that was started anew since counts from its start.
+    """
     used: dict[str, float] = {}
     for name, seconds in after_s.items():
         kind = next((kind for start, kind in KINDS.items() if name.startswith(start)), name)
-        used[kind] = used.get(kind, 0.0) + seconds - before_s.get(name, 0.0)
+        earlier_s = before_s.get(name, 0.0)
+        used[kind] = used.get(kind, 0.0) + seconds - (earlier_s if seconds >= earlier_s else 0.0)
     return {kind: round(seconds / calls * 1e6, 1) for kind, seconds in used.items()} if calls else {}
 
 
