@@ -165,7 +165,7 @@ def _reseal(names: tuple[str, ...]) -> tuple[dict[str, int], Damaged]:
         _wait_until_known(ring)
     resealing = _resealing(runtime, rings)
     with counting("resealing") as progress:
-        bar = progress.add_task("", total=SealedValues(runtime.client, runtime.keyspace).count())
+        bar = progress.add_task("", total=SealedValues(runtime.client).count())
         with runtime.audit_writer.writing(Act.VAULT_RESEAL, subject="+".join(ring.name for ring in rings)):
             done, damaged = resealing.run(lambda: progress.advance(bar))
     return {**done, "unreadable": damaged.counts.total()}, damaged
@@ -240,7 +240,7 @@ def _ring(name: str, settings: Settings) -> RingFile:
 def _resealing(runtime: Runtime, rings: list[RingFile]) -> Resealing:
     vaults = {"data": runtime.data_vault} | ({"target": runtime.target_vault} if runtime.target_vault else {})
     vaults |= {ring.name: ring.vault() for ring in rings}
-    return Resealing(SealedValues(runtime.client, runtime.keyspace), vaults, runtime.decisions)
+    return Resealing(SealedValues(runtime.client), vaults, runtime.decisions)
 
 
 def _wait_until_known(ring: RingFile) -> None:

@@ -258,8 +258,8 @@ class _Source(Env):
         self.add_parser("setting", _read)
 
     def _get_value(self, env_key: str, default: Any) -> Any:
-        text = self._variables.get(env_key, default)
-        return default if text == "" and default is not ... else text  # an empty variable counts as not set
+        text = self._variables.get(env_key, "")
+        return text if text.strip() else default  # an empty variable counts as not set
 
     def take(self, about: Setting) -> Any:
         return self.setting(about.name, ... if about.default is None else about.default, about=about)

@@ -26,10 +26,11 @@ def fault_of(**variables: str) -> str:
     return str(caught.value)
 
 
-def test_only_the_redis_url_has_to_be_set():
+@pytest.mark.parametrize("environ", [{}, {"RELAY_REDIS_URL": ""}, {"RELAY_REDIS_URL": " "}], ids=repr)
+def test_only_the_redis_url_has_to_be_set(environ):
     assert settings().redis_url.reveal() == REDIS
     with pytest.raises(SettingsError, match="RELAY_REDIS_URL"):
-        Settings.from_environ({})
+        Settings.from_environ(environ)
 
 
 def test_every_name_by_which_code_refers_to_a_setting_is_one():

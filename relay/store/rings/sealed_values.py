@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.domain.invocation import Purpose
 from relay.errors import StoreFault
-from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import key_in, partition_root, root_of_key
 from relay.store.partitions.reachable import ask_servers
 from relay.store.scripting.scripts import Scripts
@@ -56,8 +55,7 @@ class SealedValue:
 class SealedValues:
     """All sealed values of the store. Methods raise ``Unavailable`` when it cannot be reached."""
 
-    def __init__(self, client: Redis, keys: Keyspace = SINGLE) -> None:
-        self._keys = keys
+    def __init__(self, client: Redis) -> None:
         self._client: Any = client
         self._scripts = Scripts(client)
         self._stamp = lru_cache(_STAMPS)(self._read_stamp)
