@@ -32,7 +32,8 @@ TROUBLE = 0.2  # the share of requests at which the receiver misbehaves
 DELAY_S = 0.02
 DRAIN_S = 150.0
 DEATHS = frozenset({"server killed", "server's disk full", "power lost"})  # faults by which a server may lose calls
-LOST_WINDOW_MS = 6_000  # before a power loss; transitions in this time may be undone
+LOST_WINDOW_MS = 6_000  # before a power loss; what callers were told and endpoints received in this time may be undone
+SYNCED_AFTER_MS = 2_000  # docs/reliability.md
 
 
 @dataclass
@@ -89,7 +90,7 @@ def try_out(harness: Harness, plan: Plan, mischief: Mischief) -> Outcome:
     watch.compare(evidence.records)
     if not drained:
         print(harness.last_words())
-    excused = excuses(mischief, callers, evidence)
+    excused = excuses(mischief, callers, evidence) | ended_before_loss(mischief, watch)
     refused = () if plan.power_loss else tuple(callers.refused)  # a caller that awaits a lost call is told 404
     history = History() if plan.power_loss else callers.history  # what was confirmed may be undone
     trial = Trial(callers.told, evidence, mischief.log, watch.changed, refused, callers.hung, excused, history=history)
@@ -136,6 +137,15 @@ def excuses(mischief: Mischief, callers: Callers, evidence: Evidence) -> frozens
     window = range(lost_ms - LOST_WINDOW_MS, lost_ms + 1_000)
     touched = {each.reference_id for each in callers.told if each.at_ms in window}
     return frozenset(touched | {ref for ref, rows in evidence.receipts.items() if any(at in window for at, _ in rows)})
+
+
+def ended_before_loss(mischief: Mischief, watch: Watch) -> frozenset[str]:
+    """Return the changed records whose end was younger than two seconds, which ``everysec`` may lose with the power."""
+    lost_ms = mischief.lost_power_at_ms
+    if lost_ms is None:
+        return frozenset()
+    undone = range(lost_ms - SYNCED_AFTER_MS, lost_ms)
+    return frozenset(ref for ref, ((*_, finished_at_ms), _) in watch.changed.items() if finished_at_ms in undone)
 
 
 def measured_loss(mischief: Mischief, callers: Callers, evidence: Evidence) -> dict[str, float]:
