@@ -52,7 +52,7 @@ T = TypeVar("T")
 BRIEF_S: Final = 0.1
 #: A claim of fewer calls than this costs about as much as a large one, so these calls wait if others may soon join.
 FEW: Final = 8
-#: The most woken calls whose records, and so whose webhooks, a settle returns (``lua/include/rows.lua``).
+#: The most woken calls whose records, and so whose webhooks, a settle returns (``lua/lib/rows.lua``).
 WOKEN: Final = 32
 #: The weight of the newest duration in a webhook's moving mean.
 _WEIGHT: Final = 0.2

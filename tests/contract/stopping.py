@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import redis
 
-_BEGINS = "ROOT, ARGV = keys[1], arguments\n"
+_BEGINS = "local run = runs.begin(keys[1], args)\n"
 #: Wraps `redis.call`: a writing command raises an error once as many as the key `stop` says were run.
 _WRAPPED = """
 local stops_after

@@ -8,8 +8,7 @@ import pytest
 import redis
 
 from relay.errors import Unavailable
-from relay.store.scripting.library import library
-from relay.store.scripting.lua_files import Kind, scripts
+from relay.store.scripting.library import Kind, library
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.replicas import require_replicas
 from tests.contract.snapshots import everything, put_back
@@ -22,11 +21,11 @@ def client(valkey_server):
 
 
 def of_kind(kind):
-    return [name for name in scripts() if library().functions[name].kind is kind]
+    return [name for name in library().functions if library().functions[name].kind is kind]
 
 
 def test_the_story_runs_every_script(runs):
-    assert Counter(run.script for run in runs).keys() == set(scripts())
+    assert Counter(run.script for run in runs).keys() == library().functions.keys()
 
 
 @pytest.mark.parametrize("name", of_kind(Kind.CONFIRMS))

@@ -9,9 +9,8 @@ from relay.errors import SettingsError, StoreFault, Unavailable
 from relay.store.keys.names import ROOT
 from relay.store.scripting import loading as functions
 from relay.store.scripting import scripts
-from relay.store.scripting.library import Library, ScriptFunction, library
+from relay.store.scripting.library import Kind, Library, ScriptFunction, library
 from relay.store.scripting.loading import Functions, load_functions, load_into, renew
-from relay.store.scripting.lua_files import Kind
 from relay.store.scripting.scripts import AHEAD, Scripts
 from relay.store.server.replicas import primaries_of
 from relay.up import access
@@ -55,7 +54,7 @@ def test_what_another_process_has_loaded_meanwhile_is_left_alone(redis_client, r
 
 
 def test_a_text_that_the_server_refuses_is_a_fault_of_ours(runner, monkeypatch):
-    named = {"read": ScriptFunction("relay_read_0", is_shared=False, kind=Kind.READS)}
+    named = {"read": ScriptFunction("relay_read_0", is_shared=False, is_fenced=False, kind=Kind.READS)}
     wrong = Library("relay_0", "#!lua name=relay_0\nnot lua", named)
     for module in (functions, scripts):
         monkeypatch.setattr(module, "library", lambda: wrong)

@@ -7,12 +7,11 @@ from collections import defaultdict
 import pytest
 import redis
 
-from relay.store.scripting.library import library
-from relay.store.scripting.lua_files import Kind, scripts
+from relay.store.scripting.library import Kind, library
 from tests.contract.snapshots import put_back
 from tests.contract.stopping import Left, load, stop_after, twice
 
-WRITING = [name for name in scripts() if library().functions[name].kind is not Kind.READS]
+WRITING = [name for name in library().functions if library().functions[name].kind is not Kind.READS]
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Reads the counts of a plugin's invocations: by the minute, over a day, and in total.
 
-Scripts only write notes of what happens (``lua/include/tallies.lua``). Every read of the counts first counts the notes,
+Scripts only write notes of what happens (``lua/lib/tallies.lua``). Every read of the counts first counts the notes,
 so that the counts are exact; workers also count them from time to time, so that notes stay few.
 """
 

@@ -134,7 +134,7 @@ class ChainEnd:
     vault: Vault = field(repr=False)
 
     def adding(self, changes: Mapping[str, str]) -> list[bytes | int | str]:
-        """Return the arguments with which a script adds decisions (``lua/include/decisions.lua``)."""
+        """Return the arguments with which a script adds decisions (``lua/lib/decisions.lua``)."""
         added = [Decision(seq, *change) for seq, change in enumerate(changes.items(), self.seq + 1)]
         return [self.count, self.last, *linked(added, _mac_in(self.last), self.vault)]
 

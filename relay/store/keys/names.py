@@ -27,7 +27,7 @@ DECISIONS: Final = "decisions"
 #: The keys of a partition.
 PARTITIONED: Final = {
     # one invocation
-    "record": "inv:{ref}",  # hash: the record (written by `write_record` of lua/include/record.lua)
+    "record": "inv:{ref}",  # hash: the record (written by `write` of lua/lib/record.lua)
     "payload": "inv:{ref}:payload",  # string: sealed trigger
     "result": "inv:{ref}:result",  # string: sealed data of the answer
     "steps": "inv:{ref}:steps",  # list: a chain's steps, reference ids as they were created
@@ -49,7 +49,7 @@ PARTITIONED: Final = {
     "plugin_bytes": "p:{plugin}:bytes",  # hash: bytes of contents, `pending` and `kept`; `from`: where old ones begin
     "plugin_index": "p:{plugin}:invocations",  # zset referenceId -> createdAt ms
     "webhook_index": "p:{plugin}:invocations:{webhook}",  # the same for one webhook
-    "ends": "p:{plugin}:ends:{kind}",  # the same for those that ended alike (lua/include/ends.lua)
+    "ends": "p:{plugin}:ends:{kind}",  # the same for those that ended alike (lua/lib/outcomes.lua)
     "kinds": "p:{plugin}:ends",  # set: the kinds of ends that have occurred
     # whom invocations concern (relay/store/subjects)
     "subject_key": "p:{plugin}:subject-key",  # string: sealed key of the keyed hashes of the plugin's subjects
@@ -58,7 +58,7 @@ PARTITIONED: Final = {
     "forgetting_open": "p:{plugin}:forgetting:{subject}:open",  # zset referenceId -> ms: left to forget, when to look
     "forgettings": "forgettings",  # zset plugin/subject -> ms: the jobs that are not done, and when to go on with each
     "plugin_counts": "p:{plugin}:counts",  # hash: counters by name
-    "notes": "p:{plugin}:notes",  # list: events that are not counted yet (lua/include/tallies.lua)
+    "notes": "p:{plugin}:notes",  # list: events that are not counted yet (lua/lib/tallies.lua)
     "counted": "p:{plugin}:notes:counted",  # int: how many notes have been counted
     "totals": "p:{plugin}:totals",  # hash: counts and histograms by webhook
     "minute": "p:{plugin}:minute:{minute}:{webhook}",  # hash: one minute's counts of a webhook, or of all ('')
@@ -88,7 +88,7 @@ PARTITIONED: Final = {
     "running": "p:{plugin}:running:{webhook}",  # zset referenceId -> leaseEnd ms: places taken
     "open": "p:{plugin}:open:{webhook}",  # zset referenceId -> ms: calls that are not final, and when each has to end
     "parked": "p:{plugin}:parked:{webhook}",  # zset referenceId -> createdAt ms: calls that may not be sent now
-    "policy": "p:{plugin}:policy:{webhook}",  # hash: limits, pause, rate and breaker (lua/include/policy.lua)
+    "policy": "p:{plugin}:policy:{webhook}",  # hash: limits, pause, rate and breaker (lua/lib/policy.lua)
     "idempotency": "p:{plugin}:idem:{webhook}:{mac}",  # hash: ref, fingerprint
     # replays
     "replays": "p:{plugin}:replays",  # zset replay id -> createdAt ms
@@ -101,7 +101,7 @@ PARTITIONED: Final = {
     "replay_parked": "replay:{replay}:parked",  # zset referenceId -> createdAt ms: those of them that wait for `resume`
     # sweeps
     "backlog": "due:backlog:{minute}",  # hash lane -> the most calls that waited in it at once in this minute
-    "sweeps": "sweeps",  # hash: how many sweeps there were, and ids they published; times (lua/include/jumps.lua)
+    "sweeps": "sweeps",  # hash: how many sweeps there were, and ids they published; times (lua/lib/jumps.lua)
     "confirmed": CONFIRMED,
     "partitions_copy": "partitions",  # int: how many partitions there are, as `partitions` below
     "format_copy": "format",  # int: the format of what the store holds, as `format` below

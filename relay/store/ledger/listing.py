@@ -57,7 +57,7 @@ class Filter:
     unreplayed: bool = False  # leaves out what a replay has made good
 
     def to_json(self) -> bytes:
-        """Return the filter as the JSON that ``lua/include/filter.lua`` reads."""
+        """Return the filter as the JSON that ``lua/lib/filter.lua`` reads."""
         value = {
             "webhook": self.webhook_id,
             "states": sorted(self.states),
@@ -235,7 +235,7 @@ class OutcomeGroups:
         self._groups: dict[tuple[str, str, str], tuple[int, int, int]] = {}
 
     def add(self, rows: Iterable[Sequence[bytes]]) -> None:
-        """Add rows that ``lua/include/groups.lua`` made."""
+        """Add rows that ``lua/lib/groups.lua`` made."""
         for webhook, outcome, status, count, first, last in rows:
             name = (_text(webhook), _text(outcome), _text(status))
             had, oldest, newest = self._groups.get(name, (0, int(first), int(last)))

@@ -142,7 +142,7 @@ Advanced: TypeAlias = Transitioned[Advance]
 
 
 def call_record_from(reference_id: str, text: bytes, payload: bytes) -> CallRecord:
-    """Read one call's row, as ``lua/include/rows.lua`` writes it."""
+    """Read one call's row, as ``lua/lib/rows.lua`` writes it."""
     values = text.decode().split(" ", 14)
     state, plugin, webhook, revision, current, traceparent, timeout, lane, tries, losses, full, *of_chain = values
     chain, parent, step, pins = of_chain

@@ -12,7 +12,7 @@ Change = Literal["created", "changed", "unchanged"]
 
 
 def limits_of(shape: Shape) -> tuple[str, str, str, str]:
-    """Return the limits that scripts enforce, as a webhook's policy has them (``lua/include/policy.lua``)."""
+    """Return the limits that scripts enforce, as a webhook's policy has them (``lua/lib/policy.lua``)."""
     rate = ("", "") if shape.rate is None else (str(shape.rate.count), str(shape.rate.period_s * 1000))
     return str(shape.concurrency or ""), *rate, "" if shape.retry is None else "1"
 

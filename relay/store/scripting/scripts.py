@@ -11,9 +11,8 @@ from redis.exceptions import ResponseError
 
 from relay.errors import RelayError
 from relay.store.keys.names import ROOT, SHARED_ROOT
-from relay.store.scripting.library import library
+from relay.store.scripting.library import Kind, library
 from relay.store.scripting.loading import are_unknown, load_into
-from relay.store.scripting.lua_files import Kind
 from relay.store.server.errors import store_errors
 from relay.store.server.pipelining import Unanswered
 from relay.store.server.replicas import Replicas, on_primary

@@ -54,7 +54,7 @@ def time_ms_from(reply: tuple[int, int]) -> int:
 
 
 def within_ms(time_ms: int, now_ms: int, ahead_ms: int) -> int:
-    """Return a time that was kept; now if it is further ahead than was meant, as ``lua/include/clock.lua`` does."""
+    """Return a time that was kept; now if it is further ahead than was meant, as ``lua/lib/runs.lua`` does."""
     return now_ms if time_ms > now_ms + ahead_ms + UNNOTICED_MS else time_ms
 
 

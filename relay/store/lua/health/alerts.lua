@@ -1,6 +1,5 @@
 -- alerts: compares the conditions that hold now with those that held before, and notes each change once.
 --
--- kind: counts
 -- KEYS  1 the root of the partition
 -- ARGV  1 the plugin whose webhook is called  2 n, then n times: name, '1' if it holds, '0' if not, '' if that is not
 --       known, hold_ms (how long it has to hold before it fires), detail (JSON)
@@ -8,43 +7,53 @@
 --
 -- Idempotent: an unchanged condition changes nothing. A condition that is not named no longer holds; one that is not
 -- known stays as it was.
--- needs: clock
 
-local named, plugin = {}, ARGV[1]
+local KEY = require('keys')
+local int = require('numbers').int
 
-local function write(name, phase, since, detail)
-  redis.call('HSET', KEY.alerts(plugin), name, cjson.encode({ phase = phase, since = int(since), detail = detail }))
+local function write(run, name, phase, since, detail)
+  local alert = cjson.encode({ phase = phase, since = int(since), detail = detail })
+  redis.call('HSET', KEY.alerts(run, run.plugin), name, alert)
 end
 
-local function note_change(name, state, since, detail)
-  local change = { name = name, state = state, at = int(now), since = int(since), detail = detail }
-  redis.call('HSET', KEY.pending_alerts(plugin), name .. ' ' .. state .. ' ' .. int(now), cjson.encode(change))
+local function note_change(run, name, state, since, detail)
+  local change = { name = name, state = state, at = run.now_text, since = int(since), detail = detail }
+  redis.call('HSET', KEY.pending_alerts(run, run.plugin), name .. ' ' .. state .. ' ' .. run.now_text, cjson.encode(change))
 end
 
-local function fire(name, detail)
-  write(name, 'firing', now, detail)
-  note_change(name, 'firing', now, detail)
+local function fire(run, name, detail)
+  write(run, name, 'firing', run.now, detail)
+  note_change(run, name, 'firing', run.now, detail)
 end
 
-local function evaluate(name, holds, hold, detail)
-  local text = redis.call('HGET', KEY.alerts(plugin), name)
+local function evaluate(run, name, holds, hold, detail)
+  local text = redis.call('HGET', KEY.alerts(run, run.plugin), name)
   local before = text and cjson.decode(text)
-  if holds and (not before or (before.phase == 'waiting' and tonumber(before.since) > now)) then -- the clock went back
-    if hold == 0 then fire(name, detail) else write(name, 'waiting', now, detail) end
+  if holds and (not before or (before.phase == 'waiting' and tonumber(before.since) > run.now)) then -- the clock went back
+    if hold == 0 then fire(run, name, detail) else write(run, name, 'waiting', run.now, detail) end
   elseif holds and before.phase == 'waiting' then
-    if now - tonumber(before.since) >= hold then fire(name, detail) end
+    if run.now - tonumber(before.since) >= hold then fire(run, name, detail) end
   elseif not holds and before then
-    redis.call('HDEL', KEY.alerts(plugin), name)
-    if before.phase == 'firing' then note_change(name, 'over', tonumber(before.since), before.detail) end
+    redis.call('HDEL', KEY.alerts(run, run.plugin), name)
+    if before.phase == 'firing' then note_change(run, name, 'over', tonumber(before.since), before.detail) end
   end
 end
 
-for index = 1, tonumber(ARGV[2]) do
-  local at = 4 * index - 1
-  named[ARGV[at]] = true
-  if ARGV[at + 1] ~= '' then evaluate(ARGV[at], ARGV[at + 1] == '1', tonumber(ARGV[at + 2]), ARGV[at + 3]) end
+local function main(run)
+  local named = {}
+  run.plugin = run.args[1]
+
+  for index = 1, tonumber(run.args[2]) do
+    local at = 4 * index - 1
+    named[run.args[at]] = true
+    if run.args[at + 1] ~= '' then
+      evaluate(run, run.args[at], run.args[at + 1] == '1', tonumber(run.args[at + 2]), run.args[at + 3])
+    end
+  end
+  for _, name in ipairs(redis.call('HKEYS', KEY.alerts(run, run.plugin))) do
+    if not named[name] then evaluate(run, name, false, 0, '') end
+  end
+  return redis.call('HGETALL', KEY.pending_alerts(run, run.plugin))
 end
-for _, name in ipairs(redis.call('HKEYS', KEY.alerts(plugin))) do
-  if not named[name] then evaluate(name, false, 0, '') end
-end
-return redis.call('HGETALL', KEY.pending_alerts(plugin))
+
+return { kind = 'counts', run = main }

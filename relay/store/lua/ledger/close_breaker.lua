@@ -1,15 +1,21 @@
 -- close_breaker: closes a webhook's breaker, and notes that the calls that it held back have to be gone through.
 --
--- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 webhook  3 actor
 -- Returns 1
 --
 -- Idempotent except for the audit entry.
--- needs: audit
 
-local plugin, webhook = ARGV[1], ARGV[2]
-local closed = redis.call('HDEL', KEY.policy(plugin, webhook), 'failures', 'openUntil', 'openFor', 'probe', 'prober')
-redis.call('SADD', KEY.revisits(), plugin .. '/' .. webhook)
-audit('webhook_close_breaker', ARGV[3], plugin, webhook, '', closed > 0 and 'closed' or 'unchanged', '', '', '')
-return 1
+local audit = require('audit')
+local KEY = require('keys')
+
+local function main(run)
+  local plugin, webhook = run.args[1], run.args[2]
+  local closed = redis.call('HDEL', KEY.policy(run, plugin, webhook), 'failures', 'openUntil', 'openFor', 'probe', 'prober')
+  redis.call('SADD', KEY.revisits(run), plugin .. '/' .. webhook)
+  local outcome = closed > 0 and 'closed' or 'unchanged'
+  audit.add(run, 'webhook_close_breaker', run.args[3], plugin, webhook, '', outcome, '', '', '')
+  return 1
+end
+
+return { kind = 'confirms', is_fenced = true, run = main }

@@ -1,42 +1,50 @@
 -- drop_contents: deletes the contents of a plugin's oldest final records, if it keeps too many bytes; the records stay.
 --
--- kind: counts
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 how many bytes it may keep  3 limit of records to examine
 -- Returns {how many records lost their contents, '1' if it still keeps too many bytes}
 --
 -- The position is kept between runs, so that each record is examined once. After the newest record it starts again with
 -- the oldest, since records that were not final before may be so now.
--- needs: record
--- record read_kept: state keptBytes
 
-local bytes = KEY.plugin_bytes(ARGV[1])
-local most, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
-local found = redis.call('HMGET', bytes, 'kept', 'from')
-local kept, from = tonumber(found[1] or 0), found[2] or '-inf'
-local dropped, freed = 0, 0
+local fields = require('fields')
+local KEY = require('keys')
+local record = require('record')
 
-local looked = redis.call('ZRANGEBYSCORE', KEY.plugin_index(ARGV[1]), from, '+inf', 'WITHSCORES', 'LIMIT', 0, limit)
-if kept <= most then looked = {} end
-local page = #looked
-if page == 2 * limit then -- and all others of the last millisecond: the next run begins after it
-  local last = looked[page]
-  for _, each in ipairs(redis.call('ZRANGEBYSCORE', KEY.plugin_index(ARGV[1]), last, last, 'WITHSCORES')) do
-    looked[#looked + 1] = each
+local read_kept = fields.record('state', 'keptBytes')
+
+local function main(run)
+  local bytes = KEY.plugin_bytes(run, run.args[1])
+  local most, limit = tonumber(run.args[2]), tonumber(run.args[3])
+  local found = redis.call('HMGET', bytes, 'kept', 'from')
+  local kept, from = tonumber(found[1] or 0), found[2] or '-inf'
+  local dropped, freed = 0, 0
+
+  local looked = redis.call('ZRANGEBYSCORE', KEY.plugin_index(run, run.args[1]), from, '+inf', 'WITHSCORES', 'LIMIT',
+    0, limit)
+  if kept <= most then looked = {} end
+  local page = #looked
+  if page == 2 * limit then -- and all others of the last millisecond: the next run begins after it
+    local last = looked[page]
+    for _, each in ipairs(redis.call('ZRANGEBYSCORE', KEY.plugin_index(run, run.args[1]), last, last, 'WITHSCORES')) do
+      looked[#looked + 1] = each
+    end
   end
-end
-for index = 1, #looked, 2 do
-  if kept - freed <= most then break end
-  local ref = looked[index]
-  local r = read_kept(ref)
-  from = '(' .. looked[index + 1]
-  if r and FINAL[r.state] and r.keptBytes ~= '' then
-    redis.call('DEL', KEY.payload(ref), KEY.result(ref)) -- a running chain needs its steps' answers (KEY.raw)
-    redis.call('HDEL', KEY.record(ref), 'keptBytes')
-    dropped, freed = dropped + 1, freed + tonumber(r.keptBytes)
+  for index = 1, #looked, 2 do
+    if kept - freed <= most then break end
+    local ref = looked[index]
+    local r = read_kept(run, ref)
+    from = '(' .. looked[index + 1]
+    if r and record.FINAL[r.state] and r.keptBytes ~= '' then
+      redis.call('DEL', KEY.payload(run, ref), KEY.result(run, ref)) -- a running chain needs its steps' answers (KEY.raw)
+      redis.call('HDEL', KEY.record(run, ref), 'keptBytes')
+      dropped, freed = dropped + 1, freed + tonumber(r.keptBytes)
+    end
   end
+  local over = kept - freed > most
+  if over and page < 2 * limit then from = '-inf' end
+  if kept > most then redis.call('HSET', bytes, 'kept', string.format('%.0f', kept - freed), 'from', from) end
+  return { dropped, over and '1' or '' }
 end
-local over = kept - freed > most
-if over and page < 2 * limit then from = '-inf' end
-if kept > most then redis.call('HSET', bytes, 'kept', string.format('%.0f', kept - freed), 'from', from) end
-return { dropped, over and '1' or '' }
+
+return { kind = 'counts', is_fenced = true, run = main }

@@ -1,11 +1,18 @@
 -- ended: tells which invocations are final, so that what a notice says is on replicas before a caller gets it.
 --
--- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  the reference ids
 -- Returns 1 for each that is final, 0 for any other
--- values read_finished: finishedAt
 
-local replies = {}
-for index, ref in ipairs(ARGV) do replies[index] = read_finished(ref) and 1 or 0 end
-return replies
+local fields = require('fields')
+
+
+local read_finished = fields.values('finishedAt')
+
+local function main(run)
+  local replies = {}
+  for index, ref in ipairs(run.args) do replies[index] = read_finished(run, ref) and 1 or 0 end
+  return replies
+end
+
+return { kind = 'confirms', run = main }

@@ -1,34 +1,45 @@
 -- forget: destroys the payload and result of an invocation, and those of a chain's steps; the rest of the records
 -- stays.
 --
--- kind: confirms
 -- KEYS  1 the root of the partition
 -- ARGV  1 reference id  2 actor
 -- Returns forgotten, unknown, or unfinished (nothing was destroyed then: it, a step of it, or its chain is not final)
 --
 -- Idempotent except for the audit entry: a forgotten invocation keeps the time at which it was first forgotten.
--- needs: audit, contents, effects, record
--- record read_contents: state plugin keptBytes webhook parent
+
+local audit = require('audit')
+local contents = require('contents')
+local effects = require('effects')
+local fields = require('fields')
+local KEY = require('keys')
+local record = require('record')
+
+local read_contents = fields.record('state', 'plugin', 'keptBytes', 'webhook', 'parent')
 
 -- Returns the ids of an invocation, its steps and their steps; nothing if one of them is not final.
-local function family_of(ref, refs)
-  local r = read_contents(ref)
-  if r and not FINAL[r.state] then return nil end
+local function family_of(run, ref, refs)
+  local r = read_contents(run, ref)
+  if r and not record.FINAL[r.state] then return nil end
   table.insert(refs, ref)
-  for _, step in ipairs(redis.call('LRANGE', KEY.steps(ref), 0, -1)) do
-    if not family_of(step, refs) then return nil end
+  for _, step in ipairs(redis.call('LRANGE', KEY.steps(run, ref), 0, -1)) do
+    if not family_of(run, step, refs) then return nil end
   end
   return refs
 end
 
-local asked = read_contents(ARGV[1])
-if not asked then return 'unknown' end
-local is_needed = asked.parent ~= '' and not is_over(asked.parent) -- by the chain that it is a step of
-local refs = not is_needed and family_of(ARGV[1], {})
-audit('forget', ARGV[2], asked.plugin, asked.webhook, '', refs and 'forgotten' or 'conflict', '', '', ARGV[1])
-if not refs then return 'unfinished' end
-for _, ref in ipairs(refs) do
-  forget_contents(ref, read_contents(ref))
+local function main(run)
+  local asked = read_contents(run, run.args[1])
+  if not asked then return 'unknown' end
+  local is_needed = asked.parent ~= '' and not record.is_over(run, asked.parent) -- by the chain that it is a step of
+  local refs = not is_needed and family_of(run, run.args[1], {})
+  audit.add(run, 'forget', run.args[2], asked.plugin, asked.webhook, '', refs and 'forgotten' or 'conflict', '', '',
+    run.args[1])
+  if not refs then return 'unfinished' end
+  for _, ref in ipairs(refs) do
+    contents.forget(run, ref, read_contents(run, ref))
+  end
+  effects.flush(run)
+  return 'forgotten'
 end
-effects_flush()
-return 'forgotten'
+
+return { kind = 'confirms', run = main }

@@ -1,46 +1,59 @@
 -- prune: deletes final records and ended replay jobs whose retention has passed, and their entries in indexes.
 --
--- kind: counts
 -- KEYS  1 the root of the partition
 -- ARGV  1 limit of records and jobs
 -- Returns how many were deleted
--- needs: clock, effects, ends, jobs, record
--- record read_old: state plugin webhook outcome status error keptBytes subject
 
-local gone = {} -- key of an index -> ids
+local damage = require('damage')
+local effects = require('effects')
+local fields = require('fields')
+local jobs = require('jobs')
+local KEY = require('keys')
+local outcomes = require('outcomes')
+local record = require('record')
 
-local function leaves(key, ref)
-  gone[key] = gone[key] or {}
-  table.insert(gone[key], ref)
+local read_old = fields.record('state', 'plugin', 'webhook', 'outcome', 'status', 'error', 'keptBytes', 'subject')
+
+local function leaves(run, key, ref)
+  run.gone[key] = run.gone[key] or {}
+  table.insert(run.gone[key], ref)
 end
 
-local function forget_job(member)
-  local id = string.sub(member, #JOB_PREFIX + 1)
-  local f = redis.pcall('HMGET', KEY.replay(id), 'plugin', 'finishedAt')
+local function forget_job(run, member)
+  local id = string.sub(member, #jobs.PREFIX + 1)
+  local f = redis.pcall('HMGET', KEY.replay(run, id), 'plugin', 'finishedAt')
   if f[1] and not f[2] then return end
-  if f[1] then leaves(KEY.replays(f[1]), id) end
-  redis.call('DEL', KEY.replay(id), KEY.replay_ids(id), KEY.replay_decided(id), KEY.replay_seen(id), KEY.replay_parked(id))
+  if f[1] then leaves(run, KEY.replays(run, f[1]), id) end
+  redis.call('DEL', KEY.replay(run, id), KEY.replay_ids(run, id), KEY.replay_decided(run, id),
+    KEY.replay_seen(run, id), KEY.replay_parked(run, id))
 end
 
-local function forget_record(ref)
-  local r = read_old(ref)
-  if r and not FINAL[r.state] then return end -- its end was begun, and is still to come
+local function forget_record(run, ref)
+  local r = read_old(run, ref)
+  if r and not record.FINAL[r.state] then return end -- its end was begun, and is still to come
   if r then
-    leaves(KEY.plugin_index(r.plugin), ref)
-    leaves(KEY.webhook_index(r.plugin, r.webhook), ref)
-    if r.subject ~= '' then leaves(KEY.subject_index(r.plugin, r.subject), ref) end
-    if r.keptBytes ~= '' then sum_kept(r.plugin, -tonumber(r.keptBytes)) end
-    leaves(KEY.ends(r.plugin, kind_of(r.state, r.outcome, r.status, r.error)), ref)
+    leaves(run, KEY.plugin_index(run, r.plugin), ref)
+    leaves(run, KEY.webhook_index(run, r.plugin, r.webhook), ref)
+    if r.subject ~= '' then leaves(run, KEY.subject_index(run, r.plugin, r.subject), ref) end
+    if r.keptBytes ~= '' then effects.sum_kept(run, r.plugin, -tonumber(r.keptBytes)) end
+    leaves(run, KEY.ends(run, r.plugin, outcomes.kind_of(r.state, r.outcome, r.status, r.error)), ref)
   end
-  redis.call('DEL', KEY.record(ref), KEY.payload(ref), KEY.result(ref), KEY.steps(ref), KEY.raw(ref),
-    KEY.secrets(ref))
+  redis.call('DEL', KEY.record(run, ref), KEY.payload(run, ref), KEY.result(run, ref), KEY.steps(run, ref),
+    KEY.raw(run, ref), KEY.secrets(run, ref))
 end
 
-local old = redis.call('ZRANGEBYSCORE', KEY.expiry(), '-inf', int(now), 'LIMIT', 0, tonumber(ARGV[1]))
-for _, ref in ipairs(old) do
-  if string.sub(ref, 1, #JOB_PREFIX) == JOB_PREFIX then forget_job(ref) else forget_record(ref) end
-  leaves(KEY.expiry(), ref)
+local function main(run)
+  run.gone = {} -- key of an index -> ids
+
+  local old = redis.call('ZRANGEBYSCORE', KEY.expiry(run), '-inf', run.now_text, 'LIMIT', 0, tonumber(run.args[1]))
+  for _, ref in ipairs(old) do
+    if string.sub(ref, 1, #jobs.PREFIX) == jobs.PREFIX then forget_job(run, ref) else forget_record(run, ref) end
+    leaves(run, KEY.expiry(run), ref)
+  end
+  effects.flush(run)
+  -- an index may be of another type
+  for key, refs in pairs(run.gone) do damage.try(effects.in_pieces, 'ZREM', key, refs, 1) end
+  return #old
 end
-effects_flush()
-for key, refs in pairs(gone) do try(in_pieces, 'ZREM', key, refs, 1) end -- an index may be of another type
-return #old
+
+return { kind = 'counts', is_fenced = true, run = main }

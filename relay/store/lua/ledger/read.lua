@@ -1,9 +1,13 @@
 -- read: reads what a worker needs to prepare calls. Changes nothing.
 --
--- kind: reads
 -- KEYS  1 the root of the partition
 -- ARGV  the reference ids
--- Returns a row per id, as include/rows.lua describes it
--- needs: rows
+-- Returns a row per id, as lib/rows.lua describes it
 
-return rows_of(ARGV, math.huge)
+local rows = require('rows')
+
+local function main(run)
+  return rows.of(run, run.args, math.huge)
+end
+
+return { kind = 'reads', run = main }

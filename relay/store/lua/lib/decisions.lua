@@ -1,0 +1,32 @@
+-- decisions: adds to a root's chain what was decided about its subjects (form and MACs:
+-- relay/store/decisions/decisions.py).
+--
+-- list: the chain's key. at: the index among the arguments of how many entries the chain had when the caller read it;
+-- there follow the last of them ('' for none), and the entries to add, up to the last argument.
+
+local decisions = {}
+
+-- Returns the last entry and how many there are; of a key of another type '' and 0.
+local function end_of(list)
+  if redis.call('TYPE', list).ok ~= 'list' then return '', 0 end
+  return redis.call('LINDEX', list, -1), redis.call('LLEN', list)
+end
+
+-- Returns whether the chain is as the caller read it, or ends with the caller's entries already.
+function decisions.may_add(run, list, at)
+  local last, count = end_of(list)
+  return last == run.args[#run.args] or (last == run.args[at + 1] and count == tonumber(run.args[at]))
+end
+
+-- Adds the entries, unless they are there already. Called after all other writes: a run that is stopped before it can be
+-- repeated.
+function decisions.add(run, list, at)
+  local last, count = end_of(list)
+  if last == run.args[#run.args] then return end
+  if count == 0 then redis.call('DEL', list) end -- of another type
+  for first = at + 2, #run.args, 1000 do -- that many in one command
+    redis.call('RPUSH', list, unpack(run.args, first, math.min(first + 999, #run.args)))
+  end
+end
+
+return decisions

@@ -1,0 +1,14 @@
+-- leases: how long a claim's lease is.
+
+local leases = {}
+
+function leases.read_margin(run, index)
+  run.lease_margin = tonumber(run.args[index])
+end
+
+-- Returns how long a call's lease is; a chain's parent sends nothing itself.
+function leases.length_of(run, r)
+  return (r.chain == '1' and 0 or tonumber(r.timeout)) + run.lease_margin
+end
+
+return leases
