@@ -27,7 +27,6 @@ from relay.upkeep.watching import PERIOD_S as WATCHING_S
 from relay.upkeep.watching import hear_all
 from relay.wiring.worker_runtime import worker_parts
 from workers.lane_poller import LANE_WAITS
-from workers.lanes import save_dropped_counts
 from workers.task_events import TaskEvents
 
 if TYPE_CHECKING:
@@ -154,7 +153,6 @@ def _then_wait(step: Callable[[], object], pause_s: float) -> None:
 def _sweep(parts: WorkerParts) -> None:
     parts.sweeper.sweep()
     parts.executor.look()
-    save_dropped_counts(parts.runtime.workers)
 
 
 def _look_for_alerts(alerting: Alerting) -> None:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import logging
 from base64 import b64decode
-from collections import Counter
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import gevent
 import orjson
@@ -22,15 +21,11 @@ from relay.queue import LANES, task_message
 from relay.telemetry import log
 from workers.lane_poller import LanePoller
 
-if TYPE_CHECKING:
-    from relay.store.health.workers import Workers
-
 _FORM: Final = ("application/json", "utf-8", "base64")
 #: The longest broadcast, in characters; a hundred events of calls take a fifth of it.
 _MAX_CHARS: Final = 262_144
 #: The headers that differ from message to message.
 _OWN: Final = frozenset({"id", "root_id", "argsrepr", "origin"})
-_dropped: Final[Counter[str]] = Counter()  # by lane, since the counts were last written
 
 
 def use_checked_transports() -> None:
@@ -88,16 +83,7 @@ def is_envelope(raw: Any) -> bool:
         return False
 
 
-def save_dropped_counts(workers: Workers) -> None:
-    """Add the numbers of dropped messages to those of all workers; raise `Unavailable` if the store is away."""
-    counts = {lane: count for lane, count in _dropped.items() if count}
-    if counts:
-        workers.count_dropped(counts)
-        _dropped.subtract(counts)
-
-
 def _drop(lane: str) -> None:
-    _dropped[lane] += 1
     log.event(log.Event.MESSAGE_DROPPED, level=logging.WARNING, lane=lane)
 
 

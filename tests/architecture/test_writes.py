@@ -40,7 +40,6 @@ COUNTED = {
     ("server/replicas", "confirm"): "it is the write that is waited for",
     ("server/replicas", "write"): "it is the write that is waited for",
     ("trail/trail", "take_lock"): "a lock",
-    ("health/workers", "count_dropped"): "a statistic",
     ("health/workers", "note_jump"): "what operators are told for an hour",
 }
 #: These change the store while no process of the relay runs, or, the last, while it is fenced. Divisions and restores wait

@@ -84,7 +84,6 @@ class Reader:
         story.runtime.registry.secrets.set(PLUGIN, "TOKEN", "planted-value")
         referring = {"id": "referring", "url": "https://a.example.com/", "method": "POST"}
         story._apply(referring | {"headers": {"X-Key": "${secret:TOKEN}"}})
-        story.runtime.workers.count_dropped({"bulk": 2})
         now_ms = int(time.time() * 1000)
         story.runtime.workers.note_jump(ClockJump(now_ms, 5_000))
         client.hset("relay:{shared}:vault:promoted", "data", now_ms)

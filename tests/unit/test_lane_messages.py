@@ -5,14 +5,11 @@ from __future__ import annotations
 import copy
 import json
 from base64 import b64decode, b64encode
-from collections import Counter
 
 import pytest
 
-from relay.errors import Unavailable
 from relay.queue import LANES, Publisher, make_app
 from relay.settings import Settings
-from workers import lanes
 from workers.lanes import is_message
 
 OWN = {"id", "root_id", "argsrepr", "origin"}  # headers that differ from message to message
@@ -90,32 +87,3 @@ def test_nothing_else_is_a_message(message):
 @pytest.mark.parametrize("raw", [None, 1, "x", [], {}, [[]]], ids=repr)
 def test_what_has_another_form_is_not_a_message(raw):
     assert not is_message(raw)
-
-
-class Counts:
-    """The store's counts of dropped messages; it may be away."""
-
-    def __init__(self):
-        self.dropped = Counter()
-        self.is_away = False
-
-    def count_dropped(self, by_lane):
-        if self.is_away:
-            raise Unavailable
-        self.dropped.update(by_lane)
-
-
-def test_each_dropped_message_is_counted_once_however_often_the_counts_are_saved(monkeypatch):
-    monkeypatch.setattr(lanes, "_dropped", Counter())
-    store, transport, expected = Counts(), lanes._LaneDelivering(), Counter()
-    for number, lane in enumerate((*LANES, *LANES, LANES[0])):
-        transport._deliver({}, lane)
-        expected[lane] += 1
-        store.is_away = number % 3 == 1
-        for _ in range(2):
-            if store.is_away:
-                with pytest.raises(Unavailable):
-                    lanes.save_dropped_counts(store)
-            else:
-                lanes.save_dropped_counts(store)
-                assert store.dropped == expected

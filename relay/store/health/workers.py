@@ -55,14 +55,6 @@ class Workers:
         with store_errors():
             self._client.set(keyspace.shared("clock_jump"), jump.to_text(), px=TOLD_MS)
 
-    def count_dropped(self, by_lane: Mapping[str, int]) -> None:
-        """Count things on lanes that were not messages."""
-        pipeline = self._client.pipeline(transaction=True)
-        for lane, count in by_lane.items():
-            pipeline.hincrby(keyspace.shared("dropped_messages"), lane, count)
-        with store_errors():
-            pipeline.execute()
-
     def alive(self) -> list[LiveWorker]:
         """List the workers that sent a heartbeat within `SILENCE_MS`, by name."""
         with store_errors():

@@ -121,7 +121,6 @@ SHARED: Final = {
     "named_webhooks": "metrics:webhooks",  # hash plugin/webhook -> number: those that metrics name individually
     "workers": "workers",  # zset process -> ms of its last heartbeat
     "clock_jump": "clock:jump",  # string: when the server's clock last jumped and by how much, for an hour
-    "dropped_messages": "lanes:dropped",  # hash lane -> how many things on it were not messages
     "worker_lanes": "workers:lanes",  # hash process -> the lanes that it serves, separated by commas
     "shared_confirmed": CONFIRMED,
 }
