@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.contenders.contender import Layout
+from bench.contenders.contender import SCHEMA, SECRET, Layout
 from bench.contenders.python_peer import PythonPeer
-from bench.readings import ARQ, CELERY, DRAMATIQ, TASKIQ
+from bench.readings import ARQ, CELERY, DRAMATIQ, LEAST, TASKIQ
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bench.contenders.contender import PeerDoor, Stage
+    from bench.contenders.contender import PeerDoor, Stage, Workload
 
 
 class CeleryRequests(PythonPeer):
@@ -123,3 +124,19 @@ class Arq(PythonPeer):
 
     def result_of(self, kept: Any) -> Any:
         return kept["r"]
+
+
+class Least(PythonPeer):
+    """The least that an awaited call with BullMQ's equal duties costs in Python (`bench/peers/least/`)."""
+
+    name = LEAST
+    package = "least"
+    shown = ("uvloop", "httptools")
+
+    chosen = Layout("event loops, 1 + 1", 1, {"BENCH_SCHEMA": json.dumps(SCHEMA), "BENCH_SECRET": SECRET})
+
+    def layout(self, workload: Workload) -> Layout | None:
+        return self.chosen if workload == "await" else None
+
+    def worker(self, layout: Layout, number: int) -> Sequence[str]:  # noqa: ARG002
+        return ["-m", f"bench.peers.{self.package}.worker"]
