@@ -11,9 +11,11 @@ from relay.errors import Conflict, NotFound
 from relay.store.keys.keyspace import SINGLE
 from relay.store.ledger.transitions import NewStep, NextStep
 from relay.store.partitions.reachable import Partitions
+from relay.store.replays.jobs import ReplayState
 from relay.upkeep import sweeper
 from relay.upkeep.sweeper import PRUNING_S, RECORDS, Sweeper
 from tests.contract.ledger import DAY_MS, LIMITS, Ledger
+from tests.contract.replay_harness import ReplayHarness
 from tests.store_keys import KEYS
 from tests.timing import BUSY_S
 
@@ -190,6 +192,15 @@ def test_bytes_of_a_plugin_go_from_pending_to_kept_and_away(redis_client):
     redis_client.zadd(KEYS.expiry(), {refs[0]: 1, refs[1]: 1})
     assert ledger.store.prune(limit=10) == 2
     assert bytes_of(redis_client) == (100, 0)
+
+
+def test_a_job_whose_end_was_stopped_half_way_is_not_pruned(redis_client):
+    harness = ReplayHarness(Ledger(redis_client))
+    harness.failed(1)
+    job = harness.start()
+    redis_client.zadd(KEYS.expiry(), {f"replay-{job.replay_id}": 1})  # what the end writes first
+    harness.ledger.store.prune(limit=10)
+    assert harness.job(job).state is ReplayState.RUNNING
 
 
 def test_the_oldest_contents_of_a_plugin_go_first_and_their_records_stay(redis_client):

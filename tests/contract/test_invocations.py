@@ -55,6 +55,16 @@ def test_the_same_idempotency_key_and_trigger_give_the_same_invocation(ledger):
     assert second.reference_id == first.reference_id
 
 
+def test_repeats_of_two_revisions_are_two_entries_of_the_audit_trail(ledger):
+    keys = [Idempotency((mac,), ("print",)) for mac in ("one", "other")]
+    for key in keys:
+        ledger.accepted(idempotency=key)
+    ledger.client.delete("relay:{0}:audit:entries")
+    ledger.accept([ledger.new(idempotency=key, revision=number) for number, key in enumerate(keys, 1)])
+    entries = ledger.client.lrange("relay:{0}:audit:entries", 0, -1)
+    assert [entry.split()[5] for entry in entries] == [b"1", b"2"]
+
+
 def test_the_same_idempotency_key_with_another_trigger_is_refused(ledger):
     ledger.accepted(idempotency=Idempotency(("mac",), ("print",)))
     (answer,) = ledger.accept([ledger.new(idempotency=Idempotency(("mac",), ("other",)))])

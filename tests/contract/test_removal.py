@@ -29,9 +29,9 @@ def retrying(ledger):
     return ref
 
 
-def remove(ledger, *, begins=True):
+def remove(ledger, *, begins=True, last=1):
     """Remove the webhook as the command does; with ``begins`` false the command is killed half-way."""
-    ledger.client.set(KEYS.last_revision("acme", "hook"), 1)
+    ledger.client.set(KEYS.last_revision("acme", "hook"), last)
     ledger.client.hset(KEYS.revision("acme", "hook", 1), "shape", Shape("hook", "POST").to_json())
     end = next(ledger.policies._decisions.of("acme").ends())
     args = ["acme", "hook", actor(), *end.adding({pause_subject("acme", "hook"): GONE})]
@@ -57,6 +57,15 @@ def test_removing_a_webhook_ends_what_waits_whatever_holds_it_back(ledger, hold)
     before = ledger.everything()
     remove_again = list(ledger.store.revisit("acme", "hook"))
     assert (remove_again, ledger.everything()) == ([()], before)
+
+
+def test_removing_a_webhook_of_which_an_earlier_revision_is_current_ends_calls_of_the_later_one_too(ledger):
+    ledger.client.hset(KEYS.webhooks("acme"), "hook", 2)
+    later = ledger.accepted(revision=2)
+    ledger.client.hset(KEYS.webhooks("acme"), "hook", 1)  # brought back
+    earlier = ledger.accepted()
+    remove(ledger, last=2)
+    assert [end_of(ledger, ref) for ref in (later, earlier)] == [REJECTED] * 2
 
 
 @pytest.mark.parametrize("hold", [*HOLDS, retrying])

@@ -195,6 +195,17 @@ def test_pieces_are_bounded_and_any_of_them_may_be_done_by_anybody(ledger, forge
     assert are_forgotten(ledger, *ours)
 
 
+def test_what_has_not_ended_keeps_no_piece_from_what_was_not_looked_at(ledger, forgetting):
+    waiting = ledger.accepted_many(4, subject=ANN)
+    ours = [ended(ledger) for _ in range(4)]
+    forgetting.begin("acme", ANN)
+    key = key_in(ROOT, "forgetting_open", plugin="acme", subject=ANN)
+    for _ in range(4):
+        ledger.client.zadd(key, dict.fromkeys(waiting, 1))  # all of them are due at once
+        forgetting.go_on("acme", ANN, 4)
+    assert are_forgotten(ledger, *ours)
+
+
 def test_what_is_accepted_meanwhile_and_what_has_not_ended_is_forgotten_at_its_end(ledger, forgetting):
     before = ledger.accepted(subject=ANN)
     forgetting.begin("acme", ANN)
