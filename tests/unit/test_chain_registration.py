@@ -183,6 +183,11 @@ WEBHOOKS = {
         },
     ),
     "jpeg": Shape("jpeg", "POST", encoding="base64"),
+    "elsewhere": Shape(
+        "elsewhere",
+        "POST",
+        data_schema={"properties": {"to": {"$ref": "#/x-kinds/to"}}, "x-kinds": {"to": {"type": "string"}}},
+    ),
 }
 
 
@@ -234,6 +239,7 @@ def test_a_header_given_twice_is_a_fault_whichever_case_comes_first(names):
         {"webhook": "find", "queryParams": {"id": "`null`"}, "data": "`{}`"},
         {"webhook": "find", "queryParams": {"id": "`true`"}},
         {"webhook": "jpeg", "data": "'/9j/4AA='"},
+        {"webhook": "elsewhere", "data": "{to: 'ada', more: input.data}"},
     ],
 )
 def test_what_may_fit_is_taken(step):

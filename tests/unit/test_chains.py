@@ -153,6 +153,7 @@ def test_a_chain_goes_on_after_a_failed_step_that_says_so():
         (failed(Outcome.LEASE_LOST), Outcome.LEASE_LOST, State.INTERRUPTED, "interrupted"),
         (REJECTED, Outcome.STEP_REJECTED, State.UNREACHABLE, "step_rejected"),
         (CANCELLED, Outcome.STEP_REJECTED, State.UNREACHABLE, "step_rejected"),
+        (replace(CANCELLED, status=500), Outcome.STEP_REJECTED, State.UNREACHABLE, "step_rejected"),
     ],
 )
 def test_a_chain_ends_as_the_step_without_an_answer_that_ended_it(result, outcome, state, code):
@@ -293,6 +294,12 @@ def test_a_chain_hides_so_many_characters_and_no_more(beyond):
         assert found_secrets(chain, INPUT, {0: [ok(texts)]}) == tuple(texts)
 
 
+def test_a_text_that_several_masks_find_counts_once():
+    long = "x" * (MAX_SECRET_CHARACTERS - 1)
+    chain = plan(step("login", mask=["steps[0].data", "steps[0].data"]), step("login", mask=["steps[1].data"]))
+    assert found_secrets(chain, INPUT, {0: [ok(long)], 1: [ok(long)]}, [long]) == (long,)
+
+
 def test_nothing_is_masked_for_a_step_that_did_not_run_or_has_not_ended():
     masked = step("login", mask=["'a-long-enough-text'"])
     assert found_secrets(plan(masked), INPUT, {}) == ()
@@ -305,12 +312,15 @@ def test_secrets_of_a_failed_step_are_masked_too():
     assert found_secrets(chain, INPUT, {0: [ok({"token": TOKEN}, 500)]}) == (TOKEN,)
 
 
-def test_a_mask_that_cannot_be_evaluated_ends_the_chain():
-    chain = plan(step("login", mask=["abs(steps[0].data)"]), CALL)
-    assert progress(chain, INPUT, {0: [ok("text")]}) == Reject(
-        0, "/mask/0: failed: a function was given an argument that it does not accept"
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_mask_that_cannot_be_evaluated_ends_the_chain_whose_other_masks_count(number):
+    masks = ["steps[0].data", "steps[0].data"]
+    masks[number] = "abs(steps[0].data)"
+    chain = plan(step("login", mask=masks), CALL)
+    assert progress(chain, INPUT, {0: [ok(TOKEN)]}) == Reject(
+        0, f"/mask/{number}: failed: a function was given an argument that it does not accept"
     )
-    assert found_secrets(chain, INPUT, {0: [ok("text")]}) == ()
+    assert found_secrets(chain, INPUT, {0: [ok(TOKEN)]}) == (TOKEN,)
 
 
 # -- all chains ------------------------------------------------------------------------------------------------------
@@ -356,7 +366,9 @@ def test_every_chain_ends_whatever_its_steps_come_to_and_no_step_is_created_twic
 
 def test_the_revisions_of_everything_that_a_chain_uses_are_pinned():
     registered = {
-        "outer": (7, Shape("outer", "POST", chain=True, uses=("inner", "look"))),
+        "outer": (7, Shape("outer", "POST", chain=True, uses=("inner", "look", "other"))),
+        "other": (4, Shape("other", "POST", chain=True, uses=("call",))),
+        "call": (9, SHAPES["call"]),
         "inner": (3, Shape("inner", "POST", chain=True, uses=("login", "look"))),
         "login": (5, SHAPES["login"]),
         "look": (2, SHAPES["look"]),
@@ -367,8 +379,9 @@ def test_the_revisions_of_everything_that_a_chain_uses_are_pinned():
         asked.append((plugin, webhook_id))
         return registered.get(webhook_id)
 
-    assert pins_of("acme", registered["outer"][1], current) == {"inner": 3, "look": 2, "login": 5}
-    assert sorted(asked) == [("acme", "inner"), ("acme", "login"), ("acme", "look")]
+    pins = pins_of("acme", registered["outer"][1], current)
+    assert pins == {"inner": 3, "look": 2, "other": 4, "login": 5, "call": 9}
+    assert sorted(asked) == [("acme", name) for name in ("call", "inner", "login", "look", "other")]
     assert pins_of("acme", SHAPES["login"], current) == {}
 
 

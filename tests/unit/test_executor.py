@@ -14,7 +14,7 @@ from relay.domain.shares import capacity_left
 from relay.errors import Unavailable
 from relay.executor import pipeline
 from relay.executor.batch import HOLD_S, LEFT_OUT, Batch
-from relay.executor.pipeline import CLAIM_ITEMS, MAX_TOKENS_WANTED, Executor
+from relay.executor.pipeline import CLAIM_ITEMS, MAX_TOKENS_WANTED, SETTLE_S, Executor
 from relay.executor.preparation import Unsendable
 from relay.store.keys.keyspace import SINGLE
 from relay.store.ledger.transitions import CallRecord, Claimed, Settled
@@ -283,6 +283,21 @@ def test_one_script_claims_so_many_also_where_all_are_looked_at(store, clock):
     assert max(store.claimed_at_once) == CLAIM_ITEMS
 
 
+def test_calls_that_fail_together_are_each_tried_alone_and_that_once(store, executor):
+    asked = []
+
+    def paused(names):
+        asked.append(sorted(name for _, name in names))
+        raise ValueError
+
+    executor._decisions.paused = paused
+    executor.run([store.call("one"), store.call("other")])
+    soon(lambda: len(asked) == 3)
+    gevent.sleep(A_WHILE_S)
+    assert sorted(asked) == [["one"], ["one", "other"], ["other"]]
+    assert executor.scheduler._held == set()
+
+
 @pytest.mark.parametrize(("unreadable", "started"), [(LEFT_OUT, 1), (LEFT_OUT + 1, 0)])
 def test_a_few_that_cannot_be_prepared_now_are_left_out_and_with_more_the_store_is_away(
     store, executor, unreadable, started
@@ -350,6 +365,10 @@ def test_a_look_takes_what_waits_in_each_partition_without_a_message(store, exec
     executor.look()
     wait_until(lambda: len(store.granted) == len(refs), BUSY_S, sleep=gevent.sleep)
     assert sorted(store.granted) == sorted(refs)
+    later = store.waiting.lists[1] = [store.call("later")]
+    soon(lambda: not executor._looking)
+    executor.look()
+    soon(lambda: store.granted[len(refs) :] == later)
 
 
 def test_a_partition_that_cannot_be_asked_delays_no_other(store, executor):
@@ -366,3 +385,32 @@ def test_a_worker_that_drains_takes_nothing(store, executor):
     executor.look()
     assert executor.run_waiting(("bulk",), 0)["started"] == 0
     assert store.waiting.asked == []
+
+
+def test_a_stop_waits_for_a_replay_job_but_leaves_time_to_settle(executor, clock):
+    executor._replaying.busy = True
+    stop = gevent.spawn(executor.drain, SETTLE_S + 1)
+    gevent.sleep(A_WHILE_S)
+    assert not stop.ready()
+    clock(1)
+    stop.get(timeout=BUSY_S)
+
+
+def test_a_stop_leaves_what_has_no_slot_yet_to_other_workers(store, executor):
+    left = []
+    executor.scheduler._publisher.publish_ready = left.extend
+    executor.run([store.call(f"hook{number}") for number in range(SLOTS)])
+    late = store.call("late")
+    running = gevent.spawn(executor.run, [late])
+    soon(lambda: late in store.prepared)
+    executor.scheduler.draining = True
+    store.may_settle.set()
+    running.get(timeout=BUSY_S)
+    assert (left, late in store.granted) == ([(late, "bulk")], False)
+
+
+def test_a_task_does_not_wait_for_calls_of_one_of_several_partitions(store, executor, monkeypatch):
+    monkeypatch.setattr(pipeline, "APART_S", 0.01)
+    executor.run([store.call(f"hook{number}") for number in range(SLOTS)])
+    monkeypatch.setattr(Store, "keys", SimpleNamespace(partitions=2))
+    assert executor.run_waiting(("bulk",), 1) == {"started": 0, "skipped": 0, "parked": 0}
