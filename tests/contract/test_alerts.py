@@ -2,7 +2,8 @@
 
 import pytest
 
-from relay.store.health.alerts import Alerts, Condition
+from relay.queue import LANES
+from relay.store.health.alerts import PERIOD_MS, Alerts, Condition
 from relay.store.keys.keyspace import SINGLE
 
 BRIEF = Condition("lane_unserved bulk", True, {"lane": "bulk"}, hold_ms=60_000)
@@ -26,6 +27,13 @@ def test_a_change_is_said_until_somebody_was_told_and_then_no_more(alerts):
     assert alerts.evaluate([AT_ONCE]) == []
     (over,) = alerts.evaluate([])
     assert (over.state, over.since_ms, over.detail) == ("over", first[0].at_ms, AT_ONCE.detail)
+
+
+def test_of_several_changes_those_are_said_again_that_nobody_was_told_of(alerts):
+    conditions = [Condition(f"backlog_old {lane}", True, {"lane": lane}) for lane in LANES]
+    first, *others = alerts.evaluate(conditions)
+    alerts.delete_delivered(others)
+    assert alerts.evaluate(conditions) == [first]
 
 
 def test_what_held_for_too_short_a_time_never_counts(alerts):
@@ -52,5 +60,6 @@ def test_what_is_not_known_stays_as_it_was(alerts, condition):
 
 def test_one_of_several_workers_looks_at_a_time(alerts, redis_client):
     assert [alerts.take_lock() for _ in range(3)] == [True, False, False]
+    assert 0 < redis_client.pttl(SINGLE.of_plugin("alerts_lock", "ops")) <= PERIOD_MS
     redis_client.delete(SINGLE.of_plugin("alerts_lock", "ops"))
     assert alerts.take_lock()

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from relay.domain.reference_id import reference_time_ms
 from relay.errors import Unavailable, WebhookNotRegistered
 from relay.queue import LANES
 from relay.settings import Settings
@@ -223,6 +224,7 @@ def test_a_change_has_one_reference_id_whoever_tells_of_it_and_each_has_its_own(
     refs = [call.reference_id for call in site.calls]
     assert refs[:2] == refs[2:]
     assert len(set(refs)) == 2
+    assert {reference_time_ms(ref) for ref in refs} == {AT_MS}  # not when it began to hold, which its end shares
 
 
 def test_what_is_accepted_or_refused_was_told_and_what_is_not_for_now_comes_again(site, said):

@@ -142,6 +142,13 @@ def test_what_the_called_revision_does_not_name_is_told_to_nobody_and_does_not_c
     assert said == [(Event.CALLBACK_UNVERIFIED, unverified)]
 
 
+def test_what_is_told_to_nobody_keeps_no_other_end_from_being_told_of(site, monkeypatch):
+    monkeypatch.setattr(callbacks, "PIECE", 2)
+    for callback in ("other", "ended", "other", "other", "ended"):
+        site.end(callback=callback)
+    assert (site.send_due(), site.limits) == (2, [2, 2, 2])
+
+
 def test_where_nothing_that_ended_is_named_nobody_is_called(site, said):
     bad = site.end(callback="other")
     assert (site.send_due(), site.calls, site.noted) == (0, [], [bad.reference_id])
