@@ -13,7 +13,7 @@ from relay.answer.masking import Mask
 from relay.chains import Create
 from relay.domain.invocation import Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
-from relay.errors import Unavailable
+from relay.errors import StoreFault, Unavailable
 from relay.executor import claiming
 from relay.executor.active_calls import ActiveCall, ActiveCalls
 from relay.executor.chain_evaluation import ChainEvaluation
@@ -36,6 +36,10 @@ SLOTS = 3
 def prepared():
     record = CallRecord(new_reference_id(), State.QUEUED, "acme", "hook", 1, 1, b"", None, TIMEOUT_MS, "bulk")
     return Prepared(record, requests.PreparedRequest(), Shape("hook", "POST"), Mask(()))
+
+
+def raise_(error):
+    raise error
 
 
 def publishing(publish):
@@ -163,6 +167,7 @@ class HangingCalls:
 
     def send(self, request, *, gate, deadline_s, repeatable):
         self.may_return.wait()
+        return SimpleNamespace(duration_ms=7)
 
     def launch(self):
         call = prepared()
@@ -233,6 +238,23 @@ def test_a_chain_that_may_make_no_more_steps_ends_and_any_other_waits_for_its_st
     assert calls.settlers.flush(5)
     assert store.settled == [ref] * ends
     assert slots.free == 1
+
+
+@pytest.mark.parametrize(("error", "ends"), [(StoreFault(), False), (ZeroDivisionError(), True)])
+def test_a_chain_whose_step_cannot_be_made_ends_unless_the_store_is_at_fault_and_its_lease_is_to_end(error, ends):
+    store, slots, released = Verdicts(True, None), Slots(1), []
+    record = CallRecord(new_reference_id(), State.QUEUED, "acme", "hook", 1, 1, b"", None, TIMEOUT_MS, "bulk")
+    evaluator = SimpleNamespace(new_steps=lambda *_: raise_(error))
+    watch = SimpleNamespace(claimed=lambda _: None, settled=lambda *_: None)
+    _, calls = in_flight(store, slots, watch, evaluator=evaluator, released=released)
+    slots.take(1)
+    evaluation, gate = ChainEvaluation(record, None, Create(0, ()), ()), Gate(boot_time_s() + 20)
+    calls.launch(ActiveCall(evaluation, ("acme", "hook"), "token", gate, claimed_at_ms=1, claimed_at_s=boot_time_s()))
+    wait_until(lambda: slots.free, sleep=gevent.sleep)
+    assert [(each.state, each.outcome) for each in store.settled] == [
+        (State.UNREACHABLE, Outcome.PREPARE_FAILED)
+    ] * ends
+    assert released == [record.reference_id]
 
 
 @pytest.mark.parametrize("after_s", [0.0, 1.5, 59.0])

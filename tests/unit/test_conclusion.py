@@ -113,6 +113,15 @@ def test_pauses_before_a_call_that_could_not_be_prepared_is_prepared_again_are_s
     assert min(pauses_ms) < 5_000 < max(pauses_ms) <= 10_000
 
 
+@pytest.mark.parametrize("lost", [{"losses": 1}, {"state": State.SENDING}])
+@pytest.mark.parametrize("outcome", [Outcome.CONNECT_FAILED, Outcome.REQUEST_REJECTED, Outcome.WEBHOOK_NOT_REGISTERED])
+def test_a_call_that_was_lost_and_cannot_be_prepared_now_ends_interrupted_and_is_not_tried_again(lost, outcome):
+    call = prepared(1, retry=RetryPolicy(5))
+    settled = unsendable(Unsendable(call.record._replace(**lost), outcome, call.shape), "token", 1)
+    assert (settled.state, settled.outcome) == (State.INTERRUPTED, Outcome.LEASE_LOST)
+    assert (settled.attempt, settled.delay_ms) == (None, 0)
+
+
 def test_an_answer_of_the_wrong_form_is_not_tried_again():
     settled = conclude({}, response_schema=SCHEMA, retry=RetryPolicy(5, statuses=(500,)), idempotent=True)
     assert settled.state is State.DELIVERED
