@@ -6,9 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from relay.answer.results import Result
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import NotFound, StoreFault, Unavailable
+from relay.executor import chain_evaluation
+from relay.executor import chain_states as chain_states_module
+from relay.executor.chain_evaluation import ChainEvaluator, _Hiding
 from relay.executor.chain_states import ChainStates
 from relay.store.ledger.steps import StepRecord
 from relay.store.ledger.transitions import CallRecord
@@ -102,3 +106,62 @@ def test_a_chain_does_not_go_on_without_an_answer_of_its_steps(steps, chain_stat
     steps.make(chain, raw=None)
     with pytest.raises(NotFound):
         chain_states.current(chain)
+
+
+def test_the_newest_chains_are_kept_as_far_as_their_bytes_go_and_none_that_is_large(steps, chain_states, monkeypatch):
+    monkeypatch.setattr(chain_states_module, "MAX_KEPT_BYTES", 100)
+    monkeypatch.setattr(chain_states_module, "MAX_KEPT_BYTES_OF_ONE", 60)
+    for _ in range(3):
+        *small, large = chains(6)
+        for chain in (*small, large):
+            steps.make(chain, raw=b'"%b"' % (b"x" * (59 if chain is large else 28)))
+            chain_states.current(chain)
+            chain_states.current(chain)  # counts once
+        assert list(chain_states._kept) == [chain.reference_id for chain in small[2:]]
+        for chain in (*small, large):
+            chain_states.forget(chain.reference_id)
+        assert (chain_states._kept, chain_states._kept_bytes) == ({}, 0)
+
+
+def test_so_many_chains_are_kept_however_small_they_are(chain_states, monkeypatch):
+    monkeypatch.setattr(chain_states_module, "MAX_KEPT", 2)
+    three = chains(3)
+    for chain in three:
+        chain_states.current(chain)
+    assert list(chain_states._kept) == [chain.reference_id for chain in three[1:]]
+
+
+def test_the_state_at_a_step_is_read_on_where_the_chain_was_known_only_up_to_an_earlier_one(steps, chain_states):
+    (chain,) = chains(1)
+    chain_states._store = SimpleNamespace(read=lambda refs: [chain] * (refs == [chain.reference_id]))
+    step = chain._replace(reference_id=new_reference_id(), parent=chain.reference_id, step=2)
+    steps.make(chain)
+    assert chain_states.current(chain).count == 1
+    steps.make(chain)
+    steps.make(chain)
+    steps.alone.clear()
+    assert [chain_states.of_step(step, count).count for count in (2, 1, 2)] == [2, 2, 2]
+    assert steps.alone == [chain.reference_id]
+
+
+def test_what_the_newest_steps_hide_is_kept(monkeypatch):
+    monkeypatch.setattr(chain_evaluation, "MAX_HIDINGS", 2)
+    evaluator, hiding = ChainEvaluator(None, None, None, None, None), _Hiding((), 0, False, {})
+    for number in range(4):
+        evaluator._keep(("chain", number), hiding)
+    assert list(evaluator._hidings) == [("chain", 2), ("chain", 3)]
+
+
+def test_what_a_step_hides_is_read_as_an_older_release_wrote_it():
+    hiding = _Hiding(("secret",), 3, True, {"hook": 2})
+    assert _Hiding.from_json(hiding.to_json()) == hiding
+    assert _Hiding.from_json(b'[["secret"],3,true]') == _Hiding(("secret",), 3, True, {})
+
+
+def test_a_chain_whose_mask_cannot_be_made_shows_no_data():
+    def chain_mask(*_):
+        raise ZeroDivisionError
+
+    evaluator = ChainEvaluator(SimpleNamespace(chain_mask=chain_mask), None, None, None, None)
+    evaluation = SimpleNamespace(record=chains(1)[0])
+    assert evaluator._masked(evaluation, Result(200, {"secret": 1}, False)) == (None, 0)
