@@ -10,10 +10,14 @@ import pytest
 
 from relay.domain.invocation import Outcome, Sent, State
 from relay.egress import AddressPolicy
+from relay.outbound import egress_proxy
+from relay.outbound.egress_proxy import ADDRESS_AGE_S, EgressProxy, connect_to
+from relay.process.clock import boot_time_s
 from tests.connect_proxy import basic, connect_proxy
 from tests.integration.worker_harness import hook, worker_harness
 from tests.outbound import calling
 from tests.receivers import answer, closed_port, hangs_up, json_answer, make_authority, receiver
+from tests.timing import stop_clock
 
 SECRET = "a-header-for-the-endpoint-alone"
 PASSWORD = "p:ss/w@rd"
@@ -97,6 +101,42 @@ def test_names_are_looked_up_here_and_one_that_does_not_resolve_is_dns_failed():
     with connect_proxy() as proxy, calling(proxy=AT.format(proxy.port)) as caller:
         assert seen(caller.call("http://nothing.invalid/", timeout_s=20)) == (Outcome.DNS_FAILED, Sent.NO)
     assert proxy.heads == []
+
+
+def test_a_name_is_looked_up_again_after_a_while_and_so_many_are_remembered(monkeypatch):
+    clock, asked, answers = stop_clock(monkeypatch), [], ["192.0.2.1", Outcome.DNS_FAILED, "192.0.2.3"]
+
+    def look_up(host, _port, _within_s):
+        asked.append(host)
+        said = answers[len(asked) - 1] if len(asked) <= len(answers) else "192.0.2.9"
+        return said if isinstance(said, Outcome) else (said,)
+
+    monkeypatch.setattr(egress_proxy, "_look_up", look_up)
+    monkeypatch.setattr(egress_proxy, "_MAX_KNOWN", 2)
+    proxy = EgressProxy("http://proxy:3128", AddressPolicy(allow=["192.0.2.0/24"]), "")
+
+    def addresses(host="api.example.com"):
+        return proxy.addresses(f"https://{host}/", boot_time_s() + 5)
+
+    for age_s, found in ((0, ("192.0.2.1",)), (ADDRESS_AGE_S - 1, ("192.0.2.1",)), (1, Outcome.DNS_FAILED)):
+        clock(age_s)
+        assert addresses() == found
+    assert [addresses(), addresses(), len(asked)] == [("192.0.2.3",), ("192.0.2.3",), 3]  # a failure is not remembered
+    for number in range(5):
+        addresses(f"{number}.example.com")
+        assert len(proxy._known) <= 2
+
+
+@pytest.mark.parametrize(
+    ("address", "url", "said"),
+    [
+        ("192.0.2.1", "https://api.example.com/", "::192.0.2.1:443"),
+        ("2001:db8::1", "https://api.example.com/", "::[2001:db8::1]:443"),
+        ("2001:db8::1", "http://api.example.com:8080/", "::[2001:db8::1]:8080"),
+    ],
+)
+def test_the_proxy_is_asked_for_addresses_of_both_kinds_at_the_url_s_port(address, url, said):
+    assert connect_to(address, url) == said
 
 
 def test_the_system_s_resolver_is_asked():

@@ -4,8 +4,10 @@ import gevent
 import pytest
 
 from relay.domain.invocation import Outcome
-from relay.outbound.lookups import Lookup, Lookups
+from relay.outbound import lookups as lookups_module
+from relay.outbound.lookups import _HOLD_S, _KNOWN_S, _REUSED_S, Lookup, Lookups
 from relay.process.clock import boot_time_s
+from tests.timing import stop_clock
 
 ORIGIN = "https://hooks.example.com"
 
@@ -84,3 +86,33 @@ def test_a_leader_on_a_kept_connection_lets_the_others_go(lookups):
 
 def test_a_call_past_its_deadline_does_not_begin(lookups):
     assert begin(lookups, for_s=-1) is Outcome.CONNECT_TIMEOUT
+
+
+@pytest.mark.parametrize(("note", "for_s"), [(Lookup.found, _KNOWN_S), (Lookup.not_needed, _REUSED_S)])
+def test_a_name_that_was_found_is_looked_up_again_after_a_while(lookups, monkeypatch, note, for_s):
+    clock = stop_clock(monkeypatch)
+    for _ in range(2):
+        note(begin(lookups))
+        clock(0.9 * for_s)
+        assert begin(lookups) is None
+        clock(0.2 * for_s)
+
+
+def test_a_look_up_that_hung_and_ends_at_last_does_not_end_the_one_after_it(lookups, monkeypatch):
+    clock = stop_clock(monkeypatch)
+    hung = begin(lookups)
+    hung.end(None)
+    clock(_HOLD_S)
+    other = begin(lookups)
+    lookups.forget(ORIGIN, hung)
+    waiting = followers(lookups, count=1)
+    other.found()
+    assert waiting[0].get() is None
+
+
+def test_so_many_names_are_remembered(lookups, monkeypatch):
+    monkeypatch.setattr(lookups_module, "_MAX_KNOWN", 2)
+    for number in range(9):
+        begin(lookups, f"https://{number}.example.com").found()
+        assert len(lookups._known) <= 2
+    assert begin(lookups, "https://8.example.com") is None
