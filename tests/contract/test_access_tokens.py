@@ -84,6 +84,15 @@ def test_each_revision_has_a_token_of_its_own(process, server):
     assert len(server.asked) == 3
 
 
+def test_a_process_remembers_so_many_tokens(process, monkeypatch):
+    monkeypatch.setattr(tokens_module, "MAX_REMEMBERED", 2)
+    tokens = process()
+    for number in range(7):
+        assert tokens.access(REVISION._replace(webhook_id=f"hook-{number}"), CREDENTIALS)
+        assert len(tokens._known) <= 2
+        assert len(tokens._fetching) <= 3
+
+
 def test_nothing_in_the_store_shows_a_token_or_a_secret(process, redis_client):
     process().access(REVISION, CREDENTIALS)
     stored = b"".join(key + (redis_client.get(key) or b"") for key in redis_client.keys("*"))

@@ -19,6 +19,7 @@ from relay.process import loops
 from relay.process.collecting import LOOKS, WINDOW_S
 from relay.store.ledger.transitions import Settled, Settlement
 from relay.telemetry.log import Event as LogEvent
+from tests.timing import BUSY_S, wait_until
 
 
 class Groups:
@@ -153,6 +154,42 @@ def test_what_fails_alone_so_often_for_a_fault_of_ours_is_given_up(settler, grou
     groups.errors = [StoreFault()] * faults
     settled_in_groups(settler, groups, [one])
     assert ended == [(one.reference_id, counts)]
+
+
+def test_only_faults_of_what_was_tried_alone_count_against_it(settler, groups, ended):
+    both = [settlement(), settlement()]
+    groups.errors = [StoreFault()] * (1 + 2 * (FAULTS_ALONE - 1))
+    settled_in_groups(settler, groups, both)
+    assert sorted(ended) == sorted((each.reference_id, True) for each in both)
+
+
+def test_what_goes_alone_does_so_behind_another_and_whatever_fails_next(settler, groups):
+    groups.may.clear()
+    groups.errors = [StoreFault()]
+    settler.put(settlement())
+    gevent.sleep(0.01)
+    settler.put(settlement())
+    groups.may.set()
+    assert settler.flush(10)
+    assert [len(group) for group in groups.taken] == [1, 1, 1]
+    groups.taken.clear()
+    groups.errors = [StoreFault(), *[Unavailable()] * 3]
+    assert settled_in_groups(settler, groups, [settlement() for _ in range(3)]) == [3, *[1] * 6]
+
+
+def test_after_a_failure_only_what_is_new_is_tried_at_once(settler, groups, monkeypatch):
+    monkeypatch.setattr(loops, "RETRY_S", 60.0)
+    groups.may.clear()
+    groups.errors = [Unavailable(), Unavailable()]
+    settler.put(settlement())
+    gevent.sleep(0.01)
+    settler.put(settlement())
+    groups.may.set()
+    wait_until(lambda: len(groups.taken) == 2, BUSY_S, sleep=gevent.sleep)  # and both have failed now
+    gevent.sleep(0.01)
+    settler.put(settlement())
+    assert settler.flush(10)
+    assert [len(group) for group in groups.taken] == [1, 2, 3]
 
 
 def test_when_the_reply_of_a_group_cannot_be_handled_each_of_the_group_is_told(settler, ended, monkeypatch):

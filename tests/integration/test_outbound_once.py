@@ -84,6 +84,23 @@ def test_a_kept_alive_connection_is_used_again(caller):
         assert r.connections == 1
 
 
+def test_one_handle_calls_one_endpoint_after_the_other_and_the_first_again(caller):
+    with receiver(answer()) as one, receiver(answer()) as other:
+        for method, r in (("POST", one), ("PUT", other), ("GET", one), ("GET", other), ("POST", one)):
+            caller.call(r.url, None if method == "GET" else b"{}", method=method)
+        assert [request.method for request in one.requests] == ["POST", "GET", "POST"]
+        assert [request.method for request in other.requests] == ["PUT", "GET"]
+        assert [len(request.body) for request in one.requests] == [2, 0, 2]
+    (handle,) = caller.transport._idle
+    assert len(handle._fds) <= 1  # of its last transfer
+
+
+def test_no_more_handles_are_kept_than_calls_are_in_flight():
+    with receiver(slow(0.05, answer())) as r, calling(max_in_flight=2) as caller:
+        gevent.joinall([gevent.spawn(caller.call, r.url) for _ in range(6)], raise_error=True)
+        assert len(caller.transport._idle) == 2
+
+
 class ClosesUnannounced:
     """Answers and hangs up, without announcing that in the answer; ``wait`` until it has."""
 
