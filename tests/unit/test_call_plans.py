@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
+from dataclasses import replace
 from types import SimpleNamespace
 
 import fakeredis
@@ -106,6 +108,36 @@ def test_each_value_that_a_secret_had_lately_is_hidden(registry, names, settings
     plan = CallPlans(registry, ALLOWING).of("acme", "rotating", 1)
     every = [value for of_one in values.values() for value in of_one]
     assert plan.mask.text(" ".join(every)) == (" ".join(["[redacted]"] * len(every)), len(every))
+
+
+@pytest.mark.parametrize(
+    ("place", "sent"),
+    [
+        ({"headers": {"X-Key": "before-${secret:KEY}-after"}}, "before-{}-after"),
+        ({"auth": {"type": "basic", "username": "ada", "password": "${secret:KEY}"}}, b"ada:{}"),
+    ],
+    ids=["header", "login"],
+)
+def test_what_was_sent_with_a_short_value_that_a_secret_had_lately_is_hidden_whole(registry, place, sent):
+    for value in ("old1", "new1"):
+        registry.secrets.set("acme", "KEY", value)
+    apply(registry, hook("rotating", **place))
+    plan = CallPlans(registry, ALLOWING).of("acme", "rotating", 1)
+    for value in ("old1", "new1"):
+        text = sent.format(value) if isinstance(sent, str) else b64encode(sent.replace(b"{}", value.encode())).decode()
+        assert plan.mask.text(text) == ("[redacted]", 1)
+
+
+@pytest.mark.parametrize("key", ["fixed-key", "${secret:KEY}"])
+def test_a_revision_that_is_another_under_its_old_number_is_planned_anew(registry, monkeypatch, key):
+    registry.secrets.set("acme", "KEY", "planted-key")
+    apply(registry, hook("restored", headers={"X-Key": key}))
+    plans, stored = CallPlans(registry, ALLOWING), registry.revision("acme", "restored", 1)
+    assert plans.of("acme", "restored", 1).stamp == stored.stamp
+    monkeypatch.setattr(registry, "revision", lambda *_: replace(stored, stamp="another"))
+    monkeypatch.setattr(registry, "is_changed", lambda *_: True)
+    assert plans.is_changed("acme", "restored", 1)
+    assert plans.of("acme", "restored", 1).stamp == "another"
 
 
 OPTIONS = {"timeout": 7, "maxAge": 600, "callback": "other-service", "idempotent": True}

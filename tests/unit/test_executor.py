@@ -258,6 +258,16 @@ def test_a_process_whose_slots_are_all_taken_wakes_nobody(store, executor):
     assert store.woken == []
 
 
+def test_what_may_go_now_runs_here_as_far_as_there_is_room_and_all_else_waits_for_any_worker(store, executor):
+    others = []
+    executor.scheduler._publisher.publish_ready = others.extend
+    executor.run([store.call() for _ in range(3)])
+    foreign, own = (new_reference_id(), "interactive"), [store.call(f"hook{number}") for number in range(SLOTS)]
+    executor.scheduler.run_or_publish((foreign, *((ref, "bulk") for ref in own)))
+    assert others == [foreign, *((ref, "bulk") for ref in own[SLOTS - 3 :])]
+    soon(lambda: store.granted[3:] == own[: SLOTS - 3])
+
+
 def test_a_settle_says_how_much_room_there_is_when_its_calls_have_left(store, executor):
     executor.run([store.call("busy") for _ in range(6)])
     store.may_settle.set()
