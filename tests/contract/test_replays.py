@@ -9,7 +9,7 @@ import pytest
 from relay.domain.invocation import Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import BadParameter, Conflict, NotFound
-from relay.replay.planning import MIN_RATE
+from relay.replay.planning import MIN_RATE, SAMPLE
 from relay.store.ledger.listing import Filter, OutcomeGroups
 from relay.store.ledger.transitions import Advance, NewStep, NextStep
 from relay.store.replays import runs as replay_runs
@@ -882,6 +882,14 @@ def test_a_plan_of_many_adds_up(harness):
     assert (plan.matched, plan.skipped_reasons, len(plan.sample)) == (560, {"refused": 560}, 10)
     limited = harness.replays.plan("acme", Request(filter=wanted.filter, max=300))
     assert (limited.matched, limited.skipped) == (300, 300)
+
+
+def test_a_plan_shows_the_newest_of_all_pieces(harness, monkeypatch):
+    monkeypatch.setattr(replay_runs, "LOOKED_AT", 4)
+    harness.failed(SAMPLE + 2)
+    newest = harness.ledger.listing.page("acme", FAILED, limit=SAMPLE).rows
+    sample = harness.replays.plan("acme", Request(filter=FAILED)).sample
+    assert [each.reference_id for each in sample] == [each.reference_id for each in newest]
 
 
 def test_what_was_planned_can_be_started_and_takes_nothing_that_failed_since(harness):

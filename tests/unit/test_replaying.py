@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
+from relay.domain.invocation import Purpose
 from relay.domain.reference_id import new_reference_id
+from relay.errors import NotFound
+from relay.registration import Shape
 from relay.replay.running import LONG_WAIT_S, SOON_S, STEP_S, Replaying
 from relay.store.replays.jobs import ReplayState
-from relay.store.replays.runs import ClaimedJob, CreateReply, ReplayVerdict
+from relay.store.replays.runs import ClaimedJob, CreateReply, Original, ReplayVerdict
+from relay.vault import Vault, payload_owner
 
 
 class Runs:
-    """A job of nothing, whose creations are answered with verdicts and waits (ms), in order."""
+    """A job of these originals, whose creations are answered with verdicts and waits (ms), in order."""
 
-    def __init__(self, answers):
+    def __init__(self, answers, originals=()):
         self._answers = iter(answers)
-        self.left_ms = []
+        self._originals = originals
+        self.claimed = ClaimedJob(ReplayState.RUNNING, "acme", by_hand=False, rate_per_second=5.0)
+        self.left_ms, self.news = [], []
 
     def claim(self, _replay_id, _token):
-        return ClaimedJob(ReplayState.RUNNING, "acme", by_hand=False, rate_per_second=5.0)
+        return self.claimed
 
     def read(self, _replay_id, _limit):
-        return 0, []
+        return 0, self._originals
 
-    def create(self, _replay_id, _token, _place, _news):
+    def create(self, _replay_id, _token, _place, news):
+        self.news = news
         verdict, wait_ms = next(self._answers)
         return CreateReply(verdict, 0, wait_ms, ())
 
@@ -66,3 +75,49 @@ def test_a_try_that_a_change_made_void_is_soon_made_again(monkeypatch, verdict):
 @pytest.mark.parametrize("verdict", [ReplayVerdict.LATE, ReplayVerdict.FULL, ReplayVerdict.DECIDED])
 def test_a_job_that_goes_on_without_this_worker_is_not_given_up_by_it(monkeypatch, verdict):
     assert ran(monkeypatch, (ReplayVerdict.ON, 0), (verdict, 60_000)) == ([0.0], [])
+
+
+def test_a_job_whose_caller_was_lost_before_all_ids_were_given_is_cancelled_and_who_may_go_now_is_told():
+    runs, steered, published, replay_id = Runs([]), [], [], new_reference_id()
+    runs.claimed = ClaimedJob(ReplayState.PLANNING, "acme", by_hand=True, rate_per_second=None)
+    woken = (("another", "bulk"),)
+    store = SimpleNamespace(steer=lambda *args: steered.append(args) or (None, woken))
+    Replaying(runs, store, None, None, published.append).run(replay_id)
+    assert (steered, published, runs.left_ms) == ([("acme", replay_id, "cancel")], [woken], [])
+
+
+class Webhooks:
+    """Registered webhooks, by id: each with the number of its revision and its shape."""
+
+    def __init__(self, **registered):
+        self.registered = registered
+        self.asked = []
+
+    def current(self, _plugin, webhook_id, *, refresh=False):
+        self.asked.append((webhook_id, refresh))
+        return self.registered.get(webhook_id)
+
+    def revision(self, _plugin, webhook_id, number):
+        if webhook_id not in self.registered:
+            raise NotFound
+        return SimpleNamespace(stamp=f"{webhook_id}-{number}")
+
+
+def test_after_a_change_each_webhook_of_a_piece_is_read_anew():
+    originals = [Original(new_reference_id(), None, Purpose(name, 1), b"") for name in ("one", "other", "one")]
+    runs, webhooks = Runs([(ReplayVerdict.STALE, 0), (ReplayVerdict.DECIDED, 0)], originals), Webhooks()
+    Replaying(runs, None, webhooks, None, lambda _ready: None).run(new_reference_id())
+    once, anew = [("one", False), ("other", False)], [("one", True), ("other", True)]
+    assert webhooks.asked == [*once, *anew, *once]
+
+
+def test_a_replay_of_a_chain_is_sealed_for_the_revisions_of_today():
+    vault, old, ref = Vault.from_text(Vault.new_key_text()), Purpose("outer", 2, '{"hook":1}'), new_reference_id()
+    webhooks = Webhooks(outer=(7, Shape("outer", "POST", chain=True, uses=("hook",))), hook=(5, Shape("hook", "POST")))
+    sealed = vault.seal(b"trigger", payload_owner("acme", ref, old, "outer-2"))
+    runs = Runs([(ReplayVerdict.DECIDED, 0)], [Original(ref, None, old, sealed)])
+    Replaying(runs, None, webhooks, vault, lambda _ready: None).run(new_reference_id())
+    (new,) = runs.news
+    assert (new.revision, new.pins) == (7, '{"hook":5}')
+    owner = payload_owner("acme", new.reference_id, Purpose("outer", 7, new.pins), "outer-7")
+    assert vault.open(new.payload, owner) == b"trigger"
