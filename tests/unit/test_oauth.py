@@ -12,6 +12,7 @@ from relay.answer.endpoint_answer import EndpointAnswer
 from relay.domain.invocation import Outcome, Sent
 from relay.registration.credentials import OAuth2Client
 from relay.registration.endpoint import Endpoint
+from relay.registration.retrying import REPEATABLE_STATUSES, STATUSES
 from relay.request.oauth import MAX_GRANT_VALUES, MAX_TOKEN_LENGTH, NoToken, TokenGrant, read_grant, token_request
 
 NOW_S = 1_800_000_000.5
@@ -45,7 +46,20 @@ def test_what_is_not_registered_is_not_asked_for():
 
 @pytest.mark.parametrize(
     ("expires_in", "usable_s"),
-    [(3600, 3540), ("3600", 3540), (10, 5), (None, 240), (-1, 240), ("soon", 240), (1e9, 24 * 3600 - 60), (True, 0.5)],
+    [
+        (3600, 3540),
+        ("3600", 3540),
+        (10, 5),
+        (120, 60),
+        (None, 240),
+        (-1, 240),
+        (0, 240),
+        ("nan", 240),
+        ("inf", 86_340),
+        ("soon", 240),
+        (1e9, 24 * 3600 - 60),
+        (True, 0.5),
+    ],
 )
 def test_a_token_is_given_up_before_it_expires(expires_in, usable_s):
     answer = answered({"access_token": "t0ken", "token_type": "Bearer", "expires_in": expires_in})
@@ -94,8 +108,7 @@ def test_an_answer_without_a_usable_token_is_a_call_that_could_not_be_prepared(b
     [
         (answered({"error": "invalid_client"}, 401), Outcome.PREPARE_FAILED),
         (answered(b"", 302), Outcome.PREPARE_FAILED),
-        (answered(b"", 503), Outcome.CONNECT_FAILED),
-        (answered(b"", 429), Outcome.CONNECT_FAILED),
+        *((answered(b"", status), Outcome.CONNECT_FAILED) for status in sorted(STATUSES | REPEATABLE_STATUSES)),
         (answered(b"", 0, Outcome.DNS_FAILED), Outcome.DNS_FAILED),
         (answered(b"", 0, Outcome.ADDRESS_REFUSED), Outcome.ADDRESS_REFUSED),
         (answered(b"", 0, Outcome.ANSWER_TIMEOUT), Outcome.CONNECT_TIMEOUT),

@@ -10,7 +10,7 @@ from base64 import b64decode
 import fakeredis
 import pytest
 
-from relay.queue import LANES, RUN, Publisher, make_app
+from relay.queue import _MOST_AT_ONCE, LANES, RUN, Publisher, make_app
 from relay.settings import Settings
 from relay.store.keys.keyspace import SINGLE
 from relay.store.ledger.waiting import WaitingCalls
@@ -83,6 +83,15 @@ def test_messages_are_published_one_for_each_lane_and_partition_asked_for(publis
         asked = sorted(_opened(message)[0][0] for message in client.lrange("bulk", 0, -1))
         client.delete(*LANES)
     assert asked == [["bulk", 0], ["bulk", 0], ["bulk", 3]]
+
+
+def test_no_more_messages_are_published_together_than_make_workers_faster(publisher_of, valkey):
+    publisher = publisher_of(valkey.tcp_url)
+    publisher.announce([*[("bulk", 0)] * 1_000, ("bulk", 1)])
+    publisher.close()
+    with valkey.client() as client:
+        assert client.llen("bulk") == _MOST_AT_ONCE + 1
+        client.delete(*LANES)
 
 
 def test_the_end_of_a_process_publishes_what_is_left(publisher_of, valkey):
