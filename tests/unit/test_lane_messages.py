@@ -10,7 +10,9 @@ import pytest
 
 from relay.queue import LANES, Publisher, make_app
 from relay.settings import Settings
-from workers.lanes import is_message
+from workers import lanes
+from workers.broadcasts import QUESTIONS, is_question
+from workers.lanes import is_envelope, is_message
 
 OWN = {"id", "root_id", "argsrepr", "origin"}  # headers that differ from message to message
 OTHERS = (1, "x", [1], {"x": 1}, True)
@@ -87,3 +89,61 @@ def test_nothing_else_is_a_message(message):
 @pytest.mark.parametrize("raw", [None, 1, "x", [], {}, [[]]], ids=repr)
 def test_what_has_another_form_is_not_a_message(raw):
     assert not is_message(raw)
+
+
+# -- broadcasts ---------------------------------------------------------------------------------------------------------
+
+UUID = "0192f0c1-2c4e-7b3a-9d7e-4a5b6c7d8e9f"
+REPLY_TO = {"exchange": "reply.celery.pidbox", "routing_key": UUID}
+
+
+def asked(**changes):
+    """Return a question as Celery asks it; a member that is given as ... is left out."""
+    body = {"method": "active", "arguments": {"safe": True}, "destination": None, "pattern": None, "matcher": None}
+    body |= {"ticket": UUID, "reply_to": REPLY_TO, **changes}
+    return {name: value for name, value in body.items() if value is not ...}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        *({name: ...} for name in ("arguments", "destination", "pattern", "matcher", "ticket", "reply_to")),
+        *({"arguments": arguments} for arguments in (None, {}, {"safe": None}, {"safe": False})),
+        *({"method": "registered", "arguments": {"taskinfoitems": []}}, {"destination": []}, {"destination": ["w@h"]}),
+        *({"method": method, "arguments": {}} for method in QUESTIONS),
+    ],
+)
+def test_what_celery_asks_is_a_question(changes):
+    assert is_question(asked(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"method": method} for method in (..., None, 1, [], "no_such_method")),
+        *(
+            {"arguments": arguments}
+            for arguments in ([1], "x", {"other": True}, {"safe": "x"}, {"safe": {}}, {"safe": 2})
+        ),
+        *({"method": "ping", "arguments": {"safe": True}}, {"another": None}, {"pattern": "*"}, {"ticket": "x"}),
+        *({"destination": destination} for destination in ("w@h", {}, [1], ["w@h", None])),
+        *({"reply_to": reply_to} for reply_to in ("x", [], {}, {**REPLY_TO, "exchange": "relay"})),
+        *({"reply_to": {**REPLY_TO, "routing_key": key}} for key in (None, 1, "bulk", f"{UUID}x")),
+    ],
+)
+def test_nothing_else_is_a_question(changes):
+    assert not is_question(asked(**changes))
+
+
+@pytest.mark.parametrize("body", [None, 1, "x", [], {}])
+def test_what_has_another_form_is_not_a_question(body):
+    assert not is_question(body)
+
+
+@pytest.mark.parametrize(("beyond", "is_taken"), [(0, True), (4, False)])
+def test_a_broadcast_has_so_many_characters_and_no_more(beyond, is_taken):
+    message = genuine()
+    message["body"] = b64encode(b'"%b"' % (b"x" * ((lanes._MAX_CHARS + beyond) // 4 * 3 - 2))).decode()
+    assert len(message["body"]) == lanes._MAX_CHARS + beyond
+    assert is_envelope(message) == is_taken

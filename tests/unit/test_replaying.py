@@ -86,6 +86,15 @@ def test_a_job_whose_caller_was_lost_before_all_ids_were_given_is_cancelled_and_
     assert (steered, published, runs.left_ms) == ([("acme", replay_id, "cancel")], [woken], [])
 
 
+def test_a_job_that_this_worker_runs_is_not_claimed_by_it_again(monkeypatch):
+    runs, claims, replay_id = Runs([(ReplayVerdict.DECIDED, 0)]), [], new_reference_id()
+    replaying = Replaying(runs, None, None, None, lambda _ready: None)
+    monkeypatch.setattr(runs, "claim", lambda *_: claims.append(1) or runs.claimed)
+    monkeypatch.setattr(runs, "read", lambda *_: replaying.run(replay_id) or (0, [1] * (not replaying.busy)))
+    replaying.run(replay_id)
+    assert (claims, runs.news) == ([1], [])
+
+
 class Webhooks:
     """Registered webhooks, by id: each with the number of its revision and its shape."""
 

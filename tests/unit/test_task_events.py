@@ -27,5 +27,9 @@ def test_each_call_is_one_event_however_many_there_are(count):
         while (message := queue.get()) is not None:
             events += message.decode()
     said = [(each["uuid"], each["type"], each["started"], each["timestamp"], each["retries"]) for each in events]
+    assert [each["exception"] for each in events] == [None if n % 3 == 0 else "200 answered" for n in range(count)]
+    assert {(each["name"], each["routing_key"], each["result"], each["hostname"]) for each in events} <= {
+        ("acme/hook", "bulk", "200 answered", "bulk@here")
+    }
     types = ("task-succeeded", "task-failed", "task-retried")
     assert said == [(f"call-{n}", types[n % 3], 999.75 + n, 1_000.0 + n, n) for n in range(count)]
