@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import fakeredis
@@ -12,18 +13,23 @@ import pytest
 
 from relay.chains import Create, pins_of
 from relay.cli.secrets import look_up_in
-from relay.domain.invocation import State
+from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.egress import AddressPolicy
-from relay.errors import NotFound
+from relay.errors import DocumentError, NotFound, StoreFault, Unavailable
+from relay.executor.access_tokens import AccessToken
 from relay.executor.call_plans import CallPlans
 from relay.executor.chain_evaluation import ChainEvaluation, ChainEvaluator
+from relay.executor.payloads import Payloads
+from relay.executor.preparation import Preparation, Prepared, Unsendable
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
+from relay.request.oauth import NoToken
 from relay.request.trigger import Trigger
 from relay.store.ledger.transitions import CallRecord
+from relay.store.registry.access_tokens import RevisionId
 from relay.store.registry.webhooks import Registry
-from relay.vault import Vault
+from relay.vault import Vault, payload_owner
 
 ALLOWING = AddressPolicy(["127.0.0.1"])
 SECRETS = ("first-planted-secret", "other-planted-secret")
@@ -162,3 +168,137 @@ def test_a_step_s_calls_have_what_their_webhook_s_registration_says(registry, gi
             said = (shape.timeout_ms, shape.repeatable, shape.max_age_ms, shape.callback or "")
             assert {(new.timeout_ms, new.repeatable, new.max_age_ms, new.callback) for new in news} == {said}
             assert bool(news[0].callback) == ("callback" in given)
+
+
+# -- preparation --------------------------------------------------------------------------------------------------------
+
+
+def raise_(error, *_):
+    raise error
+
+
+class Tokens:
+    """Access tokens, of which each webhook has one unless it has to be fetched, or an error."""
+
+    def __init__(self, existing=None, fetched=None, error=None):
+        self.found = {"existing": existing, "access": fetched}
+        self.error = error
+        self.asked = []
+
+    def existing(self, revision_id, client):
+        return self._asked("existing", revision_id, client)
+
+    def access(self, revision_id, client):
+        return self._asked("access", revision_id, client)
+
+    def _asked(self, how, revision_id, client):
+        self.asked.append((how, revision_id, client.client_id))
+        if self.error:
+            raise self.error
+        return self.found[how] and AccessToken(revision_id, client, self.found[how], b"", 0.0, 0.0)
+
+
+class Site:
+    """Calls of a registered webhook, and what prepares them."""
+
+    def __init__(self, registry, tokens=None, begun=()):
+        self.registry, self.vault = registry, Vault.from_text(Vault.new_key_text())
+        self.plans = CallPlans(registry, ALLOWING)
+        evaluator = SimpleNamespace(
+            has_begun=lambda record: record.reference_id in begun, prepare=lambda record: ("chain", record)
+        )
+        self.preparation = Preparation(self.plans, Payloads(self.vault, self.vault), evaluator, tokens)
+
+    def record(self, webhook_id="login-service", trigger=None, stamp=None, **changes):
+        ref = new_reference_id("acme")
+        record = CallRecord(ref, State.QUEUED, "acme", webhook_id, 1, 1, b"", None, 1_000, "bulk")._replace(**changes)
+        owner = payload_owner("acme", ref, record.purpose, stamp or self.plans.stamp("acme", webhook_id, 1))
+        return record._replace(payload=self.vault.seal((trigger or Trigger({"n": 1})).to_json(), owner))
+
+    def prepare(self, record, *, waits=False):
+        return self.preparation.prepare(record, waits=waits)
+
+
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_a_call_that_does_not_open_is_tried_once_more_if_its_revision_is_another_by_now(
+    registry, monkeypatch, is_changed
+):
+    site = Site(registry)
+    record = site.record(stamp="of the other")
+    asked, stored = [], registry.revision("acme", "login-service", 1)
+
+    def changed(*revision):
+        asked.append(revision)
+        if is_changed:
+            monkeypatch.setattr(registry, "revision", lambda *_: replace(stored, stamp="of the other"))
+        return is_changed
+
+    monkeypatch.setattr(registry, "is_changed", changed)
+    call = site.prepare(record)
+    assert isinstance(call, Prepared) == is_changed
+    assert is_changed or call == Unsendable(record, Outcome.PREPARE_FAILED)
+    assert asked == [("acme", "login-service", 1)]
+
+
+def test_what_is_no_longer_registered_is_not_sent_except_steps_and_chains_that_have_begun(registry):
+    site = Site(registry)
+    plain, step = site.record(current_revision=None), site.record(current_revision=None, parent="p", step=0)
+    new, begun = (site.record("outer", current_revision=None, pins="{}") for _ in range(2))
+    site = Site(registry, begun=[begun.reference_id, plain.reference_id])
+    for record in (plain, new):
+        assert site.prepare(record) == Unsendable(record, Outcome.WEBHOOK_NOT_REGISTERED)
+    assert site.prepare(begun) == ("chain", begun)
+    assert site.prepare(step) != Unsendable(step, Outcome.WEBHOOK_NOT_REGISTERED)
+
+
+def test_each_fault_of_a_call_is_its_own_outcome_and_one_of_the_store_is_raised(registry, monkeypatch):
+    site = Site(registry)
+    misfit = site.record(trigger=Trigger({}, {"X-Other": "x"}))
+    assert site.prepare(misfit) == Unsendable(misfit, Outcome.REQUEST_REJECTED)
+    for error in (NotFound(), DocumentError(), ZeroDivisionError(), Unavailable(), StoreFault()):
+        monkeypatch.setattr(site.plans, "of", partial(raise_, error))
+        if isinstance(error, Unavailable | StoreFault):
+            with pytest.raises(type(error)):
+                site.prepare(misfit)
+        else:
+            assert site.prepare(misfit) == Unsendable(misfit, Outcome.PREPARE_FAILED)
+
+
+def test_a_call_over_plain_http_that_nothing_allows_is_not_sent(registry):
+    apply(registry, hook("plain", url="http://127.0.0.1/in"))
+    site = Site(registry)
+    record = site.record("plain")
+    assert isinstance(site.prepare(record), Prepared)
+    site.plans._policy = AddressPolicy()
+    site.plans._cached.cache_clear()
+    assert site.prepare(record) == Unsendable(record, Outcome.ADDRESS_REFUSED)
+
+
+TOKEN = "planted-access-token"
+OAUTH = {"type": "oauth2", "tokenUrl": "https://login.example.com/t", "clientId": "c1", "clientSecret": "long-enough"}
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_call_that_needs_a_token_has_it_hides_it_and_is_left_where_it_would_have_to_wait_for_it(registry, waits):
+    apply(registry, hook("with-token", auth=OAUTH))
+    for found in ({"existing": TOKEN, "fetched": TOKEN}, {"fetched": TOKEN}):
+        tokens = Tokens(**found)
+        site = Site(registry, tokens)
+        record = site.record("with-token")
+        call = site.prepare(record, waits=waits)
+        revision_id = RevisionId("acme", "with-token", 1, site.plans.stamp("acme", "with-token", 1))
+        assert tokens.asked == [("access" if waits else "existing", revision_id, "c1")]
+        if not waits and "existing" not in found:
+            assert call is None
+            continue
+        assert (call.request.headers["Authorization"], call.access.token) == (f"Bearer {TOKEN}", TOKEN)
+        assert call.mask.text(f"{TOKEN} of https://with-token.example.com/in")[0] == "[redacted] of [redacted]"
+
+
+def test_a_call_whose_token_is_not_had_may_be_tried_again_as_its_webhook_s_retries_say(registry):
+    apply(registry, hook("with-token", auth=OAUTH, retry={"attempts": 3}))
+    site = Site(registry, Tokens(error=NoToken(Outcome.CONNECT_FAILED)))
+    record = site.record("with-token")
+    call = site.prepare(record)
+    assert call == Unsendable(record, Outcome.CONNECT_FAILED, registry.revision("acme", "with-token", 1).shape)
+    assert call.shape.retry.attempts == 3

@@ -10,7 +10,7 @@ from relay.domain.invocation import Purpose
 from relay.domain.reference_id import new_reference_id
 from relay.errors import NotFound
 from relay.registration import Shape
-from relay.replay.running import LONG_WAIT_S, SOON_S, STEP_S, Replaying
+from relay.replay.running import LONG_WAIT_S, PIECE, SOON_S, STEP_S, Replaying
 from relay.store.replays.jobs import ReplayState
 from relay.store.replays.runs import ClaimedJob, CreateReply, Original, ReplayVerdict
 from relay.vault import Vault, payload_owner
@@ -58,6 +58,15 @@ LONG_MS = int(LONG_WAIT_S * 1000)
 def test_a_short_wait_for_the_rate_is_waited_for(monkeypatch, wait_ms):
     waits = [max(STEP_S, wait_ms / 1000)] * 3
     assert ran(monkeypatch, *[(ReplayVerdict.PACED, wait_ms)] * 3) == (waits, [])
+
+
+@pytest.mark.parametrize(("rate", "piece"), [(None, PIECE), (0.001, 2), (5.0, 2), (1_000.0, 22), (10_000.0, PIECE)])
+def test_a_step_is_as_large_as_the_rate_allows_and_no_larger_than_a_piece(monkeypatch, rate, piece):
+    runs, limits = Runs([(ReplayVerdict.DECIDED, 0)]), []
+    runs.claimed = ClaimedJob(ReplayState.RUNNING, "acme", by_hand=False, rate_per_second=rate)
+    monkeypatch.setattr(runs, "read", lambda _replay_id, limit: limits.append(limit) or (0, []))
+    Replaying(runs, None, None, None, lambda _ready: None).run(new_reference_id())
+    assert limits == [piece]
 
 
 @pytest.mark.parametrize("before", [0, 1, 2])
