@@ -1,6 +1,12 @@
-"""The final answer's header block among all that libcurl hands over."""
+"""The final answer's header block among all that libcurl hands over, and how long the parts of an exchange took."""
+
+from types import SimpleNamespace
+
+import pycurl
+import pytest
 
 from relay.outbound.heads import Head
+from relay.outbound.timings import Timings
 
 LINES = [
     b"HTTP/1.1 103 Early Hints\r\n",
@@ -24,3 +30,33 @@ def test_the_final_block_is_read_and_interim_answers_and_trailers_are_not():
 def test_no_header_lines_are_an_empty_head():
     assert Head().get(b"content-type") is None
     assert list(Head().items()) == []
+
+
+def timings(looked_up, connected, secured, answered, total, lines=(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n", b"\r\n")):
+    """Read the timings of a transfer whose parts ended so many seconds after its beginning; 0 for a missing part."""
+    ends_s = {
+        pycurl.NAMELOOKUP_TIME: looked_up,
+        pycurl.CONNECT_TIME: connected,
+        pycurl.APPCONNECT_TIME: secured,
+        pycurl.STARTTRANSFER_TIME: answered,
+        pycurl.TOTAL_TIME: total,
+    }
+    return Timings.of(SimpleNamespace(easy=SimpleNamespace(getinfo=ends_s.get), header_lines=lines))
+
+
+@pytest.mark.parametrize(
+    ("ends_s", "parts_ms"),
+    [
+        ((0.01, 0.03, 0.0, 0.08, 0.1), (10, 20, None, 50)),
+        ((0.01, 0.03, 0.07, 0.08, 0.1), (10, 20, 40, 10)),
+        ((0.0, 0.0, 0.0, 0.08, 0.1), (None, None, None, 80)),  # on a kept connection
+    ],
+)
+def test_each_part_of_an_exchange_has_the_time_from_the_end_of_the_part_before_it(ends_s, parts_ms):
+    took = timings(*ends_s)
+    assert (took.dns_ms, took.connect_ms, took.tls_ms, took.first_byte_ms) == parts_ms
+    assert (took.total_ms, took.headers) == (100, (("X-A", "b"),))
+
+
+def test_where_no_answer_began_there_is_no_time_until_it_did():
+    assert timings(0.01, 0.03, 0.0, 0.08, 0.1, lines=()).first_byte_ms is None

@@ -41,6 +41,8 @@ def test_what_is_too_much_is_left_out_and_said():
     assert outline_of({"data": dict.fromkeys(map(str, range(MAX_PARTS - 1)))})[1]
     wide, complete = outline_of({"data": dict.fromkeys(map(str, range(MAX_PARTS)))})
     assert (len(wide), complete) == (MAX_PARTS, False)
+    many = outline_of({"data": [dict.fromkeys(map(str, range(MAX_PARTS)), 1), {"0": 1, "x": 1}]})[0]
+    assert [part["count"] for part in many[:3]] == [1, 2, 2]  # of places that are in it all values count
     deep = value = {}
     for _ in range(MAX_OUTLINE_DEPTH * 2):
         value["a"] = {}
