@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 from base64 import b64decode, b64encode
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
@@ -89,6 +91,24 @@ def test_nothing_else_is_a_message(message):
 @pytest.mark.parametrize("raw", [None, 1, "x", [], {}, [[]]], ids=repr)
 def test_what_has_another_form_is_not_a_message(raw):
     assert not is_message(raw)
+
+
+@pytest.mark.parametrize(("error", "is_dropped"), [(KeyError, True), (OSError, False), (BrokenPipeError, False)])
+def test_a_message_that_celery_cannot_take_is_dropped_and_acknowledged_unless_the_connection_is_lost(error, is_dropped):
+    class Broken:
+        connection_errors, channel_errors = (OSError,), ()
+
+        def _deliver(self, _message, _queue):
+            raise error
+
+    class Transport(lanes._LaneDelivering, Broken):
+        channels = ()
+
+    transport, message, acknowledged = Transport(), genuine(), []
+    transport.channels = [SimpleNamespace(qos=SimpleNamespace(ack=acknowledged.append))]
+    with nullcontext() if is_dropped else pytest.raises(error):
+        transport._deliver(message, "bulk")
+    assert acknowledged == [message["properties"]["delivery_tag"]] * is_dropped
 
 
 # -- broadcasts ---------------------------------------------------------------------------------------------------------

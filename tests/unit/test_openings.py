@@ -87,6 +87,16 @@ def test_a_connection_that_the_next_call_has_already_is_not_free_when_the_call_b
     gevent.killall(calls)
 
 
+def test_a_call_that_takes_over_a_connection_leaves_the_room_for_its_own_to_the_first_that_waits(openings):
+    busy(openings, FREE_CONNECTIONS - 1)
+    following = begin(openings, waits=False)
+    calls = waiting(openings, 2)
+    assert started(calls) == [False, False]
+    connected(following, 0)
+    assert started(calls) == [True, False]
+    gevent.killall(calls)
+
+
 def test_other_origins_do_not_wait(openings):
     busy(openings)
     assert begin(openings, origin="https://other.example.com", for_s=0.0)

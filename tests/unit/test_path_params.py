@@ -105,7 +105,8 @@ def test_missing_unknown_and_bad_values_are_named_all_at_once():
     }
     assert list(refused(registration)) == ["/pathParams/a", "/pathParams/b"]
     assert refused(registration, pathParams=["a"]) == {"/pathParams": "must be an object or null"}
-    assert list(refused(registered("https://ehr.example.com/"), pathParams={"a": "1"})) == ["/pathParams/a"]
+    unknown = refused(registered("https://ehr.example.com/"), pathParams={"a": "1", "b": "2"})
+    assert list(unknown) == ["/pathParams/a", "/pathParams/b"]
 
 
 def test_a_fault_does_not_quote_the_value():
