@@ -90,7 +90,7 @@ def _call(runtime: Runtime, call: TriggerRequest, shape: Shape) -> tuple[Invocat
 
     seen: list[Timings] = []
     parts = worker_parts(runtime.settings, make_app(runtime.settings), "test", ())
-    parts.transport.observe = lambda exchange: seen.append(Timings.of(exchange))
+    parts.transport.observe = lambda exchange: seen.append(Timings.of(exchange)) if exchange.is_call else None
     dispatcher = Dispatcher(runtime.registry, runtime.store, runtime.data_vault, runtime.subject_hashes, NoLane())
     with closing(dispatcher), closing(parts):
         reference_id = dispatcher.trigger(call).reference_id

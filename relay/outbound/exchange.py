@@ -170,6 +170,11 @@ class Exchange:
         self._keeps_key = True
 
     @property
+    def is_call(self) -> bool:
+        """Whether the transfer is a call's, not that of a request for its access token."""
+        return self._transfer is not None and "webhook-id" in self._transfer.request.headers
+
+    @property
     def reusable(self) -> bool:
         """Whether the handle may be kept after a success: not if it holds a long body, or a private key."""
         return self._kept_body_bytes <= MAX_KEPT_BODY_BYTES and not self._keeps_key

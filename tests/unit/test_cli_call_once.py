@@ -94,6 +94,7 @@ def test_credentials_that_get_no_access_token_end_the_only_attempt_with_what_is_
         code, out, _ = call(f"{endpoint.url}/x", "--output", "json", headers={}, auth=auth)
         assert (len(login.requests), endpoint.requests) == (1, [])
     assert (code, json.loads(out)["outcome"]) == (1, "prepare_failed")
+    assert json.loads(out)["answer"] is None  # not that of the token endpoint
 
 
 def test_a_paused_webhook_is_not_called_and_says_so(call, cli):
