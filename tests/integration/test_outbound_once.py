@@ -16,6 +16,7 @@ from tests.receivers import (
     Hangup,
     answer,
     answers_once_then_hangs_up,
+    hangs_up,
     in_turn,
     json_answer,
     make_authority,
@@ -141,6 +142,16 @@ def test_over_tls_too_a_closed_connection_is_not_used_again(tmp_path):
         for _ in range(20):
             caller.call(r.url)
         assert r.connections == 1
+
+
+@pytest.mark.parametrize(("script", "kept"), [(answer(), 1), (hangs_up(), 0)], ids=["kept", "lost"])
+def test_only_a_connection_over_tls_that_was_not_lost_counts_as_free(tmp_path, script, kept):
+    authority = make_authority(tmp_path)
+    with calling(ca_file=authority.ca_file) as caller, receiver(script, tls=authority.context("127.0.0.1")) as r:
+        caller.call(r.url)
+        (multi,) = caller.transport._multis.values()
+        (origin,) = multi.openings._origins.values()
+        assert (len(origin.idle), origin.in_use) == (kept, False)
 
 
 def test_all_connections_of_an_endpoint_that_went_away_are_passed_over(caller):
