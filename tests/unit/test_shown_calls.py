@@ -3,7 +3,11 @@ from types import SimpleNamespace
 import pytest
 
 from relay.domain.invocation import State
+from relay.domain.reference_id import new_reference_id
+from relay.executor.watch import CallWatch
+from relay.metrics.gathering import WAITED
 from relay.metrics.shown_calls import Reservoir, ShownCall, ShownCalls, state_of
+from relay.store.ledger.transitions import CallRecord
 
 
 def call(number, state="SUCCESS"):
@@ -74,3 +78,29 @@ def test_a_sample_takes_from_everywhere():
 )
 def test_what_has_no_good_result_is_a_failure(state, error, shown):
     assert state_of(SimpleNamespace(state=state, error=error)) == shown
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome", "said"),
+    [
+        *((State.UNREACHABLE, "expired", ["0 expired"]), (State.INTERRUPTED, "lease_lost", ["0 lease_lost"])),
+        (State.CANCELLED, "", []),
+    ],
+)
+def test_a_call_that_its_claim_ended_is_a_failure_unless_it_was_cancelled(state, outcome, said):
+    record = CallRecord(new_reference_id(), State.QUEUED, "acme", "hook", 1, 1, b"", None, 1_000, "bulk", tries=2)
+    shown = ShownCalls(10)
+    CallWatch(None, shown, None).ended(record, state, outcome)
+    taken = shown.take()
+    assert [(each.webhook, each.result, each.retries, each.runtime_s) for each in taken] == [
+        ("acme/hook", result, 2, 0.0) for result in said
+    ]
+    assert {each.state for each in taken} <= {"FAILURE"}
+
+
+@pytest.mark.parametrize(("waited_ms", "noted"), [(None, []), (0, [(WAITED, ("acme", "hook"), 0)])])
+def test_the_wait_of_a_first_attempt_is_measured_even_where_there_was_none(waited_ms, noted):
+    measured = []
+    watch = CallWatch(SimpleNamespace(add=lambda *what: measured.append(what)), None, None)
+    watch.claimed(SimpleNamespace(webhook=("acme", "hook"), waited_ms=waited_ms))
+    assert measured == noted
