@@ -3,13 +3,14 @@
 import itertools
 from base64 import urlsafe_b64encode
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from relay.domain.invocation import Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import BadParameter, Conflict, NotFound
-from relay.replay.planning import MIN_RATE, SAMPLE
+from relay.replay.planning import MIN_RATE, PLANNING_S, SAMPLE
 from relay.store.ledger.listing import Filter, OutcomeGroups
 from relay.store.ledger.transitions import Advance, NewStep, NextStep
 from relay.store.replays import runs as replay_runs
@@ -947,6 +948,16 @@ def test_a_large_job_is_planned_by_workers(harness, monkeypatch):
     assert harness.job(job).matched == 560
     cancelled = harness.replays.cancel("acme", job.replay_id)
     assert (cancelled.skipped, cancelled.finished_at_ms is not None) == (560, True)
+
+
+def test_a_job_whose_originals_are_few_among_many_is_planned_for_a_while_and_then_left_to_workers(harness, monkeypatch):
+    now_s = itertools.count(0.0, 0.4 * PLANNING_S)
+    monkeypatch.setattr("relay.replay.planning.time", SimpleNamespace(monotonic=lambda: next(now_s)))
+    monkeypatch.setattr(replay_runs, "LOOKED_AT", 1)
+    harness.failed(10)
+    job = harness.start()
+    assert (job.state, job.matched) == (ReplayState.PLANNING, None)
+    assert (f"replay-{job.replay_id}", "replay") in harness.published
 
 
 def test_a_job_that_is_cancelled_while_it_is_planned_has_what_was_found(harness, monkeypatch):
