@@ -73,6 +73,18 @@ def attempt(shown, path="/api/workers", *, auth=None, **headers):
     return answer
 
 
+@pytest.mark.parametrize(
+    ("options", "asks"),
+    [
+        *(([f"{name}=u:p"], True) for name in ("--basic-auth", "--basic_auth", "--auth")),
+        *((["--port=5555", "--auth=.*@example.com"], True), (["--port=5555"], False), ([], False)),
+        *((["--auth_provider=x"], False), (["--authorize=u"], False)),
+    ],
+)
+def test_an_option_that_makes_flower_ask_for_a_login_is_known_by_each_of_its_names(options, asks):
+    assert logins.has_login(options) == asks
+
+
 def test_without_a_password_it_does_not_start(shown):
     process = flower(port=free_port())
     environ = child_environ(shown.environ, without=("RELAY_FLOWER_AUTH",))

@@ -228,6 +228,7 @@ def test_a_message_whose_calls_are_claimed_has_more_time_and_one_whose_calls_are
     going.claimed(Claimed(1, frozenset("a"), frozenset(), ()))
     parking.claimed(Claimed(1, frozenset(), frozenset("a"), ()))
     assert (going.hold_s, parking.hold_s) == (HOLD_S, HOLD_S / 2)
+    assert going.left == parking.left == {"b"}
     clock(HOLD_S)
     assert (going.hold_s, parking.hold_s) == (0, 0)
 

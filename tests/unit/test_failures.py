@@ -1,9 +1,13 @@
-"""What libcurl's error numbers mean before and after the gate."""
+"""What libcurl's error numbers mean before and after the gate, and which address it is about to dial."""
+
+import socket
+from types import SimpleNamespace
 
 import pytest
 
 from relay.domain.invocation import Outcome, Sent
 from relay.outbound.failures import TransferNotes, classify
+from relay.outbound.sockets import dialled
 
 
 def notes(**seen):
@@ -50,3 +54,26 @@ def test_it_is_never_said_that_nothing_was_sent_once_the_gate_was_passed(code):
 )
 def test_an_error_number_and_what_the_callbacks_saw_give_the_outcome(code, seen, outcome):
     assert classify(code, notes(**seen))[0] is outcome
+
+
+@pytest.mark.parametrize("flags", [0, socket.SOCK_CLOEXEC, socket.SOCK_NONBLOCK])
+@pytest.mark.parametrize(
+    ("family", "address", "said"),
+    [
+        (socket.AF_INET, (b"192.0.2.1", 443), ("192.0.2.1", 443)),
+        (socket.AF_INET, ("192.0.2.1", 443), ("192.0.2.1", 443)),
+        (socket.AF_INET6, (b"2001:db8::1", 443, 0, 0), ("2001:db8::1", 443)),
+        (socket.AF_INET6, (b"fe80::1", 443, 0, 2), ("fe80::1%2", 443)),
+    ],
+)
+def test_what_is_dialled_is_judged_with_its_scope(family, address, said, flags):
+    assert dialled(SimpleNamespace(family=family, socktype=socket.SOCK_STREAM | flags, addr=address)) == said
+
+
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [(socket.AF_UNIX, socket.SOCK_STREAM), (socket.AF_INET, socket.SOCK_DGRAM), (socket.AF_INET6, socket.SOCK_RAW)],
+)
+def test_nothing_but_tcp_over_ip_is_dialled(family, kind):
+    with pytest.raises(ValueError, match="TCP"):
+        dialled(SimpleNamespace(family=family, socktype=kind, addr=(b"127.0.0.1", 443)))

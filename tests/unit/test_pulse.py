@@ -1,5 +1,6 @@
 """A process's parts are watched for progress, and looks are counted instead of seconds."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ from relay.errors import Unavailable
 from relay.process.clock import boot_time_s
 from relay.process.pulse import STILL_LOOKS, STUCK_LOOKS, Part, Pulse
 from tests.timing import stop_clock
-from workers import heartbeat
+from workers import bootsteps, heartbeat
 from workers.heartbeat import STUCK, Heart
 
 
@@ -147,3 +148,37 @@ def test_a_process_whose_heart_stands_still_ends_and_one_whose_heart_only_stumbl
 
 def test_a_heart_that_stands_still_ends_its_process_after_a_minute(monkeypatch):
     assert Watched(monkeypatch, [1] * 500 + [0] * 200).run() == 500 + STUCK_LOOKS
+
+
+# -- a stop -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_stop_that_drains_has_its_own_limit_and_tells_what_was_gathered(monkeypatch):
+    done, later = [], []
+    monkeypatch.setattr(bootsteps.gevent, "spawn_later", lambda *args: later.append(args))
+    step = bootsteps.Executing.__new__(bootsteps.Executing)
+    step._settings = SimpleNamespace(stop_timeout_s=30.0)
+    step._guard = SimpleNamespace(kill=lambda: done.append("guard"))
+    parts = SimpleNamespace(
+        reporter=SimpleNamespace(report=lambda _send: done.append("report")),
+        spans=SimpleNamespace(flush=lambda: done.append("flush")),
+    )
+    executor = SimpleNamespace(drain=done.append)
+    worker = SimpleNamespace(app=SimpleNamespace(executor=executor), parts=parts, hostname="one@here", exitcode=3)
+    step.stop(worker)
+    assert done == ["guard", 30.0, "report", "flush"]
+    assert later == [(bootsteps.GOODBYE_S, os._exit, 3)]
+
+
+def test_a_worker_that_is_told_to_stop_ends_hard_after_a_while_and_when_it_is_told_again_at_once(monkeypatch):
+    later, exits, ended = [], [], []
+    monkeypatch.setattr(bootsteps.gevent, "spawn_later", lambda *args: later.append(args))
+    monkeypatch.setattr(bootsteps.LANE_WAITS, "end", lambda: ended.append(1))
+    monkeypatch.setattr(bootsteps.os, "_exit", exits.append)
+    step = bootsteps.Executing.__new__(bootsteps.Executing)
+    step._settings, step._told_to_stop = SimpleNamespace(stop_timeout_s=30.0), 0
+    step._on_signal()
+    assert (exits, ended) == ([], [1])
+    assert [(each[0], each[2]) for each in later] == [(30.0 + bootsteps.GOODBYE_S, bootsteps.HARD_STOP)]
+    step._on_signal()
+    assert exits == [bootsteps.HARD_STOP]

@@ -10,6 +10,7 @@ from base64 import b64decode
 import fakeredis
 import pytest
 
+from relay.errors import StoreFault, Unavailable
 from relay.queue import _MOST_AT_ONCE, LANES, RUN, Publisher, make_app
 from relay.settings import Settings
 from relay.store.keys.keyspace import SINGLE
@@ -66,6 +67,17 @@ def test_nobody_waits_for_the_broker_and_the_calls_wait_in_the_store(publisher_o
     assert len(refs_in(waiting, "bulk")) == len(refs_in(waiting, "interactive")) == 100
     if state == "away":
         assert publisher.depths() == {}
+
+
+@pytest.mark.parametrize("error", [Unavailable(), StoreFault()])
+def test_calls_that_cannot_be_put_into_the_store_now_are_left_to_a_sweep(publisher_of, waiting, monkeypatch, error):
+    def queue(*_):
+        raise error
+
+    monkeypatch.setattr(waiting, "queue", queue)
+    publisher = publisher_of(f"redis://127.0.0.1:{closed_port()}/0")
+    publisher.publish_ready((("a", "bulk"),))
+    assert not publisher._wanted
 
 
 def test_what_is_kept_for_a_broker_that_is_frozen_is_bounded(publisher_of, frozen):

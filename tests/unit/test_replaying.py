@@ -86,6 +86,17 @@ def test_a_job_that_goes_on_without_this_worker_is_not_given_up_by_it(monkeypatc
     assert ran(monkeypatch, (ReplayVerdict.ON, 0), (verdict, 60_000)) == ([0.0], [])
 
 
+def test_what_each_step_has_made_is_told_at_once_and_the_job_itself_when_it_is_left(monkeypatch):
+    runs, published = Runs([]), []
+    verdicts = iter((ReplayVerdict.ON, ReplayVerdict.ON, ReplayVerdict.PACED))
+    monkeypatch.setattr(
+        runs, "create", lambda *_: CreateReply(next(verdicts), 0, LONG_MS + 1, ((f"call-{len(published)}", "replay"),))
+    )
+    monkeypatch.setattr(runs, "leave", lambda *_, after_ms: (("the job", "replay"),))
+    Replaying(runs, None, None, None, published.append).run(new_reference_id())
+    assert published == [((name, "replay"),) for name in ("call-0", "call-1", "call-2", "the job")]
+
+
 def test_a_job_whose_caller_was_lost_before_all_ids_were_given_is_cancelled_and_who_may_go_now_is_told():
     runs, steered, published, replay_id = Runs([]), [], [], new_reference_id()
     runs.claimed = ClaimedJob(ReplayState.PLANNING, "acme", by_hand=True, rate_per_second=None)
