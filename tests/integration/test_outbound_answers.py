@@ -152,6 +152,13 @@ def test_a_connection_is_kept_after_an_answer_that_cannot_be_decoded(caller):
         assert r.connections == 1
 
 
+def test_a_header_without_a_value_arrives_without_one(caller):
+    with receiver(answer()) as r:
+        caller.call(r.url, headers={"X-Empty": "", "X-Full": "x"})
+        (request,) = r.requests
+    assert (request.header("x-empty"), request.header("x-full")) == ("", "x")
+
+
 def test_a_stream_of_short_chunks_is_taken(caller):
     chunks = b"4\r\nword\r\n" * MANY_PIECES + b"0\r\n\r\n"
     with receiver(says(CHUNKED + chunks)) as r:
