@@ -816,10 +816,22 @@ def test_a_cancelled_jobs_call_is_not_sent_again_after_its_worker_was_lost(harne
     assert harness.adds_up(job)
 
 
-@pytest.mark.parametrize("verb", ["pause", "resume", "cancel"])
-def test_a_job_that_is_over_cannot_be_steered(harness, verb):
+@pytest.mark.parametrize(
+    ("state", "verb", "past"),
+    [
+        *(("done", "pause", "paused"), ("done", "resume", "resumed"), ("done", "cancel", "cancelled")),
+        *(("cancelled", "pause", "paused"), ("cancelled", "resume", "resumed")),
+    ],
+)
+def test_a_job_that_is_over_cannot_be_steered_and_the_answer_says_why(harness, verb, past, state):
+    harness.failed(1)
     job = harness.start()
-    with pytest.raises(Conflict):
+    if state == "cancelled":
+        harness.replays.cancel("acme", job.replay_id)
+    else:
+        harness.create_all(job)
+        harness.send(harness.made(job))
+    with pytest.raises(Conflict, match=rf"^The replay is {state}: it cannot be {past}\.$"):
         getattr(harness.replays, verb)("acme", job.replay_id)
 
 
@@ -939,7 +951,7 @@ def test_a_large_job_is_planned_by_workers(harness, monkeypatch):
         harness.ledger.accept([harness.ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"") for _ in range(80)])
     job = harness.start(filter=Filter(states=frozenset({State.REJECTED})))
     assert (job.state, job.matched) == (ReplayState.PLANNING, None)
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict, match="is planning: it cannot be paused"):
         harness.replays.pause("acme", job.replay_id)
     token = harness.take(job)
     assert harness.runs.plan(job.replay_id, "another") == ("late", 500)
