@@ -15,7 +15,7 @@ from relay.store.ledger.listing import Filter, OutcomeGroups
 from relay.store.ledger.transitions import Advance, NewStep, NextStep
 from relay.store.replays import runs as replay_runs
 from relay.store.replays.jobs import ReplayState
-from relay.store.replays.runs import NewReplay, ReplayVerdict, Request, Tally
+from relay.store.replays.runs import ClaimedJob, NewReplay, ReplayVerdict, Request, Tally
 from relay.store.scripting.made_modules import MOST_HOPS
 from tests.contract.ledger import LIMITS, Ledger
 from tests.contract.replay_harness import DAY_MS, FAILED, ReplayHarness
@@ -327,6 +327,15 @@ def test_a_second_runner_gets_no_job_that_is_held_and_creates_nothing(harness):
     assert harness.runs.create(job.replay_id, token, place, news).verdict is ReplayVerdict.LATE
     assert harness.made(job) == []
     assert harness.runs.create(job.replay_id, second, place, news).verdict is ReplayVerdict.DECIDED
+
+
+@pytest.mark.parametrize("rate", [None, 0.5, 7.0])
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_holder_is_told_what_its_job_is(harness, rate, by_hand):
+    refs = harness.failed(1)
+    job = harness.start(rate_per_second=rate, **({"reference_ids": refs} if by_hand else {}))
+    claimed = harness.runs.claim(job.replay_id, harness.ledger.token())
+    assert claimed == ClaimedJob(ReplayState.RUNNING, "acme", by_hand=by_hand, rate_per_second=rate)
 
 
 def test_a_lost_holders_job_is_found_by_the_sweep(harness):
