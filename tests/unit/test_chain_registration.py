@@ -223,6 +223,16 @@ def test_a_step_that_cannot_fit_its_webhook_is_a_fault(step, pointer, message):
     assert checked([step]) == {f"/steps/0{pointer}" if pointer else "/steps": message}
 
 
+@pytest.mark.parametrize("within", ["$defs", "definitions"])
+def test_a_member_is_checked_against_what_its_schema_refers_to(within):
+    properties = {"kind": {"$ref": f"#/{within}/kind"}}
+    schema = {within: {"kind": {"enum": ["mail", "sms"]}}, "properties": properties, "required": ["to"]}
+    webhooks = {"tell": Shape("tell", "POST", data_schema=schema)}
+    said = {"/steps/0/data": "does not fit the registered schema: `enum` (member `kind`, of `tell`)"}
+    for kind, faults_of in (("sms", {}), ("fax", said)):
+        assert checked([{"webhook": "tell", "data": f"{{to: input.data, kind: '{kind}'}}"}], webhooks) == faults_of
+
+
 @pytest.mark.parametrize("names", list(permutations(["x-note", "X-Note", "X-NOTE"], 2)))
 def test_a_header_given_twice_is_a_fault_whichever_case_comes_first(names):
     said = checked([{"webhook": "find", "headers": dict.fromkeys(names, "input.data")}])

@@ -23,8 +23,10 @@ from relay.chains import (
     secrets_beside,
     seen_before,
 )
+from relay.chains.mapping import reason_of
 from relay.chains.secrets import MAX_SECRET_CHARACTERS, MAX_SECRETS, TooManySecrets
 from relay.domain.invocation import MEANINGS, Outcome, State
+from relay.errors import Fault
 from relay.registration import ChainTarget, Shape, Step
 from relay.registration.steps import MAX_CHAIN_DEPTH
 from relay.request.trigger import Trigger
@@ -234,6 +236,25 @@ def test_an_empty_for_each_is_a_finished_step():
 )  # fmt: skip
 def test_a_step_that_cannot_be_made_is_rejected_with_its_number_and_a_reason(bad, reason):
     assert progress(plan(step("look", when="''"), bad), INPUT, {}) == Reject(1, reason)
+
+
+@pytest.mark.parametrize("place", ["headers", "query_params", "path_params"])
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        ("abs(input.data)", "failed: a function was given an argument that it does not accept"),
+        ("input.data", "gave a list or an object, not a string"),
+    ],
+)
+def test_a_reason_names_the_header_or_parameter_that_could_not_be_made(place, expression, reason):
+    pointer = {"headers": "/headers", "query_params": "/queryParams", "path_params": "/pathParams"}[place]
+    made = step("call", **{place: {"first": "'1'", "second": expression}})
+    assert progress(plan(made), INPUT, {}) == Reject(0, f"{pointer}/second: {reason}")
+
+
+def test_a_reason_is_the_first_fault():
+    faults = Fault("/headers/X-A", "is one"), Fault("/data/private", "is another")
+    assert (reason_of(faults), reason_of(faults[::-1])) == ("/headers/X-A: is one", "/data: is another")
 
 
 def test_a_reason_quotes_no_data_and_no_name_in_the_data():
