@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from relay.domain.invocation import Outcome, Sent, State
-from relay.domain.reference_id import new_reference_id
+from relay.domain.reference_id import new_reference_id, reference_time_ms
 from relay.errors import BadParameter, Conflict, NotFound
 from relay.replay.planning import MIN_RATE, PLANNING_S, SAMPLE
 from relay.store.ledger.listing import Filter, OutcomeGroups
@@ -1002,6 +1002,28 @@ def test_jobs_are_listed_newest_first_and_the_forgotten_are_left_out(harness):
     harness.client.delete(KEYS.replay(jobs[3].replay_id))
     assert [job.replay_id for job in harness.store.list("acme", limit=2)] == [jobs[2].replay_id, jobs[1].replay_id]
     assert harness.store.list("rival") == []
+
+
+def test_every_field_of_a_job_is_read_and_one_that_cannot_be_is_named(harness):
+    job = harness.start(reference_ids=harness.failed(1))
+    numbers = {"matched": 20, "started": 9, "delivered": 4, "failed": 3, "skipped": 13, "max": 50}
+    times = {"createdAt": 1_700_000_000_000, "finishedAt": 1_700_000_001_000}
+    others = {"state": "cancelled", "rate": "2.5", "uncertain": "1", "caller": "k7"}
+    reasons = {"skipped:uncertain": 5, "skipped:cancelled": 8, "skipped:expired": 0}
+    harness.client.hset(KEYS.replay(job.replay_id), mapping={**numbers, **times, **others, **reasons})
+    read = harness.job(job)
+    assert {name: getattr(read, name) for name in numbers} == numbers
+    assert (read.created_at_ms, read.finished_at_ms, read.over) == (*times.values(), True)
+    assert (read.state, read.rate_per_second, read.include_uncertain, read.caller) == (
+        *(ReplayState.CANCELLED, 2.5, True, "k7"),
+    )
+    assert (read.skipped_reasons, read.damaged, read.by_hand) == ({"uncertain": 5, "cancelled": 8}, (), True)
+    for name in (*numbers, "createdAt", "finishedAt", "state", "rate"):
+        harness.client.hset(KEYS.replay(job.replay_id), name, "x")
+    damaged = harness.job(job)
+    assert set(damaged.damaged) == {*numbers, "createdAt", "finishedAt", "state", "rate"}
+    assert (damaged.state, damaged.matched, damaged.started) == (None, None, 0)
+    assert damaged.created_at_ms == reference_time_ms(job.replay_id)
 
 
 def test_what_a_job_made_is_listed_newest_first(harness):

@@ -5,6 +5,7 @@ import logging
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import gevent
 import pytest
@@ -14,6 +15,7 @@ from relay.egress import AddressPolicy
 from relay.errors import SettingsError
 from relay.outbound import sender
 from relay.outbound.gate import Gate
+from relay.outbound.multi import HubMulti
 from relay.outbound.transport import CurlTransport
 from relay.process.clock import boot_time_s
 from relay.telemetry.log import Event
@@ -320,3 +322,14 @@ def test_a_name_that_does_not_resolve_fails_for_every_call_that_waits_for_it(cal
     calls = [gevent.spawn(caller.call, f"http://{UNRESOLVABLE}/?n={n}") for n in range(50)]
     gevent.joinall(calls, raise_error=True)
     assert {seen(call.value) for call in calls} == {(Outcome.DNS_FAILED, Sent.NO, 0, b"")}
+
+
+@pytest.mark.parametrize("waits", [0, 1])
+def test_a_time_that_libcurl_does_not_set_a_second_time_is_waited_for_while_a_transfer_runs(waits):
+    multi = HubMulti(gevent.get_hub(), max_connections=1)
+    multi._multi.close()
+    multi._multi = SimpleNamespace(timeout=lambda: 30_000, socket_action=lambda *_: (0, waits), close=lambda: None)
+    multi._waits = dict.fromkeys(range(waits))
+    multi._on_timeout()
+    assert (multi._timer is not None) == bool(waits)
+    multi.close()
