@@ -1,13 +1,17 @@
 """What libcurl's error numbers mean before and after the gate, and which address it is about to dial."""
 
 import socket
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
 
 from relay.domain.invocation import Outcome, Sent
+from relay.outbound import egress_proxy
+from relay.outbound import sockets as sockets_module
 from relay.outbound.failures import TransferNotes, classify
-from relay.outbound.sockets import dialled
+from relay.outbound.sockets import Sockets, dialled
+from tests.timing import BUSY_S, wait_until
 
 
 def notes(**seen):
@@ -77,3 +81,45 @@ def test_what_is_dialled_is_judged_with_its_scope(family, address, said, flags):
 def test_nothing_but_tcp_over_ip_is_dialled(family, kind):
     with pytest.raises(ValueError, match="TCP"):
         dialled(SimpleNamespace(family=family, socktype=kind, addr=(b"127.0.0.1", 443)))
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        *((("192.0.2.1", 443), "192.0.2.1"), (("2001:db8::1", 443, 0, 0), "2001:db8::1")),
+        *((("fe80::1", 443, 0, 2), "fe80::1%2"), (("fe80::1%eth0", 443, 0, 2), "fe80::1%eth0")),
+    ],
+)
+def test_what_the_resolver_finds_for_a_proxy_is_judged_with_its_scope_too(row, text):
+    assert egress_proxy._text(row) == text
+
+
+def test_a_kept_connection_has_ended_once_its_peer_has_closed_it_and_an_unknown_one_never():
+    sockets = Sockets()
+    with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as stack:
+        ours, theirs = [], []
+        for _ in range(2):
+            ours.append(stack.enter_context(socket.create_connection(server.getsockname())))
+            theirs.append(stack.enter_context(server.accept()[0]))
+        ends = [each.getsockname() for each in ours]
+        for end in ends:
+            sockets.learn([1 << 20, *(each.fileno() for each in ours)], *end)  # the first is closed
+        assert [sockets.has_ended(*end) for end in ends] == [False, False]
+        theirs[1].close()
+        wait_until(lambda: sockets.has_ended(*ends[1]), BUSY_S)
+        assert not sockets.has_ended(*ends[0])
+        theirs[0].sendall(b"what nobody asked for")
+        wait_until(lambda: sockets.has_ended(*ends[0]), BUSY_S)
+        assert not sockets.has_ended("127.0.0.1", 1)
+
+
+def test_so_many_connections_are_known(monkeypatch):
+    monkeypatch.setattr(sockets_module, "_MAX_KNOWN", 2)
+    monkeypatch.setattr(sockets_module, "_local_end", lambda fd: ("127.0.0.1", fd))
+    sockets = Sockets()
+    with ExitStack() as stack:
+        fds = [stack.enter_context(socket.socket()).fileno() for _ in range(4)]
+        for fd in fds:
+            sockets.learn([fd], "127.0.0.1", fd)
+        sockets.learn([fds[2]], "127.0.0.1", fds[2])  # known again, so it is the newest
+        assert list(sockets._known) == [("127.0.0.1", fd) for fd in (fds[3], fds[2])]

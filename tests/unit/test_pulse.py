@@ -8,6 +8,7 @@ import pytest
 from relay.errors import Unavailable
 from relay.process.clock import boot_time_s
 from relay.process.pulse import STILL_LOOKS, STUCK_LOOKS, Part, Pulse
+from relay.telemetry import log
 from tests.timing import stop_clock
 from workers import bootsteps, heartbeat
 from workers.heartbeat import STUCK, Heart
@@ -182,3 +183,33 @@ def test_a_worker_that_is_told_to_stop_ends_hard_after_a_while_and_when_it_is_to
     assert [(each[0], each[2]) for each in later] == [(30.0 + bootsteps.GOODBYE_S, bootsteps.HARD_STOP)]
     step._on_signal()
     assert exits == [bootsteps.HARD_STOP]
+
+
+@pytest.mark.parametrize("tells_alerts", [False, True])
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_a_worker_keeps_up_each_chain_and_trail_of_each_partition(tells_alerts, partitions):
+    each = [SimpleNamespace(iterate=None, look=None)] * partitions
+    executor = SimpleNamespace(scheduler=SimpleNamespace(wake=None))
+    parts = SimpleNamespace(
+        executor=executor,
+        alerting=each[0] if tells_alerts else None,
+        reporter=None,
+        checkpointing=each,
+        watching=each,
+        runtime=SimpleNamespace(heads=None),
+    )
+    worker = SimpleNamespace(parts=parts, app=None, hostname="one@here")
+    names = [name for name, _ in bootsteps.Upkeep(None).loops(worker)]
+    assert names == [
+        *("wake", "sweep", *["alerts"] * tells_alerts, "report"),
+        *(["audit"] * partitions + ["chains"] * partitions),
+        "heads",
+    ]
+
+
+def test_a_report_that_fails_ends_no_loop(monkeypatch, events_of):
+    said, told = events_of(log), []
+    monkeypatch.setattr(bootsteps.gevent, "sleep", lambda _: None)
+    reporter = SimpleNamespace(report=lambda show: told.append(show) or 1 / 0)
+    bootsteps._report(reporter, "show")
+    assert (told, len(said)) == (["show"], 1)

@@ -2,12 +2,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from relay.domain.invocation import State
+from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
+from relay.executor.preparation import Prepared, Unsendable
 from relay.executor.watch import CallWatch
-from relay.metrics.gathering import WAITED
+from relay.metrics.gathering import ATTEMPT, WAITED
 from relay.metrics.shown_calls import Reservoir, ShownCall, ShownCalls, state_of
-from relay.store.ledger.transitions import CallRecord
+from relay.store.ledger.transitions import CallRecord, Settlement
 
 
 def call(number, state="SUCCESS"):
@@ -104,3 +105,36 @@ def test_the_wait_of_a_first_attempt_is_measured_even_where_there_was_none(waite
     watch = CallWatch(SimpleNamespace(add=lambda *what: measured.append(what)), None, None)
     watch.claimed(SimpleNamespace(webhook=("acme", "hook"), waited_ms=waited_ms))
     assert measured == noted
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+@pytest.mark.parametrize("status", [200, None])
+def test_a_settled_call_is_shown_with_its_status_and_measured_if_it_was_attempted(is_sent, status):
+    measured, shown, spans = [], ShownCalls(10), []
+    record = CallRecord(new_reference_id(), State.QUEUED, "acme", "hook", 1, 1, b"", None, 1_000, "bulk", tries=2)
+    call = Prepared(record, None, None, None) if is_sent else Unsendable(record, Outcome.PREPARE_FAILED)
+    span = SimpleNamespace(end=spans.append)
+    attempt = Attempt(3, 1, 250, 200, Outcome.ANSWERED, Sent.ANSWERED)
+    settlement = Settlement(record.reference_id, "t", State.DELIVERED, Outcome.ANSWERED, status, False, attempt)
+    active = SimpleNamespace(call=call, webhook=("acme", "hook"), span=span)
+    CallWatch(SimpleNamespace(add=lambda *what: measured.append(what)), shown, None).settled(active, settlement)
+    assert measured == [(ATTEMPT, ("acme", "hook"), 250)] * is_sent
+    (each,) = shown.take()
+    assert (each.state, each.result, each.runtime_s) == ("SUCCESS", f"{status or 0} answered", 0.25)
+    assert (each.retries, each.lane, len(spans)) == (2, "bulk", 1)
+
+
+def test_an_endpoint_is_told_of_the_span_of_its_attempt_where_there_is_one():
+    record = CallRecord(new_reference_id(), State.QUEUED, "acme", "hook", 1, 1, b"", "of the caller", 1_000, "bulk")
+    for made, sent in ((None, "of the caller"), (None, None), ("of the attempt", "of the attempt")):
+        headers = {} if sent is None else {"traceparent": "of the caller"}
+        call = Prepared(record, SimpleNamespace(headers=headers), None, None)
+        active = SimpleNamespace(call=call, claimed_at_ms=7, waited_ms=3, span=None)
+        asked = []
+        attempt = made and SimpleNamespace(traceparent=made)
+        spans = SimpleNamespace(
+            attempt=lambda *parent, asked=asked, attempt=attempt, **at: asked.append((parent, at)) or attempt
+        )
+        CallWatch(None, None, spans).sending(active)
+        assert (headers.get("traceparent"), active.span) == (sent, attempt)
+        assert asked == [(("of the caller",), {"claimed_at_ms": 7, "waited_ms": 3})]
