@@ -163,6 +163,17 @@ def test_the_lock_of_a_fetcher_that_was_lost_ends(process, server, redis_client,
     assert process().access(REVISION, CREDENTIALS).token == "planted-token-1"
 
 
+def test_a_fetch_that_another_process_does_not_end_is_waited_for_and_may_be_tried_again(
+    process, server, redis_client, monkeypatch
+):
+    clock = stop_clock(monkeypatch)
+    assert AccessTokenStore(redis_client).lock_fetch(REVISION, "another", 60)
+    monkeypatch.setattr(gevent, "sleep", lambda _: clock(1.0))
+    with pytest.raises(NoToken) as caught:
+        process().access(REVISION, CREDENTIALS)
+    assert (caught.value.outcome, server.asked) == (Outcome.CONNECT_TIMEOUT, [])
+
+
 def test_a_lock_is_freed_by_its_owner_only(redis_client):
     store = AccessTokenStore(redis_client)
     assert store.lock_fetch(REVISION, "a", 30)

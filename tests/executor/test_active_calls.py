@@ -240,6 +240,18 @@ def test_a_chain_that_may_make_no_more_steps_ends_and_any_other_waits_for_its_st
     assert slots.free == 1
 
 
+def test_a_call_that_cannot_even_be_started_frees_its_slot(monkeypatch):
+    slots, released = Slots(1), []
+    active_calls, calls = in_flight(None, slots, SimpleNamespace(claimed=lambda _: None), released=released)
+    monkeypatch.setattr(calls._pool, "start", lambda _: raise_(MemoryError()))
+    slots.take(1)
+    call, gate = prepared(), Gate(boot_time_s() + 20)
+    active = ActiveCall(call, ("acme", "hook"), "token", gate, claimed_at_ms=1, claimed_at_s=boot_time_s())
+    with pytest.raises(MemoryError):
+        calls.launch(active)
+    assert (slots.free, len(active_calls), released) == (1, 0, [call.record.reference_id])
+
+
 @pytest.mark.parametrize(("error", "ends"), [(StoreFault(), False), (ZeroDivisionError(), True)])
 def test_a_chain_whose_step_cannot_be_made_ends_unless_the_store_is_at_fault_and_its_lease_is_to_end(error, ends):
     store, slots, released = Verdicts(True, None), Slots(1), []

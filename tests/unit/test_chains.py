@@ -321,6 +321,13 @@ def test_a_text_that_several_masks_find_counts_once():
     assert found_secrets(chain, INPUT, {0: [ok(long)], 1: [ok(long)]}, [long]) == (long,)
 
 
+def test_a_mask_of_a_for_each_step_finds_in_one_answer_what_it_finds_in_the_list_of_all():
+    for mask, each in (("steps[0].data[].data", "input.data.ids"), ("steps[0].data", None)):
+        made = step("look", mask=[mask], **({"for_each": each} if each else {}))
+        seen = seen_before(plan(made), INPUT, {}, 0)
+        assert secrets_beside(made, 0, seen, ok(TOKEN), ()) == (TOKEN,)
+
+
 def test_nothing_is_masked_for_a_step_that_did_not_run_or_has_not_ended():
     masked = step("login", mask=["'a-long-enough-text'"])
     assert found_secrets(plan(masked), INPUT, {}) == ()

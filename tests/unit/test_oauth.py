@@ -6,14 +6,17 @@ import json
 from base64 import b64decode
 from urllib.parse import parse_qs
 
+import jwt
 import pytest
 
 from relay.answer.endpoint_answer import EndpointAnswer
 from relay.domain.invocation import Outcome, Sent
-from relay.registration.credentials import OAuth2Client
+from relay.registration.credentials import JWT_BEARER, OAuth2Client
 from relay.registration.endpoint import Endpoint
 from relay.registration.retrying import REPEATABLE_STATUSES, STATUSES
+from relay.request.assertions import LIFETIME_S, bearer_assertion, client_assertion
 from relay.request.oauth import MAX_GRANT_VALUES, MAX_TOKEN_LENGTH, NoToken, TokenGrant, read_grant, token_request
+from tests.signing_keys import key_pair
 
 NOW_S = 1_800_000_000.5
 URL = Endpoint("https", "login.example.com", 443, "/token", "tenant=a%20b")
@@ -120,3 +123,40 @@ def test_a_token_that_is_not_had_says_of_the_call_that_it_has_not_left(answer, o
     with pytest.raises(NoToken) as caught:
         read_grant(answer)
     assert caught.value.outcome is outcome
+
+
+def claims_of(assertion):
+    claims = jwt.decode(assertion, options={"verify_signature": False})
+    assert (claims.pop("iat"), claims.pop("exp")) == (int(NOW_S), int(NOW_S) + LIFETIME_S)
+    assert claims.pop("jti")
+    return claims
+
+
+@pytest.mark.parametrize("scope", [None, "read"])
+@pytest.mark.parametrize("subject", [None, "person"])
+@pytest.mark.parametrize("audience", [None, "api"])
+@pytest.mark.parametrize(("issuer", "client_id"), [("service", None), (None, "c1"), ("service", "c1")])
+def test_a_bearer_assertion_is_of_whom_the_registration_names(issuer, client_id, audience, subject, scope):
+    client = OAuth2Client(
+        URL,
+        client_id,
+        scope=scope,
+        audience=audience,
+        grant=JWT_BEARER,
+        private_key=key_pair("P-256").pem,
+        algorithm="ES256",
+        issuer=issuer,
+        subject=subject,
+    )
+    said = issuer or client_id
+    assert claims_of(bearer_assertion(client, NOW_S)) == {
+        "iss": said,
+        "sub": subject or said,
+        "aud": audience or URL.url,
+        **({"scope": scope} if scope else {}),
+    }
+
+
+def test_a_client_s_assertion_is_of_itself_for_the_token_endpoint():
+    client = OAuth2Client(URL, "c1", private_key=key_pair("P-256").pem, algorithm="ES256", audience="api", issuer="x")
+    assert claims_of(client_assertion(client, NOW_S)) == {"iss": "c1", "sub": "c1", "aud": URL.url}
