@@ -219,6 +219,10 @@ def test_the_proxy_itself_may_be_reached_by_tls_and_is_verified(authority):
             assert caller.call(r.url).outcome is Outcome.ANSWERED
         with calling(proxy=at) as caller:
             assert seen(caller.call(r.url)) == (Outcome.TLS_FAILED, Sent.NO)
+    with receiver(answer()) as r, connect_proxy(tls=authority.context("another.example.com")) as proxy:
+        with calling(proxy=f"https://localhost:{proxy.port}", ca_file=authority.ca_file) as caller:
+            assert seen(caller.call(r.url)) == (Outcome.TLS_FAILED, Sent.NO)
+        assert proxy.heads == []
 
 
 def test_a_worker_calls_through_the_proxy_and_says_its_password_nowhere(tmp_path_factory):
