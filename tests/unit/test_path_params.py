@@ -56,6 +56,7 @@ def sent(registration, path_params, query_params=None):
     value = {"pathParams": path_params, "queryParams": query_params}
     trigger = check(registration.shape, Trigger.from_value(value))
     assert check(registration.shape, Trigger.from_json(trigger.to_json())) == trigger
+    assert all(isinstance(value, str) for value in trigger.path_params.values())
     return render(registration.shape, registration.target, trigger, reference_id=REF).url
 
 

@@ -151,6 +151,31 @@ def test_a_heart_that_stands_still_ends_its_process_after_a_minute(monkeypatch):
     assert Watched(monkeypatch, [1] * 500 + [0] * 200).run() == 500 + STUCK_LOOKS
 
 
+@pytest.mark.parametrize("is_full", [False, True])
+@pytest.mark.parametrize("is_away", [False, True])
+def test_a_consumer_that_waits_for_a_slot_or_for_its_broker_is_not_stuck(monkeypatch, is_full, is_away):
+    clock, watched = stop_clock(monkeypatch), []
+    monkeypatch.setattr(heartbeat, "Pulse", watched.extend)
+    monkeypatch.setattr(heartbeat, "ThreadPool", lambda _: SimpleNamespace(spawn=lambda *_: None))
+    monkeypatch.setattr(heartbeat.Looping, "start", lambda *_: None)
+    executor = SimpleNamespace(parts=lambda: (Part("settler", Moving().moves),), is_full=is_full)
+    runtime = SimpleNamespace(publisher=None, workers=None)
+    parts = SimpleNamespace(executor=executor, runtime=runtime, sweeper=SimpleNamespace(moves=7))
+    called = []
+    app = SimpleNamespace(amqp=SimpleNamespace(queues=SimpleNamespace(consume_from={"bulk": None})))
+    worker = SimpleNamespace(parts=parts, app=app, hostname="one", consumer=SimpleNamespace(call_soon=called.append))
+    heartbeat.Beating(None).start(worker)
+    clock(heartbeat.AWAY_S + 1 if is_away else 0)
+    by_name = {part.name: part for part in watched}
+    assert list(by_name) == ["settler", "sweeper", "consumer"]
+    consumer = by_name["consumer"]
+    assert consumer.moves() == (None if is_full else 0)
+    for answer in called:
+        answer()
+    assert consumer.moves() == (None if is_full else 1)
+    assert (consumer.excused(), by_name["sweeper"].moves(), len(called)) == (is_away, 7, 0 if is_full else 2)
+
+
 # -- a stop -------------------------------------------------------------------------------------------------------------
 
 
