@@ -1,6 +1,7 @@
 """Replay jobs: what they match, create and skip, why, and how operators control them."""
 
 import itertools
+import json
 from base64 import urlsafe_b64encode
 from dataclasses import replace
 from types import SimpleNamespace
@@ -931,6 +932,28 @@ def test_what_was_planned_can_be_started_and_takes_nothing_that_failed_since(har
     with pytest.raises(BadParameter, match="ratePerSecond must be at least"):
         harness.replays.start_planned("acme", plan.plan_id, caller="k9", rate_per_second=5e-324)
     assert len(harness.store.list("acme")) == jobs
+
+
+PLANNED = {"filter": "{}", "uncertain": False, "max": None, "rate": None, "endedBy": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "x", "[]", "5", "null", "{}"),
+        *(json.dumps({name: value for name, value in PLANNED.items() if name != left_out}) for left_out in PLANNED),
+        *(json.dumps({**PLANNED, "filter": odd}) for odd in (None, 5, "x", "[]", '{"states": 5}')),
+        *(json.dumps({**PLANNED, name: odd}) for name in ("endedBy", "rate", "max") for odd in ("x", [], {})),
+    ],
+)
+def test_a_plan_that_cannot_be_read_starts_nothing_and_says_so(harness, text):
+    plan_id = new_reference_id("acme")
+    harness.store.save_plan("acme", plan_id, json.dumps(PLANNED).encode(), keep_s=60)
+    assert harness.replays.start_planned("acme", plan_id, caller="k9").matched == 0
+    harness.store.save_plan("acme", plan_id, text.encode(), keep_s=60)
+    with pytest.raises(Conflict, match="plan is damaged"):
+        harness.replays.start_planned("acme", plan_id, caller="k9")
+    assert len(harness.store.list("acme")) == 1
 
 
 @pytest.mark.parametrize("rate", [None, 4])

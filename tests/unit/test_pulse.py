@@ -1,9 +1,11 @@
 """A process's parts are watched for progress, and looks are counted instead of seconds."""
 
 import os
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
+from celery.exceptions import WorkerShutdown
 
 from relay.errors import Unavailable
 from relay.process.clock import boot_time_s
@@ -238,3 +240,43 @@ def test_a_report_that_fails_ends_no_loop(monkeypatch, events_of):
     reporter = SimpleNamespace(report=lambda show: told.append(show) or 1 / 0)
     bootsteps._report(reporter, "show")
     assert (told, len(said)) == (["show"], 1)
+
+
+@pytest.mark.parametrize(("told", "ends"), [(0, False), (1, True), (2, True)])
+def test_a_worker_that_waits_for_its_store_ends_when_it_is_told_to_stop(monkeypatch, told, ends):
+    slept = []
+    monkeypatch.setattr(bootsteps.gevent, "sleep", slept.append)
+    step = bootsteps.Executing.__new__(bootsteps.Executing)
+    step._told_to_stop = told
+    with pytest.raises(WorkerShutdown) if ends else nullcontext():
+        step._pause(0.5)
+    assert slept == [0.5]
+
+
+def test_a_greenlet_that_fails_is_logged_and_what_is_no_fault_is_left_to_gevent(monkeypatch):
+    logged, left = [], []
+    monkeypatch.setattr(bootsteps.log, "fault", lambda error, where: logged.append((error, where)))
+    monkeypatch.setattr(bootsteps.Hub, "handle_error", lambda _hub, *about: left.append(about))
+    error, ending = ValueError("private"), SystemExit(1)
+    bootsteps._note_failed_greenlet("greenlet", ValueError, error, None)
+    bootsteps._note_failed_greenlet("greenlet", SystemExit, ending, None)
+    assert (logged, left) == ([(error, "greenlet")], [("greenlet", SystemExit, ending, None)])
+
+
+@pytest.mark.parametrize(
+    ("lanes", "nice"), [(["bulk"], [19]), (["replay", "bulk"], [19]), (["bulk", "interactive"], [])]
+)
+def test_a_worker_that_serves_no_urgent_lane_yields_to_those_that_do(monkeypatch, lanes, nice):
+    given, checked = [], []
+    monkeypatch.setattr(bootsteps.os, "nice", given.append)
+    monkeypatch.setattr(bootsteps.garbage, "set_for_serving", lambda: None)
+    monkeypatch.setattr(bootsteps.gevent, "get_hub", SimpleNamespace)
+    functions = SimpleNamespace(check=lambda: checked.append(1))
+    parts = SimpleNamespace(executor=SimpleNamespace(), runtime=SimpleNamespace(functions=functions))
+    monkeypatch.setattr(bootsteps, "worker_parts", lambda *_, lanes: parts)
+    step = bootsteps.Executing.__new__(bootsteps.Executing)
+    step._settings, step._told_to_stop = None, 0
+    app = SimpleNamespace(amqp=SimpleNamespace(queues=SimpleNamespace(consume_from=dict.fromkeys(lanes))))
+    worker = SimpleNamespace(app=app, hostname="one@here")
+    step.start(worker)
+    assert (given, checked, app.executor, worker.parts) == (nice, [1], parts.executor, parts)
