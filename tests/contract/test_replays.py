@@ -1024,6 +1024,7 @@ def test_jobs_are_listed_newest_first_and_the_forgotten_are_left_out(harness):
     assert [job.replay_id for job in harness.store.list("acme")] == [job.replay_id for job in reversed(jobs)]
     harness.client.delete(KEYS.replay(jobs[3].replay_id))
     assert [job.replay_id for job in harness.store.list("acme", limit=2)] == [jobs[2].replay_id, jobs[1].replay_id]
+    assert [job.replay_id for job in harness.replays.list("acme", limit=1)] == [jobs[2].replay_id]
     assert harness.store.list("rival") == []
 
 

@@ -308,3 +308,10 @@ def test_only_after_a_group_of_several_more_are_waited_for(settler, groups, coun
 
 def test_a_full_group_of_results_of_40_kb_goes_together(settler, groups):
     assert settled_in_groups(settler, groups, [settlement(40_000) for _ in range(GROUP_ITEMS)]) == [GROUP_ITEMS]
+
+
+def test_woken_calls_do_not_wait_for_a_larger_group(settler, groups):
+    for ready, is_busy in (((), True), ((("woken", "bulk"),), False)):
+        groups.settle = lambda group, ready=ready: Settled((True,) * len(group), ready)
+        settled_in_groups(settler, groups, [settlement() for _ in range(3)])
+        assert settler._busy is is_busy

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from types import SimpleNamespace
+
+import pytest
 
 from relay.domain.reference_id import new_reference_id
 from relay.executor.scheduler import Scheduler
+from relay.queue import LANES
 from relay.store.keys.keyspace import SINGLE
 
 
@@ -40,3 +44,8 @@ def test_what_was_asked_for_while_it_was_held_runs_again_once_when_it_is_let_go(
     assert runs_of(scheduler) == [[ref]]
     scheduler.release([ref])
     assert runs_of(scheduler) == []
+
+
+@pytest.mark.parametrize("lanes", [*permutations(LANES), *permutations(LANES, 2), set(LANES)])
+def test_a_process_takes_from_its_most_urgent_lane_first(lanes):
+    assert Scheduler(None, None, None, lanes).lanes == tuple(lane for lane in LANES if lane in lanes)
