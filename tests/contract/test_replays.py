@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from relay.domain.invocation import Outcome, Sent, State
+from relay.domain.invocation import Outcome, Purpose, Sent, State
 from relay.domain.reference_id import new_reference_id, reference_time_ms
 from relay.errors import BadParameter, Conflict, NotFound
 from relay.replay.planning import MIN_RATE, PLANNING_S, SAMPLE
@@ -337,6 +337,17 @@ def test_a_holder_is_told_what_its_job_is(harness, rate, by_hand):
     job = harness.start(rate_per_second=rate, **({"reference_ids": refs} if by_hand else {}))
     claimed = harness.runs.claim(job.replay_id, harness.ledger.token())
     assert claimed == ClaimedJob(ReplayState.RUNNING, "acme", by_hand=by_hand, rate_per_second=rate)
+
+
+@pytest.mark.parametrize("pins", [None, '{"hook":1}'])
+def test_an_original_is_read_with_what_its_payload_is_sealed_for(harness, pins):
+    ref, token = harness.ledger.claimed(pins=pins, payload=b"sealed")
+    harness.settle(ref, token)
+    job = harness.start()
+    _, (original,) = harness.runs.read(job.replay_id, 50)
+    record = harness.record(ref)
+    assert (original.reference_id, original.skip, original.payload) == (ref, None, b"sealed")
+    assert original.purpose == Purpose(record.webhook_id, record.revision, pins)
 
 
 def test_a_lost_holders_job_is_found_by_the_sweep(harness):

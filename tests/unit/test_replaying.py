@@ -115,6 +115,14 @@ def test_a_job_that_this_worker_runs_is_not_claimed_by_it_again(monkeypatch):
     assert (claims, runs.news) == ([1], [])
 
 
+def test_a_job_is_planned_to_its_end_before_it_runs(monkeypatch):
+    runs, states = Runs([(ReplayVerdict.DECIDED, 0)]), ["planning", "planning", "running"]
+    runs.claimed = ClaimedJob(ReplayState.PLANNING, "acme", by_hand=False, rate_per_second=None)
+    monkeypatch.setattr(runs, "plan", lambda *_: (states.pop(0), 0), raising=False)
+    Replaying(runs, None, None, None, lambda _ready: None).run(new_reference_id())
+    assert (states, runs.left_ms, next(runs._answers, None)) == ([], [], None)
+
+
 class Webhooks:
     """Registered webhooks, by id: each with the number of its revision and its shape."""
 
