@@ -8,7 +8,7 @@ import threading
 import gevent
 import pytest
 
-from relay.executor.large_work import LARGE_BYTES, let_others_run, run_in_thread_if_large
+from relay.executor.large_work import LARGE_BYTES, let_others_run, making_bytes, run_in_thread_if_large
 from tests.stretches import stretches
 from tests.timing import least
 
@@ -47,3 +47,10 @@ def test_a_few_short_pieces_are_not_interrupted():
         run_in_thread_if_large(LARGE_BYTES // 1_000, order.append, "own")
     other.join()
     assert order == ["own"] * 10 + ["other"]
+
+
+def test_the_work_of_making_a_mask_grows_with_all_texts_together():
+    one = making_bytes(["x"])
+    assert one > 0
+    assert making_bytes([]) == 0
+    assert making_bytes(["xx", "x", "xxxx"]) == 7 * one
