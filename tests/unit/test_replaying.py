@@ -124,7 +124,7 @@ def test_a_job_is_planned_to_its_end_before_it_runs(monkeypatch):
 
 
 class Webhooks:
-    """Registered webhooks, by id: each with the number of its revision and its shape."""
+    """Webhooks, by id: each with the number of its revision and its shape, None if it was removed."""
 
     def __init__(self, **registered):
         self.registered = registered
@@ -135,7 +135,7 @@ class Webhooks:
         return self.registered.get(webhook_id)
 
     def revision(self, _plugin, webhook_id, number):
-        if webhook_id not in self.registered:
+        if webhook_id not in self.registered or not number:
             raise NotFound
         return SimpleNamespace(stamp=f"{webhook_id}-{number}")
 
@@ -158,3 +158,13 @@ def test_a_replay_of_a_chain_is_sealed_for_the_revisions_of_today():
     assert (new.revision, new.pins) == (7, '{"hook":5}')
     owner = payload_owner("acme", new.reference_id, Purpose("outer", 7, new.pins), "outer-7")
     assert vault.open(new.payload, owner) == b"trigger"
+
+
+def test_a_replay_of_a_removed_webhook_is_made_without_a_revision():
+    vault, old, ref = Vault.from_text(Vault.new_key_text()), Purpose("hook", 1), new_reference_id()
+    sealed = vault.seal(b"trigger", payload_owner("acme", ref, old, "hook-1"))
+    runs = Runs([(ReplayVerdict.DECIDED, 0)], [Original(ref, None, old, sealed)])
+    Replaying(runs, None, Webhooks(hook=None), vault, lambda _ready: None).run(new_reference_id())
+    (new,) = runs.news
+    assert new.revision is None
+    assert vault.open(new.payload, payload_owner("acme", new.reference_id, Purpose("hook", 0), "")) == b"trigger"
