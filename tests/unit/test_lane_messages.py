@@ -111,6 +111,33 @@ def test_a_message_that_celery_cannot_take_is_dropped_and_acknowledged_unless_th
     assert acknowledged == [message["properties"]["delivery_tag"]] * is_dropped
 
 
+@pytest.mark.parametrize(
+    ("read", "errors"), [("_brpop_read", (ValueError, RecursionError)), ("_receive", (RecursionError,))]
+)
+@pytest.mark.parametrize("error", [ValueError, RecursionError, OSError])
+def test_what_cannot_be_decoded_is_dropped_from_the_lane_that_was_read_and_the_reading_goes_on(
+    monkeypatch, read, errors, error
+):
+    class Broken:
+        _queue_cycle = SimpleNamespace(items=["interactive", "bulk"])
+
+        def _brpop_read(self):
+            raise error
+
+        _receive = _brpop_read
+
+    class Channel(lanes._LaneReading, Broken):
+        pass
+
+    monkeypatch.setattr(lanes, "_dropped", Counter())
+    if error not in errors:
+        with pytest.raises(error):
+            getattr(Channel(), read)()
+        return
+    assert getattr(Channel(), read)() is True
+    assert lanes._dropped == {"bulk" if read == "_brpop_read" else "broadcast": 1}
+
+
 # -- broadcasts ---------------------------------------------------------------------------------------------------------
 
 UUID = "0192f0c1-2c4e-7b3a-9d7e-4a5b6c7d8e9f"
