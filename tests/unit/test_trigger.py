@@ -211,6 +211,8 @@ def test_all_faults_are_named_but_only_so_many():
         "/headers/A",
         "/queryParams/c",
     ]
+    several = {"headers": {"A": "b", "B": "b"}, "query_params": {"c": 1, "d": 1}}
+    assert sorted(pointers(**several)) == ["/headers/A", "/headers/B", "/queryParams/c", "/queryParams/d"]
     many = faults(
         headers={f"A{number}": "b" for number in range(100)},
         query_params={f"{number}": 1 for number in range(100)},
