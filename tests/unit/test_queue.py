@@ -100,6 +100,7 @@ def test_messages_are_published_one_for_each_lane_and_partition_asked_for(publis
 def test_no_more_messages_are_published_together_than_make_workers_faster(publisher_of, valkey):
     publisher = publisher_of(valkey.tcp_url)
     publisher.announce([*[("bulk", 0)] * 1_000, ("bulk", 1)])
+    wait_until(lambda: publisher.depths()["bulk"] > _MOST_AT_ONCE, PUBLISHED_S)
     publisher.close()
     with valkey.client() as client:
         assert client.llen("bulk") == _MOST_AT_ONCE + 1
