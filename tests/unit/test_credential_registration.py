@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from itertools import combinations
 
 import pytest
 import trustme
@@ -161,13 +162,24 @@ def test_certificate_and_key_must_be_readable_and_belong_together(pems):
 
 def test_a_certificate_needs_https(pems):
     mtls = {"type": "mtls", "certificate": pems[0], "key": pems[1]}
-    assert faults(url="http://127.0.0.1/in", auth=mtls) == ["/auth"]
+    for auth in (mtls, [mtls], [mtls, BASIC], [BASIC, mtls]):
+        assert faults(url="http://127.0.0.1/in", auth=auth) == ["/auth"]
+    assert register(url="http://127.0.0.1/in", auth=BASIC)
 
 
 @pytest.mark.parametrize("value", ["Bearer planted-token", None])
 @pytest.mark.parametrize("auth", [BASIC, OAUTH])
-def test_credentials_that_make_an_authorization_header_go_with_no_other(auth, value):
-    assert faults(headers={"authorization": value}, auth=auth, hidden=True) == ["/auth"]
+def test_credentials_that_make_an_authorization_header_go_with_no_other(auth, value, pems):
+    mtls = {"type": "mtls", "certificate": pems[0], "key": pems[1]}
+    for given in (auth, [auth, mtls], [mtls, auth]):
+        assert faults(headers={"authorization": value}, auth=given, hidden=True) == ["/auth"]
+
+
+@pytest.mark.parametrize(("first", "second"), list(combinations(range(5), 2)))
+def test_no_two_signing_secrets_are_the_same_wherever_they_stand(first, second):
+    secrets = [whsec(start=number) for number in range(5)]
+    secrets[second] = secrets[first]
+    assert faults(signing=secrets) == [f"/signing/{second}"]
 
 
 def test_a_certificate_goes_with_an_authorization_header(pems):
@@ -334,6 +346,20 @@ SECRET = {"clientSecret": "planted-client-secret"}
 )
 def test_all_that_is_wrong_with_a_client_is_said_at_once(auth, pointers):
     assert sorted(faults(auth=auth)) == [f"/auth/{pointer}" for pointer in pointers]
+
+
+def test_the_audience_of_an_assertion_and_that_of_the_token_request_may_differ():
+    made = register(auth=BEARER | {"privateKey": PEM, "audience": "a", "tokenParams": {"audience": "b"}})
+    client = made.target.credentials.authorization
+    assert (client.audience, client.token_params) == ("a", {"audience": "b"})
+
+
+def test_how_a_client_asks_for_tokens_is_told_without_any_value_of_its_parameters():
+    params = {"resource": "planted-one", "api_key": "planted-two"}
+    ways = register(auth=OAUTH | {"tokenParams": params}).target.credentials.authorization.ways()
+    assert {name: value for name, value in ways.items() if value is not None} == {
+        "tokenParams": ["api_key", "resource"]
+    }
 
 
 def test_a_target_of_a_client_with_a_secret_is_stored_as_before():

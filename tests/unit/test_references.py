@@ -223,6 +223,16 @@ def test_a_value_that_does_not_fit_is_never_filled_in(member, value, pointer):
     assert value not in str(caught.value.faults)
 
 
+@pytest.mark.parametrize("at", range(3))
+def test_a_value_that_does_not_fit_is_refused_at_whichever_place_of_a_list_it_stands(at):
+    written = [f"whsec_{letter * 32}" for letter in "ABC"]
+    written[at] = "${secret:S}"
+    target = applied(f"signing: {json.dumps(written)}", look_up=lambda *_: VALUES["SIGN"])
+    with pytest.raises(DocumentError) as caught:
+        filled(target, {"S": "whsec_short"})
+    assert [fault.pointer for fault in caught.value.faults] == [f"/signing/{at}"]
+
+
 def test_a_control_character_of_a_secret_does_not_reach_a_url():
     target = with_query("x?key=${secret:S}", lambda *_: "good")
     with pytest.raises(DocumentError):

@@ -146,7 +146,7 @@ def test_a_bad_value_is_a_fault_of_its_field_alone(field, value):
         ("dataSchema", True), ("dataSchema", {}), ("dataSchema", {"$ref": "#/$defs/a", "$defs": {"a": {"type": "string"}}}), ("dataSchema", {"$ref": "#"}),
         ("dataSchema", {"const": {"$ref": "http://x/"}}), ("dataSchema", {"default": {"$ref": "http://x/"}}),
         ("dataSchema", {"enum": [{"$ref": "http://x/"}]}), ("dataSchema", {"examples": [{"$ref": "http://x/"}]}), ("dataSchema", {"properties": {"$ref": {"type": "string"}}}),
-        ("dataSchema", {"$schema": "https://json-schema.org/draft/2020-12/schema"}),
+        ("dataSchema", {"$schema": "https://json-schema.org/draft/2020-12/schema"}), ("dataSchema", {"$schema": "https://json-schema.org/draft/2020-12/schema#"}),
     ],
 )  # fmt: skip
 def test_a_good_value_is_taken(field, value):
@@ -208,6 +208,93 @@ def test_how_fast_and_how_often_a_webhook_is_called_is_taken_and_survives_the_st
 )
 def test_limits_out_of_their_range_are_named(field, value, pointer):
     assert faults({**FULL, field: value}) == [pointer]
+
+
+DAY_S = 86_400
+#: The least and the most of each number of a registration.
+RANGES = {
+    ("timeout",): (0.001, 120),
+    ("maxAge",): (1, 30 * DAY_S),
+    ("concurrency",): (1, 100_000),
+    ("retry", "attempts"): (1, 100),
+    ("retry", "initial"): (0.001, DAY_S),
+    ("retry", "factor"): (1, 100),
+    ("retry", "maximum"): (0.001, DAY_S),
+    ("retry", "statuses"): (400, 599),
+}
+
+
+@pytest.mark.parametrize("place", RANGES, ids="/".join)
+def test_a_number_is_taken_up_to_its_bounds_and_refused_beyond(place):
+    def given(number):
+        value = [number] if place[-1] == "statuses" else number
+        return {place[0]: value if len(place) == 1 else {"attempts": 2, place[1]: value}}
+
+    least, most = RANGES[place]
+    for number in (least, most):
+        shape = register(**given(number)).shape
+        assert Shape.from_json(shape.to_json()) == shape
+    for number in (0 if least == 0.001 else least - 1, most + 1):
+        (pointer,) = faults(FULL | given(number))
+        assert pointer.startswith(f"/{'/'.join(place)}")
+
+
+#: Texts and lists that may be so long: the value of a length, and how long it may be.
+LENGTHS = {
+    "description": (lambda length: "x" * length, 2_000),
+    "dataSchema": (lambda length: {"title": "x" * (length - len('{"title":""}'))}, 65_536),
+    "responseSchema": (lambda length: {"title": "x" * (length - len('{"title":""}'))}, 65_536),
+    "fixedData": (lambda length: {"a": "x" * (length - len('{"a":""}'))}, 8_192),
+    "queryParams": (lambda length: [f"p{number}" for number in range(length)], 32),
+    "headers": (lambda length: {f"X-{number}": None for number in range(length)}, 64),
+    "retry/statuses": (lambda length: [400 + number for number in range(length)], 50),
+}
+
+
+@pytest.mark.parametrize("field", LENGTHS)
+def test_a_field_is_as_long_as_it_may_be_and_no_longer(field):
+    make, most = LENGTHS[field]
+
+    def given(length):
+        name, _, inner = field.partition("/")
+        return {name: {"attempts": 2, inner: make(length)} if inner else make(length)}
+
+    assert register(**given(most))
+    assert faults(FULL | given(most + 1)) == [f"/{field}"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "timeout_ms"), [(0.0001, 1), (0.001, 1), (0.0011, 2), (1.5, 1_500), (1.9991, 2_000), (120, 120_000)]
+)
+def test_no_part_of_a_timeout_is_lost(seconds, timeout_ms):
+    assert register(timeout=seconds).shape.timeout_ms == timeout_ms
+
+
+@pytest.mark.parametrize(
+    ("written", "max_age_ms"),
+    [
+        (1, 1_000),
+        (1.5, 1_500),
+        (2.001, 2_001),
+        ("90s", 90_000),
+        ("15m", 900_000),
+        ("12h", 43_200_000),
+        ("7d", 604_800_000),
+    ],
+)
+def test_how_old_a_call_may_become_is_a_number_of_seconds_or_a_duration(written, max_age_ms):
+    shape = register(maxAge=written).shape
+    assert Shape.from_json(shape.to_json()).max_age_ms == shape.max_age_ms == max_age_ms
+
+
+@pytest.mark.parametrize("written", [0, 0.999, -1, True, "0s", "31d", "1w", "", [], {}, None])
+def test_what_is_no_time_that_a_call_may_take_is_refused(written):
+    assert faults(FULL | {"maxAge": written}) == ["/maxAge"]
+
+
+@pytest.mark.parametrize("written", ["05/s", "5/s ", "+5/s", "5 /s", "5/S", "5/60s"])
+def test_a_rate_is_written_in_one_way(written):
+    assert faults(FULL | {"rate": written}) == ["/rate"]
 
 
 FORBIDDEN = [
@@ -348,6 +435,13 @@ def test_the_plugin_is_named_beside_the_document_or_in_it():
 
 def test_the_same_id_twice_in_a_document_is_refused():
     assert faults([FULL, {**FULL, "id": "other"}, FULL]) == ["/2/id"]
+    assert faults([FULL, FULL, FULL]) == ["/1/id", "/2/id"]
+
+
+@pytest.mark.parametrize("bad", [(0,), (1,), (0, 1)])
+def test_the_same_id_twice_is_said_whatever_else_is_wrong_with_either(bad):
+    webhooks = [FULL | ({"timeout": 0} if number in bad else {}) for number in range(2)]
+    assert sorted(faults(webhooks)) == sorted(["/1/id", *(f"/{number}/timeout" for number in bad)])
 
 
 def test_both_printed_examples_register():
