@@ -2,16 +2,19 @@ import itertools
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import jsonschema_rs
 import pytest
 import requests
 
+from api.awaiting import Waiters
 from api.reference.document import make_document
 from relay.domain.invocation import Outcome, State
 from relay.request.outline import MAX_PARTS
 from relay.store.health.readiness import ServerWarnings
 from relay.store.keys import keyspace
+from relay.store.ledger.acceptance import Accepted, AcceptVerdict
 from tests.integration.test_api_triggers import problem
 from tests.store_keys import KEYS
 from tests.timing import BUSY_S
@@ -132,6 +135,16 @@ def test_many_may_wait_for_the_same_invocation(api):
         time.sleep(0.5)
         api.settle([ref], data="all")
         assert [poll.result().json()["state"] for poll in polls] == ["delivered"] * 8
+
+
+def test_whoever_follows_an_older_invocation_waits_for_that_one_alone(api):
+    ref = accepted(api)
+    waiters = Waiters(SimpleNamespace(process="another"), api.store, 8)
+    for name in (ref, "new"):
+        with waiters.expect(name, ("acme", "order")) as expectation:
+            assert expectation.follow(Accepted(AcceptVerdict.KNOWN, ref, State.QUEUED)).state is State.QUEUED
+            assert list(waiters._expected) == [ref]
+        assert waiters._expected == {}
 
 
 @pytest.mark.parametrize("wait", ["", "wait=25"])

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from relay.domain.invocation import Outcome, State
+from tests.store_keys import KEYS
 from tests.timing import BUSY_S
 
 
@@ -174,6 +175,14 @@ def test_a_repeat_of_a_finished_invocation_is_its_stored_result_at_once(api):
     assert (again.status_code, again.json()["state"]) == (202, "delivered")
 
 
+def test_a_repeat_of_an_invocation_whose_record_is_damaged_says_so(api):
+    headers = {"Idempotency-Key": "damaged-1"}
+    first = api.trigger(headers=headers, prefer="respond-async").json()["referenceId"]
+    api.settle([first], data="stored")
+    api.queue.hset(KEYS.record(first), "status", "planted")
+    assert problem(api.trigger(headers=headers), 500, "internal")["referenceId"] == first
+
+
 def test_the_same_idempotency_key_with_another_trigger_is_refused(api):
     headers = {"Idempotency-Key": "reused-1"}
     api.trigger(headers=headers, prefer="respond-async")
@@ -194,6 +203,8 @@ def test_a_trace_is_carried_if_it_is_one(api):
 
 
 def test_as_many_callers_of_a_webhook_wait_as_may_and_the_others_are_answered_without_waiting(api):
+    ended = api.trigger(headers={"Idempotency-Key": "before-all"}, prefer="respond-async").json()["referenceId"]
+    api.settle(api.taken(), data="before")
     with ThreadPoolExecutor(64) as pool:
         calls = [pool.submit(api.trigger, prefer="wait=60", timeout=90) for _ in range(64)]
         refs = []
@@ -204,6 +215,16 @@ def test_as_many_callers_of_a_webhook_wait_as_may_and_the_others_are_answered_wi
         assert time.monotonic() - asked_s < 30
         assert (surplus.status_code, "Preference-Applied" in surplus.headers) == (202, False)
         assert api.call("GET", "/healthz").status_code == 200
+        # What has ended needs no room: its result is what was waited for.
+        for answer in (
+            api.trigger(headers={"Idempotency-Key": "before-all"}, prefer="wait=60", timeout=90),
+            api.call("GET", f"/v1/invocations/{ended}", headers={"Prefer": "wait=60"}),
+        ):
+            assert (answer.status_code, answer.headers["Preference-Applied"]) == (200, "wait=60")
+            assert answer.json().get("result", answer.json())["data"] == "before"
+        unended = api.call("GET", f"/v1/invocations/{refs[0]}", headers={"Prefer": "wait=60"}, timeout=90)
+        assert (unended.json()["state"], "Preference-Applied" in unended.headers) == ("queued", False)
+        assert time.monotonic() - asked_s < 40
         api.settle(refs, data="at last")
         answers = [each.result() for each in calls]
     waited = [answer for answer in answers if answer.status_code == 200]

@@ -74,6 +74,29 @@ def test_every_request_is_counted_once_whenever_the_store_is_away_and_whatever_c
     assert trail.counts() == {("k1", "done"): made, ("k1", "forbidden"): made, ("k1", "bad_parameter"): 2 * made}
 
 
+@pytest.mark.parametrize("kinds", range(8))
+@pytest.mark.parametrize("away", [(), (0,), (1,), (0, 2)])
+def test_every_piece_is_written_and_one_that_was_not_taken_is_written_next_time(
+    trail, counts, monkeypatch, kinds, away
+):
+    monkeypatch.setattr(request_audit, "_PIECE", 3)
+    pieces = []
+
+    def come():
+        trail.takes = len(pieces) not in away
+        pieces.append(trail.takes)
+
+    trail.comes = come
+    for number in range(kinds):
+        for _ in range(number + 1):
+            counts.add_request(a_request(SimpleNamespace(id=f"k{number}", plugin="acme")), 200, Act.REQUEST)
+    counts.write()
+    assert len(pieces) == -(-kinds // 3)
+    counts.write()
+    counts.write()
+    assert trail.counts() == {(f"k{number}", "done"): number + 1 for number in range(kinds)}
+
+
 def test_a_period_has_a_limited_number_of_kinds_and_counts_the_others_without_whom(trail, counts, monkeypatch):
     monkeypatch.setattr(request_audit, "_MOST", 3)
     for _ in range(2):

@@ -5,7 +5,8 @@ import falcon
 import pytest
 from falcon.testing import create_environ
 
-from api.bodies import SMALL_BYTES, Bodies, has_body, media_type
+from api.bodies import NDJSON, SMALL_BYTES, Bodies, has_body, has_unread_body, media_type
+from api.door import ApiRequest
 from relay.errors import BadParameter, TooLarge, Unavailable, UnsupportedMediaType
 from relay.text.media_types import JSON_TYPE
 
@@ -98,6 +99,10 @@ def test_large_bodies_in_hand_are_bounded_and_given_back_however_it_ends():
     for _ in range(5):
         with pytest.raises(BadParameter):
             reader.read(large(length=size, content=b"x"))
+    # Nobody knows how long a chunked body will be: it counts as the longest that may come.
+    chunked = {"HTTP_TRANSFER_ENCODING": "chunked"}
+    with reader.read(a_request(b"x", **chunked)), pytest.raises(Unavailable):
+        reader.read(large())
     # A body larger than the whole limit may be read if it is the only one.
     with reader.read(large(9 * SMALL_BYTES, b"x" * 9 * SMALL_BYTES)), pytest.raises(Unavailable):
         reader.read(large())
@@ -105,11 +110,13 @@ def test_large_bodies_in_hand_are_bounded_and_given_back_however_it_ends():
         pass
 
 
-def test_large_bodies_are_parsed_one_at_a_time_and_small_ones_at_any_time():
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_large_bodies_are_parsed_one_at_a_time_and_small_ones_at_any_time(is_chunked):
     reader = bodies(10 * SMALL_BYTES)
 
     def body_of(length):
-        return reader.read(a_request(b"x" * length, CONTENT_LENGTH=str(length)))
+        framing = {"HTTP_TRANSFER_ENCODING": "chunked"} if is_chunked else {"CONTENT_LENGTH": str(length)}
+        return reader.read(a_request(b"x" * length, **framing))
 
     with body_of(SMALL_BYTES + 1).parsing:
         other = threading.Thread(target=body_of(SMALL_BYTES + 1).parsing.__enter__, daemon=True)
@@ -145,9 +152,33 @@ def test_a_body_that_ends_before_its_length_is_refused():
         {"HTTP_TRANSFER_ENCODING": "gzip, chunked"},
         {"HTTP_TRANSFER_ENCODING": "chunked,chunked"},
         {"CONTENT_TYPE": "application/json;charset=utf-16"},
+        {"CONTENT_TYPE": "application/json;v=1;charset=utf-16"},
+        {"CONTENT_TYPE": "application/json;charset=utf-8; Charset=utf-16"},
         {"CONTENT_TYPE": ""},
     ],
 )
 def test_encoded_bodies_and_other_types_are_refused(headers):
     with pytest.raises(UnsupportedMediaType):
         media_type(a_request(**headers), (JSON_TYPE,))
+
+
+def test_every_media_type_that_is_accepted_is_named():
+    with pytest.raises(UnsupportedMediaType, match=f"^The body has to be {JSON_TYPE} or {NDJSON}.$"):
+        media_type(a_request(CONTENT_TYPE="text/plain"), (JSON_TYPE, NDJSON))
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_unread"),
+    [
+        ({}, False),
+        ({"CONTENT_LENGTH": ""}, False),
+        ({"CONTENT_LENGTH": "0"}, False),
+        ({"CONTENT_LENGTH": "2"}, True),
+        ({"HTTP_TRANSFER_ENCODING": "chunked"}, True),
+    ],
+)
+def test_a_body_that_was_announced_is_unread_until_it_is_read(headers, is_unread):
+    request = ApiRequest(a_request(**headers).env)
+    assert has_unread_body(request) is is_unread
+    read_body(request, 100)
+    assert not has_unread_body(request)

@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from api.awaiting import Waiters
+from api.awaiting import Signal, Waiters
 from relay.domain.shares import ALWAYS, capacity_left, may_hold_more
 from relay.executor.slots import BRIEF_S, FEW, WOKEN, Slots
 from relay.queue import GROUP_IDS
@@ -121,6 +121,25 @@ def test_the_room_to_wait_is_what_those_leave_that_are_still_waiting(steps):
                 waiting[webhook].append(expectation.__enter__())
         for _ in range(min(-change, len(waiting[webhook]))):
             waiting[webhook].pop(change % len(waiting[webhook])).__exit__(None, None, None)
+
+
+@given(st.lists(st.booleans(), max_size=5), st.lists(st.booleans(), max_size=3))
+def test_a_notice_reaches_all_who_still_wait_for_it_and_a_signal_everybody(stays, others):
+    waiters, notice = Waiters(SimpleNamespace(process="api"), None, 40), SimpleNamespace(reference_id="r")
+    waiting = [(waiters.expect("r", SLOW).__enter__(), stay, True) for stay in stays]
+    waiting += [(waiters.expect("s", QUICK).__enter__(), stay, False) for stay in others]
+    for each, stay, _ in waiting:
+        if not stay:
+            each.__exit__(None, None, None)
+    waiters._deliver(notice)
+    waiters._renew()
+    for each, stay, wants in waiting:
+        told = [each._signals.get_nowait() for _ in range(each._signals.qsize())]
+        assert told == ([notice] * wants + [Signal.LOOK] if stay else [])
+        if stay:
+            each.__exit__(None, None, None)
+    assert waiters._expected == {}
+    assert waiters._held.total() == 0
 
 
 def test_a_message_waits_for_the_turn_of_calls_that_leave_quickly():

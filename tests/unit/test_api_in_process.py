@@ -1,0 +1,194 @@
+"""What the API answers when something unforeseen happens, and while the store is away: its application, in this process."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from falcon.testing import TestClient
+
+from api.app import create_app
+from api.awaiting import Waiters
+from api.request_audit import ActCounts
+from api.request_log import RequestLog
+from relay.audit.entry import Act
+from relay.authentication.source_address import SourceAddresses
+from relay.errors import Conflict, NotFound, Unavailable, VaultError
+from relay.queue import LANES
+from relay.settings import Settings
+from relay.store.keys import keyspace
+from relay.wiring.runtime import api_runtime
+from tests.conftest import start_valkey
+from tests.integration.api_harness import environ_for
+
+REF = "0197a000-0000-7000-8000-000000000001"
+JSON = {"Content-Type": "application/json"}
+OWN, OTHER = "https://app.example.com", "https://other.example.com"
+
+
+class Api:
+    """The application on a server, and a key."""
+
+    def __init__(self, url, **more):
+        settings = Settings.from_environ(environ_for(url, **more))
+        self.runtime = api_runtime(settings)
+        self.waiters = Waiters(SimpleNamespace(process="api"), self.runtime.store, 8)
+        addresses = SourceAddresses(settings.trusted_proxies)
+        counts = ActCounts(self.runtime.audit_writer)
+        self.app = create_app(settings, self.runtime, self.waiters, counts, RequestLog(addresses))
+        self._client = TestClient(self.app)
+        keys = self.runtime.api_keys
+        self.key, _ = keys.create("acme", ["trigger"], [OWN])
+        keys.create("other", ["trigger"], [OTHER])
+
+    def call(self, path, method="GET", *, key=None, body=None, extras=None, **headers):
+        headers = {"Authorization": f"Bearer {key or self.key}", **{n.replace("_", "-"): v for n, v in headers.items()}}
+        return self._client.simulate_request(method, path, headers=headers, body=body, extras=extras)
+
+    def add(self, route, error):
+        """Add a route that answers with an error about an invocation."""
+
+        def on_get(_self, req, _resp):
+            req.context.reference_id = REF
+            raise error
+
+        self.app.add_route(route, type("Broken", (), {"on_get": on_get})())
+
+
+@pytest.fixture
+def api(valkey):
+    made = Api(valkey.tcp_url)
+    yield made
+    made.runtime.close()
+
+
+@pytest.fixture
+def faults(monkeypatch):
+    """The errors that were logged as faults of the relay."""
+    found = []
+    monkeypatch.setattr("api.app.fault", lambda error, _where: found.append(error))
+    return found
+
+
+@pytest.mark.parametrize("error", [ValueError("planted"), KeyError("planted"), RecursionError("planted")], ids=repr)
+def test_an_unforeseen_error_is_told_with_the_id_of_its_invocation_and_its_words_are_only_logged(api, faults, error):
+    api.add("/v1/broken", error)
+    answer = api.call("/v1/broken")
+    assert (answer.status_code, answer.json["code"], answer.json["referenceId"]) == (500, "internal", REF)
+    assert "planted" not in answer.text
+    assert faults == [error]
+
+
+@pytest.mark.parametrize("error", [VaultError("planted"), NotFound(), Conflict(), Unavailable()], ids=repr)
+def test_only_what_is_the_relay_s_own_fault_is_logged_as_one(api, faults, error):
+    api.add("/v1/broken", error)
+    answer = api.call("/v1/broken")
+    assert answer.json["code"] == ("internal" if isinstance(error, VaultError) else error.code)
+    assert faults == ([error] if isinstance(error, VaultError) else [])
+
+
+@pytest.mark.parametrize(("origin", "allowed"), [(None, None), (OWN, OWN), (OTHER, None)])
+@pytest.mark.parametrize(
+    ("content_type", "status"), [("application/json", 400), ("text/plain", 415)], ids=["malformed", "another type"]
+)
+def test_what_is_refused_while_the_store_is_away_is_refused_as_ever(
+    tmp_path, monkeypatch, faults, origin, allowed, content_type, status
+):
+    server = start_valkey(tmp_path)
+    api = Api(f"redis://127.0.0.1:{server.port}/0")
+    monkeypatch.setattr("relay.store.api_keys.keys.KEY_AGE_S", 600.0)  # the key is still known, the origins are not
+    assert api.call("/v1/webhooks").status_code == 200
+    server.terminate()
+    given = {} if origin is None else {"Origin": origin}
+    answer = api.call("/v1/triggers", "POST", body=b"{", **{"Content-Type": content_type}, **given)
+    if origin == OTHER:
+        status = 403
+    assert (answer.status_code, answer.headers.get("Access-Control-Allow-Origin")) == (status, allowed)
+    assert [type(each) for each in faults] == ([] if status == 403 else [Unavailable])
+    api.runtime.close()
+
+
+def test_a_preflight_may_have_a_query_and_is_good_for_ten_minutes(api):
+    for query in ("", "?trace=1"):
+        answer = api.call(f"/v1/webhooks/order/trigger{query}", "OPTIONS", Origin=OWN)
+        assert (answer.status_code, answer.headers["Access-Control-Max-Age"]) == (200, "600")
+        assert answer.headers["Access-Control-Allow-Methods"] == "GET, POST"
+    assert "Access-Control-Max-Age" not in api.call("/v1/webhooks", Origin=OWN).headers
+
+
+@pytest.mark.parametrize("forwarded", [False, True])
+def test_too_many_wrong_keys_of_one_address_hold_up_no_other_also_behind_a_proxy(valkey, forwarded):
+    api = Api(valkey.tcp_url, RELAY_AUTH_FAILURES="3", RELAY_TRUSTED_PROXIES="10.0.0.0/8" if forwarded else "")
+
+    def statuses(address, count):
+        extras = {"REMOTE_ADDR": "10.1.1.1" if forwarded else address}
+        more = {"X-Forwarded-For": address} if forwarded else {}
+        return [api.call("/v1/webhooks", key="none", extras=extras, **more).status_code for _ in range(count)]
+
+    assert statuses("192.0.2.1", 5) == [401] * 3 + [429] * 2
+    assert statuses("192.0.2.2", 3) == [401] * 3
+    api.runtime.close()
+
+
+@pytest.mark.parametrize("host", ["a.example.com,b.example.com", "a.example.com, a.example.com", ""])
+def test_a_request_has_one_host(api, host):
+    answer = api.call("/healthz", extras={"HTTP_HOST": host, "SERVER_PROTOCOL": "HTTP/1.1"})
+    assert (answer.status_code, answer.json["code"]) == (400, "bad_parameter")
+    assert answer.json["detail"] == "The request must have exactly one Host header."
+    assert api.call("/healthz", extras={"HTTP_HOST": "", "SERVER_PROTOCOL": "HTTP/1.0"}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["LOCALHOST:8000", "Localhost:8000", "localhost:8000"])
+def test_the_relay_s_own_origin_is_the_host_in_any_case(api, host):
+    for origin, status in (
+        ("http://localhost:8000", 200),
+        ("http://localhost:8001", 403),
+        ("ftp://localhost:8000", 403),
+    ):
+        answer = api.call("/v1/webhooks", extras={"HTTP_HOST": host}, Origin=origin)
+        assert answer.status_code == status, origin
+
+
+def test_the_scope_that_a_new_key_should_have_is_one_that_is_asked_for(api):
+    metrics, _ = api.runtime.api_keys.create("acme", ["metrics"])
+    for path, scopes in (
+        ("/v1/webhooks", {"trigger"}),
+        ("/v1/stats", {"operate"}),
+        (f"/v1/invocations/{REF}", {"trigger"}),
+    ):
+        said = api.call(path, key=metrics).json["detail"]
+        assert {word for word in ("trigger", "operate", "metrics") if f"--scope {word} " in said} == scopes
+    said = api.call(f"/v1/invocations/{REF}", Origin="https://new.example.com").json["detail"]
+    assert "--origin https://new.example.com --scope trigger --plugin acme" in said
+
+
+def test_readiness_needs_a_store_that_is_not_being_restored(api):
+    api.runtime.workers.beat("w1", LANES)
+    assert api.call("/readyz").status_code == 200
+    api.runtime.client.hset(keyspace.shared("epoch"), "phase", "fenced")
+    answer = api.call("/readyz")
+    assert (answer.status_code, answer.json["code"]) == (503, "unavailable")
+
+
+def test_from_a_stop_on_nobody_waits(api):
+    assert api.waiters.expect("r", ("acme", "order")) is not None
+    api.waiters.release()
+    assert api.waiters.expect("r", ("acme", "order")) is None
+
+
+def test_whoever_was_held_up_for_wrong_keys_is_counted_too(api):
+    written = []
+    counts = ActCounts(SimpleNamespace(write_all=lambda entries: written.extend(entries) or []))
+    for status, code in (
+        (401, "unauthenticated"),
+        (429, "rate_limited"),
+        (404, "not_found"),
+        (421, "misdirected_request"),
+    ):
+        request = SimpleNamespace(context=SimpleNamespace(key=None, code=code))
+        counts.add_request(request, status, Act.REQUEST)
+    counts.stop()
+    assert sorted((entry.act, entry.outcome, entry.count) for entry in written) == [
+        (Act.AUTHENTICATE, "rate_limited", 1),
+        (Act.AUTHENTICATE, "unauthenticated", 1),
+    ]
