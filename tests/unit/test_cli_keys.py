@@ -2,8 +2,10 @@ import re
 
 import pytest
 
+from relay.cli.keys import _line
 from relay.errors import Unauthenticated
 from relay.store.keys import keyspace
+from relay.text.timestamps import read_rfc3339
 
 MALFORMED = [
     ("--plugin", "Acme", "--scope", "trigger"),
@@ -150,3 +152,32 @@ def test_without_any_settings_a_command_fails_and_says_what_to_do(cli):
     result = cli.run("keys", "list", environ={})
     assert result.exit_code == 1
     assert "RELAY_REDIS_URL" in result.stderr
+
+
+@pytest.mark.parametrize("used", [None, "2026-11-30T23:59:58.123Z"])
+@pytest.mark.parametrize("expires", [None, "2027-03-01T00:00:00.000Z"])
+@pytest.mark.parametrize("revoked", [False, True])
+@pytest.mark.parametrize("origins", [[], ["https://a.example"], ["https://a.example", "https://b.example"]])
+def test_a_line_says_what_a_key_may_whether_it_still_does_and_when_it_was_used(origins, revoked, expires, used):
+    row = {"id": "k1", "plugin": "acme", "scopes": ["trigger", "operate"], "origins": origins, "last4": "wxyz"}
+    row |= {"name": "nightly", "revoked": revoked, "expiresAt": expires, "lastUsedAt": used}
+    *others, state, last_used = _line(row)
+    assert others == ["k1", "acme", ["trigger", "operate", *(f"from {each}" for each in origins)], "wxyz", "nightly"]
+    assert str(state) == ("revoked" if revoked else "until 2027-03-01" if expires else "good")
+    assert last_used == (used and "11-30 23:59")
+
+
+def test_a_rotated_key_works_for_a_week_unless_another_overlap_is_given(cli):
+    for given, days in (((), 7), (("--overlap", "2d"), 2)):
+        old = cli.json("keys", "create", "--plugin", "acme", "--scope", "trigger")
+        new = cli.json("keys", "rotate", old["id"], *given)
+        made = next(key for key in cli.runtime().api_keys.list() if key.id == new["id"])
+        assert read_rfc3339(new["replacedUntil"]) == made.created_at_ms + days * 86_400_000
+
+
+def test_people_are_told_what_was_done_with_a_key(cli):
+    made = cli.run("keys", "create", "--plugin", "acme", "--scope", "trigger")
+    assert "Keep it: only its hash is stored." in made.stdout
+    assert made.stderr == "Plugin acme is new: it was created.\n"
+    key_id = cli.json("keys", "list")[0]["id"]
+    assert cli.run("keys", "revoke", key_id).stdout.strip() == f"Key {key_id} of plugin acme is revoked."

@@ -11,7 +11,9 @@ import pytest
 
 from relay.audit.entry import Act, entry_from
 from relay.cli.parameters import read_secret
+from relay.cli.secrets import _row
 from relay.errors import BadParameter
+from relay.store.registry.secrets import SecretSetting
 from relay.store.trail.trail import trails
 from relay.vault import secret_owner
 from tests.signing_keys import key_pair
@@ -321,3 +323,27 @@ def test_how_a_client_signs_is_shown_and_nothing_of_its_key(cli):
         assert not [part for part in pair.jwk.values() if part in text and len(part) > 10]
     put(cli, key_pair("P-256").pem, exit_code=2)
     assert put(cli, key_pair("P-256").pem, exit_code=2)["errors"][0]["pointer"] == "/hook/auth/algorithm"
+
+
+def test_a_list_says_when_and_by_whom_a_secret_was_set_last():
+    settings = [SecretSetting(1_000, "@first"), SecretSetting(2_000, "@second"), SecretSetting(3_000, "@third")]
+    for count in range(4):
+        row = _row("KEY", settings[:count], ["one"])
+        at, by = (f"1970-01-01T00:00:0{count}.000Z", settings[count - 1].by) if count else (None, None)
+        assert row == {"name": "KEY", "setAt": at, "by": by, "webhooks": ["one"]}
+
+
+def test_people_are_told_what_was_done_with_a_secret_and_who_uses_it(cli):
+    def said(*arguments, text=None):
+        done = cli.run("secrets", *arguments, "--plugin", "shop", text=text)
+        return done.stdout.strip(), done.stderr.strip()
+
+    told = said("set", "VENDOR_KEY", text=FIRST)
+    assert told == ("Secret VENDOR_KEY of plugin shop: created.", "Plugin shop is new: it was created.")
+    cli.apply(hook("one"), hook("two"), plugin="shop")
+    assert said("set", "VENDOR_KEY", text=SECOND) == (
+        "Secret VENDOR_KEY of plugin shop: changed, used by one, two.",
+        "",
+    )
+    said("set", "OTHER", text=FIRST)
+    assert said("remove", "OTHER") == ("Secret OTHER of plugin shop is removed.", "")

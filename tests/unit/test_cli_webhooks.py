@@ -1,7 +1,10 @@
 import json
 
+import click
 import pytest
 
+from relay.cli.webhook_words import webhook_facts
+from relay.cli.webhooks import _ask_to_remove
 from tests.unit.cli import SECRET, URL, a_webhook
 
 # The two examples of the product's documentation, as printed there, the first with the comma that follows it.
@@ -283,3 +286,172 @@ def test_types_are_written_as_they_are_for_programs_that_read_them(cli):
     told = cli.json("webhooks", "types", "--plugin", "acme", "--language", "python")
     assert told == {"plugin": "acme", "language": "python", "text": module}
     assert cli.run("webhooks", "types", "--plugin", "other").exit_code == 2
+
+
+STILL = {"paused": False, "breaker": "closed", "failures": 0, "openUntil": None, "parked": 0, "running": 0}
+PLAIN = {
+    "id": "ping",
+    "plugin": "acme",
+    "revision": 3,
+    "description": None,
+    "createdAt": "2026-11-30T23:59:58.123Z",
+    "chain": False,
+    "method": "POST",
+    "url": URL,
+    "encoding": "json",
+    "fixedData": None,
+    "headers": {},
+    "queryParams": [],
+    "pathParams": {},
+    "steps": None,
+    "result": None,
+    "dataSchema": None,
+    "responseSchema": None,
+    "credentials": [],
+    "signingSecrets": 0,
+    "secrets": [],
+    "callback": None,
+    "timeout": 20,
+    "repeatable": False,
+    "retry": None,
+    "concurrency": None,
+    "rate": None,
+    "hidden": False,
+    "revealUrl": False,
+    "traffic": STILL,
+}
+CHAIN = {"chain": True, "method": None, "url": None, "steps": [{"webhook": "a"}], "repeatable": True}
+RETRY = {"attempts": 5, "initial": 0.5, "factor": 3, "maximum": 60}
+AGAIN, ONCE = "even if it is not known whether it was received", "never once it may have been received"
+OF_PLAIN = {
+    "webhook": "ping of plugin acme, revision 3",
+    "registered": "2026-11-30 23:59:58 UTC",
+    "sends": f"POST {URL}",
+    "data as": "JSON",
+    "timeout": "20 s",
+    "repeated": f"only by replays; {ONCE}",
+    "shown to plugins": "yes",
+    "address in answers": "masked",
+    "now": "0 being sent, 0 waiting for room",
+}
+#: What differs from a plain webhook, and the words that differ then; None for a line that is not there.
+FACTS = [
+    ({}, {}),
+    ({"description": "Pings."}, {"description": "Pings."}),
+    ({"encoding": "form"}, {"data as": "a form"}),
+    ({"encoding": "multipart"}, {"data as": "multipart/form-data"}),
+    ({"encoding": "base64"}, {"data as": "the bytes of base64 text"}),
+    ({"fixedData": {"a": "[redacted]", "b": 1}}, {"data with": ["a", "b"]}),
+    ({"headers": {"A": "pre-filled", "B": "fillable"}}, {"headers": ["A: pre-filled", "B: fillable"]}),
+    ({"queryParams": ["page"]}, {"parameters": ["page"]}),
+    ({"pathParams": {"id": {"pattern": "[0-9]+"}}}, {"in the path": ["id: [0-9]+"]}),
+    *(({"dataSchema": each}, {"data has to fit": "yes (shown with --output json)"}) for each in ({}, True, False)),
+    *(({"responseSchema": each}, {"answer has to fit": "yes (shown with --output json)"}) for each in ({}, False)),
+    ({"credentials": [{"type": "basic"}]}, {"authenticates by": ["basic"]}),
+    ({"credentials": [{"type": "basic"}, {"type": "mtls"}]}, {"authenticates by": ["basic", "mtls"]}),
+    ({"credentials": [{"type": "oauth2", "grant": "jwt_bearer"}]}, {"authenticates by": ["oauth2 (jwt_bearer)"]}),
+    ({"signingSecrets": 2}, {"authenticates by": ["a signature"]}),
+    ({"credentials": [{"type": "mtls"}], "signingSecrets": 1}, {"authenticates by": ["mtls", "a signature"]}),
+    ({"secrets": ["KEY"]}, {"secrets": ["KEY"]}),
+    ({"callback": "told"}, {"callback": "told"}),
+    ({"repeatable": True}, {"repeated": f"only by replays; {AGAIN}"}),
+    (
+        {"retry": RETRY},
+        {
+            "repeated": f"5 attempts in all, after 0.5 s, then 3 times as long, at most 60 s; on the usual statuses; {ONCE}"
+        },
+    ),
+    (
+        {"retry": RETRY | {"statuses": [429, 500]}, "repeatable": True},
+        {"repeated": f"5 attempts in all, after 0.5 s, then 3 times as long, at most 60 s; on 429, 500; {AGAIN}"},
+    ),
+    ({"concurrency": 7}, {"limits": ["7 at once"]}),
+    ({"rate": "5/s"}, {"limits": ["5/s"]}),
+    ({"concurrency": 7, "rate": "5/s"}, {"limits": ["7 at once", "5/s"]}),
+    ({"hidden": True}, {"shown to plugins": "no: only chains and callbacks reach it"}),
+    ({"revealUrl": True}, {"address in answers": "shown"}),
+    (
+        CHAIN | {"result": "steps[0].data"},
+        {
+            "sends": "its steps, one after the other",
+            "data as": None,
+            "repeated": None,
+            "steps": ["0. a"],
+            "result": "steps[0].data",
+        },
+    ),
+    ({"traffic": STILL | {"running": 2, "parked": 3}}, {"now": "2 being sent, 3 waiting for room"}),
+    ({"traffic": STILL | {"paused": True}}, {"now": "paused; 0 being sent, 0 waiting for room"}),
+    (
+        {
+            "traffic": STILL
+            | {"breaker": "open", "failures": 9, "openUntil": "2026-12-01T00:00:01.000Z", "paused": True}
+        },
+        {
+            "now": "breaker open until 2026-12-01 00:00:01 UTC, 9 failures in a row; paused; "
+            "0 being sent, 0 waiting for room"
+        },
+    ),
+    (
+        {"traffic": STILL | {"breaker": "half-open", "failures": 9}},
+        {"now": "breaker half-open, 9 failures in a row; 0 being sent, 0 waiting for room"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), FACTS, ids=[str(changes)[:40] for changes, _ in FACTS])
+def test_each_member_of_a_webhook_is_said_in_words_and_nothing_of_those_that_it_lacks(changes, words):
+    said = {name: each if isinstance(each, list) else str(each) for name, each in webhook_facts(PLAIN | changes)}
+    assert said == {name: each for name, each in (OF_PLAIN | words).items() if each is not None}
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_a_list_says_what_is_held_back_or_hidden(cli, is_paused):
+    cli.apply(
+        a_webhook(), a_webhook(id="inner", hidden=True, method="PUT"), {"id": "all", "steps": [{"webhook": "ping"}]}
+    )
+    if is_paused:
+        for webhook in ("ping", "inner"):
+            cli.json("webhooks", "pause", webhook, "--plugin", "acme")
+    rows = {row["id"]: row for row in cli.json("webhooks", "list", "--plugin", "acme")}
+    assert {name: (row["method"], row["chain"], row["hidden"], row["paused"]) for name, row in rows.items()} == {
+        "all": (None, True, False, False),
+        "inner": ("PUT", False, True, is_paused),
+        "ping": ("POST", False, False, is_paused),
+    }
+    table = cli.run("webhooks", "list", "--plugin", "acme").stdout
+    assert [words for words in ("chain", "PUT", "hidden") if words not in table] == []
+    assert table.count("paused") == 2 * is_paused
+
+
+@pytest.mark.parametrize(("parked", "running"), [(0, 0), (2, 0), (0, 1), (2, 1)])
+def test_whoever_removes_a_webhook_is_told_how_many_calls_have_not_ended(cli, monkeypatch, parked, running):
+    cli.apply(a_webhook(concurrency=max(running, 1)))
+    runtime = cli.runtime()
+    refs = [cli.json("trigger", "ping", "--plugin", "acme", "--async")["referenceId"] for _ in range(parked + running)]
+    if refs and not running:
+        cli.json("webhooks", "pause", "ping", "--plugin", "acme")
+    runtime.store.claim(refs, "t")
+    asked = []
+    monkeypatch.setattr("click.confirm", lambda text, **_: asked.append(text))
+    with click.Context(click.Command("remove"), obj=cli.directory):
+        _ask_to_remove(runtime, "acme", "ping")
+    waiting = f" {parked + running} of its calls have not ended." if refs else ""
+    assert asked == [f"Remove webhook ping of plugin acme?{waiting}"]
+
+
+def test_people_are_told_what_an_apply_did_or_would_do(cli):
+    def apply(*more, **changes):
+        text = json.dumps([a_webhook(headers={"X-Key": "short"}, **changes), a_webhook(id="pong")])
+        done = cli.run("webhooks", "apply", "-", "--plugin", "acme", *more, text=text)
+        rows = [line.split() for line in done.stdout.splitlines()]
+        return [row for row in rows if row[:1] in (["ping"], ["pong"]) and len(row) == 3], done.stderr.splitlines()
+
+    warning = "Warning: ping: The value of X-Key is shorter than 8 characters: it cannot be masked in answers."
+    new, would = "Plugin acme is new: it was created.", "Plugin acme is new: it would be created."
+    created = [["ping", "1", "created"], ["pong", "1", "created"]]
+    assert apply("--dry-run") == (created, [warning, would, "Dry run: nothing was stored."])
+    assert apply() == (created, [warning, new])
+    assert apply(timeout=5) == ([["ping", "2", "changed"], ["pong", "1", "unchanged"]], [warning])
+    cli.json("webhooks", "remove", "ping", "--plugin", "acme")
+    assert apply()[0] == [["ping", "3", "created"], ["pong", "1", "unchanged"]]
