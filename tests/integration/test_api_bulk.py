@@ -59,6 +59,20 @@ def test_an_item_with_an_idempotency_key_is_accepted_once(api):
     assert len({each["referenceId"] for each in first + again}) == 1
 
 
+@pytest.mark.parametrize("kind", ["array", "lines"])
+def test_each_item_keeps_its_trace_its_caller_and_its_delay(api, kind):
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    items = [{"webhookId": "order", "data": {"n": n}, "delay": 60 * n} for n in range(3)]
+    body = json.dumps(items) if kind == "array" else "\n".join(map(json.dumps, items))
+    headers = {"Content-Type": "application/json", "traceparent": trace} | (NDJSON if kind == "lines" else {})
+    results = api.call("POST", "/v1/triggers", data=body, headers=headers).json()["results"]
+    assert [each["state"] for each in results] == ["queued"] * 3
+    records = [api.store.get("acme", each["referenceId"]) for each in results]
+    assert {(each.traceparent, each.caller, each.lane) for each in records} == {(trace, api.key_row.id, "bulk")}
+    waits = [None if each.not_before_ms is None else each.not_before_ms - each.created_at_ms for each in records]
+    assert waits == [None, 60_000, 120_000]
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b"null", b"[1,", b"\xff", b'[{"a":1,"a":2}]'])
 def test_an_unreadable_array_is_a_malformed_body(api, body):
     answer = api.call("POST", "/v1/triggers", data=body, headers={"Content-Type": "application/json"})

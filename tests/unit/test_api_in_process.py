@@ -192,3 +192,43 @@ def test_whoever_was_held_up_for_wrong_keys_is_counted_too(api):
         (Act.AUTHENTICATE, "rate_limited", 1),
         (Act.AUTHENTICATE, "unauthenticated", 1),
     ]
+
+
+CACHED, ANYWHERE = "public, max-age=300", {"Access-Control-Allow-Origin": "*"}
+#: Routes of pages and files: what they are, how long they are kept, and whether any page may use them.
+PUBLISHED = {
+    "/webhooks.js": ("text/javascript; charset=utf-8", CACHED, ANYWHERE | {"X-TypeScript-Types": "webhooks.d.ts"}),
+    "/webhooks.d.ts": ("application/typescript; charset=utf-8", CACHED, ANYWHERE),
+    "/openapi.json": ("application/json", CACHED, ANYWHERE),
+    "/docs": ("text/html; charset=utf-8", CACHED, ANYWHERE),
+    "/docs/page.css": ("text/css; charset=utf-8", CACHED, ANYWHERE),
+    "/docs/page.js": ("text/javascript; charset=utf-8", CACHED, ANYWHERE),
+    "/console": ("text/html; charset=utf-8", "no-cache", {"Cross-Origin-Resource-Policy": "same-origin"}),
+    "/console/mark.svg": ("image/svg+xml", "no-cache", {"X-Frame-Options": "DENY"}),
+    "/console/vendor/uplot/uPlot.esm.js": ("text/javascript; charset=utf-8", "no-cache", {"X-Frame-Options": "DENY"}),
+}
+
+
+@pytest.mark.parametrize("path", PUBLISHED)
+def test_what_is_published_says_what_it_is_and_how_long_it_may_be_kept(api, path):
+    media_type, kept, headers = PUBLISHED[path]
+    answer = api.call(path)
+    assert (answer.status_code, answer.headers["Content-Type"], answer.headers["Cache-Control"]) == (
+        200,
+        media_type,
+        kept,
+    )
+    assert headers.items() <= {name: answer.headers.get(name) for name in headers}.items()
+    assert answer.headers.get("Access-Control-Allow-Origin") == headers.get("Access-Control-Allow-Origin")
+    is_page = path == "/docs" or path.startswith("/console")
+    assert ("frame-ancestors 'none'" in answer.headers.get("Content-Security-Policy", "")) is is_page
+    again = api.call(path, If_None_Match=answer.headers["ETag"])
+    assert (again.status_code, again.content) == (304, b"")
+    about = ("ETag", "Cache-Control", "Vary", "Content-Security-Policy", "Access-Control-Allow-Origin")
+    assert [again.headers.get(name) for name in about] == [answer.headers.get(name) for name in about]
+
+
+def test_the_front_leads_to_the_page_of_the_api_below_any_path_and_is_not_kept(api):
+    answer = api.call("/")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "docs")
+    assert answer.headers["Cache-Control"] == "no-store"

@@ -14,6 +14,7 @@ from api.request_log import MOST_CALLS, AcceptedCalls, RequestLog
 from relay.audit.entry import Act
 from relay.authentication import unkeyed_refusals
 from relay.authentication.source_address import SourceAddresses
+from relay.telemetry.log import Event
 
 THREADS = 8
 CALLS = 1_000
@@ -95,3 +96,48 @@ def test_a_refusal_is_only_counted_without_a_key_and_a_fault_of_the_relay_is_alw
     log._refusals.write_if_due()
     is_counted = key is None and code is not None and status < 500
     assert (told, counted) == (([], [{code: 1}]) if is_counted else ([(status, code)], []))
+
+
+@pytest.mark.parametrize("act", [Act.REQUEST, Act.TRIGGER])
+@pytest.mark.parametrize(("reference_id", "items", "code"), [
+    *((None, None, None), (None, 3, None), ("r-1", None, "request_rejected"), ("r-1", None, "internal")),
+])  # fmt: skip
+@pytest.mark.parametrize(("method", "shown"), [("GET", "GET"), ("POST", "POST"), ("PATCH", "PATCH"), ("BREW", None)])
+def test_an_event_of_a_request_says_who_asked_for_what_and_what_came_of_it(
+    monkeypatch, method, shown, reference_id, items, code, act
+):
+    told = []
+    monkeypatch.setattr(module, "event", lambda name, **more: told.append({"name": name, **more}))
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 12.3456))
+    request = ApiRequest(create_environ(method=method))
+    request.uri_template, context = "/v1/any/{name}", request.context
+    context.key, context.code, context.started_s = SimpleNamespace(id="k1", plugin="acme"), code, 12.0
+    context.reference_id, context.item_count = reference_id, items
+    RequestLog(SourceAddresses(())).add(request, 422, act)
+    assert told == [
+        {
+            "name": Event.REQUEST,
+            "method": shown,
+            "route": "/v1/any/{name}",
+            "status": 422,
+            "code": code,
+            "plugin": "acme",
+            "key": "k1",
+            "reference_id": reference_id,
+            "items": items,
+            "ms": 345.6,
+        }
+    ]
+
+
+def test_an_accepted_call_is_gathered_with_what_it_took_and_written_within_a_moment(monkeypatch, written):
+    clock = [12.3456]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=lambda _: None))
+    log, request = RequestLog(SourceAddresses(())), ApiRequest(create_environ())
+    context = request.context
+    context.key, context.started_s, context.reference_id = SimpleNamespace(id="k1", plugin="acme"), 12.0, "r-1"
+    log.add(request, 200, Act.TRIGGER)
+    log.add(request, 202, Act.TRIGGER)
+    assert written == []
+    log._iterate()
+    assert written == [[("r-1", 200, 345.6, "acme", "k1"), ("r-1", 202, 345.6, "acme", "k1")]]

@@ -1,0 +1,147 @@
+"""Which invocations the parameters of a listing, or the body of a replay, select; alone and in pairs."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from types import SimpleNamespace
+from urllib.parse import urlencode
+
+import falcon
+import pytest
+from falcon.testing import create_environ
+
+from api.queries import DEFAULT_LIMIT, LanesQuery, ListingQuery, OverviewQuery, ReplaysQuery, filter_of, read_query
+from api.replay_requests import read_replay, request_of
+from relay.domain.invocation import Outcome, State
+from relay.domain.reference_id import new_reference_id
+from relay.errors import BadParameter, RequestRejected
+from relay.store.ledger.listing import Filter
+from relay.store.replays.runs import Request
+
+SUBJECTS = SimpleNamespace(known=lambda plugin, subject: f"{plugin}:{subject}")
+CHAIN, REPLAY = new_reference_id("acme"), new_reference_id("acme")
+TIME, TIME_MS = "2026-11-30T12:00:00.500Z", 1_796_040_000_500
+#: Parameters of a listing, each with what it makes of the members of a filter.
+PARAMETERS = {
+    "webhookId": ("order", {"webhook_id": "order"}),
+    "state": ("queued,delivered", {"states": frozenset({State.QUEUED, State.DELIVERED})}),
+    "status": ("503,5xx,0", {"status": (503, "5xx", 0)}),
+    "outcome": ("tls_failed", {"outcome": Outcome.TLS_FAILED}),
+    "failed": ("true", {"error": True, "unreplayed": True}),
+    "unreplayed": ("true", {"unreplayed": True}),
+    "caller": ("0123456789abcdef", {"caller": "0123456789abcdef"}),
+    "chain": (CHAIN, {"chain": CHAIN}),
+    "replay": (REPLAY, {"replay": REPLAY}),
+    "subject": ("patient 7", {"subject": "acme:patient 7"}),
+    "since": (TIME, {"since_ms": TIME_MS}),
+    "until": ("2026-11-30T13:00:00+01:00", {"until_ms": TIME_MS - 500}),
+}
+#: Members of the body of a replay, each with what it makes of the members of the filter.
+MEMBERS = {
+    "webhookId": PARAMETERS["webhookId"],
+    "states": (["unreachable", "delivered"], {"states": frozenset({State.UNREACHABLE, State.DELIVERED})}),
+    "status": ([503, "5xx", 0], {"status": (503, "5xx", 0)}),
+    **{name: PARAMETERS[name] for name in ("outcome", "subject", "since", "until")},
+}
+FEW = [each for count in range(3) for each in combinations(PARAMETERS, count)]
+FEW_MEMBERS = [each for count in range(3) for each in combinations(MEMBERS, count)]
+
+
+def query(schema, *pairs):
+    return read_query(falcon.Request(create_environ(query_string=urlencode(pairs))), schema)
+
+
+def expected(names, table):
+    return Filter(**{member: value for name in names for member, value in table[name][1].items()})
+
+
+@pytest.mark.parametrize("names", FEW, ids="+".join)
+def test_each_parameter_of_a_listing_selects_what_it_names_and_nothing_else(names):
+    found = query(ListingQuery, *((name, PARAMETERS[name][0]) for name in names))
+    assert filter_of(found, "acme", SUBJECTS) == expected(names, PARAMETERS)
+    assert found["limit"] == DEFAULT_LIMIT
+
+
+@pytest.mark.parametrize("unreplayed", ["true", "false", ""])
+@pytest.mark.parametrize("failed", ["true", "false", ""])
+def test_what_a_replay_has_made_good_is_left_out_of_failures_unless_it_is_asked_for(failed, unreplayed):
+    found = filter_of(query(ListingQuery, ("failed", failed), ("unreplayed", unreplayed)), "acme", SUBJECTS)
+    assert found.error is (True if failed == "true" else None)
+    assert found.unreplayed is (unreplayed == "true" if unreplayed else failed == "true")
+
+
+def test_words_may_be_in_one_parameter_or_in_several():
+    together = query(ListingQuery, ("state", "queued,sending"), ("status", "404,5xx"))
+    apart = query(ListingQuery, *(("state", "queued"), ("status", "404"), ("state", "sending"), ("status", "5xx")))
+    mixed = query(ListingQuery, *(("state", "queued"), ("state", "sending"), ("status", "404,5xx")))
+    assert filter_of(together, "acme", SUBJECTS) == filter_of(apart, "acme", SUBJECTS)
+    assert filter_of(together, "acme", SUBJECTS) == filter_of(mixed, "acme", SUBJECTS)
+
+
+@pytest.mark.parametrize(("count", "is_taken"), [(50, True), (51, False)])
+def test_one_parameter_has_so_many_words_and_no_more(count, is_taken):
+    for pairs in ([("status", ",".join(["404"] * count))], [("status", "404")] * count):
+        if is_taken:
+            assert query(ListingQuery, *pairs)["status"] == ["404"] * count
+        else:
+            with pytest.raises(BadParameter):
+                query(ListingQuery, *pairs)
+
+
+@pytest.mark.parametrize("schema", [ListingQuery, ReplaysQuery, OverviewQuery, LanesQuery])
+def test_an_empty_parameter_counts_as_not_given_and_an_unknown_one_never_does(schema):
+    empty = [(name, "") for name in schema().fields]
+    assert query(schema, *empty) == query(schema)
+    with pytest.raises(BadParameter) as caught:
+        query(schema, *empty, ("nothing", ""))
+    assert [fault.pointer for fault in caught.value.faults] == ["nothing"]
+
+
+def test_every_fault_of_a_query_is_named_at_once():
+    wrong = dict.fromkeys(ListingQuery().fields, "\u0661")
+    with pytest.raises(BadParameter) as caught:
+        query(ListingQuery, *wrong.items(), ("nothing", "1"))
+    subject = {"subject"}  # which may be any text
+    assert {fault.pointer for fault in caught.value.faults} == wrong.keys() - subject | {"nothing"}
+
+
+@pytest.mark.parametrize("names", FEW_MEMBERS, ids="+".join)
+def test_each_member_of_a_replay_s_filter_selects_what_it_names_and_nothing_else(names):
+    body = read_replay({"filter": {name: MEMBERS[name][0] for name in names}})
+    assert request_of(body, "acme", SUBJECTS) == Request(filter=expected(names, MEMBERS))
+
+
+@pytest.mark.parametrize("count", range(5))
+def test_each_member_of_a_replay_is_part_of_its_request(count):
+    further = {
+        "includeUncertain": (True, {"include_uncertain": True}),
+        "max": (7, {"max": 7}),
+        "ratePerSecond": (2.5, {"rate_per_second": 2.5}),
+        "dryRun": (True, {}),
+    }
+    for names in combinations(further, count):
+        members = {member: value for name in names for member, value in further[name][1].items()}
+        for chosen, how in (
+            ({"filter": {}}, {"filter": Filter()}),
+            ({"referenceIds": [CHAIN]}, {"reference_ids": [CHAIN]}),
+        ):
+            body = read_replay(chosen | {name: further[name][0] for name in names})
+            assert request_of(body, "acme", SUBJECTS) == Request(**how, **members)
+            assert body.get("dryRun", False) is ("dryRun" in names)
+
+
+@pytest.mark.parametrize("name", ["filter", "referenceIds", "ratePerSecond", "max", "includeUncertain", "dryRun"])
+def test_a_member_that_is_null_counts_as_not_given_but_an_unknown_one_is_a_fault(name):
+    rest = {"filter": {}} if name != "filter" else {"referenceIds": [CHAIN]}
+    assert read_replay(rest | {name: None}) == read_replay(rest)
+    with pytest.raises(RequestRejected) as caught:
+        read_replay(rest | {name: None, "nothing": None})
+    assert [fault.pointer for fault in caught.value.faults] == ["/nothing"]
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_member_of_a_filter_that_is_null_counts_as_not_given_but_an_unknown_one_is_a_fault(name):
+    assert read_replay({"filter": {name: None}}) == read_replay({"filter": {}})
+    with pytest.raises(RequestRejected) as caught:
+        read_replay({"filter": {name: None, "nothing": None}})
+    assert [fault.pointer for fault in caught.value.faults] == ["/filter/nothing"]
