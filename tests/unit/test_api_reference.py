@@ -7,9 +7,12 @@ import jsonschema_rs
 import pytest
 
 from api.app import Router, create_app
+from api.bodies import NDJSON
 from api.publication import PAGE_HEADERS, STATIC
 from api.reference.document import make_document
+from api.reference.operation import DocumentedAnswer, Operation, Sample
 from api.reference.page import make_page
+from api.reference.samples import programs_of
 from relay.replay.planning import Replays
 from relay.settings import Settings
 from relay.traffic import TrafficControl
@@ -39,6 +42,196 @@ def routes():
 
 def test_every_route_is_in_the_document_and_no_other():
     assert sorted(routes()) == sorted((path, method) for path, method, _ in OPERATIONS)
+
+
+def resources():
+    """Yield path, method and resource of each route that the document describes."""
+    settings = Settings.from_environ({"RELAY_REDIS_URL": "redis://127.0.0.1:1/0"})
+    own = {"replays": Replays.__new__(Replays), "traffic": TrafficControl.__new__(TrafficControl)}
+    app = create_app(settings, MagicMock(**own), waiters=None, act_counts=None, request_log=None)
+    for path, method, operation in OPERATIONS:
+        sample = re.sub(r"\{\w+\}", "x", path)
+        yield path, method, operation, app._router.find(sample)[0]
+
+
+def test_an_operation_names_the_scopes_and_the_parameters_of_its_route():
+    for path, method, operation, resource in resources():
+        scopes = {scope for each in operation["security"] for scope in each["key"]}
+        assert scopes == set(getattr(resource, "scopes", ())), path
+        assert [len(each["key"]) for each in operation["security"]] == [1] * len(scopes)
+        named = [each["name"] for each in operation["parameters"] if each["in"] == "query"]
+        known = getattr(resource, "query", None) if method == "get" else None
+        assert named == ([] if known is None else list(known().fields)), path
+        assert all(
+            each["description"] and not each.get("required")
+            for each in operation["parameters"]
+            if each["in"] == "query"
+        )
+
+
+def test_problems_are_described_by_status_and_only_those_of_a_key_need_one():
+    for path, _, operation, _ in resources():
+        statuses = list(operation["responses"])
+        usual = [status for status in statuses if int(status) < 400]
+        assert statuses == usual + [each for each in statuses if each == "503" and path == "/readyz"] + sorted(
+            each for each in statuses if int(each) >= 400 and (each, path) != ("503", "/readyz")
+        )
+        assert ({"401", "403"} <= set(statuses)) is bool(operation["security"]), path
+        assert {"400", "500", "503"} <= set(statuses), path
+        for status in statuses:
+            codes = re.findall(r"`(\w+)`: ", operation["responses"][status]["description"])
+            assert codes == sorted(codes)
+
+
+def test_a_body_of_many_is_a_list_or_a_line_of_each():
+    (described,) = (each for path, _, each in OPERATIONS if path == "/v1/triggers")
+    content = described["requestBody"]["content"]
+    item = {"$ref": "#/components/schemas/BulkItem"}
+    assert {kind: each["schema"] for kind, each in content.items()} == {
+        "application/json": {"type": "array", "items": item},
+        NDJSON: item,
+    }
+    assert described["requestBody"]["required"]
+
+
+def test_a_pattern_of_the_document_is_that_of_the_relay_for_javascript():
+    patterns = re.findall(r'"pattern": "((?:[^"\\\\]|\\\\.)*)"', json.dumps(DOCUMENT))
+    assert patterns
+    assert not [each for each in patterns if "\\\\Z" in each or not each.startswith("^") or not each.endswith("$")]
+    webhook = next(
+        each
+        for path, _, item in OPERATIONS
+        if path == "/v1/invocations"
+        for each in item["parameters"]
+        if each["name"] == "webhookId"
+    )
+    for text, fits in (("a-b", True), ("a-b\n", False), ("xa-b!", False)):
+        assert jsonschema_rs.is_valid(webhook["schema"], text) is fits
+
+
+OF_SAMPLE = {
+    "get": (Operation(id="a", path="/x/{referenceId}", summary="", about="", answers={200: DocumentedAnswer("")}), {
+        "curl": 'curl -sS --fail-with-body "$RELAY_API_URL/x/$REF"',
+        "Python": (
+            'import os\n\nimport requests\n\nanswer = requests.get(\n    os.environ["RELAY_API_URL"] + '
+            'f"/x/{os.environ[\'REF\']}",\n    timeout=90,\n)\nanswer.raise_for_status()\nprint(answer.json())'
+        ),
+        "JavaScript": (
+            "const answer = await fetch(`${process.env.RELAY_API_URL}/x/${process.env.REF}`);\n"
+            "if (!answer.ok) throw new Error(`${answer.status} ${await answer.text()}`);\n"
+            "console.log(await answer.json());"
+        ),
+    }),
+    "post": (Operation(
+        id="b", method="POST", path="/x", summary="", about="", scopes=frozenset({"trigger"}),
+        answers={200: DocumentedAnswer("", media_type="text/plain")},
+        sample=Sample(query={"a": "b c"}, headers={"Prefer": "wait=1"}, body={"n": "it's"}),
+    ), {
+        "curl": (
+            'curl -sS --fail-with-body "$RELAY_API_URL/x?a=b+c" \\\n  -H "Authorization: Bearer $KEY" \\\n  '
+            "-H 'Content-Type: application/json' \\\n  -H 'Prefer: wait=1' \\\n  -d '{\"n\": \"it'\"'\"'s\"}'"
+        ),
+        "Python": (
+            'import os\n\nimport requests\n\nanswer = requests.post(\n    os.environ["RELAY_API_URL"] + "/x?a=b+c",\n'
+            '    headers={"Authorization": f"Bearer {os.environ[\'KEY\']}", "Prefer": "wait=1"},\n'
+            '    json={\'n\': "it\'s"},\n    timeout=90,\n)\nanswer.raise_for_status()\nprint(answer.text)'
+        ),
+        "JavaScript": (
+            'const answer = await fetch(`${process.env.RELAY_API_URL}/x?a=b+c`, {\n  method: "POST",\n'
+            '  headers: { Authorization: `Bearer ${process.env.KEY}`, "Content-Type": "application/json", "Prefer": "wait=1" },\n'
+            '  body: JSON.stringify({"n": "it\'s"}),\n});\n'
+            "if (!answer.ok) throw new Error(`${answer.status} ${await answer.text()}`);\n"
+            "console.log(await answer.text());"
+        ),
+    }),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_SAMPLE)
+def test_an_example_has_all_that_the_call_needs_in_each_language(name):
+    operation, programs = OF_SAMPLE[name]
+    assert programs_of(operation) == programs
+
+
+def test_a_post_without_a_body_says_its_method():
+    steering = next(each for path, _, each in OPERATIONS if path.endswith("/pause"))
+    curl, python, javascript = (each["source"] for each in steering["x-codeSamples"])
+    assert " -X POST " in curl
+    assert "requests.post(" in python
+    assert 'method: "POST"' in javascript
+
+
+def page_of(**schema):
+    """Return the page of a document with one operation and one schema, as lines."""
+    operation = {
+        "operationId": "look", "tags": ["Things"], "summary": "Look <now>", "description": "See `a<b`.",
+        "security": [{"key": ["operate"]}, {"key": ["trigger"]}], "x-codeSamples": [
+            {"lang": "sh", "label": "curl", "source": 'curl {"hello": "world"} order border'},
+            {"lang": "js", "label": "JavaScript", "source": "a && b"},
+        ],
+        "parameters": [{"in": "path", "name": "a&b", "description": "Which `one`."}, {"in": "query", "name": "limit"}],
+        "requestBody": {"content": {"application/json": {"schema": {"type": "array", "items": {"$ref": "#/c/Thing"}}}}},
+        "responses": {"200": {"description": "Seen.", "content": {"application/json": {"schema": {"$ref": "#/c/Thing"}}}}},
+    }  # fmt: skip
+    other = operation | {"operationId": "open", "tags": ["Others"], "security": [], "summary": "Open", "parameters": []}
+    third = operation | {"operationId": "third", "summary": "Third"}
+    paths = {"/a/{a}": {"get": operation}, "/b": {"post": other}, "/c": {"get": third}}
+    info = {"title": "A & B", "version": "1.2", "description": "About `it`."}
+    thing = {"properties": {"m": schema}, "required": ["m"] if schema.get("format") else []}
+    return make_page({"info": info, "paths": paths, "components": {"schemas": {"Thing": thing}}})
+
+
+def test_an_operation_is_on_the_page_with_all_that_is_said_of_it():
+    page = page_of(type="string")
+    for part in (
+        "<title>A &amp; B</title>",
+        "<h1>A &amp; B <small>1.2</small></h1>",
+        "<p>About <code>it</code>.</p>",
+        '<h3><a href="#look">Look &lt;now&gt;</a></h3>',
+        '<p class="route"><span class="verb get">GET</span> <code>/a/{a}</code></p>',
+        '<p class="route"><span class="verb post">POST</span> <code>/b</code></p>',
+        "<p>See <code>a&lt;b</code>.</p>",
+        "<p>Needs a key with the scope <code>operate</code> or <code>trigger</code>.</p>",
+        "<p>No key is needed.</p>",
+        "<tr><td><code>a&amp;b</code></td><td>path</td><td>Which <code>one</code>.</td></tr>",
+        "<tr><td><code>limit</code></td><td>query</td><td></td></tr>",
+        '<p>Body, <code>application/json</code>: array of <a href="#schema-Thing">Thing</a></p>',
+        '<tr><td>200</td><td>Seen.</td><td><a href="#schema-Thing">Thing</a></td></tr>',
+        "<details open><summary>curl</summary>",
+        "<details><summary>JavaScript</summary>",
+        '<span data-own="data">{&quot;hello&quot;: &quot;world&quot;}</span> <span data-own="webhookId">order</span> border',
+        "<code>a &amp;&amp; b</code>",
+    ):
+        assert part in page
+    assert page.count("<p>No key is needed.</p>") == 1
+    groups = re.findall(r'<section class="group"><h2>(\w+)</h2>(.*?)</section>', page, re.DOTALL)
+    found = {name: re.findall(r'<article id="([\w-]+)">', inner) for name, inner in groups}
+    assert found == {"Things": ["look", "third"], "Others": ["open"], "Schemas": ["schema-Thing"]}
+    contents = re.findall(r"<section><h2>(\w+)</h2><ul>(.*?)</ul></section>", page)
+    assert {name: re.findall(r'href="#([\w-]+)"', inner) for name, inner in contents} == found
+
+
+@pytest.mark.parametrize(
+    ("schema", "cells"),
+    [
+        ({}, "<td>any JSON</td><td>may be missing</td><td></td>"),
+        ({"type": "string"}, "<td>string</td><td>may be missing</td><td></td>"),
+        ({"type": "string", "format": "uuid"}, "<td>string (uuid)</td><td></td><td></td>"),
+        ({"type": ["string", "null"]}, "<td>string or null</td><td>may be missing</td><td></td>"),
+        ({"type": "array", "items": {"type": "integer"}}, "<td>array of integer</td><td>may be missing</td><td></td>"),
+        (
+            {"anyOf": [{"$ref": "#/c/Thing"}, {"type": "null"}]},
+            '<td><a href="#schema-Thing">Thing</a> or null</td><td>may be missing</td><td></td>',
+        ),
+        (
+            {"type": "string", "enum": ["a", "b&"], "description": "One `of`."},
+            "<td>string</td><td>may be missing</td><td>One <code>of</code>. <code>a</code> <code>b&amp;</code></td>",
+        ),
+    ],
+    ids=str,
+)
+def test_a_member_of_a_schema_is_on_the_page_with_its_type_and_whether_it_may_be_missing(schema, cells):
+    assert f"<tr><td><code>m</code></td>{cells}</tr>" in page_of(**schema)
 
 
 def test_every_operation_says_that_it_refuses_parameters_it_does_not_know():
