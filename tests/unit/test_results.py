@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from relay.answer.endpoint_answer import EndpointAnswer
 from relay.answer.masking import REPLACEMENT, Mask
 from relay.answer.results import MAX_DEPTH, Result, answer_json, failure_result, json_data
-from relay.domain.invocation import MEANINGS, Outcome, Sent, State
+from relay.domain.invocation import MEANINGS, WITH_RESULT, Outcome, Sent, State, is_error
 from relay.executor.preparation import Prepared
 from relay.executor.reading import AnswerReader
 from relay.registration import Shape, Target
@@ -351,3 +351,30 @@ def test_the_four_members_are_written_around_the_data_as_it_is_kept():
     assert json.loads(written) == {"referenceId": "ref-1", "status": 201, "data": result.data, "error": False}
     assert list(json.loads(written)) == ["referenceId", "status", "data", "error"]
     assert json.loads(answer_json("ref-1", 0, b"null", error=True))["error"] is True
+
+
+#: How each outcome ends a call, and the code that a plugin sees; the contract.
+ENDS = {
+    "answered": ("delivered", None), "response_rejected": ("delivered", "response_rejected"),
+    "dns_failed": ("unreachable", "unreachable"), "connect_failed": ("unreachable", "unreachable"),
+    "connect_timeout": ("unreachable", "timeout"), "tls_failed": ("unreachable", "unreachable"),
+    "address_refused": ("unreachable", "unreachable"), "breaker_open": ("unreachable", "unreachable"),
+    "prepare_failed": ("unreachable", "unreachable"), "answer_timeout": ("unreachable", "timeout"),
+    "connection_lost": ("unreachable", "unreachable"), "answer_rejected": ("unreachable", "answer_rejected"),
+    "lease_lost": ("interrupted", "interrupted"), "restored": ("interrupted", "interrupted"),
+    "step_rejected": ("unreachable", "step_rejected"), "chain_timeout": ("unreachable", "timeout"),
+    "expired": ("unreachable", "timeout"), "request_rejected": ("rejected", "request_rejected"),
+    "webhook_not_registered": ("rejected", "webhook_not_registered"),
+}  # fmt: skip
+
+
+def test_each_outcome_leads_to_its_state_and_its_code():
+    assert {outcome: (meaning.state, meaning.code) for outcome, meaning in MEANINGS.items()} == ENDS
+
+
+@pytest.mark.parametrize("given", [None, True, False])
+@pytest.mark.parametrize("state", State)
+def test_a_result_is_an_error_as_its_record_says_and_otherwise_unless_it_was_delivered(state, given):
+    assert is_error(state, given) is (state is not State.DELIVERED if given is None else given)
+    assert state.final is (state in {"delivered", "unreachable", "interrupted", "rejected", "cancelled"})
+    assert (state in WITH_RESULT) is (state in {"delivered", "unreachable", "interrupted"})
