@@ -47,7 +47,7 @@ def _facts(value: dict[str, Any]) -> Iterator[tuple[str, object]]:
     yield "timeout", f"{value['timeout']} s"
     yield "repeated", _repeated(value)
     yield "limits", _limits(value)
-    yield "shown to plugins", "no: only chains and callbacks reach it" if value["hidden"] else "yes"
+    yield "shown to plugins", "no: only chains, callbacks and alerts reach it" if value["hidden"] else "yes"
     yield "address in answers", "shown" if value["revealUrl"] else "masked"
     yield "now", _traffic(value["traffic"])
 

@@ -368,7 +368,7 @@ FACTS = [
     ({"concurrency": 7}, {"limits": ["7 at once"]}),
     ({"rate": "5/s"}, {"limits": ["5/s"]}),
     ({"concurrency": 7, "rate": "5/s"}, {"limits": ["7 at once", "5/s"]}),
-    ({"hidden": True}, {"shown to plugins": "no: only chains and callbacks reach it"}),
+    ({"hidden": True}, {"shown to plugins": "no: only chains, callbacks and alerts reach it"}),
     ({"revealUrl": True}, {"address in answers": "shown"}),
     (
         CHAIN | {"result": "steps[0].data"},
