@@ -159,3 +159,58 @@ def test_what_is_not_there_is_said(two):
     assert of(two, "rollback", "hook", "9", exit_code=1)["code"] == "not_found"
     two.json("webhooks", "apply", "-", "--plugin", "shop", text=document(id="single"))
     assert of(two, "rollback", "single", exit_code=1)["code"] == "not_found"
+
+
+@pytest.fixture
+def three(two):
+    """A webhook with three revisions."""
+    two.json("webhooks", "apply", "-", "--plugin", "shop", text=document(description="The third."))
+    return two
+
+
+@pytest.mark.parametrize(
+    ("numbers", "compared"),
+    [((), (2, 3)), (("1",), (1, 3)), (("2",), (2, 3)), (("3",), (3, 3)), (("1", "2"), (1, 2)), (("3", "1"), (3, 1))],
+)
+def test_the_revisions_that_are_named_are_compared_and_otherwise_the_last_with_the_one_before(three, numbers, compared):
+    members = {1: {}, 2: {"url", "timeoutMs"}, 3: {"description"}}
+    found = of(three, "diff", "hook", *numbers)
+    assert (found["from"], found["to"]) == compared
+    first, last = compared
+    assert {each["member"] for each in found["changes"]} == (
+        set() if first == last else {*members[first], *members[last]}
+    )
+    shown = three.run("webhooks", "diff", "hook", *numbers, "--plugin", "shop").stdout.splitlines()[0]
+    if first != last:
+        assert shown.split() == ["member", "revision", str(first), "revision", str(last)]
+
+
+@pytest.mark.parametrize("command", [("diff", "hook", "9"), ("diff", "hook", "1", "9"), ("rollback", "hook", "9")])
+def test_a_revision_that_there_never_was_is_said_with_the_last_one(three, command):
+    refused = of(three, *command, exit_code=1)
+    assert (refused["code"], refused["message"]) == (
+        "not_found",
+        "Webhook `hook` has no revision 9: its last one is 3.",
+    )
+
+
+def test_a_rollback_without_a_number_goes_back_by_one_whatever_is_current(three):
+    assert of(three, "rollback", "hook")["revision"] == 4
+    assert of(three, "diff", "hook", "2", "4")["changes"] == []
+    of(three, "remove", "hook")
+    said = three.run("webhooks", "rollback", "hook", "--plugin", "shop").stdout.strip()
+    assert said == "Webhook hook of plugin shop: revision 5, created."
+    assert of(three, "diff", "hook", "3", "5")["changes"] == []
+    assert of(three, "rollback", "hook", "5") == {"id": "hook", "revision": 5, "change": "unchanged"}
+
+
+def test_a_history_says_who_made_each_revision_and_which_one_is_current(three):
+    rows = of(three, "history", "hook")
+    assert [(row["revision"], row["current"]) for row in rows] == [(3, True), (2, False), (1, False)]
+    assert all(row["by"] and row["by"] == rows[0]["by"] for row in rows)
+    assert [row["at"] for row in rows] == sorted((row["at"] for row in rows), reverse=True)
+    of(three, "remove", "hook")
+    assert not any(row["current"] for row in of(three, "history", "hook"))
+    head, *lines = three.run("webhooks", "history", "hook", "--plugin", "shop").stdout.splitlines()
+    assert head.split() == ["revision", "at", "(UTC)", "by", "current", "changed"]
+    assert [line.split()[0] for line in lines if line.strip()[:1].isdigit()] == ["3", "2", "1"]
