@@ -124,7 +124,6 @@ class Expectation:
         self._webhook = webhook
         self._plugin, _ = webhook
         self._signals: SimpleQueue[Notice | Signal] = SimpleQueue()
-        self._over = False  # stop waiting, even before the deadline
         self._reply: Accepted | Exception | None = None  # the dispatcher's reply to the trigger
         self._replied: SimpleQueue[None] = SimpleQueue()
         self._impatient = False  # the caller waits for the reply itself
@@ -160,7 +159,6 @@ class Expectation:
 
     def tell(self, signal: Notice | Signal) -> None:
         """Wake the caller with a notice or a signal."""
-        self._over = self._over or signal is Signal.OVER
         self._signals.put(signal)
 
     def reply(self, reply: Accepted | Exception) -> None:
@@ -213,7 +211,7 @@ class Expectation:
         return self.follow(accepted)
 
     def _next(self, deadline_s: float) -> Notice | Signal:
-        left_s = 0.0 if self._over else deadline_s - time.monotonic()
+        left_s = deadline_s - time.monotonic()
         try:
             return self._signals.get(timeout=left_s) if left_s > 0 else self._signals.get_nowait()
         except Empty:
