@@ -16,7 +16,7 @@ from relay.registration.credentials import CLIENT_CREDENTIALS, JWT_BEARER, PRIVA
 from relay.registration.field_kinds import Fields, Text
 from relay.registration.header_rules import VISIBLE_TEXT
 from relay.registration.path_params import PARAMETER_NAME
-from relay.registration.private_keys import ALGORITHMS, MAX_KEY_LENGTH, UnfitKeyError, read_signing_key
+from relay.registration.private_keys import ALGORITHMS, MAX_KEY_LENGTH, UnfitKeyError, key_id_in, read_signing_key
 from relay.registration.signing import SECRET_PREFIX
 from relay.text.strict_json import dump_json
 
@@ -241,12 +241,12 @@ def _key_faults(loaded: dict[str, Any], *, id_is_needed: bool) -> Iterator[tuple
         if id_is_needed and "key_id" not in loaded:
             yield "keyId", _KEY_ID_RULE
         return
-    key_id = loaded.get("key_id")
+    key, key_id = loaded["private_key"], loaded.get("key_id")
     try:
-        key_id = read_signing_key(loaded["private_key"], loaded.get("algorithm"), key_id).key_id
+        read_signing_key(key, loaded.get("algorithm"), key_id)
     except UnfitKeyError as error:
         yield error.member, str(error)
-    if id_is_needed and key_id is None:
+    if id_is_needed and key_id is None and key_id_in(key) is None:
         yield "keyId", _KEY_ID_RULE
 
 

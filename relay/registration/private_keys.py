@@ -66,6 +66,15 @@ def read_signing_key(written: str | Mapping[str, Any], algorithm: str | None, ke
     return SigningKey(key, chosen, key_id or own.get("kid"))
 
 
+def key_id_in(written: str | Mapping[str, Any]) -> str | None:
+    """Return the id that a JWK says of itself, also of one that cannot sign; None for any other text."""
+    try:
+        found = (_jwk(written) or {}).get("kid")
+    except UnfitKeyError:
+        return None
+    return found if isinstance(found, str) else None
+
+
 def _jwk(written: str | Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return a JWK, also one that is written as JSON text; None for any other text."""
     if not isinstance(written, str):

@@ -94,6 +94,14 @@ def test_why_a_request_has_no_outline_is_said(api):
     assert outline(api, large).json()["missing"] == "too_large"
 
 
+def test_a_request_that_does_not_open_has_no_outline(api):
+    damaged, gone = (api.trigger(body={"data": {"a": 1}}, prefer="respond-async").json()["referenceId"] for _ in "ab")
+    api.queue.set(KEYS.payload(damaged), b"\x01garbage")
+    api.queue.delete(KEYS.payload(gone))
+    for ref, missing in ((damaged, "unreadable"), (gone, "not_kept")):
+        assert outline(api, ref).json() == {"parts": [], "complete": False, "missing": missing}
+
+
 def test_a_rejected_record_is_shown_without_a_result(api):
     ref = api.trigger("nothing").json()["referenceId"]
     record = api.call("GET", f"/v1/invocations/{ref}").json()

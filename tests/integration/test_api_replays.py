@@ -83,6 +83,25 @@ def test_a_replay_is_started_and_looked_at(failed):
     }
 
 
+def test_replays_are_listed_newest_first_as_many_as_are_asked_for_with_who_made_them(failed):
+    api, made = failed
+    key, row = api.runtime.api_keys.create("acme", ["operate"])
+    filters = [{"webhookId": "read"}, {"webhookId": "read", "status": [503, "5xx"]}, {}]
+    ids = [start(api, filter=each, key=key).json()["replayId"] for each in filters]
+    ids.append(start(api, referenceIds=made[:1], key=key).json()["replayId"])
+
+    def listed_jobs(**query):
+        answer = api.call("GET", "/v1/replays", key=api.operator_key, params=query)
+        return answer.json()["replays"]
+
+    jobs = listed_jobs()
+    assert [job["replayId"] for job in jobs] == ids[::-1]
+    assert {job["caller"] for job in jobs} == {row.id}
+    assert jobs[0]["filter"] is None
+    assert [job["filter"].get("webhookId") for job in jobs[1:]] == [None, "read", "read"]
+    assert [job["replayId"] for job in listed_jobs(limit=2)] == ids[:1:-1]
+
+
 def test_a_replay_may_be_of_ids_picked_by_hand(failed):
     api, made = failed
     answer = start(api, referenceIds=[made[0], made[3]])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from itertools import combinations
 from types import SimpleNamespace
 from urllib.parse import urlencode
@@ -10,12 +12,14 @@ import falcon
 import pytest
 from falcon.testing import create_environ
 
+from api.door import ApiRequest
+from api.overview import MAX_GROUPS, GroupsResource
 from api.queries import DEFAULT_LIMIT, LanesQuery, ListingQuery, OverviewQuery, ReplaysQuery, filter_of, read_query
 from api.replay_requests import read_replay, request_of
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import BadParameter, RequestRejected
-from relay.store.ledger.listing import Filter
+from relay.store.ledger.listing import Counted, Filter, OutcomeGroup
 from relay.store.replays.runs import Request
 
 SUBJECTS = SimpleNamespace(known=lambda plugin, subject: f"{plugin}:{subject}")
@@ -145,3 +149,31 @@ def test_a_member_of_a_filter_that_is_null_counts_as_not_given_but_an_unknown_on
     with pytest.raises(RequestRejected) as caught:
         read_replay({"filter": {name: None, "nothing": None}})
     assert [fault.pointer for fault in caught.value.faults] == ["/filter/nothing"]
+
+
+DAY_MS = 24 * 3_600_000
+NOW_S = 1_796_040_000.25
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+@pytest.mark.parametrize("count", [0, MAX_GROUPS, MAX_GROUPS + 1])
+@pytest.mark.parametrize("given", [(), ("webhookId",), ("since",), ("webhookId", "since")], ids="+".join)
+def test_groups_are_of_what_failed_within_a_day_unless_another_time_is_asked_for(
+    monkeypatch, given, count, is_complete
+):
+    asked, group = [], OutcomeGroup("order", "answered", 503, 2, 1_000, 2_000)
+
+    def newest_groups(plugin, wanted, *, at_most):
+        asked.append((plugin, wanted, at_most))
+        return Counted([group] * count, is_complete)
+
+    monkeypatch.setattr("api.overview.time", SimpleNamespace(time=lambda: NOW_S))
+    request = ApiRequest(create_environ(query_string=urlencode([(name, PARAMETERS[name][0]) for name in given])))
+    request.context.key, answer = SimpleNamespace(plugin="acme"), falcon.Response()
+    GroupsResource(SimpleNamespace(newest_groups=newest_groups)).on_get(request, answer)
+    wanted = Filter(since_ms=int(NOW_S * 1000) - DAY_MS, error=True, unreplayed=True)
+    wanted = replace(wanted, **{member: value for name in given for member, value in PARAMETERS[name][1].items()})
+    assert asked == [("acme", wanted, 20_000)]
+    told = json.loads(answer.data)
+    assert (len(told["groups"]), told["complete"]) == (min(count, MAX_GROUPS), is_complete and count <= MAX_GROUPS)
+    assert count == 0 or told["groups"][0]["firstAt"] == "1970-01-01T00:00:01.000Z"

@@ -253,6 +253,29 @@ def test_without_an_algorithm_a_key_signs_with_the_usual_one_or_what_its_jwk_say
     assert signing_key(by_jwk).key_id == "own"
 
 
+OF_RSA = [name for name, kind in KINDS.items() if kind == "RSA"]
+AGREEING = [
+    *(
+        (written, said, None, "own")
+        for written in (None, *OF_RSA[:2], "ES256")
+        for said in (None, *OF_RSA[:2], "ES256")
+    ),
+    *((None, None, *ids) for ids in (("k1", None), ("k1", "own"))),
+]
+
+
+@pytest.mark.parametrize(("written", "said", "key_id", "kid"), AGREEING)
+def test_what_a_document_and_a_jwk_say_of_a_key_must_agree_and_the_document_names_it(written, said, key_id, kid):
+    own = {name: value for name, value in {"alg": said, "kid": kid}.items() if value is not None}
+    given = {"algorithm": written, "keyId": key_id, "privateKey": key_pair("RSA").jwk | own}
+    auth = {name: value for name, value in (SIGNED | given).items() if value is not None}
+    if {written, said} <= {None, *OF_RSA} and (None in {written, said} or written == said):
+        made = signing_key(register(auth=auth).target.credentials.authorization)
+        assert (made.algorithm, made.key_id) == (written or said or "RS256", key_id or kid)
+    else:
+        assert faults(auth=auth) == ["/auth/algorithm"]
+
+
 def jwk_without(kind, *names):
     return {name: value for name, value in key_pair(kind).jwk.items() if name not in names}
 

@@ -225,6 +225,18 @@ def assert_one_segment(value):
         url = unquote(url)
 
 
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_each_parameter_has_its_own_pattern_whichever_is_checked_first(order):
+    url = "https://ehr.example.com/{a}/{b}"
+    registration = registered(url, {"a": {"pattern": "[0-9]+"}, "b": {"pattern": "[a-z]+"}})
+    fitting, wrong = {"a": "7", "b": "x"}, {"a": "x", "b": "7"}
+    assert sent(registration, {name: fitting[name] for name in order}) == "https://ehr.example.com/7/x"
+    for name in order:
+        with pytest.raises(RequestRejected) as caught:
+            sent(registration, {each: (wrong if each == name else fitting)[each] for each in order})
+        assert [fault.pointer for fault in caught.value.faults] == [f"/pathParams/{name}"]
+
+
 def answered(text, **more):
     registration = registered(**more)
     return Mask.of(registration.shape, registration.target).text(text)[0]

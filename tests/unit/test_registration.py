@@ -370,6 +370,11 @@ def test_a_pre_filled_value_has_a_grammar(value):
 
 def test_the_same_header_in_two_cases_is_refused():
     assert faults({**FULL, "headers": {"X-A": "12345678", "x-a": None}}) == ["/headers/x-a"]
+    for value, said in (("12345678", "is given twice"), (None, "is given twice"), ("bad\n", "must be visible ASCII")):
+        with pytest.raises(DocumentError) as caught:
+            register(headers={"x-A": None, "X-B": None, "X-a": value})
+        ((pointer, message),) = [(fault.pointer, fault.message) for fault in caught.value.faults]
+        assert (pointer, said in message) == ("/headers/X-a", True)
 
 
 def test_a_query_name_that_is_fixed_in_the_url_cannot_be_left_to_callers():

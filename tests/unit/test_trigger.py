@@ -1,6 +1,7 @@
 """Checks of a trigger against its webhook's shape: what a caller may send."""
 
 from contextlib import suppress
+from itertools import permutations
 
 import pytest
 from hypothesis import given
@@ -47,6 +48,12 @@ def test_a_trigger_survives_json_with_every_integer_as_it_was():
 
 def test_headers_go_out_under_their_registered_spelling():
     assert check(SHAPE, Trigger(headers={"x-LOCALE": "en"})).headers == {"X-Locale": "en"}
+
+
+@pytest.mark.parametrize("names", list(permutations(["x-locale", "X-Locale", "X-LOCALE"], 2)), ids="+".join)
+def test_a_header_given_twice_is_refused_whichever_case_comes_first(names):
+    said = "is given twice (upper and lower case are the same)"
+    assert faults(headers=dict.fromkeys(names, "en")) == [(f"/headers/{names[1]}", said)]
 
 
 def test_unknown_pre_filled_forbidden_and_malformed_names_get_the_same_answer():
