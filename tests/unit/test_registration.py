@@ -425,6 +425,17 @@ def test_every_fault_is_named_with_its_place():
         assert quoted not in said
 
 
+@pytest.mark.parametrize("most", [1, 2, 5, 7, 100])
+def test_of_many_faults_the_first_of_the_document_are_named(monkeypatch, most):
+    monkeypatch.setattr("relay.registration.document.MAX_FAULTS", most)
+    text = """[
+      {zeal: 1, id: "a", method: "FETCH", axis: 2, url: "http://a.com/"},
+      {url: 5, id: "a", timeout: 0, method: "GET"},
+      {method: "GET", timeout: "5", id: "Bad", url: "https://a.com/"}]"""
+    order = ["/0/zeal", "/0/method", "/0/axis", "/0/url", "/1/url", "/1/id", "/1/timeout", "/2/timeout", "/2/id"]
+    assert faults(text) == order[:most]
+
+
 def test_the_plugin_is_named_beside_the_document_or_in_it():
     config = json.dumps({"plugin": "lab", "webhooks": [FULL]})
     assert read_registrations(config, RULES, plugin=None)[0] == "lab"
