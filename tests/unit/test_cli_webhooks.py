@@ -3,8 +3,10 @@ import json
 import click
 import pytest
 
+from relay.audit.entry import Act, entry_from
 from relay.cli.webhook_words import webhook_facts
 from relay.cli.webhooks import _ask_to_remove
+from relay.store.trail.trail import trails
 from tests.unit.cli import SECRET, URL, a_webhook
 
 # The two examples of the product's documentation, as printed there, the first with the comma that follows it.
@@ -455,3 +457,96 @@ def test_people_are_told_what_an_apply_did_or_would_do(cli):
     assert apply(timeout=5) == ([["ping", "2", "changed"], ["pong", "1", "unchanged"]], [warning])
     cli.json("webhooks", "remove", "ping", "--plugin", "acme")
     assert apply()[0] == [["ping", "3", "created"], ["pong", "1", "unchanged"]]
+
+
+WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+#: What `relay webhooks show` has of a webhook that says no more than it must, and of a chain.
+OF_ANY = {
+    "plugin": "acme",
+    "revision": 1,
+    "chain": False,
+    "queryParams": [],
+    "pathParams": {},
+    "encoding": "json",
+    "hidden": False,
+    "timeout": 20,
+    "idempotent": False,
+    "revealUrl": False,
+    "description": None,
+    "retry": None,
+    "concurrency": None,
+    "rate": None,
+    "repeatable": False,
+    "callback": None,
+    "secrets": [],
+    "headers": {},
+    "dataSchema": None,
+    "responseSchema": None,
+    "auth": [],
+    "credentials": [],
+    "signingSecrets": 0,
+    "fixedData": None,
+    "steps": None,
+    "result": None,
+    "traffic": STILL,
+}
+SHOWN = [
+    ({"id": "told", "url": "https://a.example.com/t", "method": "POST"}, {"url": "https://a.example.com/t", "method": "POST"}),
+    (
+        a_webhook(
+            id="full", url="https://a.example.com/{id}?key=planted-key-value", method="PUT", pathParams={"id": {"pattern": "[0-9]+"}},
+            dataSchema={"type": "object"}, responseSchema=True, hidden=True, timeout=2.5, revealUrl=True, description="Sends.",
+            retry={"attempts": 3, "statuses": [503]}, concurrency=7, rate="5/s", callback="told", signing=[WHSEC],
+            headers={"Content-Type": "application/x-www-form-urlencoded", "X-Note": None}, fixedData={"key": SECRET, "n": 5},
+            auth={"type": "oauth2", "tokenUrl": "https://login.example.com/t?planted=1", "clientId": "c", "clientSecret": SECRET, "scope": "s"},
+        ),
+        {
+            "url": "https://a.example.com/{id}?key=[redacted]", "method": "PUT", "pathParams": {"id": {"pattern": "[0-9]+"}},
+            "dataSchema": {"type": "object"}, "responseSchema": True, "hidden": True, "timeout": 2.5, "revealUrl": True,
+            "description": "Sends.", "concurrency": 7, "rate": "5/s", "callback": "told", "signingSecrets": 1,
+            "retry": {"attempts": 3, "initial": 1, "factor": 2, "maximum": 300, "statuses": [503]}, "encoding": "form",
+            "headers": {"Content-Type": "pre-filled", "X-Note": "fillable"}, "queryParams": ["page"], "repeatable": True,
+            "fixedData": {"key": "[redacted]", "n": "[redacted]"}, "auth": ["oauth2"],
+            "credentials": [{"type": "oauth2", "tokenUrl": "https://login.example.com/t", "scope": "s", "audience": None}],
+        },
+    ),
+    (
+        {
+            "id": "chained", "result": "steps[0].data", "headers": {"X-Note": None}, "timeout": 60,
+            "steps": [{"webhook": "told", "data": "input.data", "onError": "continue"}, {"webhook": "told"}],
+        },
+        {
+            "chain": True, "method": None, "url": None, "repeatable": True, "result": "steps[0].data", "timeout": 60,
+            "headers": {"X-Note": "fillable"},
+            "steps": [
+                {"webhook": "told", "data": "input.data", "onError": "continue"},
+                {"webhook": "told", "onError": "stop"},
+            ],
+        },
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("output", ["json", "table"])
+def test_all_of_a_webhook_is_shown_but_its_secrets(cli, output):
+    cli.apply(*(webhook for webhook, _ in SHOWN))
+    for webhook, expected in SHOWN:
+        if output == "json":
+            shown = cli.json("webhooks", "show", webhook["id"], "--plugin", "acme")
+            assert shown.pop("createdAt")
+            assert shown == OF_ANY | {"id": webhook["id"]} | expected
+        else:
+            text = cli.run("webhooks", "show", webhook["id"], "--plugin", "acme").stdout
+            assert f"{webhook['id']} of plugin acme, revision 1" in text
+            assert not [secret for secret in (SECRET, "planted", WHSEC) if secret in text]
+
+
+@pytest.mark.parametrize("is_dry", [False, True])
+def test_the_audit_trail_has_an_apply_and_a_dry_run_as_what_they_were(cli, is_dry):
+    more = ["--dry-run"] if is_dry else []
+    text = json.dumps([a_webhook(), a_webhook(id="pong")])
+    cli.json("webhooks", "apply", "-", "--plugin", "acme", *more, text=text)
+    runtime = cli.runtime()
+    found = [entry_from(raw) for each in trails(runtime.client, runtime.keyspace) for _, raw in each.after(0)]
+    applies = [(each.plugin, each.outcome, each.count or 1) for each in found if each.act == Act.WEBHOOK_APPLY]
+    assert applies == ([("acme", "dry_run", 2)] if is_dry else [("acme", "created", 1)] * 2)
