@@ -72,7 +72,15 @@ def test_groups_are_what_failed_alike(story):
 
 
 def test_traffic_shows_every_registered_webhook(story):
-    webhooks = {each["webhookId"]: each for each in told(story, "/v1/traffic", "TrafficReport")["webhooks"]}
+    report = told(story, "/v1/traffic", "TrafficReport")
+    now_h = int(time.time() // 3600)
+    assert report["plugin"] == "acme"
+    assert read_rfc3339(report["since"]) // 3_600_000 in {
+        now_h - 24,
+        now_h - 25,
+    }  # of the hour before, until now_h was read
+    assert read_rfc3339(report["since"]) % 3_600_000 == 0
+    webhooks = {each["webhookId"]: each for each in report["webhooks"]}
     assert sorted(webhooks) == list(webhooks)
     assert set(webhooks) >= {"order", "read", "inner"}
     assert (webhooks["order"]["accepted"], webhooks["order"]["final"]["delivered"]) == (4, 3)

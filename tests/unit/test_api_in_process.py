@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +14,7 @@ from api.app import create_app
 from api.awaiting import Waiters
 from api.request_audit import ActCounts
 from api.request_log import RequestLog
+from api.stopping import on_stop
 from relay.audit.entry import Act
 from relay.authentication.source_address import SourceAddresses
 from relay.errors import Conflict, NotFound, Unavailable, VaultError
@@ -232,3 +236,22 @@ def test_the_front_leads_to_the_page_of_the_api_below_any_path_and_is_not_kept(a
     answer = api.call("/")
     assert (answer.status_code, answer.headers["Location"]) == (302, "docs")
     assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_process_that_is_asked_to_stop_does_each_act_once_in_order(number):
+    done, last = [], threading.Event()
+    before = [(each, signal.signal(each, lambda *_: None)) for each in (number, signal.SIGUSR1)]
+    descriptor = signal.set_wakeup_fd(-1)
+    try:
+        on_stop(lambda: done.append("first"), lambda: done.append("second"), last.set)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert done == []
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+        assert last.wait(60)
+    finally:
+        signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
+        for each, handler in before:
+            signal.signal(each, handler)
+    assert done == ["first", "second"]
