@@ -35,7 +35,7 @@ _PROBLEM: Final[dict[str, Field[Any]]] = {
     "referenceId": reference("The invocation's reference id, if a record was kept.", required=False),
 }
 
-Problem: Final = Schema.from_dict(_PROBLEM, name="Problem")
+Problem: Final = schema("Problem", **_PROBLEM)
 
 _SCALAR: Final = fields.Raw(metadata={"type": ["string", "number", "boolean"]})
 
@@ -236,14 +236,12 @@ Ready: Final = schema(
     warnings=several(fields.String(), _WARNINGS),
 )
 
-Unready: Final = Schema.from_dict(
-    {
-        **_PROBLEM,
-        "workers": fields.Integer(metadata={"description": "How many worker processes are alive."}),
-        "lanes": _lanes(required=False),
-        "warnings": several(fields.String(), _WARNINGS, required=False),
-    },
-    name="Unready",
+Unready: Final = schema(
+    "Unready",
+    **_PROBLEM,
+    workers=fields.Integer(metadata={"description": "How many worker processes are alive."}),
+    lanes=_lanes(required=False),
+    warnings=several(fields.String(), _WARNINGS, required=False),
 )
 
 Document: Final = schema(

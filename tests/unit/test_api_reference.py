@@ -248,6 +248,13 @@ def test_a_schema_is_a_json_schema(name):
     jsonschema_rs.validator_for({**DOCUMENT, "$ref": f"#/components/schemas/{name}"})
 
 
+def test_only_what_callers_send_has_no_further_members():
+    closed = {
+        name for name, each in DOCUMENT["components"]["schemas"].items() if not each.get("additionalProperties", True)
+    }
+    assert closed == {"Trigger", "BulkItem", "ReplayRequest", "ReplayFilter"}
+
+
 def test_every_reference_leads_somewhere():
     named = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(DOCUMENT)))
     assert named == set(DOCUMENT["components"]["schemas"])
