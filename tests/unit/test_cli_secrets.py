@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -52,6 +53,17 @@ def test_a_value_comes_from_standard_input_or_a_file_and_loses_its_last_line_bre
     assert of(cli, "secrets", "set", "other", "--file", str(tmp_path / "value"))["change"] == "created"
     values = cli.runtime().registry.secrets.values("shop", ["VENDOR_KEY", "other"])
     assert [each.value for each in values] == [FIRST, "line one\nline two"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        *((FIRST, FIRST), (f"{FIRST}\n", FIRST), (f"{FIRST}\r\n", FIRST), (f"{FIRST}\n\n", f"{FIRST}\n")),
+        *((f"{FIRST}\n\r\n", f"{FIRST}\n"), (f" {FIRST} \n", f" {FIRST} "), (f"\n{FIRST}\t", f"\n{FIRST}\t")),
+    ],
+)
+def test_a_value_loses_one_line_break_at_its_end_and_nothing_else(given, kept):
+    assert read_secret("Value", io.BytesIO(given.encode())) == kept
 
 
 def type_value(cli, typed):
