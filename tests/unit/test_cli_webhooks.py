@@ -163,6 +163,21 @@ def test_a_removed_webhook_is_gone_and_cannot_be_removed_again(cli):
         assert cli.json("webhooks", verb, "ping", "--plugin", "acme", exit_code=1)["code"] == "webhook_not_registered"
 
 
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_a_removal_ends_the_calls_that_wait_unless_a_chain_uses_the_webhook(cli, is_paused):
+    cli.apply(a_webhook(), {"id": "chained", "steps": [{"webhook": "ping"}]})
+    if is_paused:
+        cli.json("webhooks", "pause", "ping", "--plugin", "acme")
+    refs = [cli.json("trigger", "ping", "--plugin", "acme", "--async")["referenceId"] for _ in range(3)]
+    refused = cli.json("webhooks", "remove", "ping", "--plugin", "acme", exit_code=1)
+    assert (refused["code"], "`chained`" in refused["message"]) == ("conflict", True)
+    store = cli.runtime().store
+    assert {store.get("acme", ref).state for ref in refs} == {"queued"}
+    cli.json("webhooks", "remove", "chained", "--plugin", "acme")
+    cli.json("webhooks", "remove", "ping", "--plugin", "acme")
+    assert {store.get("acme", ref).state for ref in refs} == {"rejected"}
+
+
 def test_the_webhooks_of_another_plugin_are_not_seen(cli):
     cli.apply(a_webhook())
     cli.apply(a_webhook(id="pong"), plugin="other")
