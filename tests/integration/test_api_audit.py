@@ -183,6 +183,21 @@ def test_every_accepted_trigger_is_found_although_the_api_is_killed(valkey):
         assert all(api.store.find(ref) for ref in found)
 
 
+def test_a_stop_writes_what_was_counted_and_not_yet_written(valkey):
+    """Requests without a key are otherwise written once a minute."""
+    with running_api(environ_for(valkey.tcp_url, RELAY_EXTRA_SUFFIXES="test")) as api:
+        before = len(entries(api))
+        for _ in range(3):
+            assert api.call("GET", "/v1/webhooks", key="none").status_code == 401
+            assert api.call("GET", "/v1/webhooks").status_code == 200
+        api.process.terminate()
+        api.process.wait(60)
+        found = Counter()
+        for each in new_since(api, before, "request", "authenticate"):
+            found[each.act, each.outcome] += each.count
+    assert found == {("request", "done"): 3, ("authenticate", "unauthenticated"): 3}
+
+
 def children_of(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 

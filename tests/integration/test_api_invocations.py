@@ -54,6 +54,23 @@ def test_a_trigger_key_sees_neither_caller_nor_detailed_outcome(api):
     assert detailed["attempts"][0]["outcome"] == "tls_failed"
 
 
+SCOPES = [each for count in (1, 2, 3) for each in itertools.combinations(("trigger", "operate", "metrics"), count)]
+
+
+@pytest.mark.parametrize("scopes", SCOPES, ids="+".join)
+def test_what_a_key_sees_of_a_record_goes_by_the_scope_operate_whatever_others_it_has(api, scopes):
+    ref = accepted(api)
+    api.settle([ref], status=0, outcome=Outcome.TLS_FAILED, state=State.UNREACHABLE)
+    key, _ = api.runtime.api_keys.create("acme", scopes)
+    answer = api.call("GET", f"/v1/invocations/{ref}", key=key)
+    if scopes == ("metrics",):
+        problem(answer, 403, "forbidden")
+        return
+    may_operate = "operate" in scopes
+    assert ("caller" in answer.json(), "chain" in answer.json()) == (may_operate, may_operate)
+    assert answer.json()["attempts"][0]["outcome"] == ("tls_failed" if may_operate else "unreachable")
+
+
 def outline(api, ref, key=None):
     answer = api.call("GET", f"/v1/invocations/{ref}/request", key=key or api.operator_key)
     jsonschema_rs.validator_for({**make_document(), "$ref": "#/components/schemas/Outline"}).validate(answer.json())

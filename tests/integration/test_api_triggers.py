@@ -76,6 +76,22 @@ def test_a_wait_that_ends_without_a_result_is_a_202_within_the_asked_time(api, p
     assert answer.json() == {"referenceId": api.taken(["interactive"])[0], "state": "queued"}
 
 
+@pytest.mark.parametrize("prefer", ["respond-async", "wait=0", "wait=1", "respond-async, wait=1"])
+@pytest.mark.parametrize("is_repeat", [False, True])
+def test_every_202_says_where_the_result_will_be_and_when_to_look(api, prefer, is_repeat):
+    headers = {"Idempotency-Key": f"where-{prefer.replace(', ', '+')}"} if is_repeat else {}
+    refs = {api.trigger(prefer=prefer, headers=headers).json()["referenceId"]} if is_repeat else set()
+    answer = api.trigger(prefer=prefer, headers=headers)
+    refs.add(answer.json()["referenceId"])
+    (ref,) = refs
+    assert (answer.status_code, answer.headers["Location"]) == (202, f"/v1/invocations/{ref}")
+    about = {name: answer.headers[name] for name in ("Retry-After", "Cache-Control", "Content-Type")}
+    assert about == {"Retry-After": "1", "Cache-Control": "no-store", "Content-Type": "application/json"}
+    with api.hand_worker(data=1):
+        ended = api.trigger()
+    assert not {"Location", "Retry-After"} & ended.headers.keys()
+
+
 def test_the_state_of_a_202_is_the_state_at_that_time(api):
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(api.trigger, prefer="wait=1")

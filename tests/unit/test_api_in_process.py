@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -12,13 +13,16 @@ from falcon.testing import TestClient
 
 from api.app import create_app
 from api.awaiting import Waiters
+from api.invocations import OutlineResource
 from api.request_audit import ActCounts
 from api.request_log import RequestLog
 from api.stopping import on_stop
 from relay.audit.entry import Act
 from relay.authentication.source_address import SourceAddresses
+from relay.domain.invocation import Invocation, State, StepOf
 from relay.errors import Conflict, NotFound, Unavailable, VaultError
 from relay.queue import LANES
+from relay.request.outline import MAX_OUTLINED_BYTES
 from relay.settings import Settings
 from relay.store.keys import keyspace
 from relay.wiring.runtime import api_runtime
@@ -112,6 +116,18 @@ def test_what_is_refused_while_the_store_is_away_is_refused_as_ever(
     api.runtime.close()
 
 
+@pytest.mark.parametrize(
+    "path", ["invocations", "replays", "stats", "groups", "lanes", "traffic", "webhooks", "nothing"]
+)
+def test_a_head_is_answered_as_a_get(api, path):
+    key, _ = api.runtime.api_keys.create("acme", ["operate", "trigger"])
+    for query in ("", "?limit=1", "?since=1h", "?limit=0", "?nothing=1", "?since=noon&webhookId=!"):
+        answers = [api.call(f"/v1/{path}{query}", method, key=key) for method in ("GET", "HEAD")]
+        found = [(answer.status_code, answer.headers["Content-Type"]) for answer in answers]
+        assert found[0] == found[1], query
+        assert found[0][0] in {200, 400, 404}
+
+
 def test_a_preflight_may_have_a_query_and_is_good_for_ten_minutes(api):
     for query in ("", "?trace=1"):
         answer = api.call(f"/v1/webhooks/order/trigger{query}", "OPTIONS", Origin=OWN)
@@ -132,6 +148,39 @@ def test_too_many_wrong_keys_of_one_address_hold_up_no_other_also_behind_a_proxy
     assert statuses("192.0.2.1", 5) == [401] * 3 + [429] * 2
     assert statuses("192.0.2.2", 3) == [401] * 3
     api.runtime.close()
+
+
+@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer none", "Basic bm9uZTpub25l", "whk_none"])
+def test_every_fault_of_a_key_counts_towards_what_an_address_may_try(valkey, authorization):
+    api = Api(valkey.tcp_url, RELAY_AUTH_FAILURES="2")
+    headers = {} if authorization is None else {"Authorization": authorization}
+    answers = [api._client.simulate_get("/v1/webhooks", headers=headers) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [401, 401, 429]
+    assert 1 <= int(answers[2].headers["Retry-After"]) <= 60
+    assert api.call("/v1/webhooks").status_code == 200  # a good key is no guess
+    api.runtime.close()
+
+
+OUTLINED = Invocation(REF, "acme", "order", 1, State.QUEUED, "bulk", 0)
+STEP = StepOf("0197a000-0000-7000-8000-000000000002", 0, 0)
+
+
+@pytest.mark.parametrize("is_chain", [False, True])
+@pytest.mark.parametrize(
+    ("more", "missing"),
+    [
+        ({}, "not_kept"),
+        ({"request_bytes": MAX_OUTLINED_BYTES}, "not_kept"),
+        ({"request_bytes": MAX_OUTLINED_BYTES + 1}, "too_large"),
+        ({"step_of": STEP}, "chain_step"),
+        ({"step_of": STEP, "request_bytes": MAX_OUTLINED_BYTES + 1}, "chain_step"),
+    ],
+    ids=str,
+)
+def test_why_a_call_has_no_outline_is_said_of_chains_and_their_steps_too(more, missing, is_chain):
+    resource = OutlineResource(SimpleNamespace(payload_of=lambda _: b""), None, None)
+    found = resource._outline(replace(OUTLINED, is_chain=is_chain, **more))
+    assert found == {"parts": [], "complete": False, "missing": missing}
 
 
 @pytest.mark.parametrize("host", ["a.example.com,b.example.com", "a.example.com, a.example.com", ""])
