@@ -9,16 +9,20 @@ from __future__ import annotations
 import signal
 import socket
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
+_LOOK_S: Final = 0.25  # how soon it is noticed that the process ends without a signal
 
 
 def on_stop(*acts: Callable[[], None]) -> None:
     """Call ``acts`` one after another, in a separate thread, when the process is asked to stop.
+
+    The thread is none that Python ends with the main one, so that the process ends only after the last act.
 
     The server installs its signal handlers after it has loaded the application, and would replace any set here. The
     interpreter's wake-up descriptor, to which every signal is written, stays. Only the main thread may set it: in
@@ -29,13 +33,15 @@ def on_stop(*acts: Callable[[], None]) -> None:
     reading, writing = socket.socketpair()
     writing.setblocking(False)  # noqa: FBT003 - it takes no name
     signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(reading, writing, acts), name="stop", daemon=True).start()
+    threading.Thread(target=_watch, args=(reading, writing, acts), name="stop", daemon=False).start()
 
 
 def _watch(reading: socket.socket, _writing: socket.socket, acts: Sequence[Callable[[], None]]) -> None:
     # The writing end is kept here because it must not be closed while the interpreter writes to it.
-    while True:
-        if _SIGNALS.intersection(reading.recv(64)):
-            for act in acts:
-                act()
-            return
+    reading.settimeout(_LOOK_S)
+    while threading.main_thread().is_alive():
+        with suppress(TimeoutError):
+            if _SIGNALS.intersection(reading.recv(64)):
+                break
+    for act in acts:
+        act()
