@@ -1,10 +1,14 @@
 """The grammar of a registered URL."""
 
+from urllib.parse import unquote
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from relay.cli.address import shown_url
 from relay.egress import AddressPolicy
+from relay.registration import Target
 from relay.registration.endpoint import Endpoint, EndpointRules, parse_endpoint
 
 RULES = EndpointRules(AddressPolicy())
@@ -17,6 +21,15 @@ def test_a_url_is_kept_as_its_parts():
     assert endpoint.url == "https://hook.vendor.com/v2/a%20b?tenant=acme&x=%C3%A9&flag"
     assert endpoint.authority == "hook.vendor.com"
     assert endpoint.fixed_query == (("tenant", "acme"), ("x", "\u00e9"), ("flag", ""))
+
+
+@pytest.mark.parametrize("name", ["key", "api%20key", "%C3%A9"])
+@pytest.mark.parametrize("value", ["", "=", "=plain-value-1", "=a%20b%20secret"])
+def test_names_and_values_that_are_fixed_are_decoded_and_shown_without_secrets(name, value):
+    endpoint = parse_endpoint(f"https://vendor.com/?{name}{value}&page=1", RULES)
+    assert endpoint.fixed_query == ((unquote(name), unquote(value[1:])), ("page", "1"))
+    shown = f"{name}{'=[redacted]' if len(value) > 8 else value}"
+    assert shown_url(endpoint.url, Target(endpoint)) == f"https://vendor.com/?{shown}&page=1"
 
 
 def test_scheme_and_host_are_lower_cased_and_the_path_is_not():
