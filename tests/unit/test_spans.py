@@ -41,3 +41,17 @@ def test_a_span_is_at_fault_when_the_relay_is_and_names_no_webhook_that_is_unkno
     assert attributes["error"] == (status >= 500)
     assert attributes["http.response.status_code"] == status
     assert ("relay.webhook" in attributes) == (code != "webhook_not_registered")
+
+
+@pytest.mark.parametrize("reference_id", [None, "r-1"])
+@pytest.mark.parametrize("template", [None, "/v1/webhooks/{webhook_id}/trigger"])
+def test_a_span_has_ids_and_the_route_s_template_and_nothing_that_the_caller_wrote(template, reference_id):
+    ended, request = [], ApiRequest(create_environ(path="/v1/webhooks/order/trigger", query_string="planted=1"))
+    request.uri_template, context = template, request.context
+    context.span, context.key = SimpleNamespace(end=ended.append), SimpleNamespace(plugin="acme")
+    context.webhook_id, context.reference_id = "order", reference_id
+    end_span(request, 202)
+    expected = {"relay.plugin": "acme", "relay.webhook": "order", "http.response.status_code": 202, "error": False}
+    expected |= {} if reference_id is None else {"relay.reference_id": reference_id}
+    expected |= {} if template is None else {"http.route": template}
+    assert ended == [expected]
