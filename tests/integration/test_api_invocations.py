@@ -204,6 +204,20 @@ def test_a_result_that_does_not_open_is_named_as_damaged_without_details(api):
     assert "key" not in answer.text.lower()
 
 
+@pytest.mark.parametrize("fields", [(), ("requestBytes",), ("requestBytes", "responseBytes")], ids="+".join)
+@pytest.mark.parametrize("opens", [True, False])
+def test_everything_that_is_damaged_is_named_together(api, fields, opens):
+    ref = accepted(api)
+    api.settle([ref], data="x")
+    for field in fields:
+        api.queue.hset(KEYS.record(ref), field, "planted")
+    if not opens:
+        api.queue.set(KEYS.result(ref), b"\x01garbage")
+    record = api.call("GET", f"/v1/invocations/{ref}").json()
+    assert record.get("damaged", []) == [*fields, *([] if opens else ["result"])]
+    assert record["result"] == {"status": 200, "data": "x" if opens else None, "error": False}
+
+
 def test_health_is_the_process_and_readiness_needs_a_worker(api):
     assert requests.get(f"{api.url}/healthz", timeout=5).json() == {"status": "ok"}
     api.queue.delete(keyspace.shared("workers"))
