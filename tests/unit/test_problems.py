@@ -99,3 +99,22 @@ def test_what_the_framework_refuses_is_one_of_our_problems_without_its_words(err
     ours = from_framework(error)
     assert ours.code == code
     assert "secret" not in ours.message
+
+
+EVERY = [kind for kind in everything_under(errors.RelayError) if of_this_package(kind)]
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_no_problem_is_kept_by_a_cache_and_each_has_the_headers_of_its_kind(kind):
+    error = kind()
+    expected = {"Cache-Control": "no-store"}
+    if kind in {errors.Busy, errors.RateLimited, errors.OverCapacity, errors.Unavailable}:
+        expected["Retry-After"] = str(error.retry_after_s)
+    if kind is errors.Unauthenticated:
+        expected["WWW-Authenticate"] = "Bearer"
+    problem, answer = problem_of(error), falcon.Response()
+    assert problem.headers == expected or kind is errors.Busy  # which is no error of its own
+    problem.write(answer)
+    assert (answer.status_code, answer.content_type) == (problem.status, "application/problem+json")
+    assert json.loads(answer.data) == problem.document
+    assert problem.headers.items() <= {name: answer.get_header(name) for name in problem.headers}.items()
