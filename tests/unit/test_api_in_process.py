@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
+import falcon
 import pytest
-from falcon.testing import TestClient
+from falcon.testing import TestClient, create_environ
 
 from api.app import create_app
 from api.awaiting import Waiters
+from api.door import ApiRequest
+from api.health import ReadyResource
 from api.invocations import OutlineResource
 from api.request_audit import ActCounts
 from api.request_log import RequestLog
@@ -24,7 +28,9 @@ from relay.errors import Conflict, NotFound, Unavailable, VaultError
 from relay.queue import LANES
 from relay.request.outline import MAX_OUTLINED_BYTES
 from relay.settings import Settings
+from relay.store.health.workers import LiveWorker
 from relay.store.keys import keyspace
+from relay.store.partitions.reachable import Silence
 from relay.wiring.runtime import api_runtime
 from tests.conftest import start_valkey
 from tests.integration.api_harness import environ_for
@@ -221,6 +227,43 @@ def test_readiness_needs_a_store_that_is_not_being_restored(api):
     api.runtime.client.hset(keyspace.shared("epoch"), "phase", "fenced")
     answer = api.call("/readyz")
     assert (answer.status_code, answer.json["code"]) == (503, "unavailable")
+
+
+SILENCES = [Silence(), Silence((3,)), Silence((3, 7)), Silence(shared=True), Silence((3,), shared=True)]
+
+
+@pytest.mark.parametrize("silence", SILENCES, ids=str)
+@pytest.mark.parametrize("served", [None, (), ("bulk",), ("interactive",), ("interactive", "bulk", "replay")], ids=str)
+@pytest.mark.parametrize("warned", [(), ("A server is full.",)], ids=str)
+def test_readiness_says_what_it_knows_while_parts_of_the_store_are_silent(silence, served, warned):
+    """``served`` is None if the shared keys fall silent only when the workers are asked for."""
+
+    def alive():
+        if served is None:
+            raise Unavailable
+        return [LiveWorker(f"w{number}", frozenset(served), 0) for number in range(2)] if served else []
+
+    checked, answer = [], falcon.Response()
+    request = ApiRequest(create_environ())
+    ReadyResource(
+        SimpleNamespace(silence=lambda: silence),
+        SimpleNamespace(check=lambda: checked.append("functions")),
+        SimpleNamespace(check=lambda: checked.append("epoch")),
+        SimpleNamespace(alive=alive),
+        SimpleNamespace(now=lambda: warned),
+    ).on_get(request, answer)
+    told, is_known = json.loads(answer.data), served is not None and not silence.shared
+    assert checked == ["functions", *([] if silence.shared else ["epoch"])]
+    counts = {lane: 2 * (lane in served) if is_known else None for lane in LANES}
+    assert (told["lanes"], told["workers"]) == (counts, (2 if served else 0) if is_known else None)
+    unserved = [
+        f"No worker serves the lane {lane}: its calls are kept and wait." for lane in LANES if counts[lane] == 0
+    ]
+    assert told["warnings"] == [*([silence.sentence] if silence else []), *unserved, *warned]
+    is_ready = not is_known or "interactive" in served
+    assert (answer.status_code, request.context.code) == ((200, None) if is_ready else (503, "unavailable"))
+    if not is_ready:
+        assert told["detail"] == ("No worker serves the lane interactive." if served else "No worker is alive.")
 
 
 def test_from_a_stop_on_nobody_waits(api):

@@ -52,6 +52,14 @@ def test_a_line_that_is_no_json_counts_too_and_empty_lines_do_not():
         _lines(lines(30) + b"\n" + b"[1," * 20 + b"\n" + lines(30))
 
 
+@pytest.mark.parametrize("blank", [b"", b" ", b"\t", b"\r", b" \t \r"])
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_lines_of_blanks_are_no_items_wherever_they_stand(blank, end):
+    pieces = [blank, b'{"a": 1}', blank, blank, b' {"b": 2} ', blank]
+    assert _lines(b"\n".join(pieces) + end) == [{"a": 1}, {"b": 2}]
+    assert _lines(blank + end) == []
+
+
 RESULTS = [Accepted(AcceptVerdict.ACCEPTED, "r", "queued"), RequestRejected(), Unavailable("away")]
 
 
