@@ -23,6 +23,7 @@ from api.request_log import RequestLog
 from api.stopping import on_stop
 from relay.audit.entry import Act
 from relay.authentication.source_address import SourceAddresses
+from relay.declarations.typescript import MODULE_TYPES
 from relay.domain.invocation import Invocation, State, StepOf
 from relay.errors import Conflict, NotFound, Unavailable, VaultError
 from relay.queue import LANES
@@ -322,6 +323,21 @@ def test_what_is_published_says_what_it_is_and_how_long_it_may_be_kept(api, path
     assert (again.status_code, again.content) == (304, b"")
     about = ("ETag", "Cache-Control", "Vary", "Content-Security-Policy", "Access-Control-Allow-Origin")
     assert [again.headers.get(name) for name in about] == [answer.headers.get(name) for name in about]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "is_packed"),
+    [
+        *(("gzip", True), ("GZIP", True), ("Gzip;q=1", True), (" gzip ; q=0.001", True), ("br, gzip", True)),
+        *(("deflate;q=0,gzip;q=0.5", True), ("gzip;q=0", False), ("GZip; Q=0", False), ("gzip;q=0.000", False)),
+        *(("br", False), ("", False), ("identity", False), ("x-gzip", False), ("gzipx", False)),
+    ],
+)
+def test_a_large_file_is_packed_for_those_who_take_gzip_and_a_small_one_for_nobody(api, accepted, is_packed):
+    large, small = (api.call(path, Accept_Encoding=accepted) for path in ("/docs", "/webhooks.d.ts"))
+    for answer, packed in ((large, is_packed), (small, is_packed and len(MODULE_TYPES.encode()) >= 1_400)):
+        assert (answer.headers.get("Content-Encoding") == "gzip") is packed
+        assert (answer.content[:2] == b"\x1f\x8b") is packed
 
 
 def test_the_front_leads_to_the_page_of_the_api_below_any_path_and_is_not_kept(api):
