@@ -116,7 +116,7 @@ def test_a_message_that_celery_cannot_take_is_dropped_and_acknowledged_unless_th
 )
 @pytest.mark.parametrize("error", [ValueError, RecursionError, OSError])
 def test_what_cannot_be_decoded_is_dropped_from_the_lane_that_was_read_and_the_reading_goes_on(
-    monkeypatch, read, errors, error
+    events_of, read, errors, error
 ):
     class Broken:
         _queue_cycle = SimpleNamespace(items=["interactive", "bulk"])
@@ -129,13 +129,13 @@ def test_what_cannot_be_decoded_is_dropped_from_the_lane_that_was_read_and_the_r
     class Channel(lanes._LaneReading, Broken):
         pass
 
-    monkeypatch.setattr(lanes, "_dropped", Counter())
+    logged = events_of(lanes.log)
     if error not in errors:
         with pytest.raises(error):
             getattr(Channel(), read)()
         return
     assert getattr(Channel(), read)() is True
-    assert lanes._dropped == {"bulk" if read == "_brpop_read" else "broadcast": 1}
+    assert [fields["lane"] for _, fields in logged] == ["bulk" if read == "_brpop_read" else "broadcast"]
 
 
 # -- broadcasts ---------------------------------------------------------------------------------------------------------
