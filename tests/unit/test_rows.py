@@ -1,6 +1,34 @@
+import itertools
+
+import pytest
+
 from relay.domain.invocation import Attempt, Invocation, Outcome, Sent, State, StepOf
+from relay.registration import Shape
+from relay.replay.planning import ReplayPlan
+from relay.store.counts.backlog import LaneBacklog
+from relay.store.counts.counts import ENDS, Counts
+from relay.store.counts.measures import Minute
+from relay.store.counts.webhooks import WebhookCounts
+from relay.store.ledger.listing import Filter, OutcomeGroup
+from relay.store.ledger.policies import Traffic
+from relay.store.registry.revisions import StoredRevision
+from relay.store.replays.jobs import ReplayJob, ReplayState, Skip
 from relay.text.timestamps import rfc3339
-from relay.views import record_of, result_of, row_of, seconds
+from relay.traffic import WebhookTraffic
+from relay.views import (
+    filter_of,
+    group_of,
+    job_of,
+    lane_of,
+    minute_of,
+    plan_of,
+    record_of,
+    result_of,
+    row_of,
+    seconds,
+    traffic_of,
+    webhook_of,
+)
 
 FIELDS = [
     "referenceId", "webhookId", "revision", "state", "createdAt", "finishedAt", "attempts", "result", "requestBytes",
@@ -109,3 +137,144 @@ def test_what_has_no_result_gets_none_made_up():
 def test_durations_are_seconds_without_a_needless_fraction():
     assert (seconds(20_000), seconds(1_500)) == (20, 1.5)
     assert isinstance(seconds(20_000), int)
+
+
+def test_a_plugins_own_key_sees_no_outcome_of_an_answer():
+    assert record_of(an_invocation(), operate=False, result=None)["attempts"][0]["outcome"] is None
+
+
+def test_a_result_leaves_out_what_its_damaged_fields_would_tell():
+    hidden = {"status": (None, False), "error": (200, None), "outcome": (None, None), "caller": (200, False)}
+    for damaged, (status, error) in hidden.items():
+        assert row_of(an_invocation(damaged=(damaged,)))["result"] == {"status": status, "error": error}
+
+
+def numbers():
+    """Numbers that all differ, so that none can stand in the place of another."""
+    return itertools.count(1)
+
+
+def some_counts(number):
+    return Counts(next(number), {state: next(number) for state in ENDS}, next(number))
+
+
+def shown_counts(counts):
+    return {"accepted": counts.accepted, "final": dict(counts.final), "errors": counts.errors}
+
+
+def test_every_member_of_a_webhooks_traffic_shows_its_own_number():
+    number = numbers()
+    recent, hour, day, *parts = (some_counts(number) for _ in range(7))
+    counted = WebhookCounts(recent, hour, day, hour_trend=parts[:2], day_trend=parts[2:], last_error_ms=60_000)
+    registered = StoredRevision(next(number), Shape("ping", "POST", hidden=True), b"", 0, "", "")
+    now = Traffic(True, "open", next(number), 90_000, next(number), next(number))
+    ended = [sum(part.final[state] for state in ("delivered", "unreachable", "interrupted")) for part in parts]
+    errors = [part.errors for part in parts]
+    assert traffic_of(WebhookTraffic(registered, counted, now)) == {
+        "webhookId": "ping",
+        "revision": registered.number,
+        "hidden": True,
+        **shown_counts(day),
+        "recent": {"fiveMinutes": shown_counts(recent), "hour": shown_counts(hour)},
+        "trend": {
+            "hour": {"ended": ended[:2], "errors": errors[:2]},
+            "day": {"ended": ended[2:], "errors": errors[2:]},
+        },
+        "lastErrorAt": rfc3339(60_000),
+        "inFlight": now.running,
+        "parked": now.parked,
+        "paused": True,
+        "breaker": {"state": "open", "failures": now.failures, "openUntil": rfc3339(90_000)},
+    }
+
+
+def test_every_member_of_a_minute_and_of_a_lane_shows_its_own_number():
+    counts = some_counts(numbers())
+    percentiles = {"p50Ms": 50, "p95Ms": 95, "p99Ms": 99}
+    assert minute_of(Minute(120_000, counts, 50, 95, 99)) == {
+        "start": rfc3339(120_000),
+        **shown_counts(counts),
+        **percentiles,
+    }
+    assert lane_of(LaneBacklog("bulk", 3, 1_500), None) == {
+        "lane": "bulk",
+        "pending": 3,
+        "oldestSeconds": 1.5,
+        "workers": None,
+    }
+    assert lane_of(LaneBacklog("bulk", 0, None), 0)["oldestSeconds"] is None
+    assert lane_of(LaneBacklog("bulk", 1, 0), 0)["oldestSeconds"] == 0
+
+
+def test_every_member_of_a_job_and_of_a_plan_shows_its_own_number():
+    job = ReplayJob(
+        "r1", "acme", ReplayState.PAUSED, 1, 2, 3, 4, 5, {Skip.REPLAYED: 6}, 2.5, False, 7, 8_000, 9_000, "k1",
+        Filter(states=frozenset({State.DELIVERED})), by_hand=False, damaged=("max",),
+    )  # fmt: skip
+    assert job_of(job) == {
+        "replayId": "r1",
+        "state": "paused",
+        "matched": 1,
+        "started": 2,
+        "delivered": 3,
+        "failed": 4,
+        "skipped": 5,
+        "ratePerSecond": 2.5,
+        "createdAt": rfc3339(8_000),
+        "finishedAt": rfc3339(9_000),
+        "skippedReasons": {"replayed": 6},
+        "caller": "k1",
+        "filter": {"states": ["delivered"]},
+        "damaged": ["max"],
+    }
+    group = OutcomeGroup("ping", "answered", 500, 10, 11_000, 12_000)
+    shown = {
+        "webhookId": "ping",
+        "outcome": "answered",
+        "status": 500,
+        "count": 10,
+        "firstAt": rfc3339(11_000),
+        "lastAt": rfc3339(12_000),
+    }
+    assert group_of(group) == shown
+    plan = ReplayPlan("p1", 1, 2, {Skip.UNCERTAIN: 3}, {Skip.REPLAYED: 4}, [group], [], None)
+    assert plan_of(plan) == {
+        "matched": 1,
+        "skipped": 2,
+        "breakdown": [shown],
+        "skippedReasons": {"uncertain": 3},
+        "leftOut": {"replayed": 4},
+    }
+
+
+FILTERS = {
+    "webhookId": ({"webhook_id": "ping"}, "ping"),
+    "states": ({"states": frozenset({State.UNREACHABLE, State.DELIVERED})}, ["delivered", "unreachable"]),
+    "status": ({"status": (404, "5xx")}, [404, "5xx"]),
+    "outcome": ({"outcome": Outcome.DNS_FAILED}, "dns_failed"),
+    "caller": ({"caller": "k1"}, "k1"),
+    "chain": ({"chain": "c1"}, "c1"),
+    "replay": ({"replay": "r1"}, "r1"),
+    "subject": ({"subject": "0a1b"}, True),
+    "since": ({"since_ms": 1_000}, rfc3339(1_000)),
+    "until": ({"until_ms": 2_000}, rfc3339(2_000)),
+    "failed": ({"error": False}, False),
+    "unreplayed": ({"unreplayed": True}, True),
+}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filter_shows_each_member_that_is_given_and_no_other(name):
+    given, shown = FILTERS[name]
+    assert filter_of(Filter(**given)) == {name: shown}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("json", (None, None)), ("base64", ("base64", None)), ("multipart", (None, "multipart"))]
+)
+def test_a_webhook_says_how_to_call_it(encoding, shown):
+    shape = Shape("ping", "POST", ("X-A",), ("page",), encoding, {"type": "object"}, description="Pings.")
+    found = webhook_of(shape)
+    assert (found["payloadEncoding"], found.get("payload")) == shown
+    assert (found["headers"], found["queryParams"], found["description"]) == (["X-A"], ["page"], "Pings.")
+    assert "pathParams" not in found
