@@ -2,6 +2,7 @@ import hashlib
 import re
 import time
 from contextlib import suppress
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pytest
@@ -159,6 +160,36 @@ def test_the_last_use_of_a_key_is_known(api_keys):
     assert api_keys.list()[0].last_used_at_ms is None
     api_keys.authenticate(text)
     assert api_keys.list()[0].last_used_at_ms >= key.created_at_ms
+
+
+def test_each_minute_s_use_of_a_key_is_known_and_none_in_between(api_keys, monkeypatch):
+    text, _ = api_keys.create("acme", ["trigger"])
+    now_s, noted = time.monotonic(), []
+    for at_s in (0, 30, 59, 61, 90, 121, 200):
+        clock = SimpleNamespace(monotonic=lambda at_s=at_s: now_s + at_s, time=time.time)
+        monkeypatch.setattr(keys_module, "time", clock)
+        monkeypatch.setattr(keys_module, "time_ms_at", lambda *_, at_s=at_s: 1_000 + at_s)
+        api_keys.authenticate(text)
+        noted.append(api_keys.list()[0].last_used_at_ms - 1_000)
+    assert noted == [0, 0, 0, 61, 61, 121, 200]
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired", "rotated"])
+def test_a_key_that_has_ended_is_not_rotated_and_allows_no_origin(api_keys, redis_client, vault, how):
+    kept = api_keys.create("acme", ["trigger"], ["https://kept.example"])[1]
+    key = api_keys.create("acme", ["trigger"], ["https://gone.example"], lifetime_s=0.0 if how == "expired" else None)[
+        1
+    ]
+    if how == "revoked":
+        api_keys.revoke(key.id)
+    if how == "rotated":
+        api_keys.revoke(api_keys.rotate(key.id, 0.0)[1].id)
+    time.sleep(0.002)
+    before = api_keys.list()
+    with pytest.raises(NotFound, match="or it has ended"):
+        api_keys.rotate(key.id, 60.0)
+    assert api_keys.list() == before
+    assert ApiKeys(redis_client, vault).origins() == kept.origins
 
 
 def test_a_full_server_keeps_no_known_key_out(api_keys, monkeypatch):
@@ -373,6 +404,9 @@ def test_a_malformed_key_is_refused_and_leaves_nothing(api_keys, redis_client, w
         "https://app.example.com",
         "https://app.example.com:8443",
         "http://localhost:3000",
+        "http://localhost:65535",
+        "http://localhost:443",
+        "https://localhost:80",
         "http://localhost",
         "http://10.0.0.1:81",
         "http://[::1]:3000",
@@ -400,6 +434,7 @@ def test_an_origin_as_browsers_write_it_is_taken(origin):
         "https://app.example.com:443",
         "http://app.example.com:80",
         "https://app.example.com:0",
+        "https://app.example.com:65536",
         "https://app.example.com:70000",
         "https://app.example.com:",
         "https://app.example.com.",

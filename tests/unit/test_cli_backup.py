@@ -318,6 +318,38 @@ def test_what_expires_while_it_is_copied_is_left_out(valkey, kind, gone_after):
     )
 
 
+@pytest.mark.parametrize("kind", ["string", "list", "hash", "set", "zset"])
+@pytest.mark.parametrize("ends_at_ms", [-1, 4_000_000_000_000])
+@pytest.mark.parametrize("members", [1, 2, 3, 1_201])
+def test_a_key_of_each_type_is_copied_in_pieces_with_all_that_it_holds_and_its_end(
+    valkey, monkeypatch, kind, ends_at_ms, members
+):
+    monkeypatch.setattr(copying, "_MEMBERS", 2 if members < 10 else 400)
+    names = [f"m{number}" for number in range(members)]
+    key = "relay:{0}:inv:x"
+    with valkey.client() as client:
+        match kind:
+            case "string":
+                client.set(key, members)
+            case "list":
+                client.rpush(key, *names)
+            case "hash":
+                client.hset(key, mapping=dict.fromkeys(names, "a"))
+            case "set":
+                client.sadd(key, *names)
+            case "zset":
+                client.zadd(key, {name: number / 4 for number, name in enumerate(names)})
+        if ends_at_ms > 0:
+            client.pexpireat(key, ends_at_ms)
+        before = everything(client)
+        commands = list(copying._copying(client, [key.encode()]))
+        client.flushall()
+        for command in commands:
+            client.execute_command(*command)
+        assert everything(client) == before
+        assert client.execute_command("PEXPIRETIME", key) == ends_at_ms
+
+
 class Expiring:
     """A client of a server on which a key expires after so many pipelines."""
 
