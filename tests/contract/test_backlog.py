@@ -2,6 +2,7 @@
 
 import pytest
 
+from relay.domain.reference_id import REPLAY_PREFIX, new_reference_id
 from relay.store.counts.backlog import Backlog
 from tests.store_keys import KEYS
 from tests.timing import BUSY_S
@@ -33,6 +34,17 @@ def test_the_backlog_is_known_for_a_day_at_most(backlog):
     minutes = backlog.minutes(["bulk"], 0)
     assert len(minutes) == 24 * 60
     assert [each.start_ms for each in minutes] == list(range(minutes[0].start_ms, minutes[-1].start_ms + 1, 60_000))
+
+
+def test_alarms_of_replay_jobs_have_no_age_and_hide_that_of_no_call(ledger, backlog, redis_client):
+    jobs = {f"{REPLAY_PREFIX}{new_reference_id()}": 1 for _ in range(25)}
+    redis_client.zadd(KEYS.due_queued("bulk"), jobs)
+    (found,) = backlog.of(["bulk"])
+    assert (found.pending, found.oldest_ms) == (25, None)
+    ledger.accepted()
+    (found,) = backlog.of(["bulk"])
+    assert found.pending == 26
+    assert 0 <= found.oldest_ms / 1_000 < BUSY_S
 
 
 DELAYS_S = (None, 60, 600)

@@ -6,7 +6,18 @@ import pytest
 
 from relay.errors import Unavailable
 from relay.metrics.gathering import ATTEMPT, Gathering
+from relay.metrics.page import MetricsPage
+from relay.store.counts.backlog import Backlog
 from relay.store.counts.measures import Measures
+from relay.store.decisions.every import EveryDecision
+from relay.store.health.workers import Workers
+from relay.store.keys.keyspace import Keyspace
+from relay.store.ledger.invocations import InvocationStore
+from relay.store.ledger.policies import Policies
+from relay.store.partitions.reachable import Partitions
+from relay.store.registry.webhooks import Registry
+from relay.vault import Vault
+from tests.contract.ledger import LIMITS
 
 HOOK = ("acme", "hook")
 
@@ -42,3 +53,90 @@ def test_what_was_gathered_is_added_once(redis_client, losses):
     assert (totals["hook", "attempt:1"], totals["hook", "attempt:17"]) == (1, 1)
     assert totals["hook", "attempt:sum"] == 4_000_014 + len(losses)
     assert measures.totals("other")["hook", "attempt:sum"] == 7
+
+
+class PartlySilent(Measures):
+    """Measures of a store where the partitions of some plugins, or the shared keys, do not answer."""
+
+    plugins: frozenset[str] = frozenset()
+    shared = False
+
+    def add(self, plugin, *args):
+        if plugin in self.plugins:
+            raise Unavailable
+        super().add(plugin, *args)
+
+    def name_webhooks(self, order, *, at_most):
+        if self.shared:
+            raise Unavailable
+        return super().name_webhooks(order, at_most=at_most)
+
+
+KEYS = Keyspace(16)
+
+
+def test_a_plugin_whose_partition_is_silent_loses_and_doubles_nothing_and_holds_up_no_other(redis_client):
+    measures = PartlySilent(redis_client, KEYS)
+    gathering = Gathering(measures, "w1")
+    plugins = ("acme", "other")
+    for number, silent in enumerate([("other",), ("other",), ("acme",), (), (), ("acme",), ()], 1):
+        measures.plugins = frozenset(silent)
+        for plugin in plugins:
+            gathering.add(ATTEMPT, (plugin, "hook"), 7)
+        gathering.add_to_store()
+        for plugin in set(plugins) - measures.plugins:
+            assert measures.totals(plugin)["hook", "attempt:sum"] == 7 * number
+
+
+class PartlyReadable(Registry):
+    """A registry of which some partitions do not answer."""
+
+    silent: tuple[int, ...] = ()
+
+    def plugins_in(self, partition):
+        if partition in self.silent:
+            raise Unavailable
+        return super().plugins_in(partition)
+
+
+@pytest.fixture
+def parts(redis_client):
+    """The metrics page of a store with 16 partitions, and its parts that can be silent."""
+    vault = Vault.from_text(Vault.new_key_text())
+    decisions = EveryDecision(redis_client, vault, KEYS)
+    store = InvocationStore(redis_client, LIMITS, lease_margin_ms=10_000, keys=KEYS)
+    registry, measures = PartlyReadable(redis_client, vault, keys=KEYS), PartlySilent(redis_client, KEYS)
+    policies = Policies(redis_client, store, decisions, KEYS)
+    readers = (policies, Backlog(redis_client, KEYS), Workers(redis_client))
+    page = MetricsPage(Partitions(redis_client, KEYS), registry, store, measures, *readers, max_webhooks=2)
+    redis_client.sadd(KEYS.of_plugin("plugins", "acme"), "acme")
+    return page, registry, measures
+
+
+def lines_of(page, metric):
+    return [line for line in page.text().decode().splitlines() if line.startswith(metric)]
+
+
+def test_the_page_counts_the_partitions_that_are_silent(parts):
+    page, registry, _ = parts
+    for silent in ((), (3,), (0, 3, 7), ()):
+        registry.silent = silent
+        assert lines_of(page, "relay_partitions_silent") == [f"relay_partitions_silent {len(silent)}.0"]
+
+
+def test_while_the_shared_keys_are_silent_the_page_names_the_busiest_webhooks_or_those_that_it_named(parts):
+    page, _, measures = parts
+    counted = {"a": 5, "b": 3, "c": 1}
+
+    def shown():
+        found = lines_of(page, "relay_invocations_accepted_total")
+        return {line.split('webhook="')[1].split('"')[0]: float(line.split()[1]) for line in found}
+
+    measures.add("acme", "w1", "1", {f"{name}:accepted": count for name, count in counted.items()})
+    measures.shared = True
+    assert shown() == {"a": 5, "b": 3, "other": 1}
+    measures.shared = False
+    assert shown() == {"a": 5, "b": 3, "other": 1}
+    measures.shared = True
+    measures.add("acme", "w1", "2", {"c:accepted": 100})
+    assert shown() == {"a": 5, "b": 3, "other": 101}

@@ -110,6 +110,37 @@ def test_the_last_of_several_errors_is_found_whenever_they_were(ledger, measures
         assert measures.webhooks("acme").by_webhook["hook"].last_error_ms == max(noted)
 
 
+@pytest.mark.parametrize("hour", [0, 5])
+def test_the_last_of_several_errors_in_an_hour_is_found(ledger, measures, hour):
+    noted = [_note(ledger, hour * HOUR_MS + ago_ms, errors=1) for ago_ms in (4 * MINUTE_MS, 0, 2 * MINUTE_MS)]
+    assert measures.webhooks("acme").by_webhook["hook"].last_error_ms == max(noted)
+
+
+@pytest.mark.parametrize("ago_minutes", [0, 1])
+def test_what_is_counted_in_the_last_two_minutes_is_read_again(ledger, measures, ago_minutes):
+    for count in (1, 2, 3):
+        _note(ledger, ago_minutes * MINUTE_MS, delivered=1)
+        assert measures.webhooks("acme").by_webhook["hook"].hour.final["delivered"] == count
+
+
+def test_the_notes_of_every_plugin_are_counted_at_once(ledger, measures):
+    plugins = ("acme", "beta", "gamma")
+    ledger.client.sadd(KEYS.plugins(), *plugins)
+    for plugin in plugins:
+        ledger.client.hset(KEYS.webhooks(plugin), "hook", 1)
+        ledger.accepted(plugin=plugin)
+    assert [ledger.client.exists(KEYS.notes(plugin)) for plugin in plugins] == [1, 1, 1]
+    measures.count_everything()
+    assert [ledger.client.exists(KEYS.notes(plugin)) for plugin in plugins] == [0, 0, 0]
+
+
+def test_ends_without_an_answer_or_a_try_have_no_duration(ledger, measures):
+    ledger.store.cancel(ledger.accepted())
+    ledger.accepted(refusal=Outcome.REQUEST_REJECTED, payload=b"")
+    assert not [name for _, name in totals(measures) if name.startswith("duration")]
+    assert {(each.p50_ms, each.p95_ms, each.p99_ms) for each in measures.minutes("acme")} == {(None, None, None)}
+
+
 def test_a_webhook_s_windows_hold_what_is_in_them_and_its_last_error_is_found(ledger, measures):
     oldest_ms = _note(ledger, 23 * HOUR_MS, delivered=100, errors=5)
     found = measures.webhooks("acme").by_webhook["hook"]
@@ -206,6 +237,12 @@ def test_percentiles_are_near_the_true_ones(redis_client):
         true = durations[int(share * 300) - 1]
         assert true / 1.25 - 1 <= percentile_ms(steps, share) <= true * 1.25 + 1
     assert measures.totals("acme")["hook", "duration:sum"] == sum(durations)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 861), (0.25, 902), (0.5, 943), (1.0, 1_024)])
+def test_a_percentile_is_as_far_into_its_step_as_its_share_of_it(share, expected):
+    assert percentile_ms([(40, 100)], share) == expected
+    assert percentile_ms([(0, 100), (40, 100)], 0.5 + share / 2) == (expected if share else 1)
 
 
 def test_nothing_has_no_percentiles():

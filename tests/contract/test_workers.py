@@ -19,8 +19,11 @@ def test_a_worker_lives_for_the_lanes_that_it_named_last(workers):
     assert workers_by_lane([worker], ("interactive", "bulk", "replay")) == {"interactive": 0, "bulk": 1, "replay": 1}
 
 
-@pytest.mark.parametrize(("silent_ms", "lives"), [(SILENCE_MS, True), (SILENCE_MS + 1, False)])
-def test_a_worker_is_believed_in_for_four_seconds(silent_ms, lives):
+@pytest.mark.parametrize(
+    ("silent_ms", "lives"),
+    [(SILENCE_MS, True), (SILENCE_MS + 1, False), (-SILENCE_MS, True), (-SILENCE_MS - 1, False)],
+)
+def test_a_worker_is_believed_in_for_four_seconds_also_if_the_clock_went_back(silent_ms, lives):
     """The time is given, as a busy machine may take half a second for anything."""
     assert bool([*live_workers([(b"w1", 10_000)], {}, 10_000 + silent_ms)]) is lives
 

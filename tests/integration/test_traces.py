@@ -11,6 +11,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from relay.telemetry.otlp import OtlpSpans
 from tests.integration.api_harness import running_api
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import answer, in_turn, json_answer, receiver
@@ -159,3 +160,37 @@ def test_a_collector_that_is_gone_costs_no_call(tmp_path_factory):
         harness.register(hook(endpoint.url))
         harness.start_worker()
         assert not harness.final(harness.trigger()).error
+
+
+def test_a_span_in_the_queue_begins_when_the_call_began_to_wait_and_ends_when_it_was_claimed():
+    with collector() as got:
+        spans = OtlpSpans(got.url, process="w1", percent=100)
+        span = spans.attempt(f"00-{TRACE}-{CALLER}-01", claimed_at_ms=1_700_000_010_000, waited_ms=4_000)
+        span.end({"relay.reference_id": "r1", "error": True})
+        spans.attempt(f"00-{TRACE}-{CALLER}-01", claimed_at_ms=1, waited_ms=None).end({"error": False})
+        spans.flush()
+    queued, first, later = got.spans
+    assert got.services == {("webhook-relay", "w1")}
+    assert (queued.name, queued.kind) == ("relay.queue", Span.SPAN_KIND_CONSUMER)
+    assert queued.start_time_unix_nano == 1_700_000_006_000_000_000
+    assert queued.end_time_unix_nano == 1_700_000_010_000_000_000
+    assert first.parent_span_id == queued.span_id
+    assert (attributes(first), first.status.code) == ({"relay.reference_id": "r1"}, Status.STATUS_CODE_ERROR)
+    assert (attributes(later), later.status.code) == ({}, Status.STATUS_CODE_UNSET)
+    assert {queued.parent_span_id.hex(), later.parent_span_id.hex()} == {CALLER}
+
+
+@pytest.mark.parametrize(
+    ("percent", "flags", "exported"),
+    [(0, None, False), (0, "01", True), (0, "00", False), (100, None, True), (100, "01", True), (100, "00", False)],
+)
+def test_a_caller_decides_what_is_exported_and_the_setting_where_none_did(percent, flags, exported):
+    with collector() as got:
+        spans = OtlpSpans(got.url, process="api", percent=percent)
+        span = spans.door(None if flags is None else f"00-{TRACE}-{CALLER}-{flags}")
+        span.end({"http.response.status_code": 200})
+        spans.flush()
+        if flags is not None:
+            assert span.traceparent.startswith(f"00-{TRACE}-")
+            assert span.traceparent.endswith(f"-{flags}")
+    assert [each.name for each in got.spans] == ["relay.door"] * exported

@@ -19,6 +19,8 @@ log.configure("{level}")
 log.event(log.Event.SWEPT, published=1)
 log.event(log.Event.SWEPT, level=logging.WARNING, text="one\\ntwo")
 library = logging.getLogger("some.library")
+library.debug("noise")
+logging.getLogger("celery.worker.strategy").info("noise")
 library.info("said %s", {{"a": 1}})
 try:
     raise ValueError("private")
@@ -33,7 +35,7 @@ LINES = [
     {"published": 1, "event": "swept", "level": "info"},
     {"text": "one\ntwo", "event": "swept", "level": "warning"},
     {"event": "said {'a': 1}", "level": "info", "logger": "some.library"},
-    {"where": "here", "kind": "ValueError", "line": "<module>:10", "event": "internal_error", "level": "error"},
+    {"where": "here", "kind": "ValueError", "line": "<module>:12", "event": "internal_error", "level": "error"},
     {"event": "failed", "level": "error", "logger": "some.library", "kind": "ValueError"},
     {"event": "log_lines_dropped", "lines": 1, "level": "warning"},
     {"published": "<class 'object'>", "event": "swept", "level": "error"},
@@ -54,6 +56,42 @@ def test_a_process_logs_what_is_of_its_level_or_above_as_json(level, least):
     levels = ("info", "warning", "error")
     said = [line for line in LINES if "lines" in line or levels.index(line["level"]) >= least]
     assert logged(level) == said
+
+
+FAULTS = """
+import sys
+from relay.errors import StoreFault
+from relay.telemetry import log
+log.configure("info")
+def inner():
+    raise KeyError("private")
+def outer(wrapping):
+    try:
+        inner()
+    except KeyError as error:
+        raise wrapping("private") from error
+for wrapping in (None, OSError, StoreFault):
+    try:
+        inner() if wrapping is None else outer(wrapping)
+    except Exception as error:
+        log.fault(error, "here")
+log.fault(ValueError(), "never raised")
+print(" \\n", file=sys.stderr)
+print("printed", file=sys.stderr)
+"""
+
+
+def test_a_fault_names_the_innermost_line_and_its_own_type_and_that_of_the_store_its_cause():
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, check=True)
+    *lines, printed = done.stderr.splitlines()
+    faults = [(line["kind"], line["line"], line["where"]) for line in map(orjson.loads, lines)]
+    assert faults == [
+        ("KeyError", "inner:7", "here"),
+        ("OSError", "outer:12", "here"),
+        ("KeyError", "inner:7", "here"),
+        ("ValueError", "", "never raised"),
+    ]
+    assert printed == b"printed"
 
 
 def test_a_command_prints_faults_alone_each_as_a_line_of_text(capsys):

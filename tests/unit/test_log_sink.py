@@ -154,16 +154,43 @@ def test_no_error_of_a_sink_reaches_who_writes(error):
         return len(data)
 
     sink._write = write
-    for _ in range(5):
-        sink.put(LINE)
-    failing[0] = False
-    sink.put(b"well")
-    sink.put(b"again")
-    text = b"".join(written)
-    if isinstance(error, BlockingIOError):
-        assert (sink.dropped, text) == (0, (LINE + b"\n") * 5 + b"well\nagain\n")
-    else:
-        assert (sink.dropped, text) == (5, b"dropped 5\nwell\nagain\n")
+    for count, so_far in ((5, 5), (2, 7)):
+        failing[0] = True
+        for _ in range(count):
+            sink.put(LINE)
+        failing[0] = False
+        sink.put(b"well")
+        sink.put(b"again")
+        text = b"".join(written)
+        written.clear()
+        if isinstance(error, BlockingIOError):
+            assert (sink.dropped, text) == (0, (LINE + b"\n") * count + b"well\nagain\n")
+        else:
+            assert (sink.dropped, text) == (so_far, b"dropped %d\nwell\nagain\n" % count)
+
+
+def test_as_much_as_ever_is_kept_after_kept_lines_were_written_in_parts():
+    sink = LogSink(None, dropped_line)
+    written, takes = bytearray(), [0]
+
+    def write(data):
+        if not takes[0]:
+            raise BlockingIOError
+        written.extend(data[: takes[0]])
+        return min(takes[0], len(data))
+
+    sink._write = write
+    many = log_sink.MAX_KEPT_BYTES // (len(LINE) + 1) - 1
+    for _ in range(3):
+        takes[0] = 0
+        for _ in range(many):
+            sink.put(LINE)
+        takes[0] = 600
+        for _ in range(2 * many):
+            sink.put(b"")
+        assert bytes(written).count(LINE) == many
+        written.clear()
+    assert sink.dropped == 0
 
 
 def test_threads_that_write_to_a_slow_pipe_tear_no_line(pipe):

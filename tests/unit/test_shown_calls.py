@@ -47,6 +47,15 @@ def test_under_load_no_more_than_the_limit_is_shown_in_the_long_run_and_quiet_ti
     assert taken[50] == 50
 
 
+@pytest.mark.parametrize("period_s", [0.5, 1.0, 3.0])
+def test_as_many_calls_are_shown_as_belong_to_the_time_since_the_last_ones(period_s):
+    shown = ShownCalls(10)
+    for taken in (100, *[10 * period_s] * 3):
+        for number in range(200):
+            shown.add(call(number))
+        assert len(shown.take(period_s)) == taken
+
+
 def test_nothing_is_shown_where_the_limit_is_zero():
     shown = ShownCalls(0)
     shown.add(call(1, "FAILURE"))
@@ -55,9 +64,8 @@ def test_nothing_is_shown_where_the_limit_is_zero():
 
 
 def test_a_sample_takes_from_everywhere():
-    first = 0
+    first, sample = 0, Reservoir(5)  # a new one begins each time that it is taken
     for _ in range(300):
-        sample = Reservoir(5)
         for number in range(20):
             sample.add(number)
         kept = list(sample.take())

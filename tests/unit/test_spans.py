@@ -5,9 +5,11 @@ import pytest
 from falcon.testing import create_environ
 
 from api.door import ApiRequest, end_span
+from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.errors import SettingsError
 from relay.settings import Settings
-from relay.telemetry.spans import Spans, make_spans
+from relay.store.ledger.transitions import Settlement
+from relay.telemetry.spans import Spans, end_of, make_spans
 
 
 def settings(**variables):
@@ -26,6 +28,25 @@ def test_without_the_extra_a_collector_is_a_fault_of_the_settings(monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(SettingsError, match=r"webhook-relay\[otel\]"):
         make_spans(settings(RELAY_OTLP_ENDPOINT="http://127.0.0.1:4318"), "api")
+
+
+@pytest.mark.parametrize(("error", "is_fault"), [(False, False), (True, True), (None, True)])
+def test_the_span_of_an_attempt_ends_with_ids_and_codes_and_is_at_fault_without_a_good_result(error, is_fault):
+    attempt = Attempt(2, 1, 5, 503, Outcome.ANSWERED, Sent.ANSWERED)
+    settlement = Settlement("r1", "t", State.RETRYING, Outcome.ANSWERED, 503, error, attempt)
+    assert end_of(settlement, ("acme", "order"), "bulk") == {
+        "relay.plugin": "acme",
+        "relay.webhook": "order",
+        "relay.reference_id": "r1",
+        "relay.lane": "bulk",
+        "relay.state": "retrying",
+        "relay.outcome": "answered",
+        "relay.attempt": 2,
+        "http.response.status_code": 503,
+        "error": is_fault,
+    }
+    ended = end_of(settlement._replace(attempt=None, status=None), ("acme", "order"), "bulk")
+    assert (ended["relay.attempt"], ended["http.response.status_code"]) == (0, 0)
 
 
 @pytest.mark.parametrize(("status", "code"), [
