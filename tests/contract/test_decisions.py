@@ -13,6 +13,7 @@ import redis
 from relay.errors import Conflict, NotFound, Unauthenticated, Unavailable
 from relay.registration.retrying import RetryPolicy
 from relay.store.api_keys.keys import ApiKeys
+from relay.store.backups.epoch import Epoch, Epochs, Phase
 from relay.store.decisions import decisions as decisions_module
 from relay.store.decisions.chain import key_subject
 from relay.store.decisions.decisions import STALE, Decisions
@@ -283,6 +284,69 @@ def test_a_process_that_hears_of_newer_decisions_than_the_server_has_reports_it_
     newcomer.hear(*head)
     assert told == ["restored"]
     assert newcomer.hear(head[0], "the run of another server")
+
+
+def test_what_another_run_of_the_server_had_is_no_tampering_also_if_that_shows_only_on_a_look(
+    redis_client, vault, monkeypatch
+):
+    told, read, run = [], StoredChain.read, ["one"]
+    monkeypatch.setattr(StoredChain, "read", lambda self, start: (*read(self, start)[:2], run[0]))
+    monkeypatch.setattr(decisions_module, "event", lambda name, **fields: told.append(fields["what"]))
+    chain = a_chain(redis_client, vault)
+    decide(chain, a="1")
+    run[0] = "two"
+    assert chain.hear(5, "one")
+    assert (told, chain.is_intact) == ([], True)
+    assert not chain.hear(5, "two")
+    assert (told, chain.is_intact) == (["restored"], False)
+
+
+def test_after_a_restore_less_than_was_heard_before_is_reported_again(redis_client, vault, monkeypatch):
+    told = []
+    monkeypatch.setattr(decisions_module, "event", lambda name, **fields: told.append(fields["what"]))
+    chain = a_chain(redis_client, vault)
+    decide(chain, a="1")
+    assert not chain.hear(9, chain.head[1])
+    Epochs(redis_client, vault).write(Epoch(1, Phase.FINISHED))
+    chain.look()
+    assert (told, chain.is_intact) == (["restored"], True)
+    for seq in (5, 5, 4, 6):
+        assert not chain.hear(seq, chain.head[1])
+    assert (told, chain.is_intact) == (["restored"] * 3, False)
+
+
+@pytest.mark.parametrize("number", [0, 7])
+def test_the_epoch_is_resealed_with_the_decisions_where_the_store_was_restored(redis_client, number):
+    old, new = Vault.new_key_text(), Vault.new_key_text()
+    epochs = Epochs(redis_client, Vault.from_text(f"{new},{old}"))
+    if number:
+        epoch = Epoch(number, Phase.FENCED, "b1", {"0": 3})
+        Epochs(redis_client, Vault.from_text(old)).write(epoch)
+        assert Epochs(redis_client, Vault.from_text(new)).read().number == 0
+    before = redis_client.exists(keyspace.shared("epoch"))
+    EveryDecision(redis_client, Vault.from_text(f"{new},{old}")).reseal()
+    assert redis_client.exists(keyspace.shared("epoch")) == before == bool(number)
+    assert Epochs(redis_client, Vault.from_text(new)).read() == (epoch if number else Epoch())
+    assert epochs.read().number == number
+
+
+def test_a_store_whose_phase_is_damaged_counts_as_fenced(redis_client, vault):
+    epochs = Epochs(redis_client, vault)
+    epochs.write(Epoch(1, Phase.FINISHED))
+    assert not epochs.read().is_fenced
+    redis_client.hset(keyspace.shared("epoch"), "phase", "later")
+    assert epochs.read().is_fenced
+
+
+def test_a_webhook_that_another_process_has_resumed_is_not_paused(redis_client, vault):
+    here, elsewhere = EveryDecision(redis_client, vault), EveryDecision(redis_client, vault)
+    Registry(redis_client, vault, vault, decisions=elsewhere).apply("acme", [a_registration()])
+    policies = Policies(redis_client, Ledger(redis_client).store, elsewhere)
+    policies.pause("acme", "ping")
+    assert here.paused([("acme", "ping"), ("acme", "other")]) == {("acme", "ping")}
+    list(policies.resume("acme", "ping"))
+    assert here.paused([("acme", "other")]) == set()
+    assert here.paused([("acme", "ping")]) == set()
 
 
 def test_replaced_decisions_are_dropped_and_no_process_misses_them(redis_client, vault, monkeypatch):

@@ -1,11 +1,22 @@
 """Listings: which invocations they show, in which order, and page by page while invocations come and go."""
 
+from itertools import pairwise
+
 import pytest
 
 from relay.domain.invocation import FINAL, Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import BadParameter
-from relay.store.ledger.listing import LOOKED_AT, LOOKED_AT_BY_SCRIPT, Filter, Listing, OutcomeGroup, Page
+from relay.store.ledger import listing as listing_module
+from relay.store.ledger.listing import (
+    LOOKED_AT,
+    LOOKED_AT_BY_SCRIPT,
+    Filter,
+    Listing,
+    OutcomeGroup,
+    OutcomeGroups,
+    Page,
+)
 from relay.store.ledger.transitions import NewStep, NextStep
 from tests.store_keys import KEYS
 
@@ -259,3 +270,40 @@ def test_groups_look_at_about_as_many_of_the_newest_as_they_may(ledger, looked_a
     pieces = -(-looked_at // LOOKED_AT_BY_SCRIPT)
     seen = min(600, pieces * LOOKED_AT_BY_SCRIPT)
     assert (counted.groups[0].count, counted.complete) == (seen, pieces > 1)
+
+
+def test_a_group_goes_from_the_first_to_the_last_of_all_its_pieces():
+    counted = OutcomeGroups()
+    for count, first, last in ((2, 50, 90), (3, 10, 20), (1, 95, 95), (4, 30, 40)):
+        counted.add([(b"hook", b"answered", b"500", b"%d" % count, b"%d" % first, b"%d" % last)])
+    counted.add([(b"hook", b"", b"", b"10", b"1", b"2"), (b"a", b"answered", b"500", b"10", b"3", b"4")])
+    assert counted.all() == [
+        OutcomeGroup("a", "answered", 500, 10, 3, 4),
+        OutcomeGroup("hook", None, None, 10, 1, 2),
+        OutcomeGroup("hook", "answered", 500, 10, 10, 95),
+    ]
+
+
+@pytest.mark.parametrize("replays", [0, 1, 2, 3])
+@pytest.mark.parametrize("gone", [False, True])
+def test_the_newest_replay_of_a_replay_is_found_or_the_last_that_is_left(ledger, replays, gone):
+    refs = [ledger.accepted() for _ in range(replays + 1)]
+    for original, replay in pairwise(refs):
+        ledger.client.hset(KEYS.record(original), "replayedBy", replay)
+    if gone:
+        ledger.client.hset(KEYS.record(refs[-1]), "replayedBy", new_reference_id())
+    (original,) = ledger.listing.records([refs[0].encode()])
+    found = ledger.listing.replay_states([original])
+    if not replays and not gone:
+        assert found == {}
+    else:
+        assert (found[refs[0]].reference_id, found[refs[0]].replayed_by) == (refs[-1], None)
+
+
+@pytest.mark.parametrize("wanted", [Filter(), Filter(webhook_id="hook")])
+def test_a_page_has_no_more_rows_than_the_most_whatever_is_asked_for(ledger, monkeypatch, wanted):
+    monkeypatch.setattr(listing_module, "MAX_PAGE", 3)
+    made = ledger.accepted_many(5)
+    page = ledger.listing.page("acme", wanted, limit=1_000_000)
+    assert refs(page) == made[:1:-1]
+    assert page.cursor

@@ -6,9 +6,12 @@ import logging
 import threading
 
 import pytest
+import redis
 
-from relay.domain.invocation import State
-from relay.store.ledger.notices import Subscription, read_notices
+from relay.domain.invocation import Outcome, Sent, State
+from relay.domain.reference_id import new_reference_id
+from relay.errors import Unavailable
+from relay.store.ledger.notices import Notice, Subscription, read_notices
 from relay.store.server.replicas import require_replicas
 from tests.contract.ledger import Ledger
 
@@ -74,3 +77,48 @@ def test_a_notice_that_was_kept_until_replicas_confirmed_says_where_its_result_i
         subscription._confirm_at_s = 0.0
         (told,) = subscription._confirmed_since()
         assert (told.reference_id, told.sealed, told.in_store) == (ref, None, bool(carried))
+
+
+def test_every_notice_of_a_message_is_read_wherever_its_result_is():
+    refs = [new_reference_id() for _ in range(4)]
+    ends = (
+        "delivered answered 200 0 answered 3\na\nb",
+        "delivered answered 503 1 answered -1\n",
+        "unreachable dns_failed 0 1 no 0\n",
+        "cancelled - - - - 0 a newer word\n",
+    )
+    message = "".join(f"{ref} {end}" for ref, end in zip(refs, ends, strict=True)).encode()
+    assert list(read_notices(message)) == [
+        Notice(refs[0], State.DELIVERED, Outcome.ANSWERED, 200, False, Sent.ANSWERED, b"a\nb"),
+        Notice(refs[1], State.DELIVERED, Outcome.ANSWERED, 503, True, Sent.ANSWERED, None, in_store=True),
+        Notice(refs[2], State.UNREACHABLE, Outcome.DNS_FAILED, 0, True, Sent.NO, None),
+        Notice(refs[3], State.CANCELLED, None, None, None, None, None),
+    ]
+
+
+class Waits(threading.Event):
+    """Stops after so many waits, which take no time, and keeps how long they were to take."""
+
+    def __init__(self, most):
+        super().__init__()
+        self.taken, self._most = [], most
+
+    def wait(self, timeout=None):
+        self.taken.append(timeout)
+        if len(self.taken) == self._most:
+            self.set()
+        return self.is_set()
+
+
+def test_the_pauses_between_tries_grow_to_a_second_and_are_short_again_after_a_notice():
+    answers, waits = iter([None] * 7 + ["notice"] + [None] * 3), Waits(10)
+    subscription = Subscription(redis.Redis(port=1), "api1")
+
+    def listen(*_):
+        if (answer := next(answers)) is not None:
+            yield answer
+        raise Unavailable
+
+    subscription._listen = listen
+    subscription.run(lambda _: None, lambda: None, waits)
+    assert waits.taken == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 0.05, 0.1, 0.2]

@@ -26,7 +26,8 @@ from relay.queue import LANES
 from relay.registration.document import read_registrations
 from relay.settings import Settings
 from relay.store.backups.epoch import Epochs
-from relay.store.health.readiness import ServerWarnings, failed_writes
+from relay.store.health.readiness import ServerWarnings, _warnings_of, failed_writes
+from relay.store.health.server import read_server
 from relay.store.health.workers import Workers
 from relay.store.keys import keyspace
 from relay.store.ledger.listing import Filter
@@ -265,6 +266,39 @@ def test_a_write_of_the_server_that_failed_is_told(given, tmp_path, name, monkey
     monkeypatch.setattr(redis.Redis, "info", lambda self, *a: {**info(self, *a), name: "err"})
     assert findings(given, tmp_path)["append-only file"].level is Level.PROBLEM
     assert list(failed_writes({name: "err"}))
+
+
+WELL = {"aof_enabled": 1, "maxmemory_policy": "noeviction"}
+WARNINGS = {
+    "The append-only file is off": {"aof_enabled": 0, "aof_last_write_status": "err"},
+    "The last write to the append-only file failed": {"aof_last_write_status": "err"},
+    "The eviction policy is not noeviction": {"maxmemory_policy": "allkeys-lru"},
+    "The server's last snapshot failed": {"rdb_last_bgsave_status": "err"},
+    "The server's last rewrite of the append-only file failed": {"aof_last_bgrewrite_status": "err"},
+}
+
+
+@pytest.mark.parametrize("sentence", WARNINGS)
+def test_each_thing_that_may_be_wrong_with_a_server_has_a_warning_of_its_own(sentence):
+    assert list(_warnings_of(WELL)) == []
+    (warning,) = _warnings_of({**WELL, **WARNINGS[sentence]})
+    assert warning.startswith(sentence)
+
+
+def test_the_users_that_may_too_much_are_those_who_can_log_in_and_are_not_the_administrator(valkey):
+    own = ["+@read", "+info", "+time", "+fcall", "+function|list", "+acl|whoami", "allkeys"]
+    users = {"app": ["on", *own], "loose": ["on", "+@all"], "locked": ["off", "+@all"], "shy": ["on", "+flushall"]}
+    with valkey.client() as administrator:
+        try:
+            for name, rights in users.items():
+                administrator.execute_command("ACL SETUSER", name, "nopass", *rights)
+            app = redis.Redis.from_url(valkey.url, username="app", password="any")
+            assert set(read_server("s", app, administrator).unrestricted) == {"loose", "shy"}
+            app.close()
+            administrator.acl_deluser("loose", "shy")
+            assert read_server("s", administrator, administrator).unrestricted == ("default",)
+        finally:
+            administrator.acl_deluser(*users)
 
 
 def test_a_store_of_a_newer_release_is_a_problem_and_its_contents_are_not_looked_at(given, tmp_path, valkey):

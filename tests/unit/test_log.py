@@ -65,14 +65,16 @@ from relay.telemetry import log
 log.configure("info")
 def inner():
     raise KeyError("private")
+def middle():
+    inner()
 def outer(wrapping):
     try:
-        inner()
+        middle()
     except KeyError as error:
         raise wrapping("private") from error
 for wrapping in (None, OSError, StoreFault):
     try:
-        inner() if wrapping is None else outer(wrapping)
+        middle() if wrapping is None else outer(wrapping)
     except Exception as error:
         log.fault(error, "here")
 log.fault(ValueError(), "never raised")
@@ -87,7 +89,7 @@ def test_a_fault_names_the_innermost_line_and_its_own_type_and_that_of_the_store
     faults = [(line["kind"], line["line"], line["where"]) for line in map(orjson.loads, lines)]
     assert faults == [
         ("KeyError", "inner:7", "here"),
-        ("OSError", "outer:12", "here"),
+        ("OSError", "outer:14", "here"),
         ("KeyError", "inner:7", "here"),
         ("ValueError", "", "never raised"),
     ]
