@@ -70,8 +70,8 @@ def not_given(saved: Mapping[str, str], given: Mapping[str, str]) -> dict[str, s
     If another Redis is given, addresses that merely follow from the file's Redis are left out as well.
     """
     left = dict(saved)
-    for name in given:
-        left.pop(name.removesuffix(FILE_SUFFIX), None)
+    for name in (each.removesuffix(FILE_SUFFIX) for each in given):
+        left.pop(name, None)
         left.pop(name + FILE_SUFFIX, None)
     if REDIS_URL not in left:
         for name in derived_addresses(saved):

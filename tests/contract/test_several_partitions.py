@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import chain, combinations
 
 import pytest
@@ -75,3 +76,18 @@ def test_the_oldest_call_of_any_partition_is_a_lane_s_oldest(redis_client, store
             redis_client.hincrby(KEYS.of_ref("record", answer.reference_id), "createdAt", -HOUR_MS)
     (found,) = Backlog(redis_client, KEYS).of(["bulk"])
     assert (found.pending, found.oldest_ms >= HOUR_MS) == (2, True)
+
+
+@pytest.mark.parametrize("old", [(0, 0), (2, 0), (0, 2), (1, 1), (2, 2)])
+def test_whether_more_is_waiting_to_be_ended_is_said_for_every_partition(redis_client, store, old):
+    for partition, count in enumerate(old):
+        (plugin,) = plugins_of(partition, 1)
+        redis_client.hset(KEYS.of_plugin("webhooks", plugin), "hook", 1)
+        news = [
+            NewInvocation(new_reference_id(plugin), plugin, "hook", 1, "bulk", 20_000, max_age_ms=1)
+            for _ in range(count)
+        ]
+        store.accept(news, ()) if news else None
+    time.sleep(0.005)
+    ended, more, _ = store.expire(limit=1)
+    assert (ended, more) == (sum(map(bool, old)), max(old) > 1)

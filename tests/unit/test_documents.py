@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.errors import DocumentError, MalformedJson, TooLarge
+from relay.errors import MAX_FAULTS, DocumentError, MalformedJson, TooLarge
 from relay.text.documents import MAX_DOCUMENT_BYTES, read_document
+from relay.text.object_text import scan
 from relay.text.strict_json import dump_json, read_json
 
 # --- strict JSON
@@ -259,6 +260,45 @@ def test_positions_are_those_of_the_original_text():
 )  # fmt: skip
 def test_a_fault_names_line_and_column_of_the_original_text(text, expected):
     assert faults(text) == expected
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("text", [f"\n{FIRST}\n{SECOND}", '[\n{id: "a"\nb: NaN},\n\n {id: "b",, c: 1}]'])
+def test_a_place_is_the_same_whatever_ends_the_lines_and_marks_the_beginning(text, mark, line_end):
+    def places(text):
+        try:
+            return dict(read_document(text).places)
+        except DocumentError as error:
+            return [(fault.line, fault.column, fault.pointer) for fault in error.faults]
+
+    assert places(text)
+    assert places(mark + text.replace("\n", line_end)) == places(text)
+
+
+@pytest.mark.parametrize("value", ["null", "0", "false", "[]", "{}", "5"])
+def test_what_is_no_name_of_a_plugin_is_refused_also_if_it_counts_as_false(value):
+    (fault,) = refusal(f'{{plugin: {value}, webhooks: [{{id: "a"}}]}}')
+    assert (fault.pointer, fault.message) == ("/plugin", "must be a string")
+
+
+@pytest.mark.parametrize(
+    ("text", "pointers"),
+    [('{id: "a"}', ("",)), ('[{id: "a"}]', ("/0",)), ('{webhooks: [{id: "a"}]}', ("/webhooks/0",)),
+     ('{id: "a"}\n{id: "b"}', ("/0", "/1")), ('[{id: "a"}, {id: "b"}]', ("/0", "/1"))],
+)  # fmt: skip
+def test_each_webhook_has_the_pointer_to_where_it_stands(text, pointers):
+    assert read_document(text).pointers == pointers
+
+
+def test_of_a_name_given_twice_the_first_is_the_place():
+    document = scan("{a: 1,\nb: 2,\na: 3}")
+    assert document.places["/0/a"] < document.places["/0/b"]
+
+
+@pytest.mark.parametrize("most", [MAX_FAULTS - 1, MAX_FAULTS, MAX_FAULTS + 1])
+def test_as_many_faults_are_named_as_a_message_has_room_for(most):
+    assert len(refusal("[" + "nope, " * most + "]")) == min(most, MAX_FAULTS)
 
 
 def test_faults_never_quote_the_document():

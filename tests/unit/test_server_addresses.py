@@ -9,7 +9,7 @@ from relay.errors import SettingsError
 from relay.queue import make_app
 from relay.settings import Settings
 from relay.store.partitions.number import partitions_of
-from relay.text.server_addresses import ServerAddress, read_address
+from relay.text.server_addresses import ServerAddress, places_in, read_address
 
 
 def test_a_cluster_s_hosts_user_and_options_are_read():
@@ -34,6 +34,8 @@ def test_a_sentinel_s_service_and_database_are_read():
         ("redis+cluster://a:0", "ports"),
         ("redis+cluster://a:70000", "ports"),
         ("redis+cluster://a:1/3", "no path"),
+        ("redis+cluster://a:1/00", "no path"),
+        ("redis+cluster://a:1/relay", "no path"),
         ("redis+sentinel://a:1", "must name the Sentinels' service"),
         ("redis+sentinel://a:1/relay/x", "number of a database"),
     ],
@@ -42,6 +44,27 @@ def test_a_wrong_address_is_refused_without_quoting_it(text, message):
     with pytest.raises(ValueError, match=message) as caught:
         read_address(text)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("redis+cluster://a:1,[::1]:2", (("a", 1), ("::1", 2))),
+        ("rediss+sentinel://a:1,b:2/relay", (("a", 1), ("b", 2))),
+        ("sentinel://a:1,b:2/relay", (("a", 1), ("b", 2))),
+        ("redis://a:1/0", (("a", 1),)),
+        ("amqp://rabbit", (("rabbit", None),)),
+    ],
+)
+def test_every_host_that_an_address_names_is_known(text, places):
+    assert places_in(text) == places
+
+
+@pytest.mark.parametrize("scheme", ["redis+cluster", "rediss+cluster"])
+def test_options_for_tls_count_only_where_there_is_tls(scheme):
+    address = read_address(f"{scheme}://a:1?ssl_ca_certs=/ca.pem&other=1")
+    assert address.tls_options == ({"ssl_ca_certs": "/ca.pem"} if scheme == "rediss+cluster" else {})
+    assert address.of_one("::1", 7) == f"{scheme.removesuffix('+cluster')}://[::1]:7/0?ssl_ca_certs=%2Fca.pem&other=1"
 
 
 def settings(**more):

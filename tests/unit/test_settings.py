@@ -9,7 +9,9 @@ import pytest
 from kombu import Connection
 
 from relay.errors import SettingsError
-from relay.settings import ENV_FILE, PREFIX, Secret, Settings, child_environ, names
+from relay.settings import ENV_FILE, PREFIX, Secret, Settings, child_environ, look_up_secret, names
+from relay.settings.environ import not_given
+from relay.settings.private_file import write_private_file
 
 REDIS = "redis://:hunter2-hunter2@127.0.0.1:6379/0"
 
@@ -201,6 +203,119 @@ def test_a_secret_may_be_in_a_file_that_only_its_owner_reads(tmp_path):
     assert "RELAY_TARGET_KEYS_FILE too" in fault_of(TARGET_KEYS="k:x", TARGET_KEYS_FILE=str(path))
 
 
+def private(path, text):
+    path.write_text(text)
+    path.chmod(0o600)
+    return str(path)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o660, 0o620, 0o610, 0o604, 0o602])
+def test_a_file_of_which_others_may_do_anything_is_refused(tmp_path, mode):
+    path = private(tmp_path / "keys", "k1:x")
+    (tmp_path / "keys").chmod(mode)
+    assert "can be read by other users" in fault_of(TARGET_KEYS_FILE=path)
+
+
+@pytest.mark.parametrize("given", ["", " "])
+def test_an_empty_variable_is_no_second_one_beside_a_file(tmp_path, given):
+    found = settings(TARGET_KEYS=given.strip(), TARGET_KEYS_FILE=private(tmp_path / "keys", "k1:x"))
+    assert found.target_keys == Secret("k1:x")
+    assert found.files == {"RELAY_TARGET_KEYS": tmp_path / "keys"}
+    assert settings(MAX_WAITERS=given).max_waiters == settings().max_waiters
+
+
+def test_a_file_for_what_is_no_secret_is_not_read(tmp_path):
+    assert settings(MAX_WAITERS_FILE=private(tmp_path / "waiters", "7")).max_waiters == settings().max_waiters
+
+
+@pytest.mark.parametrize("urls", [("REDIS_URL",), ("BROKER_URL",), ("STORE_URL",), ("BROKER_URL", "STORE_URL")])
+def test_the_first_address_that_leaves_this_host_in_the_clear_is_named(urls):
+    assert fault_of(**dict.fromkeys(urls, "redis://db.example/0")).startswith(f"RELAY_{urls[0]}: goes to another host")
+
+
+@pytest.mark.parametrize("hosts", ["a:1,127.0.0.1:2", "127.0.0.1:1,a:2", "a:1,b:2"])
+def test_one_of_several_hosts_elsewhere_is_enough_to_need_tls(hosts):
+    assert "without TLS" in fault_of(STORE_URL=f"redis+cluster://{hosts}")
+    assert settings(STORE_URL="redis+cluster://127.0.0.1:1,localhost:2")
+
+
+@pytest.mark.parametrize("word", ["true", "True", "TRUE"])
+def test_that_host_names_are_checked_may_be_said_in_any_case(word):
+    assert settings(REDIS_URL=f"rediss://db.example?ssl_check_hostname={word}")
+    assert "must not turn" in fault_of(REDIS_URL="rediss://db.example?ssl_check_hostname=False")
+
+
+def test_only_an_encrypted_broker_is_told_to_check_certificates():
+    assert settings(BROKER_URL="redis://127.0.0.1:1/0?a=b").broker_url.reveal() == "redis://127.0.0.1:1/0?a=b"
+
+
+def test_hosts_are_known_in_lower_case_and_files_by_their_whole_path(tmp_path, monkeypatch):
+    found = settings(PUBLIC_HOSTS="Relay.Example.COM., [FD00::1] ,10.0.0.1")
+    assert found.public_hosts == ("relay.example.com", "fd00::1", "10.0.0.1")
+    private(tmp_path / "ca.pem", "x")
+    monkeypatch.chdir(tmp_path)
+    assert settings(CA_FILE="ca.pem").ca_file == str(tmp_path / "ca.pem")
+
+
+def test_each_number_is_written_so_that_it_is_read_as_it_was():
+    for text in ("0.123457", "1.000001", "59.999999", "12.5"):
+        found = settings(DEFAULT_WAIT=text, MAX_AGE="86399.999999")
+        assert Settings.from_environ(found.to_environ()) == found
+        assert found.default_wait_s == float(text)
+
+
+def test_a_child_is_given_what_is_meant_for_it_even_under_a_foreign_name(monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", "/inherited.pem")
+    monkeypatch.setenv("HTTPS_PROXY", "http://inherited")
+    found = child_environ({"SSL_CERT_FILE": "/meant.pem"})
+    assert found["SSL_CERT_FILE"] == "/meant.pem"
+    assert "HTTPS_PROXY" not in found
+
+
+@pytest.mark.parametrize(("text", "value"), [
+    *(("word", "word"), ("word\n", "word"), ("word\r\n", "word"), ("word\n\n", "word\n"), (" word \n", " word "), ("", "")),
+])  # fmt: skip
+def test_a_secret_in_a_file_ends_before_its_last_line_end_and_has_all_else(tmp_path, text, value):
+    (tmp_path / "secret").write_bytes(text.encode())
+    assert look_up_secret("file", str(tmp_path / "secret")) == value
+
+
+SAVED = {"RELAY_REDIS_URL": "redis://127.0.0.1:1/0", "RELAY_DATA_KEYS": "a:old", "RELAY_MAX_WAITERS": "7"}
+
+
+@pytest.mark.parametrize("given", ["", "_FILE"])
+@pytest.mark.parametrize("saved", ["", "_FILE"])
+def test_a_secret_that_is_given_in_either_form_replaces_the_saved_one_in_either_form(saved, given):
+    variables = {**SAVED, f"RELAY_TARGET_KEYS{saved}": "old"}
+    assert not_given(variables, {f"RELAY_TARGET_KEYS{given}": "new"}) == SAVED
+    assert not_given(variables, {}) == variables
+
+
+@pytest.mark.parametrize("given", ["", "_FILE"])
+def test_where_another_redis_is_given_what_follows_from_the_saved_one_is_left_out(given):
+    url = SAVED["RELAY_REDIS_URL"]
+    follows = {"RELAY_BROKER_URL": url, "RELAY_STORE_URL": url}
+    left = {name: text for name, text in SAVED.items() if name != "RELAY_REDIS_URL"}
+    assert not_given({**SAVED, **follows}, {f"RELAY_REDIS_URL{given}": "x"}) == left
+    assert not_given({**SAVED, **follows}, {"RELAY_MAX_WAITERS": "8"}).keys() == {*SAVED, *follows} - {
+        "RELAY_MAX_WAITERS"
+    }
+    own = {"RELAY_BROKER_URL": "redis://127.0.0.1:2/0", "RELAY_STORE_URL": url}
+    assert not_given({**SAVED, **own}, {f"RELAY_REDIS_URL{given}": "x"}) == {
+        **left,
+        "RELAY_BROKER_URL": own["RELAY_BROKER_URL"],
+    }
+
+
+def test_a_private_file_replaces_what_a_crash_left_of_the_one_before(tmp_path):
+    (tmp_path / "keys.partial").write_text("half")
+    for text in ("one", "two"):
+        write_private_file(tmp_path / "keys", text)
+        assert (tmp_path / "keys").read_text() == text
+        assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["keys"]
+
+
 class TestForCommand:
     def write(self, directory, text, mode=0o600):
         path = directory / ENV_FILE
@@ -237,6 +352,10 @@ class TestForCommand:
         self.write(tmp_path, f"RELAY_REDIS_URL={REDIS}\n", mode=0o644)
         with pytest.raises(SettingsError, match="can be read by other users"):
             Settings.for_command(tmp_path, {})
+
+    def test_a_redis_whose_address_is_in_a_file_is_enough(self, tmp_path):
+        given = {"RELAY_REDIS_URL_FILE": private(tmp_path / "url", REDIS)}
+        assert Settings.for_command(tmp_path / "none", given).redis_url.reveal() == REDIS
 
     def test_without_either_it_says_what_to_do(self, tmp_path):
         with pytest.raises(SettingsError, match="relay up"):
