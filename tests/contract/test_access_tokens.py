@@ -18,6 +18,7 @@ from relay.registration.endpoint import Endpoint
 from relay.request.oauth import NoToken
 from relay.store.registry.access_tokens import AccessTokenStore, RevisionId
 from relay.vault import Vault
+from tests.store_keys import KEYS
 from tests.timing import stop_clock
 
 REVISION = RevisionId("acme", "hook", 3, "s")
@@ -172,6 +173,14 @@ def test_a_fetch_that_another_process_does_not_end_is_waited_for_and_may_be_trie
     with pytest.raises(NoToken) as caught:
         process().access(REVISION, CREDENTIALS)
     assert (caught.value.outcome, server.asked) == (Outcome.CONNECT_TIMEOUT, [])
+
+
+@pytest.mark.parametrize(("lifetime_s", "most_ms"), [(0.0001, 1), (0.5, 500), (3_600, 3_600_000)])
+def test_a_token_is_kept_for_its_lifetime_however_short_that_is(redis_client, lifetime_s, most_ms):
+    store = AccessTokenStore(redis_client)
+    store.write(REVISION, b"sealed", lifetime_s)
+    key = KEYS.of_plugin("access_token", "acme", webhook="hook", revision=3)
+    assert most_ms - 30_000 < redis_client.pttl(key) <= most_ms
 
 
 def test_a_lock_is_freed_by_its_owner_only(redis_client):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from itertools import islice
 from unittest.mock import ANY
 
 import pytest
 
 from relay.domain.invocation import Attempt, Outcome, Sent, State
+from relay.store.ledger import policies as policies_module
 from tests.contract.clocked import START_MS
 from tests.contract.ledger import ids
 from tests.store_keys import KEYS
@@ -377,6 +379,17 @@ def test_more_parked_calls_than_a_page_are_all_resumed(ledger):
     for start in range(0, len(refs), 100):
         ledger.store.claim(refs[start : start + 100], f"t{start}")
     assert sorted(resumed(ledger)) == sorted(refs)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 7])
+def test_parked_calls_of_every_page_are_resumed_once(ledger, monkeypatch, count):
+    monkeypatch.setattr(policies_module, "_PAGE", 2)
+    ledger.policies.pause("acme", "hook")
+    refs = ledger.accepted_many(count) if count else []
+    ledger.store.claim(refs, "t")
+    pages = list(islice(ledger.policies.resume("acme", "hook"), 10))
+    assert sorted(ref for page in pages for ref in ids(page)) == sorted(refs)
+    assert all(len(page) <= 2 for page in pages)
 
 
 def test_cancelling_the_oldest_under_a_rate_hands_its_alarm_to_the_next(ledger):

@@ -43,6 +43,14 @@ def test_a_filter_without_states_takes_what_failed(harness):
     assert [harness.record(ref).replay_of for ref in harness.made(job)] == failed
 
 
+@pytest.mark.parametrize("error", [True, False])
+def test_a_filter_without_states_takes_what_its_error_says(harness, error):
+    failed, done = harness.failed(2), harness.ended(status=200)
+    job = harness.start(filter=Filter(error=error))
+    harness.create_all(job)
+    assert [harness.record(ref).replay_of for ref in harness.made(job)] == (failed if error else [done])
+
+
 def test_a_filter_with_states_takes_those_also_with_success(harness):
     done = harness.ended(status=200)
     harness.failed(1)

@@ -194,6 +194,25 @@ def test_a_value_that_was_replaced_long_ago_is_forgotten(process, registry, monk
     assert registry.secrets.values("acme", ["KEY"])[0].former == (SECOND,)
 
 
+@pytest.mark.parametrize(
+    ("values", "former"),
+    [("aa", ""), ("ab", "a"), ("aba", "b"), ("abac", "ab"), ("abcdefghijk", "jihgfedc")],
+)
+def test_the_values_that_a_secret_had_last_are_known_but_not_the_present_one(process, registry, values, former):
+    for value in values:
+        registry.secrets.set("acme", "KEY", f"planted-{value}")
+    assert process().secrets.values("acme", ["KEY"]) == (
+        (f"planted-{values[-1]}", tuple(f"planted-{value}" for value in former)),
+    )
+
+
+def test_a_secret_that_is_set_anew_after_its_key_was_lost_hides_nothing_else(registry, redis_client):
+    registry.secrets.set("acme", "KEY", FIRST)
+    lost = Registry(redis_client, registry._decisions.of("acme")._vault, Vault.from_text(Vault.new_key_text()))
+    assert lost.secrets.set("acme", "KEY", SECOND) == "changed"
+    assert lost.secrets.values("acme", ["KEY"]) == ((SECOND, ()),)
+
+
 def test_a_webhook_is_not_registered_once_its_secret_was_removed_meanwhile(process, registry, monkeypatch):
     registry.secrets.set("acme", "KEY", FIRST)
     slow, other = process(), process()

@@ -6,7 +6,7 @@ from relay.text.similar import hint, nearest, slip_of
 @pytest.mark.parametrize(
     ("name", "known", "meant"),
     [("retires", ["retry", "rate", "url"], "retry"), ("query_params", ["queryParams", "url"], "queryParams"),
-     ("HEADERS", ["headers"], "headers"), ("zzz", ["headers"], None), ("x", [], None)],
+     ("HEADERS", ["headers"], "headers"), ("zzz", ["headers"], None), ("x", [], None), ("ab-c", ["a_bc", "a-bc", "abc-"], "a-bc"), ("ab-c", ["abc-", "a-bc"], "a-bc")],
 )  # fmt: skip
 def test_the_nearest_name_is_found_whatever_its_case_and_separators(name, known, meant):
     assert nearest(name, known) == meant
