@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +17,7 @@ from relay.audit.verifying import TrailCheck
 from relay.errors import Unavailable
 from relay.store.backups.epoch import Epoch, Epochs, Phase
 from relay.store.keys import keyspace
+from relay.store.server.clock import time_ms_of
 from relay.store.trail import trail as trail_module
 from relay.store.trail.trail import Trail, block_from, segment_of
 from relay.store.trail.writer import AuditWriter
@@ -174,6 +176,8 @@ def test_pruning_keeps_the_rest_verifiable(trail, redis_client, small_segments):
     signing(trail, retention_ms=-1).iterate()
     found = check(trail)
     assert (found.wrong, found.first, found.last) == (None, 11, 13)
+    assert [number for number, _ in trail.newest_first()] == [13, 12, 11]
+    assert ([number for number, _ in trail.after(11)], trail.last_number()) == ([12, 13], 13)
     assert check_file(exported(trail)).wrong is None
     assert check(trail, heads_in(before)["0"]).wrong is None
     add(trail, 3, 13)
@@ -430,6 +434,62 @@ def test_a_worker_that_is_started_anew_learns_what_others_have_seen(trail, redis
     tell_each_other(workers)
     workers["w1"].iterate()
     assert check(trail).wrong.seq == 1
+
+
+def test_whoever_has_seen_the_most_is_believed_whatever_others_tell_after_it(trail, redis_client, monkeypatch):
+    told = []
+    monkeypatch.setattr(checkpointing, "event", lambda name, **fields: told.append(fields.get("what")))
+    knows_all, knows_less = signing(trail, "w1"), signing(trail, "w2")
+    add(trail, 2)
+    knows_less.iterate()
+    before = kept(redis_client)
+    add(trail, 1, 2)
+    give_lock(redis_client, "w1")
+    knows_all.iterate()
+    set_back(redis_client, before)
+    late = signing(trail, "w4")
+    late.hear("w1", *knows_all.newest)
+    late.hear("w2", *knows_less.newest)
+    give_lock(redis_client, "w4")
+    late.iterate()
+    assert check(trail).wrong.seq == 3
+    assert told.count("cut") + told.count("removed") == 1
+
+
+def test_an_epoch_that_was_put_back_makes_no_worker_forget_what_it_has_seen(trail, redis_client):
+    epochs = Epochs(trail._client, VAULT)
+    epochs.write(Epoch(5, Phase.FINISHED, "b1"))
+    worker = signing(trail)
+    add(trail, 3)
+    worker.iterate()
+    redis_client.delete(keyspace.shared("epoch"))
+    worker.iterate()
+    trail._client.ltrim(ENTRIES, 0, 1)
+    trail._client.delete(HEAD)
+    worker.iterate()
+    assert check(trail).wrong is not None
+
+
+def test_what_cannot_be_signed_is_said_once_a_minute(trail, redis_client, monkeypatch):
+    told, now_s = [], [1_000.0]
+    monkeypatch.setattr(checkpointing, "event", lambda name, **fields: told.append((now_s[0], fields.get("what"))))
+    monkeypatch.setattr(checkpointing, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    redis_client.set(BEGINNING, "planted")
+    add(trail, 1)
+    worker = signing(trail)
+    for now_s[0] in (1_000.0, 1_001.0, 1_059.0, 1_060.0, 1_100.0, 1_120.0):
+        worker.iterate()
+    assert told == [(at_s, "forged") for at_s in (1_000.0, 1_060.0, 1_120.0)]
+
+
+@pytest.mark.parametrize("age_ms", [0, checkpointing.SEGMENT_AGE_MS - 60_000, checkpointing.SEGMENT_AGE_MS, None])
+def test_entries_go_into_a_segment_once_the_oldest_is_old_or_tells_no_age(trail, redis_client, age_ms):
+    oldest = "planted" if age_ms is None else f"{time_ms_of(redis_client) - age_ms} forget k1 acme s     "
+    redis_client.rpush(ENTRIES, oldest)
+    add(trail, 2)
+    signing(trail).iterate()
+    assert redis_client.llen(SEGMENTS) == (age_ms in (checkpointing.SEGMENT_AGE_MS, None))
+    assert (check(trail).wrong, check(trail).last) == (None, 3)
 
 
 def test_a_checkpoint_that_no_known_key_signed_is_not_heard(trail, redis_client):
