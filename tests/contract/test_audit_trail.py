@@ -3,20 +3,22 @@
 import hashlib
 import json
 import threading
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relay.audit.checkpoint import Signed
-from relay.audit.entry import Act, AuditEntry
+from relay.audit.checkpoint import NOTHING, Checkpoint, Signed
+from relay.audit.entry import Act, AuditEntry, entry_from
 from relay.audit.lines import heads_in, lines_of, trail_files
 from relay.audit.signing_keys import AuditSigner, new_private_text
-from relay.audit.verifying import TrailCheck
-from relay.errors import Unavailable
+from relay.audit.verifying import Block, TrailCheck
+from relay.errors import NotFound, Unavailable
 from relay.store.backups.epoch import Epoch, Epochs, Phase
 from relay.store.keys import keyspace
+from relay.store.keys.names import SHARED_ROOT
 from relay.store.server.clock import time_ms_of
 from relay.store.trail import trail as trail_module
 from relay.store.trail.trail import Trail, block_from, segment_of
@@ -184,6 +186,32 @@ def test_pruning_keeps_the_rest_verifiable(trail, redis_client, small_segments):
     free_lock(redis_client)
     signing(trail).iterate()
     assert (check(trail).wrong, check(trail).last) == (None, 16)
+
+
+@pytest.mark.parametrize(("gone", "named"), [(1, "Entry 1"), (2, "Entries 1 to 2"), (3, "Entries 1 to 3")])
+def test_entries_that_are_missed_are_named_from_the_first_to_the_last(gone, named):
+    head, entries = NOTHING, [b"%d forget k1 acme s     " % number for number in range(4)]
+    blocks = []
+    for seq, entry in enumerate(entries, 1):
+        point = Checkpoint.over(seq, head, [entry], 1, None)
+        blocks.append(Block([entry], Signed.by(SIGNER, point.members("0", SIGNER.key_id))))
+        head = point.head
+    wrong = TrailCheck("0", SIGNER.public, None).run(blocks[gone:]).wrong
+    assert (wrong.seq, wrong.what, wrong.sentence) == (1, "removed", f"{named}: it was signed and is missing.")
+    assert TrailCheck("0", SIGNER.public, None).run(blocks).wrong is None
+
+
+@pytest.mark.parametrize("ends", ["well", "with an answer", "with a fault"])
+def test_what_is_done_between_two_entries_is_told_with_how_it_ended(trail, ends):
+    errors = {"with an answer": NotFound(), "with a fault": ZeroDivisionError()}
+    with suppress(NotFound, ZeroDivisionError), AuditWriter(trail._client).writing(Act.BACKUP, subject="b1"):
+        if ends in errors:
+            raise errors[ends]
+    found = [entry_from(entry) for entry in Trail(trail._client, SHARED_ROOT).end().entries]
+    last = {"well": ["done"], "with an answer": ["not_found"], "with a fault": []}[ends]
+    assert [(each.act, each.subject, each.outcome) for each in found] == [
+        ("backup", "b1", outcome) for outcome in ["begun", *last]
+    ]
 
 
 def test_segments_that_are_dropped_without_being_pruned_are_missed(trail, redis_client, small_segments):

@@ -264,7 +264,10 @@ def test_a_fault_names_line_and_column_of_the_original_text(text, expected):
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-@pytest.mark.parametrize("text", [f"\n{FIRST}\n{SECOND}", '[\n{id: "a"\nb: NaN},\n\n {id: "b",, c: 1}]'])
+@pytest.mark.parametrize(
+    "text",
+    ['{id: "a", b: 1}', '{id: "a", b: NaN}', f"\n{FIRST}\n{SECOND}", '[\n{id: "a"\nb: NaN},\n\n {id: "b",, c: 1}]'],
+)
 def test_a_place_is_the_same_whatever_ends_the_lines_and_marks_the_beginning(text, mark, line_end):
     def places(text):
         try:

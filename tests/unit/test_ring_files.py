@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from relay import vault as vault_module
@@ -95,8 +97,30 @@ def test_a_file_that_is_not_a_ring_any_more_leaves_the_known_ring_in_force(ring,
         ring.vault()
 
 
-def test_a_file_that_others_may_read_is_not_followed(ring):
+def test_a_file_that_others_may_read_is_not_followed_until_they_may_not(ring):
     process, ids = ring.vault(), ring.key_ids()
-    ring.add()
+    new = ring.add()
     ring.path.chmod(0o644)
     assert process.key_ids == ids
+    ring.path.chmod(0o600)
+    assert process.key_ids == (*ids, new)
+
+
+def test_another_file_in_its_place_is_followed_however_old_it_is(ring, tmp_path):
+    process, before = ring.vault(), ring.path.stat()
+    other = tmp_path / "other"
+    other.write_text("other:" + Vault.new_key_text().partition(":")[2])
+    other.chmod(0o600)
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.replace(ring.path)
+    assert process.key_ids == ("other",)
+
+
+@pytest.mark.parametrize("age_s", [0.9, 1.1])
+def test_a_file_is_looked_at_once_a_second(ring, monkeypatch, age_s):
+    monkeypatch.setattr(vault_module, "FILE_AGE_S", 1.0)
+    process, ids = ring.vault(), ring.key_ids()
+    new = ring.add()
+    looked_at_s = process._looked_at_s
+    monkeypatch.setattr(vault_module.time, "monotonic", lambda: looked_at_s + age_s)
+    assert process.key_ids == (ids if age_s < 1 else (*ids, new))
