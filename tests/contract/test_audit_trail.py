@@ -196,6 +196,11 @@ def test_entries_that_are_missed_are_named_from_the_first_to_the_last(gone, name
         point = Checkpoint.over(seq, head, [entry], 1, None)
         blocks.append(Block([entry], Signed.by(SIGNER, point.members("0", SIGNER.key_id))))
         head = point.head
+    known = {3: blocks[2].signed.checkpoint().head}
+    for unsigned in ([], [b"5 forget k1 acme s     "] * 3):  # entries that nobody signed take no other's place
+        ends = [*blocks[:2], Block(unsigned, None, is_open=True)]
+        cut = TrailCheck("0", SIGNER.public, None, known).run(ends).wrong
+        assert (cut.seq, cut.what) == (3, "cut")
     wrong = TrailCheck("0", SIGNER.public, None).run(blocks[gone:]).wrong
     assert (wrong.seq, wrong.what, wrong.sentence) == (1, "removed", f"{named}: it was signed and is missing.")
     assert TrailCheck("0", SIGNER.public, None).run(blocks).wrong is None
