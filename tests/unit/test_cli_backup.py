@@ -21,7 +21,9 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+import redis
 from redis.client import Pipeline
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from relay.audit.entry import Act
 from relay.backup.manifest import Manifest
@@ -30,13 +32,13 @@ from relay.backup.undoing import ShippedTrail
 from relay.backup.unfinished import Unfinished
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Conflict, Unavailable
-from relay.store.backups import copying
+from relay.store.backups import copying, snapshot
 from relay.store.backups.copying import REVISIONS_LEFT_OUT, BackupCounts
-from relay.store.backups.epoch import Epoch, Phase
+from relay.store.backups.epoch import FENCE, Epoch, Phase
 from relay.store.decisions.chain import key_subject, webhook_subject
 from relay.store.decisions.every import EveryDecision
 from relay.store.keys import keyspace
-from relay.store.keys.names import ROOT, key_in
+from relay.store.keys.names import ROOT, TRAIL, key_in
 from relay.store.ledger.transitions import Advance, NewStep, NextStep
 from relay.store.partitions.format import FORMAT, NEWEST
 from relay.store.scripting.loading import load_into
@@ -348,6 +350,69 @@ def test_a_key_of_each_type_is_copied_in_pieces_with_all_that_it_holds_and_its_e
             client.execute_command(*command)
         assert everything(client) == before
         assert client.execute_command("PEXPIRETIME", key) == ends_at_ms
+
+
+@pytest.mark.parametrize("known", [(), ("audit_head",), ("audit_beginning",), ("audit_head", "audit_beginning")])
+def test_a_trail_is_copied_in_its_order_and_what_the_empty_store_wrote_follows(valkey, monkeypatch, known):
+    monkeypatch.setattr(copying, "_MEMBERS", 2)
+    monkeypatch.setattr(copying, "_KEYS", 2)
+    names = {kind: ROOT + name for kind, name in TRAIL.items()}
+    with valkey.client() as source, redis.Redis.from_url(f"{valkey.url}?db=1") as target:
+        target.flushdb()
+        for client, label, count in ((source, "old", 5), (target, "own", 3)):
+            for kind in ("audit_entries", "audit_segments"):
+                client.rpush(names[kind], *(f"{label}-{number}" for number in range(count)))
+        for kind in ("audit_head", "audit_beginning"):
+            target.set(names[kind], "own")
+        for kind in known:
+            source.set(names[kind], f"old {kind}")
+        target.hset(key_in(ROOT, "pending"), FENCE, 7)
+        list(copying.copy_roots(source, target, [ROOT], 7))
+        old, own = (
+            [f"{label}-{number}".encode() for number in range(count)] for label, count in (("old", 5), ("own", 3))
+        )
+        assert target.lrange(names["audit_entries"], 0, -1) == [*old, *own]
+        assert target.lrange(names["audit_segments"], 0, -1) == old
+        for kind in ("audit_head", "audit_beginning"):
+            assert target.get(names[kind]) == (f"old {kind}".encode() if kind in known else None)
+        target.flushdb()
+
+
+FILE, MARK = b"REDIS0011" + bytes(range(256)), b"0123456789abcdef" * 2 + b"01234567"
+STREAMS = {
+    "of a known length": b"$%d\r\n" % len(FILE) + FILE,
+    "after line feeds": b"\n\n$%d\r\n" % len(FILE) + FILE,
+    "up to a mark": b"\n$EOF:" + MARK + b"\r\n" + FILE + MARK,
+}
+
+
+class Stream:
+    """Stands in for a server's socket: gives these pieces."""
+
+    def __init__(self, *pieces):
+        self._pieces = [piece for piece in pieces if piece]
+
+    def recv(self, _most):
+        return self._pieces.pop(0) if self._pieces else b""
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_a_snapshot_is_the_same_in_whatever_pieces_it_comes_and_is_missed_where_its_end_is(kind):
+    text = STREAMS[kind]
+    for at in range(len(text)):
+        assert b"".join(snapshot._pieces(Stream(text[:at], text[at:]))) == FILE
+        with pytest.raises(RedisError):
+            b"".join(snapshot._pieces(Stream(text[:at])))
+    assert b"".join(snapshot._pieces(Stream(*(text[at : at + 1] for at in range(len(text)))))) == FILE
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [(b"-NOPERM no\r\n", NoPermissionError), (b"-ERR no\r\n", ResponseError), (b"x" * 500, Unavailable)],
+)
+def test_what_is_no_snapshot_is_not_waited_for(text, error):
+    with pytest.raises(error):
+        list(snapshot._pieces(Stream(*(text[at : at + 50] for at in range(0, len(text), 50)), *[b"y"] * 500)))
 
 
 class Expiring:
