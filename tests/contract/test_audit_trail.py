@@ -206,6 +206,18 @@ def test_entries_that_are_missed_are_named_from_the_first_to_the_last(gone, name
     assert TrailCheck("0", SIGNER.public, None).run(blocks).wrong is None
 
 
+@pytest.mark.parametrize("wrong", [(), (1,), (3,), (2, 4), (1, 2, 3, 4)])
+def test_the_first_line_of_a_file_with_a_wrong_number_is_named(trail, wrong):
+    add(trail, 4)
+    signing(trail).iterate()
+    lines = [json.loads(line) for line in exported(trail)]
+    for line in lines:
+        if line.get("seq") in wrong:
+            line["seq"] += 100
+    (file,) = [file for file in trail_files(map(json.dumps, lines)) if list(file.blocks())]
+    assert file.misnumbered == min(wrong, default=None)
+
+
 @pytest.mark.parametrize("ends", ["well", "with an answer", "with a fault"])
 def test_what_is_done_between_two_entries_is_told_with_how_it_ended(trail, ends):
     errors = {"with an answer": NotFound(), "with a fault": ZeroDivisionError()}

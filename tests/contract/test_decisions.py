@@ -21,7 +21,7 @@ from relay.store.decisions.every import EveryDecision
 from relay.store.decisions.heads import ChainHead, Heads
 from relay.store.decisions.stored import StoredChain
 from relay.store.keys import keyspace
-from relay.store.keys.names import SHARED_ROOT
+from relay.store.keys.names import ROOT, SHARED_ROOT
 from relay.store.ledger.policies import Policies
 from relay.store.registry.webhooks import Registry
 from relay.text.quantities import Rate
@@ -299,6 +299,20 @@ def test_what_another_run_of_the_server_had_is_no_tampering_also_if_that_shows_o
     assert (told, chain.is_intact) == ([], True)
     assert not chain.hear(5, "two")
     assert (told, chain.is_intact) == (["restored"], False)
+
+
+@pytest.mark.parametrize(
+    ("process", "root", "epoch", "is_compared"),
+    [("two", SHARED_ROOT, 0, True), ("one", SHARED_ROOT, 0, False), ("two", ROOT, 0, False), ("two", SHARED_ROOT, 1, False)],
+)  # fmt: skip
+def test_only_heads_of_others_about_the_same_root_and_epoch_are_compared(
+    redis_client, vault, process, root, epoch, is_compared
+):
+    chain = a_chain(redis_client, vault)
+    decide(chain, a="1")
+    watching = Watching("one", chain, Heads(redis_client, vault))
+    watching.hear(ChainHead(process, root, epoch, 99, chain.head[1]))
+    assert chain.is_intact is not is_compared
 
 
 def test_after_a_restore_less_than_was_heard_before_is_reported_again(redis_client, vault, monkeypatch):

@@ -342,6 +342,19 @@ def test_a_worker_or_an_api_process_that_runs_is_named_and_nothing_is_changed(cl
     divide(client)
 
 
+@pytest.mark.parametrize(("count", "more"), [(1, ""), (10, ""), (11, " and 1 more"), (25, " and 15 more")])
+def test_the_first_ten_processes_that_run_are_named_and_how_many_more_there_are(client, held, count, more):
+    names = [f"w{number:02}@here" for number in range(count)]
+    now_ms = time_ms(client)
+    beats = dict(zip(names, (now_ms + (-1) ** number * number * 100 for number in range(count)), strict=True))
+    client.zadd(keyspace.shared("workers"), {**beats, "before a jump": now_ms + 10 * SILENT_MS})
+    with pytest.raises(Conflict) as caught:
+        divide(client)
+    named = ", ".join(f"worker {name}" for name in names[:10])
+    assert caught.value.message.startswith(f"Still running: {named}{more}. Stop every process")
+    client.delete(keyspace.shared("workers"))
+
+
 def test_a_division_that_was_interrupted_does_not_go_on_while_a_process_runs(client, held):
     division = Division(client, PARTITIONS)
     assert division.begin()
