@@ -21,6 +21,7 @@ from relay.views import (
     job_of,
     lane_of,
     minute_of,
+    plain_number,
     plan_of,
     record_of,
     result_of,
@@ -66,6 +67,53 @@ def test_a_record_has_the_fields_of_the_design_in_order():
     assert record["result"] == result
     assert record["caller"] == "k1"
     assert list(record["attempts"][0]) == ["number", "startedAt", "durationMs", "status", "outcome", "sent"]
+
+
+def test_every_member_of_a_record_shows_its_own_value():
+    attempts = (
+        Attempt(1, 1_000, 20, 0, Outcome.CONNECT_FAILED, Sent.NO),
+        Attempt(2, 2_000, 30, 503, Outcome.ANSWERED, Sent.ANSWERED),
+    )
+    invocation = an_invocation(
+        attempts=attempts, created_at_ms=100, finished_at_ms=3_000, expires_at_ms=4_000, not_before_ms=5_000,
+        forgotten_at_ms=6_000, request_bytes=7, response_bytes=8, replay_of="r0", replayed_by="r2", steps=("s1",),
+        is_chain=True, damaged=("masked", "sent"),
+    )  # fmt: skip
+    assert row_of(invocation) == {
+        "referenceId": invocation.reference_id,
+        "webhookId": "ping",
+        "revision": 3,
+        "state": "delivered",
+        "createdAt": rfc3339(100),
+        "finishedAt": rfc3339(3_000),
+        "attempts": [
+            {
+                "number": each.number,
+                "startedAt": rfc3339(each.started_at_ms),
+                "durationMs": each.duration_ms,
+                "status": each.status,
+                "outcome": each.outcome.value,
+                "sent": each.sent.value,
+            }
+            for each in attempts
+        ],
+        "result": {"status": 200, "error": False},
+        "requestBytes": 7,
+        "responseBytes": 8,
+        "caller": "k1",
+        "replayOf": "r0",
+        "replayedBy": "r2",
+        "chain": {"steps": ["s1"]},
+        "expiresAt": rfc3339(4_000),
+        "notBefore": rfc3339(5_000),
+        "forgottenAt": rfc3339(6_000),
+        "damaged": ["masked", "sent"],
+    }
+
+
+@pytest.mark.parametrize(("number", "shown"), [(None, None), (5.0, 5), (2.5, 2.5), (0.1, 0.1), (0.0, 0)])
+def test_a_rate_is_a_whole_number_where_it_is_one(number, shown):
+    assert repr(plain_number(number)) == repr(shown)
 
 
 def test_a_plugins_own_key_sees_neither_caller_nor_chain():
