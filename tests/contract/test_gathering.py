@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from relay.errors import Unavailable
-from relay.metrics.gathering import ATTEMPT, Gathering
+from relay.metrics.gathering import ATTEMPT, Gathering, Reporter
 from relay.metrics.page import MetricsPage
+from relay.metrics.shown_calls import ShownCall, ShownCalls
 from relay.store.counts.backlog import Backlog
 from relay.store.counts.measures import Measures
 from relay.store.decisions.every import EveryDecision
@@ -86,6 +87,28 @@ def test_a_plugin_whose_partition_is_silent_loses_and_doubles_nothing_and_holds_
         gathering.add_to_store()
         for plugin in set(plugins) - measures.plugins:
             assert measures.totals(plugin)["hook", "attempt:sum"] == 7 * number
+
+
+class Uncounted(Measures):
+    """Measures of a store that counts no notes now."""
+
+    def count_everything(self):
+        raise Unavailable
+
+
+def test_a_report_shows_calls_and_adds_durations_although_notes_cannot_be_counted_now(redis_client):
+    measures, shown, reported = Uncounted(redis_client), ShownCalls(10), []
+    gathering = Gathering(measures, "w1")
+    call = ShownCall("r1", "acme/hook", "SUCCESS", "200 answered", 0.1, 0, "bulk", 1.0)
+    reporter = Reporter(gathering, measures, shown)
+    for number in (1, 2):
+        shown.add(call)
+        gathering.add(ATTEMPT, HOOK, 7)
+        reporter.report(reported.append)
+        assert reported == [[call]] * number
+        assert measures.totals("acme")["hook", "attempt:sum"] == 7 * number
+    reporter.report(reported.append)
+    assert len(reported) == 2
 
 
 class PartlyReadable(Registry):

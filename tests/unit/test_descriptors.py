@@ -5,7 +5,7 @@ import resource
 import pytest
 
 from relay.errors import SettingsError
-from relay.process.descriptors import BESIDE_CALLS, allow_calls
+from relay.process.descriptors import BESIDE_CALLS, BESIDE_CONNECTIONS, allow_calls, allow_descriptors
 
 
 @pytest.fixture
@@ -20,6 +20,24 @@ def limits(monkeypatch):
 def test_what_the_system_allows_is_raised_as_far_as_calls_need_it(limits):
     allow_calls(2_000)
     assert limits == [2_000 + BESIDE_CALLS, 20_000]
+
+
+NO_BOUND = resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "allowed"),
+    [
+        *((1_024, 20_000, 2_024), (1_024, 2_024, 2_024), (1_024, 2_023, 2_023), (1_024, 1_024, 1_024)),
+        *((2_024, 20_000, 2_024), (2_025, 20_000, 2_025), (NO_BOUND, NO_BOUND, NO_BOUND)),
+        *((1_024, NO_BOUND, 2_024), (256, 512, 512)),
+    ],
+)
+def test_an_api_process_may_open_as_many_as_its_callers_need_or_as_the_system_allows(limits, soft, hard, allowed):
+    limits[:] = [soft, hard]
+    allow_descriptors(1_000)
+    assert limits == [allowed, hard]
+    assert BESIDE_CONNECTIONS == 1_024
 
 
 def test_enough_stays_as_it_is(limits):

@@ -3,13 +3,16 @@
 import json
 import time
 from contextlib import suppress
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.errors import MAX_FAULTS, DocumentError, MalformedJson, TooLarge
+from relay.text import json_extent
 from relay.text.documents import MAX_DOCUMENT_BYTES, read_document
+from relay.text.json_extent import check_extent
 from relay.text.object_text import scan
 from relay.text.strict_json import dump_json, read_json
 
@@ -123,6 +126,33 @@ def test_the_depth_that_is_counted_is_the_depth_that_is_read(text, depth):
     except MalformedJson:
         return
     assert levels(value) <= depth
+
+
+PIECES = st.text('[]{},"\\\\1 ', max_size=60)
+
+
+@given(PIECES, st.integers(1, 9))
+def test_the_extent_of_a_text_is_the_same_in_pieces_of_any_size(text, size):
+    def extent():
+        try:
+            return check_extent(text.encode(), 2, 5)
+        except (MalformedJson, TooLarge) as error:
+            return type(error)
+
+    whole = extent()
+    with mock.patch.object(json_extent, "_PIECE_BYTES", size):
+        assert extent() == whole
+
+
+@pytest.mark.parametrize("inside", ["[" * 40, ",,," * 200_000, '\\"[', "\\\\"])
+@pytest.mark.parametrize("before", [0, 1, json_extent._PIECE_BYTES - 3, 2 * json_extent._PIECE_BYTES - 1])
+def test_what_stands_in_a_string_counts_for_nothing_wherever_a_piece_ends(inside, before):
+    text = f'{" " * before}["{inside}", [1, 2]]'.encode()
+    assert check_extent(text, 2, 5) <= 5
+    with pytest.raises(MalformedJson):
+        check_extent(text, 1, 5)
+    with pytest.raises(TooLarge):
+        check_extent(text, 2, 3)
 
 
 # --- documents

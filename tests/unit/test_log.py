@@ -96,6 +96,30 @@ def test_a_fault_names_the_innermost_line_and_its_own_type_and_that_of_the_store
     assert printed == b"printed"
 
 
+UNWRITABLE = """
+from relay.telemetry import log
+class Unwritable:
+    def __repr__(self):
+        raise ValueError("private")
+    __str__ = __repr__
+log.configure("info")
+for number in range(3):
+    log.event(log.Event.SWEPT, published=Unwritable())
+log.event(log.Event.SWEPT, published=1)
+log.event(log.Event.SWEPT, published=2)
+"""
+
+
+def test_events_that_cannot_be_written_are_counted_and_the_others_go_on():
+    done = subprocess.run([sys.executable, "-c", UNWRITABLE], capture_output=True, check=True)
+    lines = [orjson.loads(line) for line in done.stderr.splitlines()]
+    assert [(line["event"], line.get("lines", line.get("published"))) for line in lines] == [
+        ("log_lines_dropped", 3),
+        ("swept", 1),
+        ("swept", 2),
+    ]
+
+
 def test_a_command_prints_faults_alone_each_as_a_line_of_text(capsys):
     log.configure_command()
     log.event(log.Event.SWEPT, level=logging.WARNING)

@@ -9,7 +9,7 @@ import pytest
 from kombu import Connection
 
 from relay.errors import SettingsError
-from relay.settings import ENV_FILE, PREFIX, Secret, Settings, child_environ, look_up_secret, names
+from relay.settings import ENV_FILE, PREFIX, Secret, Settings, child_environ, look_up_secret, names, unknown_names
 from relay.settings.environ import not_given
 from relay.settings.private_file import write_private_file
 
@@ -305,6 +305,16 @@ def test_where_another_redis_is_given_what_follows_from_the_saved_one_is_left_ou
         **left,
         "RELAY_BROKER_URL": own["RELAY_BROKER_URL"],
     }
+
+
+def test_a_variable_that_is_no_setting_is_named_and_the_file_of_a_setting_is_none(monkeypatch):
+    for name in ("RELAY_TARGET_KEYS", "RELAY_TARGET_KEYS_FILE", "RELAY_MAX_WAITERS", "OTHER"):
+        monkeypatch.setenv(name, "x")
+    before = set(unknown_names())
+    for name in ("RELAY_TARGET_KEY", "RELAY_MAX_WAITER", "RELAY_FILE", "XRELAY_PLUGIN"):
+        monkeypatch.setenv(name, "x")
+    assert "RELAY_TARGET_KEYS_FILE" not in before
+    assert unknown_names() == sorted(before | {"RELAY_TARGET_KEY", "RELAY_MAX_WAITER", "RELAY_FILE"})
 
 
 def test_a_private_file_replaces_what_a_crash_left_of_the_one_before(tmp_path):

@@ -24,6 +24,13 @@ def test_while_they_are_few_every_call_is_shown_in_its_order():
     assert shown.take() == []
 
 
+def test_what_is_shown_together_comes_in_the_order_of_its_ends():
+    shown = ShownCalls(10)
+    for number in (5, 1, 4, 2, 3, 0):
+        shown.add(call(number, "FAILURE" if number % 2 else "SUCCESS"))
+    assert [each.ended_at_s for each in shown.take()] == [0, 1, 2, 3, 4, 5]
+
+
 @pytest.mark.parametrize(("failed", "others"), [(0, 500), (3, 500), (10, 500), (500, 500), (500, 0)])
 def test_when_they_are_many_failures_go_first_and_no_more_than_the_limit_is_shown(failed, others):
     shown = ShownCalls(1)  # ten at once
