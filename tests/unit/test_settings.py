@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import pickle
 import ssl
+from ipaddress import ip_network
 
 import pytest
 from kombu import Connection
 
 from relay.errors import SettingsError
-from relay.settings import ENV_FILE, PREFIX, Secret, Settings, child_environ, look_up_secret, names, unknown_names
-from relay.settings.environ import not_given
+from relay.settings import (
+    ENV_FILE,
+    PREFIX,
+    Secret,
+    Settings,
+    child_environ,
+    default_plugin,
+    kinds,
+    look_up_secret,
+    names,
+    unknown_names,
+)
+from relay.settings.environ import not_given, read_env_file
 from relay.settings.private_file import write_private_file
+from relay.text.quantities import Rate, read_bytes, read_rate, read_seconds
+from relay.text.scalars import scalar_text
 
 REDIS = "redis://:hunter2-hunter2@127.0.0.1:6379/0"
 
@@ -408,3 +422,118 @@ def test_a_setting_that_names_a_plugin_or_a_webhook_takes_ids_only(name, text, g
     with pytest.raises(SettingsError) as caught:
         Settings.from_environ(environ)
     assert [fault.pointer for fault in caught.value.faults] == [name]
+
+
+REFUSED = None
+KINDS = {
+    kinds.flag: {
+        **dict.fromkeys(("1", "true", "yes", "on", "TRUE", "Yes"), True),
+        **dict.fromkeys(("", "0", "false", "no", "off", "OFF"), False),
+        **dict.fromkeys(("2", "y", "none", " "), REFUSED),
+    },
+    kinds.entries: {"": (), "a": ("a",), " a ,, b,": ("a", "b"), ",": ()},
+    kinds.ports: {
+        "": (), "1": (1,), "65535": (65_535,), "1, 2": (1, 2), "0": REFUSED, "65536": REFUSED, "655350": REFUSED,
+        "1,x": REFUSED, "+1": REFUSED,
+    },
+    kinds.networks: {
+        "": (), "10.0.0.0/8": (ip_network("10.0.0.0/8"),), "::1, 10.0.0.1": (ip_network("::1"), ip_network("10.0.0.1")),
+        "10.0.0.1/8": REFUSED, "10.0.0.0/33": REFUSED, "relay": REFUSED, "10.0.0.0/8 10.1.0.0/16": REFUSED,
+    },
+    kinds.labels: {"": (), "Test, .lan": ("test", "lan"), "a.b": REFUSED, "-a": REFUSED, "ok,-a": REFUSED},
+    kinds.hosts: {
+        "": (), "A.example., [::1]": ("a.example", "::1"), "a:80": REFUSED, "https://a": REFUSED, "a,b_c": REFUSED,
+    },
+    kinds.log_level: {"debug": "debug", "Info": "info", "WARNING": "warning", "error": "error", "": REFUSED, "fatal": REFUSED},
+    kinds.http_url: {
+        "http://a": "http://a", "https://a/b//": "https://a/b", "http://a?q": REFUSED, "http://a#f": REFUSED,
+        "http:///x": REFUSED, "a": REFUSED, "": REFUSED,
+    },
+    kinds.operator: {"": "", "Zoë B": "Zoë B", "x" * 64: "x" * 64, "x" * 65: REFUSED, "a\tb": REFUSED, "a\n": REFUSED},
+    kinds.retention: {
+        "1d": 86_400, "86400": 86_400, "86399": REFUSED, "3660d": 316_224_000, "3661d": REFUSED, "36h": 129_600,
+        "86400.9": 86_400,
+    },
+    kinds.plugin: {"a": "a", "a" * 64: "a" * 64, "a" * 65: REFUSED, "A": REFUSED, "": REFUSED, "a-": REFUSED, "a/b": REFUSED},
+    kinds.webhook: {"a/b": "a/b", "a/": REFUSED, "/b": REFUSED, "a": REFUSED, "a/b/c": REFUSED, "a /b": REFUSED},
+    kinds.rate: {"5/s": "5/s", "600/m": "600/m", "60/m": "60/m", "5": REFUSED, "5/h": REFUSED, "05/s": REFUSED},
+    kinds.number(2, 4): {"2": 2, "4": 4, "1": REFUSED, "5": REFUSED, "3.0": REFUSED, "": REFUSED, "-3": REFUSED, "1" * 16: REFUSED},
+    kinds.size("1KiB", "1MiB"): {"1024": 1_024, "1kib": 1_024, "1 MiB": 1 << 20, "1023": REFUSED, "1048577": REFUSED},
+    kinds.seconds(0.5, 90): {"0.5": 0.5, "500ms": 0.5, "1.5m": 90.0, "499ms": REFUSED, "90.1": REFUSED, "1h": REFUSED},
+    read_bytes: {
+        "7": 7, "7B": 7, "2KiB": 2_048, "2mib": 2 << 20, "1GiB": 1 << 30, " 7 b ": 7, "": REFUSED, "1.5KiB": REFUSED,
+        "1KB": REFUSED, "-1": REFUSED, "1TiB": REFUSED,
+    },
+    read_seconds: {
+        "2": 2.0, "2.5": 2.5, "500ms": 0.5, "3s": 3.0, "2m": 120.0, "1h": 3_600.0, "1.5d": 129_600.0, " 1 s ": 1.0,
+        "1M": REFUSED, ".5": REFUSED, "-1": REFUSED, "1e3": REFUSED, "1w": REFUSED, "": REFUSED,
+    },
+    read_rate: {
+        "1/s": Rate(1, 1), "9999999/m": Rate(9_999_999, 60), " 5/s ": Rate(5, 1), "0/s": REFUSED, "10000000/s": REFUSED,
+        "5/S": REFUSED, "5 / s": REFUSED,
+    },
+    scalar_text: {"a": "a", True: "true", False: "false", 12: "12", 1.5: "1.5", -3: "-3", 1e300: "1e+300", (): REFUSED},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("read", "text"), [(read, text) for read, texts in KINDS.items() for text in texts])
+def test_each_kind_of_value_is_read_as_people_write_it_and_nothing_else_is(read, text):
+    value = KINDS[read][text]
+    if value is not REFUSED:
+        found = read(text)
+        assert (found, type(found)) == (value, type(value))
+    elif read is scalar_text:
+        assert read(text) is None
+    else:
+        with pytest.raises(ValueError, match=r"^must be ") as caught:
+            read(text)
+        assert not text.strip() or len(text) < 3 or f" {text}" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "sentence"),
+    [
+        (kinds.number(2, 4), "5", "must be 2 to 4"),
+        (kinds.size("1KiB", "64MiB"), "1", "must be 1024 to 67108864 bytes"),
+        (kinds.seconds(0, 60), "61", "must be 0 to 60 seconds"),
+        (kinds.seconds(0.5, 2.5), "3", "must be 0.5 to 2.5 seconds"),
+        (kinds.retention, "1h", "must be 86400 to 316224000 seconds"),
+    ],
+)
+def test_a_range_is_said_in_the_unit_in_which_it_is_kept(read, text, sentence):
+    with pytest.raises(ValueError) as caught:
+        read(text)
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize("value", [None, Secret("a:b"), True, False, (1, 2), (ip_network("::1"),), 0.25, 7, "text", ()])
+def test_what_is_written_of_a_setting_is_plain_text(value):
+    texts = {None: "", True: "true", False: "false", (1, 2): "1,2", (ip_network("::1"),): "::1/128", (): ""}
+    expected = "a:b" if isinstance(value, Secret) else texts.get(value, str(value))
+    assert kinds.as_text(value) == expected
+
+
+def test_a_rate_is_written_as_it_was_read():
+    assert [str(read_rate(text)) for text in ("5/s", "600/m", "60/m")] == ["5/s", "600/m", "60/m"]
+
+
+@pytest.mark.parametrize(("environment", "file", "plugin"), [
+    ("", "", None), ("shop", "", "shop"), ("", "desk", "desk"), ("shop", "desk", "shop"),
+])  # fmt: skip
+def test_the_plugin_of_commands_is_that_of_the_environment_or_else_of_the_data_directory(
+    tmp_path, monkeypatch, environment, file, plugin
+):
+    monkeypatch.setenv("RELAY_PLUGIN", environment)
+    if file:
+        private(tmp_path / ENV_FILE, f"RELAY_PLUGIN={file}\nRELAY_REDIS_URL=${{HOME}}\n")
+        assert read_env_file(tmp_path / ENV_FILE)["RELAY_REDIS_URL"] == "${HOME}"
+    assert default_plugin(tmp_path) == plugin
+
+
+def test_a_secret_in_the_environment_has_to_be_set(monkeypatch):
+    monkeypatch.setenv("A_SECRET", " word ")
+    monkeypatch.setenv("EMPTY", "")
+    assert look_up_secret("env", "A_SECRET") == " word "
+    for name in ("EMPTY", "MISSING"):
+        with pytest.raises(ValueError, match=f"names the environment variable {name}, which is not set"):
+            look_up_secret("env", name)
