@@ -36,6 +36,16 @@ def test_of_several_changes_those_are_said_again_that_nobody_was_told_of(alerts)
     assert alerts.evaluate(conditions) == [first]
 
 
+@pytest.mark.parametrize("told", range(4))
+def test_of_several_changes_those_that_were_told_are_said_no_more(alerts, told):
+    conditions = [Condition(f"backlog_old {lane}", True, {"lane": lane}) for lane in ("bulk", "interactive", "replay")]
+    changes = alerts.evaluate(conditions)
+    assert sorted(names(changes)) == [(each.name, "firing") for each in conditions]
+    alerts.delete_delivered(changes[:told])
+    left = alerts.evaluate(conditions)
+    assert sorted(each.change_id for each in left) == sorted(each.change_id for each in changes[told:])
+
+
 def test_what_held_for_too_short_a_time_never_counts(alerts):
     assert alerts.evaluate([BRIEF]) == []
     assert alerts.holding() == ["lane_unserved bulk"]

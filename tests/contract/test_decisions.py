@@ -517,6 +517,25 @@ def test_a_pause_that_was_not_decided_is_reported_once_and_stays(redis_client, v
     assert redis_client.llen(keyspace.audit("entries")) == before
 
 
+def test_a_difference_counts_if_it_is_found_twice_in_a_row_and_not_if_it_was_over_between(
+    redis_client, vault, monkeypatch
+):
+    told = []
+    monkeypatch.setattr(watching_module, "event", lambda name, **fields: told.append(fields["webhook"]))
+    decisions, policy = EveryDecision(redis_client, vault), KEYS.policy("acme", "ping")
+    Registry(redis_client, vault, vault, decisions=decisions).apply("acme", [a_registration(concurrency=3)])
+    policies = Policies(redis_client, Ledger(redis_client).store, decisions)
+    watching = Watching("one", decisions.of("acme"), Heads(redis_client, vault), policies)
+    said = []
+    for limit in ("9", "3", "9", "3", "9", "9", "3", "9", "9"):
+        redis_client.hset(policy, "concurrency", limit)
+        watching.look()
+        said.append((len(told), redis_client.hget(policy, "concurrency").decode()))
+    assert said == [
+        *((0, "9"), (0, "3"), (0, "9"), (0, "3"), (0, "9"), (1, "3"), (1, "3"), (1, "9"), (2, "3")),
+    ]
+
+
 def test_a_damaged_policy_hides_no_other(redis_client, vault):
     decisions = EveryDecision(redis_client, vault)
     registry = Registry(redis_client, vault, vault, decisions=decisions)

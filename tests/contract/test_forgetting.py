@@ -225,6 +225,25 @@ def test_the_oldest_contents_of_a_plugin_go_first_and_their_records_stay(redis_c
     assert bounded.store.drop_contents(limit=2) == 0
 
 
+def test_each_plugin_that_keeps_too_much_loses_its_oldest_contents_at_once_and_no_other_does(redis_client):
+    plugins = ("acme", "beta", "gamma", "small")
+    redis_client.sadd(KEYS.plugins(), *plugins)
+    ledger, refs = Ledger(redis_client), {}
+    for plugin in plugins:
+        redis_client.hset(KEYS.webhooks(plugin), "hook", 1)
+        refs[plugin] = []
+        for _ in range(1 if plugin == "small" else 2):
+            ref, token = ledger.claimed(plugin=plugin)
+            ledger.store.settle([ledger.settlement(ref, token, result=b"\x01result")])
+            refs[plugin].append(ref)
+            time.sleep(0.002)
+    kept = int(redis_client.hget(KEYS.plugin_bytes("small"), "kept"))
+    bounded = Ledger(redis_client, replace(LIMITS, max_kept_bytes_per_plugin=kept))
+    assert bounded.store.drop_contents(limit=10) == 3
+    found = {plugin: [has_contents(ledger, ref) for ref in made] for plugin, made in refs.items()}
+    assert found == {plugin: [(plugin == "small",) * 2, (True, True)][: len(refs[plugin])] for plugin in plugins}
+
+
 def test_what_ends_after_it_was_looked_at_is_found_in_the_next_round(redis_client):
     redis_client.sadd(KEYS.plugins(), "acme")
     ledger = Ledger(redis_client, replace(LIMITS, max_kept_bytes_per_plugin=1))

@@ -327,6 +327,16 @@ def test_nineteen_failures_in_a_row_leave_a_breaker_closed_and_twenty_open_it(le
     assert bool(ledger.store.claim([ledger.accepted()], "t1").granted) is granted
 
 
+def test_closing_a_breaker_gives_out_the_calls_that_it_held_back(ledger):
+    ledger.limit(retry=1)
+    open_breaker(ledger)
+    held = ledger.accepted_many(3)
+    assert not ledger.store.claim(held, "t1").granted
+    pages = ledger.policies.close_breaker("acme", "hook")
+    assert sorted(ref for page in pages for ref in ids(page)) == sorted(held)
+    assert ledger.store.claim(held, "t2").granted == set(held)
+
+
 def test_an_operator_can_close_a_breaker(ledger):
     open_breaker(ledger)
     ledger.policies.close_breaker("acme", "hook")

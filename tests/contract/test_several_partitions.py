@@ -7,12 +7,19 @@ from itertools import chain, combinations
 
 import pytest
 
+from relay.audit.entry import Act, AuditEntry, entry_from
+from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
+from relay.errors import Unavailable
 from relay.store.counts.backlog import Backlog
 from relay.store.counts.notes import HOUR_MS
 from relay.store.keys.keyspace import Keyspace
-from relay.store.ledger.acceptance import NewInvocation
+from relay.store.keys.names import SHARED_ROOT, key_in, partition_root
+from relay.store.ledger.acceptance import AcceptVerdict, NewInvocation
 from relay.store.ledger.invocations import InvocationStore
+from relay.store.ledger.transitions import Settlement
+from relay.store.trail.trail import Trail
+from relay.store.trail.writer import AuditWriter
 from tests.contract.ledger import LIMITS
 
 KEYS = Keyspace(2)
@@ -91,3 +98,119 @@ def test_whether_more_is_waiting_to_be_ended_is_said_for_every_partition(redis_c
     time.sleep(0.005)
     ended, more, _ = store.expire(limit=1)
     assert (ended, more) == (sum(map(bool, old)), max(old) > 1)
+
+
+@pytest.mark.parametrize("silent", [(), (0,), (1,), (0, 1)])
+def test_calls_wait_for_a_worker_in_each_partition_that_answers(store, monkeypatch, silent):
+    plugins, run = [plugins_of(partition, 1)[0] for partition in range(2)], store.waiting._scripts.run
+    ready = tuple((new_reference_id(plugin), "bulk") for plugin in plugins)
+    told = {}
+
+    def answer(name, args, root):
+        if root in {partition_root(partition) for partition in silent}:
+            raise Unavailable
+        told[root] = args[3:]
+        return run(name, args, root)
+
+    def messages(lanes, partition):
+        return [(lane, b"") for lane in lanes]
+
+    monkeypatch.setattr(store.waiting._scripts, "run", answer)
+    if len(silent) == 2:
+        with pytest.raises(Unavailable):
+            store.waiting.queue(ready, messages)
+        return
+    left = [partition for partition in range(2) if partition not in silent]
+    assert store.waiting.queue(ready, messages) == [("bulk", partition) for partition in left]
+    assert told == {partition_root(partition): [ready[partition][0]] for partition in left}
+
+
+SEVERAL = Keyspace(3)
+
+
+@pytest.fixture
+def wide(redis_client):
+    """A store with three partitions, and a plugin with a webhook in each."""
+    store = InvocationStore(redis_client, LIMITS, lease_margin_ms=10_000, keys=SEVERAL)
+    names = [f"plugin-{number}" for number in range(100)]
+    plugins = [next(name for name in names if SEVERAL.partition_of(name) == number) for number in range(3)]
+    for plugin in plugins:
+        redis_client.hset(SEVERAL.of_plugin("webhooks", plugin), "hook", 1)
+        redis_client.sadd(SEVERAL.of_plugin("plugins", plugin), plugin)
+    return store, plugins
+
+
+def made(plugin, **changes):
+    fields = {"revision": 1, "lane": "bulk", "timeout_ms": 20_000, "payload": b"\x01" + plugin.encode(), **changes}
+    return NewInvocation(new_reference_id(plugin), plugin, "hook", **fields)
+
+
+def in_turn(plugins, count):
+    return [plugins[number % len(plugins)] for number in range(count)]
+
+
+def test_each_trigger_of_several_partitions_gets_its_own_answer_and_each_lane_its_message(wide):
+    store, plugins = wide
+    news = [made(plugin, revision=number % 2 + 1) for number, plugin in enumerate(in_turn(plugins, 12))]
+    answers, messages = store.accept(news, [("bulk", b"")])
+    stale, fine = AcceptVerdict.STALE, AcceptVerdict.ACCEPTED
+    assert [each.verdict for each in answers] == [stale if new.revision == 2 else fine for new in news]
+    assert [each.reference_id for each in answers if each.verdict is fine] == [
+        new.reference_id for new in news if new.revision == 1
+    ]
+    assert sorted(messages) == [("bulk", partition) for partition in range(3)]
+
+
+def test_calls_of_several_partitions_are_read_settled_and_released_each_as_it_stands(redis_client, wide):
+    store, plugins = wide
+    news = [made(plugin) for plugin in in_turn(plugins, 9)]
+    refs = [answer.reference_id for answer in store.accept(news, ())[0]]
+    assert store.claim(refs[:6], "mine").granted == set(refs[:6])
+    assert {each.reference_id: each.payload for each in store.read(refs)} == {
+        new.reference_id: new.payload for new in news
+    }
+    attempt = Attempt(1, 1_700_000_000_000, 5, 200, Outcome.ANSWERED, Sent.ANSWERED)
+    settled = store.settle(
+        [
+            Settlement(ref, token, State.DELIVERED, Outcome.ANSWERED, 200, False, attempt)
+            for ref, token in zip(refs[:4], ("mine", "other", "mine", "mine"), strict=True)
+        ]
+    )
+    assert settled.verdicts == (True, False, True, True)
+    assert sorted(ref for ref, _ in store.release(refs[:6], "mine")) == sorted([refs[1], refs[4], refs[5]])
+    assert {each.reference_id for each in store.read(refs)} == {refs[1], *refs[4:]}
+
+
+def test_a_sweep_takes_the_alarms_of_every_partition_and_prunes_its_old_records(redis_client, wide):
+    store, plugins = wide
+    refs = [answer.reference_id for answer in store.accept([made(plugin) for plugin in plugins * 2], ())[0]]
+    for ref in refs:
+        redis_client.zadd(key_in(SEVERAL.root_of_ref(ref), "due_queued", lane="bulk"), {ref: 1})
+    assert sorted(ref for ref, _ in store.sweep(limit=10)) == sorted(refs)
+    for ref in refs:
+        store.cancel(ref)
+        redis_client.zadd(key_in(SEVERAL.root_of_ref(ref), "expiry"), {ref: 1})
+    assert [store.prune(limit=1), store.prune(limit=10), store.prune(limit=10)] == [3, 3, 0]
+
+
+@pytest.mark.parametrize("silent", [(), (1,), (0, 2), ("shared",), (0, "shared")])
+def test_entries_of_the_audit_trail_whose_partition_is_silent_are_returned_and_the_others_written(
+    redis_client, wide, monkeypatch, silent
+):
+    plugins = wide[1]
+    writer, wanted = AuditWriter(redis_client, SEVERAL), [*in_turn(plugins, 6), "", ""]
+    run, roots = writer._scripts.run, {SHARED_ROOT if each == "shared" else partition_root(each) for each in silent}
+
+    def answer(name, args, root):
+        if root in roots:
+            raise Unavailable
+        return run(name, args, root)
+
+    monkeypatch.setattr(writer._scripts, "run", answer)
+    entries = [AuditEntry(0, Act.REQUEST, "k1", plugin, f"s{number}") for number, plugin in enumerate(wanted)]
+    left = writer.write_all(entries)
+    root_of = {each.subject: SEVERAL.root(each.plugin) if each.plugin else SHARED_ROOT for each in entries}
+    assert {each.subject for each in left} == {subject for subject, root in root_of.items() if root in roots}
+    for root in {*root_of.values()} - roots:
+        written = [entry_from(entry).subject for entry in Trail(redis_client, root).end().entries]
+        assert written == [subject for subject, its_root in root_of.items() if its_root == root]
