@@ -10,7 +10,7 @@ from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import SHARED_ROOT, partition_root
 from relay.store.partitions import format as module
 from relay.store.partitions.format import FORMAT, NEWEST, agree_on_format
-from relay.store.partitions.number import agreed_client
+from relay.store.partitions.number import agree_on_partitions, agreed_client
 from relay.store.partitions.reachable import roots_of
 from relay.vault import Vault
 from tests.contract.damaging import ANOTHER_TYPE, VALUES, Damage
@@ -70,3 +70,43 @@ def test_a_damaged_one_counts_as_missing_and_is_written_anew(client, settings, d
     Damage("format", SHARED.encode(), None, damage).do(client)
     agreed_client(settings).close()
     assert set(formats(client).values()) == {b"1"}
+
+
+PLACES = [SHARED_ROOT, *map(partition_root, range(4))]
+
+
+def numbers(client):
+    return [client.get(root + "partitions") for root in PLACES]
+
+
+@pytest.mark.parametrize("lost", [[], [1], [0, 2], [0, 1, 2, 3, 4], [1, 2, 3, 4]])
+def test_each_partition_has_a_copy_of_their_number_again_once_a_process_agrees(client, lost):
+    agree_on_partitions(client, 4)
+    assert numbers(client) == [b"4"] * 5
+    for place in lost:
+        client.delete(PLACES[place] + "partitions")
+    agree_on_partitions(client, 4)
+    assert numbers(client) == [b"4"] * 5
+    with pytest.raises(SettingsError, match="RELAY_PARTITIONS is 3, but the store has 4"):
+        agree_on_partitions(client, 3)
+    assert numbers(client) == [b"4"] * 5
+
+
+def test_one_partition_is_written_nowhere_and_may_be_divided_once_it_is_in_use(client):
+    agree_on_partitions(client, 1)
+    assert numbers(client) == [None] * 5
+    client.sadd("relay:{0}:plugins", "acme")
+    with pytest.raises(SettingsError, match=r"the store has 1.* To have 4, stop every process, then: relay part"):
+        agree_on_partitions(client, 4)
+    agree_on_partitions(client, 1)
+    assert numbers(client) == [None] * 5
+    client.sadd("relay:{2}:plugins", "beta")  # it was divided, and the number is lost
+    agree_on_partitions(client, 4)
+    assert numbers(client) == [b"4"] * 5
+
+
+def test_a_store_that_is_being_divided_is_used_by_nobody_and_says_how_to_go_on(client):
+    client.set(SHARED_ROOT + "partitions", "dividing:4 1 2 3 4")
+    for count in (1, 2, 4):
+        with pytest.raises(SettingsError, match=r"being divided into 4 partitions: .* relay partitions divide 4"):
+            agree_on_partitions(client, count)

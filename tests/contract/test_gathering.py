@@ -19,6 +19,7 @@ from relay.store.partitions.reachable import Partitions
 from relay.store.registry.webhooks import Registry
 from relay.vault import Vault
 from tests.contract.ledger import LIMITS
+from tests.contract.test_registry import a_registration
 
 HOOK = ("acme", "hook")
 
@@ -163,3 +164,69 @@ def test_while_the_shared_keys_are_silent_the_page_names_the_busiest_webhooks_or
     measures.shared = True
     measures.add("acme", "w1", "2", {"c:accepted": 100})
     assert shown() == {"a": 5, "b": 3, "other": 101}
+
+
+def numbers_of(page, metric):
+    found = {}
+    for line in lines_of(page, metric):
+        name, number = line.rsplit(" ", 1)
+        found[name.removeprefix(metric)] = float(number)
+    return found
+
+
+def test_each_total_of_a_plugin_has_its_place_on_the_page(parts, redis_client):
+    page, _, measures = parts
+    amounts = {
+        "a:accepted": 7, "a:errors": 2, "a:final:delivered:answered": 4, "a:final:cancelled:": 1, "-:accepted": 3,
+        "a:queue:0": 1, "a:queue:sum": 5, "a:attempt:3": 2, "a:attempt:sum": 120, "a:duration:1": 1, "a:duration:17": 2,
+        "a:duration:sum": 9_000_010, "a:unknown": 5,
+    }  # fmt: skip
+    measures.add("acme", "w1", "1", amounts)
+    for name, count in (("late", 2), ("masked", 3), ("over_capacity", 4)):
+        for _ in range(count):
+            page._store.count("acme", name)
+    of_a, other = '{plugin="acme",webhook="a"}', '{plugin="acme",webhook="other"}'
+    assert numbers_of(page, "relay_invocations_accepted_total") == {of_a: 7, other: 3}
+    assert numbers_of(page, "relay_invocations_errors_total") == {of_a: 2}
+    assert numbers_of(page, "relay_invocations_final_total") == {
+        '{outcome="answered",plugin="acme",state="delivered",webhook="a"}': 4,
+        '{outcome="",plugin="acme",state="cancelled",webhook="a"}': 1,
+    }
+    for metric, count in (("late_answers", 2), ("masked", 3), ("over_capacity", 4)):
+        assert numbers_of(page, f"relay_{metric}_total") == {'{plugin="acme"}': count}
+    for metric, count, sum_s in (("queue_delay", 1, 0.005), ("attempt_duration", 2, 0.12), ("duration", 3, 9_000.01)):
+        assert numbers_of(page, f"relay_{metric}_seconds_count") == {of_a: count}
+        assert numbers_of(page, f"relay_{metric}_seconds_sum") == {of_a: sum_s}
+    buckets = list(numbers_of(page, "relay_duration_seconds_bucket").values())
+    assert buckets == [0, *[1] * 16, 3]
+    assert list(numbers_of(page, "relay_attempt_duration_seconds_bucket").values()) == [0, 0, 0, *[2] * 15]
+
+
+def test_a_webhook_that_was_never_called_is_on_the_page_from_the_beginning(parts):
+    page, registry, _ = parts
+    registry._target_vault = Vault.from_text(Vault.new_key_text())
+    registry.apply("acme", [a_registration("a"), a_registration("b")])
+    webhooks = {f'{{plugin="acme",webhook="{name}"}}': 0 for name in ("a", "b")}
+    for metric in ("invocations_accepted_total", "invocations_errors_total", "parked", "in_flight", "breaker_open"):
+        assert numbers_of(page, f"relay_{metric}") == webhooks
+    assert numbers_of(page, "relay_invocations_final_total") == {}
+
+
+def test_what_is_not_known_while_a_part_is_silent_is_left_out_and_not_0(parts, redis_client, monkeypatch):
+    page, _, measures = parts
+    Workers(redis_client).beat("w1", ["bulk"])
+    lanes = {f'{{lane="{lane}"}}': float(lane == "bulk") for lane in ("interactive", "bulk", "replay")}
+    redis_client.hset("relay:{3}:sweeps", mapping={"sweeps": 5, "published": 2})
+    redis_client.hset("relay:{4}:sweeps", mapping={"sweeps": 6, "published": 3})
+    assert numbers_of(page, "relay_workers") == lanes
+    assert (numbers_of(page, "relay_sweeps_total"), numbers_of(page, "relay_swept_total")) == ({"": 11}, {"": 5})
+
+    def silent(*_):
+        raise Unavailable
+
+    monkeypatch.setattr(page._workers, "alive", silent)
+    monkeypatch.setattr(measures, "sweeps", lambda: None)
+    for metric in ("relay_workers", "relay_sweeps_total", "relay_swept_total"):
+        assert numbers_of(page, metric) == {}
+    assert numbers_of(page, "relay_pending") == dict.fromkeys(lanes, 0)
+    assert numbers_of(page, "relay_oldest_pending_seconds") == dict.fromkeys(lanes, 0)

@@ -130,6 +130,19 @@ def test_a_removed_webhook_is_unknown_and_its_number_is_never_given_again(regist
     assert registry.open_target("acme", "ping", 1) == a_registration().target
 
 
+@pytest.mark.parametrize(("kept", "following"), [(None, 4), (1, 4), (3, 4), (9, 10)])
+def test_no_revision_is_given_again_whichever_of_its_two_records_is_older(
+    registry, redis_client, vault, kept, following
+):
+    for number in range(3):
+        registry.apply("acme", [a_registration(path=f"/{number}")])
+    key = KEYS.of_plugin("last_revision", "acme", webhook="ping")
+    redis_client.delete(key) if kept is None else redis_client.set(key, kept)
+    other = Registry(redis_client, vault, vault)
+    assert other.last_revision("acme", "ping") == following - 1
+    assert other.apply("acme", [a_registration(path="/next")]) == [Applied("ping", following, "changed")]
+
+
 def test_plugins_with_the_same_webhook_id_do_not_share_it(registry):
     registry.apply("acme", [a_registration(path="/acme")])
     registry.apply("other", [a_registration(path="/other")])

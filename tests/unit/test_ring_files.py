@@ -75,6 +75,21 @@ def test_a_retired_key_opens_nothing_but_its_macs_are_still_known(ring):
     assert ring.retired_ids() == ()
 
 
+def test_what_a_retired_key_has_signed_counts_no_more_and_what_any_other_has_does(ring):
+    process, (old,) = ring.vault(), ring.key_ids()
+    (by_old,) = process.macs(b"a", b"b")
+    ring.promote(ring.add())
+    by_new = process.macs(b"a", b"b")[0]
+    for mac in (by_old, by_new):
+        assert process.has_signed(mac, b"a", b"b")
+        assert not process.has_signed(mac, b"ab")
+        assert not process.has_signed(mac[:-1], b"a", b"b")
+    ring.retire(old, keep_mac=True)
+    assert by_old in process.macs(b"a", b"b")
+    assert not process.has_signed(by_old, b"a", b"b")
+    assert process.has_signed(by_new, b"a", b"b")
+
+
 def test_the_key_that_seals_is_not_retired(ring):
     with pytest.raises(Conflict, match="promote"):
         ring.retire(ring.key_ids()[0], keep_mac=False)

@@ -1,11 +1,12 @@
 import itertools
+import json
 
 import pytest
 
 from relay.domain.invocation import Attempt, Invocation, Outcome, Sent, State, StepOf
 from relay.registration import Shape
 from relay.replay.planning import ReplayPlan
-from relay.store.counts.backlog import LaneBacklog
+from relay.store.counts.backlog import BacklogMinute, LaneBacklog
 from relay.store.counts.counts import ENDS, Counts
 from relay.store.counts.measures import Minute
 from relay.store.counts.webhooks import WebhookCounts
@@ -16,6 +17,7 @@ from relay.store.replays.jobs import ReplayJob, ReplayState, Skip
 from relay.text.timestamps import rfc3339
 from relay.traffic import WebhookTraffic
 from relay.views import (
+    backlog_minute_of,
     filter_of,
     group_of,
     job_of,
@@ -326,3 +328,20 @@ def test_a_webhook_says_how_to_call_it(encoding, shown):
     assert (found["payloadEncoding"], found.get("payload")) == shown
     assert (found["headers"], found["queryParams"], found["description"]) == (["X-A"], ["page"], "Pings.")
     assert "pathParams" not in found
+
+
+def test_path_parameters_come_with_their_patterns():
+    shape = Shape("ping", "GET", path_params={"id": "[0-9]+", "name": "[a-z]+"})
+    assert webhook_of(shape)["pathParams"] == {"id": {"pattern": "[0-9]+"}, "name": {"pattern": "[a-z]+"}}
+
+
+def test_a_minute_of_the_backlog_shows_each_lane_and_what_is_not_known():
+    minute = BacklogMinute(60_000, {"bulk": 3, "replay": None})
+    assert backlog_minute_of(minute) == {"start": rfc3339(60_000), "pending": {"bulk": 3, "replay": None}}
+
+
+@pytest.mark.parametrize("opened", [b"null", b"0", b'""', b"[]", b"false"])
+def test_kept_data_is_the_result_also_if_it_counts_as_false_and_after_a_failure(opened):
+    for outcome in (Outcome.ANSWERED, Outcome.RESPONSE_REJECTED):
+        found = result_of(an_invocation(outcome=outcome, sent=Sent.ANSWERED), opened)
+        assert repr(found["data"]) == repr(json.loads(opened))
