@@ -152,3 +152,9 @@ def test_to_recognise_a_habit_takes_linear_time(text):
     begin = time.perf_counter()
     assert scan(text).flaws
     assert time.perf_counter() - begin < 10
+
+
+@pytest.mark.parametrize("text", ["{id: >a}", "{id: 'a', size: > 5}", "[{id: 'a'}, >b]", "{id: 'a' >b: 1}"])
+def test_a_mark_in_the_middle_of_a_line_is_none_of_a_mail(text):
+    assert scan(text).flaws
+    assert not [flaw for flaw in scan(text).flaws if "mails" in flaw.message]

@@ -42,3 +42,12 @@ def test_one_slip_of_a_finger_makes_a_name_look_like_another(name):
 def test_short_names_series_and_other_words_are_no_slips(name, other):
     assert slip_of(name, [other]) is None
     assert slip_of(other, [name]) is None
+
+
+@pytest.mark.parametrize(("name", "other"), [
+    ("schedulign-2", "scheduling-2"), ("schedulng-12", "scheduling-12"), ("clinics7-nrth", "clinics7-north"),
+    ("telehealthh-a", "telehealth-a"),
+])  # fmt: skip
+def test_a_slip_beside_the_same_number_is_a_slip(name, other):
+    assert slip_of(name, [other]) == other
+    assert slip_of(other, [name]) == name
