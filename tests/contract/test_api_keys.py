@@ -140,6 +140,17 @@ def test_the_origins_of_all_valid_keys_are_known(api_keys, redis_client, vault):
     assert ApiKeys(redis_client, vault).origins() == {"https://a.example", "http://localhost:3000"}
 
 
+def test_the_origins_of_keys_are_read_again_a_second_later(api_keys, redis_client, vault, monkeypatch):
+    door, begun_s = ApiKeys(redis_client, vault), time.monotonic()
+    found = []
+    for number, at_s in enumerate((0.0, 0.5, 0.9, 1.1, 1.5, 2.2)):
+        clock = SimpleNamespace(monotonic=lambda at_s=at_s: begun_s + at_s, time=time.time)
+        api_keys.create("acme", ["trigger"], [f"https://{number}.example"])
+        monkeypatch.setattr(keys_module, "time", clock)
+        found.append(len(door.origins()))
+    assert found == [1, 1, 1, 4, 4, 6]
+
+
 def test_a_key_ends_when_it_expires(api_keys):
     text, key = api_keys.create("acme", ["trigger"], lifetime_s=1.5)
     assert api_keys.authenticate(text).expires_at_ms == key.created_at_ms + 1500

@@ -121,6 +121,19 @@ def test_old_entries_go_into_segments_and_keep_their_numbers(trail, redis_client
     assert subjects == [f"s{number}" for number in range(24)]
 
 
+@pytest.mark.parametrize("page", [1, 2, 3, 4, 5])
+def test_segments_are_read_in_pages_of_any_size(trail, small_segments, monkeypatch, page):
+    add(trail, 22)
+    signing(trail).iterate()
+    lines, every = exported(trail), sorted(trail.newest_first())
+    monkeypatch.setattr(trail_module, "_PAGE", page)
+    assert exported(trail) == lines
+    assert list(trail.newest_first()) == every[::-1]
+    assert [number for number, _ in every] == list(range(1, 23))
+    assert len(list(trail.every_segment())) == 4
+    assert (check(trail).wrong, trail.last_number()) == (None, 22)
+
+
 @pytest.mark.parametrize("dropped", [1, 2, 3])
 @pytest.mark.parametrize("at", [30, 24, 18, 12])
 def test_segments_that_are_dropped_while_the_newest_are_read_show_no_entry_twice(

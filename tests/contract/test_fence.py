@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from relay.errors import Unavailable
-from relay.store.backups.epoch import Epoch, Epochs, Phase
+from relay.errors import Conflict, Unavailable
+from relay.store.backups.epoch import Epoch, Epochs, Phase, is_fenced_on
 from relay.store.decisions.decisions import Decisions
 from relay.store.decisions.heads import ChainHead, Heads
 from relay.store.keys import keyspace
+from relay.store.keys.keyspace import Keyspace
 from relay.store.keys.names import SHARED_ROOT
 from relay.store.scripting.library import library
 from relay.store.scripting.scripts import Scripts
@@ -226,3 +227,35 @@ def test_an_epoch_survives_the_rotation_of_the_ring(redis_client):
     Epochs(redis_client, Vault.from_text(old)).write(Epoch(7, Phase.FINISHED, "b1", {"0": 3}))
     Epochs(redis_client, Vault.from_text(f"{new},{old}")).reseal()
     assert Epochs(redis_client, Vault.from_text(new)).read() == Epoch(7, Phase.FINISHED, "b1", {"0": 3})
+
+
+def test_every_partition_is_fenced_opened_and_taken_back_and_a_later_restore_goes_before_an_earlier_one(redis_client):
+    epochs = Epochs(redis_client, VAULT, Keyspace(4))
+    assert epochs.fenced_partitions() == []
+    epochs.fence(7)
+    epochs.fence(7)
+    assert epochs.fenced_partitions() == [0, 1, 2, 3]
+    epochs.open(2)
+    assert epochs.fenced_partitions() == [0, 1, 3]
+    epochs.fence(8)
+    assert epochs.fenced_partitions() == [0, 1, 2, 3]
+    epochs.write(Epoch(8, Phase.COPYING, "b2"))
+    for act in (lambda: epochs.fence(7), lambda: epochs.go_on(Epoch(7, Phase.FENCED)), lambda: epochs.take_back(7)):
+        with pytest.raises(Conflict, match="Another restore has begun"):
+            act()
+    assert epochs.read() == Epoch(8, Phase.COPYING, "b2")
+    epochs.go_on(Epoch(8, Phase.FENCED, "b2", {"0": 3}))
+    with pytest.raises(Unavailable, match="relay restore finish"):
+        epochs.check()
+    epochs.take_back(8)
+    assert (epochs.fenced_partitions(), epochs.read()) == ([], Epoch())
+    epochs.check()
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase])
+def test_a_store_is_fenced_until_a_restore_of_it_is_finished(redis_client, phase):
+    assert not is_fenced_on(redis_client)
+    epochs = Epochs(redis_client, VAULT)
+    epochs.write(Epoch(3, phase, "b1"))
+    fenced = phase in {Phase.COPYING, Phase.FENCED, Phase.DECIDING}
+    assert (epochs.read().is_fenced, is_fenced_on(redis_client)) == (fenced, fenced)

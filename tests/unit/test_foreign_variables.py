@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from relay.process.foreign import foreign_names
-from relay.settings import child_environ
+from relay.settings import Settings, child_environ
 
 FOREIGN = [
     *("SSLKEYLOGFILE", "OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES", "SSL_CERT_FILE", "SSL_CERT_DIR"),
@@ -43,6 +43,12 @@ def test_a_child_is_given_what_it_needs(monkeypatch, name):
     monkeypatch.setenv(name, "x")
     assert child_environ({})[name] == "x"
     assert not foreign_names([name])
+
+
+def test_no_setting_of_the_relay_is_foreign_whatever_its_name_ends_with():
+    names = {about.name + suffix for _, about in Settings.described() for suffix in ("", "_FILE")}
+    assert "RELAY_EGRESS_PROXY" in names
+    assert foreign_names({*names, "RELAY_ANY_PROXY", "XRELAY_PROXY", "relay_proxy"}) == {"XRELAY_PROXY", "relay_proxy"}
 
 
 def test_what_a_child_is_given_on_purpose_is_kept():
