@@ -374,6 +374,24 @@ def test_an_operator_sees_no_call_running_whose_lease_has_ended(ledger):
         assert ledger.policies.traffic("acme", "hook").running == len(refs) - index
 
 
+def test_how_the_calls_of_several_webhooks_stand_is_said_in_the_order_of_the_question(ledger):
+    for number, name in enumerate(("none", "one", "two"), 0):
+        ledger.client.hset(KEYS.webhooks("acme"), name, 1)
+        refs = [ledger.accepted(webhook_id=name) for _ in range(number + number)]
+        ledger.store.claim(refs[:number], f"t-{name}")
+        ledger.client.hset(
+            KEYS.policy("acme", name), mapping={"paused": "1" if name == "one" else "", "failures": number}
+        )
+        ledger.client.hset(KEYS.policy("acme", name), "concurrency", number or "")
+        ledger.store.claim(refs[number:], f"u-{name}")
+    for order in (["none", "one", "two"], ["two", "none", "one"], ["one"]):
+        found = ledger.policies.traffics("acme", order)
+        assert [(each.running, each.parked, each.failures) for each in found] == [
+            {"none": (0, 0, 0), "one": (1, 1, 1), "two": (2, 2, 2)}[name] for name in order
+        ]
+        assert [each.paused for each in found] == [name == "one" for name in order]
+
+
 def test_an_operator_sees_how_a_webhooks_calls_stand(ledger):
     ledger.limit(concurrency=1)
     refs = ledger.accepted_many(3)

@@ -1,9 +1,12 @@
 import dataclasses
 import threading
 import time
+from contextvars import copy_context
 
 import pytest
 
+from relay.audit.actor import act_as_operator
+from relay.audit.entry import name_of
 from relay.errors import Conflict, DocumentError, NotFound, SettingsError, VaultError
 from relay.registration import Shape, Target, target_from_json
 from relay.registration.building import Registration
@@ -77,6 +80,31 @@ def test_a_revision_gives_shape_and_target_back(registry):
     registry.apply("acme", [a_registration()])
     assert registry.revision("acme", "ping", 1).shape == a_registration().shape
     assert registry.open_target("acme", "ping", 1) == a_registration().target
+
+
+def test_a_plugin_s_current_revisions_come_in_the_order_of_their_ids_with_who_made_each(registry, redis_client):
+    def apply_by(who, *names):
+        act_as_operator(who)
+        registry.apply("acme", [a_registration(name, path=f"/{who}") for name in names])
+
+    for who, names in (("ann", ("c", "a")), ("bob", ("b", "c"))):
+        copy_context().run(apply_by, who, *names)
+    found = registry.shapes("acme")
+    assert [(each.shape.webhook_id, each.number, name_of(each.by)) for each in found] == [
+        *(("a", 1, "ann"), ("b", 1, "bob"), ("c", 2, "bob")),
+    ]
+    assert len({each.stamp for each in found}) == 3
+    assert all(abs(each.created_at_ms - time.time() * 1_000) < 60_000 for each in found)
+    assert name_of(registry.revision("acme", "c", 1).by) == "ann"
+    assert registry.unverified("acme") == []
+    redis_client.hset(KEYS.webhooks("acme"), mapping={"planted": 1, "b": 7})
+    assert Registry(redis_client, Vault.from_text(Vault.new_key_text())).unverified("acme") == [
+        "a",
+        "b",
+        "c",
+        "planted",
+    ]
+    assert registry.unverified("acme") == ["b", "planted"]
 
 
 def test_an_identical_registration_makes_no_new_revision(registry):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextvars import copy_context
 
 import pytest
 
+from relay.audit.actor import act_as_operator
 from relay.cli.secrets import look_up_in
 from relay.domain.reference_id import new_reference_id
 from relay.egress import AddressPolicy
@@ -174,6 +176,26 @@ def test_of_many_that_set_a_secret_at_once_none_is_lost_in_the_list_of_settings(
     assert len(secrets.settings("acme", ["KEY"])["KEY"]) == 4
     found = secrets.values("acme", ["KEY"])[0]
     assert {found.value, *found.former} == {f"{FIRST}-{number}" for number in range(4)}
+
+
+def test_who_set_each_secret_is_known_in_the_order_of_time(registry):
+    def set_by(name, who, value):
+        act_as_operator(who)
+        registry.secrets.set("acme", name, f"planted-{value}")
+        time.sleep(0.002)
+
+    for turn in (("KEY", "Zoë B", 1), ("OTHER", "ann", 2), ("KEY", "bob@x", 3), ("KEY", "Zoë B", 4)):
+        copy_context().run(set_by, *turn)
+    found = registry.secrets.settings("acme", ["OTHER", "KEY", "NONE"])
+    assert {name: [each.by for each in settings] for name, settings in found.items()} == {
+        "OTHER": ["ann"],
+        "KEY": ["Zoë B", "bob@x", "Zoë B"],
+        "NONE": [],
+    }
+    times = [each.at_ms for each in found["KEY"]]
+    assert times == sorted(times)
+    assert abs(times[0] - time.time() * 1_000) < 60_000
+    assert registry.secrets.names("acme") == ["KEY", "OTHER"]
 
 
 def test_only_the_last_hundred_settings_are_kept(registry):

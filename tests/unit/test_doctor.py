@@ -285,6 +285,25 @@ def test_each_thing_that_may_be_wrong_with_a_server_has_a_warning_of_its_own(sen
     assert warning.startswith(sentence)
 
 
+def test_a_server_tells_what_it_is_and_has(valkey):
+    with valkey.client() as client:
+        info = client.info()
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        client.config_set("maxmemory", 1 << 30)
+        try:
+            found = read_server("s", client, client)
+        finally:
+            client.config_set("maxmemory-policy", "noeviction")
+            client.config_set("maxmemory", 0)
+    version = tuple(int(part) for part in info["valkey_version"].split("."))
+    assert (found.name, found.software, found.version) == ("s", "valkey", version)
+    assert (found.eviction, found.maximum_bytes, found.replicas) == ("allkeys-lru", 1 << 30, 0)
+    assert (found.append_only, found.append_only_healthy, found.failed_writes) == (False, True, ())
+    assert found.used_bytes > 100_000
+    assert abs(found.skew_ms) < 1_000
+    assert 1 <= found.connections < found.most_connections == info["maxclients"]
+
+
 def test_the_users_that_may_too_much_are_those_who_can_log_in_and_are_not_the_administrator(valkey):
     own = ["+@read", "+info", "+time", "+fcall", "+function|list", "+acl|whoami", "allkeys"]
     users = {"app": ["on", *own], "loose": ["on", "+@all"], "locked": ["off", "+@all"], "shy": ["on", "+flushall"]}
