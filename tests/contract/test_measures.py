@@ -123,6 +123,14 @@ def test_what_is_counted_in_the_last_two_minutes_is_read_again(ledger, measures,
         assert measures.webhooks("acme").by_webhook["hook"].hour.final["delivered"] == count
 
 
+@pytest.mark.parametrize(("since_ago_ms", "minutes"), [(None, 61), (0, 1), (10 * MINUTE_MS, 11), (3 * DAY_MS, 1_440)])
+def test_an_hour_is_shown_unless_another_time_is_asked_for(ledger, measures, since_ago_ms, minutes):
+    since_ms = None if since_ago_ms is None else time_ms_of(ledger.client) - since_ago_ms
+    found = measures.minutes("acme", since_ms)
+    assert len(found) in {minutes, minutes + (minutes < 1_440)}  # a new minute may have begun meanwhile
+    assert [each.start_ms for each in found] == list(range(found[0].start_ms, found[-1].start_ms + 1, MINUTE_MS))
+
+
 def test_the_notes_of_every_plugin_are_counted_at_once(ledger, measures):
     plugins = ("acme", "beta", "gamma")
     ledger.client.sadd(KEYS.plugins(), *plugins)
