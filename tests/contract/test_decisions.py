@@ -10,6 +10,7 @@ from contextlib import suppress
 import pytest
 import redis
 
+from relay.audit.checkpoint import Signed
 from relay.errors import Conflict, NotFound, Unauthenticated, Unavailable
 from relay.registration.retrying import RetryPolicy
 from relay.store.api_keys.keys import ApiKeys
@@ -442,12 +443,17 @@ def test_heads_come_from_processes_of_the_relay_alone(valkey, vault):
     with valkey.client() as client:
         listening = Heads(client, vault).listen()
         next(listening)
-        head = ChainHead("w1", SHARED_ROOT, 3, 7, "run")
+        signed = Signed({"trail": "0", "at": 5}, b"signature")
+        head, full = (
+            ChainHead("w1", SHARED_ROOT, 3, 7, "run"),
+            ChainHead("w2", ROOT, 4, 8, "run", signed, "another run"),
+        )
         Heads(client, Vault.from_text(Vault.new_key_text())).tell(head)
         client.publish(keyspace.heads(), b"garbage")
         Heads(client, vault).tell(head)
-        found = [next(listening) for _ in range(4)]
-    assert [each for each in found if each is not None] == [head]
+        Heads(client, vault).tell(full)
+        found = [next(listening) for _ in range(5)]
+    assert [each for each in found if each is not None] == [head, full]
 
 
 # -- pauses ---------------------------------------------------------------------------------------------------------------
