@@ -309,6 +309,14 @@ def test_a_place_is_the_same_whatever_ends_the_lines_and_marks_the_beginning(tex
     assert places(mark + text.replace("\n", line_end)) == places(text)
 
 
+@pytest.mark.parametrize("text", ["{a: 1,\nb-c: 2}", "{a: 1,\nb: 2,\nc-d: 3,\ne: 4}", "{a: 1,\nb: 2\n},\n{c-d: 3\n}"])
+def test_a_place_is_the_same_whether_commas_are_written_or_implied(text):
+    assert faults(text.replace(",", "")) == faults(text)
+    (line, column, pointer) = faults(text)[0]
+    assert text.split("\n")[line - 1][column - 2] == "-"
+    assert pointer == ""
+
+
 @pytest.mark.parametrize("value", ["null", "0", "false", "[]", "{}", "5"])
 def test_what_is_no_name_of_a_plugin_is_refused_also_if_it_counts_as_false(value):
     (fault,) = refusal(f'{{plugin: {value}, webhooks: [{{id: "a"}}]}}')
