@@ -190,7 +190,8 @@ def test_pieces_are_bounded_and_any_of_them_may_be_done_by_anybody(ledger, forge
     ours = [ended(ledger) for _ in range(7)]
     forgetting.begin("acme", ANN)
     seen = [forgetting.go_on("acme", ANN, 2) for _ in range(4)]
-    assert [each.forgotten for each in seen] == [2, 4, 6, 7]
+    assert [(each.looked, each.total, each.forgotten) for each in seen] == [(2, 7, 2), (4, 7, 4), (6, 7, 6), (7, 7, 7)]
+    assert [(each.walked, each.unfinished) for each in seen[-1:]] == [(True, 0)]
     assert [each.done for each in seen] == [False, False, False, True]
     assert are_forgotten(ledger, *ours)
 

@@ -41,6 +41,18 @@ def test_a_host_name_is_never_what_a_resolver_takes_for_an_address():
         assert not is_host_name(text)
 
 
+@pytest.mark.parametrize("length", [250, 252, 253, 254, 255])
+def test_a_host_name_has_at_most_253_characters(length):
+    name = "abc." * 61 + "x" * (length - 244)
+    assert len(name) == length
+    assert is_host_name(name) is (length <= 253)
+
+
+@pytest.mark.parametrize("length", [1, 2, 62, 63, 64])
+def test_a_label_has_at_most_63_characters(length):
+    assert is_label("x" * length) is is_host_name(f"{'x' * length}.io") is (length <= 63)
+
+
 @pytest.mark.parametrize(("digits", "port"), [("1", 1), ("65535", 65_535), ("443", 443)])
 def test_a_port_is_read(digits, port):
     assert read_port(digits) == port
