@@ -875,6 +875,19 @@ def test_an_unknown_or_foreign_job_is_not_found(harness, verb):
 # -- planning -------------------------------------------------------------------------------------------------------
 
 
+def test_a_plan_is_kept_for_its_time_and_for_its_plugin(harness):
+    plan_id = new_reference_id("acme")
+    harness.store.save_plan("acme", plan_id, b"plan", keep_s=86_400)
+    assert harness.store.plan_of("acme", plan_id) == b"plan"
+    assert 86_300 < harness.client.ttl(KEYS.of_plugin("replay_plan", "acme", plan=plan_id)) <= 86_400
+    for plugin, wanted in (("rival", plan_id), ("acme", new_reference_id("acme")), ("acme", "*")):
+        with pytest.raises(NotFound):
+            harness.store.plan_of(plugin, wanted)
+    harness.failed(1)
+    planned = harness.replays.plan("acme", Request(filter=FAILED)).plan_id
+    assert 0 < harness.client.ttl(KEYS.of_plugin("replay_plan", "acme", plan=planned)) <= 86_400
+
+
 def test_a_plan_says_what_a_job_would_do_and_starts_nothing(harness):
     harness.failed(3)
     harness.ended(outcome=Outcome.ANSWER_TIMEOUT, status=0, sent=Sent.MAYBE)

@@ -18,6 +18,7 @@ from relay.store.keys.names import SHARED_ROOT, key_in, partition_root
 from relay.store.ledger.acceptance import AcceptVerdict, NewInvocation
 from relay.store.ledger.invocations import InvocationStore
 from relay.store.ledger.transitions import Settlement
+from relay.store.partitions.states import partition_states
 from relay.store.trail.trail import Trail
 from relay.store.trail.writer import AuditWriter
 from tests.contract.ledger import LIMITS
@@ -214,3 +215,21 @@ def test_entries_of_the_audit_trail_whose_partition_is_silent_are_returned_and_t
     for root in {*root_of.values()} - roots:
         written = [entry_from(entry).subject for entry in Trail(redis_client, root).end().entries]
         assert written == [subject for subject, its_root in root_of.items() if its_root == root]
+
+
+def test_each_partition_says_what_it_has_and_what_is_damaged_is_not_known(redis_client, wide):
+    store, plugins = wide
+    store.accept([made(plugins[number]) for number in (0, 1, 1, 2, 2, 2)], ())
+    redis_client.sadd(SEVERAL.of_plugin("plugins", plugins[1]), plugins[1], "not a plugin")
+
+    def states():
+        found = partition_states(redis_client, SEVERAL)
+        assert [each.root for each in found] == [partition_root(number) for number in range(3)]
+        return [(each.number, each.plugins, each.pending, each.records) for each in found]
+
+    expected = [(number, (plugin,), number + 1, number + 1) for number, plugin in enumerate(plugins)]
+    assert states() == expected
+    redis_client.hset(key_in(partition_root(1), "pending"), "count", "x")
+    redis_client.delete(SEVERAL.of_plugin("plugin_index", plugins[2]))
+    redis_client.set(SEVERAL.of_plugin("plugin_index", plugins[2]), "planted")
+    assert states() == [expected[0], (1, (plugins[1],), None, 2), (2, (plugins[2],), 3, None)]

@@ -11,7 +11,9 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from relay.settings import Settings
 from relay.telemetry.otlp import OtlpSpans
+from relay.telemetry.spans import make_spans
 from tests.integration.api_harness import running_api
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import answer, in_turn, json_answer, receiver
@@ -186,7 +188,9 @@ def test_a_span_in_the_queue_begins_when_the_call_began_to_wait_and_ends_when_it
 )
 def test_a_caller_decides_what_is_exported_and_the_setting_where_none_did(percent, flags, exported):
     with collector() as got:
-        spans = OtlpSpans(got.url, process="api", percent=percent)
+        variables = {"REDIS_URL": "redis://127.0.0.1:1/0", "OTLP_ENDPOINT": f"{got.url}/", "OTLP_PERCENT": str(percent)}
+        settings = Settings.from_environ({f"RELAY_{name}": text for name, text in variables.items()})
+        spans = make_spans(settings, "api")
         span = spans.door(None if flags is None else f"00-{TRACE}-{CALLER}-{flags}")
         span.end({"http.response.status_code": 200})
         spans.flush()
