@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from relay.audit.checkpoint import NOTHING, Checkpoint, Signed
 from relay.audit.entry import Act, AuditEntry, entry_from
 from relay.audit.lines import heads_in, lines_of, trail_files
-from relay.audit.signing_keys import AuditSigner, new_private_text
+from relay.audit.signing_keys import AuditSigner, PublicKeys, new_private_text
 from relay.audit.verifying import Block, TrailCheck
-from relay.errors import NotFound, Unavailable
+from relay.errors import NotFound, SettingsError, Unavailable
 from relay.store.backups.epoch import Epoch, Epochs, Phase
 from relay.store.keys import keyspace
 from relay.store.keys.names import SHARED_ROOT
@@ -317,6 +317,26 @@ def test_a_rewritten_trail_is_another_one_than_an_earlier_export_has(trail, redi
     free_lock(redis_client)
     signing(trail, "w2").iterate()
     assert check(trail, heads_in(before)["0"]).wrong.seq == 3
+
+
+@pytest.mark.parametrize("between", [",", "\n", " , ", "\n\n", "\r\n"])
+def test_several_keys_verify_what_each_has_signed_and_the_first_one_signs(between):
+    texts = [new_private_text() for _ in range(3)]
+    both = AuditSigner(",".join(texts[:2]))
+    publics = [AuditSigner(text).public.text().strip() for text in texts]
+    assert both.public.text() == f"{publics[0]}\n{publics[1]}\n"
+    known = PublicKeys.from_text(between.join(publics[:2]))
+    for text, is_known in zip(texts, (True, True, False), strict=True):
+        signer = AuditSigner(text)
+        signature = signer.sign(b"payload")
+        assert known.verifies(signer.key_id, b"payload", signature) is is_known
+        assert both.public.verifies(signer.key_id, b"payload", signature) is is_known
+        assert not known.verifies(signer.key_id, b"other", signature)
+    assert both.key_id == AuditSigner(texts[0]).key_id
+    assert both.sign(b"payload") == AuditSigner(texts[0]).sign(b"payload")
+    for wrong in ("", "x", "A" * 44, texts[0][:-4], f"{texts[0]},"):
+        with pytest.raises(SettingsError, match="32 bytes in base64"):
+            AuditSigner(wrong)
 
 
 def test_nobody_but_a_known_key_signs(trail):

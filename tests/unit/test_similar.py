@@ -51,3 +51,9 @@ def test_short_names_series_and_other_words_are_no_slips(name, other):
 def test_a_slip_beside_the_same_number_is_a_slip(name, other):
     assert slip_of(name, [other]) == other
     assert slip_of(other, [name]) == name
+
+
+@pytest.mark.parametrize(("likeness", "meant"), [(0.5, "headers"), (0.9, "headers"), (0.95, None), (1.0, None)])
+def test_a_name_has_to_be_as_like_as_is_asked_for(likeness, meant):
+    assert nearest("header", ["headers", "url"], likeness=likeness) == meant
+    assert nearest("HEAD_ERS", ["headers"], likeness=1.0) == "headers"
