@@ -22,7 +22,8 @@ from relay.store.decisions.every import EveryDecision
 from relay.store.decisions.heads import ChainHead, Heads
 from relay.store.decisions.stored import StoredChain
 from relay.store.keys import keyspace
-from relay.store.keys.names import ROOT, SHARED_ROOT
+from relay.store.keys.keyspace import Keyspace
+from relay.store.keys.names import ROOT, SHARED_ROOT, partition_root, root_name
 from relay.store.ledger.policies import Policies
 from relay.store.registry.webhooks import Registry
 from relay.text.quantities import Rate
@@ -384,6 +385,19 @@ def test_resealed_decisions_are_the_same_to_all(redis_client):
     chain.reseal()
     assert values_of(reader) == values_of(a_chain(redis_client, Vault.from_text(new))) == {"a": "1"}
     assert reader.is_intact
+
+
+@pytest.mark.parametrize("forged", [partition_root(0), partition_root(1)])
+def test_all_other_chains_and_the_epoch_are_resealed_although_one_fails_verification(redis_client, forged):
+    old, new = Vault.new_key_text(), Vault.new_key_text()
+    decide(a_chain(redis_client, Vault.from_text(old)), a="1")
+    Epochs(redis_client, Vault.from_text(old)).write(Epoch(5, Phase.FINISHED))
+    redis_client.rpush(keyspace.decisions(forged), "planted")
+    with pytest.raises(Conflict, match=f"of `{root_name(forged)}`"):
+        EveryDecision(redis_client, Vault.from_text(f"{new},{old}"), Keyspace(2)).reseal()
+    assert redis_client.lrange(keyspace.decisions(forged), 0, -1) == [b"planted"]
+    assert values_of(a_chain(redis_client, Vault.from_text(new))) == {"a": "1"}
+    assert Epochs(redis_client, Vault.from_text(new)).read().number == 5
 
 
 def test_a_chain_with_entries_of_a_missing_key_is_not_resealed_unless_they_are_given_up(redis_client):
