@@ -241,3 +241,14 @@ def test_a_character_that_cannot_be_is_told_with_its_place(text, where):
 def test_a_json_path_is_pointed_to_jmespath(text):
     with pytest.raises(ValueError, match=r"JMESPath has no `\$`: write `input.data`"):
         read_expression(text)
+
+
+@pytest.mark.parametrize(("length", "fits"), [(0, True), (64 * 99, True), (64 * 100 - 1, True), (64 * 100, False)])
+def test_a_long_list_that_is_selected_costs_as_much_as_it_is_long(monkeypatch, length, fits):
+    monkeypatch.setattr(expressions, "MAX_VISITS", 100)
+    expression, value = read_expression("items"), {"items": [0] * length}
+    if fits:
+        assert expression.evaluate(value) == [0] * length
+    else:
+        with pytest.raises(Unevaluable, match="takes too long"):
+            expression.evaluate(value)
