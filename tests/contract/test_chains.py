@@ -8,6 +8,7 @@ from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Conflict
 from relay.store.ledger.invocations import CHAIN_STEPS, GRACE_MS
+from relay.store.ledger.steps import Steps
 from relay.store.ledger.transitions import Advance, Advanced, NewStep, NextStep
 from tests.contract.clocked import START_MS
 from tests.store_keys import KEYS
@@ -346,3 +347,31 @@ def test_the_trigger_of_a_paused_chain_is_read_for_its_steps_and_the_chain_itsel
 def test_steps_of_what_the_relay_itself_called_have_no_callback(ledger, caller, callback):
     (step,) = Chain(ledger, caller=caller).begun(callback="ended")
     assert ledger.client.hget(KEYS.record(step), "callback") == callback
+
+
+RANGES = [(0, None), (0, 4), (1, 3), (2, 3), (3, 4), (1, None), (4, None), (2, 9)]
+
+
+def test_calls_of_several_chains_are_read_together_each_from_its_first_to_before_its_end(ledger):
+    made = {}
+    for number in range(2):
+        parent, token = ledger.claimed(pins="{}")
+        news = [NewStep(new_reference_id(), "hook", 1, 1_000, False, b"\x01", 1) for _ in range(4)]
+        ledger.store.advance([NextStep(parent, token, number, news)])
+        made[parent] = [new.reference_id for new in news]
+    steps = Steps(ledger.client)
+    for first, end in RANGES:
+        for parent, refs in made.items():
+            assert [each.reference_id for each in steps.of(parent, first, end)] == refs[first:end]
+    wanted = [(parent, *span) for span in RANGES for parent in made]
+    found = steps.of_each([*wanted, (new_reference_id(), 0, None)])
+    assert [[(each.reference_id, each.step) for each in calls] for calls in found] == [
+        *([(ref, list(made).index(parent)) for ref in made[parent][first:end]] for parent, first, end in wanted),
+        [],
+    ]
+    assert [steps.has_any(parent) for parent in (*made, new_reference_id())] == [True, True, False]
+    gone = made[next(iter(made))][1]
+    ledger.client.delete(KEYS.record(gone))
+    assert [each and each.reference_id for each in steps.of(next(iter(made)), 0, 3)] == [
+        None if ref == gone else ref for ref in made[next(iter(made))][:3]
+    ]

@@ -19,6 +19,7 @@ from relay.store.ledger.acceptance import NewInvocation
 from relay.store.ledger.callbacks import HOLD_MS, Callbacks
 from relay.store.ledger.rates import PluginRates
 from relay.store.registry.access_tokens import AccessTokenStore, RevisionId
+from relay.store.rings.log import note_retired, retired_ms_ago
 from relay.store.server.clock import time_ms_of
 from relay.store.server.locks import take_lock
 from relay.store.trail.trail import Trail
@@ -26,6 +27,7 @@ from tests.contract.clocked import PLUGIN, START_MS
 from tests.contract.replay_harness import ReplayHarness
 from tests.contract.store_and_model import ENDS, HOOKS, LEASE_MS, StoreAndModel, reference_id
 from tests.store_keys import KEYS
+from tests.timing import BUSY_S
 
 MINUTE_MS = 60_000
 DAY_MS = 24 * 60 * MINUTE_MS
@@ -348,3 +350,13 @@ def test_who_finds_a_lock_taken_does_not_make_it_last_longer(redis_client):
     for lock_ms, most_ms in ((60_000, 10_000), (10_000, 10_000), (500, 500), (60_000, 500)):
         assert not take_lock(redis_client, "lock", "b", lock_ms)
         assert redis_client.pttl("lock") <= most_ms
+
+
+@pytest.mark.parametrize(("ago_ms", "told_ms"), [(5_000, 5_000), (0, 0), (-60_000, 0), (None, 0)])
+def test_a_key_that_seems_to_be_retired_from_ahead_was_retired_just_now(redis_client, ago_ms, told_ms):
+    note_retired(redis_client, "target", "k1")
+    note_retired(redis_client, "data", "k2")
+    if ago_ms is not None:
+        at_ms = time_ms_of(redis_client) - ago_ms
+        redis_client.hset(keyspace.shared("promotions"), "data:retired:k1", at_ms)
+    assert told_ms <= retired_ms_ago(redis_client, "data", "k1") < told_ms + BUSY_S * 1_000
