@@ -8,7 +8,8 @@ export const NAMES = ["webhookId", "state", "status", "failed", "unreplayed", "o
 const FAILED = "failed";
 const MORE = ["outcome", "caller", "chain", "replay", "until"];
 const AGO = [["", "Any time"], ["15m", "Last 15 minutes"], ["1h", "Last hour"], ["6h", "Last 6 hours"], ["24h", "Last 24 hours"], ["7d", "Last 7 days"]];
-const AGE = /^\d{1,9}[smhd]$/;
+const AGE = /^(\d{1,9})([smhd])$/;
+const UNITS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /** Returns the filter in an address's query, by name; ignores unknown names. */
 export function filterOf(query) {
@@ -93,8 +94,11 @@ function sinceSelect(value, changed) {
   return select([...AGO, ...since], value, changed);
 }
 
+/** Makes the control of a time; it is empty for one that cannot be read. */
 function untilInput(value, changed) {
-  const local = value ? new Date(Date.parse(value) - new Date(value).getTimezoneOffset() * 60_000).toISOString().slice(0, 16) : "";
+  const [, number, unit] = AGE.exec(value ?? "") ?? [];
+  const date = new Date(unit ? Date.now() - number * UNITS[unit] : Date.parse(value));
+  const local = Number.isNaN(date.getTime()) ? "" : new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
   return h("input", { type: "datetime-local", value: local, onchange: (event) => changed(event.target.value ? new Date(event.target.value).toISOString() : "") });
 }
 

@@ -48,6 +48,7 @@ export const SKIPPED = {
   chain_step: "steps of a chain",
   unreadable: "unreadable",
   cancelled: "cancelled",
+  restored: "perhaps sent since the relay was restored from a backup",
 };
 
 /** Returns an outcome in words; one that this page does not know is only spelt with blanks. */
@@ -63,9 +64,14 @@ export function endingText(outcome, status) {
   return outcomeText(outcome);
 }
 
-/** Returns label and tone of a record's state; a delivered record whose result is an error is shown as failed, and one whose state the store has lost as damaged. */
+/** Returns whether status or error of a result cannot be read, because the record was altered in the store. */
+export function isDamaged(result) {
+  return result?.status === null || result?.error === null;
+}
+
+/** Returns label and tone of a record's state; a delivered record whose result is an error is shown as failed, and one whose state or result the store has lost as damaged. */
 export function stateOf(record) {
-  if (record.state === null) return { label: "Damaged", tone: "bad" };
+  if (record.state === null || (record.state === "delivered" && isDamaged(record.result))) return { label: "Damaged", tone: "bad" };
   const known = STATES[record.state] ?? { label: record.state, tone: "idle" };
   if (record.state === "delivered" && record.result?.error) return { label: "Failed", tone: "bad" };
   return known;

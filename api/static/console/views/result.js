@@ -2,7 +2,7 @@
 
 import { h } from "../dom.js";
 import { badge, copyButton, empty, panel } from "../parts.js";
-import { FINAL } from "../words.js";
+import { FINAL, isDamaged } from "../words.js";
 
 const LONGEST = 200_000; // characters that are shown; all of it can be copied
 
@@ -17,9 +17,9 @@ export function resultPanel(record) {
   const head = h(
     "div",
     { class: "row tight" },
-    badge(result.status ? `Status ${result.status}` : "No answer", result.error ? "bad" : "good"),
+    isDamaged(result) ? badge("Damaged", "bad") : badge(result.status ? `Status ${result.status}` : "No answer", result.error ? "bad" : "good"),
     copyButton("Copy the data", text),
   );
-  const kept = result.data === undefined ? h("p", { class: "muted" }, "The data is not shown here.") : h("pre", { class: "code", tabindex: 0, role: "region", "aria-label": "Data of the result" }, shown);
+  const kept = h("pre", { class: "code", tabindex: 0, role: "region", "aria-label": "Data of the result" }, shown);
   return panel("Result", h("div", { class: "panel-body" }, kept), { aside: head });
 }
