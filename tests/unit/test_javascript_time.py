@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from relay.domain.invocation import FINAL, Outcome, State
+from relay.store.replays.jobs import Skip
 from tests.javascript import MODULE
 from tests.timing import START_S
 from tests.tools import require
@@ -18,6 +20,13 @@ from tests.tools import require
 TESTS = Path(__file__).parent / "javascript"
 #: West and east of Greenwich, with and without summer time, on either hemisphere, and off the whole hour.
 ZONES = ("UTC", "America/St_Johns", "America/Los_Angeles", "Europe/Berlin", "Asia/Kathmandu", "Pacific/Chatham")
+#: What the relay may answer with, for which the console has words.
+WORDS = {
+    "states": [*State],
+    "final": [each for each in State if each in FINAL],
+    "outcomes": [*Outcome],
+    "skips": [*Skip],
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +43,7 @@ def modules(tmp_path_factory):
 
 def run(name, modules, zone):
     """Run a file of tests; return how many passed."""
-    environ = {"PATH": os.environ["PATH"], "MODULES": str(modules), "TZ": zone}
+    environ = {"PATH": os.environ["PATH"], "MODULES": str(modules), "TZ": zone, "WORDS": json.dumps(WORDS)}
     command = [require("node"), "--test", "--test-reporter=tap", str(TESTS / name)]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=START_S, check=False)
     assert done.returncode == 0, f"in {zone}:\n{done.stdout[-6_000:]}{done.stderr[-2_000:]}"
@@ -52,3 +61,15 @@ def test_the_console_s_logic_is_the_same_in_every_time_zone(modules, zone):
 
 def test_the_console_s_views_show_what_the_relay_answers(modules):
     assert run("views.test.mjs", modules, "UTC") > 40
+
+
+def test_the_console_s_views_look_as_they_are_meant_to(modules):
+    assert run("pictures.test.mjs", modules, "UTC") > 30
+
+
+def test_the_console_does_what_its_user_wants(modules):
+    assert run("acts.test.mjs", modules, "Asia/Kathmandu") > 40
+
+
+def test_the_console_s_frame_leads_to_each_view(modules):
+    assert run("main.test.mjs", modules, "UTC") > 5

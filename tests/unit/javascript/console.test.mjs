@@ -8,10 +8,11 @@ makeDocument();
 globalThis.sessionStorage = { getItem: () => null };
 const load = (name) => import(`${process.env.MODULES}/console/${name}.js`);
 const { address, filterBar, filterOf, filterText } = await load("filters");
-const { ago, duration, exact, moment, share, short } = await load("format");
+const { ago, bytes, count, counted, duration, exact, moment, share, short } = await load("format");
+const { h, icon, put } = await load("dom");
 const { keepLooking } = await load("live");
-const { columns, laneColumns, merged, pace, totals } = await load("series");
-const { endingText, stateOf } = await load("words");
+const { columns, laneColumns, latest, merged, pace, totals } = await load("series");
+const { FINAL, OUTCOMES, SKIPPED, STATES, endingText, isDamaged, stateOf } = await load("words");
 const NOW = Date.UTC(2026, 0, 31, 12);
 const MINUTE = 60_000;
 const DAY = 86_400_000;
@@ -73,6 +74,19 @@ test("a filter is told in words", () => {
   assert.equal(filterText({}), "");
 });
 
+test("the end of a period that is an age is shown as its time, and one that nobody can read as none", () => {
+  const ages = { "90s": 90_000, "15m": 900_000, "2h": 7_200_000, "30d": 30 * DAY };
+  for (const [age, ms] of Object.entries(ages)) assert.equal(untilOf({ until: age }).value, shownAs(new Date(NOW - ms)));
+  for (const text of ["x", "15", "999999999d", "2026-13-01T00:00:00Z"]) assert.equal(untilOf({ until: text }).value, "");
+});
+
+test("the beginning of a period is an age, or a time in the user's own zone", () => {
+  const chosen = (since) => filterBar({ since }, () => {}, { names: ["since"] }).all((each) => "selected" in each.attributes)[0].textContent;
+  const date = new Date(Date.UTC(2026, 6, 1, 23, 30));
+  const [day, time] = shownAs(date).split("T");
+  assert.deepEqual(["15m", "90m", "3d", date.toISOString()].map(chosen), ["Last 15 minutes", "Last 90m", "Last 3d", `Since ${day.split("-").reverse().join("/")}, ${time}:00`]);
+});
+
 const CHOICES = { "": {}, failed: { failed: "true" }, "queued,sending,retrying,waiting": { state: "queued,sending,retrying,waiting" }, delivered: { state: "delivered" } };
 
 for (const before of [{}, { failed: "true" }, { failed: "true", unreplayed: "false" }, { state: "queued" }, { state: "delivered", failed: "true" }]) {
@@ -125,6 +139,35 @@ test("slow looks take a tenth of the time at most", async () => {
   assert.deepEqual((await looks(3, 2_000, slow)).gaps, [10_000, 10_000]);
 });
 
+for (const [when, isHidden] of [["in a pause", false], ["while the page is hidden", true]]) {
+  test(`looking ends at once if the view is left ${when}, and leaves no timer`, async () => {
+    const stop = new AbortController();
+    let count = 0;
+    const looking = keepLooking(async () => ((count += 1), (document.hidden = isHidden)), 1_000, stop.signal, fail);
+    if (isHidden) await clock.until(looking);
+    else await Promise.resolve();
+    stop.abort();
+    assert.deepEqual(await clock.until(looking, 0), { value: undefined });
+    assert.deepEqual([count, clock.timers.size], [1, 0]);
+    document.hidden = false;
+  });
+}
+
+test("a look that fails as the view is left is not told", async () => {
+  for (const name of ["AbortError", "TypeError"]) {
+    const stop = new AbortController();
+    const look = async () => {
+      stop.abort();
+      throw Object.assign(new Error("left"), { name });
+    };
+    assert.deepEqual(await clock.until(keepLooking(look, 1_000, stop.signal, fail)), { value: undefined });
+  }
+  const aborted = async () => {
+    throw Object.assign(new Error("left"), { name: "AbortError" });
+  };
+  assert.deepEqual(await clock.until(keepLooking(aborted, 1_000, new AbortController().signal, fail)), { value: undefined });
+});
+
 test("a hidden page does not look until it is seen", async () => {
   const stop = new AbortController();
   let count = 0;
@@ -159,7 +202,12 @@ test("durations, shares and counts are rounded for people", () => {
   for (const [ms, text] of Object.entries(durations)) assert.equal(duration(Number(ms)), text);
   const shares = { 0: "0 %", 0.0005: "< 0.1 %", 0.0999: "9.9 %", 0.5: "50 %", 0.999: "99.9 %", 0.99999: "99.9 %", 1: "100 %" };
   for (const [part, text] of Object.entries(shares)) assert.equal(share(Number(part)), text);
-  assert.deepEqual([short(9_999), short(10_000), short(null)], ["9,999", "10K", "–"]);
+  assert.deepEqual([short(9_999), short(10_000), short(null), short(undefined), short(0), short(1_250_000)], ["9,999", "10K", "–", "–", "0", "1.3M"]);
+  assert.deepEqual([count(0), count(1_234.56), count(null), count(undefined)], ["0", "1,234.6", "–", "–"]);
+  assert.deepEqual([0, 1, 2, 1_000].map((number) => counted(number, "call")), ["0 calls", "1 call", "2 calls", "1,000 calls"]);
+  assert.deepEqual([0, 1_023, 1_024, 1_536, 1_048_575, 1_048_576, 2_621_440, null, undefined].map(bytes), ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "1024.0 KiB", "1.0 MiB", "2.5 MiB", "–", "–"]);
+  assert.deepEqual([59_999, 3_599_999, 86_400_000, 2 * 86_400_000 + 5 * 3_600_000, 999.6, 10_000, null].map(duration), ["60.0 s", "1 h 0 min", "1 d 0 h", "2 d 5 h", "1000 ms", "10.0 s", "–"]);
+  assert.deepEqual([0.1, 0.09999, 0.991, 0.001, null, 0.994999, 0.005].map(share), ["10 %", "9.9 %", "99.1 %", "0.1 %", "–", "99.4 %", "0.5 %"]);
 });
 
 // -- series ----------------------------------------------------------------------------------------------------------
@@ -198,14 +246,58 @@ test("columns of lanes have the most of their minutes, and nothing where nobody 
   assert.deepEqual(found.lanes, [[5, null], [null, null]]);
 });
 
+test("the latest percentiles are those of the last minute that has any", () => {
+  const made = [bucket(0, {}, { p50Ms: 1 }), bucket(1, {}, { p50Ms: 0 }), bucket(2, {}), bucket(3, {}, { p50Ms: undefined })];
+  assert.deepEqual([latest(made), latest(made.slice(0, 1)), latest(made.slice(2)), latest([])], [made[1], made[0], null, null]);
+});
+
+test("columns begin at a whole step, and leave out what is before or after them", () => {
+  const made = [-6, -5, 0, 4, 5, 9].map((n) => bucket(n, { delivered: 10 }, { errors: 5, p50Ms: n + 10, p95Ms: 1, p99Ms: 2 }));
+  const found = columns(made, NOW - 3 * MINUTE, NOW + 5 * MINUTE, 5);
+  assert.deepEqual(found.xs, [-5, 0, 5].map((n) => NOW / 1_000 + n * 60));
+  assert.deepEqual([found.total, found.good, found.errors, found.errorShare, found.p50, found.p95, found.p99], [[2, 4, 4], [1, 2, 2], [1, 2, 2], [0.5, 0.5, 0.5], [5, 14, 19], [1, 1, 1], [2, 2, 2]]);
+  assert.deepEqual(columns([], NOW, NOW, 1).errorShare, [null]);
+});
+
+test("buckets are sorted by time, and the minute that has begun before the period is kept", () => {
+  const found = merged([bucket(2, {}), bucket(0, {})], [bucket(1, {}), bucket(-1, {})], NOW + MINUTE - 1);
+  assert.deepEqual(found.map(({ start }) => (Date.parse(start) - NOW) / MINUTE), [0, 1, 2]);
+});
+
+// -- elements --------------------------------------------------------------------------------------------------------
+
+test("an element has the attributes, listeners and children that are given, and no others", () => {
+  let heard = 0;
+  const element = h("input", { class: "a", hidden: true, disabled: false, title: null, lang: undefined, tabindex: 0, value: "text", checked: true, vars: { "--w": "5%" }, onclick: () => (heard += 1) }, "a", null, [0, [undefined, "b"], false], h("b", null));
+  element.dispatchEvent(new Event("click"));
+  assert.equal(heard, 1);
+  assert.deepEqual(element.attributes, { class: "a", hidden: "", tabindex: "0" });
+  assert.deepEqual([element.value, element.checked, element.variables], ["text", true, { "--w": "5%" }]);
+  assert.deepEqual(element.childNodes.map((each) => each.tag ?? each), ["a", 0, "b", "b"]);
+  assert.deepEqual(put(element, [0, false], "c", null).childNodes, [0, "c"]);
+  assert.equal(icon("pause").attributes["aria-hidden"], "true");
+});
+
 // -- words -----------------------------------------------------------------------------------------------------------
 
 test("a record is shown by its state, failed if its answer is an error, and damaged if its state cannot be read", () => {
   assert.deepEqual(stateOf({ state: "delivered", result: { error: true } }), { label: "Failed", tone: "bad" });
   assert.deepEqual(stateOf({ state: "delivered", result: { error: false } }), { label: "Delivered", tone: "good" });
   assert.deepEqual(stateOf({ state: null, result: null, damaged: ["state"] }), { label: "Damaged", tone: "bad" });
+  assert.deepEqual(stateOf({ state: "delivered", result: { status: 200, error: null } }), { label: "Damaged", tone: "bad" });
+  assert.deepEqual(stateOf({ state: "delivered", result: null }), { label: "Delivered", tone: "good" });
+  assert.deepEqual(stateOf({ state: "brand_new" }), { label: "brand_new", tone: "idle" });
+  assert.deepEqual([null, undefined, { status: 0, error: false }, { status: null, error: false }].map(isDamaged), [false, false, false, true]);
+  const [good, bad, busy, warn, idle] = ["good", "bad", "busy", "warn", "idle"].map((tone) => Object.keys(STATES).filter((state) => STATES[state].tone === tone).join());
+  assert.deepEqual([good, bad, busy, warn, idle], ["delivered", "unreachable,interrupted", "sending,waiting", "retrying,rejected", "queued,cancelled"]);
 });
 
 test("an end is told by its status or its outcome", () => {
-  assert.deepEqual([endingText("answered", 503), endingText(null, 0), endingText("dns_failed", 0), endingText("response_rejected", 200), endingText("brand_new", 0)], ["answered 503", "no answer", "the name could not be looked up", "the answer does not fit the registration (200)", "brand new"]);
+  assert.deepEqual([endingText("answered", 503), endingText(null, 0), endingText("dns_failed", 0), endingText("response_rejected", 200), endingText("brand_new", 0), endingText(null, 404), endingText("answered", null), endingText("", 0)], ["answered 503", "no answer", "the name could not be looked up", "the answer does not fit the registration (200)", "brand new", "answered 404", "the endpoint answered", "no answer"]);
+});
+
+test("lists of states, outcomes and reasons are those of the relay", () => {
+  const { states, final, outcomes, skips } = JSON.parse(process.env.WORDS);
+  assert.deepEqual([Object.keys(STATES), [...FINAL]], [states, final]);
+  assert.deepEqual([new Set(Object.keys(OUTCOMES)), new Set(Object.keys(SKIPPED))], [new Set(outcomes), new Set(skips)]);
 });

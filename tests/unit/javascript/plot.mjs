@@ -12,7 +12,9 @@ export default class Plot {
     this.data = data;
   }
 
-  destroy() {}
+  destroy() {
+    this.isDestroyed = true;
+  }
 
   /** Puts the cursor over a column; null if it leaves the chart. */
   point(index) {

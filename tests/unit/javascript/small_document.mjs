@@ -6,19 +6,32 @@ class Element extends EventTarget {
     this.tag = tag;
     this.attributes = {};
     this.childNodes = [];
-    this.style = { setProperty: () => {} };
+    this.parentElement = null;
+    this.variables = {};
+    this.style = { setProperty: (name, value) => (this.variables[name] = value) };
+    this.dataset = new Proxy(this.attributes, {
+      get: (attributes, name) => attributes[`data-${name}`],
+      set: (attributes, name, value) => ((attributes[`data-${name}`] = value), true),
+    });
   }
 
   setAttribute(name, value) {
     this.attributes[name] = value;
   }
 
+  removeAttribute(name) {
+    delete this.attributes[name];
+  }
+
   append(...children) {
+    for (const child of children) if (child instanceof Element) child.parentElement = this;
     this.childNodes.push(...children);
   }
 
   replaceChildren(...children) {
-    this.childNodes = children;
+    for (const child of this.children) child.parentElement = null;
+    this.childNodes = [];
+    this.append(...children);
   }
 
   get children() {
@@ -37,15 +50,37 @@ class Element extends EventTarget {
     return this.all((each) => each === other).length > 0;
   }
 
-  remove() {}
+  remove() {
+    this.parentElement?.childNodes.splice(this.parentElement.childNodes.indexOf(this), 1);
+    this.parentElement = null;
+  }
 
   focus() {
     document.activeElement = this;
   }
 
+  select() {}
+
+  showModal() {
+    this.setAttribute("open", "");
+  }
+
+  close(value) {
+    this.returnValue = value;
+    this.removeAttribute("open");
+    this.dispatchEvent(new Event("close"));
+  }
+
+  matches(selectors) {
+    return selectors.split(/, (?![^(]*\))/).some((selector) => fits(this, selector));
+  }
+
+  closest(selectors) {
+    return this.matches(selectors) ? this : (this.parentElement?.closest(selectors) ?? null);
+  }
+
   querySelectorAll(selectors) {
-    const found = this.all((each) => selectors.split(", ").some((selector) => fits(each, selector)));
-    return found.filter((each) => each !== this);
+    return this.all((each) => each.matches(selectors)).filter((each) => each !== this);
   }
 
   querySelector(selectors) {
@@ -63,11 +98,14 @@ class Element extends EventTarget {
   }
 }
 
-/** Tells whether an element fits `tag`, `tag.class` or `[name="value"]`. */
-function fits({ tag, attributes }, selector) {
-  const [, kind, className, name, value] = /^(\w*)(?:\.([\w-]+))?(?:\[([\w-]+)="(.*)"\])?$/.exec(selector);
+/** Tells whether an element fits `tag`, `.class`, `[name]`, `[name="value"]`, `:not(...)` of these, or `above below`. */
+function fits(element, selector) {
+  const [, above, kind, className, name, value, not] = /^(?:(\S+) )?(\w*)(?:\.([\w-]+))?(?:\[([\w-]+)(?:=["'](.*?)["'])?\])?(?::not\((.*)\))?$/.exec(selector);
+  const { tag, attributes, parentElement } = element;
   const classes = (attributes.class ?? "").split(" ");
-  return (!kind || kind === tag) && (!className || classes.includes(className)) && (!name || attributes[name] === value);
+  const isNamed = !name || (value === undefined ? name in attributes : attributes[name] === value);
+  const isBelow = !above || Boolean(parentElement?.closest(above));
+  return (!kind || kind === tag) && (!className || classes.includes(className)) && isNamed && isBelow && !(not && element.matches(not));
 }
 
 /** Puts a document, which is visible until it is `hidden`, into this process. */
@@ -76,7 +114,13 @@ export function makeDocument() {
   document.hidden = false;
   document.createElement = (tag) => new Element(tag);
   document.createElementNS = (_, tag) => new Element(tag);
+  document.body = document.createElement("body");
+  document.documentElement = document.createElement("html");
+  document.getElementById = (id) => document.body.all((each) => each.attributes.id === id)[0] ?? null;
+  document.querySelectorAll = (selectors) => document.body.querySelectorAll(selectors);
+  document.querySelector = (selectors) => document.body.querySelector(selectors);
   globalThis.document = document;
+  globalThis.Element = Element;
   return document;
 }
 
@@ -84,4 +128,45 @@ export function makeDocument() {
 export function change(control, value) {
   control.value = value;
   control.dispatchEvent(new Event("change"));
+}
+
+const BLOCKS = new Set(["address", "article", "dialog", "div", "dl", "dt", "dd", "fieldset", "figure", "footer", "form", "h1", "h2", "h3", "header", "li", "nav", "ol", "p", "section", "summary", "table", "tbody", "thead", "tr", "ul"]);
+
+/**
+ * Returns what a user sees of an element, line by line: `[link](address)`, `<button>`, `{tone: badge}`, `*tone* figure`,
+ * `~wide~` for what small screens leave out, `_control_`, `"tooltip"`, and bars by their place and width. A time is told as it was answered.
+ */
+export function pictured(root) {
+  const lines = [[]];
+  const add = (...parts) => lines.at(-1).push(...parts);
+  const end = () => lines.at(-1).length && lines.push([]);
+  const walk = (node) => {
+    if (!(node instanceof Element)) return add(String(node));
+    const { tag, attributes, variables } = node;
+    const classes = (attributes.class ?? "").split(" ");
+    if (tag === "svg") return attributes["aria-label"] && add(`(${attributes["aria-label"]})`);
+    if (tag === "input") return add(`_${["checkbox", "radio"].includes(attributes.type) ? (node.checked ? "x" : "o") : node.value || attributes.placeholder || ""}_`);
+    if (tag === "select") return add(`_${(node.children.find((each) => "selected" in each.attributes) ?? node.children[0])?.textContent}_`);
+    if (tag === "time") return add(attributes.datetime);
+    if (BLOCKS.has(tag)) end();
+    if ((tag === "td" || tag === "th") && lines.at(-1).length) add(" | ");
+    const tone = classes.includes("badge") ? `{${classes[1]}: ` : classes.includes("toned") ? `*${classes.at(-1)}* ` : classes.includes("notice") ? `!${classes[1]}! ` : "";
+    if (attributes["aria-current"] || classes.includes("here")) add("> ");
+    if (attributes["aria-sort"]) add(attributes["aria-sort"] === "ascending" ? "^" : "v");
+    if (["piece", "attempt-number"].includes(classes[0])) add(`${classes.slice(1).join(" ")}: `);
+    add(tag === "a" ? "[" : tag === "button" ? "<" : "", tone, classes.includes("wide") ? "~" : classes.includes("spare") ? "~~" : "");
+    node.childNodes.forEach(walk);
+    if (tag === "button" && !node.textContent) add(attributes["aria-label"] ?? "");
+    if (tone.startsWith("{")) add("}");
+    if (tag === "a") add(`](${attributes.href})`);
+    if (tag === "button") add("disabled" in attributes ? " off>" : ">");
+    if (tag === "details") add(attributes.open === undefined ? " (closed)" : " (open)");
+    const bar = ["--x", "--w"].filter((name) => name in variables && !classes.includes("bone")).map((name) => variables[name].replace(/\d+\.\d+/, (number) => Number(number).toFixed(1)));
+    if (bar.length) add(`(${classes[0]} ${bar.join(" ")})`);
+    if (attributes.title && attributes.title !== node.textContent && tag !== "button") add(` "${attributes.title}"`);
+    if (BLOCKS.has(tag)) end();
+    return null;
+  };
+  walk(root);
+  return lines.flatMap((parts) => parts.join("").split("\n")).map((line) => line.trim()).filter(Boolean);
 }

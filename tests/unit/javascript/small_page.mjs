@@ -6,9 +6,7 @@ const real = globalThis.setImmediate;
 /** Puts a page into this process; `relay` answers its requests, and `asked` lists them. */
 export class SmallPage {
   constructor() {
-    const document = makeDocument();
-    document.body = document.createElement("body");
-    document.getElementById = (id) => document.body.all((each) => each.attributes.id === id)[0] ?? null;
+    makeDocument();
     globalThis.window = new EventTarget();
     globalThis.location = { hash: "" };
     globalThis.history = { replaceState: (_state, _title, address) => (location.hash = address) };
@@ -16,11 +14,13 @@ export class SmallPage {
     globalThis.sessionStorage = { getItem: (name) => kept.get(name) ?? null, setItem: (name, value) => kept.set(name, value), removeItem: (name) => kept.delete(name) };
     this.asked = [];
     this.relay = () => ({});
-    globalThis.fetch = async (url, { method, headers, body }) => {
+    globalThis.fetch = async (url, { method, headers, body, signal }) => {
       const { pathname, searchParams } = new URL(url);
       const request = { method, path: /\/(?:v1\/.*|readyz)$/.exec(pathname)[0], query: Object.fromEntries(searchParams), body: body && JSON.parse(body), key: headers.Authorization };
       this.asked.push(request);
-      const answer = await this.relay(request);
+      if (signal?.aborted) throw signal.reason;
+      const left = new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
+      const answer = await Promise.race([this.relay(request), left]);
       return answer instanceof Response ? answer : new Response(JSON.stringify(answer));
     };
   }

@@ -14,7 +14,7 @@ globalThis.ResizeObserver = class {
 globalThis.matchMedia = () => new EventTarget();
 globalThis.getComputedStyle = () => ({ color: "rgb(1, 2, 3)" });
 const load = (name) => import(`${process.env.MODULES}/console/${name}.js`);
-const { share, short } = await load("format");
+const { moment, share, short } = await load("format");
 const { chart } = await load("charts");
 const { call, keyId, onEnd, signIn, signOut, signedIn } = await load("session");
 const { chainTree } = await load("views/chain");
@@ -41,6 +41,7 @@ let clock;
 beforeEach(() => {
   clock = new SteppedClock(NOW);
   page.asked = [];
+  page.stop = new AbortController();
 });
 
 afterEach(() => {
@@ -80,11 +81,63 @@ for (const status of [200, 401, 403, 503]) {
   }
 }
 
+test("a request says only what was given, and sends the key in its header alone", async () => {
+  const sent = [];
+  const { fetch } = globalThis;
+  globalThis.fetch = async (url, how) => (sent.push([String(url).split("/").slice(-2).join("/"), how]), new Response("{}"));
+  await signIn("whk_first_x");
+  sent.length = 0;
+  await call("GET", "v1/stats", { query: { zero: 0, no: false, empty: "", none: null, not: undefined, text: "a b&c" } });
+  await call("POST", "v1/replays", { body: { max: 0 } });
+  globalThis.fetch = fetch;
+  const how = { credentials: "omit", cache: "no-store", redirect: "error", referrerPolicy: "no-referrer", signal: undefined };
+  const headers = { Accept: "application/json", Authorization: "Bearer whk_first_x" };
+  assert.deepEqual(sent, [["v1/stats?zero=0&no=false&text=a+b%26c", { ...how, method: "GET", headers, body: undefined }], ["v1/replays", { ...how, method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body: '{"max":0}' }]]);
+});
+
+test("a refused request says what the relay says, and when to try again if it is only for now", async () => {
+  const answer = (status, value, headers = {}) => new Response(typeof value === "string" ? value : JSON.stringify(value), { status, headers });
+  const later = { "Retry-After": "7" };
+  const errors = [{ pointer: "/filter/since", message: "is wrong" }, { message: "has too much" }];
+  for (const [given, ...wanted] of [
+    [answer(503, { code: "busy", title: "Busy", detail: "Too much to do." }, later), 503, "busy", "Too much to do. It says to try again in 7 s.", []],
+    [answer(503, { code: "busy", title: "Busy" }), 503, "busy", "Busy", []],
+    [answer(429, { code: "slow", detail: "Slower." }, later), 429, "slow", "Slower.", []],
+    [answer(422, { code: "request_rejected", detail: "No.", errors }), 422, "request_rejected", "No.", ["filter/since is wrong", " has too much"]],
+    [answer(502, "<html>"), 502, "unknown", "The relay answered 502.", []],
+    [answer(200, "{"), 0, "no_answer", "The relay does not answer. The page keeps trying.", []],
+  ]) {
+    page.relay = () => given;
+    const error = await call("GET", "v1/stats").catch((problem) => problem);
+    assert.deepEqual([error.status, error.code, error.message, error.faults], wanted);
+  }
+  page.relay = () => answer(503, { status: "not ready" });
+  assert.deepEqual(await call("GET", "readyz", { accept: [503] }), { status: "not ready" });
+  page.relay = () => Promise.reject(new TypeError("Failed to fetch"));
+  assert.equal((await call("GET", "v1/stats").catch((problem) => problem)).code, "no_answer");
+  assert.equal((await call("GET", "v1/stats", { signal: AbortSignal.abort() }).catch((problem) => problem)).name, "AbortError");
+});
+
+test("a key that may not be used is not kept, and why is said", async () => {
+  signOut();
+  for (const [key, status, said] of [["whk_a_b", 401, "The relay does not accept this key: it may be revoked, expired or mistyped."], ["whk_a_b", 403, "This key lacks the scope operate. Make one that has it: relay keys create --scope operate --plugin PLUGIN."], ["whk_a_b", 500, "Not now."], ["two words", 200, "This is not an API key."], ["", 200, "This is not an API key."], ["kéy", 200, "This is not an API key."]]) {
+    page.asked = [];
+    page.relay = () => new Response(JSON.stringify({ detail: "Not now." }), { status });
+    const error = await signIn(key).catch((problem) => problem);
+    assert.deepEqual([error.message, signedIn(), keyId(), sessionStorage.getItem("webhook-relay-key"), page.asked.length], [said, false, null, null, Number(key === "whk_a_b")]);
+  }
+  await signIn("another-key").catch(() => {});
+  page.relay = () => ({});
+  await signIn("no-id-in-it");
+  assert.deepEqual([signedIn(), keyId(), page.asked.at(-1).query], [true, null, { limit: "1" }]);
+  await signIn("whk_first_x");
+});
+
 // -- charts ----------------------------------------------------------------------------------------------------------
 
 test("columns that are drawn on top of one another are told by their own values, under the cursor and in the table", () => {
   const series = [{ label: "Failed", colour: "a", kind: "bars" }, { label: "Succeeded", colour: "b", kind: "bars" }];
-  const { element, update } = chart({ title: "Calls", series, format: (value) => `<${value}>`, signal: never });
+  const { element, update } = chart({ title: "Calls", series, format: (value) => `<${value}>`, signal: page.stop.signal });
   const [table] = element.all((each) => each.tag === "details");
   const told = () => element.all((each) => each.tag === "li").map((each) => each.textContent);
   table.open = true;
@@ -99,6 +152,48 @@ test("columns that are drawn on top of one another are told by their own values,
     const [canvas] = element.all((each) => each.attributes.role === "img");
     assert.equal(canvas.attributes["aria-label"], `Calls. Failed: now <${bad[1]}>, at most <${Math.max(...bad)}>; Succeeded: now <${good[1]}>, at most <${Math.max(...good)}>.`);
   }
+});
+
+test("a chart is drawn once and given new data, its axis begins at 0, and it goes with its view", () => {
+  const stop = new AbortController();
+  const { element, update } = chart({ title: "Calls", series: [{ label: "A", colour: "a", kind: "area" }], format: (value) => `<${value}>`, top: 0.05, signal: stop.signal });
+  update([0, 60], [[1, 2]]);
+  const plot = Plot.last;
+  update([0, 60, 120], [[1, 2, null]]);
+  assert.equal(Plot.last, plot);
+  assert.deepEqual(plot.data, [[0, 60, 120], [1, 2, null]]);
+  const { range } = plot.options.scales.y;
+  assert.deepEqual([range(null, 0, 1_000), range(null, 3, 0), range(null, null, null)], [[0, 1_100], [0, 0.05], [0, 0.05]]);
+  assert.deepEqual(plot.options.axes[1].values(null, [0, 5]), ["<0>", "<5>"]);
+  const time = () => element.all((each) => each.attributes.class === "muted small nowrap")[0].textContent;
+  const shown = (s) => `${String(new Date(s * 1_000).getHours()).padStart(2, "0")}:${String(new Date(s * 1_000).getMinutes()).padStart(2, "0")}`;
+  assert.deepEqual(plot.options.axes[0].values(null, [3_600]), [shown(3_600)]);
+  plot.point(1);
+  assert.equal(time(), shown(60));
+  plot.point(null);
+  assert.equal(time(), "");
+  window.dispatchEvent(new Event("themechange"));
+  assert.notEqual(Plot.last, plot, "in the colours of the other scheme");
+  const last = Plot.last;
+  assert.deepEqual([last.data, plot.isDestroyed, last.isDestroyed], [plot.data, true, undefined]);
+  stop.abort();
+  assert.equal(last.isDestroyed, true);
+  window.dispatchEvent(new Event("themechange"));
+  assert.equal(Plot.last, last);
+});
+
+test("a chart's table has the last sixty times with a value, the newest first, and only while it is open", () => {
+  const { element, update } = chart({ title: "Calls", series: [{ label: "A", colour: "a", kind: "line" }], format: String, signal: page.stop.signal });
+  const [table] = element.all((each) => each.tag === "details");
+  const xs = Array.from({ length: 70 }, (_, n) => NOW / 1_000 + n * 60);
+  update(xs, [xs.map((_, n) => (n === 69 ? null : n))]);
+  assert.deepEqual(rowsOf(table), []);
+  table.open = true;
+  table.dispatchEvent(new Event("toggle"));
+  const rows = rowsOf(table);
+  assert.deepEqual([rows.length, rows[0], rows.at(-1)], [60, [moment(xs[68] * 1_000), "68"], [moment(xs[9] * 1_000), "9"]]);
+  update(xs, [xs.map(() => 0)]);
+  assert.ok(table.textContent.endsWith("No data for this period."));
 });
 
 // -- the search ------------------------------------------------------------------------------------------------------
