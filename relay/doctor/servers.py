@@ -30,7 +30,7 @@ def examine_servers(store: StoreHealth, replicas: int) -> Iterator[Finding]:
         for finding in _server(server):
             by_check.setdefault(finding.check, []).append((server.name, finding))
     for found in by_check.values():
-        yield from _together(found)
+        yield from _together(found, several=len(store.servers) > 1)
     if replicas:
         yield _replicas(store.servers, replicas)
     if store.clock_jump is not None:
@@ -38,13 +38,13 @@ def examine_servers(store: StoreHealth, replicas: int) -> Iterator[Finding]:
         yield Finding("clock jump", Level.NOTE, store.clock_jump.sentence, advice)
 
 
-def _together(found: Sequence[tuple[str, Finding]]) -> Iterator[Finding]:
+def _together(found: Sequence[tuple[str, Finding]], *, several: bool) -> Iterator[Finding]:
     """Merge what one check found on each server: one finding if all are OK, otherwise one for each kind of trouble."""
-    if len(found) == 1:
+    troubles = [(name, each) for name, each in found if each.level is not Level.OK]
+    if len(found) == 1 and not (several and troubles):
         yield found[0][1]
         return
     check = found[0][1].check
-    troubles = [(name, each) for name, each in found if each.level is not Level.OK]
     if not troubles:
         said = sorted({each.found for _, each in found})
         yield Finding(check, Level.OK, f"{len(found)} servers: {said[0] if len(said) == 1 else 'all well'}")
