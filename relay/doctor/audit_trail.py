@@ -12,6 +12,8 @@ from relay.errors import RelayError
 from relay.store.trail.trail import Trail, checkpoint_in, every_trail
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from relay.audit.checkpoint import Breach
     from relay.store.trail.trail import TrailEnd
     from relay.wiring.runtime import Runtime
@@ -30,14 +32,19 @@ def examine_audit_trail(runtime: Runtime) -> Finding:
         found = every_trail(runtime.client, runtime.keyspace, Trail.end)
     except RelayError as error:
         return Finding(_CHECK, Level.PROBLEM, error.message, "See the findings above.")
-    breaches = {name: breach.what for name, end in found.found.items() for breach in _breaches(end)}
+    return judged_trails(found.found, found.silent)
+
+
+def judged_trails(ends: Mapping[str, TrailEnd], silent: Collection[str]) -> Finding:
+    """Return the finding on the ends of some trails, by name, and on others that did not answer."""
+    breaches = {name: breach.what for name, end in ends.items() for breach in _breaches(end)}
     if breaches:
         lost = [name for name, what in breaches.items() if what == LOST]
         return _lost(lost) if len(lost) == len(breaches) else _changed([name for name in breaches if name not in lost])
-    if found.silent:
-        said = f"these trails cannot be read: {', '.join(found.silent)}"
+    if silent:
+        said = f"these trails cannot be read: {', '.join(silent)}"
         return Finding(_CHECK, Level.PROBLEM, said, "See the findings above.")
-    lag_ms = max(map(_lag_ms, found))
+    lag_ms = max(map(_lag_ms, ends.values()))
     if lag_ms > LAG_MS:
         said = f"nothing was signed for {lag_ms // 1000} s"
         return Finding(_CHECK, Level.PROBLEM, said, "Workers sign entries: start one, with RELAY_AUDIT_KEY set.")

@@ -14,11 +14,17 @@ import redis
 
 import relay.store.health.workers
 from relay.accept.intake import TriggerRequest
+from relay.audit.checkpoint import NOTHING, Breach, Checkpoint, Signed
 from relay.audit.entry import AuditEntry
 from relay.audit.signing_keys import AuditSigner, new_private_text
+from relay.audit.verifying import EDITED, LOST
 from relay.doctor import Level, examination, examine
+from relay.doctor.audit_trail import LAG_MS, judged_trails
+from relay.doctor.calls import examine_lanes
 from relay.doctor.egress import examine_ingress
-from relay.doctor.installation import OFTEN
+from relay.doctor.finding import listed
+from relay.doctor.installation import LATELY_S, OFTEN
+from relay.doctor.servers import examine_servers
 from relay.domain.invocation import Outcome, OwnCaller, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import RequestRejected
@@ -26,9 +32,10 @@ from relay.queue import LANES
 from relay.registration.document import read_registrations
 from relay.settings import Settings
 from relay.store.backups.epoch import Epochs
-from relay.store.health.readiness import ServerWarnings, _warnings_of, failed_writes
-from relay.store.health.server import read_server
-from relay.store.health.workers import Workers
+from relay.store.counts.backlog import LaneBacklog
+from relay.store.health.readiness import ServerWarnings, StoreHealth, _warnings_of, failed_writes
+from relay.store.health.server import ServerHealth, read_server
+from relay.store.health.workers import LiveWorker, Workers
 from relay.store.keys import keyspace
 from relay.store.ledger.listing import Filter
 from relay.store.ledger.transitions import Settlement
@@ -36,7 +43,7 @@ from relay.store.replays.runs import Request
 from relay.store.scripting.library import library
 from relay.store.scripting.loading import load_functions
 from relay.store.server.clock import ClockJump
-from relay.store.trail.trail import Trail
+from relay.store.trail.trail import Trail, TrailEnd
 from relay.store.trail.writer import AuditWriter
 from relay.up.datadir import DataDir
 from relay.up.restarts import RestartLog
@@ -522,3 +529,169 @@ def test_a_server_without_this_version_s_functions_is_a_problem_that_one_command
     assert "`relay functions load`" in found.advice
     assert load_functions(valkey.url) == 1
     assert findings(given, tmp_path)["functions"].level is Level.OK
+
+
+# -- what is found, from what is known
+
+WELL = ServerHealth(
+    "a:1", "valkey", (9,), append_only=True, append_only_healthy=True, fsync="always", eviction="noeviction",
+    used_bytes=1, maximum_bytes=0, skew_ms=3, unrestricted=(), connections=8, most_connections=10_000,
+)  # fmt: skip
+SERVERS = [
+    ({"version": (7, 9)}, "redis", Level.PROBLEM, "reachable, valkey 7.9"),
+    ({"version": (8, 0, 1)}, "redis", Level.OK, "reachable, valkey 8.0.1"),
+    ({"software": "redis", "version": (6, 9)}, "redis", Level.PROBLEM, "reachable, redis 6.9"),
+    ({"software": "redis", "version": (7,)}, "redis", Level.OK, "reachable, redis 7"),
+    ({"append_only": False, "fsync": "no"}, "append-only file", Level.PROBLEM, "off"),
+    ({"fsync": "no"}, "append-only file", Level.PROBLEM, "on, appendfsync no"),
+    ({"fsync": None}, "append-only file", Level.OK, "on, appendfsync unknown"),
+    ({"fsync": "everysec"}, "append-only file", Level.NOTE, "on, appendfsync everysec"),
+    ({"append_only_healthy": False}, "append-only file", Level.PROBLEM, "on, but the last write failed"),
+    ({"failed_writes": ("x", "y")}, "append-only file", Level.PROBLEM, "on, but x and y failed the last time"),
+    ({"eviction": None}, "eviction", Level.OK, "maxmemory-policy unknown"),
+    ({"eviction": "allkeys-lru"}, "eviction", Level.PROBLEM, "maxmemory-policy allkeys-lru"),
+    ({"used_bytes": 89, "maximum_bytes": 100}, "memory", Level.OK, "89% used"),
+    ({"used_bytes": 90, "maximum_bytes": 100}, "memory", Level.PROBLEM, "90% used"),
+    ({"unrestricted": ("api", "worker")}, "server users", Level.NOTE, "may do more than needed: api, worker"),
+    ({"connections": 7_999}, "connections", Level.OK, "80% of maxclients"),
+    ({"connections": 8_000}, "connections", Level.NOTE, "80% of maxclients"),
+    ({"connections": 9_500}, "connections", Level.PROBLEM, "95% of maxclients"),
+    ({"skew_ms": -999.6}, "clock", Level.OK, "the server is -1000 ms off this machine"),
+]
+
+
+@pytest.mark.parametrize(("more", "check", "level", "said"), SERVERS)
+def test_each_fault_of_a_server_is_told_and_of_several_servers_named(more, check, level, said):
+    server, other = dataclasses.replace(WELL, **more), dataclasses.replace(WELL, name="b:1")
+    (found,) = (each for each in examine_servers(StoreHealth((server,)), 0) if each.check == check)
+    assert (found.level, found.found, bool(found.advice)) == (level, said, level is not Level.OK)
+    several = [each for each in examine_servers(StoreHealth((other, server)), 0) if each.check == check]
+    assert several
+    if level is not Level.OK:
+        assert [(each.level, each.found) for each in several] == [(level, f"{said} (a:1)")]
+
+
+def test_faults_that_differ_are_told_apart_and_those_that_are_alike_together():
+    versions = {"a": (7, 1), "b": (7, 2), "c": (9,), "d": (7, 1)}
+    servers = tuple(dataclasses.replace(WELL, name=name, version=each) for name, each in versions.items())
+    found = [each for each in examine_servers(StoreHealth(servers, away=("e", "f")), 0) if each.check == "redis"]
+    assert [each.found for each in found] == [
+        "cannot be reached: e, f", "reachable, valkey 7.1 (a, d)", "reachable, valkey 7.2 (b)"
+    ]  # fmt: skip
+    well = {each.check: each.found for each in examine_servers(StoreHealth(servers[2:3] * 2), 0)}
+    assert (well["redis"], well["clock"]) == (
+        "2 servers: reachable, valkey 9",
+        "2 servers: the server is +3 ms off this machine",
+    )
+    mixed = (WELL, dataclasses.replace(WELL, skew_ms=5))
+    assert {each.check: each.found for each in examine_servers(StoreHealth(mixed), 0)}["clock"] == "2 servers: all well"
+
+
+@pytest.mark.parametrize(
+    ("followers", "level", "said"),
+    [
+        ((1, 2, None), Level.PROBLEM, "fewer than 2 follow s0"),
+        ((2, 3, None), Level.OK, "at least 2 follow every primary"),
+        ((0, 0), Level.PROBLEM, "fewer than 2 follow s0, s1"),
+    ],
+)
+def test_primaries_with_too_few_replicas_are_named(followers, level, said):
+    servers = [dataclasses.replace(WELL, name=f"s{n}", replicas=each) for n, each in enumerate(followers)]
+    found = {each.check: each for each in examine_servers(StoreHealth(tuple(servers)), 2)}
+    assert (found["replicas"].level, found["replicas"].found) == (level, said)
+    assert "replicas" not in {each.check for each in examine_servers(StoreHealth(tuple(servers)), 0)}
+
+
+@pytest.mark.parametrize(
+    ("workers", "backlog", "level", "said"),
+    [
+        (0, (0, None), Level.PROBLEM, "0 workers, 0 waiting"),
+        (1, (1, 900_000), Level.OK, "1 worker, 1 waiting, the oldest for 900 s"),
+        (2, (7, 900_001), Level.NOTE, "2 workers, 7 waiting, the oldest for 900 s"),
+        (2, (7, None), Level.OK, "2 workers, 7 waiting, the oldest for 0 s"),
+        (None, (7, 1_000), Level.OK, "7 waiting, the oldest for 1 s"),
+        (None, (7, 1_000_000), Level.NOTE, "7 waiting, the oldest for 1000 s"),
+    ],
+)
+def test_a_lane_is_judged_by_its_workers_and_its_oldest_call(workers, backlog, level, said):
+    alive = None if workers is None else [LiveWorker(f"w{n}", frozenset({"bulk"}), 0) for n in range(workers)]
+    first, found = examine_lanes(alive, [LaneBacklog("bulk", *backlog)])
+    assert (found.check, found.level, found.found, bool(found.advice)) == (
+        "lane bulk",
+        level,
+        said,
+        level is not Level.OK,
+    )
+    shown = {None: "not known: their heartbeats are among the shared keys", 0: "none is alive", 1: "w0", 2: "w0, w1"}
+    assert (first.found, first.level is Level.OK) == (shown[workers], bool(workers))
+
+
+def trail_end(signed, unsigned, *, breach=None, age_ms=0):
+    """Make the end of a trail with so many signed entries, the rest of which is so old."""
+    now_ms = 10_000_000
+    entries = [b"%d forget k1 acme a     " % (now_ms - age_ms)] * (signed + unsigned)
+    point = Checkpoint.over(1, NOTHING, entries[:signed], now_ms, breach)
+    head = Signed.by(AuditSigner(new_private_text()), point.members("t", "k")).to_bytes()
+    return TrailEnd(0, b"", head, b"", entries, more=False, now_ms=now_ms)
+
+
+TRAILS = [
+    ([(2, 0)], [], Level.OK, "signed"),
+    ([(2, 1, None, LAG_MS), (1, 1, None, 1_000)], [], Level.OK, "signed"),
+    ([(0, 0), (2, 1, None, LAG_MS + 1_000), (1, 1, None, 1_000)], [], Level.PROBLEM, "nothing was signed for 61 s"),
+    ([(2, 0)], ["x", "y"], Level.PROBLEM, "these trails cannot be read: x, y"),
+    ([(2, 0), (2, 0, LOST)], ["x"], Level.PROBLEM, "the server that took over lacks signed entries (trail t1)"),
+    ([(2, 0, EDITED), (2, 0, LOST)], [], Level.PROBLEM, "signed entries were changed (trail t0)"),
+    ([(2, 0, LOST), (2, 0), (2, 0, EDITED)], [], Level.PROBLEM, "signed entries were changed (trail t2)"),
+]
+
+
+@pytest.mark.parametrize(("ends", "silent", "level", "said"), TRAILS)
+def test_several_trails_are_judged_by_the_worst_of_them(ends, silent, level, said):
+    made = {}
+    for number, (signed, unsigned, *more) in enumerate(ends):
+        breach, age_ms = (*more, *[None, 0][len(more) :])
+        made[f"t{number}"] = trail_end(signed, unsigned, breach=breach and Breach(1, breach), age_ms=age_ms)
+    found = judged_trails(made, silent)
+    assert (found.level, found.found, bool(found.advice)) == (level, said, level is not Level.OK)
+
+
+def test_no_more_than_ten_names_are_listed():
+    names = [f"n{number}" for number in range(12)]
+    assert listed(names[:10]) == ", ".join(names[:10])
+    assert listed(names) == ", ".join(names[:10]) + " and 2 more"
+
+
+def test_a_process_that_has_ceased_to_end_is_only_noted_and_the_one_that_ends_most_comes_first(
+    given, tmp_path, monkeypatch
+):
+    with_relay_env(tmp_path)
+    log, now_s = RestartLog(DataDir.make(tmp_path)), time.time()
+    for _ in range(OFTEN):
+        log.note("api", -11)
+    log.note("worker_bulk", None)
+    monkeypatch.setattr(time, "time", lambda: now_s + LATELY_S + 60)
+    found = findings(given, tmp_path)["restarts"]
+    assert found.level is Level.NOTE
+    at = rf"last {time.strftime('%Y-%m-%d %H:', time.gmtime(now_s))}\d\d:\d\d UTC"
+    assert re.fullmatch(rf"api 5 times, {at} \(SIGSEGV\); worker_bulk once, {at} \(unknown\)", found.found)
+
+
+def test_a_newest_key_is_named_with_how_many_the_ring_has(given, tmp_path):
+    ring = f"{given['RELAY_DATA_KEYS']},{given['RELAY_TARGET_KEYS']}"
+    found = findings({**given, "RELAY_DATA_KEYS": ring}, tmp_path)
+    assert found["data keys"].found == f"2, newest {Vault.from_text(ring).key_ids[0]}"
+    assert found["target keys"].found.startswith("1, newest ")
+
+
+def test_only_paused_replays_are_told_and_every_plugin_s(given, tmp_path):
+    jobs = []
+    for plugin in ("shop", "clinic"):
+        runtime = register(given, WEBHOOK, plugin)
+        ended_calls(runtime, plugin, "echo", 2)
+        jobs.append(runtime.replays.start(plugin, Request(filter=Filter()), caller="cli").replay_id)
+        runtime.replays.pause(plugin, jobs[-1])
+    cancelled = runtime.replays.start("clinic", Request(filter=Filter()), caller="cli").replay_id
+    runtime.replays.cancel("clinic", cancelled)
+    found = findings(given, tmp_path)["replays"].found
+    assert set(found.removeprefix("paused: ").split(", ")) == {f"{jobs[0]} of shop", f"{jobs[1]} of clinic"}

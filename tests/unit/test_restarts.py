@@ -1,5 +1,7 @@
 """The supervisor records which processes it had to restart, for the doctor."""
 
+import os
+import signal
 import sys
 import time
 
@@ -9,6 +11,7 @@ from relay.up.child import Child
 from relay.up.datadir import DataDir
 from relay.up.restarts import RestartLog, read_restarts
 from relay.up.supervisor import Supervisor
+from tests.timing import START_S
 
 
 @pytest.fixture
@@ -19,10 +22,13 @@ def directory(tmp_path):
 def test_deaths_are_counted_and_how_the_last_one_came_is_kept(directory):
     log = RestartLog(directory)
     assert read_restarts(directory.path) == []
-    for name, status in (("api", 1), ("worker_bulk", 71), ("api", -9)):
+    before_s = time.time()
+    for name, status in (("api", 1), ("worker_bulk", 71), ("api", -9), ("flower", 0), ("x", None), ("y", -99)):
         log.note(name, status)
     found = {each.name: (each.count, each.last_end) for each in read_restarts(directory.path)}
-    assert found == {"api": (2, "SIGKILL"), "worker_bulk": (1, "exit status 71")}
+    words = {"worker_bulk": "exit status 71", "flower": "exit status 0", "x": "unknown", "y": "signal 99"}
+    assert found == {"api": (2, "SIGKILL"), **{name: (1, end) for name, end in words.items()}}
+    assert all(before_s <= each.last_at_s <= time.time() for each in read_restarts(directory.path))
     RestartLog(directory)
     assert read_restarts(directory.path) == [], "a new start begins anew"
 
@@ -54,3 +60,114 @@ def test_the_supervisor_notes_a_child_that_ended_by_itself_with_its_status(direc
         while len(noted) < 2 and time.monotonic() < until_s:
             supervisor.iterate(0.05)
     assert noted[:2] == [("worker_bulk", 71)] * 2
+
+
+# -- the supervisor
+
+
+def sleeper(directory, name, program="import time; time.sleep(600)"):
+    command = [sys.executable, "-c", program]
+    return Child(name, command, environ={}, directory=directory.path, log=directory.log(name))
+
+
+def iterated(supervisor, until):
+    until_s = time.monotonic() + START_S
+    while not until() and time.monotonic() < until_s:
+        supervisor.iterate(0.02)
+    assert until()
+
+
+def killed(supervisor, child):
+    """Kill a child, and wait until the supervisor has noticed and has started it again."""
+    before = child.pid
+    os.kill(before, signal.SIGKILL)
+    iterated(supervisor, lambda: child.pid != before and child.is_running())
+
+
+def test_a_child_that_dies_again_and_again_is_failing_until_it_has_lived_for_a_while(directory):
+    told = []
+    child, other = sleeper(directory, "api"), sleeper(directory, "flower")
+    with Supervisor(told.append, 5.0) as supervisor:
+        supervisor.start(child)
+        supervisor.start(other)
+        for deaths in (1, 2, 3):
+            assert supervisor.failing(deaths) == []
+            killed(supervisor, child)
+            assert supervisor.failing(deaths) == supervisor.down() == [child]
+        child.started_s -= 5  # as if it had lived for so long
+        killed(supervisor, child)
+        assert supervisor.failing(1) == supervisor.down() == []
+        killed(supervisor, child)
+        assert (supervisor.failing(1), supervisor.failing(2)) == ([child], []), "it begins anew"
+    assert told == ["api ended unexpectedly; starting it again (log: api.log)"] * 5
+
+
+def test_each_death_soon_after_a_start_doubles_the_pause_before_the_next_one(directory):
+    child = sleeper(directory, "api", "raise SystemExit(1)")
+    starts = []
+    with Supervisor(lambda _: None, 5.0) as supervisor:
+        supervisor.start(child)
+        starts.append(child.started_s)
+        for _ in range(2):
+            iterated(supervisor, lambda: child.started_s != starts[-1])
+            starts.append(child.started_s)
+    assert starts[1] - starts[0] >= 0.2
+    assert starts[2] - starts[1] >= 0.4
+
+
+#: Says that it is up, and ends a moment after it is asked to.
+SLOW = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), sys.exit()))
+print("up", flush=True)
+time.sleep(600)
+"""
+
+
+def is_up(child):
+    return child.log.exists() and b"up" in child.log.read_bytes()
+
+
+def test_what_others_use_ends_after_them(directory):
+    store, user = sleeper(directory, "store", SLOW), sleeper(directory, "user", SLOW)
+    seen = []
+    with Supervisor(lambda _: None, START_S) as supervisor:
+        supervisor.start(store, ends_last=True)
+        supervisor.start(user)
+        iterated(supervisor, lambda: is_up(store) and is_up(user))
+        ask = store.ask_to_stop
+        store.ask_to_stop = lambda: (seen.append(user.is_running()), ask())
+    assert (seen, store.status, user.status) == ([False], 0, 0)
+
+
+#: Never ends by itself; asked to, it sends so many signals to the process that started it.
+DEAF = """
+import os, signal, sys, time
+def asked(*_):
+    for _ in range(int(sys.argv[1])):
+        os.kill(os.getppid(), signal.SIGINT)
+        time.sleep(0.1)
+signal.signal(signal.SIGTERM, asked)
+print("up", flush=True)
+while True:
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "during", "at_once"),
+    [(0, 0, False), (1, 0, False), (0, 1, False), (2, 0, False), (1, 1, True), (0, 2, True), (2, 1, True)],
+)
+def test_a_child_that_does_not_end_is_waited_for_until_a_second_signal_comes(directory, before, during, at_once):
+    command = [sys.executable, "-c", DEAF, str(during)]
+    deaf = Child("deaf", command, environ={}, directory=directory.path, log=directory.log("deaf"))
+    with Supervisor(lambda _: None, START_S if at_once else 0.6) as supervisor:
+        supervisor.start(deaf)
+        iterated(supervisor, lambda: is_up(deaf))
+        for number in range(before):
+            os.kill(os.getpid(), (signal.SIGTERM, signal.SIGHUP)[number])
+        assert supervisor.ending is (before > 0)
+        began_s = time.monotonic()
+    took_s = time.monotonic() - began_s
+    assert (deaf.is_gone(), deaf.status) == (True, -9)
+    assert took_s < START_S / 2 if at_once else took_s >= 0.6

@@ -143,9 +143,9 @@ for (const [when, isHidden] of [["in a pause", false], ["while the page is hidde
   test(`looking ends at once if the view is left ${when}, and leaves no timer`, async () => {
     const stop = new AbortController();
     let count = 0;
-    const looking = keepLooking(async () => ((count += 1), (document.hidden = isHidden)), 1_000, stop.signal, fail);
+    const looking = keepLooking(async () => ((document.hidden = isHidden), (count += 1)), 1_000, stop.signal, fail);
     if (isHidden) await clock.until(looking);
-    else await Promise.resolve();
+    else await clock.until(new Promise((resolve) => setTimeout(resolve, 500)));
     stop.abort();
     assert.deepEqual(await clock.until(looking, 0), { value: undefined });
     assert.deepEqual([count, clock.timers.size], [1, 0]);
