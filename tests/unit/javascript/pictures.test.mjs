@@ -157,6 +157,16 @@ test("a call says why there is no outline of its request, and whether it can be 
   sees("calls without an outline", seen);
 });
 
+test("a call's place among others is told, and an outline of one part", async () => {
+  const seen = [];
+  for (const more of [{ replayOf: reference(7) }, { replayedBy: reference(8) }, { chain: { parent: reference(9), step: 0, item: 0 } }]) {
+    page.relay = calls(record(2, more), { ...OUTLINE, parts: OUTLINE.parts.slice(1), complete: true }, { [`/v1/invocations/${reference(9)}`]: record(9, { chain: { steps: [] } }), "/v1/invocations": { invocations: [], cursor: null } });
+    const shown = pictured(await page.show(view.invocation, {}, reference(2)));
+    seen.push(...shown.slice(shown.indexOf("Names and sizes of the request"), shown.indexOf("Result")), ...shown.slice(shown.indexOf("Response") + 2));
+  }
+  sees("places among other calls", seen);
+});
+
 test("a call that cannot be shown says why", async () => {
   const seen = [];
   for (const status of [404, 410, 500]) {
