@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import shutil
 import socket
@@ -140,8 +141,9 @@ def test_a_key_ring_that_is_missing_or_malformed_is_named(given, tmp_path, text)
     assert "RELAY_DATA_KEYS" in found.advice
 
 
-def test_files_that_others_may_read_are_named(given, tmp_path):
-    for name, mode in (("relay.env", 0o600), ("target.keys", 0o644), ("data.keys", 0o600)):
+@pytest.mark.parametrize("loose", [0o644, 0o640, 0o604, 0o620, 0o610])
+def test_files_that_others_may_read_are_named(given, tmp_path, loose):
+    for name, mode in (("relay.env", 0o600), ("target.keys", loose), ("data.keys", 0o600)):
         (tmp_path / name).write_text("")
         (tmp_path / name).chmod(mode)
     tmp_path.chmod(0o700)
@@ -192,6 +194,19 @@ def test_an_endpoint_that_is_refused_since_an_exception_is_gone_is_named_by_its_
 def test_an_endpoint_that_is_on_the_list_of_what_is_never_called_is_named(given, tmp_path, deny, level):
     register(given, WEBHOOK)
     assert findings({**given, "RELAY_EGRESS_DENY": deny}, tmp_path)["endpoints"].level is level
+
+
+@pytest.mark.parametrize(("deny", "level"), [("login.vendor.com", Level.PROBLEM), ("login.vendor.org", Level.OK)])
+def test_an_address_of_tokens_that_is_never_called_is_named_too(given, tmp_path, deny, level):
+    auth = {
+        "type": "oauth2",
+        "tokenUrl": "https://login.vendor.com/t",
+        "clientId": "c",
+        "clientSecret": "planted-secret",
+    }
+    register(given, json.dumps({"id": "echo", "url": "https://hooks.vendor.com/x", "method": "POST", "auth": auth}))
+    found = findings({**given, "RELAY_EGRESS_DENY": deny}, tmp_path)["endpoints"]
+    assert (found.level, "shop/echo" in found.found) == (level, level is Level.PROBLEM)
 
 
 def test_webhooks_whose_calls_wait_are_named_with_how_many(given, tmp_path):
@@ -466,6 +481,15 @@ def test_calls_of_the_relay_itself_that_failed_are_a_problem_until_a_replay_succ
     ended_calls(runtime, "shop", "echo", 1, caller=caller, ok=True)
     found = findings(given, tmp_path)[check]
     assert (found.level, "shop/echo (2)" in found.found, bool(found.advice)) == (Level.PROBLEM, True, True)
+
+
+@pytest.mark.parametrize(("hours", "level"), [(23, Level.PROBLEM), (25, Level.OK)])
+def test_calls_that_failed_count_for_a_day(given, tmp_path, monkeypatch, hours, level):
+    runtime = register(given, WEBHOOK)
+    ended_calls(runtime, "shop", "echo", 1, caller=OwnCaller.CALLBACK)
+    now_s = time.time()
+    monkeypatch.setattr(time, "time", lambda: now_s + hours * 3_600)
+    assert findings(given, tmp_path)["callbacks"].level is level
 
 
 def test_an_alert_that_did_not_fit_its_webhook_counts_as_failed(given, tmp_path):

@@ -20,6 +20,7 @@ import redis
 
 from relay.cli.secrets import look_up_in
 from relay.doctor import Level, examine
+from relay.doctor.certificates import judged_ends
 from relay.doctor.servers import examine_servers
 from relay.process.descriptors import BESIDE_CALLS, BESIDE_CONNECTIONS
 from relay.registration.document import read_registrations
@@ -240,6 +241,25 @@ def test_what_cannot_be_read_from_here_is_a_note_and_hides_nothing(given, tmp_pa
     assert (soon.level, unknown.level) == (Level.PROBLEM, Level.NOTE)
     assert "RELAY_EGRESS_PROXY" in soon.found
     assert all(name in unknown.found for name in ("RELAY_CA_FILE", "RELAY_API_URL"))
+
+
+def test_certificates_are_told_apart_by_how_soon_they_end_and_the_first_of_good_ones_is_named():
+    days = {"good": 300, "better": 400, "soon": 29, "sooner": 8, "at once": 6, "gone": -2}
+    ends = {name: in_days(each) for name, each in days.items()}
+    told = {
+        name: f"{name} {'ended' if end < datetime.now(UTC) else 'ends'} on {end:%Y-%m-%d} (UTC)"
+        for name, end in ends.items()
+    }
+    problems, notes = f"{told['gone']}, {told['at once']}", f"{told['sooner']}, {told['soon']}"
+    found = [(each.level, each.found) for each in judged_ends("x", ends, "Do it.")]
+    assert found == [(Level.PROBLEM, problems), (Level.NOTE, notes)]
+    unknown = [(each.level, each.found) for each in judged_ends("x", {**ends, "a": None, "b": None}, "Do it.")]
+    assert unknown == [*found, (Level.NOTE, "not known when those of a, b end")]
+    good = {name: ends[name] for name in ("better", "good")}
+    (first,) = judged_ends("x", good, "Do it.")
+    assert (first.level, first.found, first.advice) == (Level.OK, f"first of 2: {told['good']}", "")
+    assert [each.level for each in judged_ends("x", {**good, "a": None}, "Do it.")] == [Level.NOTE]
+    assert list(judged_ends("x", {}, "Do it.")) == []
 
 
 def test_a_relay_without_tls_has_no_certificates_to_tell_of(given, tmp_path):
