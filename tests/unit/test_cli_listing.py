@@ -228,6 +228,14 @@ def test_each_state_that_matches_is_shown_once_however_often_one_looks(cli, whic
     assert [(each.reference_id, str(each.state)) for each in shown] == [(reference_id, state) for state in expected]
 
 
+def test_one_that_came_in_the_same_millisecond_as_the_last_one_seen_is_shown_too(cli):
+    watch = Watch(cli.runtime(), "acme", Filter())
+    reference_id = trigger(cli, "--async")["referenceId"]
+    watch._newest_ms, watch._at_newest = cli.runtime().store.find(reference_id).created_at_ms, {"another"}
+    assert [each.reference_id for each in watch.look()] == [reference_id]
+    assert watch.look() == []
+
+
 # -- show -----------------------------------------------------------------------------------------------------------
 
 

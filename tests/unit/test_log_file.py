@@ -7,7 +7,7 @@ import time
 import pytest
 
 from relay.up.child import Child
-from relay.up.log_file import KEPT, LogTail, open_log, put_aside
+from relay.up.log_file import KEPT, LogTail, last_lines, open_log, put_aside
 from tests.timing import START_S, wait_until
 
 PIPED = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -85,6 +85,36 @@ def test_a_tail_begins_anew_where_a_log_was_emptied(tmp_path):
         put_aside(path, 10)
         log.write(b"new\n")
         assert list(tail.lines()) == [("api", "new")]
+
+
+def test_a_tail_has_each_line_of_each_log_once_and_only_when_it_is_whole(tmp_path):
+    for name in ("worker", "api"):
+        (tmp_path / f"{name}.log").write_bytes(b"before\n")
+    tail = LogTail(tmp_path)
+    assert list(tail.lines()) == []
+    for written, lines in (
+        (b"a", []),
+        (b"b\nc\n", ["ab", "c"]),
+        (b"", []),
+        (b"\nd\ne", ["", "d"]),
+        (b"\xff\n", ["e\ufffd"]),
+    ):
+        for name in ("worker", "api"):
+            with open_log(tmp_path / f"{name}.log") as log:
+                log.write(written)
+        assert list(tail.lines()) == [(name, line) for name in ("api", "worker") for line in lines]
+    (tmp_path / "flower.log").write_bytes(b"new\n")
+    assert list(tail.lines()) == [("flower", "new")]
+
+
+def test_the_last_lines_of_a_log_are_its_newest_in_their_order(tmp_path):
+    path = tmp_path / "api.log"
+    assert last_lines(path) == []
+    path.write_text("".join(f"{number}\n" for number in range(20)))
+    assert last_lines(path) == [str(number) for number in range(10, 20)]
+    assert last_lines(path, 2) == ["18", "19"]
+    path.write_bytes(b"only \xff")
+    assert last_lines(path) == ["only \ufffd"]
 
 
 @pytest.mark.parametrize("limit", [10, 1000])

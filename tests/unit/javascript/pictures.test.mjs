@@ -67,7 +67,7 @@ const BUSY = {
   ...QUIET,
   webhooks: [{ webhookId: "other" }, { webhookId: "hook" }],
   buckets: [minute(-30, { delivered: 30 }, 0, 90), minute(-20, { delivered: 8, unreachable: 2, rejected: 1_200, cancelled: 3 }, 5, 70), minute(0, { delivered: 1 }, 0)],
-  lanes: [lane("interactive", 2, 61.5, 0), lane("bulk", 12_000, 60, 2), lane("replay", 0, null, null)],
+  lanes: [lane("interactive", 800, 61.5, 0), lane("bulk", 2_000, 60, 2), lane("replay", 0, null, null)],
   minutes: [{ start: at(-20 * MINUTE), pending: { interactive: 5, bulk: 7, replay: null } }, { start: at(0), pending: { interactive: 1, bulk: 2, replay: 3 } }],
   groups: [group("hook", "answered", 503, 4), group("a-webhook-with-a-long-name", "dns_failed", null, 1_000)],
   complete: false,
