@@ -1,6 +1,6 @@
 // The console's frame: signing in and out, the address, and what the keys do.
 import assert from "node:assert/strict";
-import { beforeEach, test } from "node:test";
+import { after, beforeEach, test } from "node:test";
 import { pictured } from "./small_document.mjs";
 import { SmallPage } from "./small_page.mjs";
 
@@ -60,6 +60,8 @@ beforeEach(async () => {
   if (!kept()) await signIn("whk_a_b");
   await go("#/overview");
 });
+
+after(() => kept() && page.click(app, "", (each) => each.attributes["aria-label"] === "Sign out")); // a view would go on asking
 
 test("a kept key signs in by itself, and the frame names its plugin and id", () => {
   assert.deepEqual(pictured(app).slice(0, 7), ["<Skip to the content>", "[Webhook relay](#/overview)", "> [Overview](#/overview)", "[Invocations](#/invocations)", "[Replays](#/replays)", "[Webhooks](#/webhooks)", "clinicKey a<Switch between light and dark><Sign out>"]);
