@@ -90,6 +90,7 @@ def test_a_filter_by_a_name_that_never_was_says_so(story, command, arguments, sa
         ("--chain", "x"),
         ("--since", "yesterday"),
         ("--caller", "a b"),
+        ("--with-replayed",),
         ("--limit", "0"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -74,6 +75,17 @@ def test_a_server_that_is_away_is_an_error(cli, form):
     result = away.run("partitions", "show", "--output", form)
     assert result.exit_code == 1
     assert "Is it running?" in result.stderr
+
+
+@pytest.mark.parametrize("saved", ["", "RELAY_MAX_WAITERS=7\nRELAY_PARTITIONS=1\n", "RELAY_MAX_WAITERS=7\n"])
+def test_a_division_is_written_to_the_settings_of_the_data_directory_if_there_are_any(cli, saved):
+    file = cli.directory / "relay.env"
+    if saved:
+        os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
+        file.write_text(saved)
+    assert cli.run("partitions", "divide", "4").exit_code == 0
+    written = sorted(file.read_text().split()) if file.exists() else []
+    assert written == (["RELAY_MAX_WAITERS=7", "RELAY_PARTITIONS=4"] if saved else [])
 
 
 def test_a_store_is_divided_and_everything_is_found(cli, valkey):

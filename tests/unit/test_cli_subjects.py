@@ -41,6 +41,15 @@ def test_commands_find_what_concerns_a_subject(story):
     assert ANN not in exported
 
 
+def test_a_plugin_that_has_nothing_but_records_is_asked_to_forget_too(cli):
+    run = ("trigger", "ping", "--plugin", "records", "--async", "--subject", ANN)
+    assert cli.json(*run, exit_code=1)["code"] == "webhook_not_registered"
+    assert not cli.runtime().registry.has_plugin("records")
+    of_ann = ("invocations", "forget", "--subject", ANN, "--plugin")
+    assert cli.json(*of_ann, "records") == {"plugin": "records", "forgotten": 0, "unfinished": 0}
+    assert cli.json(*of_ann, "recordz", exit_code=2)["code"] == "bad_parameter"
+
+
 def test_forget_says_how_many_and_how_many_are_unfinished(story):
     cli, made = story
     assert forget(cli) == {"plugin": "acme", "forgotten": 1, "unfinished": 1}

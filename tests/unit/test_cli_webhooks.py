@@ -290,6 +290,20 @@ def test_on_a_terminal_a_removal_is_asked_about_and_yes_does_not_ask(cli, termin
     assert (code, "Remove" in shown) == (0, False)
 
 
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_calls_that_wait_end_at_once_when_their_webhook_is_removed(cli, is_paused):
+    cli.apply(a_webhook())
+    runtime = cli.runtime()
+    if is_paused:
+        runtime.policies.pause("acme", "ping")
+    made = [cli.json("trigger", "ping", "--plugin", "acme", "--async")["referenceId"] for _ in range(2)]
+    if is_paused:
+        assert runtime.store.claim(made, "t").parked == set(made)
+    cli.json("webhooks", "remove", "ping", "--plugin", "acme")
+    assert [str(runtime.store.find(each).state) for each in made] == ["rejected"] * 2
+    assert runtime.policies.traffic("acme", "ping").parked == 0
+
+
 def test_types_are_written_as_they_are_for_programs_that_read_them(cli):
     cli.apply(a_webhook(), a_webhook(id="inner", hidden=True))
     declared = cli.run("webhooks", "types", "--plugin", "acme")

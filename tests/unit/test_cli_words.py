@@ -15,7 +15,7 @@ from relay.audit.entry import AuditEntry, line_of
 from relay.cli.audit import _words
 from relay.cli.audit_entries import EVERYTHING
 from relay.cli.chain_plan import plan_picture, steps_in_words
-from relay.cli.export import _cell, _write_csv
+from relay.cli.export import _cell, _write_csv, opened_file
 from relay.cli.filters import matches_end, read_time_ms
 from relay.cli.id_file import IdFile
 from relay.cli.output import Screen, bad, brief, moment, table_of
@@ -337,6 +337,17 @@ CELLS = [
 @pytest.mark.parametrize(("value", "cell"), CELLS)
 def test_a_cell_is_no_formula_and_acts_on_no_terminal(value, cell):
     assert _cell(value) == cell
+
+
+def test_an_export_replaces_the_file_of_an_earlier_one_and_is_its_owner_s(tmp_path, capsys):
+    path = tmp_path / "found"
+    for text in ("longer\r\n", "short"):
+        with opened_file(str(path)) as file:
+            file.write(text)
+        assert (path.read_bytes(), path.stat().st_mode & 0o777) == (text.encode(), 0o600)
+    with opened_file(None) as file:
+        file.write("shown")
+    assert capsys.readouterr().out == "shown"
 
 
 def test_a_row_of_csv_has_the_last_attempt_and_contents_as_json():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay.errors import SettingsError
+from relay.settings.environ import read_env_file
 from relay.up.datadir import DataDir
 
 
@@ -33,3 +34,55 @@ def test_a_directory_with_anything_else_in_it_is_refused_and_left_as_it_is(tmp_p
         DataDir.make(folder)
     assert folder.stat().st_mode & 0o777 == 0o755
     assert sorted(each.name for each in folder.iterdir()) == sorted(names)
+
+
+TEXTS = (
+    "plain",
+    "",
+    "two words",
+    "it's",
+    "'quoted'",
+    '"double"',
+    "back\\slash",
+    "a\\'b",
+    "$HOME ${HOME}",
+    "# no remark",
+    "a=b",
+    "\u00e9",
+    "  ",
+    "end\\",
+)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_settings_are_read_as_they_were_written_whatever_they_hold(tmp_path, text):
+    directory = DataDir.make(tmp_path / "data")
+    directory.write_environ({"RELAY_OPERATOR": text, "RELAY_MAX_WAITERS": "7"})
+    assert read_env_file(directory.env_file) == {"RELAY_OPERATOR": text, "RELAY_MAX_WAITERS": "7"}
+    assert directory.env_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_port_of_the_last_start_is_taken_again_if_it_is_free(tmp_path):
+    directory = DataDir.make(tmp_path / "data")
+    port = directory.port("api")
+    assert DataDir(directory.path).port("api") == port
+    other = DataDir(directory.path)
+    other.ports.take(port)
+    assert other.port("api") != port
+    assert (directory.path / "api.port").read_text() != f"{port}\n"
+
+
+def test_a_secret_is_made_once_and_private(tmp_path):
+    directory = DataDir.make(tmp_path / "data")
+    assert [directory.secret("x", lambda text=text: text) for text in ("first", "second")] == ["first"] * 2
+    assert (directory.path / "x").stat().st_mode & 0o777 == 0o600
+    (directory.path / "x").chmod(0o640)
+    with pytest.raises(SettingsError, match=r"^x in the data directory "):
+        directory.read_secret("x")
+
+
+def test_a_second_start_on_a_directory_is_refused_until_the_first_has_ended(tmp_path):
+    directory = DataDir.make(tmp_path / "data")
+    with directory.lock(), pytest.raises(SettingsError, match="Another `relay up` runs"):
+        directory.lock()
+    directory.lock().close()

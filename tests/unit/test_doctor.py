@@ -256,8 +256,11 @@ def test_a_disk_without_room_is_told_of_before_it_is_full(given, tmp_path, monke
     with_relay_env(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 50, 0, free))
     if kept:
-        with (tmp_path / "x.aof").open("wb") as file:
-            file.truncate(kept)
+        folder = tmp_path / "valkey" / "appendonlydir"
+        folder.mkdir(parents=True)
+        for number in range(2):
+            with (folder / f"{number}.aof").open("wb") as file:
+                file.truncate(kept // 2)
     assert findings(given, tmp_path)["disk"].level is level
 
 

@@ -146,3 +146,14 @@ def test_no_target_keys_are_made_where_the_data_keys_were_copied_back_without_th
         assert not (tmp_path / "d" / "target.keys").exists()
     else:  # a first start that was stopped between the two
         start()
+
+
+def test_of_secrets_and_of_the_files_that_hold_them_only_the_names_are_said():
+    kept = {
+        "RELAY_MAX_WAITERS": "7",
+        "RELAY_DATA_KEYS": "planted",
+        "RELAY_TARGET_KEYS_FILE": "/planted",
+        "RELAY_CA_FILE": "/c",
+    }
+    said = ["RELAY_CA_FILE=/c", "RELAY_DATA_KEYS", "RELAY_MAX_WAITERS=7", "RELAY_TARGET_KEYS_FILE"]
+    assert list(settings_in_words(kept)) == said
