@@ -52,6 +52,7 @@ from relay.upkeep.checkpointing import Checkpointing
 from relay.vault import Vault
 from relay.wiring.runtime import cli_runtime
 from tests.store_keys import KEYS
+from tests.unit.cli import Cli
 
 VAULT = Vault.from_text(Vault.new_key_text())
 
@@ -556,6 +557,23 @@ def test_a_server_without_this_version_s_functions_is_a_problem_that_one_command
     assert "`relay functions load`" in found.advice
     assert load_functions(valkey.url) == 1
     assert findings(given, tmp_path)["functions"].level is Level.OK
+
+
+def test_the_command_fails_for_problems_and_not_for_notes(given, tmp_path):
+    keys = {name: text for name, text in given.items() if name != "RELAY_REDIS_URL"}
+    cli = Cli(given["RELAY_REDIS_URL"], tmp_path, keys)
+    runtime = cli.runtime()
+    for lanes in ([], LANES):
+        runtime.workers.beat("w1", lanes)
+        result = cli.run("doctor")
+        problems = 0 if lanes else len(LANES)
+        assert result.exit_code == (1 if problems else 0), result.stdout
+        assert result.stderr == (f"Problems to be solved: {problems}.\n" if problems else "")
+        rows = cli.json("doctor", exit_code=result.exit_code)
+        assert sum(row["level"] == "problem" for row in rows) == problems
+        assert any(row["level"] == "note" for row in rows)
+        assert all((row["advice"] is None) is (row["level"] == "ok") for row in rows if row["check"] != "back-up")
+    cli.close()
 
 
 # -- what is found, from what is known
