@@ -363,3 +363,10 @@ def test_while_a_trail_is_away_the_others_are_followed(away, monkeypatch):
     assert {line["trail"] for line in shown} == {"shared"}
     assert shown[-1]["act"] == Act.AUDIT_TAIL
     assert result.stderr.count("Trail 0: ") == 1
+
+
+@pytest.mark.parametrize("begins", [(("nowhere", "1"),), (("{0}", "1"), ("nowhere", "1"))])
+def test_a_trail_that_there_is_not_cannot_be_begun_with(audited, begins):
+    places = [word for name, seq in begins for word in ("--from", name, seq)]
+    result = audited.run("audit", "tail", "--no-follow", *places)
+    assert (result.exit_code, "There is no trail `" in result.stderr) == (2, True)

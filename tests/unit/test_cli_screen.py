@@ -54,6 +54,8 @@ def test_failed_leaves_out_what_a_replay_has_made_good_and_a_column_shows_it(sto
     replayed(cli, made[1], 200)
     assert failed() == [made[2]]  # the failed replay was recovered, together with its original
     assert made[1] in failed("--with-replayed")
+    plain = cli.run("invocations", "list", "--plugin", "acme", "--failed").stdout
+    assert ("created (UTC)" in plain, "its replay" in plain) == (True, False)
     shown = cli.run("invocations", "list", "--plugin", "acme", "--failed", "--with-replayed").stdout
     (line,) = (line for line in shown.splitlines() if line.startswith(made[1]))
     assert line.split()[-2:] == ["delivered", "200"]

@@ -21,7 +21,7 @@ from relay.audit.signing_keys import AuditSigner, new_private_text
 from relay.audit.verifying import EDITED, LOST
 from relay.doctor import Level, examination, examine
 from relay.doctor.audit_trail import LAG_MS, judged_trails
-from relay.doctor.calls import examine_lanes
+from relay.doctor.calls import _breakers, examine_lanes
 from relay.doctor.egress import examine_ingress
 from relay.doctor.finding import listed
 from relay.doctor.installation import LATELY_S, OFTEN
@@ -39,6 +39,7 @@ from relay.store.health.server import ServerHealth, read_server
 from relay.store.health.workers import LiveWorker, Workers
 from relay.store.keys import keyspace
 from relay.store.ledger.listing import Filter
+from relay.store.ledger.policies import Traffic
 from relay.store.ledger.transitions import Settlement
 from relay.store.replays.runs import Request
 from relay.store.scripting.library import library
@@ -132,7 +133,7 @@ def test_a_registration_that_does_not_open_is_named(given, tmp_path):
     runtime.registry.apply(*read_registrations(WEBHOOK, runtime.rules, plugin="shop"))
     assert findings(given, tmp_path)["registrations"].found == "1 open"
     other = findings({**given, "RELAY_TARGET_KEYS": Vault.new_key_text()}, tmp_path)["registrations"]
-    assert (other.level, "shop/echo" in other.found) == (Level.PROBLEM, True)
+    assert (other.level, other.found) == (Level.PROBLEM, "0 open, 1 do not: shop/echo")
 
 
 @pytest.mark.parametrize("text", ["", "k1:dG9vIHNob3J0"])
@@ -699,6 +700,13 @@ def test_several_trails_are_judged_by_the_worst_of_them(ends, silent, level, sai
         made[f"t{number}"] = trail_end(signed, unsigned, breach=breach and Breach(1, breach), age_ms=age_ms)
     found = judged_trails(made, silent)
     assert (found.level, found.found, bool(found.advice)) == (level, said, level is not Level.OK)
+
+
+def test_a_breaker_that_is_not_closed_is_named_with_how_it_stands():
+    traffics = {name: Traffic(paused=False, breaker=name, failures=0, open_until_ms=None, parked=0, running=0) for name in ("open", "closed", "half-open")}  # fmt: skip
+    found = _breakers(traffics)
+    said = "the endpoints of these cannot be contacted: open (open), half-open (half-open)"
+    assert (found.level, found.found) == (Level.PROBLEM, said)
 
 
 def test_no_more_than_ten_names_are_listed():
