@@ -7,6 +7,7 @@ import pytest
 from relay.errors import SettingsError
 from relay.settings.environ import read_env_file
 from relay.up.datadir import DataDir
+from relay.up.embedded import ADMIN_URL_FILE, admin_url
 
 
 def test_a_missing_or_empty_directory_becomes_a_data_directory(tmp_path):
@@ -86,3 +87,26 @@ def test_a_second_start_on_a_directory_is_refused_until_the_first_has_ended(tmp_
     with directory.lock(), pytest.raises(SettingsError, match="Another `relay up` runs"):
         directory.lock()
     directory.lock().close()
+
+
+@pytest.mark.parametrize(
+    ("own", "same", "others"),
+    [
+        (
+            "redis://admin:a@127.0.0.1:7001/0",
+            "redis://operator:b@127.0.0.1:7001/0",
+            ["redis://operator:b@127.0.0.1:7002/0", "redis://10.0.0.1:7001/0"],
+        ),
+        (
+            "redis+cluster://admin:a@127.0.0.1:1,127.0.0.1:2",
+            "redis+cluster://x:b@127.0.0.1:1,127.0.0.1:2",
+            ["redis+cluster://x:b@127.0.0.1:1,127.0.0.1:3"],
+        ),
+    ],
+)
+def test_the_administrator_s_address_is_given_for_the_servers_of_this_start_alone(tmp_path, own, same, others):
+    directory = DataDir.make(tmp_path / "data")
+    assert admin_url(directory.path, same) is None
+    directory.write(ADMIN_URL_FILE, own + "\n")
+    assert admin_url(directory.path, same) == own
+    assert [admin_url(directory.path, each) for each in others] == [None] * len(others)
