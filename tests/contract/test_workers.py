@@ -34,13 +34,6 @@ def test_a_worker_whose_last_beat_is_older_counts_as_gone(workers, redis_client)
     assert workers.alive() == []
 
 
-def test_all_that_was_dropped_is_counted_by_its_lane(workers, redis_client):
-    for by_lane in ({"bulk": 3, "replay": 1}, {}, {"bulk": 2, "interactive": 5}):
-        workers.count_dropped(by_lane)
-    counted = redis_client.hgetall(keyspace.shared("dropped_messages"))
-    assert counted == {b"bulk": b"5", b"replay": b"1", b"interactive": b"5"}
-
-
 def test_a_beat_tells_how_many_live(workers, redis_client):
     assert workers.number_alive == 1
     for name in ("w1", "w2", "gone"):
