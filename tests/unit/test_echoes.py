@@ -64,6 +64,7 @@ def _has_digit_beside_versions(token):
 @given(segments=st.lists(ordinary, min_size=2, max_size=4), data=st.data())
 @example(segments=["api", "incoming-webhooks", "v2"], data=None)
 @example(segments=["2024-01-01", "messages-v2.json", "12345678901234"], data=None)
+@example(segments=["gr%C3%BC%C3%9Fe-an-alle", "in%20boxes%20of%20others"], data=None)
 def test_ordinary_words_of_a_path_are_shown(segments, data):
     mask = mask_of(endpoint=at(*segments))
     shown = segments if data is None else [data.draw(st.sampled_from(segments))]

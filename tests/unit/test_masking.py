@@ -259,6 +259,35 @@ def test_a_revealed_address_is_shown_but_header_values_and_fixed_query_values_ne
     assert count == 2
 
 
+@pytest.mark.parametrize("port", [443, 8443])
+@pytest.mark.parametrize("scheme", ["", "https://", "http://"])
+@pytest.mark.parametrize("host", ["[2001:db8:77::7]", "203.0.113.77", "postman-echo.com"])
+def test_every_spelling_of_a_host_and_its_port_is_hidden(host, scheme, port):
+    endpoint = Endpoint("https", host, port, "/ab", "x=1")
+    hosts = (
+        host,
+        host.strip("[]"),
+        f"{host}:{port}",
+        f"{host}:{port}/ab",
+        f"{host}:{port}/ab?x=1",
+        f"{endpoint.authority}/ab",
+    )
+    for shown in hosts:
+        masked, count = mask_of(endpoint=endpoint).text(f"at {scheme}{shown}, it")
+        assert (masked.replace(scheme, ""), count) == (f"at {REPLACEMENT}, it", 1), shown
+
+
+@pytest.mark.parametrize("reveal_url", [False, True])
+@pytest.mark.parametrize("secret", ["a b/c", "a-long-secret"])
+def test_what_a_client_sends_to_its_token_endpoint_is_hidden_whole(secret, reveal_url):
+    endpoint = Endpoint("https", "a.io", 443, "/")
+    client = OAuth2Client(Endpoint("https", "login.vendor.com", 443, "/token"), "client-1", secret)
+    mask = Mask.of(Shape("hook", "POST", reveal_url=reveal_url), Target(endpoint, credentials=Credentials(client)))
+    for shown in (client.header, client.header.partition(" ")[2], f"client-1:{urllib.parse.quote_plus(secret)}"):
+        assert mask.text(f"<{shown}>")[0].rstrip("=>") == f"<{REPLACEMENT}", shown
+    assert mask.text("see https://login.vendor.com/token") == (f"see {REPLACEMENT}", 1)
+
+
 def test_a_bare_token_in_the_query_is_hidden():
     mask = mask_of(endpoint=Endpoint("https", "a.io", 443, "/", "tok%2Fen-1234&v=1"))
     assert mask.text("tok%2Fen-1234 and tok/en-1234") == (f"{REPLACEMENT} and {REPLACEMENT}", 2)
@@ -429,6 +458,8 @@ def test_further_texts_are_hidden_beside_what_a_mask_hid_before():
 
 
 def test_one_mask_of_several_hides_what_each_of_them_hides():
-    both = Mask.of_all([mask_for("first-secret-value"), mask_for("other-secret-value")])
-    assert both.text("first-secret-value, other-secret-value")[0] == "[redacted], [redacted]"
+    for count in range(1, 5):
+        texts = [f"secret-value-{number}" for number in range(count)]
+        mask = Mask.of_all(map(mask_for, texts))
+        assert mask.text(", ".join(texts)) == (", ".join([REPLACEMENT] * count), count)
     assert Mask.of_all([]).text("anything at all") == ("anything at all", 0)

@@ -256,6 +256,19 @@ def test_an_echoed_address_is_masked_and_the_caller_s_own_value_is_not():
         assert "Observation" not in shown
 
 
+PARTS = ["/intern%C3%A4l/r4b%20x", "/Pati%20ents", "/Obs%20erv/vations"]
+
+
+@pytest.mark.parametrize("count", range(1, 4))
+@pytest.mark.parametrize("escaped", [True, False])
+def test_each_part_of_a_path_beside_placeholders_is_masked_as_it_is_written_and_as_it_is_read(count, escaped):
+    parts = PARTS[:count]
+    path = "".join(f"{part}/{{p{number}}}" for number, part in enumerate(parts))
+    for part in parts:
+        shown = part if escaped else unquote(part)
+        assert answered(f"no route {shown}, see", url=f"https://ehr.example.com{path}") == "no route [redacted], see"
+
+
 def test_what_a_resource_is_called_is_no_address():
     text = '{"resourceType": "MedicationRequest", "subject": {"reference": "Patient/4711"}}'
     assert answered(text, url="https://ehr.example.com/MedicationRequest/{id}/MedicationRequest") == text

@@ -111,7 +111,14 @@ def test_an_answer_that_claims_to_be_json_but_is_not_is_text(body):
 def test_json_that_nests_too_deep_is_text():
     deepest = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
     assert data(deepest) == json.loads(deepest)
-    for deeper in (b"[" + deepest + b"]", b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1)):
+    half = MAX_DEPTH // 2
+    mixed = b'{"a":[' * half + b"]}" * half
+    assert data(mixed) == json.loads(mixed)
+    for deeper in (
+        b"[" + deepest + b"]",
+        b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1),
+        b"[" + mixed + b"]",
+    ):
         assert data(deeper) == deeper.decode()
 
 
@@ -256,6 +263,23 @@ def test_a_secret_of_digits_is_hidden_in_a_json_number():
     assert reading.masked == 2
 
 
+@pytest.mark.parametrize("beside", ["", ',"b":"\\n"'])
+@pytest.mark.parametrize(
+    ("secret", "written"),
+    [
+        *(
+            ("123456789", each)
+            for each in ("123456789", "1.23456789e8", "1.23456789E+8", "123456789000e-3", "-0.123456789e9")
+        ),
+        *(("-1234567", each) for each in ("-12345670", "-1.2345670e7", "-12345678.5")),
+        *(("2345e+99", each) for each in ("1.2345e99", "12.345E98", "0.12345e+100")),
+    ],
+)
+def test_a_secret_of_digits_is_hidden_however_the_number_is_written(secret, written, beside):
+    reading = read(f'{{"a":{written}{beside}}}'.encode(), mask=mask_for(secret))
+    assert (reading.result.data["a"], reading.masked) == (REPLACEMENT, 1)
+
+
 def test_a_secret_that_spans_strings_leaves_text_without_it():
     secret = 'abc","defg'
     reading = read(b'{"x":["abc","defg",1]}', mask=mask_for(secret))
@@ -306,9 +330,12 @@ def test_bytes_that_hold_a_secret_reject_the_answer(body):
     assert (reading.result.status, reading.result.error, reading.masked) == (0, True, 1)
 
 
-def test_a_type_that_shows_a_secret_is_not_repeated():
+@pytest.mark.parametrize(
+    "shown", ["abcdefghij", "ABCDEFGHIJ", b"abcdefghij".hex(), b"abcdefghij".hex().encode().hex(), "&#97bcdefghij"]
+)
+def test_a_type_that_shows_a_secret_is_not_repeated(shown):
     mask = mask_for("abcdefghij")
-    reading = read(b"\xff", "image/x-abcdefghij", mask=mask)
+    reading = read(b"\xff", f"image/x-{shown}", mask=mask)
     assert (reading.result.data["contentType"], reading.masked) == ("application/octet-stream", 0)
 
 
