@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import random
@@ -33,10 +34,10 @@ class Course:
     ``respond`` returns an answer, or how many seconds it takes, and the answer.
     """
 
-    def __init__(self, respond, *, tries=6):
+    def __init__(self, respond, *, tries=6, timeout_s=960):
         self.now_s, self.respond = 0.0, respond
         self.sent: list[tuple[float, Request]] = []
-        self.flows = Flows(Requester("https://relay.example", "whk_a_b", tries, lambda: self.now_s), 960)
+        self.flows = Flows(Requester("https://relay.example", "whk_a_b", tries, lambda: self.now_s), timeout_s)
 
     def run(self, name, *given):
         flow, came = getattr(self.flows, name)(*given), None
@@ -86,6 +87,136 @@ def test_a_wait_ends_in_time_and_asks_for_no_more_than_is_left(timeout_s):
         assert (each.connect_timeout_s, each.read_timeout_s) == (min(5, left_s), min(45, left_s))
 
 
+def described(**more):
+    empty = {"id": "hook", "description": None, "dataSchema": None, "headers": [], "queryParams": []}
+    return Answer(200, empty | {"payloadEncoding": None} | more)
+
+
+def willing(course, number, **takes):
+    """Answer any request as a relay does that takes all; each request takes a second."""
+    request = course.sent[number][1]
+    if request.method == "GET" and "/webhooks/" in request.url:
+        return 1, described(**takes)
+    if request.url.endswith("/v1/triggers"):
+        return 1, Answer(200, {"results": [ENDS["taken"]] * len(json.loads(request.body))})
+    if request.method == "POST":
+        result = {"referenceId": REF, "state": "queued", "status": 200, "data": 1, "error": False}
+        return 1, Answer(200, result)
+    return 1, Answer(200, {"webhooks": []}) if request.url.endswith("/webhooks") else FINAL
+
+
+def calls(timeout_s):
+    """Every call with this timeout; those that have data have bytes, so that the webhook is looked up first."""
+    yield from ((name, "hook", copy_trigger(b"a"), timeout_s, "key-1") for name in ("trigger", "trigger_async"))
+    yield "trigger_many", bulk.copy_items([{"webhookId": "hook", "data": b"a"}] * 3), timeout_s
+    yield "available", timeout_s
+    yield from ((name, "hook", timeout_s) for name in ("describe", "get", "wait"))
+
+
+@pytest.mark.parametrize(("own_s", "usual_s"), [(3, 960), (None, 3), (0, 960)])
+@pytest.mark.parametrize("number", range(7))
+def test_every_request_of_a_call_is_made_within_the_call_s_own_time(monkeypatch, number, own_s, usual_s):
+    monkeypatch.setattr(bulk, "GROUP_ITEMS", 2)
+    course = Course(lambda n: willing(course, n, payloadEncoding="base64"), timeout_s=usual_s)
+    name, *given = list(calls(own_s))[number]
+    course.run(name, *given)
+    assert [each.method for _, each in course.sent] == {
+        "trigger": ["GET", "POST"], "trigger_async": ["GET", "POST"], "trigger_many": ["GET", "POST", "POST"]
+    }.get(name, ["GET"])  # fmt: skip
+    for at_s, request in course.sent:
+        begun_s = at_s if name == "trigger_many" else 0  # of which each group has all the time
+        left_s = max((usual_s if own_s is None else own_s) + begun_s - at_s, 0)
+        assert (request.connect_timeout_s, request.read_timeout_s) == (min(5, left_s + 1), min(45, left_s + 1))
+
+
+@pytest.mark.parametrize("tries", [1, 0, -1])
+def test_a_request_is_sent_at_least_once(tries):
+    course = Course(lambda _: FINAL, tries=tries)
+    assert course.run("get", REF, None)["state"] == "delivered"
+    assert "Prefer" not in course.sent[0][1].headers
+
+
+@pytest.mark.parametrize("before", [[described()], [busy()] * 6, [described(), LOST, described()]], ids=len)
+def test_a_webhook_is_asked_again_what_it_takes_until_it_takes_that_and_then_no_more(before):
+    answers = iter([*before, described(payloadEncoding="base64")])
+    course = Course(lambda n: next(answers) if course.sent[n][1].method == "GET" else willing(course, n))
+    call = ("trigger", "hook", copy_trigger(b"a"), None, None)
+    refused = 0
+    while course.sent == [] or course.sent[-1][1].method == "GET":
+        try:
+            course.run(*call)
+        except errors.RelayError:
+            refused += 1
+    assert refused == {1: 1, 6: 1, 3: 2}[len(before)]
+    course.run(*call)
+    assert [each.method for _, each in course.sent] == ["GET"] * (len(before) + 1) + ["POST"] * 2
+
+
+@pytest.mark.parametrize("missing", ["id", "description", "dataSchema", "headers", "queryParams", "payloadEncoding"])
+def test_a_description_without_a_member_cannot_be_read(missing):
+    document = {name: value for name, value in described().document.items() if name != missing}
+    with pytest.raises(errors.Internal):
+        Course(lambda _: Answer(200, document)).run("describe", "hook", None)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["file", "text", "other"])), ids=",".join)
+def test_members_of_data_are_sent_in_their_order_with_files_among_them(order):
+    course = Course(lambda n: willing(course, n, payload="multipart"))
+    values = {"file": io.BytesIO(b"a"), "text": "t", "other": io.BytesIO(b"b")}
+    course.run("trigger", "hook", copy_trigger({name: values[name] for name in order}), None, None)
+    assert list(json.loads(course.sent[-1][1].body)["data"]) == list(order)
+
+
+def test_no_bytes_are_bytes_too():
+    course = Course(lambda n: willing(course, n, payloadEncoding="base64"))
+    course.run("trigger", "hook", copy_trigger(b""), None, None)
+    assert [json.loads(each.body) for _, each in course.sent if each.body] == [{"data": ""}]
+
+
+@pytest.mark.parametrize("at", range(3))
+def test_an_item_that_is_too_large_alone_was_not_accepted_and_has_no_key(at):
+    def respond(number):
+        items = json.loads(course.sent[number][1].body)
+        large = any(item["webhookId"] == "large" for item in items)
+        return Answer(413, {"code": "too_large"}) if large else willing(course, number)
+
+    course = Course(respond)
+    results = course.run(
+        "trigger_many", bulk.copy_items([{"webhookId": "large" if n == at else "ok"} for n in range(3)]), None
+    )
+    assert [result.get("problem", {}).keys() for result in results] == [
+        {"code", "detail"} if n == at else set() for n in range(3)
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_an_answer_with_another_number_of_results_cannot_be_read(count):
+    course = Course(lambda _: Answer(200, {"results": [ENDS["taken"]] * count}))
+    with pytest.raises(errors.Internal):
+        course.run("trigger_many", bulk.copy_items([{"webhookId": "ok"}] * 2), None)
+
+
+@pytest.mark.parametrize("call", [("wait", REF, None), ("get", REF, None)])
+@pytest.mark.parametrize(("said", "named"), [({}, REF), ({"referenceId": "r-2"}, "r-2"), ({"referenceId": None}, REF)])
+def test_an_error_names_the_invocation_that_the_relay_named_or_else_the_one_asked_for(call, said, named):
+    with pytest.raises(errors.RelayError) as raised:
+        Course(lambda _: Answer(404, {"code": "not_found", **said})).run(*call)
+    assert raised.value.reference_id == named
+
+
+@pytest.mark.parametrize(
+    ("base_url", "before"),
+    [
+        ("https://relay.example", "https://relay.example"),
+        ("http://[::1]:8000/a/b", "http://[::1]:8000/a/b"),
+        ("https://relay.example/v1/x", "https://relay.example/v1/x"),
+    ],
+)
+def test_the_path_of_the_relay_s_address_is_kept(base_url, before):
+    flow = Flows(Requester(base_url, "k", 1, lambda: 0.0), 1).get(REF, None)
+    assert advance(flow).url == f"{before}/v1/invocations/{REF}"
+
+
 @pytest.mark.parametrize("tries", [1, 2, 6, 9])
 @pytest.mark.parametrize("came", [busy(), busy(429), busy(502), busy(504), LOST])
 def test_what_the_relay_does_not_answer_now_is_tried_so_often_with_pauses_that_double(came, tries):
@@ -95,12 +226,13 @@ def test_what_the_relay_does_not_answer_now_is_tried_so_often_with_pauses_that_d
     assert course.gaps() == [0.25, 0.5, 1, 2, 4, 5, 5, 5][: tries - 1]
 
 
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("code", ["rate_limited", "over_capacity", "unavailable", None])
 @pytest.mark.parametrize(("asked_s", "tries"), [(0, 6), (1, 6), (30, 6), (31, 1), (3_600, 1)])
-def test_a_time_to_come_again_is_kept_or_told(status, asked_s, tries):
-    course = Course(lambda _: busy(status, asked_s))
-    with pytest.raises(errors.RelayError):
+def test_a_time_to_come_again_is_kept_and_told(code, asked_s, tries):
+    course = Course(lambda _: Answer(503 if code == "unavailable" else 429, code and {"code": code}, asked_s))
+    with pytest.raises(errors.Busy) as raised:
         course.run("get", REF, None)
+    assert raised.value.retry_after_s == asked_s
     assert course.gaps() == [asked_s + 0.25] * (tries - 1)
 
 
