@@ -12,12 +12,14 @@ import pytest
 
 from relay import AsyncRelay, Relay, errors
 from relay.client.async_relay import AsyncWebhooks
+from relay.client.async_transport import AsyncTransport
 from relay.client.bulk import copy_items, write
 from relay.client.calls import Webhooks
+from relay.client.exchange import Request
 from relay.process.descriptors import allow_calls
 from tests.receivers import make_authority
 from tests.timing import BUSY_S, least, wait_until
-from tests.unit.fake_relay import KEY, FakeRelay, Reply, Webhook
+from tests.unit.fake_relay import KEY, FakeRelay, HangUp, Reply, Silence, Webhook
 
 CALLS = [name for name in vars(Webhooks) if not name.startswith("_")]
 
@@ -100,9 +102,26 @@ def test_callers_wait_beside_one_another_and_the_loop_goes_on(fake):
     assert ticks > 10
 
 
-def test_no_more_callers_are_under_way_than_were_asked_for(fake):
-    run(fake, lambda relay: asyncio.gather(*(relay.trigger_async("slow") for _ in range(10))), callers=1)
-    assert len(fake.seen) == 10
+@pytest.mark.parametrize("callers", [1, 2, 5])
+def test_as_many_callers_are_under_way_as_were_asked_for_and_no_more(callers):
+    async def main():
+        here, most, turn = 0, 0, asyncio.Event()
+
+        async def answer(_reader):
+            nonlocal here, most
+            here += 1
+            most = max(most, here)
+            if here == callers:
+                turn.set()  # the first wait for one another; all later ones go through
+            await turn.wait()
+            await asyncio.sleep(0)
+            here -= 1
+
+        async with relay_of(answer) as base_url, AsyncRelay(base_url, KEY, callers=callers) as relay:
+            await asyncio.gather(*(relay.trigger("order") for _ in range(20)))
+        return most
+
+    assert asyncio.run(main()) == callers
 
 
 RESULT = json.dumps({"referenceId": "r", "status": 200, "data": None, "error": False}).encode()
@@ -286,6 +305,64 @@ def test_the_environment_and_the_relays_cookies_are_ignored(fake, monkeypatch):
     run(fake, act)
     assert len(fake.seen) == 2
     assert all("cookie" not in seen.headers for seen in fake.seen)
+
+
+@pytest.mark.parametrize("own_s", [None, 0.2])
+def test_each_call_has_a_time_of_its_own_or_that_of_the_client(fake, own_s):
+    def calls(relay):
+        calls = relay.webhooks
+        yield from (each("ok", timeout_s=own_s) for each in (calls.trigger, calls.trigger_async, calls.describe))
+        yield from (each("r", timeout_s=own_s) for each in (calls.get, calls.wait))
+        yield from (calls.available(timeout_s=own_s), calls.trigger_many([{"webhookId": "ok"}], timeout_s=own_s))
+
+    async def act(relay):
+        return await asyncio.gather(*calls(relay), return_exceptions=True)
+
+    fake.faults += [Silence(6)] * 7  # after which it would be answered
+    ended = run(fake, act, timeout_s=0.2 if own_s is None else 60, tries=1)
+    assert [type(each) for each in ended] == [errors.Unavailable] * 7
+
+
+def test_a_redirect_is_not_followed(fake):
+    fake.faults.append(Reply(302, None, {"Location": f"{fake.base_url}/v1/webhooks"}))
+    with pytest.raises(errors.Internal):
+        run(fake, lambda relay: relay.webhooks.available())
+    assert len(fake.seen) == 1
+
+
+@pytest.mark.parametrize("tries", [1, 3])
+def test_a_lost_connection_is_tried_so_often_and_no_more(fake, tries, monkeypatch):
+    monkeypatch.setattr("relay.client.exchange.PAUSE_FIRST_S", 0.001)
+
+    async def act(relay):
+        await relay.webhooks.available()  # so that there is a connection
+        fake.faults += [HangUp()] * 20
+        with pytest.raises(errors.Unavailable):
+            await relay.webhooks.available()
+
+    run(fake, act, tries=tries)
+    assert len(fake.seen) == 1 + tries
+
+
+def test_an_answer_that_comes_byte_by_byte_without_end_is_given_up():
+    async def serve(_reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(b"x")
+            await asyncio.sleep(0.01)
+
+    def flow(base_url):
+        return (yield Request("GET", base_url, {}, None, 0.1, 0.1))
+
+    async def main():
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        transport = AsyncTransport(None, 1)
+        came = await transport.run(flow(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"))
+        await transport.close()
+        server.close()
+        return came
+
+    assert isinstance(asyncio.run(asyncio.wait_for(main(), BUSY_S)), TimeoutError)
 
 
 def test_it_is_closed_more_than_once_and_waits_for_what_is_under_way(fake):

@@ -1,6 +1,8 @@
 """Generated calls, against a relay with generated faults: the client for asyncio does and says what the plain one does."""
 
 import asyncio
+import inspect
+import itertools
 import re
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relay import AsyncRelay, Relay, errors
+from relay.client.calls import Webhooks
 from tests.depth import examples
 from tests.unit.fake_relay import KEY, FakeRelay, HangUp, Reply, Webhook, problem
 
@@ -98,6 +101,33 @@ def came_of(fake, act, call, faults):
         outcome = type(error), str(error), vars(error), error.__cause__ is None
     sent = [(seen.method, seen.path, {name: seen.headers.get(name) for name in SENT}, seen.body) for seen in fake.seen]
     return UUID.sub("<id>", repr(outcome)), UUID.sub("<id>", repr(sent))
+
+
+#: What a call may be given beside the webhook's id, and what arrives of it.
+GIVEN = {
+    "data": ({"a": [1]}, {"data": {"a": [1]}}),
+    "headers": ({"X": "v"}, {"headers": {"X": "v"}}),
+    "query_params": ({"p": 1}, {"queryParams": {"p": 1}}),
+    "path_params": ({"id": "z"}, {"pathParams": {"id": "z"}}),
+    "subject": ("4711", {"subject": "4711"}),
+    "idempotency_key": ("order-7", {}),
+    "delay_s": (90.5, {"delay": 90.5}),
+}
+
+
+@pytest.mark.parametrize("act", [plainly, awaited])
+@pytest.mark.parametrize("name", ["trigger", "trigger_async"])
+def test_all_that_a_call_may_be_given_arrives_alone_and_with_all_else(fake, act, name):
+    may = [each for each in GIVEN if each in inspect.signature(getattr(Webhooks, name)).parameters]
+    assert len(may) == {"trigger": 6, "trigger_async": 7}[name]
+    webhook_id = {"trigger": "ok", "trigger_async": "later"}[name]
+    for chosen in (*([each] for each in may), *itertools.combinations(may, 2), may):
+        fake.reset()
+        act(fake.base_url, name, (webhook_id,), {each: GIVEN[each][0] for each in chosen})
+        (seen,) = fake.seen
+        assert seen.json == {key: value for each in chosen for key, value in GIVEN[each][1].items()}
+        assert (seen.headers["idempotency-key"] == "order-7") == ("idempotency_key" in chosen)
+        assert seen.headers["prefer"] == {"trigger": "wait=30", "trigger_async": "respond-async"}[name]
 
 
 SENT = ("authorization", "content-type", "content-length", "user-agent", "idempotency-key", "prefer", "cookie")

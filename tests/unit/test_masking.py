@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from relay.answer.masking import REPLACEMENT, Mask
 from relay.answer.needles import Needle, forms_of
+from relay.answer.search import SLICE_BYTES
 from relay.registration import Shape, Target
 from relay.registration.credentials import Basic, Credentials, OAuth2Client
 from relay.registration.endpoint import Endpoint
@@ -357,6 +358,14 @@ def test_each_of_many_texts_is_masked_in_its_place():
 def test_a_form_that_follows_the_start_of_an_anchor_still_shows():
     assert mask_of().shows(b"see https://hooks.partner-service.com:8443/services/T0/in%20box")
     assert not mask_of().shows(b"hooks of a partner")
+
+
+@pytest.mark.parametrize("before", [0, 1, SLICE_BYTES - 4, SLICE_BYTES, SLICE_BYTES + 1, 5 * SLICE_BYTES - 4])
+def test_a_secret_shows_wherever_it_stands(before):
+    mask = mask_for("abcd/efgh")
+    assert mask.shows(b"." * before + b"ABCD/efgh...")
+    assert mask.hits(b"." * before + b"ABCD/efgh...") == 1
+    assert mask.text("." * before + "abcd%2fefgh.") == ("." * before + REPLACEMENT + ".", 1)
 
 
 def test_bytes_are_searched_as_they_are():

@@ -52,6 +52,19 @@ def test_the_client_raises_the_error_that_the_code_stands_for(code, status):
     assert (type(found).__module__, found.code, problem_of(found).status) == ("relay.errors", code, status)
 
 
+@pytest.mark.parametrize("document", [None, [], "busy", {}, {"code": 5}, {"detail": "busy"}], ids=str)
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        *((401, "unauthenticated"), (403, "forbidden"), (413, "too_large"), (429, "rate_limited")),
+        *((status, "unavailable") for status in (502, 503, 504)),
+        *((status, "internal") for status in (302, 400, 404, 409, 422, 500, 501, 505)),
+    ],
+)
+def test_an_answer_without_a_code_is_told_by_its_status(document, status, code):
+    assert read_problem(status, document).code == code
+
+
 @pytest.mark.parametrize("kind", [errors.VaultError, errors.SettingsError, errors.DocumentError, errors.RelayError])
 def test_a_fault_of_our_own_is_internal_and_tells_no_details(kind):
     problem = problem_of(kind("the key k1 is not in the ring"))
