@@ -1,5 +1,6 @@
 // How the client's calls go on: on a clock that steps, with a relay that answers as a test says.
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { afterEach, beforeEach, test } from "node:test";
 import { SteppedClock } from "./stepped_clock.mjs";
 
@@ -189,3 +190,212 @@ test("the items of an iterable are sent whose iterator cannot be iterated itself
   const { api } = client((_, { body }) => answered(202, { results: JSON.parse(body).map(() => ENDS.taken) }));
   assert.deepEqual((await clock.until(api.webhooks.triggerMany(iterable))).value, [ENDS.taken, ENDS.taken]);
 });
+
+// Every call of the client, as it is made with these options; those that have data have bytes, so that the webhook is looked up first.
+const CALLS = {
+  trigger: (webhooks, options) => webhooks.trigger("jpeg", new Uint8Array([1]), null, null, options),
+  triggerAsync: (webhooks, options) => webhooks.triggerAsync("jpeg", new Uint8Array([1]), null, null, options),
+  triggerMany: (webhooks, options) => webhooks.triggerMany(new Array(1_100).fill({ webhookId: "jpeg", data: new Uint8Array([1]) }), options),
+  list: (webhooks, options) => webhooks.list(options),
+  describe: (webhooks, options) => webhooks.describe("jpeg", options),
+  get: (webhooks, options) => webhooks.get(REF, options),
+  wait: (webhooks, options) => webhooks.wait(REF, options),
+};
+const describes = (more) => answered(200, { id: "jpeg", description: "", dataSchema: null, headers: [], queryParams: [], payloadEncoding: null, ...more });
+
+/** Answers any request as a relay does that takes all. */
+function willing(url, { method, body }, takes = { payloadEncoding: "base64" }) {
+  if (method === "GET" && url.includes("/webhooks/")) return describes(takes);
+  if (url.endsWith("/v1/triggers")) return answered(202, { results: JSON.parse(body).map(() => ENDS.taken) });
+  if (method === "POST") return answered(200, { referenceId: REF, state: "queued", status: 200, data: 1, error: false });
+  return url.endsWith("/webhooks") ? answered(200, { webhooks: [] }) : final();
+}
+
+const hanging = (signal) => new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(new TypeError("aborted"))));
+
+for (const [name, call] of Object.entries(CALLS)) {
+  for (const number of [0, 1, 2].slice(0, { trigger: 2, triggerAsync: 2, triggerMany: 3 }[name] ?? 1)) {
+    for (const [own, usual] of [[3_000, undefined], [undefined, 3_000], [0, undefined], [0, 3_000]]) {
+      test(`${name} gives up request ${number} that hangs in its own time ${own}, or else the client's ${usual}`, async () => {
+        const sent = [];
+        const fetch = (url, request) => (sent.push(clock.now), sent.length > number ? hanging(request.signal) : after(500, () => willing(url, request)));
+        const { webhooks } = createApi({ baseUrl: "https://relay.example", key: "k", fetch, timeout: usual });
+        const { value, error } = await clock.until(call(webhooks, own === undefined ? {} : { timeout: own }));
+        assert.equal(error?.code ?? value.at(-1).problem.code, "unavailable");
+        const begun = name === "triggerMany" ? sent[number] : 0; // of which each group has all the time
+        const left = Math.max(begun + (own ?? usual) - sent[number], 0) + 1_000;
+        assert.equal((sent[number + 1] ?? clock.now) - sent[number] - (sent[number + 1] ? 250 : 0), left);
+      });
+    }
+
+    test(`${name} is aborted by its signal in request ${number}, and leaves nothing at the signal`, async () => {
+      const stop = new AbortController();
+      let requests = 0;
+      const fetch = (url, request) => ((requests += 1) > number ? (setTimeout(() => stop.abort(), 100), hanging(request.signal)) : willing(url, request));
+      const { webhooks } = createApi({ baseUrl: "https://relay.example", key: "k", fetch });
+      const { value, error } = await clock.until(call(webhooks, { signal: stop.signal }));
+      assert.equal(error?.name ?? value.at(-1).problem.code, error ? "AbortError" : "aborted");
+      assert.equal(clock.now, 100);
+      assert.equal(getEventListeners(stop.signal, "abort").length, 0);
+    });
+  }
+
+  test(`${name} with a signal that was aborted before sends nothing`, async () => {
+    const { at, api } = client(() => final());
+    const { error } = await clock.until(call(api.webhooks, { signal: AbortSignal.abort() }));
+    assert.deepEqual([error.name, at], ["AbortError", []]);
+  });
+
+  test(`${name} asks without cookies, caches and redirects, and leaves nothing at its signal`, async () => {
+    const [stop, sent] = [new AbortController(), []];
+    const fetch = async (url, request) => (sent.push([url, request]), sent.length === 1 ? answered(503, { code: "unavailable" }) : willing(url, request));
+    const { webhooks } = createApi({ baseUrl: "https://relay.example/a/b//", key: "whk_a_b", fetch });
+    assert.equal((await clock.until(call(webhooks, { signal: stop.signal }))).error, undefined);
+    assert.ok(sent.length > 1);
+    for (const [url, request] of sent) {
+      assert.ok(url.startsWith("https://relay.example/a/b/v1/"), url);
+      assert.deepEqual([request.credentials, request.cache, request.redirect], ["omit", "no-store", "manual"]);
+      assert.equal(request.headers.Authorization, "Bearer whk_a_b");
+      assert.equal(request.headers["Content-Type"], request.body && "application/json");
+    }
+    assert.equal("Prefer" in sent.at(-1)[1].headers, ["wait", "trigger", "triggerAsync"].includes(name));
+    assert.equal(getEventListeners(stop.signal, "abort").length, 0);
+  });
+}
+
+for (const [pause, name] of [["Retry-After", "get"], ["a record that is unfinished", "wait"]]) {
+  test(`a signal ends the pause after ${pause} at once`, async () => {
+    const stop = new AbortController();
+    const { api } = client(() => (name === "get" ? answered(503, { code: "unavailable" }, { "Retry-After": "20" }) : unfinished()));
+    setTimeout(() => stop.abort(), 3_000);
+    const { error } = await clock.until(api.webhooks[name](REF, { signal: stop.signal }));
+    assert.deepEqual([error.name, error.referenceId, clock.now], ["AbortError", REF, 3_000]);
+    assert.equal(getEventListeners(stop.signal, "abort").length, 0);
+    assert.equal(clock.timers.size, 0);
+  });
+}
+
+for (const [status, code] of Object.entries({ 302: "internal", 401: "unauthenticated", 403: "forbidden", 404: "internal", 413: "too_large", 429: "rate_limited", 500: "internal", 502: "unavailable", 503: "unavailable", 504: "unavailable" })) {
+  for (const document of [null, [], {}, { code: 5 }, "busy"]) {
+    test(`a ${status} with ${JSON.stringify(document)} is ${code}`, async () => {
+      const { api } = client(() => answered(Number(status), document));
+      const { error } = await clock.until(api.webhooks.list({ timeout: 0 }));
+      assert.deepEqual([error.name, error.code, error.status], ["WebhookError", code, Number(status)]);
+    });
+  }
+}
+
+for (const [said, message] of [[{ detail: "d", title: "t" }, "d"], [{ title: "t" }, "t"], [{}, "conflict"]]) {
+  test(`a problem that says ${JSON.stringify(said)} has the message ${message}, its status and its invocation`, async () => {
+    const { api } = client(() => answered(409, { code: "conflict", referenceId: "r-2", errors: "none", ...said }));
+    const { error } = await clock.until(api.webhooks.wait(REF));
+    assert.deepEqual([error.code, error.message, error.status, error.referenceId, error.errors], ["conflict", message, 409, "r-2", []]);
+  });
+}
+
+test("a relay that cannot be reached is unavailable because of what fetch said", async () => {
+  const cause = new TypeError("lost");
+  const { api } = client(() => Promise.reject(cause));
+  const { error } = await clock.until(api.webhooks.get(REF));
+  assert.deepEqual([error.code, error.status, error.cause, error.referenceId], ["unavailable", 0, cause, REF]);
+});
+
+for (const count of [0, 1, 3]) {
+  test(`${count} results for two items cannot be read`, async () => {
+    const { api } = client(() => answered(202, { results: new Array(count).fill(ENDS.taken) }));
+    const { error } = await clock.until(api.webhooks.triggerMany([{ webhookId: "a" }, { webhookId: "b" }]));
+    assert.equal(error.code, "internal");
+  });
+}
+
+for (const place of [0, 1, 2]) {
+  for (const [data, pointer] of [[() => new Uint8Array(2), "/data"], [() => ({ a: 1, "b/c": new Blob(["x"]) }), "/data/b~1c"]]) {
+    test(`data of item ${place} that its webhook does not take is refused at its place ${pointer}`, async () => {
+      const { at, api } = client(() => describes());
+      const items = [0, 1, 2].map((n) => ({ webhookId: `hook-${n}`, data: n === place ? data() : "text" }));
+      const { error } = await clock.until(api.webhooks.triggerMany(items));
+      assert.deepEqual([error.code, error.errors.map((each) => each.pointer), at.length], ["request_rejected", [`/${place}${pointer}`], 1]);
+    });
+  }
+
+  test(`an item that is too large alone, number ${place}, has neither a key nor an influence on the others`, async () => {
+    const fetch = async (_, { body }) => (body.includes("large") ? answered(413, { code: "too_large" }) : answered(202, { results: JSON.parse(body).map(({ webhookId }) => ({ ...ENDS.taken, webhookId })) }));
+    const { webhooks } = createApi({ baseUrl: "https://relay.example", key: "k", fetch });
+    const ids = [0, 1, 2].map((n) => (n === place ? "large" : `hook-${n}`));
+    const { value } = await clock.until(webhooks.triggerMany(ids.map((webhookId) => ({ webhookId }))));
+    assert.deepEqual(value.map(({ webhookId, problem }) => webhookId ?? Object.keys(problem)), ids.map((id) => (id === "large" ? ["code", "detail"] : id)));
+  });
+}
+
+test("a webhook is asked again what it takes until it takes that, and then no more", async () => {
+  const [sent, takes] = [[], [{}, { payloadEncoding: "base64" }, {}]];
+  const fetch = async (url, request) => (sent.push(request.method), willing(url, request, request.method === "GET" ? takes.shift() : {}));
+  const { webhooks } = createApi({ baseUrl: "https://relay.example", key: "k", fetch });
+  const ends = [];
+  for (let n = 0; n < 3; n += 1) ends.push((await clock.until(CALLS.trigger(webhooks))).error?.code);
+  assert.deepEqual([ends, sent], [["request_rejected", undefined, undefined], ["GET", "GET", "POST", "POST"]]);
+});
+
+for (const missing of ["id", "description", "dataSchema", "headers", "queryParams", "payloadEncoding"]) {
+  test(`a description without ${missing} cannot be read`, async () => {
+    const { api } = client(() => describes({ [missing]: undefined }));
+    assert.equal((await clock.until(api.webhooks.describe("jpeg"))).error.code, "internal");
+  });
+}
+
+test("no more than twenty faults are named, with pointers of bounded length", async () => {
+  const { at, api } = client(() => final());
+  for (const data of [new Array(30).fill(NaN), { ["x".repeat(400)]: NaN }]) {
+    const { error } = await clock.until(api.webhooks.trigger("ok", data));
+    assert.deepEqual([error.errors.length, error.errors[0].pointer.length], Array.isArray(data) ? [20, 7] : [1, 256]);
+    assert.equal(error.message.endsWith("(and 19 more)"), Array.isArray(data));
+  }
+  assert.deepEqual(at, []);
+});
+
+test("each trigger and each item without a key gets one of its own, also where the engine makes no UUIDs", async () => {
+  for (const randomUUID of [crypto.randomUUID, undefined]) {
+    Object.defineProperty(crypto, "randomUUID", { value: randomUUID, configurable: true });
+    const keys = [];
+    const fetch = async (url, request) => {
+      keys.push(...(url.endsWith("triggers") ? JSON.parse(request.body).map((each) => each.idempotencyKey) : [request.headers["Idempotency-Key"]]));
+      return willing(url, request);
+    };
+    const { webhooks } = createApi({ baseUrl: "HTTPS://relay.example", key: "k", fetch });
+    const items = [{ webhookId: "a" }, { webhookId: "a", idempotencyKey: "own" }, { webhookId: "a", idempotencyKey: null }];
+    await clock.until(Promise.all([webhooks.trigger("a"), webhooks.triggerAsync("a", null, null, null, { idempotencyKey: "mine" }), webhooks.triggerMany(items)]));
+    assert.deepEqual([keys.length, new Set(keys).size, keys.includes("own"), keys.includes("mine")], [5, 5, true, true]);
+    assert.ok(keys.every((key) => ["own", "mine"].includes(key) || /^[0-9a-f-]{32,36}$/.test(key)), keys);
+  }
+  delete crypto.randomUUID;
+});
+
+test("an idempotency key that is empty is refused", async () => {
+  const { at, api } = client(() => final());
+  const { error } = await clock.until(api.webhooks.trigger("ok", null, null, null, { idempotencyKey: "" }));
+  assert.deepEqual([error.code, at], ["bad_parameter", []]);
+});
+
+// A browser does not say why a request failed: of another origin, it may be withheld for want of the key's right.
+for (const page of ["https://page.example", "https://relay.example", undefined]) {
+  for (const [readable, took, before] of [[true, 100, false], [false, 100, false], [true, 6_000, false], [true, 100, true]]) {
+    const isWithheld = page === "https://page.example" && readable && took < 5_000 && !before;
+    test(`on ${page}, ${before ? "after an answer, " : ""}requests that fail after ${took} ms while the module can${readable ? "" : "not"} be read are ${isWithheld ? "forbidden" : "unavailable"}`, async () => {
+      globalThis.location = page && { origin: page };
+      let isLost = !before;
+      const fetch = async (_, { method }) => {
+        if (method === "HEAD") return readable ? new Response() : answered(404, null);
+        if (!isLost) return final();
+        await after(took, () => null);
+        throw new TypeError("lost");
+      };
+      const { webhooks } = createApi({ baseUrl: "https://relay.example/", key: "k", fetch });
+      if (before) assert.equal((await clock.until(webhooks.get(REF))).value.state, "delivered");
+      isLost = true;
+      const { error } = await clock.until(webhooks.get(REF));
+      delete globalThis.location;
+      assert.equal(error.code, isWithheld ? "forbidden" : "unavailable");
+      if (isWithheld) assert.ok(error.message.includes(`--origin ${page}`), error.message);
+    });
+  }
+}
