@@ -68,6 +68,41 @@ def test_a_secret_is_hidden_under_each_encoding(name, secret):
     assert_hidden(mask_for(secret), f"a <{encoded(secret, (name,))}> b", name)
 
 
+@pytest.mark.parametrize("name", ENCODERS)
+def test_each_visible_character_is_found_under_each_encoding(name):
+    for first in range(0x21, 0x7F - 16, 13):
+        secret = "".join(map(chr, range(first, first + 16)))
+        assert_hidden(mask_for(secret), f"a <{encoded(secret, (name,))}> b", (name, secret))
+
+
+#: Some of each kind: they are looked for side by side in the same text.
+KINDS = [
+    "base64",
+    "base64 of PEM",
+    "hex",
+    "hex with 0x",
+    "list of bytes",
+    "UTF-16 LE",
+    "xxd",
+    "percent",
+    "html",
+    "json",
+    "SQL",
+]
+
+
+@pytest.mark.parametrize("one", KINDS)
+def test_two_encodings_beside_one_another_hide_neither_from_the_mask(one):
+    first, second = "it's-the-first/one", "and/that's-another"
+    for other in KINDS:
+        mask = Mask.of_all([mask_for(first), mask_for(second)])
+        shown = encoded(first, (one,)), encoded(second, (other,))
+        masked, hits = mask.text(f"{shown[0]}\n\n{shown[1]}\n")
+        assert hits >= 2, other
+        assert not [each for each in shown if each in masked], other
+        assert mask.text(masked)[1] == 0, other
+
+
 @pytest.mark.parametrize("first", ENCODERS)
 def test_a_secret_is_hidden_under_every_two_encodings(first):
     chance = random.Random(first)
@@ -163,6 +198,26 @@ def test_a_text_of_a_chain_that_is_not_ascii_is_hidden_too(name, secret):
         "hex": secret.encode().hex(),
     }[name]
     assert_hidden(mask_for("another-secret").with_texts([secret]), f"<{written}>", name)
+
+
+@pytest.mark.parametrize(
+    "character", [*"\b\f\n\r\t", "\x00", "\ud7ff", "\ue000", "\uffff", "\U00010000", "\U000dffff", "\U0010ffff"]
+)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_any_character_in_a_text_of_a_chain_is_found_under_escapes(character, layers):
+    secret = f"Dear{character}patient{character}4711{character}"
+    mask = mask_for("another-secret").with_texts([secret])
+    for write in (
+        json.dumps,
+        lambda text: text.encode("ascii", "xmlcharrefreplace").decode(),
+        lambda text: "".join(f"&#x{ord(each):x};" for each in text),
+        lambda text: "".join(f"\\u{{{ord(each):x}}}" for each in text),
+        urllib.parse.quote,
+    ):
+        written = secret
+        for _ in range(layers):
+            written = write(written)
+        assert_hidden(mask, f"<{written}>", written)
 
 
 # -- real serializers ------------------------------------------------------------------------------------------------
