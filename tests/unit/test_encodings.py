@@ -251,6 +251,8 @@ OF_PYTHON = {
     "mail, 8bit": lambda s: mail(s, "8bit"),
     "mime": lambda s: MIMEText(f"é {s}", "plain", "utf-8").as_string(),
     "header, q": lambda s: Header(f"{s} aaaaaaaaaa", "us-ascii").encode(),
+    **{f"header, b, from {n}": lambda s, n=n: Header("é" * n + s * 4, "utf-8").encode() for n in range(1, 24, 4)},
+    **{f"header, q, from {n}": lambda s, n=n: Header("é" * n + s * 4, "latin-1").encode() for n in range(1, 24, 4)},
     "urlencode": lambda s: urllib.parse.urlencode({"k": s, "l": [s]}),
     "urlencode, twice": lambda s: urllib.parse.urlencode({"u": "/?" + urllib.parse.urlencode({"k": s})}),
     "shlex": lambda s: shlex.join(["curl", "-H", f"X-Key: {s}"]),

@@ -56,6 +56,13 @@ class Order:
     number: int = 1
 
 
+class Model:
+    """Can be written as JSON by its own method, as models of Pydantic can."""
+
+    def model_dump(self, mode):
+        return {"mode": mode}
+
+
 class Raising(dict):
     def items(self):
         raise OSError
@@ -169,6 +176,7 @@ REFUSED = {
     "Enum": Color.RED,
     "namedtuple": Point(),
     "dataclass": Order(),
+    "a model": Model(),
     "set": {1},
     "frozenset": frozenset({1}),
     "range": range(3),
@@ -206,20 +214,32 @@ REFUSED = {
 BYTES = ("bytes", "bytearray", "memoryview")
 #: What a message has to advise, by name of the value.
 ADVISED = {
-    "datetime": "isoformat()",
-    "date": "isoformat()",
-    "timedelta": "total_seconds()",
-    "Decimal": "str(value)",
-    "UUID": "str(value)",
-    "set": "list(value)",
-    "generator": "list(value)",
-    "Enum": "value.value",
-    "namedtuple": "_asdict()",
-    "dataclass": "asdict(value)",
-    "bytes": 'payload_encoding "base64"',
-    "Response": "value.json()",
-    "int as a name": "str(name)",
-    "function": "call it",
+    **dict.fromkeys(("datetime", "date", "time"), "give `value.isoformat()`"),
+    "timedelta": "give `value.total_seconds()`",
+    **dict.fromkeys(
+        ("Decimal", "Decimal nan", "Fraction", "complex", "UUID", "Path", "Exception"), "give `str(value)`"
+    ),
+    **dict.fromkeys(
+        ("set", "frozenset", "range", "deque", "UserList", "dict_keys", "dict_items"), "give `list(value)`"
+    ),
+    **dict.fromkeys(("generator", "map", "iterator", "chain"), "give `list(value)`"),
+    "array": "give `value.tolist()`",
+    "a model": "give `value.model_dump(mode='json')`",
+    "Enum": "give `value.value`",
+    "namedtuple": "give `value._asdict()`",
+    "dataclass": "give `dataclasses.asdict(value)`",
+    **dict.fromkeys(("bytes", "bytearray", "memoryview"), 'payload_encoding "base64"'),
+    "Response": "give `value.json()`",
+    **dict.fromkeys(("int as a name", "None as a name", "tuple as a name"), "such as `str(name)`"),
+    **dict.fromkeys(("function", "lambda", "class"), "call it, or leave it out"),
+    "StringIO": "as a member of data itself",
+    **dict.fromkeys(("object", "SimpleNamespace", "Ellipsis"), "give a dict, a list, text, a number, a bool or None"),
+    **dict.fromkeys(("nan", "inf", "-inf"), "give None"),
+    **dict.fromkeys(("several values of a name", "werkzeug"), "several values of a name: give a dict"),
+    **dict.fromkeys(("multi_items", "a repeated name"), "is given more than once"),
+    "cycle": "contains itself",
+    "500 levels": "is nested too deeply",
+    "a mapping that raises": "doing so raises OSError",
 }
 
 
@@ -356,6 +376,33 @@ def test_an_open_file_arrives_with_its_name_type_and_content(fake, relay, docume
         sent = fake.seen[-1].json
         sent = sent[0] if isinstance(sent, list) else sent
         assert sent["data"] == {"title": "x", "scan": expected | {"content": content}}
+
+
+@pytest.mark.parametrize("name", ["scan", "a/b.png", "~1.png", "a~0/~b", ""])
+def test_a_file_without_a_name_of_its_own_has_that_of_its_member(fake, relay, name):
+    relay.webhooks.trigger("form", {name: io.BytesIO(b"x")})
+    file = fake.seen[-1].json["data"][name]
+    assert (file["filename"], file["contentType"]) == (
+        name,
+        "image/png" if name.endswith(".png") else "application/octet-stream",
+    )
+
+
+def test_no_more_than_twenty_faults_are_named_with_pointers_of_bounded_length(fake, relay):
+    error = refusal(lambda: relay.webhooks.trigger("text", [float("nan")] * 30))
+    assert [fault.pointer for fault in error.faults] == [f"/data/{number}" for number in range(20)]
+    assert str(error).endswith("(and 19 more)")
+    (fault,) = refusal(lambda: relay.webhooks.trigger("text", {"x" * 400: {1}})).faults
+    assert len(fault.pointer) == 256
+    assert not fake.seen
+
+
+@pytest.mark.parametrize("at", range(3))
+def test_a_member_of_an_item_whose_name_is_no_text_is_refused_at_the_item(fake, relay, at):
+    items = [{"webhookId": "text"} for _ in range(3)]
+    items[at][5] = "five"
+    assert [fault.pointer for fault in refusal(lambda: relay.webhooks.trigger_many(items)).faults] == [f"/{at}"]
+    assert not fake.seen
 
 
 async def asynchronously(fake, data):

@@ -196,6 +196,18 @@ const CALLS = {
   ],
 };
 const counts = { taken: 0, refused: 0 };
+// What a message has to advise.
+const ADVISED = {
+  ...{ Map: "Object.fromEntries(...)", Set: "[...value]", arguments: "[...value]", generator: "[...value]", "an iterator": "[...value]" },
+  ...{ "a Map's iterator": "[...value]", Promise: "`await` it", "a failed Promise": "`await` it", Error: "String(error)" },
+  ...{ DOMException: "String(error)", RegExp: "String(value)", function: "call it", class: "call it", symbol: "give text" },
+  ...{ "a BigInt": "`String(value)`, or give `createApi` a `json`", "a list with undefined": "leave it out of the list" },
+  ...{ "a list with a hole": "leave it out of the list", Number: "value.valueOf()", String: "value.valueOf()", Boolean: "value.valueOf()" },
+  ...{ Response: "await value.json()", Request: "await value.json()", "a Date that is none": "no valid date", "a class": "toJSON" },
+  ...{ Uint8Array: 'payload_encoding: "base64"', Buffer: 'payload_encoding: "base64"', Blob: 'payload: "multipart"', FormData: 'payload: "multipart"' },
+  ...{ "a lone surrogate": "surrogate pair", "a Symbol as a name": "names are text", "a cycle": "contains itself", NaN: "null or text" },
+  ...{ "5000 levels": "nested too deeply", "a repeated parameter": "", "a getter that throws": "doing so throws Error" },
+};
 
 /** Makes one call; throws if something else arrived than was given, or was sent although it was refused. */
 async function check(call, name, place) {
@@ -222,6 +234,7 @@ async function check(call, name, place) {
   if (place !== "what toJSON returns") assert.ok(at.startsWith(prefix + pointer), `${at} is no place in ${pointer}`);
   assert.ok(failure.message.includes(`${at}: ${message}`), failure.message);
   assert.ok(message.length > 10, message);
+  if (place !== "what toJSON returns" && !place.startsWith("the whole of ")) assert.ok(message.includes(ADVISED[name] ?? ""), message);
   counts.refused += 1;
 }
 

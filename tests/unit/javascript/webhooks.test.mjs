@@ -263,6 +263,25 @@ for (const [name, call] of Object.entries(CALLS)) {
   });
 }
 
+for (const [name, call] of Object.entries(CALLS)) {
+  test(`${name} reads and writes with the caller's own json alone`, async () => {
+    const [bodies, read, written] = [[], [], []];
+    const json = {
+      parse: (text) => (read.push(text), JSON.parse(text.replace("own:", ""))),
+      stringify: (value) => (written.push(`own:${JSON.stringify(value)}`), written.at(-1)),
+    };
+    const fetch = async (url, request) => {
+      if (request.body) bodies.push(request.body);
+      return new Response(`own:${await willing(url, { ...request, body: request.body?.replaceAll("own:", "") }).text()}`);
+    };
+    const { webhooks } = createApi({ baseUrl: "https://relay.example", key: "k", fetch, json });
+    assert.equal((await clock.until(call(webhooks))).error, undefined);
+    assert.ok(read.length > 0 && read.every((text) => text.startsWith("own:")));
+    assert.equal(bodies.map((body) => body.replace(/^\[|\]$/g, "")).join(), written.join());
+    assert.equal(written.length, { trigger: 1, triggerAsync: 1, triggerMany: 1_100 }[name] ?? 0);
+  });
+}
+
 for (const [pause, name] of [["Retry-After", "get"], ["a record that is unfinished", "wait"]]) {
   test(`a signal ends the pause after ${pause} at once`, async () => {
     const stop = new AbortController();
