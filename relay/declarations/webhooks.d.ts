@@ -224,6 +224,8 @@ export class WebhookError extends Error {
   readonly referenceId: string | null;
   /** The key under which the trigger was sent: sent again with it, it is accepted at most once. */
   readonly idempotencyKey: string | null;
+  /** Of a `triggerMany` that failed as a whole: the keys of all its items, in order. */
+  readonly idempotencyKeys: string[];
   /** Seconds after which the same request may be taken, if the relay said so. */
   readonly retryAfter: number | null;
 }

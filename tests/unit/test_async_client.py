@@ -1,6 +1,7 @@
 """The client for asyncio: the same names and parameters as the other client; its calls hold neither thread nor loop."""
 
 import asyncio
+import base64
 import contextlib
 import inspect
 import json
@@ -16,6 +17,7 @@ from relay.client.async_transport import AsyncTransport
 from relay.client.bulk import copy_items, write
 from relay.client.calls import Webhooks
 from relay.client.exchange import Request
+from relay.client.frozen import LARGE_BYTES
 from relay.process.descriptors import allow_calls
 from tests.receivers import make_authority
 from tests.timing import BUSY_S, least, wait_until
@@ -249,6 +251,21 @@ def test_what_changes_while_much_data_waits_is_sent_as_it_was(fake):
 
     run(fake, act)
     assert fake.seen[-1].json["data"] == {"rows": list(range(50_000))}
+
+
+@pytest.mark.parametrize("size", [0, 1, LARGE_BYTES - 100, LARGE_BYTES, LARGE_BYTES + 100, 3 * LARGE_BYTES])
+def test_bytes_of_any_size_arrive_as_base64_text_alone_and_in_a_list(fake, size):
+    fake.webhooks["jpeg"] = Webhook(payload_encoding="base64")
+    given, text = bytes(range(256)) * (size // 256 + 1), "x" * size
+
+    async def act(relay):
+        await relay.trigger("jpeg", given)
+        await relay.trigger_many([{"webhookId": "ok", "data": text}, {"webhookId": "jpeg", "data": given}])
+
+    run(fake, act)
+    one, many = (seen.json for seen in fake.seen if seen.method == "POST")
+    assert base64.b64decode(one["data"]) == given
+    assert (many[0]["data"], base64.b64decode(many[1]["data"])) == (text, given)
 
 
 @pytest.mark.parametrize(

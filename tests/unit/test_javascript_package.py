@@ -1,6 +1,7 @@
 """The npm package in clients/javascript: its types, what it ships, and that it is the module that the relay serves."""
 
 import json
+import re
 import shutil
 import subprocess
 import tomllib
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.domain.invocation import FINAL, State
 from tests.javascript import MODULE
 from tests.tools import require
 
@@ -55,6 +57,13 @@ def test_typescript_accepts_the_declared_types_and_notices_those_that_do_not_agr
     done = compiled(folder)
     assert done.returncode != 0
     assert {line.partition("/")[0] for line in done.stdout.splitlines() if ": error " in line} == DISAGREEING.keys()
+
+
+def test_the_states_are_those_of_the_relay_and_the_module_waits_for_those_that_are_final():
+    (listed,) = re.findall(r"export type State =([^;]*);", TYPES.read_text())
+    assert re.findall(r'"(\w+)"', listed) == [state.value for state in State]
+    (final,) = re.findall(r"const FINAL = new Set\(\[(.*)\]\);", MODULE.read_text())
+    assert set(re.findall(r'"(\w+)"', final)) == {state.value for state in FINAL}
 
 
 def test_the_package_ships_the_module_that_the_relay_serves(copy):

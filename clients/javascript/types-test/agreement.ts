@@ -8,3 +8,5 @@ export const declaredAsWritten: (calls: declared.Webhooks) => WrittenCalls = (ca
 export const everyCallIsDeclared: keyof declared.Webhooks = "" as keyof WrittenCalls;
 export const everyDeclaredCallIsThere: keyof WrittenCalls = "" as keyof declared.Webhooks;
 export const errorsAreTheSame: keyof written.WebhookError = "" as keyof declared.WebhookError;
+export const errorAsWritten: (error: declared.WebhookError) => written.WebhookError = (error) => error;
+export const errorAsDeclared: (error: written.WebhookError) => Omit<declared.WebhookError, "name"> = (error) => error;

@@ -346,6 +346,20 @@ for (const place of [0, 1, 2]) {
   });
 }
 
+for (const [give, pointer] of [[(blob) => blob, ""], [(blob) => ({ a: 1, "b/c": blob }), "/b~1c"], [(blob) => ({ a: new Blob(["x"]), z: blob }), "/z"]]) {
+  test(`a file that cannot be read any more is refused at its place /data${pointer}, and nothing is sent`, async () => {
+    const gone = Object.assign(new Blob(["x"]), { arrayBuffer: () => Promise.reject(new DOMException("gone", "NotFoundError")) });
+    const sent = [];
+    const fetch = async (url, request) => (sent.push(request.method), willing(url, request, { payloadEncoding: "base64", payload: "multipart" }));
+    const { webhooks } = createApi({ baseUrl: "https://relay.example", key: "k", fetch });
+    for (const [prefix, call] of [["", () => webhooks.trigger("ok", give(gone))], ["/1", () => webhooks.triggerMany([{ webhookId: "ok" }, { webhookId: "ok", data: give(gone) }])]]) {
+      const { error } = await clock.until(call());
+      assert.deepEqual([error.code, error.errors.map((each) => each.pointer)], ["request_rejected", [`${prefix}/data${pointer}`]]);
+    }
+    assert.ok(sent.every((method) => method === "GET"), sent);
+  });
+}
+
 test("a webhook is asked again what it takes until it takes that, and then no more", async () => {
   const [sent, takes] = [[], [{}, { payloadEncoding: "base64" }, {}]];
   const fetch = async (url, request) => (sent.push(request.method), willing(url, request, request.method === "GET" ? takes.shift() : {}));
