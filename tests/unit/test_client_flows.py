@@ -226,6 +226,18 @@ def test_what_the_relay_does_not_answer_now_is_tried_so_often_with_pauses_that_d
     assert course.gaps() == [0.25, 0.5, 1, 2, 4, 5, 5, 5][: tries - 1]
 
 
+def test_a_pause_is_at_least_half_as_long_as_it_may_be_and_what_the_relay_asked_for(monkeypatch):
+    monkeypatch.setattr(random, "uniform", lambda low, _high: low)
+    for came, gaps in ((LOST, [0.125, 0.25, 0.5, 1, 2]), (busy(retry_after_s=7), [7] * 5)):
+        course = Course(lambda _, came=came: came)
+        with pytest.raises(errors.Unavailable):
+            course.run("get", REF, None)
+        assert course.gaps() == gaps
+    course = Course(lambda n: UNFINISHED if n < 7 else FINAL)
+    course.run("wait", REF, None)
+    assert course.gaps() == [0.125, 0.25, 0.5, 1, 2, 2.5, 2.5]
+
+
 @pytest.mark.parametrize("code", ["rate_limited", "over_capacity", "unavailable", None])
 @pytest.mark.parametrize(("asked_s", "tries"), [(0, 6), (1, 6), (30, 6), (31, 1), (3_600, 1)])
 def test_a_time_to_come_again_is_kept_and_told(code, asked_s, tries):

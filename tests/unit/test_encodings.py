@@ -103,6 +103,14 @@ def test_two_encodings_beside_one_another_hide_neither_from_the_mask(one):
         assert mask.text(masked)[1] == 0, other
 
 
+@pytest.mark.parametrize("name", ENCODERS)
+def test_two_halves_of_a_secret_that_stand_apart_are_left_as_they_are(name):
+    halves = "first-half/of.it+", "second-half/of.it"
+    text = " and then some other words: ".join(encoded(half, (name,)) for half in halves)
+    assert mask_for("".join(halves)).text(text) == (text, 0)
+    assert_hidden(mask_for("".join(halves)), encoded("".join(halves), (name,)), name)
+
+
 @pytest.mark.parametrize("first", ENCODERS)
 def test_a_secret_is_hidden_under_every_two_encodings(first):
     chance = random.Random(first)

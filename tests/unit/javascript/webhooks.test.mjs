@@ -91,6 +91,15 @@ test("what the relay refuses for now is tried six times, with pauses that double
   assert.deepEqual(gaps(at), [250, 500, 1_000, 2_000, 4_000]);
 });
 
+test("a pause is at least half as long as it may be, and what the relay asked for", async () => {
+  Math.random = () => 0;
+  for (const [headers, expected] of [[{}, [125, 250, 500, 1_000, 2_000]], [{ "Retry-After": "7" }, new Array(5).fill(7_125)]]) {
+    const { at, api } = client(() => answered(503, { code: "unavailable" }, headers));
+    await clock.until(api.webhooks.get(REF));
+    assert.deepEqual(gaps(at), expected);
+  }
+});
+
 for (const status of [429, 503]) {
   for (const [seconds, tries] of [[0, 6], [1, 6], [30, 6], [31, 1], [3_600, 1]]) {
     test(`a ${status} that says to come again in ${seconds} s is tried ${tries} times`, async () => {
