@@ -189,6 +189,19 @@ def test_an_item_that_is_too_large_alone_was_not_accepted_and_has_no_key(at):
     ]
 
 
+@pytest.mark.parametrize("missing", ["referenceId", "state", "result"])
+@pytest.mark.parametrize("name", ["get", "wait"])
+def test_a_record_without_a_member_cannot_be_read(name, missing):
+    record = {key: value for key, value in FINAL.document.items() if key != missing}
+    with pytest.raises(errors.Internal):
+        Course(lambda _: Answer(200, record)).run(name, REF, None)
+
+
+def test_each_item_without_a_key_gets_one_of_its_own_in_every_call():
+    keys = [item["idempotencyKey"] for _ in range(3) for item in bulk.copy_items([{"webhookId": "ok"}] * 3).checked()]
+    assert len(set(keys)) == 9
+
+
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_an_answer_with_another_number_of_results_cannot_be_read(count):
     course = Course(lambda _: Answer(200, {"results": [ENDS["taken"]] * count}))

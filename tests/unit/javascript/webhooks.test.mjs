@@ -385,6 +385,15 @@ for (const missing of ["id", "description", "dataSchema", "headers", "queryParam
   });
 }
 
+for (const missing of ["referenceId", "state", "result"]) {
+  for (const name of ["get", "wait"]) {
+    test(`a record without ${missing} cannot be read by ${name}`, async () => {
+      const { api } = client(() => answered(200, { referenceId: REF, state: "delivered", result: { status: 200, data: 1, error: false }, [missing]: undefined }));
+      assert.equal((await clock.until(api.webhooks[name](REF))).error.code, "internal");
+    });
+  }
+}
+
 test("no more than twenty faults are named, with pointers of bounded length", async () => {
   const { at, api } = client(() => final());
   for (const data of [new Array(30).fill(NaN), { ["x".repeat(400)]: NaN }]) {
