@@ -107,6 +107,16 @@ def test_base64_in_lines_shows_no_secret(secret, before, after, width, end, urls
             assert secret.encode() not in _lenient_b64decode(piece[skip:])
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\n ", "\r\n\t", "\n      ", "\n\t\t"])
+@pytest.mark.parametrize("width", range(16, 80, 7))
+def test_base64_in_lines_that_are_indented_shows_no_secret_that_is_split_between_them(end, width):
+    secret = "split/between+lines"
+    for before in range(3):
+        plain = base64.b64encode(b"x" * (width // 4 * 3 - 9 + before) + secret.encode() + b"y" * 40).decode()
+        shown = end.join(plain[start : start + width] for start in range(0, len(plain), width))
+        assert mask_for(secret).text(f"<{shown}>")[1] == 1
+
+
 @pytest.mark.parametrize("encode", [base64.encodebytes, _pem])
 def test_what_mime_and_pem_write_is_hidden_in_json_text_and_bytes(encode):
     secret = "a-secret-that-is-long-enough-to-be-broken-wherever-the-line-may-end"

@@ -128,6 +128,13 @@ def test_a_secret_is_hidden_under_any_three_encodings(last):
         assert_hidden(mask_for(secret), f"a <{encoded(secret, (*pair, last))}> b", (*pair, last, secret))
 
 
+@pytest.mark.parametrize("form", ["%{:02x}", "\\{:03o}", "&#{};", "\\u{:04x}", "\\x{:02x}", "={:02X}"])
+@pytest.mark.parametrize("secret", ["first half", "first half of it", "and its next half"])
+def test_a_secret_of_words_is_hidden_of_which_all_but_the_blanks_is_escaped(form, secret):
+    shown = "".join(each if each == " " else form.format(ord(each)) for each in secret)
+    assert mask_for(secret).text(f"a <{shown}> b") == (f"a <{REPLACEMENT}> b", 1)
+
+
 @pytest.mark.parametrize("escape", ["%2f", "&#47;", "\\u002f", "\\/"])
 def test_exactly_a_secret_is_hidden_behind_an_escape_at_any_distance_from_what_looks_like_it(escape):
     mask = mask_for("planted/secret")
