@@ -462,7 +462,7 @@ WORDS = [
     ({"concurrency": 2}, {"limits": ["2 at once"]}),
     ({"rate": "5/s"}, {"limits": ["5/s"]}),
     ({"concurrency": 2, "rate": "5/s"}, {"limits": ["2 at once", "5/s"]}),
-    ({"hidden": True, "revealUrl": True}, {"shown to plugins": "no: only chains and callbacks reach it", "address in answers": "shown"}),
+    ({"hidden": True, "revealUrl": True}, {"shown to plugins": "no: only chains, callbacks and alerts reach it", "address in answers": "shown"}),
     ({"traffic": WEBHOOK["traffic"] | {"paused": True}}, {"now": "paused; 1 being sent, 2 waiting for room"}),
     ({"traffic": WEBHOOK["traffic"] | STOPPED}, {"now": "breaker open until 2026-11-26 20:15:42 UTC, 7 failures in a row; paused; 1 being sent, 2 waiting for room"}),
     ({"traffic": WEBHOOK["traffic"] | STOPPED | {"paused": False, "breaker": "half-open"}}, {"now": "breaker half-open, 7 failures in a row; 1 being sent, 2 waiting for room"}),

@@ -295,7 +295,7 @@ def test_a_write_of_the_server_that_failed_is_told(given, tmp_path, name, monkey
     assert list(failed_writes({name: "err"}))
 
 
-WELL = {"aof_enabled": 1, "maxmemory_policy": "noeviction"}
+WELL_INFO = {"aof_enabled": 1, "maxmemory_policy": "noeviction"}
 WARNINGS = {
     "The append-only file is off": {"aof_enabled": 0, "aof_last_write_status": "err"},
     "The last write to the append-only file failed": {"aof_last_write_status": "err"},
@@ -307,8 +307,8 @@ WARNINGS = {
 
 @pytest.mark.parametrize("sentence", WARNINGS)
 def test_each_thing_that_may_be_wrong_with_a_server_has_a_warning_of_its_own(sentence):
-    assert list(_warnings_of(WELL)) == []
-    (warning,) = _warnings_of({**WELL, **WARNINGS[sentence]})
+    assert list(_warnings_of(WELL_INFO)) == []
+    (warning,) = _warnings_of({**WELL_INFO, **WARNINGS[sentence]})
     assert warning.startswith(sentence)
 
 
