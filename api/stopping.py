@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 _SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 _LOOK_S: Final = 0.25  # how soon it is noticed that the process ends without a signal
+_LONGEST_S: Final = 5.0  # for which the acts hold up the end: the store may be silent
 
 
 def on_stop(*acts: Callable[[], None]) -> None:
     """Call ``acts`` one after another, in a separate thread, when the process is asked to stop.
 
-    The thread is none that Python ends with the main one, so that the process ends only after the last act.
+    The process ends only after the last act, or 5 s after the first has begun.
 
     The server installs its signal handlers after it has loaded the application, and would replace any set here. The
     interpreter's wake-up descriptor, to which every signal is written, stays. Only the main thread may set it: in
@@ -33,6 +34,7 @@ def on_stop(*acts: Callable[[], None]) -> None:
     reading, writing = socket.socketpair()
     writing.setblocking(False)  # noqa: FBT003 - it takes no name
     signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    # Python waits at its end for threads that are not daemons.
     threading.Thread(target=_watch, args=(reading, writing, acts), name="stop", daemon=False).start()
 
 
@@ -43,5 +45,11 @@ def _watch(reading: socket.socket, _writing: socket.socket, acts: Sequence[Calla
         with suppress(TimeoutError):
             if _SIGNALS.intersection(reading.recv(64)):
                 break
+    acting = threading.Thread(target=_run, args=(acts,), name="stop acts", daemon=True)
+    acting.start()
+    acting.join(_LONGEST_S)
+
+
+def _run(acts: Sequence[Callable[[], None]]) -> None:
     for act in acts:
         act()

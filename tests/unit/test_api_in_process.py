@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
@@ -35,6 +37,7 @@ from relay.store.partitions.reachable import Silence
 from relay.wiring.runtime import api_runtime
 from tests.conftest import start_valkey
 from tests.integration.api_harness import environ_for
+from tests.timing import START_S
 
 REF = "0197a000-0000-7000-8000-000000000001"
 JSON = {"Content-Type": "application/json"}
@@ -344,6 +347,25 @@ def test_the_front_leads_to_the_page_of_the_api_below_any_path_and_is_not_kept(a
     answer = api.call("/")
     assert (answer.status_code, answer.headers["Location"]) == (302, "docs")
     assert answer.headers["Cache-Control"] == "no-store"
+
+
+HANGING = """
+import os, signal, sys, time
+from api import stopping
+stopping._LONGEST_S = 0.5
+signal.signal(signal.SIGTERM, lambda *_: None)
+stopping.on_stop(lambda: print("begun", flush=True), lambda: time.sleep(600))
+if sys.argv[1] == "asked":
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+@pytest.mark.parametrize("how", ["asked", "unasked"])
+def test_what_is_done_at_a_stop_holds_up_the_end_for_a_bounded_time(how):
+    """The store may be silent, and a process may end without a signal."""
+    command = [sys.executable, "-c", HANGING, how]
+    done = subprocess.run(command, capture_output=True, timeout=START_S, check=True)
+    assert done.stdout == b"begun\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
