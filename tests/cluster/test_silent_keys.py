@@ -18,7 +18,7 @@ from relay.store.keys.names import SHARED_ROOT
 from relay.store.server.connection import client_of
 from relay.vault import Vault
 from tests.cluster.servers import cluster
-from tests.timing import BUSY_S, wait_until
+from tests.timing import BUSY_S, least, wait_until
 
 PLUGIN = "acme"
 LIMIT_S = 2.0
@@ -87,20 +87,30 @@ def opens(keys, text):
         return False
 
 
+def test_a_verified_key_waits_for_the_silent_server_no_longer_than_two_seconds(process_of, silent, clock):
+    def slowest_s():
+        clock.ahead_s, keys, took_s = 0.0, process_of(), []
+        text, _ = keys.create(PLUGIN, ["trigger"])
+        assert opens(keys, text)
+        with silent():
+            for clock.ahead_s in (KEY_AGE_S, 10, KEPT_S / 2, KEPT_S - 60):
+                began_s = time.monotonic()
+                assert opens(keys, text)
+                took_s.append(time.monotonic() - began_s)
+        wait_until(lambda: is_open_again(keys, text), every_s=0.2)
+        return max(took_s)
+
+    assert least(slowest_s, wanted=LIMIT_S) < LIMIT_S
+
+
 def test_a_key_that_was_verified_opens_the_door_for_ten_minutes(process_of, silent, clock):
     keys = process_of()
     text, _ = keys.create(PLUGIN, ["trigger"])
     stranger, _ = keys.create(PLUGIN, ["trigger"])
     assert opens(keys, text)
-    took_s = []
     with silent():
-        for ahead_s in (KEY_AGE_S, 10, KEPT_S / 2, KEPT_S - 60):
-            clock.ahead_s = ahead_s
-            began_s = time.monotonic()
+        for clock.ahead_s in (KEY_AGE_S, 10, KEPT_S / 2, KEPT_S - 60):
             assert opens(keys, text)
-            took_s.append(time.monotonic() - began_s)
-        assert min(took_s) < LIMIT_S
-        assert max(took_s) < BUSY_S
         with pytest.raises(Unavailable):
             keys.authenticate(stranger)
         assert not opens(keys, text[:-1] + ("a" if text[-1] != "a" else "b"))
