@@ -46,6 +46,28 @@ class Connection(asyncio.Protocol):
         self._transport.write(hiredis.pack_command(("SUBSCRIBE", channel)))
 
 
+class Http(asyncio.Protocol):
+    """One side of a kept HTTP connection: parses the other's messages, and hands each body to `on_body_complete`."""
+
+    parser_of: Callable[[Any], Any]
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport, self._parser, self._body = transport, self.parser_of(self), b""
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        body, self._body = self._body, b""
+        self.on_body_complete(body)
+
+    def on_body_complete(self, body: bytes) -> None:
+        raise NotImplementedError
+
+
 async def connect() -> Connection:
     port = urlsplit(os.environ["BENCH_BROKER_URL"]).port
     _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", port)

@@ -12,7 +12,7 @@ import httptools
 import orjson
 import uvloop
 
-from bench.peers.least.connection import Connection, connect
+from bench.peers.least.connection import Connection, Http, connect
 from bench.peers.least.duties import check, seal, unseal
 
 ACCEPT = """
@@ -60,23 +60,15 @@ class Front:
                 caller.answer({"referenceId": ref, "status": status, "data": data, "error": status >= 400})
 
 
-class Caller(asyncio.Protocol):
+class Caller(Http):
     """A caller's connection."""
 
+    parser_of = httptools.HttpRequestParser
+
     def __init__(self, front: Front) -> None:
-        self._front, self._body = front, b""
+        self._front = front
 
-    def connection_made(self, transport: Any) -> None:
-        self._transport, self._parser = transport, httptools.HttpRequestParser(self)
-
-    def data_received(self, data: bytes) -> None:
-        self._parser.feed_data(data)
-
-    def on_body(self, body: bytes) -> None:
-        self._body += body
-
-    def on_message_complete(self) -> None:
-        body, self._body = self._body, b""
+    def on_body_complete(self, body: bytes) -> None:
         self._front.take(self, orjson.loads(body))
 
     def answer(self, value: Any) -> None:

@@ -12,7 +12,7 @@ import httptools
 import orjson
 import uvloop
 
-from bench.peers.least.connection import connect
+from bench.peers.least.connection import Http, connect
 from bench.peers.least.duties import check, masker, seal, unseal
 
 MOST = 128
@@ -44,23 +44,15 @@ return 1
 """
 
 
-class Exchange(asyncio.Protocol):
+class Exchange(Http):
     """A kept connection to the endpoint."""
 
+    parser_of = httptools.HttpResponseParser
+
     def __init__(self, worker: Worker) -> None:
-        self._worker, self._body = worker, b""
+        self._worker = worker
 
-    def connection_made(self, transport: Any) -> None:
-        self._transport, self._parser = transport, httptools.HttpResponseParser(self)
-
-    def data_received(self, data: bytes) -> None:
-        self._parser.feed_data(data)
-
-    def on_body(self, body: bytes) -> None:
-        self._body += body
-
-    def on_message_complete(self) -> None:
-        body, self._body = self._body, b""
+    def on_body_complete(self, body: bytes) -> None:
         self._worker.end(self, self._parser.get_status_code(), body)
 
     def send(self, ref: bytes, webhook: bytes, head: bytes, text: bytes) -> None:

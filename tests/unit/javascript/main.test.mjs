@@ -8,14 +8,8 @@ const page = new SmallPage();
 const app = document.createElement("div");
 app.setAttribute("id", "app");
 document.body.append(app);
-globalThis.ResizeObserver = class {
-  observe() {}
-
-  disconnect() {}
-};
 let isDark = false;
 globalThis.matchMedia = () => Object.assign(new EventTarget(), { matches: isDark });
-globalThis.getComputedStyle = () => ({ color: "rgb(1, 2, 3)" });
 let top = null;
 window.scrollTo = (...place) => (top = place);
 let address = "";

@@ -10,6 +10,13 @@ export class SmallPage {
     globalThis.window = new EventTarget();
     globalThis.location = { hash: "" };
     globalThis.history = { replaceState: (_state, _title, address) => (location.hash = address) };
+    globalThis.ResizeObserver = class {
+      observe() {}
+
+      disconnect() {}
+    };
+    globalThis.matchMedia = () => new EventTarget();
+    globalThis.getComputedStyle = () => ({ color: "rgb(1, 2, 3)" });
     const kept = new Map([["webhook-relay-key", "whk_a_b"]]);
     globalThis.sessionStorage = { getItem: (name) => kept.get(name) ?? null, setItem: (name, value) => kept.set(name, value), removeItem: (name) => kept.delete(name) };
     this.asked = [];

@@ -6,13 +6,6 @@ import { SmallPage, rowsOf } from "./small_page.mjs";
 import { SteppedClock } from "./stepped_clock.mjs";
 
 const page = new SmallPage();
-globalThis.ResizeObserver = class {
-  observe() {}
-
-  disconnect() {}
-};
-globalThis.matchMedia = () => new EventTarget();
-globalThis.getComputedStyle = () => ({ color: "rgb(1, 2, 3)" });
 const load = (name) => import(`${process.env.MODULES}/console/${name}.js`);
 const { moment, share, short } = await load("format");
 const { chart } = await load("charts");
