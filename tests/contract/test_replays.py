@@ -17,7 +17,7 @@ from relay.store.ledger.transitions import Advance, NewStep, NextStep
 from relay.store.replays import runs as replay_runs
 from relay.store.replays.jobs import ReplayState
 from relay.store.replays.runs import ClaimedJob, NewReplay, ReplayVerdict, Request, Tally
-from relay.store.scripting.made_modules import MOST_HOPS
+from relay.store.scripting.generated_modules import MOST_HOPS
 from tests.contract.ledger import LIMITS, Ledger
 from tests.contract.replay_harness import DAY_MS, FAILED, ReplayHarness
 from tests.store_keys import KEYS

@@ -14,7 +14,7 @@ from relay.domain.invocation import Outcome, State
 from relay.errors import BadParameter, Fault
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.ledger.records import invocation_from
-from relay.store.scripting.made_modules import MOST_HOPS
+from relay.store.scripting.generated_modules import MOST_HOPS
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import store_errors
 from relay.store.server.replies import replies_to

@@ -1,4 +1,4 @@
-"""Makes the two Lua modules that hold what the scripts share with Python: the names of all keys, and constants."""
+"""Generates the two Lua modules that hold what the scripts share with Python: the names of all keys, and constants."""
 
 from __future__ import annotations
 

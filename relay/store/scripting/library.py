@@ -10,7 +10,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
-from relay.store.scripting.made_modules import constants_module, keys_module
+from relay.store.scripting.generated_modules import constants_module, keys_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -91,7 +91,7 @@ function finish.call(run, r, ends)
   tallies.add_end(run, t, r, ends, bytes, r.unregistered and tallies.of(run, r.plugin, '-') or t)
   if r.waiters ~= '' then effects.add_notice(run, r.waiters, notice_entry(ref, ends, was_sent)) end
   if r.chain == '1' then steps.forget_raw(run, ref) end
-  if r.parent ~= '' then steps.end_one(run, r.parent) end
+  if r.parent ~= '' then steps.count_end(run, r.parent) end
   if r.callback ~= '' then effects.add_callback(run, ref) end
   if r.replay and r.replay ~= '' then jobs.record_end(run, r.replay, ref, ends.state, ends.error) end
 end

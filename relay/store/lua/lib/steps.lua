@@ -13,7 +13,7 @@ steps.read_unsent = fields.record('state', 'callback', 'plugin', 'webhook', 'req
 
 -- Counts an ended step; the last one of its parent's current step makes the parent ready.
 -- A parent whose record is gone is left alone: counting would create its key again, and nothing would ever delete it.
-function steps.end_one(run, parent_ref)
+function steps.count_end(run, parent_ref)
   local parent = steps.read_state_and_lane(run, parent_ref)
   if not parent then return end
   local open = redis.call('HINCRBY', KEY.record(run, parent_ref), 'open', -1)
