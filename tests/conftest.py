@@ -23,14 +23,15 @@ from relay.process.foreign import foreign_names
 from relay.store.server.connection import client_of
 from relay.store.server.replicas import primaries_of
 from tests import descriptors
-from tests.depth import examples
+from tests.depth import DEEP, examples
 from tests.javascript import Node
 from tests.scheduling import UnitScheduling, end_shared, place_of, strangers
 from tests.timing import START_S, wait_until
 from tests.tools import require
 
-# No deadline: on a busy machine an example may be slow without being wrong.
-hypothesis.settings.register_profile("relay", deadline=None, max_examples=examples(100))
+# No deadline: on a busy machine an example may be slow without being wrong. The same examples in every run, so that a
+# change is judged by what it changes; `make test-deep` looks for new ones.
+hypothesis.settings.register_profile("relay", deadline=None, max_examples=examples(100), derandomize=not DEEP)
 hypothesis.settings.load_profile("relay")
 
 # `relay up` also removes these variables; a worker that a test starts with one of them would restart itself without it.

@@ -131,11 +131,13 @@ def test_the_depth_that_is_counted_is_the_depth_that_is_read(text, depth):
 PIECES = st.text('[]{},"\\\\1 ', max_size=60)
 
 
+# One limit at a time: of a text that is beyond both, the piece decides which is met first.
+@pytest.mark.parametrize(("depth", "max_values"), [(2, 100), (100, 5)])
 @given(PIECES, st.integers(1, 9))
-def test_the_extent_of_a_text_is_the_same_in_pieces_of_any_size(text, size):
+def test_the_extent_of_a_text_is_the_same_in_pieces_of_any_size(depth, max_values, text, size):
     def extent():
         try:
-            return check_extent(text.encode(), 2, 5)
+            return check_extent(text.encode(), depth, max_values)
         except (MalformedJson, TooLarge) as error:
             return type(error)
 
