@@ -6,17 +6,11 @@
 --       add (lib/decisions.lua)
 -- Returns 1, or 0 if the chain was changed since it was read: nothing was done
 
-local audit = require('audit')
 local decisions = require('decisions')
 local KEY = require('keys')
 
 local function main(run)
-  local list = KEY.decisions(run)
-  if not decisions.may_add(run, list, 3) then return 0 end
-  if run.args[1] ~= '' then audit.add(run, run.args[1], run.args[2], '', '', '', 'restored', #run.args - 4, '', '') end
-  redis.call('DEL', list)
-  decisions.add(run, list, 3)
-  return 1
+  return decisions.replace(run, KEY.decisions(run), 3, run.args[1], run.args[2])
 end
 
 return { kind = 'confirms', run = main }

@@ -4,6 +4,8 @@
 -- list: the chain's key. at: the index among the arguments of how many entries the chain had when the caller read it;
 -- there follow the last of them ('' for none), and the entries to add, up to the last argument.
 
+local audit = require('audit')
+
 local decisions = {}
 
 -- Returns the last entry and how many there are; of a key of another type '' and 0.
@@ -27,6 +29,16 @@ function decisions.add(run, list, at)
   for first = at + 2, #run.args, 1000 do -- that many in one command
     redis.call('RPUSH', list, unpack(run.args, first, math.min(first + 999, #run.args)))
   end
+end
+
+-- Replaces the whole chain by the entries to add, unless it was changed since it was read. `act` is that of the audit trail
+-- ('' for none), `who` its actor. Returns 1, or 0 if nothing was done.
+function decisions.replace(run, list, at, act, who)
+  if not decisions.may_add(run, list, at) then return 0 end
+  if act ~= '' then audit.add(run, act, who, '', '', '', 'restored', #run.args - at - 1, '', '') end
+  redis.call('DEL', list)
+  decisions.add(run, list, at)
+  return 1
 end
 
 return decisions
