@@ -46,7 +46,7 @@ $(STAMP) $(DEMO_STAMP): pyproject.toml constraints.txt
 	@$(PIP) install --constraint constraints.txt --editable '.[$(EXTRAS)]' | $(PROGRESS)
 	@touch $(DEMO_STAMP) $@
 
-demo: $(DEMO_STAMP)  ## a running relay with a sample webhook, triggered for real; Ctrl-C ends it (DEMO_ARGS=--traffic: some calls too)
+demo: $(DEMO_STAMP)  ## a running relay with a sample webhook, triggered for real; Ctrl-C stops it (DEMO_ARGS=--traffic: some calls too)
 	$(BIN)/relay --data-dir $(DATA_DIR) up --demo $(DEMO_ARGS)
 
 test: env  ## the whole test suite (TESTS=path for a part of it)

@@ -52,13 +52,13 @@ class Authentication:
         if not scopes & key.scopes:
             lacked = " or ".join(sorted(scopes))
             create = f"relay keys create --scope {max(scopes)} --plugin {key.plugin}"
-            raise Forbidden(f"This key lacks the scope {lacked}: make one that has it with `{create}`.")
+            raise Forbidden(f"This key lacks the scope {lacked}: create one that has it with `{create}`.")
         origin = req.env.get("HTTP_ORIGIN")
         if origin is not None and origin not in key.origins and not self._hosts.is_own(req, origin):
             # Only a valid origin is repeated, since people copy the command.
             shown = "ORIGIN" if origin_fault(origin) else origin
             create = f"relay keys create --origin {shown} --scope {max(scopes)} --plugin {key.plugin}"
-            raise Forbidden(f"This key may not be used from this origin: make one for it with `{create}`.")
+            raise Forbidden(f"This key may not be used from this origin: create one for it with `{create}`.")
 
     def _authenticate(self, req: falcon.Request) -> ApiKey:
         match = _BEARER.match(req.env.get("HTTP_AUTHORIZATION", ""))

@@ -31,7 +31,7 @@ _NUMBER: Final = re.compile(r"[0-9]{1,6}\Z", re.ASCII)
 _STATUS: Final = re.compile(r"(?:0|[1-9][0-9]{2}|[1-5]xx)\Z", re.ASCII)
 _NAME: Final = re.compile(r"[A-Za-z0-9._~\[\]-]{1,64}\Z", re.ASCII)
 _TRIGGERS: Final = ("/trigger", "/triggers")
-_FOR_WEBHOOK: Final = "is not a parameter here: put it into queryParams of the body, if it is meant for the webhook"
+_FOR_WEBHOOK: Final = "is not a parameter here: put it into queryParams of the body if it is meant for the webhook"
 STATUS_RULE: Final = "must be a status, 0 or 100 to 999, or a class such as 5xx"
 
 

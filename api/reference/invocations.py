@@ -14,7 +14,7 @@ OPERATIONS: Final = (
     Operation(
         id="getInvocation",
         path="/v1/invocations/{referenceId}",
-        summary="Look at an invocation",
+        summary="Get an invocation",
         about=(
             "The whole record with its result. With `Prefer: wait=N`, waits up to N seconds for the invocation to end."
         ),
@@ -27,7 +27,7 @@ OPERATIONS: Final = (
     Operation(
         id="getOutline",
         path="/v1/invocations/{referenceId}/request",
-        summary="Look at the outline of a request",
+        summary="Get the outline of a request",
         about=(
             "Names, types and sizes of what the caller gave, for an operator who has to compare calls; never a value."
         ),

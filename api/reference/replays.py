@@ -112,7 +112,7 @@ OPERATIONS: Final = (
     Operation(
         id="getReplay",
         path="/v1/replays/{replayId}",
-        summary="Look at a replay",
+        summary="Get a replay",
         about="The job's progress. The job is done when `matched` = `delivered` + `failed` + `skipped`.",
         scopes=OPERATE,
         answers={200: DocumentedAnswer("The job.", Replay)},
@@ -121,10 +121,10 @@ OPERATIONS: Final = (
     _steering(
         "pause", "Pause a replay", "Nothing more is sent until the job is resumed; calls that are being sent end."
     ),
-    _steering("resume", "Resume a replay", "The job goes on where it was paused."),
+    _steering("resume", "Resume a replay", "The job continues where it was paused."),
     _steering(
         "cancel",
         "Cancel a replay",
-        "Ends the job for good: what it has made but not sent is cancelled, and the rest is skipped.",
+        "Ends the job: calls that it made but has not sent are cancelled, and the rest is skipped.",
     ),
 )

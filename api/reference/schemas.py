@@ -185,7 +185,7 @@ def _record(name: str, result: type[Schema], **more: Any) -> type[Schema]:
         replayOf=reference("The invocation that this one repeats.", maybe=True),
         replayedBy=reference("The invocation that repeated this one.", maybe=True),
         notBefore=time("The time before which it is not sent; for delayed calls and retries only.", required=False),
-        forgottenAt=time("When payload and result were destroyed, if they were.", required=False),
+        forgottenAt=time("When payload and result were deleted, if they were.", required=False),
         chain=maybe(_CHAIN, fields.Nested, nested=Chain),
         expiresAt=time("When the record is deleted; null while it is not final.", maybe=True),
         damaged=DAMAGED,

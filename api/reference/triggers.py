@@ -73,7 +73,7 @@ OPERATIONS: Final = (
         path="/v1/triggers",
         summary="Trigger many",
         about=(
-            "At most 1,000 items, as a JSON array or one a line. Always asynchronous. A bad item (or line) gets its "
+            "At most 1,000 items, as a JSON array or one per line. Always asynchronous. A bad item (or line) gets its "
             "own problem; the others are accepted."
         ),
         scopes=TRIGGER,

@@ -49,7 +49,7 @@ OPERATIONS: Final = (
     Operation(
         id="getWebhook",
         path="/v1/webhooks/{webhookId}",
-        summary="Look at a webhook",
+        summary="Get a webhook",
         about="What a caller may send to one webhook. Unknown, hidden and other plugins' webhooks get the same answer.",
         scopes=TRIGGER,
         answers={200: DocumentedAnswer("The webhook.", Webhook)},

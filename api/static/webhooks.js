@@ -425,7 +425,7 @@ async function runsElsewhere(baseUrl, fetch, signal) {
 
 function wrongOrigin(cause) {
   const message = `The relay does not let pages of ${globalThis.location.origin} use it: ` +
-    `make a key with \`relay keys create --plugin PLUGIN --scope trigger --origin ${globalThis.location.origin}\`.`;
+    `create a key with \`relay keys create --plugin PLUGIN --scope trigger --origin ${globalThis.location.origin}\`.`;
   return new WebhookError("forbidden", message, { cause });
 }
 

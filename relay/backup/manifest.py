@@ -104,7 +104,7 @@ class Manifest:
             manifest = cls._from_value(value, vault)
         except FileNotFoundError:
             raise BadParameter(
-                f"There is no {FILE} in that directory: it is no backup, or one that was not completed."
+                f"There is no {FILE} in that directory: it is not a backup, or one that was not completed."
             ) from None
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise BadParameter(f"{FILE} cannot be read as the manifest of a backup.") from None

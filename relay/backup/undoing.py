@@ -48,7 +48,7 @@ ACTIONS: Final = {
     DoneSince.SECRET_SET: "pause the webhooks that use it until its present value was set again",
     DoneSince.SECRET_REMOVED: "remove the secret again",
     DoneSince.CANCELLED: "end these calls, also the repeatable ones",
-    DoneSince.FORGOTTEN: "destroy their contents again",
+    DoneSince.FORGOTTEN: "delete their payloads again",
 }
 #: Acts and their outcomes. A key that was rotated and then revoked, or the other way round, has ended in any case.
 _KEYS: Final = {(Act.KEY_REVOKE, "revoked"): DoneSince.KEY_REVOKED, (Act.KEY_ROTATE, "rotated"): DoneSince.KEY_ROTATED}

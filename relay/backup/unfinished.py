@@ -100,7 +100,7 @@ class Unfinished:
         """
         epoch = self._epochs.read()
         if epoch.phase is Phase.COPYING:
-            raise Conflict("The backup is not restored completely: give `relay restore` its directory again.")
+            raise Conflict("The backup is not restored completely: run `relay restore` with its directory again.")
         if not epoch.is_fenced:
             raise Conflict("The store is not being restored: there is nothing to finish.")
         if epoch.phase is Phase.FENCED:
@@ -125,7 +125,7 @@ class Unfinished:
         while self.untold():
             sender.send_due()
             if time.monotonic() > until_s:
-                raise Unavailable("The callbacks of some ends cannot be recorded now: give the command again.")
+                raise Unavailable("The callbacks of some ends cannot be recorded now: run the command again.")
             if self.untold():
                 time.sleep(_POLL_S)
 

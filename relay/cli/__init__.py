@@ -69,8 +69,8 @@ class Commands(click.Group):
 @click.version_option(package_name="webhook-relay", prog_name="relay")
 @click.pass_context
 def main(ctx: click.Context, data_dir: Path) -> None:
-    """Lets plugins call third-party endpoints without ever seeing the endpoint's URL or credentials.
+    """Let plugins call third-party endpoints without ever seeing the endpoint's URL or credentials.
 
-    Settings come from the environment and, where it lacks one, from relay.env in the data directory, which `up` writes.
+    Settings are read from the environment, and those that are not set there from relay.env in the data directory.
     """
     ctx.obj = data_dir

@@ -118,19 +118,21 @@ def list_entries(screen: Screen, *, limit: int, **options: Any) -> None:
 
 @audit.command()
 @entry_options
-@click.option("--lines", type=click.IntRange(0, 10_000), default=10, show_default=True, help="Show this many first.")
+@click.option(
+    "--lines", type=click.IntRange(0, 10_000), default=10, show_default=True, help="Show this many earlier ones first."
+)
 @click.option(
     "--from",
     "begins",
     type=(str, click.IntRange(min=1)),
     multiple=True,
     metavar="TRAIL SEQ",
-    help="Begin with entry SEQ of TRAIL instead; may be given once for each trail.",
+    help="Start at entry SEQ of TRAIL instead; once for each trail.",
 )
 @click.option("--follow/--no-follow", default=True, show_default=True, help="Show new entries as they come.")
 @acting(Act.AUDIT_TAIL)
 def tail(screen: Screen, *, lines: int, begins: tuple[tuple[str, int], ...], follow: bool, **options: Any) -> None:
-    """Follow the trail: a line for each entry that matches, as it comes. Ctrl-C ends it.
+    """Follow the trail: a line for each entry that matches, as it comes. Ctrl-C stops it.
 
     With --output json each is a line of JSON, with its number, from which --from can go on later.
     """
@@ -151,10 +153,10 @@ def tail(screen: Screen, *, lines: int, begins: tuple[tuple[str, int], ...], fol
 
 
 @audit.command()
-@click.option("--new", "is_new", is_flag=True, help="Make a new private key instead, for RELAY_AUDIT_KEY.")
+@click.option("--new", "is_new", is_flag=True, help="Create a new private key instead, for RELAY_AUDIT_KEY.")
 @screened
 def key(screen: Screen, *, is_new: bool) -> None:
-    """Show the public keys that checkpoints are checked with, one a line."""
+    """Show the public keys that checkpoints are verified with, one per line."""
     text = new_private_text() if is_new else _signer(command_runtime()).public.text()
     keys = text.split()
     screen.tell(keys, *keys)

@@ -43,7 +43,7 @@ def backup(screen: Screen, directory: Path) -> None:
     runtime = command_runtime()
     epoch = runtime.epochs.read()
     if epoch.is_fenced:
-        raise Conflict("The store is being restored: end that first, with `relay restore finish`.")
+        raise Conflict("The store is being restored: finish that first, with `relay restore finish`.")
     with (
         runtime.audit_writer.writing(Act.BACKUP),
         closing(connect(administered(runtime.settings))) as client,

@@ -62,9 +62,9 @@ class NoLane:
 @trigger_options
 @acting(Act.TRIGGER, noted=(OverCapacity,))
 def test(screen: Screen, *, webhook_id: str, plugin: str, **parts: Any) -> None:
-    """Call a webhook once, from here, and show the exchange with its secrets masked and how long its parts took.
+    """Call a webhook once, from this machine; show the exchange, with secrets masked, and how long each part took.
 
-    It is recorded, limited and counted like every call, and not retried. The exit status is 1 if it ends in error.
+    The call is recorded, limited and counted like any other, but not retried. The exit status is 1 if it fails.
     """
     runtime = command_runtime()
     value = trigger_value(**parts)

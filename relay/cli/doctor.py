@@ -17,7 +17,7 @@ from relay.errors import RelayError
 @click.command(short_help="Show what is wrong and what to do about it.")
 @screened
 def doctor(screen: Screen) -> None:
-    """Look at Redis, workers, keys, clock, versions and files; the exit status is 1 if there is any problem."""
+    """Check Redis, workers, keys, clock, versions and files; the exit status is 1 if there is any problem."""
     runtime = command_runtime()
     with suppress(RelayError):  # the examination reports it
         runtime.audit_writer.write(Act.DOCTOR)

@@ -25,7 +25,7 @@ _STATUS: Final = re.compile(r"(?:0|[1-9][0-9]{2})\Z", re.ASCII)
 _CLASSES: Final = frozenset({"1xx", "2xx", "3xx", "4xx", "5xx"})
 _STATE: Final = click.Choice([str(state) for state in State])
 _OUTCOME: Final = click.Choice([str(outcome) for outcome in Outcome])
-_OR: Final = "May be given several times, to match any of them."
+_OR: Final = "Can be repeated, to match any of them."
 
 
 def _read_status(text: str) -> int | str:
@@ -101,7 +101,7 @@ filter_options: Final = together(
         "--status", type=_read_status, metavar="STATUS", multiple=True, help=f"Only with this status (503, 5xx). {_OR}"
     ),
     click.option("--outcome", type=_OUTCOME, metavar="OUTCOME", help="Only with this outcome."),
-    click.option("--failed", is_flag=True, help="Only what ended in error, unless a replay succeeded."),
+    click.option("--failed", is_flag=True, help="Only failed ones, unless a replay succeeded."),
     click.option("--with-replayed", is_flag=True, help="With --failed: also if a replay succeeded."),
     click.option(
         "--caller",

@@ -1,4 +1,4 @@
-"""``relay invocations forget``: destroys payloads and results, of one invocation or of all that concern a subject."""
+"""``relay invocations forget``: deletes payloads and results, of one invocation or of all that concern a subject."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 @plugin_option(required=False)
 @screened
 def forget(screen: Screen, *, reference_id: str | None, subject: str | None, plugin: str | None) -> None:
-    """Destroy payload and result of a final invocation (of a chain: of its steps too). The rest of its record stays.
+    """Delete payload and result of a finished invocation (of a chain: of its steps too). The rest of its record stays.
 
-    With --subject: of all invocations of the plugin that concern the subject. Workers go on with those that have not
-    ended yet, and with all of them if the command is stopped.
+    With --subject: of all invocations of the plugin that concern the subject. Workers do it for those that have not
+    ended yet, and finish the job if the command is interrupted.
     """
     if (reference_id is None) == (subject is None):
         raise click.UsageError("Give either REF or --subject.")

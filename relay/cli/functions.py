@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def functions() -> None:
-    """Functions: the relay's own code on the servers of the store."""
+    """Load the relay's functions into the servers of the store."""
 
 
 @functions.command()
@@ -27,9 +27,9 @@ def functions() -> None:
 def load(screen: Screen) -> None:
     """Load the functions of this version into every server of the store that lacks them.
 
-    Without them API and workers are not ready, and may not load them themselves. This needs the server's administrator:
-    name one in RELAY_REDIS_URL (of a cluster, in RELAY_STORE_URL), for this command. Functions of other versions stay,
-    so that processes of two versions can run side by side. `relay up` does this by itself on its embedded servers.
+    Without them API and workers are not ready, and they may not load them themselves. Only the server's administrator
+    may: name that user in RELAY_REDIS_URL (for a cluster, in RELAY_STORE_URL) for this command. Functions of other
+    versions stay, so that two versions can run side by side. `relay up` does this itself on its embedded servers.
     """
     runtime = command_runtime()
     runtime.client  # noqa: B018 - a store with other partitions is refused first

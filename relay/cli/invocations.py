@@ -30,7 +30,7 @@ _ATTEMPT_COLUMNS: Final = ("number", "startedAt", "durationMs", "status", "outco
 
 @click.group()
 def invocations() -> None:
-    """Invocations: list them, look at one, follow them, cancel one, forget one."""
+    """List, show, follow, export, cancel and forget invocations."""
 
 
 for _command in (tail, export, forget):

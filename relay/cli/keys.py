@@ -32,13 +32,13 @@ def _read_origin(text: str) -> str:
     return text
 
 
-_COLUMNS: Final = ("id", "plugin", "may", "ends in", "name", "state", "last used (UTC)")
+_COLUMNS: Final = ("id", "plugin", "scopes", "last 4", "name", "state", "last used (UTC)")
 _BROWSER: Final = "A key in a browser can be read by its user: it names the plugin, but proves nothing about the user."
 
 
 @click.group()
 def keys() -> None:
-    """API keys: make them, list them, rotate them, revoke them."""
+    """Create, list, rotate and revoke API keys."""
 
 
 @keys.command()
@@ -49,7 +49,7 @@ def keys() -> None:
     type=click.Choice(SCOPES),
     multiple=True,
     required=True,
-    help="What the key may do. May be given several times.",
+    help="What the key may do. Can be repeated.",
 )
 @click.option(
     "--origin",
@@ -57,12 +57,12 @@ def keys() -> None:
     type=_read_origin,
     metavar="ORIGIN",
     multiple=True,
-    help="A web origin whose pages may use it, exactly: https://app.example.com. May be given several times.",
+    help="A web origin whose pages may use it, exactly: https://app.example.com. Can be repeated.",
 )
-@click.option("--name", default="", help="What it is for, to tell keys apart.")
+@click.option("--name", default="", help="A label, to tell keys apart.")
 @create_plugin_option
 @click.option(
-    "--expires", "lifetime_s", type=read_duration, metavar="DURATION", help="How long until it ends: 90d, 12h."
+    "--expires", "lifetime_s", type=read_duration, metavar="DURATION", help="How long until it expires: 90d, 12h."
 )
 @acting(Act.KEY_CREATE)
 def create(
@@ -75,7 +75,7 @@ def create(
     *,
     create_plugin: bool,
 ) -> None:
-    """Make a key. Its text is shown now and never again."""
+    """Create a key. The secret is shown once."""
     runtime = command_runtime()
     is_new = check_new_plugin(runtime.registry, plugin, meant=create_plugin)
     text, key = runtime.api_keys.create(plugin, set(scopes), set(origins), name=name, lifetime_s=lifetime_s)
@@ -93,11 +93,11 @@ def create(
     default="7d",
     show_default=True,
     metavar="DURATION",
-    help="For how long the old key still works beside the new one.",
+    help="How long the old key keeps working beside the new one.",
 )
 @acting(Act.KEY_ROTATE)
 def rotate(screen: Screen, key_id: str, overlap_s: float) -> None:
-    """Make a key like this one, and let this one end after an overlap."""
+    """Create a key like this one, and let this one expire after an overlap."""
     runtime = command_runtime()
     check_key(runtime, key_id)
     text, key, old = runtime.api_keys.rotate(key_id, overlap_s)
@@ -108,7 +108,7 @@ def rotate(screen: Screen, key_id: str, overlap_s: float) -> None:
 @plugin_option(required=False)
 @acting(Act.KEY_LIST)
 def list_keys(screen: Screen, plugin: str | None) -> None:
-    """List the keys of a plugin, or of all. A key shows the last four characters of its secret."""
+    """List the keys of a plugin, or of all plugins, with the last four characters of each secret."""
     runtime = command_runtime()
     if plugin is not None:
         check_plugin(runtime, plugin)
@@ -123,7 +123,7 @@ def list_keys(screen: Screen, plugin: str | None) -> None:
 @click.argument("key_id", metavar="ID", shell_complete=keys_like)
 @acting(Act.KEY_REVOKE)
 def revoke(screen: Screen, key_id: str) -> None:
-    """End a key for good; every process refuses it within a second. A record that fails verification is deleted."""
+    """Revoke a key; every process refuses it within a second. A record that fails verification is deleted."""
     runtime = command_runtime()
     if key_id not in runtime.api_keys.unverified():
         check_key(runtime, key_id)
@@ -157,10 +157,12 @@ def _show_new(screen: Screen, runtime: Runtime, made: dict[str, Any]) -> None:
     try:
         screen.show(made, lambda: Group(facts_of(made.items()), words))
     except BaseException as error:
-        with adding_sentence(f"The text of key {key_id} was not shown: give `relay keys revoke {key_id}`.", RelayError):
+        with adding_sentence(
+            f"The secret of key {key_id} was not shown: run `relay keys revoke {key_id}`.", RelayError
+        ):
             runtime.api_keys.revoke(key_id)
         ends = f" Key {made['replaces']} still ends at {made['replacedUntil']}." if "replaces" in made else ""
-        screen.note(f"The text of key {key_id} could not be shown: it is revoked.{ends}")
+        screen.note(f"The secret of key {key_id} could not be shown: the key is revoked.{ends}")
         if isinstance(error, OSError):
             raise click.exceptions.Exit(EXIT_FAILED) from None
         raise

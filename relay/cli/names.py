@@ -36,8 +36,8 @@ def check_key(runtime: Runtime, key_id: str) -> None:
     if key_id not in ids:
         if key_id in runtime.api_keys.unverified():
             raise NotFound(
-                f"The record of API key `{key_id}` fails verification, so the key opens nothing: take it away with"
-                f" `relay keys revoke {key_id}`, and make another one."
+                f"The record of API key `{key_id}` fails verification, so the key does not work: remove it with"
+                f" `relay keys revoke {key_id}`, and create another one."
             )
         raise NotFound(_ask(f"There is no API key `{key_id}`.", key_id, ids, likeness=_SAME_ID))
 

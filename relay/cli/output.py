@@ -195,6 +195,6 @@ def _file_fault(error: OSError) -> SettingsError:
     """Return the error of a file that cannot be read or written, say because a disk is full."""
     where = f" ({error.filename})" if error.filename else ""
     return SettingsError(
-        f"A file cannot be read or written: {error.strerror}{where}. Free space on its disk, or correct its rights, and"
-        " give the command again."
+        f"A file cannot be read or written: {error.strerror}{where}. Free space on its disk, or correct its"
+        " permissions, and run the command again."
     )

@@ -25,7 +25,7 @@ MAX_SECRET_BYTES: Final = 64 * 1024
 _MAX_DURATION_S: Final = 3_650 * 86_400
 #: The caller that records name for calls made by commands.
 CALLER: Final = "cli"
-_SEVERAL: Final = "May be given several times."
+_SEVERAL: Final = "Can be repeated."
 
 
 def read_id(text: str, param: click.Parameter | None = None) -> str:
@@ -89,7 +89,7 @@ def plugin_or_default(plugin: str | None) -> str:
 webhook_argument: Final = click.argument("webhook_id", metavar="ID", type=read_id, shell_complete=webhooks_like)
 webhook_options: Final = together(webhook_argument, plugin_option())
 create_plugin_option: Final = click.option(
-    "--create-plugin", is_flag=True, help="Make the plugin although its name looks like one that exists."
+    "--create-plugin", is_flag=True, help="Create the plugin even though its name resembles an existing one."
 )
 trigger_options: Final = together(
     click.option("--data", metavar="JSON|@FILE|-", help="JSON, a file that holds it, or standard input."),

@@ -40,13 +40,13 @@ _COLUMNS: Final = ("root", "server", "pending", "records", "plugins")
 
 @click.group()
 def partitions() -> None:
-    """Partitions: the parts of the store, each of which has its plugins."""
+    """Show the partitions of the store, or divide it into more of them."""
 
 
 @partitions.command()
 @screened
 def show(screen: Screen) -> None:
-    """Show each partition: its server, its plugins, their calls that are not final, and their records."""
+    """Show each partition: its server, its plugins, their unfinished calls and their records."""
     runtime = command_runtime()
     with suppress(Unavailable):  # the command shows which servers are away
         runtime.audit_writer.write(Act.PARTITION_SHOW)
@@ -63,10 +63,10 @@ def show(screen: Screen) -> None:
 @click.argument("number", type=click.IntRange(2, MOST_PARTITIONS))
 @screened
 def divide(screen: Screen, number: int) -> None:
-    """Divide a store that has one partition into NUMBER, for good.
+    """Divide a store that has one partition into NUMBER. This cannot be undone.
 
-    Every process of the relay has to be stopped, and the server's user must have all rights (that of `relay up` is
-    started for the command). It may be interrupted and given again: until it has ended, no process starts.
+    Stop every process of the relay first; the server's user must have all rights. The command itself starts the
+    embedded server of `relay up`. If it is interrupted, run it again: until it has finished, no process starts.
     """
     settings = Settings.for_command(data_dir())
     act_as_operator(settings.operator)

@@ -60,13 +60,13 @@ _OPTIONS: Final = together(
     click.option("--rate", type=_read_rate, metavar="RATE", help="Calls per second (20, 600/m) [default: no limit]."),
     click.option("--max", "most", type=click.IntRange(1), help="Take at most this many, the newest first."),
     click.option("--include-uncertain", is_flag=True, help="Include calls that may have been executed already."),
-    click.option("--from-file", type=click.File("r"), help="File of reference ids, one a line; - is stdin."),
+    click.option("--from-file", type=click.File("r"), help="File of reference ids, one per line; - is stdin."),
 )
 
 
 @click.group()
 def replay() -> None:
-    """Replay failed invocations: plan a replay, start it, look at it, steer it."""
+    """Plan, start, follow, pause, resume and cancel replays of failed invocations."""
 
 
 @replay.command()
@@ -123,7 +123,7 @@ def start(screen: Screen, *, ids: tuple[str, ...], plugin: str, followed: bool, 
 @click.option("--once", is_flag=True, help="Show it once, even on a terminal.")
 @acting(Act.LIST)
 def status(screen: Screen, *, replay_id: str, plugin: str | None, followed: bool, once: bool) -> None:
-    """Show how far a replay is; on a terminal with a progress bar until it has ended. Ctrl-C leaves it running."""
+    """Show the progress of a replay; on a terminal, follow it until it has ended. Ctrl-C leaves it running."""
     runtime = command_runtime()
     job = find_replay(runtime, plugin, replay_id)
     runtime.audit_writer.write(Act.LIST, plugin=job.plugin, subject=replay_id)
@@ -153,7 +153,7 @@ def list_replays(screen: Screen, *, plugin: str, limit: int) -> None:
 @_REPLAY
 @acting(Act.REPLAY_PAUSE, noted=(Conflict,))
 def pause(screen: Screen, *, replay_id: str, plugin: str | None) -> None:
-    """Send nothing more of a replay until it is resumed."""
+    """Pause a replay: nothing more is sent until it is resumed."""
     _steer(screen, replay_id, plugin, Replays.pause)
 
 
@@ -161,7 +161,7 @@ def pause(screen: Screen, *, replay_id: str, plugin: str | None) -> None:
 @_REPLAY
 @acting(Act.REPLAY_RESUME, noted=(Conflict,))
 def resume(screen: Screen, *, replay_id: str, plugin: str | None) -> None:
-    """Go on with a paused replay."""
+    """Resume a paused replay."""
     _steer(screen, replay_id, plugin, Replays.resume)
 
 
@@ -169,7 +169,7 @@ def resume(screen: Screen, *, replay_id: str, plugin: str | None) -> None:
 @_REPLAY
 @acting(Act.REPLAY_CANCEL, noted=(Conflict,))
 def cancel(screen: Screen, *, replay_id: str, plugin: str | None) -> None:
-    """Stop a replay for good: what it has made but not sent is cancelled, the rest is skipped."""
+    """Cancel a replay: calls that it made but has not sent are cancelled, the rest is skipped."""
     _steer(screen, replay_id, plugin, Replays.cancel)
 
 

@@ -38,15 +38,15 @@ _COLUMNS: Final = ("plugin", "webhook", "end", "goOn")
 @click.option(
     "--audit",
     type=click.File("rb"),
-    help="A shipped audit trail (gzip or plain): does again what it says was done since the backup, asking about each.",
+    help="A shipped audit trail (gzip or plain): repeats what was done after the backup, asking about each act.",
 )
 @acting(Act.RESTORE)
 def restore(screen: Screen, directory: Path, audit: IO[bytes] | None) -> None:
     """Copy the backup in DIRECTORY into an empty store, which is then fenced: nothing is accepted or sent.
 
-    What was not final at the backup is shown. `relay restore finish` ends what may not be repeated as `interrupted`,
-    lets the rest go on, and takes the fence away. A restore that was stopped is given again; once all is copied, it
-    only shows and asks again.
+    Calls that were unfinished at the backup are shown. `relay restore finish` ends those that may not be repeated as
+    `interrupted`, lets the others continue, and removes the fence. If a restore is interrupted, run it again; once
+    everything is copied, it only shows the calls and asks again.
     """
     runtime = command_runtime()
     unfinished = Unfinished(runtime.client, runtime.keyspace, runtime.registry, runtime.limits, runtime.epochs)
@@ -71,7 +71,7 @@ def restore(screen: Screen, directory: Path, audit: IO[bytes] | None) -> None:
     }
     calls, replays, untold = by_webhook(unfinished.calls()), unfinished.replays(), unfinished.untold()
     plan = {"calls": calls, "replays": replays, "callbacks": untold, "undone": undone}
-    facts |= {"replays that make no more calls": len(replays), "callbacks untold at the backup": untold}
+    facts |= {"replays that make no more calls": len(replays), "callbacks not sent at the backup": untold}
     rows = [[row[column] for column in _COLUMNS] for row in calls]
     screen.show(
         {**facts, "unfinished": plan}, lambda: Group(facts_of(facts.items()), lines_of(""), table_of(_COLUMNS, rows))
@@ -94,8 +94,8 @@ def _finish(screen: Screen, runtime: Runtime, unfinished: Unfinished, audit: IO[
         raise Conflict("The store is not being restored: there is nothing to finish.")
     if audit is not None and epoch.phase is Phase.DECIDING:
         raise Conflict(
-            "`restore finish` was begun before, and what it has opened is sent already: give it again without --audit,"
-            " and do what the trail tells by the commands for it."
+            "`restore finish` was begun before, and the calls that it let continue are sent: run it again without"
+            " --audit, and repeat the acts in the trail with their own commands."
         )
     undone = _undo(screen, runtime, unfinished, audit)
     sender = CallbackSender(

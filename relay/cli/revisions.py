@@ -40,9 +40,9 @@ _NUMBER = click.IntRange(min=1)
 @webhook_options
 @acting(Act.WEBHOOK_SHOW)
 def history(screen: Screen, webhook_id: str, plugin: str) -> None:
-    """Show every revision of a webhook, newest first: who made it, when, and what changed; even if it was removed.
+    """Show every revision of a webhook, even a removed one, newest first: who made it, when, and what changed.
 
-    Between them it shows when a secret was set to which the revision of that time referred.
+    Changes of the secrets that a revision referred to are shown between the revisions.
     """
     registry, last = _shown(plugin, webhook_id)
     current = registry.current(plugin, webhook_id, refresh=True)

@@ -39,6 +39,6 @@ def say_damaged(screen: Screen, damaged: Damaged) -> None:
         named = ", ".join(damaged.keys) + ", ..." * (count > NAMED)
         screen.note(
             f"Values that no configured key opens: {count} ({named}). If a key is missing, put it back into its ring"
-            " (from the back-up). What no key opens is lost: register such webhooks again, and destroy such contents"
+            " (from the back-up). What no key opens is lost: register such webhooks again, and delete such payloads"
             " with `relay invocations forget`."
         )

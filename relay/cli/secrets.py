@@ -38,20 +38,20 @@ _NAME = click.argument("secret", metavar="NAME", type=_read_name, shell_complete
 
 @click.group()
 def secrets() -> None:
-    """Secrets of a plugin, to which registrations refer as ${secret:NAME}: set them, list them, remove them."""
+    """Set, list and remove a plugin's secrets, which registrations refer to as ${secret:NAME}."""
 
 
 @secrets.command("set")
 @_NAME
 @plugin_option()
-@click.option("--file", type=click.File("rb"), help="The file that holds the value; else standard input or a prompt.")
+@click.option("--file", type=click.File("rb"), help="File that holds the value [default: standard input or a prompt].")
 @create_plugin_option
 @acting(Act.SECRET_SET)
 def set_one(screen: Screen, secret: str, plugin: str, file: IO[bytes] | None, *, create_plugin: bool) -> None:
-    """Set a secret. Calls of every webhook that refers to it use the new value within two seconds.
+    """Set a secret. Every webhook that refers to it uses the new value within two seconds.
 
-    The value is read from --file, from standard input or by a prompt; a line break at its end is dropped. It is refused
-    if it does not fit where a webhook uses it.
+    The value is read from --file, standard input or a prompt; a line break at its end is dropped. It is refused if it
+    does not fit where a webhook uses it.
     """
     runtime = command_runtime()
     is_new = check_new_plugin(runtime.registry, plugin, meant=create_plugin)
@@ -71,7 +71,7 @@ def set_one(screen: Screen, secret: str, plugin: str, file: IO[bytes] | None, *,
 @plugin_option()
 @acting(Act.SECRET_LIST)
 def list_secrets(screen: Screen, plugin: str) -> None:
-    """List a plugin's secrets, when and by whom each was set, and the webhooks that refer to it. No value is shown."""
+    """List a plugin's secrets: when and by whom each was set, and which webhooks refer to it. No value is shown."""
     runtime = command_runtime()
     check_plugin(runtime, plugin)
     runtime.audit_writer.write(Act.SECRET_LIST, plugin=plugin)
@@ -87,7 +87,7 @@ def list_secrets(screen: Screen, plugin: str) -> None:
 @plugin_option()
 @acting(Act.SECRET_REMOVE, noted=(Conflict, NotFound))
 def remove(screen: Screen, secret: str, plugin: str) -> None:
-    """Remove a secret, unless a registration refers to it; then name those that do."""
+    """Remove a secret. Refused while registrations refer to it; the message names them."""
     runtime = command_runtime()
     if not runtime.registry.secrets.remove(plugin, secret):
         raise no_secret(runtime, plugin, secret)

@@ -89,7 +89,7 @@ def init(screen: Screen, redis_url: str) -> None:
     except FileExistsError:
         raise Conflict(f"{file} exists: its keys open what was sealed with them, so that it is not replaced.") from None
     except OSError:
-        raise SettingsError(f"{file} cannot be written: give another --data-dir.") from None
+        raise SettingsError(f"{file} cannot be written: use another --data-dir.") from None
     said = {"file": str(file), "made": list(made)}
     screen.tell(said, f"{file} has new keys and passwords. Back it up.")
 

@@ -104,11 +104,15 @@ class Watch:
 @plugin_option()
 @filter_options
 @click.option(
-    "--lines", type=click.IntRange(0, MAX_WATCHED), default=10, show_default=True, help="Show this many first."
+    "--lines",
+    type=click.IntRange(0, MAX_WATCHED),
+    default=10,
+    show_default=True,
+    help="Show this many earlier ones first.",
 )
 @acting(Act.LIST)
 def tail(screen: Screen, *, plugin: str, lines: int, **options: Any) -> None:
-    """Follow a plugin's invocations: a line for each new one, and one when it ends. Ctrl-C ends it.
+    """Follow a plugin's invocations: a line for each new one, and one when it ends. Ctrl-C stops it.
 
     With --output json every line is a row.
     """

@@ -34,7 +34,7 @@ def traffic_of(runtime: Runtime, plugin: str, webhook_id: str) -> dict[str, Any]
 @webhook_options
 @acting(Act.WEBHOOK_PAUSE)
 def pause(screen: Screen, webhook_id: str, plugin: str) -> None:
-    """Hold back this webhook's calls. Accepted calls wait; calls that are being sent end."""
+    """Pause a webhook. Accepted calls wait; calls that are being sent end."""
     runtime = _runtime(plugin, webhook_id)
     runtime.policies.pause(plugin, webhook_id)
     _show(screen, runtime, plugin, webhook_id, "is paused")
@@ -44,7 +44,7 @@ def pause(screen: Screen, webhook_id: str, plugin: str) -> None:
 @webhook_options
 @acting(Act.WEBHOOK_RESUME)
 def resume(screen: Screen, webhook_id: str, plugin: str) -> None:
-    """Send this webhook's calls again, the oldest first."""
+    """Resume a webhook. Its waiting calls are sent, the oldest first."""
     runtime = _runtime(plugin, webhook_id)
     for ready in runtime.policies.resume(plugin, webhook_id):
         runtime.publisher.publish_ready(ready)
@@ -55,7 +55,7 @@ def resume(screen: Screen, webhook_id: str, plugin: str) -> None:
 @webhook_options
 @acting(Act.WEBHOOK_CLOSE_BREAKER)
 def close_breaker(screen: Screen, webhook_id: str, plugin: str) -> None:
-    """Send calls again, although the endpoint could not be contacted before."""
+    """Close a webhook's breaker: calls are sent again, although the endpoint could not be contacted before."""
     runtime = _runtime(plugin, webhook_id)
     for ready in runtime.policies.close_breaker(plugin, webhook_id):
         runtime.publisher.publish_ready(ready)

@@ -54,7 +54,7 @@ def trigger(
     subject: str | None,
     **parts: Any,
 ) -> None:
-    """Trigger a webhook and show its result, or its reference id and state if there is none in time."""
+    """Trigger a webhook and show its result, or its reference id and state if none comes in time."""
     runtime = command_runtime()
     value = trigger_value(**parts)
     if subject is not None:

@@ -147,7 +147,7 @@ def _say_ready(screen: Screen, relay: LocalRelay, demo: dict[str, Any] | None) -
         with suppress(Unavailable):
             if is_fenced(settings.store_url.reveal()):
                 click.echo(f"\n{FENCED_SENTENCE}")
-        click.echo("\nCtrl-C ends it.\nready")
+        click.echo("\nCtrl-C stops it.\nready")
 
 
 def _pictures(value: dict[str, Any]) -> Iterator[RenderableType]:

@@ -38,7 +38,7 @@ SETTLED_S: Final = 3 * FILE_AGE_S
 _VARIABLES: Final = {"target": TARGET_KEYS, "data": DATA_KEYS}
 _COLUMNS: Final = ("ring", "key", "role", "sealed under it")
 _RING = click.option(
-    "--ring", "names", type=click.Choice(tuple(_VARIABLES)), multiple=True, help="One ring only; both by default."
+    "--ring", "names", type=click.Choice(tuple(_VARIABLES)), multiple=True, help="Only this ring [default: both]."
 )
 _GIVE_UP = click.option(
     "--give-up-damaged",
@@ -50,7 +50,7 @@ _GIVE_UP = click.option(
 
 @click.group()
 def vault() -> None:
-    """Key rings: `add` a key, `promote` it, `reseal` everything, `retire` the old key. Calls go on meanwhile."""
+    """Rotate keys: `add` a key, `promote` it, `reseal` everything, `retire` the old key. Calls continue meanwhile."""
 
 
 @vault.command()
@@ -73,7 +73,7 @@ def status(screen: Screen, names: tuple[str, ...]) -> None:
 @_RING
 @screened
 def add(screen: Screen, names: tuple[str, ...]) -> None:
-    """Add a new key that opens, and seals nothing yet."""
+    """Add a new key, which opens values but seals none yet."""
     added = _add(names)
     note = "Copy the key files to every other machine (or restart its processes), then: relay vault promote"
     screen.tell(added, *_lines("added", added), note)
@@ -83,7 +83,7 @@ def add(screen: Screen, names: tuple[str, ...]) -> None:
 @_RING
 @screened
 def promote(screen: Screen, names: tuple[str, ...]) -> None:
-    """Let the key that was added last seal from now on."""
+    """Seal with the newest key from now on."""
     promoted, is_new = _promote(names)
     then = "Then: relay vault reseal" if is_new else "Nothing new to promote: relay vault add makes a key."
     screen.tell(promoted, *_lines("seals with", promoted), then)
@@ -93,7 +93,7 @@ def promote(screen: Screen, names: tuple[str, ...]) -> None:
 @_RING
 @screened
 def reseal(screen: Screen, names: tuple[str, ...]) -> None:
-    """Seal everything anew with the newest keys. May be interrupted and given again."""
+    """Reseal everything with the newest keys. Can be interrupted and run again."""
     done, damaged = _reseal(names)
     told = ", ".join(f"{count} {word}" for word, count in done.items())
     screen.tell(done, f"Values: {told}", "Then: relay vault retire")
@@ -106,7 +106,7 @@ def reseal(screen: Screen, names: tuple[str, ...]) -> None:
 @_GIVE_UP
 @screened
 def retire(screen: Screen, key_id: str | None, names: tuple[str, ...], *, give_up: bool) -> None:
-    """Take old keys out of the rings, or KEY alone; refused while anything is still sealed under one, or damaged."""
+    """Remove old keys from the rings, or KEY alone. Refused while anything is still sealed under one, or damaged."""
     retired = _retire(names, key_id, give_up=give_up)
     lines = [f"{each['ring']}: {each['key']} is retired" for each in retired]
     screen.tell(retired, *(lines or ["Nothing to retire: there is no old key."]))
@@ -116,9 +116,9 @@ def retire(screen: Screen, key_id: str | None, names: tuple[str, ...], *, give_u
 @_RING
 @screened
 def rotate(screen: Screen, names: tuple[str, ...]) -> None:
-    """Add, promote, reseal and retire in one go, where every process reads the key files of this machine.
+    """Add, promote, reseal and retire in one go, if every process reads the key files of this machine.
 
-    With copies of them on other machines, take the four steps one by one. If the command is interrupted, go on with
+    If other machines have copies of them, run the four steps one by one. If the command is interrupted, continue with
     the step at which it stopped.
     """
     _add(names)

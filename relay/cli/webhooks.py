@@ -42,7 +42,7 @@ _COLUMNS: Final = ("id", "revision", "method", "headers", "query", "state", "des
 
 @click.group()
 def webhooks() -> None:
-    """Webhooks of a plugin: register them, look at them, hold them back, remove them."""
+    """Register, show, pause and remove a plugin's webhooks."""
 
 
 for _command in (call_once, pause, resume, close_breaker, history, diff, rollback, set_secret, types):
@@ -138,10 +138,10 @@ def show(screen: Screen, webhook_id: str, plugin: str) -> None:
 
 @webhooks.command()
 @webhook_options
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation, as is done on a terminal.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @acting(Act.WEBHOOK_REMOVE, noted=(Conflict, WebhookNotRegistered))
 def remove(screen: Screen, webhook_id: str, plugin: str, *, yes: bool) -> None:
-    """End a webhook's registration. Its waiting invocations end as rejected."""
+    """Remove a webhook. Its waiting invocations end as rejected."""
     runtime = command_runtime()
     if not yes and sys.stdin.isatty():
         _ask_to_remove(runtime, plugin, webhook_id)

@@ -28,7 +28,7 @@ def examine_api_keys(runtime: Runtime) -> Finding:
     except RelayError as error:
         return Finding(_CHECK, Level.PROBLEM, error.message, "See the findings above.")
     if forged:
-        advice = f"{FOREIGN_WRITER}: find out who, take these away (`relay keys revoke ID`), and make new keys."
+        advice = f"{FOREIGN_WRITER}: find out who, remove these (`relay keys revoke ID`), and create new keys."
         return Finding(_CHECK, Level.PROBLEM, f"not written by this relay: {listed(forged)}", advice)
     return _ends(keys)
 

@@ -141,7 +141,7 @@ def examine_alerts(runtime: Runtime) -> Finding:
     """Check that alerts go to a registered webhook, and that those of the last day arrived."""
     name = runtime.settings.alerts
     if name is None:
-        unset = "RELAY_ALERTS is not set: nobody is told when calls fail or a lane has no worker"
+        unset = "RELAY_ALERTS is not set: nobody is notified when calls fail or a lane has no worker"
         return Finding(_ALERTS, Level.NOTE, unset, "Register a webhook for alerts, and name it there as PLUGIN/ID.")
     plugin, webhook_id = name.split("/")
     try:

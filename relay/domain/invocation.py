@@ -283,7 +283,7 @@ class Invocation:
     replay_of: str | None = None
     replayed_by: str | None = None
     replay: str | None = None  # the replay job that created it
-    forgotten_at_ms: int | None = None  # when its payload and result were destroyed
+    forgotten_at_ms: int | None = None  # when its payload and result were deleted
     expires_at_ms: int | None = None
     step_of: StepOf | None = None
     is_chain: bool = False

@@ -61,7 +61,7 @@ class Metric(Enum):
         ("plugin",),
         "Answers that came after the call had gone to another worker.",
     )
-    MASKED = ("relay_masked_total", "counter", ("plugin",), "Secrets and addresses taken out of answers.")
+    MASKED = ("relay_masked_total", "counter", ("plugin",), "Secrets and addresses masked in answers.")
     SWEEPS = ("relay_sweeps_total", "counter", (), "Sweeps of all workers.")
     SWEPT = ("relay_swept_total", "counter", (), "Reference ids that sweeps published again.")
     QUEUE_DELAY = (

@@ -49,7 +49,7 @@ class DataDir:
                 cls.make_folder(each)
         except OSError:
             raise SettingsError(
-                "The data directory cannot be made, or belongs to another user: give another --data-dir."
+                "The data directory cannot be made, or belongs to another user: use another --data-dir."
             ) from None
         return cls(root)
 
@@ -104,7 +104,7 @@ class DataDir:
         except OSError:
             file.close()
             raise SettingsError(
-                "Another `relay up` runs on this data directory: stop it first, or give another --data-dir."
+                "Another `relay up` runs on this data directory: stop it first, or use another --data-dir."
             ) from None
         return file
 
@@ -151,12 +151,12 @@ def _refuse_foreign(root: Path) -> None:
         names = {each.name for each in root.iterdir()} if root.exists() else set()
         is_ours = not root.exists() or root.stat().st_uid == os.geteuid()
     except OSError:
-        raise SettingsError("The data directory cannot be read: give another --data-dir.") from None
+        raise SettingsError("The data directory cannot be read: use another --data-dir.") from None
     # Before a restore, key files are put into a directory that has nothing else.
     begun = {"logs", "passwords", "valkey", *SECRET_FILES.values(), AUDIT_PUBLIC_FILE}
     if not is_ours or (not names & {ENV_FILE, "lock"} and not names <= begun):
         raise SettingsError(
-            "The data directory exists, but `relay up` did not make it: give another --data-dir, or an empty one."
+            "The data directory exists, but `relay up` did not make it: use another --data-dir, or an empty one."
         )
 
 

@@ -19,7 +19,7 @@ _BUS = 10_000
 @click.argument("servers", nargs=-1, required=True, envvar="SERVERS", metavar="HOST:PORT...")
 @click.option("--replicas", type=click.IntRange(0, 10), envvar="REPLICAS", default=1, help="Of each primary.")
 @click.option("--password", envvar="ADMIN_PASSWORD", required=True, help="Of the user `admin`.")
-@click.option("--within", "within_s", type=float, default=600.0, help="Give up after so many seconds.")
+@click.option("--within", "within_s", type=float, default=600.0, help="Give up after this many seconds.")
 def form(servers: tuple[str, ...], replicas: int, password: str, within_s: float) -> None:
     """Make one cluster of SERVERS: the primaries come first, then the replicas for each of them."""
     primaries, left = divmod(len(servers), 1 + replicas)

@@ -91,10 +91,10 @@ class EmbeddedServers:
 def _refuse_the_other_kind(directory: DataDir, *, cluster: bool) -> None:
     """Raise ``SettingsError`` for records of the other kind: nothing moves them from a server to a cluster or back."""
     if directory.has_cluster() and not cluster:
-        raise SettingsError("The data directory's records are in a cluster: give --cluster, or another --data-dir.")
+        raise SettingsError("The data directory's records are in a cluster: use --cluster, or another --data-dir.")
     if cluster and directory.has_records() and not directory.has_cluster():
         raise SettingsError(
-            "The data directory's records are on one server: leave --cluster out, or give another --data-dir."
+            "The data directory's records are on one server: leave --cluster out, or use another --data-dir."
         )
 
 

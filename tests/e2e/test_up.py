@@ -94,7 +94,7 @@ def test_the_demo_triggers_for_real_and_shows_answer_record_and_addresses(demo):
     key = (demo.data_dir / "demo.key").read_text().strip()
     (line,) = [line for line in text.splitlines() if key in line]
     assert line == f"Console  {demo.base_url}/console  (sign in with {key})"
-    assert text.endswith("\nCtrl-C ends it.\nready\n")
+    assert text.endswith("\nCtrl-C stops it.\nready\n")
 
 
 def test_the_curl_line_of_the_demo_works_as_printed(demo):

@@ -121,7 +121,7 @@ def test_a_key_whose_text_cannot_be_shown_is_revoked(site, path, form):
     assert process.exitcode == 1
     assert set(Made(site).key_ends) == set(before.key_ends)
     shown = errors.read_text()
-    assert "could not be shown: it is revoked." in shown
+    assert "could not be shown: the key is revoked." in shown
     assert (f"Key {site.key_id} still ends at 20" in shown) is (path == ("keys", "rotate"))
 
 

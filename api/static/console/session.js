@@ -48,7 +48,7 @@ export async function signIn(text) {
     await send(given, "GET", "v1/invocations", { query: { limit: 1 } });
   } catch (error) {
     if (error.status === 401) error.message = "The relay does not accept this key: it may be revoked, expired or mistyped.";
-    if (error.status === 403) error.message = "This key lacks the scope operate. Make one that has it: relay keys create --scope operate --plugin PLUGIN.";
+    if (error.status === 403) error.message = "This key lacks the scope operate. Create one that has it: relay keys create --scope operate --plugin PLUGIN.";
     throw error;
   }
   key = given;
@@ -70,7 +70,7 @@ export async function call(method, path, options = {}) {
   } catch (error) {
     if (error.status === 401 && used !== null && used === key) {
       signOut();
-      ended("Your session has ended: the relay no longer accepts the key. Sign in again to go on.");
+      ended("Your session has ended: the relay no longer accepts the key. Sign in again to continue.");
     }
     throw error;
   }

@@ -295,7 +295,7 @@ class ApiKeys:
         """
         lost = (
             f"It is not known whether key {new.id} was made. Its text is lost: if `relay keys list` shows it,"
-            f" revoke it (`relay keys revoke {new.id}`) and make another one."
+            f" revoke it (`relay keys revoke {new.id}`) and create another one."
         )
         if changed:
             lost += f" Key {changed[0].id} may have been given an end."

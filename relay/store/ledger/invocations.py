@@ -304,7 +304,7 @@ class InvocationStore(RecordReader):
         )
 
     def forget(self, plugin: str, reference_id: str) -> Invocation:
-        """Destroy the payload and result of an invocation, and of a chain's steps; the rest of the record stays.
+        """Delete the payload and result of an invocation, and of a chain's steps; the rest of the record stays.
 
         Raises:
             NotFound, Expired: as `get` raises them.

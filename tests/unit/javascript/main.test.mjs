@@ -167,7 +167,7 @@ test("a key that the relay no longer accepts ends the session", async () => {
   await go("#/webhooks");
   page.relay = relay;
   assert.equal(kept(), null);
-  assert.deepEqual(pictured(app).slice(0, 2), ["Webhook relay", "!warn! Your session has ended: the relay no longer accepts the key. Sign in again to go on."]);
+  assert.deepEqual(pictured(app).slice(0, 2), ["Webhook relay", "!warn! Your session has ended: the relay no longer accepts the key. Sign in again to continue."]);
 });
 
 for (const [system, shown] of [[false, ["dark", "light", "dark"]], [true, ["light", "dark", "light"]]]) {

@@ -144,7 +144,7 @@ test("a call says why there is no outline of its request, and whether it can be 
     for (const state of [states[n]]) {
       page.relay = calls(record(2, { state, attempts: [], result: null }), { missing });
       const shown = pictured(await page.show(view.invocation, {}, reference(2)));
-      seen.push([state, missing, ...shown.filter((line) => /Replay…|has no result|appears when/.test(line)), shown[shown.indexOf("No outline") + 1]].join(" / "));
+      seen.push([state, missing, ...shown.filter((line) => /Replay…|have no result|appears when/.test(line)), shown[shown.indexOf("No outline") + 1]].join(" / "));
     }
   }
   sees("calls without an outline", seen);

@@ -113,7 +113,7 @@ test("a refused request says what the relay says, and when to try again if it is
 
 test("a key that may not be used is not kept, and why is said", async () => {
   signOut();
-  for (const [key, status, said] of [["whk_a_b", 401, "The relay does not accept this key: it may be revoked, expired or mistyped."], ["whk_a_b", 403, "This key lacks the scope operate. Make one that has it: relay keys create --scope operate --plugin PLUGIN."], ["whk_a_b", 500, "Not now."], ["two words", 200, "This is not an API key."], ["", 200, "This is not an API key."], ["kéy", 200, "This is not an API key."]]) {
+  for (const [key, status, said] of [["whk_a_b", 401, "The relay does not accept this key: it may be revoked, expired or mistyped."], ["whk_a_b", 403, "This key lacks the scope operate. Create one that has it: relay keys create --scope operate --plugin PLUGIN."], ["whk_a_b", 500, "Not now."], ["two words", 200, "This is not an API key."], ["", 200, "This is not an API key."], ["kéy", 200, "This is not an API key."]]) {
     page.asked = [];
     page.relay = () => new Response(JSON.stringify({ detail: "Not now." }), { status });
     const error = await signIn(key).catch((problem) => problem);

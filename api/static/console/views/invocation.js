@@ -16,7 +16,7 @@ const SENT = { no: "The request never left the relay.", maybe: "The request may 
 const MISSING = {
   chain_step: "The request of a chain's step holds endpoints' answers, which only workers can open.",
   too_large: "The request is too large to be outlined here.",
-  not_kept: "Its contents are not kept: the call was refused, they were destroyed, or are older than their retention.",
+  not_kept: "Payload and result are not kept: the call was refused, or they were deleted, or are older than their retention.",
   unreadable: "None of the keys of this relay opens it.",
 };
 const PARTS = [

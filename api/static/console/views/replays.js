@@ -18,7 +18,7 @@ export function show({ root, signal }) {
       const { replays: jobs } = await call("GET", "v1/replays", { query: { limit: 50 }, signal });
       const focused = list.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
       if (jobs.length > 0) put(list, table("Replays", COLUMNS, jobs));
-      else put(list, empty("No replays yet", "When an endpoint works again, a replay sends the calls that failed once more, as new invocations. First look at what it would do; nothing is sent before you start it.", start()));
+      else put(list, empty("No replays yet", "Once an endpoint works again, a replay sends the failed calls once more, as new invocations. First see what it would do; nothing is sent before you start it.", start()));
       if (focused) list.querySelector(`a[href="${focused}"]`)?.focus();
     },
     EVERY,

@@ -2,14 +2,14 @@
 
 import { h } from "../dom.js";
 import { badge, copyButton, empty, panel } from "../parts.js";
-import { FINAL, isDamaged } from "../words.js";
+import { FINAL, STATES, isDamaged } from "../words.js";
 
 const LONGEST = 200_000; // characters that are shown; all of it can be copied
 
 export function resultPanel(record) {
   const { result } = record;
   if (!result) {
-    const text = FINAL.has(record.state) ? `A ${record.state} call has no result.` : "The result appears when the call has ended.";
+    const text = FINAL.has(record.state) ? `${STATES[record.state].label} calls have no result.` : "The result appears when the call has ended.";
     return panel("Result", empty("No result", text));
   }
   const text = typeof result.data === "string" ? result.data : JSON.stringify(result.data, null, 2);

@@ -1,9 +1,9 @@
--- forget: destroys the payload and result of an invocation, and those of a chain's steps; the rest of the records
+-- forget: deletes the payload and result of an invocation, and those of a chain's steps; the rest of the records
 -- stays.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 reference id  2 actor
--- Returns forgotten, unknown, or unfinished (nothing was destroyed then: it, a step of it, or its chain is not final)
+-- Returns forgotten, unknown, or unfinished (nothing was deleted then: it, a step of it, or its chain is not final)
 --
 -- Idempotent except for the audit entry: a forgotten invocation keeps the time at which it was first forgotten.
 

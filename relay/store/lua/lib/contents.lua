@@ -1,4 +1,4 @@
--- contents: destroys what an invocation sent and got; the rest of its record stays.
+-- contents: deletes what an invocation sent and got; the rest of its record stays.
 
 local effects = require('effects')
 local KEY = require('keys')

@@ -1,4 +1,4 @@
--- forget_begin: begins to forget a subject: a job destroys the contents of all invocations that concern it. Workers go
+-- forget_begin: begins to forget a subject: a job deletes the contents of all invocations that concern it. Workers go
 -- on with the job (lua/subjects/forget_piece.lua) until everything that was accepted before its end is forgotten.
 --
 -- KEYS  1 the root of the partition

@@ -1,4 +1,4 @@
--- forget_piece: destroys the contents of a piece of the invocations that concern a subject, newest first, and of those
+-- forget_piece: deletes the contents of a piece of the invocations that concern a subject, newest first, and of those
 -- that were not final before and are now. A step of a chain is forgotten when the chain has ended, which needs it.
 --
 -- KEYS  1 the root of the partition
