@@ -160,9 +160,14 @@ class Trial:
             ]
             return record.losses >= MAX_LOSSES or any(each.state is State.INTERRUPTED for each in steps)
         lost = [attempt for attempt in record.attempts if attempt.outcome is Outcome.LEASE_LOST]
-        if record.repeatable and len(lost) < MAX_LOSSES:
+        if record.repeatable and len(lost) < MAX_LOSSES and not self._outlived_its_chain(record):
             return False
         return bool(lost) and all(self._explains(each.started_at_ms, record.timeout_ms) for each in lost)
+
+    def _outlived_its_chain(self, step: Invocation) -> bool:
+        """Return whether a step's chain had ended before it did: a step whose worker was lost is then not sent again."""
+        chain = self.evidence.records.get(step.step_of.parent) if step.step_of else None
+        return chain is not None and chain.state.final and chain.finished_at_ms <= step.finished_at_ms
 
     def _explains(self, started_ms: int, timeout_ms: int) -> bool:
         ended_ms = started_ms + timeout_ms + LEASE_MARGIN_S * 1000
