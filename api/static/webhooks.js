@@ -197,7 +197,7 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
   }
   if (/\/v1\/*$/.test(baseUrl)) throw new TypeError("baseUrl must not end in /v1: the client adds it");
   if (key === undefined || key === null || key === "") {
-    throw new TypeError("key is missing: make one with `relay keys create --plugin PLUGIN --scope trigger`");
+    throw new TypeError("key is missing: create one with `relay keys create --plugin PLUGIN --scope trigger`");
   }
   if (typeof key !== "string" || !VISIBLE.test(key)) throw new TypeError("key must be visible ASCII characters");
   const call = connect(baseUrl.replace(/\/+$/, ""), key, fetch, json);

@@ -41,7 +41,7 @@ class DoneSince(StrEnum):
 #: What doing it again means.
 ACTIONS: Final = {
     DoneSince.KEY_REVOKED: "revoke the key again",
-    DoneSince.KEY_ROTATED: "revoke the key: its successor is not in the backup, make another one",
+    DoneSince.KEY_ROTATED: "revoke the key: its successor is not in the backup, create another one",
     DoneSince.REMOVED: "remove the webhook again",
     DoneSince.CHANGED: "pause the webhook until its present registration was applied again",
     DoneSince.PAUSED: "pause the webhook again",

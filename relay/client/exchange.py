@@ -100,7 +100,7 @@ class Requester:
         if parts.path.endswith("/v1"):
             raise ValueError("base_url must not end in /v1: the client adds it")
         if not key:
-            raise ValueError("key is missing: make one with `relay keys create --plugin PLUGIN --scope trigger`")
+            raise ValueError("key is missing: create one with `relay keys create --plugin PLUGIN --scope trigger`")
         if not VISIBLE.match(key):
             raise ValueError("key must be visible ASCII characters")
         self._base_url = base_url

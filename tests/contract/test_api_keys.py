@@ -155,7 +155,7 @@ def test_a_key_ends_when_it_expires(api_keys):
     text, key = api_keys.create("acme", ["trigger"], lifetime_s=1.5)
     assert api_keys.authenticate(text).expires_at_ms == key.created_at_ms + 1500
     time.sleep(max(0, key.expires_at_ms / 1000 - time.time()) + 0.05)
-    with pytest.raises(Unauthenticated, match="has expired: make another"):
+    with pytest.raises(Unauthenticated, match="has expired: create another"):
         api_keys.authenticate(text)
     wrong = text[:-1] + ("a" if text[-1] != "a" else "b")
     with pytest.raises(Unauthenticated, match="A valid API key is required"):

@@ -488,8 +488,8 @@ def test_the_environment_and_the_relays_cookies_are_ignored(fake, relay, monkeyp
         ("http://relay.example#x", KEY, "without query or fragment"),
         ("http://", KEY, "http or https URL"),
         ("http://r", "a\nb", "visible ASCII"),
-        ("http://r", "", "key is missing: make one with `relay keys create"),
-        ("http://r", None, "key is missing: make one with `relay keys create"),
+        ("http://r", "", "key is missing: create one with `relay keys create"),
+        ("http://r", None, "key is missing: create one with `relay keys create"),
     ],
 )
 def test_a_client_that_cannot_work_is_not_made_and_says_why(base_url, key, said):

@@ -384,8 +384,8 @@ def test_a_fault_of_the_first_group_rejects(node, fake):
         ("http://r/v1", KEY, "must not end in /v1"),
         ("http://r/v1/", KEY, "must not end in /v1"),
         ("http://r", "a\nb", "visible ASCII"),
-        ("http://r", "", "key is missing: make one with `relay keys create"),
-        ("http://r", None, "key is missing: make one with `relay keys create"),
+        ("http://r", "", "key is missing: create one with `relay keys create"),
+        ("http://r", None, "key is missing: create one with `relay keys create"),
     ],
 )
 def test_a_client_that_cannot_work_is_not_made_and_says_why(node, base_url, key, said):

@@ -211,7 +211,7 @@ class ApiKeys:
         if key is None or not matches or key.revoked:
             raise Unauthenticated
         if is_expired(key, time.time() * 1000):
-            raise Unauthenticated("This key has expired: make another with `relay keys create`.")
+            raise Unauthenticated("This key has expired: create another with `relay keys create`.")
         if self._has_other_servers:
             self._verified_keys[key_id] = read
             self._verified_keys.move_to_end(key_id)
@@ -294,7 +294,7 @@ class ApiKeys:
         ``changed`` is another key to write with it: before and after the change. Returns as `_write`.
         """
         lost = (
-            f"It is not known whether key {new.id} was made. Its text is lost: if `relay keys list` shows it,"
+            f"It is not known whether key {new.id} was made. Its secret is lost: if `relay keys list` shows it,"
             f" revoke it (`relay keys revoke {new.id}`) and create another one."
         )
         if changed:
