@@ -1,8 +1,8 @@
 #!/bin/sh
-# Says whether one server of the cluster is ready: the cluster serves, and a replica follows its primary.
+# Checks whether one server of the cluster is ready: the cluster serves, and a replica follows its primary.
 #
-# A pod that is made anew has another address. One server tells the others by itself; where all were made anew at the
-# same time none knows where another is, so that each is introduced to all of SERVERS (host:port) until they serve.
+# A recreated pod has another address. One server tells the others by itself; but if all were recreated at the same time,
+# none knows where the others are, so each is introduced to all of SERVERS (host:port) until they serve.
 set -eu
 export REDISCLI_AUTH="$ADMIN_PASSWORD"
 ask() { valkey-cli --no-auth-warning --user admin -p "$PORT" "$@" | tr -d '\r'; }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Starts one server of the cluster, with the users of deploy/users.acl. Passwords are put into files that nobody else
-# reads, not on the command line. `exec` so that valkey, not a shell, is told to stop.
+# Starts one server of the cluster, with the users of deploy/users.acl. Passwords go into files that nobody else can
+# read, not on the command line. `exec` makes valkey, not a shell, receive the stop signal.
 set -eu
 umask 077
 sed -e "s/@admin@/$ADMIN_PASSWORD/" -e "s/@api@/$API_PASSWORD/" -e "s/@worker@/$WORKER_PASSWORD/" \
