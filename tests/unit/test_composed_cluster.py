@@ -76,7 +76,7 @@ def test_each_server_has_data_of_its_own_and_they_are_what_the_cluster_is_made_o
 
 def test_the_functions_are_loaded_into_the_cluster_once_it_is_formed():
     service = OVERLAY["services"]["functions"]
-    url = f"redis+cluster://admin:${{ADMIN_PASSWORD:?give --env-file valkey.env}}@{','.join(servers())}"
+    url = f"redis+cluster://admin:${{ADMIN_PASSWORD:?pass --env-file valkey.env}}@{','.join(servers())}"
     assert service["environment"] == {"RELAY_STORE_URL": url, "RELAY_PARTITIONS": "16"}
     assert service["depends_on"] == {"store_form": {"condition": "service_completed_successfully"}}
     assert BASE["services"]["functions"]["command"][2].endswith("exec relay functions load")
