@@ -100,8 +100,8 @@ def test_an_operator_finds_what_failed_and_why_and_replays_only_that(console, cl
     clinic.register(reminders="/echo")  # the endpoint works again
     page.get_by_role("navigation", name="Console").get_by_role("link", name="Overview").click()
     reminders.get_by_role("link", name="Replay").click()
-    page.get_by_text("its usual rate, since it failed lately").wait_for()
-    assert page.get_by_label("Calls a second").input_value() == "1"
+    page.get_by_text("the webhook's usual rate, because it failed recently").wait_for()
+    assert page.get_by_label("Calls per second").input_value() == "1"
     start = page.get_by_role("button", name=f"Start: send {REMINDERS} calls")
     page.get_by_text("in about").wait_for()
     assert clinic.call("GET", "/v1/replays")["replays"] == [], "a plan starts nothing"
@@ -132,7 +132,7 @@ def test_an_operator_finds_what_failed_and_why_and_replays_only_that(console, cl
     assert "failed=true" in page.url
     reminder = page.locator("tbody tr").filter(has_text="send-reminder")
     reminder.first.wait_for(state="detached")
-    page.get_by_label("Also those that a replay sent again successfully").check()
+    page.get_by_label("Include those that a replay sent again successfully").check()
     reminder.first.wait_for()
     assert "unreplayed=false" in page.url
     assert console.said == []

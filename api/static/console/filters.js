@@ -44,7 +44,7 @@ export function filterBar(filter, changed, { names = NAMES, webhooks = Promise.r
   const made = (list) => list.filter((name) => names.includes(name) && controls[name]).map((name) => controls[name]());
   const more = made(MORE);
   const open = MORE.some((name) => filter[name]);
-  const replayed = () => tickBox("Also those that a replay sent again successfully", filter.unreplayed === "false", (isWanted) => set("unreplayed", isWanted ? "false" : ""));
+  const replayed = () => tickBox("Include those that a replay sent again successfully", filter.unreplayed === "false", (isWanted) => set("unreplayed", isWanted ? "false" : ""));
   const checks = names.includes("unreplayed") && filter.failed && h("div", { class: "checks" }, replayed());
   return h(
     "div",

@@ -147,14 +147,14 @@ test("each control changes its own filter and keeps the others", () => {
 test("replayed calls are only offered among those that failed, and ticking adds them", () => {
   for (const [failed, unreplayed, wanted] of [["true", undefined, { unreplayed: "false" }], ["true", "false", {}]]) {
     const asked = [];
-    const box = labelled(filterBar({ failed, unreplayed }, (filter) => asked.push(filter)), "Also those");
+    const box = labelled(filterBar({ failed, unreplayed }, (filter) => asked.push(filter)), "Include those");
     assert.equal(Boolean(box.checked), unreplayed === "false");
     box.checked = !box.checked;
     change(box, "on");
     assert.deepEqual(asked, [{ failed, ...wanted }]);
   }
-  assert.equal(labelled(filterBar({ state: "delivered" }, () => {}), "Also those"), undefined);
-  assert.equal(labelled(filterBar({ failed: "true" }, () => {}, { names: ["failed"] }), "Also those"), undefined);
+  assert.equal(labelled(filterBar({ state: "delivered" }, () => {}), "Include those"), undefined);
+  assert.equal(labelled(filterBar({ failed: "true" }, () => {}, { names: ["failed"] }), "Include those"), undefined);
 });
 
 test("filters are cleared together, and a listing of webhooks that fails leaves the one that is chosen", async () => {
@@ -410,7 +410,7 @@ const plans = () => requests("/v1/replays", "POST").filter(({ body }) => body.dr
 test("another webhook in a plan brings its own rate, and another filter leaves the rate that was typed", async () => {
   page.relay = planned();
   const root = await page.show(view.replay_new, { webhookId: "hook" });
-  const rate = () => labelled(root, "Calls a second");
+  const rate = () => labelled(root, "Calls per second");
   assert.equal(rate().value, "2");
   change(rate(), "3");
   await page.settled();
@@ -422,7 +422,7 @@ test("another webhook in a plan brings its own rate, and another filter leaves t
     change(labelled(root, "Webhook"), webhook);
     await page.settled();
     assert.deepEqual([rate().value, plans().at(-1).ratePerSecond, plans().at(-1).filter.webhookId], [wanted, wanted ? Number(wanted) : undefined, webhook || undefined]);
-    assert.equal(pictured(root).join().includes("its usual rate"), hint);
+    assert.equal(pictured(root).join().includes("usual rate"), hint);
   }
 });
 
@@ -439,7 +439,7 @@ test("a plan that is overtaken by another is not shown, whether it comes late or
   const waiting = [];
   page.relay = ({ path }) => (path === "/v1/traffic" ? { webhooks: [] } : new Promise((resolve) => waiting.push(resolve)));
   const root = await page.show(view.replay_new, { webhookId: "hook" });
-  const box = labelled(root, "Also calls");
+  const box = labelled(root, "Include calls");
   for (let turn = 0; turn < 2; turn += 1) {
     box.checked = !box.checked;
     change(box, "on");

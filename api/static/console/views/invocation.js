@@ -81,7 +81,7 @@ function requestPanel(outline) {
     (found) => put(body, outlined(found)),
     (error) => error.name !== "AbortError" && put(body, h("div", { class: "panel-body" }, failure(error))),
   );
-  const why = h("span", { class: "muted small" }, "names and sizes only: values may be health data, so nobody sees them here");
+  const why = h("span", { class: "muted small" }, "names and sizes only: values may be health data, so they are never shown here");
   return panel("Request", body, { aside: why });
 }
 

@@ -79,7 +79,7 @@ function make(range, webhook, go, signal) {
     h(
       "div",
       { class: "charts" },
-      panel("Throughput", h("div", { class: "panel-body" }, charts.throughput.element), { aside: h("span", { class: "muted small" }, range.step === 1 ? "calls a minute" : `calls a minute, mean of ${range.step} minutes a bar`) }),
+      panel("Throughput", h("div", { class: "panel-body" }, charts.throughput.element), { aside: h("span", { class: "muted small" }, range.step === 1 ? "calls per minute" : `calls per minute, mean of ${range.step} minutes a bar`) }),
       panel("Error rate", h("div", { class: "panel-body" }, charts.errors.element), { aside: h("span", { class: "muted small" }, "of calls that ended") }),
       panel("Latency", h("div", { class: "panel-body" }, charts.latency.element), { aside: h("span", { class: "muted small" }, "from acceptance to end") }),
     ),

@@ -53,7 +53,7 @@ export function show({ root, query, signal }) {
     root,
     crumb,
     h("header", { class: "view-head" }, h("h1", { tabindex: -1 }, "New replay")),
-    panel("Which calls", chosen, { aside: h("span", { class: "muted small" }, reference ? "" : "without a state, calls that failed; never steps of chains") }),
+    panel("Which calls", chosen, { aside: h("span", { class: "muted small" }, reference ? "" : "by default calls that failed; never steps of chains") }),
     panel("How", pace),
     outcome,
   );
@@ -77,8 +77,8 @@ function how(wanted, preview, several) {
   return h(
     "div",
     { class: "filters" },
-    several && h("div", { class: "filter-grid" }, field("Calls a second", number("rate", "as fast as possible"), wanted.usual ? "its usual rate, since it failed lately; empty: as fast as possible" : null), field("At most", number("most", "all calls"))),
-    tickBox("Also calls that may have arrived, even if their webhook must not be sent twice", wanted.uncertain, (isWanted) => ((wanted.uncertain = isWanted), preview())),
+    several && h("div", { class: "filter-grid" }, field("Calls per second", number("rate", "as fast as possible"), wanted.usual ? "the webhook's usual rate, because it failed recently; leave it empty to send as fast as possible" : null), field("At most", number("most", "all calls"))),
+    tickBox("Include calls that may have arrived, even for webhooks that must not be sent twice", wanted.uncertain, (isWanted) => ((wanted.uncertain = isWanted), preview())),
   );
 }
 
