@@ -43,7 +43,7 @@ class Authentication:
         self._hosts = hosts
 
     def check(self, req: falcon.Request, scopes: frozenset[str]) -> None:
-        """Check the key, its scopes, of which one is enough, and its origin.
+        """Check the key, that it has one of ``scopes``, and its origin.
 
         Raises ``Unauthenticated``, ``RateLimited`` (too many failures from this address) or ``Forbidden``.
         """
@@ -55,7 +55,7 @@ class Authentication:
             raise Forbidden(f"This key lacks the scope {lacked}: create one that has it with `{create}`.")
         origin = req.env.get("HTTP_ORIGIN")
         if origin is not None and origin not in key.origins and not self._hosts.is_own(req, origin):
-            # Only a valid origin is repeated, since people copy the command.
+            # Repeats only a valid origin, since people copy the command.
             shown = "ORIGIN" if origin_fault(origin) else origin
             create = f"relay keys create --origin {shown} --scope {max(scopes)} --plugin {key.plugin}"
             raise Forbidden(f"This key may not be used from this origin: create one for it with `{create}`.")
@@ -69,7 +69,7 @@ class Authentication:
             raise
 
     def set_headers(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Set the headers that tell a browser whether its page may read the answer, which may be a problem too.
+        """Set the headers that tell a browser whether its page may read the answer, even if it is a problem document.
 
         They never allow credentials, and never ``*``.
         """

@@ -62,7 +62,7 @@ class Waiters:
         self._tell_all(Signal.OVER)
 
     def expect(self, reference_id: str, webhook: WebhookName) -> Expectation | None:
-        """Return an expectation of an invocation's end, to be used as a context; None if there is no room to wait.
+        """Return a context manager that expects an invocation's end; None if there is no room to wait.
 
         The callers of a slow webhook must leave room for those of others.
         """
@@ -141,13 +141,13 @@ class Expectation:
 
     @property
     def accepted(self) -> Accepted:
-        """The expected invocation. A notice may come before the reply; it is then taken as accepted."""
+        """The expected invocation. A notice may come before the reply; it then counts as accepted."""
         if isinstance(self._reply, Exception) or self._reply is None:
             return Accepted(AcceptVerdict.ACCEPTED, self._reference_id, State.QUEUED)
         return self._reply
 
     def follow(self, accepted: Accepted) -> Invocation:
-        """Expect an older invocation instead; return its record as it was when its notice was asked for."""
+        """Expect an older invocation instead; return its record as it was when its notice was requested."""
         if accepted.reference_id != self._reference_id:
             self._waiters.remove(self._reference_id, self)
             self._reference_id = accepted.reference_id
@@ -173,11 +173,11 @@ class Expectation:
     def wait(self, deadline_s: float) -> Notice | Invocation | None:
         """Wait for the invocation's end, until ``deadline_s`` of the monotonic clock.
 
-        The record is read when notices may have been missed, and when the time is over. The notice of an invocation
-        older than the trigger has to be asked for.
+        The record is read when notices may have been missed, and when the time is up. The notice of an invocation
+        older than the trigger has to be requested.
 
         Returns:
-            The notice, or the record, which is final unless the time was over; None if it could not be read then.
+            The notice, or the record, which is final unless the time was up; None if it could not be read then.
 
         Raises:
             RelayError: the trigger was not accepted (`relay.accept.dispatcher.Dispatcher.submit`).

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import falcon
 
 NDJSON: Final = "application/x-ndjson"
-#: Smaller bodies are not counted: even one in every thread adds up to few bytes.
+#: Smaller bodies are not counted: one in every thread still adds up to little.
 SMALL_BYTES: Final = 64 * 1024
 _AT_ONCE: Final = nullcontext()
 _PIECE_BYTES: Final = 65_536
@@ -47,7 +47,7 @@ def has_body(req: falcon.Request) -> bool:
 
 
 def has_unread_body(req: falcon.Request) -> bool:
-    """Return whether the request announced a body that was not read to its end; its answer must end the connection.
+    """Return whether the request announced a body that was not read to its end; its answer must close the connection.
 
     The server closes such a connection, unless the whole body has arrived already (RFC 9112, 9.3). It may find that out
     only after it has sent the head of the answer; a client that was not told would then lose its next request.
@@ -58,7 +58,7 @@ def has_unread_body(req: falcon.Request) -> bool:
 
 
 class Body:
-    """A body that was read. Used as a context, it counts as in memory until the context ends.
+    """A body that was read. As a context manager, it counts as in memory until the context ends.
 
     ``parsing`` is the context in which to parse it, which large bodies enter one at a time.
     """
@@ -86,10 +86,10 @@ class Body:
 
 
 class Bodies:
-    """Reads bodies of at most ``max_bytes``, and of ``max_parsing_bytes`` in all at one time.
+    """Reads bodies of at most ``max_bytes`` each, and of ``max_parsing_bytes`` together.
 
-    A body takes several times its size while it is parsed, checked and sealed, so the total is bounded; one that is
-    larger than that is allowed while there is no other. Large bodies are parsed one after the other: each holds the
+    A body takes several times its size while it is parsed, checked and sealed, so the total is bounded; a body
+    larger than that is accepted if there is no other. Large bodies are parsed one after the other: each holds the
     interpreter for some milliseconds, and other threads should not have to wait for more than one.
     """
 
@@ -103,7 +103,7 @@ class Bodies:
     def read(self, req: falcon.Request) -> Body:
         """Read the whole body; it counts against the total until its context ends.
 
-        Granian hides a Content-Length that comes with Transfer-Encoding: it reads by chunks and then closes the
+        Granian hides a Content-Length that comes with Transfer-Encoding: it reads in chunks and then closes the
         connection (RFC 9112, 6.1).
 
         Raises:
@@ -151,7 +151,7 @@ class Bodies:
         """Read a chunked body in one call.
 
         Read piece by piece, a body with a malformed or truncated chunk just seems to end there: Granian reports no
-        error. Read as a whole, such a body comes back empty. A proxy bounds how much may come meanwhile.
+        error. Read as a whole, such a body comes back empty. A proxy limits how much can arrive in that time.
         """
         body: bytes = stream.read()
         if len(body) > self._max_bytes:

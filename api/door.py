@@ -1,6 +1,6 @@
 """The one middleware: checks every request before its resource gets it, and reports every answer.
 
-What becomes known about a request meanwhile is in its context.
+What becomes known about a request on the way is kept in its context.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ class ApiRequest(falcon.Request):
 
 
 class Door:
-    """Middleware: lets a request in, or not, and reports its answer to audit, log and traces.
+    """Middleware: lets each request in or refuses it, and reports its answer to audit, log and traces.
 
-    A resource with ``scopes`` requires a key with one of them, one without is open to all. Requests to a resource with
-    ``is_traced`` get a span. One with ``is_page`` may be asked with any query, such as ``?v=2`` after an update. Its
-    ``act`` is the name of what is done, in the audit trail.
+    A resource with ``scopes`` requires a key with one of them; one without is open to all. Requests to a resource with
+    ``is_traced`` get a span. One with ``is_page`` accepts any query, such as ``?v=2`` after an update. Its ``act`` is
+    what the audit trail calls a request.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Door:
         context, status = req.context, resp.status_code
         if context.span is not None:
             end_span(req, status)
-        resp.set_header("X-Content-Type-Options", "nosniff")  # browsers must take no answer for another type
+        resp.set_header("X-Content-Type-Options", "nosniff")  # browsers must not guess another type
         if req.path.startswith("/v1/"):
             self._authentication.set_headers(req, resp)
         if has_unread_body(req):

@@ -33,7 +33,7 @@ class HealthResource:
 
 
 class ReadyResource:
-    """`GET /readyz`: a part of the store can be reached and is not fenced, has the functions, and workers are alive."""
+    """`GET /readyz`: some part of the store can be reached, is not fenced and has the functions; workers are alive."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class ReadyResource:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer 200 with the number of workers of each lane and warnings, or 503 with what is missing.
 
-        While a part of the store is silent, the others are served; numbers that it has are null.
+        While a part of the store is silent, the others are served; the numbers that it holds are null.
         """
         try:
             silence, server_warnings = self._partitions.silence(), self._warnings.now()

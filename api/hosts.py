@@ -1,7 +1,7 @@
 """Knows the names by which this API is reached.
 
 A page of another site can have its own name resolve to this API (DNS rebinding). Then the browser sends that name both
-as host and as origin: the two being equal says nothing, unless the name is known, or is no name at all.
+as host and as origin: that the two are equal proves nothing, unless the name is known or is an address.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     import falcon
 
-#: Probes ask by the address of a process, and learn nothing that is secret.
+#: Probes reach a process by its address, and learn nothing secret.
 _PROBES: Final = frozenset({"/healthz", "/readyz"})
 
 
 class Hosts:
-    """Refuses requests to other names than ``public``, if there are any, and knows the origins of the API's pages."""
+    """Refuses requests to names other than ``public``, if it has any, and knows the origins of the API's pages."""
 
     def __init__(self, public: Iterable[str], api_url: str) -> None:
         names = frozenset(public)
@@ -30,12 +30,12 @@ class Hosts:
         self._known = names | {urlsplit(api_url).hostname or ""}
 
     def check(self, req: falcon.Request) -> None:
-        """Raise ``MisdirectedRequest`` for another name."""
+        """Raise ``MisdirectedRequest`` if the request is to another name."""
         if self._refuses and req.path not in _PROBES and _name_of(f"//{req.netloc}") not in self._known:
             raise MisdirectedRequest
 
     def is_own(self, req: falcon.Request, origin: str) -> bool:
-        """Return whether the origin is that of this relay's own pages: the request's host, by a name that is known.
+        """Return whether the origin is that of this relay's own pages: the request's host, if known or an address.
 
         Compares hosts only: behind a proxy that ends TLS, the scheme seen here is not the browser's.
         """

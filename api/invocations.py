@@ -1,4 +1,4 @@
-"""The resources that show invocations: one's record, a list of them, and the outline of one's trigger."""
+"""The resources that show invocations: the record of one, a list of them, and the outline of a trigger."""
 
 from __future__ import annotations
 

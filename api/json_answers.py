@@ -1,4 +1,4 @@
-"""Answers requests, mostly with JSON, that no cache may keep."""
+"""Answers requests, mostly with JSON, and lets no cache keep the answer."""
 
 from __future__ import annotations
 

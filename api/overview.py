@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 #: The most groups in one answer.
 MAX_GROUPS: Final = 100
-#: The most failed invocations that are read for one answer.
+#: How many failed invocations are read for one answer at most.
 MAX_GROUPED: Final = 20_000
 
 
@@ -105,7 +105,7 @@ class TrafficResource:
         self._traffic = traffic
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer with each webhook's counts of a day, and with how its calls stand now."""
+        """Answer with each webhook's counts of a day, and with the present state of its calls."""
         plugin = req.context.key.plugin
         report = self._traffic.report(plugin)
         webhooks = [traffic_of(webhook) for webhook in report.webhooks]

@@ -1,4 +1,4 @@
-"""Makes problem documents of errors (RFC 9457), from one table of status and title by error class."""
+"""Turns errors into problem documents (RFC 9457), by one table of the status and title of each class."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Serves content that is public and the same for all callers: pages, modules, the OpenAPI document.
 
-The console is unchanged from ``static/console``; the data that it shows come from /v1. It holds no secret and needs no
+The console is served unchanged from ``static/console``; its data comes from /v1. It holds no secret and needs no
 key; an operator signs in with a key that stays in the browser's tab.
 """
 
@@ -48,12 +48,12 @@ _DIRECTORIES: Final = (
     ("vendor", "/console/vendor", _CONSOLE_HEADERS),
 )
 _AGE_S: Final = 300
-#: Smaller contents fit into one packet without compression.
+#: Smaller content fits into one packet without compression.
 _LEAST_BYTES: Final = 1_400
 
 
 class PublicationResource:
-    """Serves one content, made when the process starts, to pages of any origin; 304 if the browser has it already.
+    """Serves content made when the process starts to pages of any origin; 304 if the browser has it already.
 
     A header given as None is not sent, even if it is one of the usual ones.
     """

@@ -36,7 +36,7 @@ STATUS_RULE: Final = "must be a status, 0 or 100 to 999, or a class such as 5xx"
 
 
 class Reading(fields.Field[Any]):
-    """A field that a function reads, which raises ``ValidationError`` for a faulty value; ``said`` describes it."""
+    """A field read by a function that raises ``ValidationError`` for a faulty value; ``said`` describes it."""
 
     def __init__(self, read: Callable[[Any], Any], *, load_default: Any = missing, **said: Any) -> None:
         super().__init__(load_default=load_default, metadata=said)
@@ -210,7 +210,7 @@ def _fault(schema: type[Schema], name: str, said: Any) -> Fault:
 
 
 def _shown(name: str) -> str:
-    """Return a name that the caller made up if it can be shown, else an empty text."""
+    """Return a name that the caller made up if it can be shown, otherwise an empty text."""
     return name if _NAME.match(name) else ""
 
 

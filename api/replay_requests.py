@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from relay.store.subjects.hashes import SubjectHashes
 
-#: The most reference ids of one request, meant for picking by hand; the command takes files of any length.
+#: The most reference ids in one request, meant for ids picked by hand; the command takes files of any length.
 MAX_IDS: Final = 100_000
 _MAX_COUNT: Final = 1_000_000_000
 _FINAL: Final = [str(state) for state in State if state in FINAL]

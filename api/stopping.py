@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
-_LOOK_S: Final = 0.25  # how soon it is noticed that the process ends without a signal
-_LONGEST_S: Final = 5.0  # for which the acts hold up the end: the store may be silent
+_LOOK_S: Final = 0.25  # how soon an end of the process without a signal is noticed
+_LONGEST_S: Final = 5.0  # for which the acts may delay the end: the store may be silent
 
 
 def on_stop(*acts: Callable[[], None]) -> None:

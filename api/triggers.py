@@ -74,7 +74,7 @@ class TriggerResource:
         self._default_wait_s = default_wait_s
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, webhook_id: str) -> None:
-        """Accept the trigger, and wait for its result if and as long as the caller prefers."""
+        """Accept the trigger, and wait for its result if the caller prefers that, for as long as it prefers."""
         plugin = req.context.key.plugin
         self._rates.take(plugin)
         if has_body(req):
@@ -109,7 +109,7 @@ class TriggerResource:
     def _submit(
         self, req: falcon.Request, webhook_id: str, waiting: ExitStack, *, awaited: bool
     ) -> Expectation | tuple[Accepted, Invocation | None]:
-        """Submit the trigger; return an expectation (valid until ``waiting`` ends), or what is known without a wait.
+        """Submit the trigger; return an expectation (valid until ``waiting`` ends), or what is known without waiting.
 
         The body is released before this returns, because a caller may wait long.
         """

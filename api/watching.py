@@ -1,4 +1,4 @@
-"""Watches the chains of the store, and hears what other processes have read of them, in threads of the API."""
+"""Watches the store's chains of decisions, and hears how far other processes have read them, in threads of the API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def start_watching(watching: Sequence[Watching], heads: Heads) -> None:
-    """Start a thread for each chain, since one that is away must not hold up the others, and one that hears."""
+    """Start a thread for each chain, so that one that is away does not hold up the others, and a thread that hears."""
     iterations = [*(partial(_look, each) for each in watching), partial(hear_all, heads, watching)]
     for iterate in iterations:
         threading.Thread(target=Loop("chains", iterate, time.sleep).run, name="chains", daemon=True).start()

@@ -34,7 +34,7 @@ class WebhooksResource:
         answer_with(resp, dump_json({"webhooks": shown}))
 
     def on_get_types(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer with the module of TypeScript for `/webhooks.js` and the webhooks, without the hidden ones."""
+        """Answer with TypeScript declarations of `/webhooks.js` and of the webhooks, without the hidden ones."""
         plugin = req.context.key.plugin
         calls = calls_of(each.shape for each in self._registry.shapes(plugin))
         answer_with(resp, typescript_of(plugin, calls).encode(), MEDIA_TYPE)

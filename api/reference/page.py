@@ -15,7 +15,7 @@ _EXAMPLES: Final = (
     "<code>KEY</code> (an API key), <code>REF</code> (a reference id), <code>REPLAY</code> (a replay job's id)."
 )
 _CODE: Final = re.compile(r"`([^`]+)`")
-#: What the script replaces in examples for a webhook that the reader has, by the member of a trigger that it is.
+#: What the page's script replaces in examples to fit one of the reader's webhooks, by the member of a trigger.
 _OWN: Final = {
     "webhookId": ("order",),
     "data": ('{"hello": "world"}', '{ hello: "world" }', '{"n": 1}', '{"n": 2}', "{'n': 1}", "{'n': 2}"),

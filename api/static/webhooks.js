@@ -9,8 +9,8 @@
  *       await api.webhooks.trigger("get-randomapi", null, {}, { pageNum: 1 });
  *
  * `trigger` rejects, with a `WebhookError`, only if the webhook is not registered, if data, headers or queryParams do
- * not fit its registration, or on an error of the relay or on the way to it. An endpoint that answers with failure,
- * or cannot be contacted, is an answer whose `error` is true.
+ * not fit its registration, or on an error of the relay or on the way to it. If an endpoint answers with failure, or
+ * cannot be contacted, the promise resolves to a result whose `error` is true.
  *
  * @typedef {object} Result   What became of a trigger; exactly these four members.
  * @property {string} referenceId
@@ -26,7 +26,7 @@
  * @typedef {string | object | Blob | ArrayBuffer | ArrayBufferView | FormData | null} Data
  *   Binary data is sent as base64 text, and only to a webhook that is registered with `payload_encoding: "base64"`; a
  *   `FormData`, and an object whose members are `Blob`s, only to one that is registered with `payload: "multipart"`. What
- *   JSON would drop or change is refused; objects with `toJSON` and members that are undefined are as in `JSON.stringify`.
+ *   JSON would drop or change is refused; `toJSON` is used and undefined members are left out, as by `JSON.stringify`.
  * @typedef {Record<string, string> | globalThis.Headers | URLSearchParams | null} Headers
  * @typedef {Record<string, string | number | boolean> | URLSearchParams | globalThis.Headers | null} QueryParams
  *
@@ -45,7 +45,7 @@
  * @typedef {object} CallOptions
  * @property {AbortSignal} [signal]   Stops waiting; the call goes on. The promise rejects with an `AbortError` (a
  *   `TimeoutError` for `AbortSignal.timeout`), which has `idempotencyKey`, `referenceId` if known, and the reason as `cause`.
- * @property {number} [timeout]       Milliseconds to wait in all; overrides the one of `createApi`.
+ * @property {number} [timeout]       Milliseconds to wait in all; overrides that of `createApi`.
  * @property {string} [idempotencyKey]   For `trigger` and `triggerAsync`; made by the client unless given.
  * @property {PathParams} [pathParams]   The segments that the webhook's path leaves to callers; for both.
  * @property {string} [subject]   Whom the call concerns, such as a patient's id; never sent to the endpoint; for both.
@@ -60,7 +60,7 @@
  *   triggerMany   Triggers many webhooks without waiting; the results are in the order of the items.
  * @property {(referenceId: string, options?: CallOptions) => Promise<object>} get   The record as it is now.
  * @property {(options?: CallOptions) => Promise<object[]>} list   The webhooks that this key's plugin may trigger.
- * @property {(webhookId: string, options?: CallOptions) => Promise<object>} describe   One of them.
+ * @property {(webhookId: string, options?: CallOptions) => Promise<object>} describe   The description of one of them.
  * @property {(referenceId: string, options?: CallOptions) => Promise<Result>} wait
  *   Waits until an invocation is final; rejects if it ended `rejected` or `cancelled`.
  */
@@ -72,7 +72,7 @@ const POLL_WAIT_S = 30;
 /** How long, on top of that, the relay and the network may take. */
 const READ_MARGIN_MS = 15_000;
 /**
- * How often one request is sent at most. A trigger carries an Idempotency-Key, so it is accepted once only. With the
+ * How many times one request is sent at most. A trigger carries an Idempotency-Key, so it is accepted once only. With the
  * pauses between, the tries take 4 to 8 s, by which time an API process that was restarted is back.
  */
 const TRIES = 6;
@@ -80,7 +80,7 @@ const PAUSE_FIRST_MS = 250;
 const PAUSE_MAXIMUM_MS = 5_000;
 /** The longest Retry-After that the client waits for. */
 const RETRY_AFTER_LIMIT_MS = 30_000;
-/** A browser withholds an answer at once; what takes longer was cut off by something else. */
+/** A browser withholds an answer at once; if it takes longer, something else cut the answer off. */
 const QUICK_MS = 5_000;
 const NOT_NOW = new Set([429, 502, 503, 504]);
 /** The most items that one `POST /v1/triggers` takes, and half of the relay's default RELAY_MAX_BODY_BYTES. */
@@ -106,7 +106,7 @@ const AS_FILE =
   '`data` itself, to one with `payload: "multipart"`';
 const AS_FORM = 'give it, as the whole of `data`, to a webhook that is registered with `payload: "multipart"`';
 const AS_JSON = "give what `await value.json()` or `await value.text()` returns";
-/** What to give instead of a value of a kind. */
+/** What to give instead of a value of each kind. */
 const REMEDIES = {
   __proto__: null,
   ...{ Map: AS_ENTRIES, FormData: AS_FORM, URLSearchParams: AS_ENTRIES, Headers: AS_ENTRIES },
@@ -126,7 +126,7 @@ const REMEDIES = {
   ...{ Number: "give `value.valueOf()`", String: "give `value.valueOf()`", Boolean: "give `value.valueOf()`" },
 };
 const AS_PLAIN = "give a plain object, such as `{ ...value }`, or give it a `toJSON` method";
-/** Why a webhook does not take what is sent as base64 text, by how it would have to be registered. */
+/** Why a webhook does not take data that is sent as base64 text, by how it would have to be registered. */
 const NOT_TAKEN = {
   base64: 'takes no binary data: the webhook is not registered with payload_encoding "base64"',
   multipart: 'takes neither files nor FormData: the webhook is not registered with payload "multipart"',
@@ -174,7 +174,7 @@ export class WebhookError extends Error {
   }
 }
 
-/** Names the first fault, and how many more there are. */
+/** Names the first fault, and says how many more there are. */
 function firstOf(errors) {
   if (errors.length === 0) return "";
   const { pointer, message } = errors[0];
@@ -410,8 +410,8 @@ function connect(baseUrl, key, fetch, json) {
 }
 
 /**
- * Tells whether the relay runs, at another origin than this page's. A browser does not say why a request failed: this
- * module may be read by any page, so that a request that fails at once while it can be read is one that is withheld.
+ * Tells whether the relay runs, at another origin than this page's. A browser does not say why a request failed. But
+ * any page may read this module: if that works while a request fails at once, the browser withheld the answer.
  */
 async function runsElsewhere(baseUrl, fetch, signal) {
   const page = globalThis.location?.origin;

@@ -76,9 +76,9 @@ function webhookInput(value, changed, webhooks) {
   return made;
 }
 
-/** Makes the choice of a state; "failed" is one that the API has as a parameter of its own. */
+/** Makes the menu of states; "failed" is one of them here, but a parameter of its own in the API. */
 function stateSelect(filter, names, changed) {
-  const { state: value, failed, unreplayed, ...others } = filter; // the latter is only asked of calls that failed
+  const { state: value, failed, unreplayed, ...others } = filter; // `unreplayed` only applies to calls that failed
   const unfinished = "queued,sending,retrying,waiting";
   const states = Object.entries(STATES).map(([state, { label }]) => [state, label]);
   const choose = (state) => changed({ ...others, ...(state === FAILED ? { failed: "true" } : state && { state }) });
@@ -94,7 +94,7 @@ function sinceSelect(value, changed) {
   return select([...AGO, ...since], value, changed);
 }
 
-/** Makes the control of a time; it is empty for one that cannot be read. */
+/** Makes the control of a time; it is empty if the time cannot be read. */
 function untilInput(value, changed) {
   const [, number, unit] = AGE.exec(value ?? "") ?? [];
   const date = new Date(unit ? Date.now() - number * UNITS[unit] : Date.parse(value));

@@ -151,7 +151,7 @@ function unknown(asked, known) {
   return h("div", { class: "notice warn unknown", role: "status" }, icon("warning"), h("p", { class: "break" }, said));
 }
 
-/** Goes to the field that finds something in this view, or else to the one for reference ids. */
+/** Focuses the field that looks something up in this view; without one, goes to the search for invocations. */
 function find(event) {
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || !signedIn()) return;
   if (document.activeElement?.matches("input:not([type='checkbox'], [type='radio']), select, textarea") || document.querySelector("dialog[open]")) return;

@@ -35,7 +35,7 @@ export function keyId() {
   return key === null ? null : (key.match(/^whk_([A-Za-z0-9-]+)_/) ?? [])[1] ?? null;
 }
 
-/** Has `heard` called with a sentence when the relay no longer accepts the key. */
+/** Registers `heard`, which is called with a sentence when the relay no longer accepts the key. */
 export function onEnd(heard) {
   ended = heard;
 }
@@ -90,7 +90,7 @@ async function send(text, method, path, { query = {}, body, signal, accept = [] 
   throw problemOf(response, await response.json().catch(() => null));
 }
 
-/** Throws what a request, or reading its answer, failed with: an answer that breaks off is none. */
+/** Throws the error of a request, or of reading its answer: an answer that breaks off counts as none. */
 function unanswered(error) {
   if (error.name === "AbortError") throw error;
   throw new Problem(0, "no_answer", "The relay does not answer. The page keeps trying.");

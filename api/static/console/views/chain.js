@@ -7,7 +7,7 @@ import { call } from "../session.js";
 import { FINAL } from "../words.js";
 
 const DEPTH = 3;
-const CHILDREN = 200; // shown of one parent: a forEach may make very many
+const CHILDREN = 200; // shown for one parent: a forEach may make very many
 
 /** Returns the tree of a record's chain, `{element, steps, state, ended}`, with the record's own `steps`; or null. */
 export async function chainTree(record, signal) {

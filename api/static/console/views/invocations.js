@@ -18,7 +18,7 @@ export function show({ root, query, signal }) {
   const changed = (next) => (location.hash = address("/invocations", next));
   const webhooks = call("GET", "v1/traffic", { signal }).then((found) => found.webhooks.map(({ webhookId }) => webhookId)).catch(() => []);
   const list = h("div", {}, loading(8));
-  const { failed, unreplayed, ...replayable } = filter; // the first two are of listings alone
+  const { failed, unreplayed, ...replayable } = filter; // only listings have the first two
   put(
     root,
     h(

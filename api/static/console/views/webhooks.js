@@ -17,7 +17,7 @@ const WINDOWS = {
   "24h": { query: "24h", label: "24 h", name: "the last 24 hours", minutes: 24 * 60, counts: (row) => row, trend: "day" },
 };
 const USUAL = "1h";
-const FAILING = 0.5; // the share of calls from which a webhook is said to fail
+const FAILING = 0.5; // the share of failed calls from which a webhook is shown as failing
 const COLUMNS = [
   { name: "id", label: "Webhook", grow: true },
   { name: "worst", label: "State", first: "-", wide: true },
