@@ -39,7 +39,7 @@ class DecodedText:
 
     @classmethod
     def of(cls, draft: Draft, parent: DecodedText, layers: int) -> DecodedText:
-        """Return what was drafted from a text by undoing so many further layers."""
+        """Return what was drafted from a text by undoing ``layers`` more layers."""
         made = cls(b"".join(draft.parts))
         made.layers = parent.layers + layers
         made._parent, made._draft = parent, draft
@@ -51,7 +51,7 @@ class DecodedText:
         return len(self.text) + (_BYTES_PER_EDIT * len(self._draft.edits) if self._draft else 0)
 
     def news(self, spans: Iterable[Stretch]) -> Iterator[Stretch]:
-        """Yield those of the spans of which a part was not the same before the last layer was undone."""
+        """Yield those of the spans that undoing the last layer has changed, at least in part."""
         if self._draft is None or not self.layers:
             yield from spans
             return
@@ -84,14 +84,14 @@ class Draft:
         self.parts: list[bytes] = []
         self.edits: list[tuple[int, int, int, int, bool]] = []
         self._size = 0
-        self._end = 0  # up to where the original was taken over
+        self._end = 0  # the original has been taken over up to here
 
     def begin(self, start: int) -> None:
         """Begin a part that does not continue the one before, at this place of the original."""
         self.put(GAP, start, start)
 
     def keep(self, original: bytes, stop: int) -> None:
-        """Take the original over, from where the last part ended."""
+        """Take over the original, from where the last part ended."""
         if stop > self._end:
             self.parts.append(original[self._end : stop])
             self._size += stop - self._end

@@ -1,6 +1,6 @@
-"""Undoes escapes, which stand for single characters among others that stay as they are.
+"""Undoes escapes: sequences that stand for single characters in an otherwise unchanged text.
 
-Encoders differ in which characters they escape and how, and may be nested. Undoing their work finds a text in every
+Encoders differ in which characters they escape and how, and may be nested. Undoing their work reveals a text in every
 such form, where a list of forms would miss some. A sequence that only looks like an escape stays as it is.
 """
 
@@ -53,10 +53,10 @@ KINDS: Final = (
 )
 #: Line breaks in base64, which are no layer of their own.
 BREAKS: Final = tuple(_kind(mark, rb"(?<=[a-z0-9+/_-]{8})[\r\n]+[ \t]*(?=[a-z0-9+/_=-])", 0) for mark in (b"\n", b"\r"))
-#: Bytes at which the neighbourhood of an escape ends, unless there is another escape right behind.
+#: Bytes at which the neighbourhood of an escape ends, unless another escape follows directly.
 _ENDS: Final = b' \t\r\n"' + SEPARATOR + GAP
 _ENDED: Final = bytes(ord(" ") if byte in _ENDS else ord("x") for byte in range(256))
-#: A shorter neighbourhood contains no needle of which nothing is left as it was.
+#: A needle whose characters are all escaped does not fit into a shorter neighbourhood.
 _MIN_NEIGHBOURHOOD: Final = 11
 
 
@@ -99,7 +99,7 @@ def _neighbourhoods(text: bytes, escapes: Iterable[tuple[int, int]]) -> list[Str
     for start, stop in escapes:
         if found and stop < found[-1].stop:
             continue
-        # Behind an escape at the edge the encoded text may go on.
+        # The encoded text may continue after an escape at the edge.
         first, last = ended.rfind(b" ", 0, max(0, start - 1)) + 1, ended.find(b" ", stop + 1)
         if last < 0:
             last = len(text)

@@ -109,7 +109,7 @@ def _replaced(raw: bytes, spans: list[Stretch]) -> bytes:
 
 
 def _masked_texts(texts: list[bytes], spans: list[Stretch]) -> dict[int, tuple[str, int]]:
-    """Mask those of the joined texts in which spans lie; return for the number of each its masked text and its hits."""
+    """Mask the joined texts that contain spans; return the masked text and the number of hits of each, by its index."""
     ends = list(accumulate(len(text) + len(SEPARATOR) for text in texts))
     inside: dict[int, list[Stretch]] = {}
     for start, stop in spans:

@@ -81,10 +81,10 @@ def _with_cores(needles: Iterable[Needle]) -> list[Needle]:
 def forms_of(needle: Needle) -> set[bytes]:
     """Return the forms in which a needle is looked for under all layers of encodings, lower-cased, in UTF-8.
 
-    They include those encodings that cannot be undone any more once the case of their letters was changed.
+    They include encodings that cannot be undone once the case of their letters has changed.
     """
     raw = needle.text.encode("utf-8", "surrogatepass") if needle.raw is None else needle.raw
-    forms = {raw, raw.replace(b" ", b"+"), raw.replace(b" ", b"_")}  # as forms and headers of mails write blanks
+    forms = {raw, raw.replace(b" ", b"+"), raw.replace(b" ", b"_")}  # as forms and e-mail headers write blanks
     if needle.whole:
         forms |= {form.encode() for form in (raw.hex(), *_base64_forms(raw))}
     return {form.lower() for form in forms}
@@ -136,7 +136,7 @@ def _parts_of_header(name: str, value: str) -> Iterator[Needle]:
 
 
 def _parts_of_credentials(authorization: Basic | OAuth2Client | None) -> Iterator[Needle]:
-    """Yield the secrets of credentials. Keys are none of them, as they are never sent; nor is a certificate."""
+    """Yield the secrets of credentials. Keys are not among them, as they are never sent; nor are certificates."""
     if authorization is None:
         return
     if authorization.header is not None:

@@ -116,7 +116,7 @@ def printable(parent: DecodedText) -> DecodedText:
 
 
 def _runs(places: bytes, pattern: re.Pattern[bytes], size: int) -> Iterator[Stretch]:
-    """Yield the runs of groups of this size, of which ``places`` has a one where each begins."""
+    """Yield the runs of groups of ``size`` bytes; ``places`` has a one where a group begins."""
     for offset in range(size):
         for match in pattern.finditer(places[offset::size]):
             yield Stretch(offset + match.start() * size, offset + match.end() * size)

@@ -1,7 +1,7 @@
 """Finds needles in an answer, also under several layers of encodings.
 
-The answer is searched, then every text that it becomes when one kind of encoding is undone, and so on. A hit is mapped
-to where it came from. So what is found follows from a few decoders, whichever way encoders are combined.
+The answer is searched, then every text that it becomes when one kind of encoding is undone, and so on. Hits are mapped
+to where they came from. So a few decoders find needles however encoders are combined.
 
 Long answers are searched a slice at a time: each step holds Python's lock for some milliseconds at most.
 """
@@ -29,9 +29,9 @@ WORK_PER_BYTE: Final = 16
 MIN_WORK: Final = 4 << 20
 #: An answer that contains more forms than this is no echo and not worth the search: all of it is hidden.
 MAX_HITS: Final = 32_768
-#: How long an encoded character may be, on average over a needle; half of it if letters and digits are not encoded.
+#: How long an encoded character may be, on average over a needle; half that if letters and digits are not encoded.
 ENCODED_CHARACTER_BYTES: Final = 24
-#: How many bytes are searched at once, and at most so many of them once more with the next.
+#: How many bytes are searched at once, and how many more at most, which are searched again with the next.
 SLICE_BYTES: Final = 64 * 1024
 MAX_OVERLAP_BYTES: Final = 192 * 1024
 
@@ -109,12 +109,12 @@ class Search:
             found += (made for made in each if made is not None)
         packed = unpacked(text)
         if packed is not None:
-            found.append(packed)  # the last, because escapes know better where they begin
+            found.append(packed)  # last, because it is clearer where escapes begin
         return found
 
     def _near(self, text: DecodedText) -> list[Stretch]:
-        """Return where escapes may be within a needle of which the longest run of letters and digits is left."""
-        if self._everywhere or b"\0" in text.text:  # in UTF-16 no run is left
+        """Return where escapes may be within a needle whose longest run of letters and digits is unchanged."""
+        if self._everywhere or b"\0" in text.text:  # in UTF-16 no run is unchanged
             return [Stretch(0, len(text.text))]
         anchors = self._anchors.find_matches_as_indexes(text.lowered, overlapping=True)
         reach = self._reach // 2
