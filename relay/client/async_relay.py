@@ -28,13 +28,13 @@ CALLERS: Final = 512
 
 
 class AsyncRelay:
-    """A relay, as one plugin sees it; made as `Relay` is, and closed with ``async with`` or ``await close()``.
+    """A relay, as one plugin sees it; constructed like `Relay`, and closed by ``async with`` or ``await close()``.
 
     It belongs to the event loop in which it makes its first call. At most ``callers`` calls are under way at once;
     further ones wait.
 
-    Cancelling a task ends its request and closes the connection. A trigger that the relay has accepted by then goes on
-    there, as it does when any caller hangs up. Give an ``idempotency_key`` to be able to ask again: another `trigger`
+    Cancelling a task ends its request and closes the connection. A trigger that the relay has accepted by then is still
+    carried out, as when any caller hangs up. Give an ``idempotency_key`` to be able to ask again: another `trigger`
     with the same key causes no second call, and returns the result of the first.
 
     Raises:
@@ -75,7 +75,7 @@ class AsyncRelay:
         await self.close()
 
     async def close(self) -> None:
-        """Begin no more calls, and close the connections once those that are under way have ended."""
+        """Begin no more calls, and close the connections once the calls that are under way have ended."""
         await self._transport.close()
 
 
@@ -147,7 +147,7 @@ class AsyncWebhooks:
 
 
 def _transport(ca_file: str | None, callers: int) -> AsyncTransport:
-    """Make a transport; aiohttp is loaded here, so that the plain client needs neither it nor the time."""
+    """Make a transport; import aiohttp only here, so that the plain client neither needs it nor waits for it."""
     try:
         from relay.client.async_transport import AsyncTransport  # noqa: PLC0415 - the point of this function
     except ModuleNotFoundError as error:

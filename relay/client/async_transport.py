@@ -32,7 +32,7 @@ class AsyncTransport:
         self._is_closed = False
 
     async def close(self) -> None:
-        """Begin no more calls, and close the connections once those that have begun are at their ends."""
+        """Begin no more calls, and close the connections once the calls that have begun have ended."""
         self._is_closed = True
         async with AsyncExitStack() as turns:
             for _ in range(self._callers):
@@ -41,7 +41,7 @@ class AsyncTransport:
                 await self._session.close()
 
     async def run(self, flow: Flow[T], size_bytes: int = 0) -> T:
-        """Run a call, whose data is so long, to its end; return its result, or raise its error."""
+        """Run a call with ``size_bytes`` of data to its end; return its result, or raise its error."""
         async with self._turns:
             if self._is_closed:
                 raise RuntimeError("The client is closed.")
@@ -62,7 +62,7 @@ class AsyncTransport:
                 data=None if request.body is None else io.BytesIO(request.body),
                 headers=request.headers,
                 timeout=aiohttp.ClientTimeout(
-                    # aiohttp has no timeout of sending alone
+                    # aiohttp has no timeout for sending alone
                     total=request.connect_timeout_s + 2 * request.read_timeout_s,
                     connect=request.connect_timeout_s,
                     sock_read=request.read_timeout_s,
@@ -74,7 +74,7 @@ class AsyncTransport:
             return fault
 
     def _opened(self) -> aiohttp.ClientSession:
-        """Return the session; make it within the event loop, to which it belongs."""
+        """Return the session; make it within the event loop to which it belongs."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, ssl=self._trusted),
@@ -87,7 +87,7 @@ class AsyncTransport:
 
 
 async def _advance(flow: Flow[T], came: Answer | Exception | None, size_bytes: int) -> Request | float | End[T]:
-    """Take a call a step further: in a thread, if its data is long, as other tasks go on while that is copied."""
+    """Take a call a step further: in a thread if its data is long, so that other tasks run while it is copied."""
     if size_bytes > LARGE_BYTES:
         return await asyncio.to_thread(advance, flow, came)
     return advance(flow, came)

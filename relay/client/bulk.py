@@ -30,7 +30,7 @@ _MEMBERS: Final = {
 
 
 def copy_items(items: Iterable[Mapping[str, Any]]) -> Copy[list[dict[str, Any]]]:
-    """Copy items as JSON carries them; bytes that are the whole of data stay bytes, files among its members `FileCopy`.
+    """Copy items as JSON carries them; data that is bytes stays bytes, and files among its members become `FileCopy`.
 
     Each item has the members ``webhookId``, ``data``, ``headers``, ``queryParams``, ``pathParams``, ``subject`` and
     ``idempotencyKey`` (or the same in snake_case). One without an idempotency key is given one, so that a group can be

@@ -40,8 +40,8 @@ class Webhooks:
 
         ``data`` given as bytes is sent as base64 text, and only to a webhook that is registered with
         ``payload_encoding``. Members of ``data`` may be files that were opened with mode "rb", if it is registered with
-        ``payload: "multipart"``. What else JSON would drop or change is refused. ``subject`` names whom the call
-        concerns, such as a patient's id: it is never sent to the endpoint, and all that concerns it can be forgotten.
+        ``payload: "multipart"``. Anything else that JSON would drop or change is refused. ``subject`` names whom the
+        call concerns, such as a patient's id: it is never sent to the endpoint, and all about it can be forgotten.
 
         Raises:
             WebhookNotRegistered: no such webhook is registered for this plugin.
@@ -80,7 +80,7 @@ class Webhooks:
     ) -> list[dict[str, Any]]:
         """Trigger webhooks without waiting; return for each, in order, ``{"referenceId", "state"}`` or ``{"problem"}``.
 
-        An item has ``webhookId``, and perhaps ``data``, ``headers``, ``queryParams``, ``pathParams``, ``subject``,
+        An item has ``webhookId``, and optionally ``data``, ``headers``, ``queryParams``, ``pathParams``, ``subject``,
         ``idempotencyKey`` and ``delay`` (seconds). Any number of items is sent, in groups that the relay takes, and
         every group may take ``timeout_s``. A fault of a whole group is raised if nothing has been accepted; otherwise
         it becomes the problem of each item without an answer, so no reference id is lost. Such items may have been

@@ -1,7 +1,7 @@
 """Copies of triggers as JSON carries them: what JSON would drop or change is a fault, and nothing is sent.
 
-What arrives equals what was given; a file that is a member of data, as its name, type and content. Only a tuple arrives
-as a list, and a mapping of another type as a dict.
+What arrives equals what was given, except that a tuple arrives as a list, a mapping of another type as a dict, and a
+file that is a member of data as its name, type and content.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Copies:
     def trigger(self, members: Mapping[Any, Any], at: str = "") -> dict[str, Any]:
         """Copy the members of a trigger; leave out those that are None.
 
-        Bytes that are the whole of data stay bytes, and files that are members of data become `FileCopy`.
+        Data that is bytes stays bytes, and files that are members of data become `FileCopy`.
         """
         copy: dict[str, Any] = {}
         for name, value in members.items():
@@ -186,7 +186,7 @@ class Copies:
         return copy
 
     def _pairs(self, mapping: Mapping[Any, Any], at: str) -> list[tuple[Any, Any]]:
-        """Return all that a mapping holds: some of those that keep several values of a name show one of them only."""
+        """Return all pairs of a mapping: some that keep several values of a name otherwise show only one of them."""
         if hasattr(type(mapping), "multi_items"):  # httpx, Starlette
             return list(mapping.multi_items())  # type: ignore[attr-defined]
         pairs = list(mapping.items())

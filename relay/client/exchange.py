@@ -78,7 +78,7 @@ Flow: TypeAlias = Generator[Request | float, Answer | Exception | None, T]
 
 
 def advance(flow: Flow[T], came: Answer | Exception | None = None) -> Request | float | End[T]:
-    """Tell a call what came of its last step, if there was one, and return the next; raise the call's error."""
+    """Give a call what its last step brought, if there was one, and return the next; raise the call's error."""
     try:
         return flow.send(came)
     except StopIteration as end:

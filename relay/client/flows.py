@@ -1,4 +1,4 @@
-"""The flow of each call: which requests it makes, and what comes of their answers; without any I/O."""
+"""The flow of each call: which requests it makes, and what it makes of their answers; without any I/O."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Flows:
             return _members(answer.document, ("referenceId", "state"))
 
     def trigger_many(self, items: Given[list[dict[str, Any]]], timeout_s: float | None) -> Flow[list[dict[str, Any]]]:
-        """Trigger webhooks in groups, which may each take the whole time."""
+        """Trigger webhooks in groups, each of which may take the whole time."""
         results: list[dict[str, Any]] = []
         copied = items.checked()
         for index, item in enumerate(copied):

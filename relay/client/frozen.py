@@ -1,4 +1,4 @@
-"""Much plain data as it was when an asyncio call was made, to be copied and checked in a thread."""
+"""Freezes large plain data when an asyncio call is made, so that a thread can copy and check it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from relay.client.copies import Copy
 
-#: Longer data is frozen, and written in a thread. Shorter is copied and written within a few milliseconds.
+#: Longer data is frozen, and written in a thread. Shorter data is copied and written within a few milliseconds.
 LARGE_BYTES: Final = 64 * 1024
-#: Types of data that come back as they were; in place of other objects with a buffer, such as arrays, come bytes.
+#: Types of data that come back unchanged; other objects with a buffer, such as arrays, come back as bytes.
 _PLAIN: Final = frozenset({dict, list, str, bytes, int, float, bool, NoneType})
 
 T = TypeVar("T")
@@ -38,9 +38,9 @@ class Frozen(Generic[T]):
 
 
 def freeze(copy: Callable[..., Copy[T]], *given: Any, data: Iterable[Any]) -> Copy[T] | Frozen[T]:
-    """Copy what a caller gave, with ``data`` in it; if that is plain and much, only freeze it.
+    """Copy what a caller gave, with ``data`` in it; if that is plain and large, only freeze it.
 
-    Copying looks at each value, for a second where there are a million; freezing takes a twentieth of that. One of them
+    Copying looks at each value, which takes a second for a million; freezing takes a twentieth of that. One of the two
     has to be done before another task can change the data, so that nothing is sent half changed.
     """
     frozen = b""

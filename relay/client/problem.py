@@ -71,7 +71,7 @@ def read_problem(status: int, document: Any, retry_after_s: int | None = None) -
 
 
 def first_of(faults: tuple[Fault, ...]) -> str:
-    """Return the first fault, and how many more there are, to be added to the message of an error."""
+    """Return the first fault, and how many more there are, as a text to add to the message of an error."""
     if not faults:
         return ""
     where = f"{faults[0].pointer}: " if faults[0].pointer else ""

@@ -28,7 +28,7 @@ __all__ = ["Relay", "WaitEnded", "Webhooks"]
 
 #: How long `trigger` and `wait` wait at most, unless told otherwise: the longest chain (900 s) and a minute to begin.
 WAIT_LIMIT_S: Final = 960.0
-#: How often one request is sent at most, while the relay cannot be reached or answers 429, 502, 503 or 504. With the
+#: How many times one request is sent at most, if the relay cannot be reached or answers 429, 502, 503 or 504. With the
 #: pauses between, the tries take 4 to 8 s, by which time an API process that was restarted is back.
 TRIES: Final = 6
 POOL_CONNECTIONS: Final = 64
@@ -43,7 +43,7 @@ class Relay:
         base_url: the relay's address, e.g. ``https://relay.example``; its path, if any, is kept.
         key: an API key, ``whk_...``.
         timeout_s: how long `trigger` and `wait` wait for the end, in all.
-        tries: how often one request may be sent; a trigger carries an Idempotency-Key, so it is accepted once only.
+        tries: how many times a request may be sent; a trigger carries an Idempotency-Key, so it is accepted only once.
         ca_file: a PEM file to verify the relay with. The environment (proxies, netrc, bundles) is ignored.
 
     Raises:
