@@ -110,7 +110,7 @@ def _token_url(url: str, rules: EndpointRules) -> Endpoint:
 
 
 def _data_faults(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the faults of fields that do not go together with the way in which data is sent."""
+    """Yield the faults of fields that do not fit the way in which data is sent."""
     encoding = _encoding(fields)
     if "payload" in fields and "payload_encoding" in fields:
         yield "/payload", "cannot be combined with `payload_encoding`"
@@ -174,7 +174,7 @@ def _webhook(fields: dict[str, Any], endpoint: Endpoint, credentials: Credential
 
 
 def _shape(fields: dict[str, Any], **further: Any) -> Shape:
-    """Make a shape of the fields that webhooks and chains have in common, and of further members."""
+    """Make a shape from the fields that webhooks and chains have in common, and from further members."""
     return Shape(
         webhook_id=fields["id"],
         fillable_headers=tuple(name for name, value in fields["headers"].items() if not value),

@@ -32,12 +32,12 @@ MAX_PEM_LENGTH: Final = 32 * 1024
 
 MAX_TOKEN_PARAMS: Final = 16
 
-#: Parameters of the token request that a registration gives by other members, or cannot give.
+#: Parameters of the token request that a registration gives in other members, or cannot give.
 _OWN_PARAMS: Final = frozenset(
     {"grant_type", "scope", "client_secret", "client_assertion", "client_assertion_type", "assertion"}
 )
 _PARAM_RULE: Final = "must be named by 1 to 64 letters, digits and `._~-`"
-#: What only a client that signs has: names in a document, and members.
+#: What only a client that signs has: the names in a document, and those of the members.
 _OF_KEYS: Final = {"privateKey": "private_key", "keyId": "key_id", "algorithm": "algorithm"}
 _KEY_ID_RULE: Final = f"is required with the client authentication {PRIVATE_KEY_JWT}, unless a JWK has a `kid`"
 _PRINTABLE: Final = re.compile(r"[^\x00-\x1f\x7f]*\Z")
@@ -154,7 +154,7 @@ _FIELDS: Final = {"basic": BasicFields, "oauth2": OAuth2Fields, "mtls": MutualTl
 
 
 def auth_of(value: Any) -> list[dict[str, Any]]:
-    """Read one kind of credentials, or one or two in a list, one of two mutual TLS. Token URLs are checked later."""
+    """Read one kind of credentials, or a list of one or two; one of two is mutual TLS. Token URLs are checked later."""
     if not isinstance(value, list):
         return [_loaded(value)]
     if not 1 <= len(value) <= 2:

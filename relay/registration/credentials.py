@@ -64,7 +64,7 @@ class OAuth2Client:
 
     @property
     def proof(self) -> str | None:
-        """How the client proves itself, ``basic``, ``post`` or ``private_key_jwt``; None if an assertion is all."""
+        """How the client proves itself, ``basic``, ``post`` or ``private_key_jwt``; None if its assertion suffices."""
         return proof_of(self.grant, self.client_auth, has_secret=self.client_secret is not None)
 
     @property
@@ -75,7 +75,7 @@ class OAuth2Client:
         return _basic(quote_plus(self.client_id or ""), quote_plus(self.client_secret or ""))
 
     def ways(self) -> dict[str, Any]:
-        """Return how it asks for tokens, by the names in a document, without secrets; None for what is as usual."""
+        """Return how it asks for tokens, by the names in a document, without secrets; None where it is as usual."""
         return {
             "grant": None if self.grant == CLIENT_CREDENTIALS else self.grant,
             "clientAuth": self.client_auth,

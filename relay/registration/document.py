@@ -35,12 +35,11 @@ def read_registrations(
 ) -> tuple[str, list[Registration]]:
     """Read a registration document; return the plugin's name and its registrations.
 
-    ``plugin`` is the name given beside the document. A document that names its plugin must name the same one; if
-    neither is given, ``default_plugin`` is meant.
-    ``look_up`` returns the values of ``${env:NAME}``, ``${file:PATH}`` and ``${secret:NAME}`` by plugin, kind and name;
-    without it they are plain text.
-    For a document with faults, raises ``DocumentError`` with all of them, up to `MAX_FAULTS`. Whether the steps of
-    chains fit the webhooks that they name is checked when the document is applied.
+    ``plugin`` is the name given with the document. A document that names its plugin must name the same one; if neither
+    is given, ``default_plugin`` applies. ``look_up`` returns the values of ``${env:NAME}``, ``${file:PATH}`` and
+    ``${secret:NAME}`` by plugin, kind and name; without it they are plain text. For a document with faults, raises
+    ``DocumentError`` with all of them, up to `MAX_FAULTS`. Whether the steps of chains fit the webhooks that they name
+    is checked when the document is applied.
     """
     document = read_document(text)
     if document.plugin is None and plugin is None:
@@ -79,7 +78,7 @@ def _read_one(
 
 
 def _template_faults(webhook: Any) -> Iterator[tuple[str, str]]:
-    """Yield the faults of texts with a ``{{...}}``, which other products fill in and the relay would send as it is."""
+    """Yield the faults of texts with ``{{...}}``, which other products fill in and the relay would send unchanged."""
     for member in _SENT if isinstance(webhook, dict) else ():
         for pointer, value in scalars_in(webhook.get(member), f"/{member}"):
             if isinstance(value, str) and TEMPLATE.search(value):
@@ -96,7 +95,7 @@ def _referring(registration: Registration, written: Mapping[Place, str]) -> Regi
 
 
 def _without_consequences(causes: list[tuple[str, str]], problems: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the causes, and the problems elsewhere: a template, or a reference to nothing, also breaks other rules."""
+    """Return the causes, and problems elsewhere: a template, or a reference to nothing, also breaks other rules."""
     named = {pointer for pointer, _ in causes}
     return causes + [(pointer, message) for pointer, message in problems if pointer not in named]
 

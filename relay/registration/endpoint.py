@@ -190,7 +190,7 @@ def _check_placeholders(names: Sequence[str]) -> None:
 
 
 def _check_path(path: str) -> None:
-    """Check a path in which something ordinary stands for each placeholder."""
+    """Check a path in which each placeholder has been replaced by something ordinary."""
     if "{" in path or "}" in path:
         raise ValueError("has a brace in its path that is not of a whole segment, such as `/{name}/`")
     if not _PATH.match(path):

@@ -51,7 +51,7 @@ class Fields(Schema):
         field_obj.error_messages |= _FIELD_WORDS
 
     def handle_error(self, error: ValidationError, data: Any, **_: Any) -> None:
-        """Add to the message of an unknown field which one was probably meant."""
+        """Add to the message of an unknown field the name that was probably meant."""
         del data
         messages = error.messages
         if isinstance(messages, dict):

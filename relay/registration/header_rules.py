@@ -21,7 +21,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?\Z")
 #: Visible ASCII, with spaces inside.
 VISIBLE_TEXT: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?\Z")
 
-# Headers of the connection, headers that proxies and caches add, and those that let a caller pretend to be another.
+# Headers of the connection, headers that proxies and caches add, and those that let a caller impersonate another.
 _FORBIDDEN: Final = frozenset(
     {
         *(

@@ -39,7 +39,7 @@ def compile_pattern(pattern: str) -> Draft202012Validator:
 def segment_fault(value: str) -> str | None:
     """Return why a value could become other than one segment of a path; None if it cannot, percent-encoded.
 
-    Servers and proxies decode a path once, twice, or fold characters that look alike, and some drop what follows a
+    Servers and proxies decode a path once or twice, or fold characters that look alike; some drop what follows a
     semicolon before they resolve dot segments. So the value must be one segment however often it is decoded.
     """
     if len(value) > MAX_PATH_VALUE_LENGTH:

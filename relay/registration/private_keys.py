@@ -47,7 +47,7 @@ class SigningKey:
 
 
 def read_signing_key(written: str | Mapping[str, Any], algorithm: str | None, key_id: str | None) -> SigningKey:
-    """Read a key; a JWK may itself say its algorithm and id.
+    """Read a key; a JWK may itself state its algorithm and id.
 
     Raises:
         UnfitKeyError: the key is unreadable, public, too short, of another kind, or does not fit the algorithm.
@@ -67,7 +67,7 @@ def read_signing_key(written: str | Mapping[str, Any], algorithm: str | None, ke
 
 
 def key_id_in(written: str | Mapping[str, Any]) -> str | None:
-    """Return the id that a JWK says of itself, also of one that cannot sign; None for any other text."""
+    """Return the id that a JWK states, even if it cannot sign; None for any other text."""
     try:
         found = (_jwk(written) or {}).get("kid")
     except UnfitKeyError:
@@ -76,7 +76,7 @@ def key_id_in(written: str | Mapping[str, Any]) -> str | None:
 
 
 def _jwk(written: str | Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return a JWK, also one that is written as JSON text; None for any other text."""
+    """Return a JWK, even if it is written as JSON text; None for any other text."""
     if not isinstance(written, str):
         return written
     if not written.lstrip().startswith("{"):

@@ -1,4 +1,4 @@
-"""Checks the parts of a target that may hold secrets again, once secrets of the store stand in them."""
+"""Checks again the parts of a target that may hold secrets, once secrets from the store are filled in."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_secrets(target: Target) -> None:
-    """Raise `DocumentError` with everything that does not fit where it stands. No fault quotes a value."""
+    """Raise `DocumentError` with the faults of all values that do not fit in their places. No fault quotes a value."""
     faults = tuple(Fault(pointer, message) for pointer, message in _faults(target))
     if faults:
         raise DocumentError(faults=faults)

@@ -1,7 +1,7 @@
 """Fills in ``${env:NAME}``, ``${file:PATH}`` and ``${secret:NAME}``: references to secrets that are kept elsewhere.
 
-They are looked up when the document is applied. A value from the environment or a file is sealed like one that was
-written out; of a plugin's secret the target keeps the reference (`relay.registration.stored_secrets`). ``$${`` stands
+They are looked up when the document is applied. A value from the environment or a file is sealed as if it had been
+written out; for a plugin's secret the target keeps the reference (`relay.registration.stored_secrets`). ``$${`` stands
 for ``${``. Pure: the caller passes a function that looks them up, by kind and name.
 """
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 STATUSES: Final = frozenset({429, 503})
 #: Further statuses, which leave open whether the request was carried out: retried only if the webhook is repeatable.
 REPEATABLE_STATUSES: Final = frozenset({408, 500, 502, 504})
-#: The longest that an endpoint's Retry-After is honoured, in seconds.
+#: The longest pause that an endpoint's Retry-After can cause, in seconds.
 RETRY_AFTER_CAP_S: Final = 3600.0
 
 #: Failures that another attempt cannot cure.

@@ -1,6 +1,6 @@
 """References from a target to secrets of its plugin, which are kept apart from it and read when a call is made. Pure.
 
-In the texts of a target a secret's name stands between two NULs, which no text of a registration may contain.
+In the texts of a target, a secret's name is put between two NULs, which no text of a registration may contain.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def filled(target: Target, values: Mapping[str, str]) -> Target:
 
 
 def may_refer(place: Place) -> bool:
-    """Tell whether the value at this place of a webhook's document is secret, and so may refer to a secret."""
+    """Return whether the value at this place of a webhook's document is secret, and so may refer to a secret."""
     match [step for step in place if isinstance(step, str)]:
         case ["auth", name]:
             return name not in {"type", "tokenUrl"}
