@@ -88,7 +88,7 @@ def _is_closed(kind: ValueKind) -> bool:
 
 
 def _with_files(sent: ValueKind) -> ValueKind:
-    """Add what clients send in the place of a file: a schema describes it as the object that JSON carries."""
+    """Add what callers give for a file: a schema describes only the object that JSON carries."""
     kinds = [_with_file_members(each) if isinstance(each, Members) else each for each in parts(sent)]
     return union([*kinds, Plain("formData")] if kinds != [NULL] else kinds)
 

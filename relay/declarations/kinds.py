@@ -101,7 +101,7 @@ NULL: Final = Plain("null")
 
 
 def union(kinds: Iterable[ValueKind]) -> ValueKind:
-    """Return what has any of these kinds."""
+    """Return the kind of what has any of these kinds."""
     flat: list[ValueKind] = []
     for kind in kinds:
         for each in kind.kinds if isinstance(kind, Alternatives) else (kind,):
@@ -118,7 +118,7 @@ def parts(kind: ValueKind) -> tuple[ValueKind, ...]:
 
 
 def both(one: ValueKind, other: ValueKind) -> ValueKind:
-    """Return what has both kinds, or a kind that is wider where that cannot be said."""
+    """Return the kind of what has both kinds, or a wider one where that cannot be expressed."""
     if other == ANY or one == NEVER:
         return one
     if one == ANY or other == NEVER:

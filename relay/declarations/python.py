@@ -91,7 +91,7 @@ _ITEM_OPTIONS: Final = '"subject": NotRequired[str], "idempotencyKey": NotRequir
 
 
 def python_of(plugin: str, calls: Iterable[WebhookCall]) -> str:
-    """Return the text of the module; it needs nothing but Python 3.11, and the client where types are checked."""
+    """Return the text of the module; it needs nothing but Python 3.11, and the client to check types."""
     module = _Module()
     for call in calls:
         module.add(call)

@@ -27,7 +27,7 @@ from relay.declarations.kinds import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: How many parts of a schema are looked at, and how many references may lead to one another; what is beyond is any.
+#: How many parts of a schema are looked at, and how many references may lead to one another; anything beyond is any.
 MAX_PARTS: Final = 20_000
 MAX_REFERENCES: Final = 16
 
@@ -126,7 +126,7 @@ class SchemaKinds:
         missing = {name: Member(ANY, required=True) for name in required if name not in members}
         rest = self._inner(schema["additionalProperties"]) if "additionalProperties" in schema else None
         if "patternProperties" in schema or schema.get("unevaluatedProperties", False) is not False:
-            rest = ANY  # which names such members have, a type cannot say
+            rest = ANY  # a type cannot say which names such members have
         return Members(members | missing, rest, listed=bool(members))
 
     def _inner(self, schema: Any) -> ValueKind:

@@ -41,7 +41,7 @@ _MAX_EXACT: Final = 2**53 - 1
 
 
 def typescript_of(plugin: str, calls: Iterable[WebhookCall]) -> str:
-    """Return a `.d.ts` that says all of `MODULE_TYPES`, and which webhooks the plugin has."""
+    """Return a `.d.ts` with all of `MODULE_TYPES` and the plugin's webhooks."""
     names = TypeNames()
     aliases: list[str] = []
     entries: list[str] = []
