@@ -1,1 +1,1 @@
-"""What every part of the relay knows: states and outcomes of invocations, their ids, and fair shares. Pure."""
+"""What all parts of the relay share: states and outcomes of invocations, their ids, and fair shares. Pure."""

@@ -27,7 +27,7 @@ class State(StrEnum):
     WAITING = "waiting"  # a chain whose current step is an unfinished invocation of its own
     DELIVERED = "delivered"  # final: the endpoint answered
     UNREACHABLE = "unreachable"  # final: no acceptable answer came
-    INTERRUPTED = "interrupted"  # final: its worker, or what was done since a backup, was lost: nobody knows
+    INTERRUPTED = "interrupted"  # final: its worker was lost, or a backup restored; its outcome is unknown
     REJECTED = "rejected"  # final: did not fit the registration, or the webhook is not registered
     CANCELLED = "cancelled"  # final: an operator stopped it before an attempt
 
@@ -52,7 +52,7 @@ OWN_CALLERS: Final = frozenset(OwnCaller)
 
 
 def is_error(state: str, given: bool | None) -> bool:
-    """Return whether a final record's result is an error: as the record says, otherwise unless it was delivered."""
+    """Return whether a final record's result is an error: as the record says, or by its state if it does not say."""
     return state != State.DELIVERED if given is None else given
 
 

@@ -1,7 +1,7 @@
 """Reference ids: UUIDv7 (RFC 9562), which sort by time and tell their age; and the ids of replay jobs.
 
-The last twelve of their random bits are a hash of the plugin that they were made for: its *bucket*, by which code that
-has only an id finds the partition of its record.
+The last twelve of their random bits are a hash of the plugin that they were made for: its *bucket*, from which code
+that has only an id finds the partition of its record.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def bucket_of(reference_id: str) -> int:
 
 
 def reference_id_about(what: str, at_ms: int, plugin: str) -> str:
-    """Return a UUIDv7 of this time and plugin that follows from a text, so that it is the same for every caller."""
+    """Return a UUIDv7 of this time and plugin, derived from a text, so that every caller gets the same one."""
     number = at_ms << 80 | int.from_bytes(hashlib.sha256(what.encode()).digest()[:10])
     number = number & ~(0xF << 76) | 7 << 76  # version
     number = number & ~(0x3 << 62) | 2 << 62  # variant
