@@ -118,7 +118,7 @@ class _Interpreter(TreeInterpreter):  # type: ignore[misc]  # jmespath is untype
         super().__init__()
         self._left = MAX_VISITS
         self._sizes: dict[int, tuple[int, int]] = {}  # of lists and objects by identity: size and depth
-        self._kept: list[Any] = []  # the measured values, so that no identity is used again
+        self._kept: list[Any] = []  # the measured values, so that no identity is reused
 
     def visit(self, node: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         self._spend(1)

@@ -1,7 +1,7 @@
 """Finds how deep JSON text nests and how many values it contains, before it is parsed.
 
 A parser recurses, and makes an object of each value, so both must be limited before it runs. One pass looks at the
-characters outside of strings and stops at the first limit. It works in pieces, so that the interpreter can run other
+characters outside strings and stops at the first limit. It works in pieces, so that the interpreter can run other
 threads in between: a single call over a large body would block the whole process.
 """
 
@@ -27,7 +27,7 @@ _OPENS: Final = ord("[")
 
 
 def check_extent(raw: bytes, depth: int, max_values: int = MAX_VALUES) -> int:
-    """Check how deep JSON text nests and how many values it contains; return that number, or an upper limit of it.
+    """Check how deep JSON text nests and how many values it contains; return that number, or an upper bound.
 
     Raises:
         MalformedJson: it nests deeper than ``depth``.

@@ -25,7 +25,7 @@ _WORDS: Final = frozenset({"word", "text", "stray"})
 
 
 def mistake_in(text: str, tokens: Iterable[tuple[str, str, int]]) -> tuple[int, str] | None:
-    """Return offset and description of the known mistake that makes a text unreadable; None if it is not a known one.
+    """Return offset and description of the known mistake that makes a text unreadable; None if it is none of these.
 
     ``tokens`` are kind, lexeme and offset in order, without space and comments, up to one that cannot be read (stray).
     """
@@ -48,7 +48,7 @@ def mistake_in(text: str, tokens: Iterable[tuple[str, str, int]]) -> tuple[int, 
 
 
 def _of_a_mail(kind: str, lexeme: str, text: str, offset: int, *, begins_a_line: bool) -> str | None:
-    """Describe what mails and chats put around a text: marks of quoted lines, and fences of Markdown."""
+    """Describe what e-mail and chat programs add to a text: marks of quoted lines, and fences of Markdown."""
     if kind == "word" and lexeme[0] == ">" and begins_a_line:
         return "this line begins with `>`, as mails quote lines: leave out these marks"
     if kind in _WORDS and text.startswith(_FENCES, offset):

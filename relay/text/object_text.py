@@ -1,7 +1,7 @@
 """Scans JavaScript object text: where its members and elements are, which commas are missing, and what is wrong.
 
-The scan knows the structure only; values are read afterwards, by ``json`` or ``json5``. The text is taken as the
-inside of an array, so that one object, several one after another, and a list are handled alike.
+The scan knows only the structure; values are read afterwards, by ``json`` or ``json5``. The text is taken as the
+inside of an array, so that one object, several in a row, and a list are handled alike.
 """
 
 from __future__ import annotations
@@ -257,7 +257,7 @@ class _Scanner:
             raise _Unreadable
 
     def _lost(self, offset: int, message: str) -> None:
-        """Stop the scan; report this flaw only if it is the first, as later ones are mostly consequences."""
+        """Stop the scan; report this flaw only if it is the first, since most later ones are consequences."""
         if not self.flaws:
             self._flaw(offset, message)
         raise _Unreadable

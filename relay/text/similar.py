@@ -33,9 +33,9 @@ def hint(name: str, known: Iterable[str]) -> str:
 def slip_of(name: str, known: Iterable[str]) -> str | None:
     """Return the known name of which ``name`` is very likely a misspelling; None if there is none.
 
-    Both have eight letters or more, and differ by two letters that changed places, by one that is missing or doubled,
-    or by one that is beside the right one on a keyboard. Names that differ in a number (``clinic-1``, ``clinic-2``) are
-    a series.
+    Both have eight letters or more, and differ by two letters that are swapped, by one that is missing or doubled, or
+    by one that is next to the right one on a keyboard. Names that differ in a number (``clinic-1``, ``clinic-2``) are a
+    series.
     """
     others = (each for each in sorted(known) if min(len(name), len(each)) >= _SHORTEST and not _is_series(name, each))
     return next((each for each in others if _is_slip(name, each)), None)
@@ -59,7 +59,7 @@ def _is_slip(one: str, other: str) -> bool:
 
 
 def _neighbours() -> dict[str, str]:
-    """Return for each letter those beside it on a keyboard."""
+    """Return for each letter those next to it on a keyboard."""
     found: dict[str, str] = {}
     for above, row, below in zip(("", *_KEYS), _KEYS, (*_KEYS[1:], ""), strict=False):
         for place, letter in enumerate(row):

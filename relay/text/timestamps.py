@@ -42,7 +42,7 @@ def read_rfc3339(text: str) -> int:
 def read_time(text: str, now_ms: int) -> int:
     """Read a time as `read_rfc3339` does, or as an age at ``now_ms``: ``90s``, ``15m``, ``2h``, ``7d``.
 
-    Every route and command reads the times that it is given by this function. An age that reaches back beyond the epoch
+    Every route and command reads times with this function. An age that reaches back beyond the epoch
     means the epoch.
     """
     age = _AGE.match(text)
