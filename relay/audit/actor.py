@@ -29,7 +29,7 @@ def act_as_operator(name: str) -> str:
 
 
 def system_user() -> str:
-    """Return the user that the process runs as, as the system says, not as environment variables say."""
+    """Return the user that the process runs as, according to the system and not to environment variables."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

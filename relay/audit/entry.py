@@ -2,7 +2,7 @@
 
 The words, which may be empty, are separated by one blank, in this order: time (ms, the server's), act, who (the id of a
 key, or ``@`` and an operator), plugin, subject, revision, outcome, count, sizes in bytes and references; sizes and
-references are comma-separated. None of them contains contents, an address or a secret.
+references are comma-separated. None of them holds contents, an address or a secret.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def _parsed(number: int, text: str) -> dict[str, Any]:
 
 
 def _entry(number: int, line: dict[str, Any]) -> bytes:
-    """Return a line's entry; for a line made from no entry, bytes that the check finds wrong, to name its number."""
+    """Return a line's entry; for a line made from no entry, bytes that the check finds wrong under its number."""
     try:
         return raw_from({name: value for name, value in line.items() if name != "trail"})
     except (ValueError, UnicodeEncodeError):
