@@ -74,7 +74,7 @@ TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = Map
         },
         State.SENDING: {
             State.SENDING: ("claim",),  # a lost lease of a repeatable call, taken again
-            State.QUEUED: ("release", "claim", "advance"),  # claim: a lost repeatable call without a place
+            State.QUEUED: ("release", "claim", "advance"),  # claim: a lost repeatable call that has to wait
             State.RETRYING: ("settle", "claim"),  # claim: a lost repeatable call at an open breaker
             State.WAITING: ("advance",),
             State.DELIVERED: ("settle",),
