@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from relay.settings.kinds import Network
 
-#: Failures and refusals are counted for a minute, and this many addresses told apart in it.
+#: Failures and refusals are counted by the minute, and this many addresses are told apart in it.
 PERIOD_S: Final = 60
 MAX_SOURCE_ADDRESSES: Final = 10_000
 _IPV6_PREFIX: Final = 64  # the size of one household's network
@@ -91,7 +91,7 @@ class FailedAuthentications:
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the address that a text is, an IPv4 one if it is mapped into IPv6; None if it is none."""
+    """Read an address, an IPv4-mapped IPv6 one as its IPv4; None if the text is not an address."""
     try:
         found = ipaddress.ip_address(text)
     except ValueError:
