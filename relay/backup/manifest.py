@@ -1,6 +1,6 @@
-"""The manifest of a backup: what it holds, of when, and the hashes of its files. The key ring vouches for it.
+"""The manifest of a backup: what it holds, when it was made, and the hashes of its files. The key ring vouches for it.
 
-It names the keys of both rings, without which parts of what was saved do not open.
+It names the keys of both rings, without which parts of the backup do not open.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MAX_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class BackupFile:
-    """The snapshot of one server: which partitions it holds, and whether also the keys of no plugin."""
+    """The snapshot of one server: which partitions it holds, and whether it has the Redis keys of no plugin."""
 
     name: str
     size_bytes: int

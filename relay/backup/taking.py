@@ -1,6 +1,6 @@
 """Takes a backup of a running store: a snapshot of each server, and a manifest, which is written last.
 
-A plugin's keys lie on one server, so that each plugin is as it was at one moment. The server with the shared keys comes
+A plugin's keys lie on one server, so that each plugin is saved as of one moment. The server with the shared keys comes
 first: a key's plugin is written before the key.
 """
 
@@ -83,7 +83,7 @@ class Taking:
                 _make_safe(file)
             folder = os.open(self._folder, os.O_RDONLY)
             try:
-                os.fsync(folder)  # the names of the files, too
+                os.fsync(folder)  # makes the files' names durable too
             finally:
                 os.close(folder)
         return manifest

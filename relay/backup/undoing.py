@@ -1,6 +1,6 @@
 """Finds what a shipped audit trail says was done since the backup, and does again what can be done again.
 
-The trail holds no contents: of a webhook that was changed it only tells that the restored registration is an old one.
+The trail holds no contents: for a webhook that was changed, it only tells that the restored registration is an old one.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class ShippedTrail:
                 self._take(line)
 
     def undoings(self, runtime: Runtime) -> Iterator[Undoing]:
-        """Yield what concerns the restored store, as it is after what was yielded before was done again, or not."""
+        """Yield what concerns the restored store as it then is: what was yielded before may have been done again."""
         keys = {key.id for key in runtime.api_keys.list() if not key.revoked}
         yield from (Undoing(kind, plugin, key) for (plugin, key), kind in self._keys.items() if key in keys)
         for name, kind in self._webhooks.items():
@@ -143,17 +143,17 @@ class ShippedTrail:
 class Redoing:
     """Does again what was done since the backup. A webhook that is still used, and so not removed, is paused.
 
-    What is refused is tried again when something else was done.
+    What is refused is tried again once something else has been done.
     """
 
     def __init__(self, runtime: Runtime, unfinished: Unfinished) -> None:
         self._runtime = runtime
         self._unfinished = unfinished
-        #: Why what was refused was refused: a webhook uses it.
+        #: What was refused, and why: a webhook uses it.
         self.refused: dict[Undoing, Conflict] = {}
 
     def do(self, undoing: Undoing) -> None:
-        """Do one thing again, or note that it is refused."""
+        """Do one thing again, or note that it was refused."""
         if self._is_done(undoing):
             while any(self._is_done(each) for each in list(self.refused)):
                 pass
@@ -212,7 +212,7 @@ def _entries(file: IO[bytes]) -> Iterator[dict[str, Any]]:
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield the lines of a file from its beginning, also of one that gzip has packed."""
+    """Yield the lines of a file, which gzip may have packed, from its beginning."""
     try:
         file.seek(0)
         is_packed = file.read(2) == b"\x1f\x8b"
@@ -224,7 +224,7 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _parsed(number: int, text: bytes) -> dict[str, Any]:
-    """Read a line; of an empty one, nothing."""
+    """Return the members of a line; of an empty line, none."""
     if not text.strip():
         return {}
     try:

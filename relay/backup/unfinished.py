@@ -1,6 +1,6 @@
 """Decides about everything that was not final at the backup, so that nothing unrepeatable is sent twice.
 
-Since the backup, each such call may have been sent, each end been told and each replay been made. What may not be
+Since the backup, each such call may have been sent, each callback made and each replay made. What must not be
 repeated ends as interrupted, with the outcome `restored`; the rest goes on.
 """
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _PIECE: Final = 64  # calls of one script
 _READ: Final = 1_000
-#: Longer than ends that another process took are kept from this one.
+#: Longer than a process that takes due callbacks keeps others from taking them.
 _TELLING_S: Final = 60.0
 _POLL_S: Final = 0.2
 _FIELDS: Final = ("state", "plugin", "webhook", "repeatable", "chain", "pins", "root")
@@ -47,7 +47,7 @@ _UNFINISHED_JOBS: Final = frozenset({ReplayState.PLANNING, ReplayState.RUNNING, 
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """A call that was not final at the backup; whether it has to end, because it, or a step of it, is unrepeatable."""
+    """A call that was not final at the backup; whether it has to end, since it or a step of it is not repeatable."""
 
     reference_id: str
     plugin: str
@@ -85,7 +85,7 @@ class Unfinished:
         return [job for number in self._epochs.fenced_partitions() for job in self._jobs_of(number)]
 
     def untold(self) -> int:
-        """Return how many ends callbacks were not told of."""
+        """Return how many calls have ended whose callbacks are still due."""
         with store_errors():
             keys = [key_in(partition_root(n), "callbacks") for n in self._epochs.fenced_partitions()]
             return sum(self._client.zcard(key) for key in keys)
@@ -93,8 +93,8 @@ class Unfinished:
     def decide(self, sender: CallbackSender) -> Decided:
         """Decide about everything, and take the fence away. May be stopped, and repeated.
 
-        ``sender`` accepts the callbacks of ends that were untold at the backup, so that they are decided about like any
-        call: they may have been told since.
+        ``sender`` accepts the callbacks that were due at the backup. They may have been made since, so they are decided
+        about like any call.
 
         Raises ``Conflict``: the store is not fenced, or not all of the backup is there.
         """
@@ -115,7 +115,7 @@ class Unfinished:
         return decided
 
     def end(self, reference_ids: Iterable[str]) -> None:
-        """End these calls unless they are final, also repeatable ones."""
+        """End these calls unless they are final, even if they are repeatable."""
         for group in self._keys.spread(list(reference_ids), self._keys.root_of_ref):
             for some in pieces(group.items, _PIECE):
                 self._run(group.root, [part for ref in some for part in (ref, "1")], len(some))
