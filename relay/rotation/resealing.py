@@ -47,7 +47,7 @@ class KeyUses:
 
 
 class Resealing:
-    """Reseals all values. May be stopped at any moment and repeated: values that are done are recognised."""
+    """Reseals all values. May be stopped at any moment and repeated: it recognises the values that are done."""
 
     def __init__(self, values: SealedValues, vaults: Mapping[str, Vault], decisions: EveryDecision) -> None:
         self._values = values
