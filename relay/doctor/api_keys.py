@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from relay.store.api_keys.records import ApiKey
     from relay.wiring.runtime import Runtime
 
-#: A key that ends within so many days is named.
+#: A key that ends within this many days is named.
 WARNING_DAYS: Final = 7
 _CHECK: Final = "keys"
 

@@ -37,7 +37,7 @@ _ALERTS: Final = "alerts"
 
 
 def examine_lanes(workers: Sequence[LiveWorker] | None, backlogs: Sequence[LaneBacklog]) -> Iterator[Finding]:
-    """Yield the findings on the workers, None if these are not known, and on the calls that wait in each lane."""
+    """Yield the findings on the workers (None: not known) and on the calls that wait in each lane."""
     if workers is None:
         said = "not known: their heartbeats are among the shared keys"
         yield Finding("workers", Level.PROBLEM, said, "See the findings above.")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from relay.settings import Settings
 
-#: A certificate that ends within so much time is a problem, or else a note.
+#: How soon the end of a certificate is a problem, and how soon a note.
 SOON: Final = {Level.PROBLEM: timedelta(days=7), Level.NOTE: timedelta(days=30)}
 _CONNECT_S: Final = 2.0
 #: The schemes of addresses that are reached by TLS, with their ports.
@@ -66,7 +66,7 @@ def judged_ends(check: str, ends: Mapping[str, datetime | None], advice: str) ->
 
 
 def end_of(pem: bytes) -> datetime | None:
-    """Return when the first certificate of a PEM text ends, of those with the same subject the last; None: unreadable.
+    """Return when the first certificate of a PEM text ends, or the last of those with its subject; None: unreadable.
 
     A file may hold the old certificate of an authority beside its new one.
     """
@@ -78,7 +78,7 @@ def end_of(pem: bytes) -> datetime | None:
 
 
 def _end_at(source: str | tuple[str, int]) -> datetime | None:
-    """Return when the certificate in a file or of a server ends, also if nobody would accept it: nothing is sent."""
+    """Return when the certificate in a file or of a server ends, even if nobody would accept it: nothing is sent."""
     with suppress(OSError, ValueError):
         if isinstance(source, str):
             return end_of(Path(source).read_bytes())

@@ -1,4 +1,4 @@
-"""Checks the ways in and out: whether there is a proxy before the API, and one for calls, which can be reached."""
+"""Checks the ways in and out: whether there is a proxy before the API, and whether the one for calls can be reached."""
 
 from __future__ import annotations
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: The beginning of the advice where something was written that no relay writes.
+#: The beginning of the advice if the store has something that no relay writes.
 FOREIGN_WRITER: Final = "Somebody other than the relay writes to the server"
 _SHOWN: Final = 10
-#: The shares of what can be used up from which on a finding is a note, and from which on it is a problem.
+#: The shares of a limit from which on a finding is a note, and from which on it is a problem.
 SHARES: Final = (0.8, 0.95)
 
 

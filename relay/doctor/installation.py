@@ -60,7 +60,7 @@ def examine_descriptors(settings: Settings, data_dir: Path) -> Iterator[Finding]
 
 
 def _running(data_dir: Path) -> Iterator[tuple[str, float, int]]:
-    """Yield each process of `relay up`, which share of its limit of open files it uses, and its highest limit."""
+    """Yield each process of `relay up`, the share of its limit of open files that it uses, and its highest limit."""
     for pid in processes_of(data_dir.resolve()):
         with suppress(OSError):  # it has ended meanwhile
             process = Path(f"/proc/{pid}")
@@ -81,7 +81,7 @@ def _disk(data_dir: Path) -> Finding:
 
 
 def _inodes(data_dir: Path) -> Iterator[Finding]:
-    """Yield which share of the inodes is used; nothing if the file system makes them as it needs them."""
+    """Yield the share of inodes in use; nothing if the file system makes them as needed."""
     disk = os.statvfs(data_dir)
     most = disk.f_files - disk.f_ffree + disk.f_favail
     if most:

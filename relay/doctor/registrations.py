@@ -64,7 +64,7 @@ def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[
 
 
 def _target(runtime: Runtime, plugin: str, webhook: StoredRevision) -> Target | ChainTarget | None:
-    """Return what a registration sends calls to; None if it does not open."""
+    """Return the target of a registration; None if it does not open."""
     try:
         return runtime.registry.open_target(plugin, webhook.shape.webhook_id, webhook.number)
     except (VaultError, NotFound, StoreFault):
