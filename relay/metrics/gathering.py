@@ -41,7 +41,7 @@ class Gathering:
         self._gathered[plugin][webhook_id, name][duration_ms] += 1
 
     def add_to_store(self) -> None:
-        """Add what was gathered to the store; a batch that may be missing is sent again later, before what follows."""
+        """Add what was gathered to the store; a batch that may not have arrived is sent again, before any later one."""
         self._send()
         for plugin in [each for each in self._gathered if each not in self._unsure]:
             self._unsure[plugin] = uuid4().hex, self._amounts(plugin)

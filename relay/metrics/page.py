@@ -122,7 +122,7 @@ class MetricsPage(Collector):
         try:
             with going_on_without():
                 self._last_named = self._measures.name_webhooks(order, at_most=self._max_webhooks)
-        except Unavailable:  # the shared keys are silent: as it was, or, in a new process, as if there were none
+        except Unavailable:  # the shared keys are silent: keep the last names, or choose by traffic alone
             self._last_named = self._last_named or frozenset(order[: self._max_webhooks])
         return self._last_named
 
