@@ -1,6 +1,6 @@
 """Loops that survive exceptions, and steps that are repeated until they succeed.
 
-Every part of a process works, or the process ends and is started again. "Not now" is retried for as long as it takes. A
+Either every part of a process works, or it ends and is started again. "Not now" is retried for as long as it takes. A
 fault of our own is logged once and retried too: its cause may be in the input, or be gone at the next try.
 """
 
@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 #: The pause between two tries, in seconds.
 RETRY_S: Final = 0.5
-#: How often a step is tried that fails by a fault of our own.
+#: How many times a step is tried that fails by a fault of our own.
 STEP_FAULTS: Final = 6
 #: After this many faults in a row a loop cannot go on.
 LOOP_FAULTS: Final = 120

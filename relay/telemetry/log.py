@@ -32,7 +32,7 @@ class Event(StrEnum):
     REVISION_UNVERIFIED = "revision_unverified"  # any: no relay made this revision the current one; it is ignored
     SECRET_UNVERIFIED = "secret_unverified"  # noqa: S105 - the name of an event; worker: this value is not the one set last
     DECISIONS_BREACH = "decisions_breach"  # any: decisions about keys or webhooks were forged, set back or lost
-    POLICY_UNVERIFIED = "policy_unverified"  # worker: a webhook's pause or limits are not as they were decided
+    POLICY_UNVERIFIED = "policy_unverified"  # worker: a webhook's pause or limits differ from what was decided
     CALLBACK_UNVERIFIED = "callback_unverified"  # worker: the called revision names no such callback; it is not called
     VALUE_DAMAGED = "value_damaged"  # any: a field of the store cannot be read: its key and name, once a process
     STORE_AWAY = "store_away"  # any: Redis could not be reached, or lacks functions; the process tries again
