@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ADMINISTRATOR: Final = "admin"
 OPERATOR: Final = "operator"
-#: The user of a worker's connection to the lanes, over which it takes messages that others wrote: without the records.
+#: The user of a worker's connection to the lanes, over which it takes others' messages: it has no access to records.
 CONSUMER: Final = "consumer"
 
 _TARGET_HEADS: Final = frozenset({"target", "token", "secret"})
@@ -46,16 +46,16 @@ _STORE: Final = (*_CONNECTION, *_TRANSACTION, *_MANY_SERVERS, *_NOTICES, "fcall"
 _INSPECTION: Final = ("scan", "dbsize", "memory|usage", "acl|whoami")
 #: Allows reading the depth of lanes, and nothing else.
 _DEPTHS: Final = f"({' '.join(f'%R~{lane}' for lane in LANES)} +llen)"
-#: Allows putting messages into lanes: neither to take any nor to look at them.
+#: Allows putting messages into lanes, but neither taking nor reading any.
 _PUBLISHING: Final = f"({' '.join(f'~{lane}' for lane in LANES)} +lpush +llen)"
 _CONSUMING: Final = f"({' '.join(f'~{lane}' for lane in LANES)} +brpop +rpop)"
 
-#: What kombu keeps for queues that expire is written by scripts of its own, with the rights of whoever runs them.
+#: kombu's own scripts write what it keeps for queues that expire, with the rights of whoever runs them.
 _BROKER: Final = (*_CONNECTION, "multi", "exec", "script|load", "script|exists", "punsubscribe")
 _EVENTS: Final = "celeryev"
 _CONTROL: Final = "celery.pidbox"
 _ANSWERS: Final = "reply.celery.pidbox"
-#: A random id, as in the names of queues that Celery makes for a while; no key of the store begins like this.
+#: A random id, as in the names of Celery's temporary queues; no key of the store begins like this.
 _UUID: Final = "[0-9a-f]???????-????-????-????-????????????"
 #: kombu's list of the queues that an exchange fills, one key for each exchange; and when those lists expire.
 _BINDINGS: Final = tuple(
@@ -72,9 +72,9 @@ _BINDING: Final = (
 _ASKING: Final = f"(~{_UUID}.{_ANSWERS} ~{_EVENTS}.{_UUID} +brpop +rpop +llen +exists +del +pexpire)"
 #: Allows answering those who ask.
 _ANSWERING: Final = f"(~{_UUID}.{_ANSWERS} +lpush +pexpire)"
-#: Allows looking for, and giving up, what belongs to the name of a worker, which begins with a lane.
+#: Allows finding and deleting what belongs to a worker's name, which begins with a lane.
 _MAILBOXES: Final = f"({' '.join(f'~{lane}*@*.{_CONTROL}' for lane in LANES)} +exists +llen +del)"
-#: Events go to a channel for each kind of event. Who subscribes to a pattern needs a right to exactly that one.
+#: Each kind of event has a channel. Subscribing to a pattern needs a right to exactly that pattern.
 _HEARING_EVENTS: Final = f"(&/0.{_EVENTS}/* +psubscribe)"
 _SENDING_EVENTS: Final = f"(&/0.{_EVENTS}/* +publish)"
 _HEARING_QUESTIONS: Final = f"(&/0.{_CONTROL} +psubscribe)"

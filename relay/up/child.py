@@ -58,7 +58,7 @@ class Child:
 
     def keep_log_small(self) -> None:
         """Put the child's log aside if it has grown large."""
-        with suppress(OSError):  # a full disk, say: the child goes on
+        with suppress(OSError):  # a full disk, say: the child goes on regardless
             put_aside(self.log)
 
     @property
@@ -135,7 +135,7 @@ def end_leftovers(data_dir: Path) -> None:
 
 
 def processes_of(data_dir: Path) -> list[int]:
-    """Return the ids of the processes that starts on this directory have started and that still run.
+    """Return the ids of the running processes that starts on this directory have started.
 
     Only on Linux, where a process shows its environment to its user; elsewhere none are found.
     """

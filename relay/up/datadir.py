@@ -126,7 +126,7 @@ class DataDir:
         write_private_file(self.path / name, text)
 
     def write_environ(self, variables: Mapping[str, str]) -> None:
-        """Write ``relay.env``, one ``NAME=value`` a line, with quotes (as dotenv reads them) only if needed."""
+        """Write ``relay.env``, one ``NAME=value`` per line, quoted (as dotenv reads it) only if needed."""
         self.write(ENV_FILE, "".join(f"{name}={_env_value(text)}\n" for name, text in variables.items()))
 
     def port(self, name: str) -> int:

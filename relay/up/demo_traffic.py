@@ -1,4 +1,4 @@
-"""Makes a little traffic for ``relay up --demo --traffic``: calls as a clinic's plugin might; some of them fail.
+"""Makes a little traffic for ``relay up --demo --traffic``: calls as a clinic's plugin might make; some of them fail.
 
 It runs in its own process, until that is ended: ``python -m relay.up.demo_traffic API_URL KEY_FILE``.
 """
@@ -51,7 +51,7 @@ WEIGHTS: Final = {
     "notify-pharmacy": 2,
 }
 _MAX_WAITING: Final = 16
-_WAITED_SHARE: Final = 0.5  # of the calls whose result is waited for
+_WAITED_SHARE: Final = 0.5  # of calls whose results are awaited
 _WAIT_S: Final = 10.0
 _PAUSE_S: Final = 2.0
 

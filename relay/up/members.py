@@ -1,6 +1,6 @@
 """Makes one cluster of servers that are running already: ``python -m relay.up.members``.
 
-It may be killed at any moment and started again: it goes on where it stopped, and leaves a complete cluster as it is.
+It may be killed at any moment and started again: it continues where it stopped, and leaves a complete cluster as it is.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from relay.errors import RelayError
 from relay.store.server.cluster import ClusterSeat, Forming
 from relay.up.access import ADMINISTRATOR
 
-#: By how much the port of a server for other servers exceeds its own port, by default.
+#: How far the port of a server for the other servers is above its own port, by default.
 _BUS = 10_000
 
 

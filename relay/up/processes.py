@@ -42,7 +42,7 @@ class Process:
     without: tuple[str, ...] = (FLOWER_AUTH,)
     extra: Mapping[str, str] = field(default_factory=dict)
     user: str | None = None  # of the embedded servers; None: it does not use them
-    broker_user: str | None = None  # of its connection to the lanes, if another one
+    broker_user: str | None = None  # of its connection to the lanes, if that is another one
 
 
 def api(
@@ -56,7 +56,7 @@ def api(
 ) -> Process:
     """Describe Granian with the WSGI app: one process, with a thread for every waiting caller and some spare ones.
 
-    With ``cpu``, the first of several processes on one port is kept on that processor, and each other on the next one.
+    With ``cpu``, the first of several processes on one port is kept on that processor, and each other one on the next.
     """
     command = (
         *("granian", "--interface", "wsgi", "--host", host, "--port", str(port), "--workers", "1"),

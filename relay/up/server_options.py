@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 RECORDS: Final[Mapping[str, str]] = {
     "save": '""',
     "appendonly": "yes",
-    "auto-aof-rewrite-min-size": "1gb",  # the server is slow while it rewrites its file: not in every burst of calls
+    "auto-aof-rewrite-min-size": "1gb",  # the server is slow while it rewrites its file, so not in every burst of calls
     "rdbcompression": "no",  # large values are sealed, and cannot be compressed
     "maxmemory-policy": "noeviction",  # refusing new work beats evicting records
     "hash-max-listpack-entries": "64",  # records are small hashes: as listpacks they take a third of the memory
@@ -21,12 +21,12 @@ RECORDS: Final[Mapping[str, str]] = {
     "client-output-buffer-limit": "pubsub 256mb 128mb 60",
     "tcp-keepalive": "60",
 }
-#: Options of the servers of a cluster besides.
+#: Further options of the servers of a cluster.
 CLUSTER: Final[Mapping[str, str]] = {
     "cluster-enabled": "yes",
     "cluster-node-timeout": "2000",  # a primary that is silent for so long is replaced
     "cluster-require-full-coverage": "no",  # a shard that is lost stops its own plugins only
-    # A replica that was started again and has not caught up yet may lack confirmed writes: it must never take over.
+    # A restarted replica that has not caught up yet may lack confirmed writes: it must never take over.
     # 0 would let it.
     "cluster-replica-validity-factor": "10",
     "repl-diskless-sync-delay": "0",

@@ -1,7 +1,7 @@
 """Keeps children running: restarts any that died, and ends all of them together.
 
 A dead child is started again only when everything that it left running is gone: Granian's worker, for one,
-outlives a killed master and would go on answering on the same port.
+outlives a killed master and would keep answering on the same port.
 """
 
 from __future__ import annotations
