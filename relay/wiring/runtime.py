@@ -67,7 +67,7 @@ class Runtime(SharedRuntime):
 
     @cached_property
     def traffic(self) -> TrafficControl:
-        """Shows how webhooks' calls flow, stops them and lets them go again."""
+        """Shows how webhooks' calls flow, stops them and starts them again."""
         return TrafficControl(self.registry, self.policies, self.measures, self.publisher.publish_ready)
 
     def subscribe(self, process: str) -> Subscription:
