@@ -106,7 +106,7 @@ class BadParameter(Refused):
 
 
 class Unauthenticated(Refused):
-    """The key is missing, unknown, wrong or revoked, the answer being the same for all of these; or it has expired."""
+    """The key is missing, unknown, wrong or revoked (all with the same answer), or it has expired."""
 
     code = "unauthenticated"
     sentence = "A valid API key is required, as `Authorization: Bearer KEY`."
@@ -169,7 +169,7 @@ class Expired(Refused):
 
 
 class RequestTimeout(Refused):
-    """The body did not arrive in time; a proxy before the API answers so."""
+    """The body did not arrive in time; a proxy before the API gives this answer."""
 
     code = "request_timeout"
     sentence = "The body took too long to arrive."

@@ -1,8 +1,8 @@
 """The Celery side of the queue: lanes, the task's name, the app's settings, and the publisher.
 
-The ids of calls that wait for a worker are in lists of the store (`relay.store.ledger.waiting`). A message is a hint,
-that a list has some: it names a lane and a partition, and may be lost or doubled. Workers also look at the lists by
-themselves once a second.
+The ids of calls that wait for a worker are in lists of the store (`relay.store.ledger.waiting`). A message is a hint
+that a list is not empty: it names a lane and a partition, and may be lost or duplicated. Workers also check the lists
+without a hint, once a second.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _AMQP: Final = ("amqp", "amqps")
 _CONFIRM_TIMEOUT_S: Final = 5
 #: The most messages that are published together for one lane and partition; more would not make workers faster.
 _MOST_AT_ONCE: Final = 64
-#: How many seconds the end of a process waits for messages that are not published yet.
+#: How many seconds a process waits at its end for messages that are not published yet.
 _CLOSE_S: Final = 1.0
 _REDIS_TRANSPORT: Final = {
     "ack_emulation": False,  # not needed, as the record decides; without it, 2.3 times as many messages a second
@@ -158,7 +158,7 @@ class _RedisLanes:
         task = task_message(app)
         self._headers: dict[str, Any] = task.headers
         self._embed = task.body[2]
-        self._client: Any = None  # kombu's, with connections for as many threads as want one
+        self._client: Any = None  # kombu's, with as many connections as threads need
 
     def put(self, lane: str, partition: int, count: int) -> None:
         """Put ``count`` messages on the lane."""
@@ -286,7 +286,7 @@ class Publisher:
             return {}
 
     def close(self) -> None:
-        """Publish what is left, for a moment, and end the thread and the connections that it made."""
+        """Publish what is left, within `_CLOSE_S`, and end the thread and the connections that it made."""
         with self._changed:
             self._closed = True
             self._changed.notify()

@@ -1,4 +1,4 @@
-"""Shows how the calls of a plugin's webhooks flow, stops them and lets them go again."""
+"""Shows how the calls of a plugin's webhooks flow, stops them and starts them again."""
 
 from __future__ import annotations
 

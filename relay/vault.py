@@ -156,7 +156,7 @@ class Vault:
         """
         key_id = self.key_id_of(sealed)
         if key_id not in self._keys:
-            self._read_again()  # another process may seal with a new key already
+            self._read_again()  # another process may already seal with a new key
         key = self._keys.get(key_id)
         if key is None or key.sealing is None:
             raise VaultError
@@ -170,7 +170,7 @@ class Vault:
 
     @staticmethod
     def key_id_of(sealed: bytes) -> str:
-        """Return the id of the key that a value was sealed under (what rotation looks for).
+        """Return the id of the key that a value was sealed under, which rotation looks for.
 
         Raises:
             VaultError: this is not a sealed value.

@@ -214,7 +214,7 @@ def filter_of(chosen: Filter) -> dict[str, Any]:
         "caller": chosen.caller,
         "chain": chosen.chain,
         "replay": chosen.replay,
-        "subject": chosen.subject and True,  # the store knows a hash of it
+        "subject": chosen.subject and True,  # the store has only a hash of it
         "since": rfc3339(chosen.since_ms),
         "until": rfc3339(chosen.until_ms),
         "failed": chosen.error,
