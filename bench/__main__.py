@@ -1,4 +1,4 @@
-"""`python -m bench`: measures the relay as it is shipped beside its peers, and prints where it is ahead and behind.
+"""`python -m bench`: measures the relay as shipped beside its peers, and prints where it is ahead and where behind.
 
 Exit 0 if every row of the final table has a figure of the relay and of BullMQ with equal duties; else 1. Targets are
 shown, not enforced.
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from bench.contenders.contender import Contender, Shippable
 
-#: As users run them; the order in which they take turns.
+#: As users run them, in the order in which they take turns.
 SHIPPED: Final[dict[str, Callable[[], Shippable]]] = {
     "relay": Relay,
     "duties": BullMQWithDuties,

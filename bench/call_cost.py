@@ -92,7 +92,7 @@ def _worker_s() -> list[float]:
 
 
 def _compare(calls: int, rounds: int, name: str, values: str) -> None:
-    """Run rounds that measure each value of a setting; print the median of the rounds' ratios to the first value."""
+    """Measure each value of a setting in rounds; print the median of the rounds' ratios to the first value."""
     found: dict[str, list[CallCost]] = {value: [] for value in values.split(",")}
     with tempfile.TemporaryDirectory() as folder, neighbours(Path(folder), 0.0) as at:
         for number in range(rounds):  # every other round takes the values in reverse, since the records grow

@@ -5,10 +5,10 @@ rate, answered or not, with the gaps of independent arrivals (exponential) or ev
 caller waits for one, and its latency counts from the moment at which it was due.
 
 The requests come through stdin, since they hold API keys: a JSON list of ``bench.calls.Request``, of which one is
-drawn for each call. On SIGTERM the callers stop calling, and tell what they have.
+drawn for each call. On SIGTERM the callers stop calling, and report what they have.
 
     answers, calls, distinct, digest, faults   of the whole run: calls are what the endpoint has to receive
-    rate_per_s                                 answers that came inside the window, with the status that is wanted most
+    rate_per_s                                 answers that came inside the window, with the preferred status
     p50_ms, p99_ms, answered, accepted, named  of calls that were due inside the window: 200 and 202, and by name
     missed                                     calls that were due and have no answer
 """
@@ -138,7 +138,7 @@ class Load:
         self._tally = Tally(0.0, 0.0)
 
     def stop(self, *_: object) -> None:
-        """Ends the window now."""
+        """End the window now."""
         self._tally.end_s = min(self._tally.end_s, time.monotonic())
 
     def run(self, warmup_s: float, window_s: float, linger_s: float) -> dict[str, object]:
@@ -226,7 +226,7 @@ def main() -> None:
     load = Load(options.port, requests, options.callers, None if rate_per_s is None else lambda: draw(rate_per_s))
     signal.signal(signal.SIGTERM, load.stop)
     found = load.run(options.warmup_s, options.window_s, options.linger_s)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the interpreter's end would let it kill
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # at its end Python restores the default, which kills
     print(json.dumps(found))
 
 

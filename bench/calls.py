@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """``statuses`` are the ones that may answer it; rates and latencies are those of the first.
+    """A call. ``statuses`` are those that may answer it; rates and latencies count the first alone.
 
     ``calls`` is how many requests the endpoint receives for it, ``weight`` its share of a mix.
     ``result`` is the endpoint's status that a result of 200 has to carry; None: it is not looked at.
@@ -31,7 +31,7 @@ class Request:
 
 
 def post_request(path: str, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
-    """A complete POST of JSON as bytes."""
+    """Return a complete POST of JSON as bytes."""
     lines = [f"POST {path} HTTP/1.1", "host: 127.0.0.1", "content-type: application/json"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     lines.append(f"content-length: {len(body)}")
@@ -39,7 +39,7 @@ def post_request(path: str, body: bytes, headers: Mapping[str, str] | None = Non
 
 
 def start_callers(ports: Sequence[int], requests: Sequence[Request], **options: Any) -> subprocess.Popen[bytes]:
-    """Starts callers (`python -m bench.callers`); `summary_of` waits for their summary."""
+    """Start callers (`python -m bench.callers`); `summary_of` waits for their summary."""
     command = [sys.executable, "-m", "bench.callers", "--port", *map(str, ports)]
     for option, value in options.items():
         command += [f"--{option.replace('_', '-')}", str(value)]
@@ -59,7 +59,7 @@ def start_callers(ports: Sequence[int], requests: Sequence[Request], **options: 
 
 
 def summary_of(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """Return what callers that were started with `start_callers` have found."""
+    """Wait for callers that `start_callers` started; return their summary."""
     out, err = process.communicate(timeout=300)
     if process.returncode:
         raise BenchError(f"The callers failed: {err.decode(errors='replace')[-400:]}")

@@ -27,7 +27,7 @@ STAGE: Final = ("server", "endpoint")  # the processes that the others of a stag
 
 
 class BenchError(Exception):
-    """A run that cannot go on: a process died, or did not become ready in time."""
+    """A run cannot continue: a process died, or did not become ready in time."""
 
 
 class Children:
@@ -46,7 +46,7 @@ class Children:
         self.stop()
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str], cwd: Path = ROOT) -> None:
-        """Starts a process; its output goes to NAME.log in the stage's folder."""
+        """Start a process; its output goes to NAME.log in the stage's folder."""
         with (self._folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 command,
@@ -60,7 +60,7 @@ class Children:
         self._running.append((name, process))
 
     def cpu_s(self) -> dict[str, float]:
-        """Seconds of processor that each process and its descendants have used so far; those of `relay up` by role."""
+        """Return the processor seconds that each process and its descendants have used; those of `relay up` by role."""
         used: dict[str, float] = defaultdict(float)
         for name, started in self._running:
             with suppress(psutil.NoSuchProcess):  # it has just ended
@@ -72,22 +72,22 @@ class Children:
         return dict(used)
 
     def memory_kib(self, prefix: str, field: str = "VmRSS") -> int:
-        """KiB of memory of the first process whose name starts with ``prefix``: now, or at most (``VmHWM``)."""
+        """Return the KiB of memory of the first process named ``prefix...``: now, or at most (``VmHWM``)."""
         lines = Path(f"/proc/{self.pid(prefix)}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
     def pid(self, prefix: str) -> int:
-        """The id of the first process whose name starts with ``prefix``."""
+        """Return the id of the first process whose name starts with ``prefix``."""
         return next(process.pid for name, process in self._running if name.startswith(prefix))
 
     def check(self) -> None:
-        """Raises BenchError if a process has ended by itself."""
+        """Raise BenchError if a process has ended by itself."""
         for name, process in self._running:
             if process.poll() is not None:
                 raise BenchError(f"{name} ended with {process.returncode}; see {self._folder / name}.log")
 
     def wait_until(self, what: str, ready: Callable[[], bool], within_s: float) -> None:
-        """Polls until ready; raises BenchError after ``within_s`` or when a process ended."""
+        """Poll until ready; raise BenchError after ``within_s`` or if a process has ended."""
         end_s = time.monotonic() + within_s
         while not ready():
             self.check()
@@ -96,7 +96,7 @@ class Children:
             time.sleep(POLL_S)
 
     def stop(self, prefix: str = "", without: tuple[str, ...] = ()) -> None:
-        """Ends the processes whose name starts with ``prefix``: SIGTERM to all at once, then SIGKILL to the groups."""
+        """End the processes whose name starts with ``prefix``: SIGTERM to all at once, then SIGKILL to the groups."""
         chosen = [(name, process) for name, process in self._running if name.startswith(prefix) and name not in without]
         self._running = [each for each in self._running if each not in chosen]
         ending = [process for _, process in reversed(chosen)]
@@ -114,7 +114,7 @@ class Children:
 
 
 def role_of(process: psutil.Process) -> str | None:
-    """The role of a process that `relay up` has started: api, flower, server or worker with its lane; else None."""
+    """Return the role of a process of `relay up`: api, flower, server or worker with its lane; None for any other."""
     command = " ".join(process.cmdline())
     named = {"granian": "api", "workers.flower": "flower", "valkey": "server"}
     worker = re.search(r"-n ([a-z]+)\d*@", command)
@@ -122,12 +122,12 @@ def role_of(process: psutil.Process) -> str | None:
 
 
 def end_on_sigterm() -> None:
-    """On SIGTERM (from a time limit), leave through the contexts, which end our children."""
+    """Exit through the contexts, which end our children, on SIGTERM (from a time limit)."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
 def accepts(port: int) -> bool:
-    """Whether something accepts connections on a port of loopback."""
+    """Return whether something accepts connections on a loopback port."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1):
             return True
@@ -136,7 +136,7 @@ def accepts(port: int) -> bool:
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a contender's process: ours without proxies and without RELAY_ settings."""
+    """Return the environment of a contender's process: ours without proxies and without RELAY_ settings."""
     ours = {
         name: value
         for name, value in os.environ.items()

@@ -11,7 +11,7 @@ from bench.readings import BULLMQ_DUTIES, CELERY, RELAY
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: The relay should reach so many times plain Celery's figure in every row.
+#: The relay should reach this many times plain Celery's figure in every row.
 BESIDE_CELERY: Final = 10.0
 
 
@@ -40,7 +40,7 @@ CALLERS_AIM: Final = 6.0  # awaited calls of 64 callers, compared with those of 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """The relay beside one peer: ``met`` is None if nothing is wanted, or one of both has no figure."""
+    """The relay beside one peer: ``met`` is None if nothing is wanted, or if either has no figure."""
 
     peer: str
     theirs: float | None
@@ -71,7 +71,7 @@ def compared(found: Mapping[tuple[str, str], Mapping[str, float]]) -> list[Compa
 
 
 def figure(found: Mapping[tuple[str, str], Mapping[str, float]], contender: str, row: str, name: str) -> float | None:
-    """Return a median; wrk's where it was measured with wrk, too."""
+    """Return a median: wrk's, if it was measured with wrk too."""
     return found.get((contender, f"{row} wrk"), found.get((contender, row), {})).get(name)
 
 

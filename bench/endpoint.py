@@ -1,6 +1,6 @@
 """The endpoint that every contender calls: a process that answers `{"ok":true}` and counts receipts by id.
 
-A bare epoll loop, because the endpoint shares the machine with the contenders: it must never limit one, and its cost
+A bare epoll loop, because the endpoint shares the machine with the contenders: it must never limit any, and its cost
 must be small compared with theirs. With ``--delay-s`` it answers late, at the same small cost. With ``--tls-port`` it
 also serves TLS there, with ``--certificate`` (certificate and key, PEM).
 
@@ -130,7 +130,7 @@ class EndpointServer:
         self._ledger = Ledger()
         self._listener = listener
         self._delay_s = delay_s
-        # A heap of answers that are due: when, their order, when they were received, on what, what.
+        # A heap of answers: when each is due, its order, when its call came, its connection, its bytes.
         self._late: list[tuple[float, int, float, socket.socket, bytes]] = []
         self._order = itertools.count()
         self._selector = selectors.DefaultSelector()

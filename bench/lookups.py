@@ -1,7 +1,7 @@
 """`python -m bench.lookups`: how long listings take with a million records, and what a replay of them all costs.
 
 The records are made by the relay's own scripts on a fresh server: ten webhooks, a tenth of the calls failed. A second
-table has what else depends on the size of a store: sweeps, a backup, the start of the server, the API and a worker.
+table shows what else depends on a store's size: sweeps, a backup, and the start of the server, the API and a worker.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def _timed(act: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def _replay(archive: Archive, most: int) -> dict[str, float]:
-    """Measure grouping, a plan and a job of everything; of the job at most ``most`` replays are made."""
+    """Measure grouping, a plan and a job of everything; make at most ``most`` of its replays."""
     everything = Request(filter=Filter(states=FINAL), max=None)
     groups_s, _ = _timed(lambda: archive.listing.groups("shop", Filter()))
     plan_s, plan = _timed(lambda: archive.replays.plan("shop", everything))
@@ -191,7 +191,7 @@ def _replay(archive: Archive, most: int) -> dict[str, float]:
 
 
 def _made(archive: Archive, replay_id: str, token: str, most: int) -> int:
-    """Makes replays, and ends each at once so that the job's cap is never reached."""
+    """Make replays, and end each at once so that the job's cap is never reached."""
     made = 0
     while made < most:
         place, originals = archive.runs.read(replay_id, 50)

@@ -37,13 +37,13 @@ class Neighbours(Scene):
         super().__init__(stage, [webhook(QUICK, self.quick.url), webhook(SLOW, slow.url, timeout=60, **of_slow)])
 
     def start_worker(self, group: str = "bulk", settings: Mapping[str, str] | None = None) -> None:
-        """Starts a worker and waits until it sweeps."""
+        """Start a worker and wait until it sweeps."""
         before = self.workers()
         super().start_worker(group, settings)
         self.stage.children.wait_until("the worker", lambda: self.workers() > before, START_S)
 
     def stop_worker(self, group: str) -> None:
-        """Stops it."""
+        """Stop the worker of a lane group."""
         self.stage.children.stop(f"worker_{group}")
         self.client.delete(keyspace.shared("workers"))
 
@@ -52,18 +52,18 @@ class Neighbours(Scene):
         return int(self.client.zcard(SINGLE.of_plugin("parked", PLUGIN, webhook=name)))
 
     def request(self, name: str, headers: Mapping[str, str] | None = None) -> Request:
-        """Return a trigger; its caller may be told to ask later."""
+        """Return a trigger; its answer may be to ask later."""
         fields = {"authorization": f"Bearer {self._key}", **(headers or {})}
         text = post_request(f"/v1/webhooks/{name}/trigger", json.dumps({"data": DATA}).encode(), fields)
         statuses = (202,) if headers == ASYNC else (200, 202)
         return Request(name, text.decode(), statuses)
 
     def bring(self, name: str, headers: Mapping[str, str], **options: Any) -> subprocess.Popen[bytes]:
-        """Starts callers that send triggers at an even rate; `summary_of` waits for their summary."""
+        """Start callers that send triggers at an even rate; `summary_of` waits for their summary."""
         return start_callers(self.ports, [self.request(name, headers)], gaps="even", **options)
 
     def replay(self, name: str, calls: int, rate_per_s: float) -> Callable[[], dict[str, Any]]:
-        """Starts a replay of a webhook's calls; the returned function tells how far it is."""
+        """Start a replay of a webhook's calls; the returned function returns its state."""
         wanted = {"webhookId": name, "states": [State.DELIVERED]}
         job = self.ask("POST", "/v1/replays", {"filter": wanted, "max": calls, "ratePerSecond": rate_per_s})
         return lambda: dict(self.ask("GET", f"/v1/replays/{job['replayId']}"))
@@ -84,7 +84,7 @@ class Neighbours(Scene):
 
 
 def p99(values: list[float]) -> float:
-    """Return the 99th percentile; raises BenchError for no values."""
+    """Return the 99th percentile; raise BenchError for no values."""
     found = percentile(values, 99)
     if found is None:
         raise BenchError("Nothing was measured.")

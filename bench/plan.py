@@ -10,7 +10,7 @@ from bench.readings import BULLMQ, BULLMQ_DUTIES, RELAY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: The others handle some hundreds of calls a second, at a constant rate: they get fewer calls, and one round.
+#: The others handle a few hundred calls a second, at a constant rate: they get fewer calls, and one round.
 FAST: Final = (RELAY, BULLMQ_DUTIES, BULLMQ)
 
 
@@ -36,7 +36,7 @@ class Plan:
     wave_s: float
 
     def bulk_of(self, contender: str) -> int:
-        """Return how many calls a contender is brought in bulk."""
+        """Return how many calls a contender gets in bulk."""
         return self.bulk if contender in FAST else self.slow_bulk
 
     def wave_calls_of(self, contender: str) -> int:
@@ -51,7 +51,7 @@ class Plan:
 AWAITING: Final = (1, 4, 16, 64, 256)
 SUSTAINING: Final = (1, 4, 16, 64)
 SHARES: Final = (25, 50, 75, 90)
-#: The rows whose processor time a call is shown.
+#: The rows for which processor time per call is shown.
 PROFILED: Final = (*(f"awaited {callers} wrk" for callers in AWAITING), f"open {SHARES[-1]}", "mixed", "bulk")
 FULL: Final = Plan(
     rounds=3, rounds_within_s=16.5 * 60, awaiting=AWAITING, sustaining=SUSTAINING, shares=SHARES, warmup_s=0.5,

@@ -26,9 +26,9 @@ KINDS: Final = {"endpoint": ENDPOINT, "server": "server", "worker": "workers", "
 
 #: A rate is sustained if the oldest pending call stays younger than this ...
 OLDEST_MS: Final = 1_000.0
-#: ... for so many seconds, of which the first are measured and the others follow from the trend.
+#: ... for this many seconds: the first are measured, the others extrapolated from the trend.
 SUSTAINED_S: Final = 20.0
-CLOSE: Final = 1.06  # a search ends when what is kept and what is not are so near to each other
+CLOSE: Final = 1.06  # a search ends when a rate that is kept and one that is not are this close
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def medians(readings: Iterable[Reading]) -> dict[tuple[str, str], dict[str, floa
 
 
 def percentile(values: Iterable[float], percent: float) -> float | None:
-    """The smallest value that at least ``percent`` % of the values do not exceed (nearest rank); None for none."""
+    """Return the smallest value that ``percent`` % of the values do not exceed (nearest rank); None for no values."""
     ordered = sorted(values)
     if not ordered:
         return None
@@ -78,7 +78,7 @@ def receipt_faults(receipts: Receipts, *, calls: int, digest: str | None = None)
 
 
 def caller_faults(summary: Mapping[str, Any]) -> list[str]:
-    """Return what was wrong with the answers that callers (``bench.callers``) had."""
+    """Return what was wrong with the answers that callers (``bench.callers``) got."""
     faults = [f"{count} x {text}" for text, count in summary["faults"].items()]
     return faults if summary["answers"] else [*faults, "no answers"]
 
@@ -86,7 +86,7 @@ def caller_faults(summary: Mapping[str, Any]) -> list[str]:
 def cpu_a_call(before_s: Mapping[str, float], after_s: Mapping[str, float], calls: int) -> dict[str, float]:
     """Return microseconds of processor a call for each kind of process; empty without calls.
 
-    A process that was started anew since counts from its start.
+    A process that has been restarted since counts from its start.
     """
     used: dict[str, float] = {}
     for name, seconds in after_s.items():
@@ -117,16 +117,16 @@ def keeps_up(lags: Lags, sent_s: float) -> bool:
 
 
 def search(attempt: Callable[[float | None], Attempt], tries: int, guess_per_s: float | None = None) -> Search:
-    """Return the highest rate that was kept, of ``tries`` besides the first, in which callers are not held back.
+    """Return the highest rate that was kept in ``tries``, after a first try in which callers are not held back.
 
-    With a guess, that first one is left out. If nothing was kept, three lower rates are tried.
+    With a guess, the first try is left out. If nothing was kept, three lower rates are tried.
     """
     flat_out = attempt(None) if guess_per_s is None else None
     if flat_out and flat_out.kept:
         return Search(flat_out.accepted_per_s, flat_out.accepted_per_s, held_back=False)
     accepted_per_s = flat_out.accepted_per_s if flat_out else None
     low, high = 0.0, accepted_per_s or inf
-    # A first guess is what was received meanwhile, unless hardly anything was.
+    # The first guess is the rate received meanwhile, unless hardly anything was received.
     rate = max(flat_out.received_per_s, flat_out.accepted_per_s / 10, 1.0) if flat_out else guess_per_s or 1.0
     for number in range(tries + 3):
         if number >= tries and low:
@@ -144,7 +144,7 @@ def search(attempt: Callable[[float | None], Attempt], tries: int, guess_per_s: 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """The highest rate that is sustained; the rate accepted from callers that are not held back, if that was tried."""
+    """The highest sustained rate, and the rate accepted from callers that are not held back, if that was tried."""
 
     sustained_per_s: float
     accepted_per_s: float | None

@@ -26,14 +26,14 @@ class Receipts:
     first_s: float | None
     last_s: float | None
     most_open: int = 0  # the most calls without an answer at one moment
-    open_s: float = 0.0  # for how long calls waited for their late answers, in all
+    open_s: float = 0.0  # how long calls waited for their late answers, in all
     answered_s: float | None = None  # when the last late answer was given
     handshakes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Lags:
-    """For how long calls were pending, from their sending by a caller to their receipt; of those that say so.
+    """How long calls were pending, from sending by a caller to receipt, for those that carry their time of sending.
 
     ``early_ms`` and ``late_ms`` are the medians of the first and of the last third that were received.
     """
@@ -48,7 +48,7 @@ class Lags:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How many requests came, the longest lag, and when the last one came: cheap to ask for."""
+    """How many requests came, the longest lag, and when the last one came: cheap to query."""
 
     receipts: int
     most_ms: float

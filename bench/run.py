@@ -1,4 +1,4 @@
-"""A run: contenders take turns, each on a fresh stage; what fails is a fault of a reading, and the others go on."""
+"""A run: contenders take turns, each on a fresh stage; a failure is a fault of a reading, and the others continue."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Run:
         self.versions: dict[str, str] = {}
 
     def prepare(self, contenders: Sequence[Contender]) -> None:
-        """Installs what contenders need; those that cannot run here are left out from now on."""
+        """Install what contenders need; those that cannot run here are left out from now on."""
         for contender in contenders:
             try:
                 contender.prepare(self._build)
@@ -48,7 +48,7 @@ class Run:
                 self._say(f"{contender.name}: skipped: {error}")
 
     def shipped(self, contenders: Sequence[Shippable]) -> None:
-        """Measures contenders as their users run them, in turn."""
+        """Measure contenders as their users run them, in turn."""
         known: dict[str, dict[int, float]] = {each.name: {} for each in contenders}
         took_s: dict[str, float] = {}  # of each contender's last round
         end_s = time.monotonic() + self._plan.rounds_within_s
@@ -74,7 +74,7 @@ class Run:
                 self._note(reading)
 
     def waves(self, contenders: Sequence[Contender]) -> None:
-        """Measures layouts made by hand, with calls in waves."""
+        """Measure layouts made by hand, with calls in waves."""
         for workload in WAVES:
             for _ in range(max(self._plan.wave_rounds, 1)):
                 for contender in contenders:

@@ -20,7 +20,7 @@ PATIENCE_S: Final = 120.0
 #: The rate of the replay beside which awaited calls are measured.
 REPLAYS_PER_S: Final = 250.0
 AWAITED: Final = {"prefer": "wait=30"}
-#: The load of the quick webhook beside a slow endpoint, and how much more the slow one gets.
+#: The load of the quick webhook beside a slow endpoint, and how many times as much the slow one gets.
 NEIGHBOUR_PER_S: Final = 5.0
 TIMES: Final = 100
 #: How long the slow load runs before the quick webhook is measured.
@@ -48,7 +48,7 @@ class Pair:
 
 
 def cap_busy(folder: Path, quick: bool) -> Pair:
-    """Compare a cap's places with how many of them were busy on average while calls waited."""
+    """Compare a cap's places with how many of them were busy, on average, while calls waited."""
     return _busy(folder, places=8, delay_s=0.05, calls=400 if quick else 1_600)
 
 
@@ -94,7 +94,7 @@ def beside_parking(folder: Path, quick: bool) -> Pair:
 
 
 def _drain(at: Neighbours, calls: int) -> float:
-    """Queues calls, then starts a worker; returns the rate from the first receipt anywhere to the last result."""
+    """Queue calls, then start a worker; return the rate from the first receipt anywhere to the last result."""
     at.queue(calls, (QUICK,))
     at.quick.reset()
     at.slow.reset()
@@ -169,7 +169,7 @@ def beside_slow_awaited(folder: Path, quick: bool) -> Pair:
 
 @contextmanager
 def _flood(at: Neighbours, headers: Mapping[str, str], window_s: float) -> Iterator[None]:
-    """Starts the slow webhook's load, and waits until it is steady."""
+    """Start the slow webhook's load, and wait until it is steady."""
     rate_per_s, for_s = NEIGHBOUR_PER_S * TIMES, window_s + 3 * SETTLED_S
     flood = at.bring(SLOW, headers, rate_per_s=rate_per_s, callers=1_000, warmup_s=0, window_s=for_s, linger_s=0)
     try:
@@ -192,7 +192,7 @@ def _finished_p99(at: Neighbours, window_s: float) -> float:
 
 
 def _paced_p99(at: Neighbours, window_s: float, per_s: float) -> float:
-    """Return the p99 of awaited calls sent at a rate; raises BenchError if one was not answered with its result."""
+    """Return the p99 of awaited calls sent at a rate; raise BenchError if one was not answered with its result."""
     found = summary_of(at.bring(QUICK, AWAITED, rate_per_s=per_s, warmup_s=1, window_s=window_s))
     if found["faults"] or found["missed"] or found["accepted"]:
         raise BenchError(f"awaited calls: {found}")

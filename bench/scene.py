@@ -74,7 +74,7 @@ class Scene:
         return json.loads(told)
 
     def queue(self, calls: int, names: Sequence[str] = (WEBHOOK,), data: Any = DATA) -> None:
-        """Queues calls, alternating between the named webhooks."""
+        """Queue calls, alternating between the named webhooks."""
         each_bytes = len(json.dumps(data))
         batch = max(1, min(1_000, BATCH_BYTES // each_bytes))
         for start in range(0, calls, batch):
@@ -94,11 +94,11 @@ class Scene:
         return int(self.client.zcard(keyspace.shared("workers")))
 
     def await_workers(self, count: int) -> None:
-        """Waits until ``count`` workers have a heartbeat."""
+        """Wait until ``count`` workers have a heartbeat."""
         self.wait("the workers", lambda: self.workers() >= count, START_S)
 
     def drain(self, calls: int, *, workers: int = 1, receipts: int | None = None) -> float:
-        """Starts workers and waits until ``calls`` more invocations have ended; returns invocations a second."""
+        """Start workers and wait until ``calls`` more invocations have ended; return invocations a second."""
         before = self.ended()
         self.endpoint.reset()
         for _ in range(workers):
@@ -106,7 +106,7 @@ class Scene:
         return self.watch(calls, before, calls if receipts is None else receipts)
 
     def watch(self, calls: int, before: int, receipts: int) -> float:
-        """Waits until ``calls`` more than ``before`` have ended, with ``receipts`` receipts; returns calls a second."""
+        """Wait until ``calls`` more than ``before`` have ended, with ``receipts`` receipts; return calls a second."""
         self.wait("the first receipt", lambda: self.endpoint.progress().receipts > 0, START_S)
         end_s = self.wait("the last end", lambda: self.ended() - before >= calls, PATIENCE_S)
         found = self.endpoint.receipts()
@@ -118,7 +118,7 @@ class Scene:
         self.stage.children.stop("worker")
 
     def wait(self, what: str, ready: Callable[[], bool], within_s: float) -> float:
-        """Waits until ``ready`` returns true; returns that moment, in seconds of the monotonic clock."""
+        """Wait until ``ready`` returns true; return that moment, in seconds of the monotonic clock."""
         self.stage.children.wait_until(what, ready, within_s)
         return time.monotonic()
 
@@ -157,7 +157,7 @@ class Scenes:
 
 
 def start_endpoint(children: Children, name: str, delay_s: float, *options: str) -> EndpointControl:
-    """Starts an endpoint that answers after ``delay_s``."""
+    """Start an endpoint that answers after ``delay_s``."""
     port = free_port()
     command = [sys.executable, "-m", "bench.endpoint", "--port", str(port), "--delay-s", str(delay_s), *options]
     children.start(name, command, clean_environment())
@@ -166,7 +166,7 @@ def start_endpoint(children: Children, name: str, delay_s: float, *options: str)
 
 
 def _certificate(folder: Path) -> Path:
-    """Writes the endpoint's certificate with its key; returns the file of the authority that issued it."""
+    """Write the endpoint's certificate with its key; return the file of the authority that issued it."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "authority.pem"))
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(folder / "endpoint.pem"))

@@ -32,7 +32,7 @@ class Server:
         self._start(START_S)
 
     def restart(self, within_s: float) -> None:
-        """Stops the server, and starts it again with its data; waits until it has loaded them."""
+        """Stop the server, and start it again with its data; wait until it has loaded them."""
         self._children.stop("server")
         self._start(within_s)
 

@@ -1,4 +1,4 @@
-"""The first table: contenders as their users run them, and callers who know nothing of each other.
+"""The first table: contenders as their users run them, and callers that know nothing of each other.
 
 Everything is seen from outside: what callers are answered, and what the endpoint receives. How long a call is pending
 follows from the time at which it was sent, which it carries to the endpoint.
@@ -41,7 +41,7 @@ BULK: Final = 1_000
 BULK_LINES: Final = 2  # connections that bring bulks: one is read while another is committed
 LOOK_S: Final = 0.2
 DRAINED_S: Final = 180.0
-CALM_S: Final = 0.5  # how long nothing may come until all has come; a doubled call shows up by then
+CALM_S: Final = 0.5  # after so long without a receipt, all have come; a doubled call shows up by then
 WRK: Final = "wrk"
 WRK_WARMUP_S: Final = 1
 
@@ -74,7 +74,7 @@ class Shipped:
         answered_once(stage, self._door, self._door.awaited())
 
     def readings(self) -> Iterator[Reading]:
-        """Measure row by row. What breaks a row is its fault, and the others are still measured."""
+        """Measure row by row. An error is a fault of its row, and the other rows are still measured."""
         for callers in self._plan.awaiting:
             yield self._row(f"awaited {callers}", partial(self._awaited, callers))
             yield self._row(f"awaited {callers} wrk", partial(self._wrk, callers))
@@ -99,7 +99,7 @@ class Shipped:
         except Exception as error:  # noqa: BLE001 - whatever breaks a row, the others still run
             text = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
             figures, faults = {}, [text]
-            with suppress(OSError):  # what is left of it is not to be counted with the next row
+            with suppress(OSError):  # what is left of it must not count with the next row
                 self._calm()
         return Reading(self._contender.name, row, figures, tuple(faults))
 
@@ -112,7 +112,7 @@ class Shipped:
         return {**figures, "told_to_wait": found["accepted"] / (found["answered"] + found["accepted"] or 1)}, faults
 
     def _wrk(self, callers: int) -> tuple[dict[str, float | None], list[str]]:
-        """Let a load generator that nobody here wrote do the same; it cuts its last calls off."""
+        """Let an independent load generator, wrk, do the same; it cuts its last calls off."""
         program = shutil.which(WRK)
         if program is None:
             raise SkippedError("wrk is not installed")
@@ -237,21 +237,21 @@ class Shipped:
         return receipt_faults(self._endpoint.receipts(), calls=found["distinct"], digest=found["digest"])
 
     def _calm(self) -> None:
-        """Waits until nothing comes any more."""
+        """Wait until no more receipts come."""
         before = -1
         while (now := self._endpoint.progress().receipts) != before:
             before = now
             time.sleep(CALM_S)
 
     def _settle(self, calls: int) -> None:
-        """Waits until the endpoint has received all of them."""
+        """Wait until the endpoint has received all of them."""
         self._stage.children.wait_until(
             "the last call", lambda: self._endpoint.progress().receipts >= calls, within_s=DRAINED_S
         )
 
 
 class _BulkLine(Thread):
-    """A connection that brings one bulk after the other; what it is answered is read later."""
+    """A connection that sends one bulk after the other; the answers are read later."""
 
     def __init__(self, door: Door, requests: int) -> None:
         super().__init__()

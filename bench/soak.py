@@ -1,10 +1,10 @@
-"""`python -m bench.soak`: whether memory, files and counts of a whole relay stay as they have to for an hour.
+"""`python -m bench.soak`: whether the memory, files and counts of a whole relay stay within bounds for an hour.
 
-`relay up` runs with the shortest retention that it takes, a day: an Idempotency-Key is honoured for so long. That is
-too long for a soak, so the soak turns retention down itself. Every few seconds it sets the time at which records have
-to be deleted (the scores of `expiry`) to now for those that have been final for five minutes, and lets used
-idempotency keys end five minutes after their use; workers then delete them as they do with old ones. In a run of less
-than an hour it is a twelfth of the run. For the same reason the server may rewrite its file from 64 MiB on, not 1 GiB.
+`relay up` runs with the shortest retention that it takes, a day, for which an Idempotency-Key is honoured. That is too
+long for a soak, so the soak shortens retention itself. Every few seconds it sets the time at which records have to be
+deleted (the scores of `expiry`) to now for those that have been final for five minutes, and lets used idempotency keys
+end five minutes after their use; workers then delete them like old ones. In a run of less than an hour it is a twelfth
+of the run. For the same reason the server may rewrite its file from 64 MiB on, not 1 GiB.
 
 The audit trail is kept for 400 days and grows with every request by design: its bytes are shown, and are not part of
 the server's memory here. The endpoint answers in a known way, so that each id has to be received a known number of
@@ -52,13 +52,13 @@ SETTINGS: Final = dict.fromkeys(("RELAY_RETENTION", "RELAY_FAILED_RETENTION", "R
 DAY_MS: Final = 24 * 3600 * 1000
 NOWHERE: Final = free_port()
 SAMPLE_S, AGE_S = 10.0, 5.0
-SETTLED_S: Final = 5.0  # nothing may have happened for so long before counts are compared
+SETTLED_S: Final = 5.0  # nothing may happen for this long before counts are compared
 PATIENCE_S: Final = 300.0
 MIB: Final = 1 << 20
 REWRITE_BYTES: Final = 64 * MIB
 SHOWN_BYTES: Final = 64 * 1024  # smaller files are in soak.json only
 GROWTH: Final = 1.10
-#: Pools of connections grow with the most that was ever asked at once; revisions and keys that were decided are kept.
+#: Pools of connections grow to the most ever in use at once; decisions about revisions and keys are kept.
 ALLOWED: Final = {"MiB": 4.0, "descriptors": 10.0, "keys": 300.0}
 #: Kept for its own time, a day or longer, which no soak reaches.
 BY_DESIGN: Final = ("audit trail: MiB", "keys that end: keys")
@@ -77,7 +77,7 @@ class Site:
         self._revisions = self.replayed = 0
 
     def age(self, age_ms: int | None = None) -> None:
-        """Let workers delete what has been final for so long; later for idempotency keys, counted from their use."""
+        """Let workers delete what has been final for ``age_ms``; idempotency keys count from their use."""
         given_ms, now_ms = self._age_ms if age_ms is None else age_ms, int(time.time() * 1000)
         expiry = key_in(LEDGER, "expiry")
         # Every retention is a day, so whatever is to be deleted within a day less the age has been final for that age.
@@ -148,7 +148,7 @@ class Site:
 
 
 def count_faults(site: Site, traffic: Traffic, session: requests.Session, times: Mapping[str, int]) -> list[str]:
-    """Compare what callers were told, what the relay counted and what the endpoint received."""
+    """Compare the answers to callers with the relay's counts and the endpoint's receipts."""
     counted: Counter[str] = Counter()
     for plugin, name in product(range(len(PLUGINS)), NAMES):
         told = traffic.ask(plugin, session, "GET", f"/v1/stats?since={site.began}&webhookId={name}")
@@ -178,7 +178,7 @@ def count_faults(site: Site, traffic: Traffic, session: requests.Session, times:
 def growth(
     samples: Sequence[tuple[float, Mapping[str, float]]], seconds: float
 ) -> list[tuple[str, float, float, bool]]:
-    """Return of each name the medians of the second and the last sixth of the run, and whether it grew too much."""
+    """Return each name with its medians in the second and last sixth of the run, and whether it grew too much."""
     early = [found for at_s, found in samples if seconds / 6 <= at_s <= seconds / 3]
     late = [found for at_s, found in samples if at_s >= seconds * 5 / 6]
     rows = []
@@ -198,7 +198,7 @@ def growth(
 
 
 def soak(site: Site, traffic: Traffic, seconds: float) -> list[tuple[float, dict[str, float]]]:
-    """Keep traffic up for so long, and meanwhile sample, let records grow old, and do what operators do."""
+    """Keep traffic up for ``seconds``, and meanwhile sample, let records grow old, and do what operators do."""
     began_s, samples = time.monotonic(), []
     due_s = {"sample": 0.0, "age": 0.0, "operate": seconds / 12}
     every_s = {"sample": min(SAMPLE_S, seconds / 60), "age": AGE_S, "operate": max(seconds / 60, 10.0)}
@@ -219,9 +219,9 @@ def soak(site: Site, traffic: Traffic, seconds: float) -> list[tuple[float, dict
 
 
 def ended(site: Site, traffic: Traffic, children: Children, endpoint: EndpointControl) -> list[str]:
-    """Wait for the last end and compare counts; then let everything be deleted, and say what is left."""
+    """Wait for the last end and compare counts; then let everything be deleted. Return the faults."""
     children.wait_until("the last end", site.is_idle, PATIENCE_S)
-    time.sleep(SETTLED_S)  # what should not come any more would come now
+    time.sleep(SETTLED_S)  # anything that should not come would come now
     children.wait_until("the last callback", site.is_idle, PATIENCE_S)
     with requests.Session() as session:
         session.trust_env = False

@@ -1,4 +1,4 @@
-"""The callers of a soak: what three plugins' webhooks do, and steady traffic to them that keeps what was accepted."""
+"""The callers of a soak: the webhooks of three plugins, and steady traffic to them that keeps the accepted ids."""
 
 from __future__ import annotations
 

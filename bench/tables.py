@@ -123,7 +123,7 @@ def _beside(beside: Beside, unit: str) -> list[str]:
 
 
 def _of(figures: Mapping[str, float], first: str, *others: str) -> str:
-    """Return one figure, and others behind it in brackets."""
+    """Return one figure, followed by others in brackets."""
     if first not in figures:
         return NONE
     more = ", ".join(f"{figures[name]:,.1f}" for name in others if name in figures)

@@ -77,7 +77,7 @@ class Upkeep:
         return {"start of the API": api_s, "start of a worker": worker_s}
 
     def costs(self, records: int) -> dict[str, float]:
-        """Return milliseconds of pieces that workers do, and seconds of the rest."""
+        """Return the milliseconds of workers' pieces of work, and the seconds of the rest."""
         millions, stage = max(records / 1e6, 1.0), self._stage
         found = self._pieces()
         folder = stage.folder / "backup"

@@ -53,7 +53,7 @@ def awaited(contender: Contender, layout: Layout, stage: Stage, _calls: int, win
     door = contender.start_front(stage, layout)
     contender.start_workers(stage, layout, "await")
     answered_once(stage, door, door.awaited())
-    time.sleep(LATE_RECEIPTS_S)  # more workers may still be starting, abandoned calls may still end
+    time.sleep(LATE_RECEIPTS_S)  # more workers may still be starting, and abandoned calls still ending
     stage.endpoint.reset()
     used_s = stage.children.cpu_s()
     found = _called(door, door.awaited(), window_s)
@@ -84,7 +84,7 @@ WAVES: Final[Mapping[Workload, Callable[[Contender, Layout, Stage, int, float], 
 
 
 def answered_once(stage: Stage, door: Door, request: Request) -> None:
-    """Waits until a call of one caller is answered as it should be."""
+    """Wait until one caller's call is answered as it should be."""
 
     def answered() -> bool:
         return not summary_of(start_callers(door.ports[:1], [request], callers=1, warmup_s=0, window_s=0.01))["faults"]

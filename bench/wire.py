@@ -46,7 +46,7 @@ def header(head: bytes, name: bytes) -> bytes | None:
 
 
 def take_message(buffer: bytearray) -> Message | None:
-    """Takes the first complete message off the buffer; None if it has not arrived completely."""
+    """Take the first complete message off the buffer; None if it has not arrived completely."""
     end = buffer.find(END_OF_HEAD)
     if end < 0:
         if len(buffer) > MAX_MESSAGE_BYTES:

@@ -1,1 +1,1 @@
-"""The contenders: one adapter each, which starts a contender's processes and reads the results that it recorded."""
+"""The contenders: an adapter for each, which starts its processes and reads the results that it recorded."""

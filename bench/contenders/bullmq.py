@@ -27,7 +27,7 @@ PACKAGES: Final = ("ajv", "bullmq", "ioredis", "undici")
 INSTALL_S: Final = 300.0
 ENQUEUE_S: Final = 300.0
 NONCE_BYTES: Final = 12
-#: Worker processes, Worker objects in each, and calls at once in each process: the fastest of what was tried, both with
+#: Worker processes, Worker objects in each, and calls at once in each process: the fastest that were tried, both with
 #: one front. Several Workers fetch jobs at the same time, which helps callers who wait.
 SINGLES: Final = Layout("1 x 64 by 16", 1, {"BENCH_CONCURRENCY": "64", "BENCH_WORKERS": "16"})
 BULK: Final = Layout("1 x 200", 1, {"BENCH_CONCURRENCY": "200", "BENCH_WORKERS": "1"})
@@ -78,7 +78,7 @@ class BullMQ:
         stamp.write_text(wanted)
 
     def _install(self, npm: str) -> None:
-        # No lock file: it would hold the registry addresses of the last user's machine.
+        # No lock file: it would hold registry addresses of whichever machine wrote it.
         command = [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
         try:
             done = subprocess.run(command, cwd=self._home, capture_output=True, timeout=INSTALL_S, check=False)

@@ -59,7 +59,7 @@ class SkippedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a contender is laid out by hand: worker processes, front processes, and its own settings."""
+    """A contender's layout made by hand: worker processes, front processes, and its own settings."""
 
     name: str
     processes: int
@@ -69,7 +69,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Stage:
-    """What a contender runs on: a folder, processes, and an endpoint; a fresh server if it asks for one."""
+    """What a contender runs on: a folder, processes, an endpoint, and a fresh server if it asks for one."""
 
     endpoint: EndpointControl
     children: Children
@@ -90,12 +90,12 @@ class Door(Protocol):
     def awaited(self, webhook: str = WEBHOOK, plugin: int = 0) -> Request: ...
 
     def single(self, plugin: int = 0) -> Request:
-        """A call that is answered when it is queued."""
+        """Return a call that is answered when it is queued."""
 
     def bulk(self, count: int, plugin: int = 0) -> Request: ...
 
     def chain(self, plugin: int = 0) -> Request:
-        """A call of ``CHAIN_STEPS`` requests, each of which is sent after the answer to the one before."""
+        """Return a call of ``CHAIN_STEPS`` requests, each of which is sent after the answer to the one before."""
 
 
 class PeerDoor:
@@ -157,18 +157,18 @@ class Contender(Protocol):
     def versions(self) -> Mapping[str, str]: ...
 
     def prepare(self, build: Path) -> None:
-        """Installs what is missing under ``build``; called once, before the first round."""
+        """Install what is missing under ``build``; called once, before the first round."""
 
     def layout(self, workload: Workload) -> Layout | None:
-        """Return the layout for a workload of the second table; None: no part in it."""
+        """Return the layout for a workload of the second table; None if it takes no part."""
 
     def enqueue(self, stage: Stage, calls: int) -> list[bytes]:
-        """Queues the calls while no worker runs; returns their ids as the endpoint will see them."""
+        """Queue the calls while no worker runs; return their ids as the endpoint will see them."""
 
     def start_workers(self, stage: Stage, layout: Layout, workload: Workload) -> None: ...
 
     def start_front(self, stage: Stage, layout: Layout) -> Door:
-        """Starts the front processes, and waits until they accept connections."""
+        """Start the front processes, and wait until they accept connections."""
 
     def recorded(self, stage: Stage) -> int:
         """Return how many results are recorded by now; it must be cheap, because it is polled."""
@@ -184,7 +184,7 @@ class Shippable(Contender, Protocol):
     """A contender of the first table, which runs as its users would run it."""
 
     def ship(self, stage: Stage) -> Door:
-        """Starts all of it, and waits until it answers."""
+        """Start all of it, and wait until it answers."""
 
     def prepare_bulk(self, stage: Stage) -> None:
-        """Changes to the layout that is best for bulk, if that is another one."""
+        """Change to the layout that is best for bulk, if that is a different one."""

@@ -28,7 +28,7 @@ def environment(build: Path, requirements: Path) -> Path:
 
 
 def pinned(requirements: Path) -> Mapping[str, str]:
-    """Package and version of each line."""
+    """Return the version that each line pins, by package."""
     lines = (line.split("==") for line in requirements.read_text().splitlines() if "==" in line)
     return {name: version for name, version in lines}  # noqa: C416 - pairs of lists, not of tuples
 

@@ -45,15 +45,15 @@ class PythonPeer:
         return None if workload == "accept" else self.chosen
 
     def worker(self, layout: Layout, number: int) -> Sequence[str]:
-        """The arguments of Python that start a command of its workers."""
+        """Return the arguments with which Python starts a process of its workers."""
         raise NotImplementedError
 
     def front(self, port: int) -> Sequence[str]:  # noqa: ARG002 - most are told by BENCH_PORT
-        """The arguments of Python that start its front."""
+        """Return the arguments with which Python starts its front."""
         return ["-m", f"bench.peers.{self.package}.front"]
 
     def granian(self, port: int) -> Sequence[str]:
-        """The same for a front that is a WSGI application."""
+        """Return the same for a front that is a WSGI application."""
         return [
             *("-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
             *("--blocking-threads", str(FRONT_THREADS), "--no-ws", "--http", "1"),
@@ -82,7 +82,7 @@ class PythonPeer:
             stage.children.start(f"worker{number}", [str(self._python), *self.worker(layout, number)], environ)
 
     def recorded(self, stage: Stage) -> int:
-        # INFO rather than a second connection with SELECT: the server counts the keys of each database.
+        # INFO counts the keys of each database, which saves a second connection with SELECT.
         return int(stage.server.client.info("keyspace").get(f"db{RESULTS_DB}", {}).get("keys", 0))
 
     def queued(self, stage: Stage) -> int:
@@ -95,11 +95,11 @@ class PythonPeer:
         return sum(1 for value in pipeline.execute() if not value or self.result_of(json.loads(value)) != WANTED)
 
     def ask_result(self, pipeline: Any, call_id: bytes) -> None:
-        """Queues the command that reads a call's result."""
+        """Queue the command that reads a call's result."""
         raise NotImplementedError
 
     def result_of(self, kept: Any) -> Any:
-        """Return the call's own result, out of the result that the peer keeps."""
+        """Return the call's own result from the result that the peer keeps."""
         return kept
 
     def start_front(self, stage: Stage, layout: Layout) -> PeerDoor:

@@ -116,7 +116,7 @@ class Arq(PythonPeer):
         return ["-m", f"bench.peers.{self.package}.app"]
 
     def recorded(self, stage: Stage) -> int:
-        # A job leaves the queue in the transaction that keeps its result; only differences are looked at.
+        # A job leaves the queue in the transaction that keeps its result; only differences matter.
         return -stage.server.client.zcard(b"arq:queue")
 
     def ask_result(self, pipeline: Any, call_id: bytes) -> None:

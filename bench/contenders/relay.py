@@ -70,7 +70,7 @@ class Relay:
         pass
 
     def ship(self, stage: Stage) -> RelayDoor:
-        """Starts `relay up` with its defaults, and registers the webhooks of three plugins by its commands."""
+        """Start `relay up` with its defaults, and register the webhooks of three plugins with its commands."""
         steps = [{"webhook": WEBHOOK, "data": "input.data"}] * CHAIN_STEPS
         known = [webhook(name, stage.endpoint.url_of(name)) for name in (WEBHOOK, SLOW, FAILING)]
         return self.up(stage, [*known, {"id": CHAIN, "steps": steps}])
@@ -78,7 +78,7 @@ class Relay:
     def up(
         self, stage: Stage, webhooks: Sequence[Mapping[str, Any]], settings: Mapping[str, str] | None = None
     ) -> RelayDoor:
-        """Starts `relay up`, and registers these webhooks for each of the three plugins."""
+        """Start `relay up`, and register these webhooks for each of the three plugins."""
         port, data = free_port(), stage.folder / "relay"
         command = [str(PROGRAMS / "relay"), "--data-dir", str(data), "up", "--port", str(port)]
         # The bench's endpoint is on loopback, where a relay does not call by default.
@@ -135,7 +135,7 @@ class Relay:
         bad = 0
         for call_id in ids:
             path = f"/v1/invocations/{call_id.decode()}"
-            # It may be a moment until the record of a call that the endpoint has answered is final.
+            # The record of a call that the endpoint has answered may take a moment to become final.
             headers = {"authorization": f"Bearer {at.keys[0]}", "prefer": "wait=10"}
             connection.request("GET", path, headers=headers)
             record = json.loads(connection.getresponse().read())
@@ -161,7 +161,7 @@ class Relay:
         return self.serve(stage, settings, count), key
 
     def serve(self, stage: Stage, settings: Mapping[str, str] | None = None, count: int = 1) -> tuple[int, ...]:
-        """Starts API processes, and waits until they are healthy; returns their ports."""
+        """Start API processes, and wait until they are healthy; return their ports."""
         cpu = (settings or {}).get(API_CPU)
         ports = tuple(free_port() for _ in range(count))
         for number, port in enumerate(ports, 1):
@@ -172,7 +172,7 @@ class Relay:
     def start_worker(
         self, stage: Stage, group: str, number: int = 1, settings: Mapping[str, str] | None = None
     ) -> None:
-        """Starts a worker of a lane group."""
+        """Start a worker of a lane group."""
         self._start(stage, processes.worker(group, number), settings)
 
     def _register(self, stage: Stage, webhooks: Sequence[Mapping[str, Any]]) -> str:

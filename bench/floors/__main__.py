@@ -1,6 +1,6 @@
 """`python -m bench.floors`: what libcurl, Granian and the server cost alone, in microseconds of processor.
 
-Run it right before or after the tournament: docs/performance.md shows its figures beside the tournament's.
+Run it right before or after `python -m bench`: docs/performance.md shows its figures beside the tournament's.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Floors:
 
 
 def _commands_of(pipeline: Any, name: bytes) -> None:
-    """Queue the least commands that a record's life needs: write, find, take, end, index."""
+    """Queue the fewest commands that a record's life needs: write, find, take, end, index."""
     pipeline.hset(name, mapping={"state": "queued", "webhook": "bench-call", "createdAt": 1, "plugin": "bench"})
     pipeline.set(name + b":payload", SEALED)
     pipeline.zadd("due", {name: 1})

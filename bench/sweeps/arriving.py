@@ -1,4 +1,4 @@
-"""A sweep of the API process: bulk accepts while more and more is pending."""
+"""A sweep of the API process: bulk triggers accepted while more and more calls are pending."""
 
 from __future__ import annotations
 

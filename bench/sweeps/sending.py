@@ -23,7 +23,7 @@ CHAIN: Final = {"id": "chain", "steps": [{"webhook": name, "data": "input.data"}
 
 
 def worker_processes(scenes: Scenes, calls: int) -> Sweep:
-    """Measure queued calls drained by one and more worker processes."""
+    """Measure queued calls drained by one worker process and by more."""
     sweep = Sweep("workers", "Drained by worker processes", "worker processes", "calls/s")
     for workers in (1, 2, 3):
         with scenes.scene() as at:
@@ -44,7 +44,7 @@ def payloads(scenes: Scenes, calls: int) -> Sweep:
 
 
 def slow_endpoint(scenes: Scenes, _calls: int) -> Sweep:
-    """Measure how near a worker process comes to the ideal rate of a 200 ms endpoint, and the memory of a call."""
+    """Measure how close a worker process comes to the ideal rate of a 200 ms endpoint, and the memory per call."""
     sweep = Sweep("slow", "One worker, an endpoint of 200 ms", "calls in flight allowed", "of the ideal rate")
     names = [f"slow-{number}" for number in range(8)]
     kib = 0.0
@@ -112,7 +112,7 @@ def replays(scenes: Scenes, calls: int) -> Sweep:
 
 
 def _replay(at: Scene, calls: int) -> None:
-    """Replays every call, and waits until all have ended."""
+    """Replay every call, and wait until all have ended."""
     wanted = {"filter": {"webhookId": WEBHOOK, "states": [State.DELIVERED]}}
     path = f"/v1/replays/{at.ask('POST', '/v1/replays', wanted)['replayId']}"
     at.stage.children.wait_until(

@@ -16,7 +16,7 @@ SERVER: Final = RedisSettings.from_dsn(os.environ["BENCH_BROKER_URL"])
 
 
 async def call(context: dict[str, Any], data: Any) -> dict[str, Any]:
-    """Posts the data to the endpoint under the job's id."""
+    """Post the data to the endpoint under the job's id."""
     sent = context["session"].post(
         os.environ["BENCH_ENDPOINT_URL"], json=data, headers={"webhook-id": context["job_id"]}
     )
@@ -25,7 +25,7 @@ async def call(context: dict[str, Any], data: Any) -> dict[str, Any]:
 
 
 async def connect() -> Any:
-    """The pool that fronts and enqueuers use."""
+    """Return the pool that fronts and enqueuers use."""
     return await create_pool(SERVER, job_serializer=orjson.dumps, job_deserializer=orjson.loads)
 
 

@@ -24,7 +24,7 @@ app.conf.update(
 
 @cache
 def session() -> requests.Session:
-    """One Session a worker process, with as many pooled connections as the process has calls at once."""
+    """Return the process's one Session, with as many pooled connections as the process has calls at once."""
     made = requests.Session()
     made.trust_env = False  # does not read proxy variables and .netrc before each call
     size = int(os.environ["BENCH_CONCURRENCY"])
@@ -34,7 +34,7 @@ def session() -> requests.Session:
 
 @app.task(name="bench.call", bind=True)  # type: ignore[untyped-decorator]
 def call(self: Any, data: Any, webhook: str = "bench") -> dict[str, Any]:
-    """Posts the data to the webhook's endpoint under the task's id."""
+    """Post the data to the webhook's endpoint under the task's id."""
     answer = session().post(
         urljoin(os.environ["BENCH_ENDPOINT_URL"], webhook),
         json=data,

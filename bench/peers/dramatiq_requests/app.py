@@ -27,7 +27,7 @@ dramatiq.set_broker(broker)
 
 @cache
 def session() -> requests.Session:
-    """One Session a worker process, with as many pooled connections as the process has calls at once."""
+    """Return the process's one Session, with as many pooled connections as the process has calls at once."""
     made = requests.Session()
     made.trust_env = False  # does not read proxy variables and .netrc before each call
     size = int(os.environ["BENCH_CONCURRENCY"])
@@ -37,7 +37,7 @@ def session() -> requests.Session:
 
 @dramatiq.actor(store_results=True, max_retries=0)
 def call(call_id: str, data: Any) -> dict[str, Any]:
-    """Posts the data to the endpoint."""
+    """Post the data to the endpoint."""
     answer = session().post(
         os.environ["BENCH_ENDPOINT_URL"], json=data, headers={"webhook-id": call_id}, timeout=TIMEOUT_S
     )
@@ -45,5 +45,5 @@ def call(call_id: str, data: Any) -> dict[str, Any]:
 
 
 def send(call_id: str, data: Any) -> dramatiq.Message[Any]:
-    """Queues a call under an id that the bench has chosen."""
+    """Queue a call under an id that the bench has chosen."""
     return broker.enqueue(call.message(call_id, data).copy(message_id=call_id))

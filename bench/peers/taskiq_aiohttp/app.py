@@ -34,7 +34,7 @@ async def close_session(_state: TaskiqState) -> None:
 
 @broker.task(task_name="call")  # type: ignore[untyped-decorator]
 async def call(call_id: str, data: Any) -> dict[str, Any]:
-    """Posts the data to the endpoint."""
+    """Post the data to the endpoint."""
     sent = broker.state.session.post(os.environ["BENCH_ENDPOINT_URL"], json=data, headers={"webhook-id": call_id})
     async with sent as answer:
         return {"status": answer.status, "data": await answer.json(), "error": answer.status >= 400}
