@@ -1,4 +1,4 @@
-"""Authorization servers for tests: Authlib's, which nobody here wrote, and one that checks each claim strictly."""
+"""Authorization servers for tests: an independent one, Authlib's, and one that checks each claim strictly."""
 
 from __future__ import annotations
 

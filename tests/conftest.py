@@ -95,7 +95,7 @@ def pytest_runtest_teardown(item, nextitem):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    config.option.loadscopereorder = False  # by the number of tests
+    config.option.loadscopereorder = False  # which sorts units by their number of tests
     return UnitScheduling(config, log)
 
 
@@ -133,7 +133,7 @@ def start_valkey(directory: Path, *, port: int | None = None, **config: str) -> 
     raise AssertionError("unreachable")
 
 
-#: In memory, where there is such a folder: a busy disk holds a server that waits for it (`always`) for seconds.
+#: In memory, if there is such a folder: a busy disk holds up a server that waits for it (`always`) for seconds.
 MEMORY = Path("/dev/shm")
 
 

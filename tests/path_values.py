@@ -1,4 +1,4 @@
-"""Values that a hostile caller puts into a path, and patterns that a backtracking engine would not end."""
+"""Values that a hostile caller puts into a path, and patterns that a backtracking engine would never finish."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 The tests of a file run in one process, because its fixtures start servers. Files that share a server of the whole
 session run in one process too, or each process would start its own. The server ends after the last of them, because
-even an idle one uses processor time. So do the files that start commands (``tests/unit/forked_command.py``), for which
-they are imported once, and the rules about source files, which read each file once.
+even an idle one uses processor time. The files that start commands (``tests/unit/forked_command.py``) share a process
+so that commands are imported once, and the rules about source files so that each file is read once.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ LONGEST = (
 )
 #: The order of all other units, by folder: those with the longer units first.
 FOLDERS = ("chaos", "cluster", "e2e", "integration", "executor", "contract", "architecture", "unit")
-#: The units of the last folder that take four seconds or longer, longest first: the others fill what they leave.
+#: The units of the last folder that take four seconds or longer, longest first: the others fill the gaps.
 LONGEST_OF_LAST = (
     *("commands", "tests/unit/test_javascript_module.py", "tests/unit/test_linear_time.py"),
     *("tests/unit/test_client.py", "tests/unit/test_cli_listing.py", "tests/unit/test_cli_acts.py"),

@@ -1,4 +1,4 @@
-"""Names the keys that tests look at in a store that has one partition, one function each."""
+"""Names the Redis keys that tests look at, one function each, in a store with one partition."""
 
 from __future__ import annotations
 

@@ -56,9 +56,9 @@ KINDS = {
     "worker's log fails": 2,
     "api's log fails": 1,
 }
-#: With these a run begins, or its part of them: what they cause has to be seen in every suite of short runs.
+#: A run begins with these, or with its part of them: every suite of short runs has to see what they cause.
 FIRST = {"api killed", "server without replicas", "worker stalled beyond its lease", "worker killed"}
-#: With these a run of two releases begins: a process that ends comes back as the other one.
+#: A run of two releases begins with these: a process that ends comes back as the other release.
 ENDS = {"worker killed", "worker ended", "api killed", "api's child killed", "api ended", "server restarted"}
 SLOW_S = (2.0, 5.0)
 SLOW_EVERY_S = 0.3

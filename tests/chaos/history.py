@@ -1,6 +1,6 @@
 """Checks whether some order of what clients invoked explains what they were told (linearizability).
 
-Each operation took effect at one moment between its beginning and its reply, or, if no reply came, at any moment after
+Each operation took effect at some moment between its beginning and its reply, or, if no reply came, at any moment after
 its beginning or never. The search is that of Wing and Gong (1993) with Lowe's memory of what was tried (2017): it takes
 the operations of one object in every possible order, and asks the object's sequential model what may follow.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
 
-#: The reply of an operation of which nobody knows whether it happened.
+#: The reply of an operation that may or may not have happened.
 LOST = "lost"
 
 

@@ -29,7 +29,7 @@ PAUSED_S = (3.2, 5.0)
 RECENT = 40  # how far back among the accepted calls operators look for one to cancel or poll
 PATIENCE_S = 10.0
 REVOKED = "revocable"  # the name of the keys that are made to be revoked
-#: The acts of each thread: one alone steers webhooks, so that its acts on one never overlap.
+#: The acts of each thread: only one pauses and resumes, so that acts on a webhook never overlap.
 ACTS = (("poll", "poll", "cancel"), ("pause",), ("revoke",))
 
 
@@ -151,6 +151,6 @@ class Operators:
             answer = requests.get(f"{self._url}/v1/webhooks", headers=headers, timeout=PATIENCE_S)
             return {200: "valid", 401: "revoked"}.get(answer.status_code)
 
-        # A process may go on accepting a key for so long: as if the request had come so much earlier.
+        # A process may accept a key for this much longer, as if the request had come that much earlier.
         with suppress(requests.RequestException):
             self._recorded("key", key_id, "use", use, since_s=time.time() - HONOURED_S)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.chaos.evidence import Evidence
     from tests.chaos.faults import Fault
 
-#: Faults that can make a worker lose its lease: its own, and those of the server, which keep it from settling.
+#: Faults that can make a worker lose a lease: its own, and those of the server, which keep it from settling.
 LEASE_FAULTS = ("worker", "server", "connections", "power", "primary", "replica", "slot", "network")
 SILENT_FAULTS = ("primary", "replica", "network")  # a cluster's server with the API keys may not answer
 SETTLE_SLACK_MS = 2_000  # after a fault's end, until all processes have reconnected

@@ -1,4 +1,4 @@
-"""Conditions that a run reaches sometimes; a suite that never reaches one of them does not try what it seems to try."""
+"""Conditions that runs reach sometimes; a suite that never reaches one of them does not test what it seems to test."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ PLUGIN = "acme"
 TIMEOUT_S = 3  # the timeout of every webhook
 LEASE_S = TIMEOUT_S + LEASE_MARGIN_S
 TAKEN_UP_S = 5.0  # how long after its lease's end a call may wait to be claimed again
-ANSWER_S = 1.5  # how long the endpoint takes
+ANSWER_S = 1.5  # how long the endpoint takes to answer
 NOISE_S = BUSY_S  # a call that would wait this long is ended earlier by its lease or the endpoint
 MANY = 200  # how many connections at once
 

@@ -1,4 +1,4 @@
-"""The tree of another release, out of the repository's own history: its processes run beside those of this one."""
+"""Gets the tree of another release from the repository's history: its processes run beside those of this one."""
 
 from __future__ import annotations
 
