@@ -24,7 +24,7 @@ _ONES: Final = int.from_bytes(b"\1" * MAX_BYTES, "little")
 # -- base64: four characters are three bytes --------------------------------------------------------------------------
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _STANDARD: Final = bytes.maketrans(b"-_", b"+/")
-#: What is not in the alphabet decodes to no text.
+#: Characters outside the alphabet become slashes, which decode to no text.
 _DIGITS_64: Final = bytes(byte if byte in _ALPHABET else ord("/") for byte in _STANDARD)
 
 
@@ -45,7 +45,7 @@ _GROUPS: Final = re.compile(rb"\x01\x01+")
 # -- hex: two digits are a byte ---------------------------------------------------------------------------------------
 _NO_DIGITS_16: Final = bytes(byte for byte in range(256) if byte not in b"0123456789abcdef")
 _IS_DIGIT_16: Final = bytes(byte not in _NO_DIGITS_16 for byte in range(256))
-#: A bit for the first digit of visible characters, one for that of others, one for the second of those, one for all.
+#: Bits: the first digit of a visible character; the first of a NUL, tab or line end; the second of these; any digit.
 _CLASSES_16: Final = bytes(
     (byte in b"234567") | (byte == ord("0")) << 1 | (byte in b"09ad") << 2 | 1 << 3 for byte in range(256)
 )
@@ -63,7 +63,7 @@ _CODE: Final = rb"(?<![0-9.])(?:0|9|1[03]|3[2-9]|[4-9][0-9]|1[01][0-9]|12[0-6])(
 _BLANKS: Final = rb"(?:[\s+]|=\r?\n|\\+[nrt])*+"
 _DECIMALS: Final = re.compile(rb"%b(?:%b[,\xff]%b%b){7,}" % (_CODE, _BLANKS, _BLANKS, _CODE))
 _DECIMAL: Final = re.compile(rb"[0-9]+")
-#: A line of a dump: where its bytes begin in the file, up to 16 bytes in hex, perhaps the same as text.
+#: A line of a dump: where its bytes begin in the file, up to 16 bytes in hex, perhaps these as text.
 _OFFSET: Final = rb"[0-9a-f]{4,8}[: \t+]"
 _SECOND_LINE: Final = re.compile(rb"0010[ :+]")
 _LINE_END: Final = rb"(?:\r?\n|[\xfe\xff]|(?:\\+r)?\\+n(?=" + _OFFSET + rb"))"

@@ -32,7 +32,7 @@ _SCALAR: Final = Alternatives((_TEXT, Plain("number"), Plain("boolean")))
 _LISTED: Final = ArrayOf(ANY)
 _FILE: Final = Plain("file")
 _OBJECT: Final = Members(listed=False)
-#: The data that each encoding can send; and what a trigger takes where nothing says more.
+#: The data that each encoding can send: what a trigger takes where no schema says more.
 _ENCODED: Final[Mapping[str, ValueKind]] = {
     "json": Alternatives((_TEXT, _OBJECT, _LISTED, NULL)),
     "form": Alternatives((_TEXT, Members(rest=_SCALAR), NULL)),
@@ -43,7 +43,7 @@ _ENCODED: Final[Mapping[str, ValueKind]] = {
 
 @dataclass(frozen=True, slots=True)
 class WebhookCall:
-    """A webhook's id, what it is for, and the members of a trigger: those that a caller need not give may be null."""
+    """A webhook's id, what it is for, and the members of a trigger; optional ones may be null."""
 
     webhook_id: str
     about: str | None

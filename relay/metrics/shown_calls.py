@@ -37,8 +37,8 @@ def state_of(settlement: Settlement) -> ShownState:
 class ShownCalls:
     """Calls that have ended since they were last taken.
 
-    The budget that is not used in quiet times may be used in a burst, up to ten seconds' worth, so that after a short
-    run every call can be looked at.
+    A budget unused in quiet times may be spent in a burst, up to ten seconds' worth, so that after a short run every
+    call can be looked at.
     """
 
     def __init__(self, per_second: int) -> None:

@@ -24,7 +24,7 @@ from relay.text.media_types import FORM_TYPE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-#: What fixed members may be where data is flat: their types, and these in words.
+#: The types that fixed members may have where data is flat, and these in words.
 _FLAT: Final = {
     "form": ({str, int, float, bool}, "a string, a number, true or false, since it is sent as a form"),
     "multipart": ({str, int, float}, "a string or a number, since it is sent as multipart/form-data"),

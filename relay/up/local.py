@@ -65,7 +65,7 @@ def api_processes() -> int:
 def workers_of_a_group() -> int:
     """Return how many workers of each lane group to run, by the number of processors that this process may use.
 
-    More than there are processors for make groups of calls smaller, and so each call more expensive.
+    More workers would make groups of calls smaller, and so each call more expensive.
     """
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(usable // _SET, _MOST))
