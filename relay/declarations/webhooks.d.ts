@@ -61,13 +61,13 @@ export type Data = string | object | Blob | ArrayBuffer | ArrayBufferView | Form
 export type Headers = Record<string, string> | globalThis.Headers | URLSearchParams | null;
 export type QueryParams = Record<string, string | number | boolean> | URLSearchParams | globalThis.Headers | null;
 
-/** The segments that a webhook's path leaves to callers: all of them. */
+/** All segments that a webhook's path leaves to callers. */
 export type PathParams = Record<string, string | number | boolean> | null;
 
 declare global {
   /**
-   * What each webhook takes, by id. It is empty here, so that any id may be given; the file that `relay webhooks types`
-   * and `GET /v1/webhooks.d.ts` write says it for the webhooks of a plugin.
+   * What each webhook takes, by id. It is empty here, so that any id may be given; `relay webhooks types` and
+   * `GET /v1/webhooks.d.ts` write a file that fills it in for the webhooks of a plugin.
    */
   interface RelayWebhooks {}
 }
@@ -103,7 +103,7 @@ export interface ItemOptions {
 export interface CallOptions {
   /** Stops waiting; the call goes on. The promise rejects with an `AbortedCall`. */
   signal?: AbortSignal;
-  /** Milliseconds to wait in all; overrides the one of `createApi`. */
+  /** Milliseconds to wait in all; overrides that of `createApi`. */
   timeout?: number;
 }
 
@@ -138,7 +138,7 @@ export interface Attempt {
   startedAt: string;
   durationMs: number;
   status: number;
-  /** The coarse code of what a key of the scope `trigger` may see; null for an answer. */
+  /** The coarse code, which is all that a key with the scope `trigger` sees; null for an answer. */
   outcome: string | null;
   sent: "no" | "maybe" | "answered";
 }
@@ -170,7 +170,7 @@ export interface Webhooks {
   wait<T = any>(referenceId: string, options?: CallOptions): Promise<Result<T>>;
   /** The webhooks that this key's plugin may trigger. */
   list(options?: CallOptions): Promise<Description[]>;
-  /** One of them. */
+  /** The description of one of them. */
   describe(webhookId: WebhookId, options?: CallOptions): Promise<Description>;
 }
 
@@ -182,7 +182,7 @@ export interface ApiOptions {
   fetch?: typeof globalThis.fetch;
   /** Milliseconds that `trigger` and `wait` wait in all. */
   timeout?: number;
-  /** Instead of `JSON`, which rounds integers beyond 2^53: the relay itself keeps integers of any size. */
+  /** Replaces `JSON`, which rounds integers beyond 2^53; the relay itself keeps integers of any size. */
   json?: { parse(text: string): any; stringify(value: any): string };
 }
 
@@ -190,9 +190,9 @@ export function createApi(options: ApiOptions): { webhooks: Webhooks };
 
 /** What a call rejects with when its signal is aborted: an `AbortError`, or the `TimeoutError` of `AbortSignal.timeout`. */
 export interface AbortedCall extends DOMException {
-  /** The record that was left, as far as it is known. */
+  /** The reference id of the trigger's record, if it is known. */
   readonly referenceId: string | null;
-  /** The key under which the trigger was sent: sent again with it, it is accepted at most once. */
+  /** The idempotency key that the trigger was sent with: sent again with it, it is accepted at most once. */
   readonly idempotencyKey: string | null;
   /** Of a `triggerMany` that failed as a whole: the keys of all its items, in order. */
   readonly idempotencyKeys: string[];
@@ -216,13 +216,13 @@ export class WebhookError extends Error {
   );
   readonly name: "WebhookError";
   readonly code: string;
-  /** The relay's HTTP status; 0 where the relay did not answer. */
+  /** The relay's HTTP status; 0 if the relay did not answer. */
   readonly status: number;
   /** Which fields are at fault. */
   readonly errors: Fault[];
-  /** The record that was left, as far as it is known. */
+  /** The reference id of the trigger's record, if it is known. */
   readonly referenceId: string | null;
-  /** The key under which the trigger was sent: sent again with it, it is accepted at most once. */
+  /** The idempotency key that the trigger was sent with: sent again with it, it is accepted at most once. */
   readonly idempotencyKey: string | null;
   /** Of a `triggerMany` that failed as a whole: the keys of all its items, in order. */
   readonly idempotencyKeys: string[];
