@@ -83,7 +83,7 @@ class ActCounts:
             self._counts[alike] += count
 
     def write(self) -> None:
-        """Write the counts to the trail; keep those that the store does not take now for the next time."""
+        """Write the counts to the trail; keep those that the store does not take for the next time."""
         with self._lock:
             counts, self._counts = self._counts, Counter()
             if time.monotonic() - self._unkeyed_s >= _UNKEYED_S:

@@ -47,7 +47,7 @@ _UNREADABLE: Final = "The relay's answer cannot be read."
 
 
 class WaitEnded(RelayError, TimeoutError):
-    """Says that an invocation was not final when the wait was over; it goes on, and `wait` may be called again."""
+    """The invocation was not final when the wait ended; it goes on, and `wait` may be called again."""
 
     code = "wait_ended"
     sentence = "The invocation is still unfinished."

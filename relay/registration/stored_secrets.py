@@ -21,7 +21,7 @@ Place: TypeAlias = "tuple[str | int, ...]"
 NUL: Final = "\0"
 _REFERENCE: Final = re.compile(f"{NUL}([^{NUL}]+){NUL}")
 _IN_JSON: Final = re.compile(r"\\u0000([^\\]+)\\u0000")
-#: Where a target's value has the raw query of its URL.
+#: Where a target's value holds the raw query of its URL.
 _QUERY: Final = 4
 #: The members of a client certificate, in the order in which a target's value has them.
 _OF_CERTIFICATE: Final = ("certificate", "key")

@@ -53,7 +53,7 @@ class Event(StrEnum):
     AUDIT_SIGNED = "audit_signed"  # worker: once a minute: number and head of the newest signed entry of the trail
     AUDIT_BREACH = "audit_breach"  # worker: signed entries of the audit trail have been changed
     AUDIT_PRUNED = "audit_pruned"  # worker: segments of the audit trail past their retention were dropped
-    DRAINED = "drained"  # worker: a stop let running calls end and gave the others back
+    DRAINED = "drained"  # worker: before it stopped, it let running calls end and gave the others back
 
 
 #: Loggers that write a line for each message; the relay's own events say more.

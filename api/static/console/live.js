@@ -22,8 +22,8 @@ function seen(signal) {
 }
 
 /**
- * Runs `look` now, and again `everyMs` after each end, until the signal aborts or it returns false. Its errors go to
- * `failed`; after errors, the pauses grow up to half a minute. Slow looks are made less often, to take at most
+ * Runs `look` now, and again `everyMs` after each run, until the signal aborts or it returns false. Its errors go to
+ * `failed`; after errors, the pauses grow up to half a minute. Slow runs are repeated less often, to take at most
  * a tenth of the time.
  */
 export async function keepLooking(look, everyMs, signal, failed) {
