@@ -35,7 +35,7 @@ class Hosts:
             raise MisdirectedRequest
 
     def is_own(self, req: falcon.Request, origin: str) -> bool:
-        """Return whether the origin is that of this relay's own pages: the request's host, if known or an address.
+        """Return whether the origin is that of this relay's pages: the request's host, by a known name or an address.
 
         Compares hosts only: behind a proxy that ends TLS, the scheme seen here is not the browser's.
         """

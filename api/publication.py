@@ -53,7 +53,7 @@ _LEAST_BYTES: Final = 1_400
 
 
 class PublicationResource:
-    """Serves content made when the process starts to pages of any origin; 304 if the browser has it already.
+    """Serves content, made when the process starts, to pages of any origin; 304 if the browser has it already.
 
     A header given as None is not sent, even if it is one of the usual ones.
     """
