@@ -1,4 +1,4 @@
-"""Defines what is signed: checkpoints over entries, and the beginning of a trail that lost its oldest ones. Pure.
+"""Defines what is signed: checkpoints over entries, and the beginning of a trail that has dropped its oldest. Pure.
 
 The head of a chain is SHA-256(head before, SHA-256(entry)), starting from 32 zero bytes. A checkpoint holds the heads
 before and after its entries, and eight bytes of each one's hash, so that the first wrong entry can be named.

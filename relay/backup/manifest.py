@@ -30,7 +30,7 @@ _MAX_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class BackupFile:
-    """The snapshot of one server: which partitions it holds, and whether it has the Redis keys of no plugin."""
+    """The snapshot of one server: which partitions it holds, and whether it also holds the shared Redis keys."""
 
     name: str
     size_bytes: int

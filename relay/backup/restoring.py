@@ -41,7 +41,7 @@ class Restoring:
         self._roots = roots_of(range(keys.partitions), shared=True)
 
     def is_copied(self) -> bool:
-        """Return whether this backup was copied, and what is unfinished in it has not been decided about yet."""
+        """Return whether this backup was copied, and its unfinished calls and replays are still to be decided about."""
         found = self._epochs.read()
         return bool(found.number) and (found.phase, found.backup) == (Phase.FENCED, self._manifest.backup)
 

@@ -106,7 +106,7 @@ class ShippedTrail:
                 self._take(line)
 
     def undoings(self, runtime: Runtime) -> Iterator[Undoing]:
-        """Yield what concerns the restored store as it then is: what was yielded before may have been done again."""
+        """Yield what concerns the store as it is at that moment: what was yielded before may have been done again."""
         keys = {key.id for key in runtime.api_keys.list() if not key.revoked}
         yield from (Undoing(kind, plugin, key) for (plugin, key), kind in self._keys.items() if key in keys)
         for name, kind in self._webhooks.items():

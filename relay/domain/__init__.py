@@ -1,1 +1,1 @@
-"""What all parts of the relay share: states and outcomes of invocations, their ids, and fair shares. Pure."""
+"""What every part of the relay uses: states and outcomes of invocations, their ids, and fair shares. Pure."""

@@ -1,6 +1,6 @@
 """Loops that survive exceptions, and steps that are repeated until they succeed.
 
-Either every part of a process works, or it ends and is started again. "Not now" is retried for as long as it takes. A
+Either every part of a process works, or the process ends and is restarted. "Not now" is retried as long as it takes. A
 fault of our own is logged once and retried too: its cause may be in the input, or be gone at the next try.
 """
 

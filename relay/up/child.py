@@ -135,7 +135,7 @@ def end_leftovers(data_dir: Path) -> None:
 
 
 def processes_of(data_dir: Path) -> list[int]:
-    """Return the ids of the running processes that starts on this directory have started.
+    """Return the ids of the processes that were started on this directory and still run.
 
     Only on Linux, where a process shows its environment to its user; elsewhere none are found.
     """

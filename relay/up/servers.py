@@ -76,7 +76,7 @@ class EmbeddedServers:
             renew(self.single.url(ADMINISTRATOR))
 
     def addresses_for(self, process: Process, written: Mapping[str, str]) -> dict[str, str]:
-        """Return the settings in ``written`` that are operators' addresses of these servers, for a process' users."""
+        """Return the settings in ``written`` that address servers here for operators, for a process' users instead."""
         if process.user is None:
             return {}
         own = {each.url(OPERATOR): each for each in (self.single, self.cluster) if each is not None}
