@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A call. ``statuses`` are those that may answer it; rates and latencies count the first alone.
+    """A call. ``statuses`` are those that may answer it; rates and latencies are those of the first.
 
     ``calls`` is how many requests the endpoint receives for it, ``weight`` its share of a mix.
     ``result`` is the endpoint's status that a result of 200 has to carry; None: it is not looked at.

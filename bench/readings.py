@@ -55,7 +55,7 @@ def medians(readings: Iterable[Reading]) -> dict[tuple[str, str], dict[str, floa
 
 
 def percentile(values: Iterable[float], percent: float) -> float | None:
-    """Return the smallest value that ``percent`` % of the values do not exceed (nearest rank); None for no values."""
+    """Return the smallest value that at least ``percent`` % of values do not exceed (nearest rank); None for none."""
     ordered = sorted(values)
     if not ordered:
         return None

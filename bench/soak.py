@@ -58,7 +58,7 @@ MIB: Final = 1 << 20
 REWRITE_BYTES: Final = 64 * MIB
 SHOWN_BYTES: Final = 64 * 1024  # smaller files are in soak.json only
 GROWTH: Final = 1.10
-#: Pools of connections grow to the most ever in use at once; decisions about revisions and keys are kept.
+#: Pools of connections grow to the most ever in use at once; revisions and keys that were decided are kept.
 ALLOWED: Final = {"MiB": 4.0, "descriptors": 10.0, "keys": 300.0}
 #: Kept for its own time, a day or longer, which no soak reaches.
 BY_DESIGN: Final = ("audit trail: MiB", "keys that end: keys")

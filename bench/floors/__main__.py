@@ -1,6 +1,6 @@
 """`python -m bench.floors`: what libcurl, Granian and the server cost alone, in microseconds of processor.
 
-Run it right before or after `python -m bench`: docs/performance.md shows its figures beside the tournament's.
+Run it right before or after `python -m bench`: docs/performance.md shows its figures beside the relay's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 THREADS: Final = 300  # as many as the relay's API process has
 PIPELINE: Final = 24  # calls in one write: about the size of a group
-SEALED: Final = b"x" * 330  # a sealed payload of the tournament's call
+SEALED: Final = b"x" * 330  # the sealed payload of a call of `python -m bench`
 
 
 class Floors:
