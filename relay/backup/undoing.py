@@ -43,11 +43,11 @@ ACTIONS: Final = {
     DoneSince.KEY_REVOKED: "revoke the key again",
     DoneSince.KEY_ROTATED: "revoke the key: its successor is not in the backup, create another one",
     DoneSince.REMOVED: "remove the webhook again",
-    DoneSince.CHANGED: "pause the webhook until its present registration was applied again",
+    DoneSince.CHANGED: "pause the webhook until its present registration has been applied again",
     DoneSince.PAUSED: "pause the webhook again",
-    DoneSince.SECRET_SET: "pause the webhooks that use it until its present value was set again",
+    DoneSince.SECRET_SET: "pause the webhooks that use it until its present value has been set again",
     DoneSince.SECRET_REMOVED: "remove the secret again",
-    DoneSince.CANCELLED: "end these calls, also the repeatable ones",
+    DoneSince.CANCELLED: "end these calls, even the repeatable ones",
     DoneSince.FORGOTTEN: "delete their payloads again",
 }
 #: Acts and their outcomes. A key that was rotated and then revoked, or the other way round, has ended in any case.

@@ -112,9 +112,7 @@ def test_the_next_start_takes_nothing_over_and_has_the_same_ports_and_passwords(
     )
 
 
-@pytest.mark.parametrize(
-    ("first", "then", "words"), [(True, False, "use --cluster"), (False, True, "leave --cluster")]
-)
+@pytest.mark.parametrize(("first", "then", "words"), [(True, False, "use --cluster"), (False, True, "leave --cluster")])
 def test_records_of_the_other_kind_are_refused(start, first, then, words):
     write_records(start(cluster=first).directory, cluster=first)
     with pytest.raises(SettingsError, match=words):
