@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 #: The timeout of one token request, in seconds. Only the calls that need this token wait for it.
 FETCH_S: Final = 5.0
-#: How many seconds the lock of the fetching process holds at most, and how often others look for its token meanwhile.
+#: How long a process may hold the lock while it fetches, and how often the others look for its token, in seconds.
 FETCH_LOCK_S: Final = FETCH_S + 2
 LOOK_S: Final = 0.05
 #: How many seconds a process uses a token without reading the store again.
 BELIEVED_S: Final = 5.0
-#: For how many seconds a process does not try again after a failed fetch, unless another one has a token; each further
-#: failure soon after doubles the pause.
+#: For how many seconds a process does not try again after a failed fetch, unless another process has stored a token;
+#: each further failure soon afterwards doubles the pause.
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 MAX_REMEMBERED: Final = 4_096  # tokens that one process keeps
@@ -48,7 +48,7 @@ FRESH_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """An access token for calls of one revision, opened and as the store has it (``sealed``)."""
+    """An access token for calls of one revision, in clear (``token``) and as the store has it (``sealed``)."""
 
     revision_id: RevisionId
     client: OAuth2Client = field(repr=False)
@@ -59,7 +59,7 @@ class AccessToken:
 
     @property
     def fresh(self) -> bool:
-        """Whether the token was fetched less than `FRESH_S` seconds ago; one from further ahead is of another clock."""
+        """Whether the token was fetched less than `FRESH_S` seconds ago; a time further ahead is from another clock."""
         return abs(time.time() - self.fetched_at_s) < FRESH_S
 
 
@@ -70,7 +70,7 @@ class _Failure:
     until_s: float  # on boot_time_s' clock
 
 
-#: A client whose secret or key was set anew asks for a token of its own at once, whatever is known of the one before.
+#: A client with a new secret or key is another client: it asks for a token at once, whatever is known of the old one.
 _Client: TypeAlias = "tuple[RevisionId, OAuth2Client]"
 
 
@@ -89,7 +89,7 @@ class AccessTokens:
         """Return a usable token that this process or the store has; None if one has to be fetched.
 
         Raises:
-            NoToken: a fetch failed a moment ago, and is not tried again yet.
+            NoToken: a fetch failed a moment ago, and it is too early to try again.
             Unavailable: the store cannot be reached.
         """
         known = self._believed((revision_id, client)) or self._stored(revision_id, client)
@@ -188,5 +188,5 @@ class AccessTokens:
 
 
 def _fingerprint(client: OAuth2Client) -> str:
-    """Return what tells a client from the same one with another secret or key; it is stored sealed only."""
+    """Return a hash that changes with the client's secret or key; it is stored only sealed."""
     return sha256(dump_json(Credentials(client).to_value())).hexdigest()

@@ -56,7 +56,7 @@ class ActiveCalls:
         self._stopping = False
 
     def __len__(self) -> int:
-        """Count the calls that a stop waits for; not those that it has given back, even if their connections hang."""
+        """Return how many calls a stop waits for: not those that it has given back, even if their connections hang."""
         return sum(not active.released for active in self._active_calls.values())
 
     def add(self, active: ActiveCall) -> None:
@@ -77,7 +77,7 @@ class ActiveCalls:
         ]
 
     def settled(self, settlement: Settlement) -> None:
-        """Show what came of a call, whose settlement counted."""
+        """Report the outcome of a call whose settlement was recorded."""
         active = self._active_calls.get(settlement.reference_id)
         if active is not None:
             self._watch.settled(active, settlement)

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from relay.store.ledger.invocations import InvocationStore
     from relay.store.ledger.transitions import Advance, NextStep
 
-#: What a created call counts in a group besides its payload, in bytes: a group creates at most 32, or one step's.
+#: What each created call adds to a group besides its payload, in bytes: a group creates at most 32, or one step's.
 CALL_BYTES: Final = GROUP_BYTES // 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Advancing:
-    """A step that is to be created; ``verdict`` gets what became of its parent, or the error if it is given up."""
+    """A step to create; ``verdict`` receives what became of its chain, or the error if the step is given up."""
 
     step: NextStep
     verdict: AsyncResult[Advance] = field(default_factory=AsyncResult)

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from relay.executor.preparation import Call, Preparation
     from relay.store.ledger.transitions import CallRecord, Claimed
 
-#: How many seconds a batch's calls may wait for their webhook's share before they are parked, counted anew after each
-#: claim. Meanwhile the batch occupies one of its process's few tasks.
+#: How many seconds the calls of a batch may wait for slots before they are parked; each claim starts the time again.
+#: Meanwhile the batch occupies one of its process's few tasks.
 HOLD_S: Final = 0.25
-#: How many calls of a batch may be left out because they cannot be prepared; with more, the store counts as away.
+#: How many calls of a batch may be left out because they cannot be prepared; after more, the store counts as away.
 LEFT_OUT: Final = 2
 
 
@@ -36,7 +36,7 @@ class Batch:
 
     @property
     def hold_s(self) -> float:
-        """For how many more seconds its calls may wait; 0 if they are to be parked."""
+        """How many more seconds its calls may wait; 0 if they are to be parked."""
         return max(0.0, self.park_at_s - boot_time_s())
 
     def claimed(self, claimed: Claimed) -> None:
@@ -54,7 +54,7 @@ class Batch:
     def prepare(self, preparation: Preparation, records: Sequence[CallRecord]) -> tuple[list[Call], list[CallRecord]]:
         """Prepare these calls; return those that can be claimed, and those whose access token has to be fetched first.
 
-        A call that cannot be prepared now is left out; for more than `LEFT_OUT` of them, `Unavailable` is raised.
+        A call that cannot be prepared now is left out; `Unavailable` is raised only after more than `LEFT_OUT` of them.
         """
         calls: list[Call] = []
         wanting: list[CallRecord] = []
@@ -65,7 +65,7 @@ class Batch:
             except (Unavailable, StoreFault) as error:
                 self.failed += 1
                 if Failures("prepare").note(error) or self.failed <= LEFT_OUT:
-                    continue  # a sweep will bring this call again; the others go on now
+                    continue  # a sweep will bring this call back; the others need not wait for it
                 raise
             if call is None:
                 wanting.append(record)

@@ -1,4 +1,4 @@
-"""Makes and keeps what a worker needs to call a revision of a webhook: its shape, its template and its mask."""
+"""Builds and caches what a worker needs to call a revision of a webhook: its shape, its template and its mask."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from relay.store.registry.secrets import SecretValue
     from relay.store.registry.webhooks import Registry
 
-#: How many plans are kept. Revisions never change, and the plan of one that refers to secrets is kept for their values,
-#: so no plan goes stale; the bound is for memory.
+#: How many plans are kept. No plan goes stale, since revisions never change and a plan that uses secrets is kept
+#: together with their values; the bound is for memory.
 MAX_PLANS: Final = 2_048
 MAX_CHAIN_MASKS: Final = 256
 
@@ -43,7 +43,7 @@ class CallPlan:
 
 
 class CallPlans:
-    """Makes the plans of revisions, and keeps those that were used last."""
+    """Makes the plans of revisions, and keeps the most recently used ones."""
 
     def __init__(self, registry: Registry, policy: AddressPolicy) -> None:
         self._registry = registry
@@ -56,9 +56,9 @@ class CallPlans:
         """Return the plan of a revision of a webhook that is not a chain, with the present values of its secrets.
 
         Raises:
-            NotFound: there is no such revision, or it is a chain's, or a secret to which it refers is not set.
+            NotFound: there is no such revision, or it is a chain's, or a secret that it refers to is not set.
             VaultError: its target or a secret does not open with this process's keys.
-            DocumentError: a secret does not fit where it stands.
+            DocumentError: a secret's value is not allowed where the target uses it.
         """
         plan = self._cached(plugin, webhook_id, revision)
         if isinstance(plan, CallPlan):
@@ -66,13 +66,13 @@ class CallPlans:
         return self._filled(plugin, webhook_id, revision, plan, self._registry.secrets.values(plugin, plan))
 
     def stamp(self, plugin: str, webhook_id: str, revision: int) -> str:
-        """Return what tells a revision from any other that ever had its number; raise NotFound as ``of`` does."""
+        """Return what tells a revision from any other that ever had its number; raise NotFound if there is none."""
         return self._registry.revision(plugin, webhook_id, revision).stamp
 
     def is_changed(self, plugin: str, webhook_id: str, revision: int) -> bool:
-        """Return whether the store has another revision of this number than this process knew; forget all plans then.
+        """Return whether the store now has a different revision under this number; if it has, forget all plans.
 
-        A plan is used only for calls that were accepted for its stamp. So this is asked when a call does not open.
+        A plan is used only for calls that were accepted for its stamp, so this is checked when a call does not open.
         """
         is_changed = self._registry.is_changed(plugin, webhook_id, revision)
         if is_changed:
@@ -101,18 +101,18 @@ class CallPlans:
         return self._registry.revision(plugin, webhook_id, revision).shape
 
     def chain_mask(self, plugin: str, pins: Mapping[str, int]) -> Mask:
-        """Make the mask for the secrets and addresses of every webhook that a chain calls, also through other chains.
+        """Make the mask for the secrets and addresses of every webhook that a chain calls, even through other chains.
 
         Raises what ``of`` raises.
         """
         shapes = {pin: self._registry.revision(plugin, *pin).shape for pin in sorted(pins.items())}
         names = sorted({name for shape in shapes.values() for name in shape.secrets})
-        if names:  # what another process has sent just now may be newer than what this one remembers
+        if names:  # another process may have just sent newer values than this one remembers
             self._registry.secrets.values(plugin, names, fresh=True)
         return self._chain_masks(tuple(self.of(plugin, *pin).mask for pin, shape in shapes.items() if not shape.chain))
 
     def _make(self, plugin: str, webhook_id: str, revision: int) -> CallPlan | tuple[str, ...]:
-        """Make a plan; of a webhook that refers to secrets, return their names instead."""
+        """Make a plan; if the webhook refers to secrets, return their names instead."""
         stored, target = self._read(plugin, webhook_id, revision)
         return stored.shape.secrets or self._plan(stored, target, Mask.of(stored.shape, target))
 
@@ -126,9 +126,9 @@ class CallPlans:
         full = filled(target, now)
         masks = [Mask.of(stored.shape, full)]
         for name, old in former:
-            with suppress(DocumentError):  # it may never have fitted here
+            with suppress(DocumentError):  # it may never have been allowed here
                 masks.append(Mask.of(stored.shape, filled(target, now | {name: old})))
-        # Each by itself, too: it may be a part of what is sent, or have been sent with others that were changed since.
+        # Each on its own, too: it may be part of what is sent, or have been sent with others that have changed since.
         texts = [*now.values(), *(old for _, old in former)]
         return self._plan(stored, full, Mask.of_all(masks).with_texts(texts))
 

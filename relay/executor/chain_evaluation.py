@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     from relay.store.ledger.transitions import CallRecord
     from relay.vault import Vault
 
-#: For how many steps a process keeps the secrets to hide.
+#: How many steps a process keeps the secrets of.
 MAX_HIDINGS: Final = 1_024
-#: How a chain ends whose result was not searched for secrets to its end, as any call with such an answer does.
+#: How a chain ends if its result takes too much work to search for secrets, like any call with such an answer.
 _UNSEARCHED: Final = (Outcome.ANSWER_REJECTED, MEANINGS[Outcome.ANSWER_REJECTED].state, Result(0, None, error=True))
 
 
 @dataclass(frozen=True, slots=True)
 class ChainEvaluation:
-    """A chain whose next step, or end, was worked out from the results of the steps before."""
+    """A chain whose next step, or end, was worked out from the results of the previous steps."""
 
     record: CallRecord
     chain_state: ChainState
@@ -50,7 +50,7 @@ class ChainEvaluation:
 
 
 class Hidden(NamedTuple):
-    """What the answer of a chain's step must not show beside the secrets of its own webhook."""
+    """What the answer of a chain's step must not show, besides the secrets of its own webhook."""
 
     mask: Mask  # for the secrets and addresses of the chain's webhooks
     texts: tuple[str, ...]
@@ -61,8 +61,8 @@ class _Hiding:
     """What a chain hides in the answers of one of its steps."""
 
     secrets: tuple[str, ...]  # found before the step
-    count: int  # calls that the steps before it made
-    masks: bool  # whether the step has masks of its own, which may find more in each of its answers
+    count: int  # calls that the previous steps made
+    masks: bool  # whether the step has masks of its own, which may find more secrets in each of its answers
     pins: Mapping[str, int]  # the revisions of all webhooks of the chain, whose secrets its steps may hand on
 
     def to_json(self) -> bytes:
@@ -75,7 +75,7 @@ class _Hiding:
 
 
 class ChainEvaluator:
-    """Works out what a chain does next, and seals the steps, secrets and results that it leaves."""
+    """Works out what a chain does next, and seals the steps, secrets and results that this produces."""
 
     def __init__(
         self, plans: CallPlans, steps: Steps, chain_states: ChainStates, data_vault: Vault, target_vault: Vault
@@ -156,11 +156,11 @@ class ChainEvaluator:
         return self._settlement(evaluation, claim_token, Outcome.STEP_REJECTED, State.UNREACHABLE, result, why)
 
     def hidden_beside(self, record: CallRecord, result: Result, size_bytes: int) -> Hidden | None:
-        """Return what to hide in the answer of a chain's step beside the secrets of its own webhook.
+        """Return what to hide in the answer of a chain's step, besides the secrets of its own webhook.
 
-        That are the secrets of the chain's other webhooks, and what the chain's masks find, also in this answer, and
-        those of the chains above it, because steps hand on what they were answered. Returns None if the chain has
-        ended, so that the texts can no longer be found. Raises TooManySecrets, or what `CallPlans.chain_mask` raises.
+        These are the secrets of the chain's other webhooks, and what the masks of the chain and of the chains above it
+        find, in this answer too, because steps pass on what they receive. Returns None if the chain has ended, so that
+        the texts can no longer be found. Raises TooManySecrets, or what `CallPlans.chain_mask` raises.
         """
         hiding = self._hidden_in(record)
         if hiding is None:
@@ -189,7 +189,7 @@ class ChainEvaluator:
         return self._target_vault.seal(json_data(result), owner)
 
     def _hidden_in(self, record: CallRecord) -> _Hiding | None:
-        """Return what a step's chain hides in its answers; None without a chain, or if it is over and not kept here."""
+        """Return what a step's chain hides in its answers; None for no step, or if the chain is over and not kept."""
         if record.parent is None or record.step is None:
             return None
         place = record.parent, record.step
@@ -247,7 +247,7 @@ class ChainEvaluator:
             mask = repeat_until_done(
                 lambda: self._plans.chain_mask(evaluation.record.plugin, pins), "conclude", gevent.sleep
             )
-        except Exception as error:  # noqa: BLE001 - the chain has ended nevertheless
+        except Exception as error:  # noqa: BLE001 - the chain has ended all the same
             log.fault(error, "chain_mask")
             return None, 0
         size_bytes = evaluation.chain_state.size_bytes + making_bytes(evaluation.secrets)

@@ -1,4 +1,4 @@
-"""Reads the states of chains; each step's result is read and opened once in a process."""
+"""Reads the states of chains; a process reads and opens each step's result only once."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ChainState:
     _seen: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def seen_before(self, number: int) -> Mapping[str, Any]:
-        """Return what expressions see when the step of this number is made."""
+        """Return what expressions see when the step with this number is made."""
         if number not in self._seen:
             self._seen = {number: seen_before(self.plan, self.trigger, self.results, number)}
         return self._seen[number]
@@ -64,10 +64,10 @@ class ChainStates:
         self._target_vault = target_vault
         self._kept: OrderedDict[str, ChainState] = OrderedDict()
         self._kept_bytes = 0
-        self._ahead: dict[str, tuple[int, Sequence[StepRecord | None]]] = {}  # by chain: the calls from a number on
+        self._ahead: dict[str, tuple[int, Sequence[StepRecord | None]]] = {}  # by chain: first number, calls from there
 
     def read_ahead(self, records: Sequence[CallRecord]) -> None:
-        """Read together what `current` needs of these chains. If that fails, `current` reads it for each."""
+        """Read what `current` needs of these chains, all at once. If that fails, `current` reads each by itself."""
         known = {record.reference_id: self._kept.get(record.reference_id) for record in records}
         firsts = {reference_id: 0 if each is None else each.count for reference_id, each in known.items()}
         with suppress(Unavailable, StoreFault):
@@ -77,7 +77,7 @@ class ChainStates:
     def current(self, record: CallRecord) -> ChainState:
         """Read the present state of a chain; raise what `CallPlans.chain` raises, `VaultError` or `Unavailable`.
 
-        It also raises NotFound if a step was answered and the answer is gone: nothing may be sent without it.
+        Also raises NotFound if a step was answered and the answer is gone: nothing may be sent without it.
         """
         return self._read(record, None)
 

@@ -1,4 +1,4 @@
-"""Claims calls, and gives back claimed calls of which nothing was sent."""
+"""Claims calls, and gives back claimed calls that were not sent."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from relay.store.ledger.invocations import InvocationStore
     from relay.store.ledger.transitions import Claimed
 
-#: For how many seconds to try to give back what a claim without a reply may have granted: far longer than any lease.
+#: For how many seconds to keep trying to give back what a claim without a reply may have granted: far above any lease.
 GIVE_BACK_S: Final = 3600.0
 
 
 class Claimer:
-    """Claims calls for one process. Calls that may run because others were given back wait for any worker."""
+    """Claims calls for one process. Calls that may run because others were given back are published for any worker."""
 
     def __init__(self, store: InvocationStore, scheduler: Scheduler) -> None:
         self._store = store
         self._scheduler = scheduler
         self._under_way = 0  # claims without a reply yet
-        self._unsent: dict[str, list[str]] = {}  # by claim token: calls that are soon given back
+        self._unsent: dict[str, list[str]] = {}  # by claim token: calls that will soon be given back
 
     @property
     def busy(self) -> bool:
@@ -44,8 +44,8 @@ class Claimer:
     ) -> tuple[Claimed, list[ActiveCall]]:
         """Claim calls to send them; park those whose records were read as ``full``, and those in ``park``.
 
-        Returns the reply, and the granted calls. Raises what the store raises. Calls that the claim may have granted
-        nevertheless are then given back, as soon as the store can be reached.
+        Returns the reply and the granted calls. Raises what the store raises; calls that the claim may have granted
+        all the same are then given back as soon as the store can be reached.
         """
         claim_token, begun_s = uuid4().hex, boot_time_s()
         reference_ids = [call.record.reference_id for call in calls]
@@ -59,8 +59,8 @@ class Claimer:
         finally:
             self._under_way -= 1
         answered_s = boot_time_s()
-        # A reply that took long costs the calls none of their time, as far as half the margin of their leases, which
-        # count from before the claim was sent, makes up for it. The other half is left for settling.
+        # Leases count from before the claim was sent. A slow reply costs the calls none of their time as long as half
+        # the margin of their leases makes up for it; the other half is left for settling.
         start_s = min(answered_s, begun_s + self._store.lease_margin_s / 2)
         granted = [call for call in calls if call.record.reference_id in claimed.granted]
         return claimed, [
@@ -85,7 +85,7 @@ class Claimer:
                 Failures("release", calls=len(reference_ids)).note(error)
 
     def give_back_soon(self, claim_token: str, reference_id: str) -> None:
-        """Give back a call of which nothing was sent, as soon as the store can be reached."""
+        """Give back a call that was not sent, as soon as the store can be reached."""
         self._unsent.setdefault(claim_token, []).append(reference_id)
         if len(self._unsent[claim_token]) == 1:
             gevent.spawn(self._give_back_surely, claim_token)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from relay.store.ledger.transitions import CallRecord
     from relay.vault import Vault
 
-#: Outcomes after which an endpoint counts as away. With any other it answered, or was not last.
+#: Outcomes after which an endpoint counts as away.
 _NO_CONTACT: Final = frozenset(
     {
         Outcome.DNS_FAILED,
@@ -35,7 +35,7 @@ _NO_CONTACT: Final = frozenset(
         Outcome.CONNECTION_LOST,
     }
 )
-#: Outcomes before which no endpoint was tried, so that they say nothing of it.
+#: Outcomes of attempts that did not try the endpoint, and so say nothing about it.
 _NOT_TRIED: Final = frozenset({Outcome.ADDRESS_REFUSED, Outcome.PREPARE_FAILED})
 #: How many attempts beyond the registered ones an invocation may get because its token was refused.
 MAX_NEW_TOKENS: Final = 2
@@ -92,9 +92,9 @@ class Conclusion:
 
 
 def unsendable(call: Unsendable, claim_token: str, started_at_ms: int) -> Settlement:
-    """Make the settlement of a call that could not be prepared. One that is rejected has no attempt and no result.
+    """Make the settlement of a call that could not be prepared. A rejected call has no attempt and no result.
 
-    A call whose lease was lost ends `interrupted` whatever is wrong with it: it may have been sent before.
+    A call whose lease was lost ends `interrupted` whatever else is wrong with it: it may have been sent before.
     """
     if call.record.was_lost:
         return _without_data(call.record, claim_token, Outcome.LEASE_LOST, None)
@@ -132,7 +132,7 @@ def _without_data(record: CallRecord, claim_token: str, outcome: Outcome, attemp
 
 
 def _delay_ms(call: Prepared, attempt: Attempt, answer: EndpointAnswer) -> int | None:
-    """Return when the webhook's policy has another attempt made; None if it has none made."""
+    """Return after how many milliseconds the webhook's policy makes another attempt; None if it makes none."""
     policy, repeatable = call.shape.retry, call.shape.repeatable
     asked_s = read_retry_after(answer.retry_after, answer.started_at_ms / 1000) if policy else None
     return retry_delay_ms(policy, attempt, _jitter(), repeatable=repeatable, retry_after_s=asked_s)

@@ -17,15 +17,15 @@ T = TypeVar("T")
 
 
 class GreenletPool(Generic[T]):
-    """Calls ``work`` for any number of items at a time. It keeps as many greenlets as were ever busy at once."""
+    """Calls ``work`` for any number of items at a time, and keeps as many greenlets as were ever busy at once."""
 
     def __init__(self, work: Callable[[T], None]) -> None:
         self._work = work
         self._items: SimpleQueue[T] = SimpleQueue()
-        self._idle = 0  # waiting greenlets, less the items that they have not taken yet
+        self._idle = 0  # waiting greenlets, minus the items that they have not taken yet
 
     def start(self, item: T) -> None:
-        """Start an item's work soon, and return at once."""
+        """Have an item worked on soon, and return at once."""
         if self._idle:
             self._idle -= 1
         else:

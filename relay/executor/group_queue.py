@@ -27,11 +27,11 @@ R = TypeVar("R")
 #: The most items in one script, which then takes about 1 ms; the server does nothing else meanwhile.
 GROUP_ITEMS: Final = 24
 GROUP_BYTES: Final = 1024 * 1024
-#: After how many seconds without an item the queue iterates, to show that it is alive.
+#: After how many seconds without an item the queue iterates all the same, to show that it is alive.
 IDLE_S: Final = 1.0
 #: An item that has failed this often, for whatever reason, is tried alone: it may itself be the reason.
 FAILURES_TOGETHER: Final = 3
-#: After this many faults of the relay when tried alone, an item is given up.
+#: An item that has hit this many faults of the relay when tried alone is given up.
 FAULTS_ALONE: Final = 8
 
 
@@ -56,20 +56,20 @@ class GroupQueue(ABC, Generic[T, R]):
         self._idle.set()
         self._busy = False  # the last group had several items
         self._failures = Failures(name)
-        self.moves = 0  # how often it has iterated, even with nothing to do or the store away
+        self.moves = 0  # how often it has iterated, even with nothing to do or with the store away
         self._greenlet = gevent.spawn(Loop(name, self._iterate, gevent.sleep).run)
 
     @abstractmethod
     def _commit(self, items: Sequence[T]) -> R:
-        """Commit a group in the store, and return its reply. If that fails, it is repeated."""
+        """Commit a group in the store, and return its reply. If this raises, the items are tried again."""
 
     @abstractmethod
     def _committed(self, items: Sequence[T], reply: R) -> bool:
-        """Handle a group's reply; return whether to collect for a moment before the next group."""
+        """Handle a group's reply; return whether to let items collect for a moment before the next group."""
 
     @abstractmethod
     def _give_up(self, item: T, error: Exception) -> None:
-        """End an item, if it has not ended, after a fault of the relay: whoever waits for it would do so for ever."""
+        """End an item, if it has not ended, after a fault of the relay: otherwise a waiter would wait for ever."""
 
     @abstractmethod
     def _size_bytes(self, item: T) -> int:
@@ -158,7 +158,7 @@ class GroupQueue(ABC, Generic[T, R]):
 class PartitionQueues(Generic[T]):
     """A queue for each partition of the store, so that a stalled server does not delay the items of the others.
 
-    That of partition 0 runs from the start.
+    The queue of partition 0 runs from the start.
     """
 
     def __init__(self, store: InvocationStore, make: Callable[[], GroupQueue[T, Any]]) -> None:

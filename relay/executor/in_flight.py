@@ -92,13 +92,13 @@ class InFlight:
             if active.released:
                 return None
             return self._conclusion.conclude(call, active.claim_token, answer, sent_at_ms)
-        self._scheduler.slots.answered(active.webhook, 0.0)  # no endpoint is asked
+        self._scheduler.slots.answered(active.webhook, 0.0)  # no endpoint is called
         if isinstance(call, ChainEvaluation):
             return self._advance(active, call)
         return unsendable(call, active.claim_token, sent_at_ms)
 
     def _is_late(self, active: ActiveCall) -> bool:
-        """Give a call back if most of its time is over before it was tried, since that says nothing of its endpoint."""
+        """Give a call back, and return True, if over half its time passed untried: that is not its endpoint's fault."""
         spare_s = active.gate.deadline_s - boot_time_s()
         if spare_s >= active.call.record.timeout_ms / 2000 or active.released or not active.gate.shut():
             return active.released

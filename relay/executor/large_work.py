@@ -1,4 +1,4 @@
-"""Runs long computations in a thread, and many short ones with pauses, so that the calls of other greenlets go on."""
+"""Runs long computations in a thread, and many short ones with pauses, so that other greenlets' calls keep moving."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Work on fewer bytes takes a few milliseconds at most, and ends sooner without a thread.
+#: Work on fewer bytes takes a few milliseconds at most, and is faster without a thread.
 LARGE_BYTES: Final = 24 * 1024  # fewer than hold the values from which on JSON is read by Python's slow parser
 #: Evaluating expressions takes about this many times as long as reading the data that they search.
 EVALUATING: Final = 32
@@ -29,7 +29,7 @@ class _Done:
 def run_in_thread_if_large(size_bytes: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run ``work``; in a thread if it is on `LARGE_BYTES` or more. It must be pure: no I/O, no use of greenlets.
 
-    Smaller work that adds up to as much, such as reading the results of a chain's thousand steps, is paused first.
+    Before smaller work that adds up to as much, such as reading a chain's thousand results, this lets others run.
     """
     if size_bytes < LARGE_BYTES:
         _Done.size_bytes += size_bytes
@@ -41,7 +41,7 @@ def run_in_thread_if_large(size_bytes: int, work: Callable[P, R], *args: P.args,
 
 
 def let_others_run() -> None:
-    """Return after all that is ready had its turn, also the sockets, which `gevent.sleep(0)` may leave out."""
+    """Return after everything ready has had its turn, including the sockets, which `gevent.sleep(0)` may leave out."""
     _Done.size_bytes = 0
     hub = gevent.get_hub()
     hub.wait(hub.loop.timer(0))

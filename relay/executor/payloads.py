@@ -16,7 +16,7 @@ class Payloads:
     """Opens the triggers of the calls that a worker carries out.
 
     A caller's trigger is sealed with the data keys, which the API has too. A trigger that a chain makes for a step may
-    contain secrets of an endpoint's answer, so it is sealed with the target keys, which the API does not have.
+    contain secrets from an endpoint's answer, so it is sealed with the target keys, which the API does not have.
     """
 
     def __init__(self, data_vault: Vault, target_vault: Vault) -> None:
@@ -24,7 +24,7 @@ class Payloads:
         self._target_vault = target_vault
 
     def open(self, record: CallRecord, stamp: str) -> Trigger:
-        """Open the trigger of a call for the revision that has this stamp; raise ``VaultError`` if it does not open."""
+        """Open the trigger of a call for the revision with this stamp; raise ``VaultError`` if it does not open."""
         vault = self._data_vault if record.parent is None else self._target_vault
         owner = payload_owner(record.plugin, record.reference_id, record.purpose, stamp)
         return Trigger.from_json(vault.open(record.payload, owner))

@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 #: The most calls that one script claims; the server does nothing else meanwhile.
 CLAIM_ITEMS: Final = 32
-#: How many seconds a task waits for the calls of several partitions to start; after that they start without it.
+#: With several partitions, how many seconds a task waits for its calls to start; after that they start without it.
 APART_S: Final = 1.0
-#: How many seconds of its time a stop reserves for settling the last calls.
+#: How many seconds of a stop are reserved for settling the last calls.
 SETTLE_S: Final = 5.0
 #: While every slot is taken, a call must end within this many looks (`LOOK_S`): the longest timeout and a settle.
 FULL_LOOKS: Final = 180
-#: How many calls of one process may wait for access tokens at a time. A sweep brings any others again.
+#: How many calls of one process may wait for access tokens at a time. A sweep brings any others back.
 MAX_TOKENS_WANTED: Final = 4_096
 
 
@@ -84,7 +84,7 @@ class Executor:
     def run_waiting(self, lanes: Sequence[str], partition: int) -> dict[str, int]:
         """Start the calls that wait in these lanes of a partition; return counts, all that a task's result may show.
 
-        A task does not wait long for one of several partitions, whose server may be silent.
+        If there are several partitions, a task does not wait long for this one, whose server may not be responding.
         """
         if self._store.keys.partitions == 1:
             return self._run_waiting(lanes, partition)
@@ -93,7 +93,7 @@ class Executor:
         return running.value or _no_counts()
 
     def look(self) -> None:
-        """Start calls that wait in any lane of this process, as far as it has room: messages may be lost, or late."""
+        """Start waiting calls of all lanes of this process, as far as it has room: messages may be lost or late."""
         for partition in range(self._waiting.partitions):
             if self._slots.free and not self.scheduler.draining and partition not in self._looking:
                 self._looking.add(partition)
@@ -111,7 +111,7 @@ class Executor:
             self._slots.wait_for_free()
             try:
                 taken = self._waiting.take(partition, lanes, most=GROUP_IDS)
-            except Exception as error:  # noqa: BLE001 - they are still in their list, or a sweep puts them there again
+            except Exception as error:  # noqa: BLE001 - they are still in their list, or a sweep puts them back there
                 self._failures[partition].note(error)
                 break
             self._failures[partition].succeeded()
@@ -125,7 +125,7 @@ class Executor:
     def run(
         self, reference_ids: Sequence[str], found: Sequence[CallRecord] = (), *, waits: bool = False
     ) -> dict[str, int]:
-        """Start these calls, and return counts. Records in ``found`` are not read again; ``waits`` as in `_run`."""
+        """Start these calls, and return counts. Records in ``found`` are not read again; for ``waits`` see `_run`."""
         self._run_jobs(reference_ids)
         return _noted(len(reference_ids), self._run(self.scheduler.take(reference_ids), found, waits=waits))
 
@@ -138,7 +138,7 @@ class Executor:
         batch, apart = Batch(set(taken), waits), False
         try:
             self._start_all(self._read(taken, found), batch)
-        except Exception as error:  # noqa: BLE001 - a sweep lets the calls wait again that were not claimed
+        except Exception as error:  # noqa: BLE001 - a sweep puts calls that were not claimed back on the waiting list
             apart = Failures("claim", calls=len(batch.left)).note(error) and len(batch.left) > 1
         finally:
             self.scheduler.release(batch.left)
@@ -213,8 +213,8 @@ class Executor:
         """Claim and send as many calls as there are slots, park those beyond their webhook's share; return the others.
 
         Calls for which a slot is soon free are kept until the batch's hold ends. Only the first ``look_at`` calls are
-        sorted, or all if none of these can be sent or parked now. Only calls that may be sent now are prepared. Those
-        of webhooks that were paused, although the record of that says otherwise, are left out for a later sweep.
+        sorted, or all if none of these can be sent or parked now. Only calls that may be sent now are prepared. If a
+        decision has paused a webhook whose record says otherwise, its calls are left out for a later sweep.
         """
         paused = self._decisions.paused({webhook_of(record) for record in waiting[:look_at] if not record.full})
         first = [record for record in waiting[:look_at] if record.full or webhook_of(record) not in paused]

@@ -41,11 +41,11 @@ class Prepared(NamedTuple):
 
 
 class Unsendable(NamedTuple):
-    """A call that cannot be sent; it is claimed and settled with this outcome like any other."""
+    """A call that cannot be sent; like any other, it is claimed, and then settled with this outcome."""
 
     record: CallRecord
     outcome: Outcome
-    shape: Shape | None = None  # set if another attempt may be made, as its retry policy says
+    shape: Shape | None = None  # set if its retry policy may make another attempt
 
 
 Call: TypeAlias = Prepared | Unsendable | ChainEvaluation
@@ -64,7 +64,7 @@ class Preparation:
         self._masks = lru_cache(MAX_TOKEN_MASKS)(Mask.with_texts)
 
     def read_ahead(self, records: Iterable[CallRecord]) -> None:
-        """Read together what `prepare` needs of those of these calls that are chains."""
+        """Read what `prepare` needs for the chains among these calls, all at once."""
         chains = [record for record in records if record.pins is not None]
         if chains:
             self._evaluator.read_ahead(chains)
@@ -76,7 +76,7 @@ class Preparation:
         without ``waits``, return None.
 
         Raises:
-            Unavailable, StoreFault: something could not be read. The call is not claimed: a sweep brings it again.
+            Unavailable, StoreFault: something could not be read. The call is not claimed: a sweep brings it back.
         """
         try:
             try:
@@ -106,7 +106,7 @@ class Preparation:
         return self._authorized(self._render(record, plan), plan, waits)
 
     def _goes_on(self, record: CallRecord) -> bool:
-        """Return whether this is a step, or a chain that has begun: both go on, whatever is registered now."""
+        """Return whether this is a step, or a chain that has begun: both continue, whatever is registered now."""
         return record.parent is not None or (record.pins is not None and self._evaluator.has_begun(record))
 
     def _render(self, record: CallRecord, plan: CallPlan) -> Prepared:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from relay.executor.chain_evaluation import ChainEvaluator
     from relay.executor.preparation import Prepared
 
-#: How many masks are kept that also hide what is a chain's; a chain's steps share one for each webhook.
+#: How many masks are kept that also hide a chain's secrets; the steps of a chain share one for each webhook.
 MAX_STEP_MASKS: Final = 256
-#: Undoing encodings may take this many times as long as reading the same bytes.
+#: Masking, which undoes encodings, may take this many times as long as reading the same bytes.
 _HIDING: Final = 32
 
 
@@ -45,7 +45,7 @@ class AnswerReader:
         self._token_masks = lru_cache(MAX_STEP_MASKS)(Mask(()).with_texts)
 
     def read(self, call: Prepared, answer: EndpointAnswer) -> Reading:
-        """Read the answer of an attempt; for an attempt without one, return the result that its outcome stands for."""
+        """Read the answer of an attempt; for an attempt without one, return the result that its outcome implies."""
         if answer.outcome is not Outcome.ANSWERED:
             return _failed(answer.outcome, answer.sent)
         try:
@@ -71,7 +71,7 @@ class AnswerReader:
         would have hidden in it.
         """
         nothing_kept = Reading(Outcome.ANSWERED, result._replace(data=None))
-        if call.access is not None:  # no chain needs the relay's own token, and its end could not hide that
+        if call.access is not None:  # no chain needs the relay's own token, and could not hide it at its end
             without = _hidden(result, body, self._token_masks((call.access.token,)))
             if without.outcome is not Outcome.ANSWERED:
                 return without

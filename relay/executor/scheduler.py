@@ -1,4 +1,4 @@
-"""Decides whether a call runs here, later or elsewhere, and remembers those that are in progress here."""
+"""Decides whether a call runs here, later or elsewhere, and keeps track of those in progress here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at parked calls, so that a webhook gets its share within a second after others freed slots.
 WAKE_S: Final = 0.4
-#: The most webhooks that one look wakes calls of.
+#: The most webhooks whose calls one look wakes.
 WOKEN_WEBHOOKS: Final = 16
 
 
@@ -35,7 +35,7 @@ class Run(NamedTuple):
 class Scheduler:
     """Holds what decides where a call runs: free slots, calls in progress, the lanes of this process, and its stop.
 
-    The parts of an executor hand it the calls that may run now. Those for which this process has room come out of
+    The parts of an executor hand it the calls that may run now. Those that this process has room for come out of
     `runs`; the others wait in the store for any worker.
     """
 
@@ -47,7 +47,7 @@ class Scheduler:
         self._store = store
         self._publisher = publisher
         self._held: set[str] = set()  # each call that was taken, until it ends, is parked, or is left
-        self._asked_for: set[str] = set()  # taken again while held
+        self._asked_for: set[str] = set()  # ids that were taken again while held
 
     def take(self, named: Iterable[object]) -> list[str]:
         """Hold the ids that are not held yet, and return them; ignore anything that is not a reference id."""

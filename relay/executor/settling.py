@@ -43,7 +43,7 @@ class Settler(GroupQueue[Settlement, Settled]):
         self._release(items)
         if reply.ready:
             self._scheduler.run_or_publish(reply.ready, reply.found)
-            gevent.sleep(0)  # woken calls go on before this event is written
+            gevent.sleep(0)  # woken calls come before this log event
         event(
             Event.CALLS_SETTLED,
             calls=[
@@ -54,7 +54,7 @@ class Settler(GroupQueue[Settlement, Settled]):
         return len(items) > 1 and not reply.ready  # woken calls do not wait for a larger group
 
     def _give_up(self, item: Settlement, error: Exception) -> None:  # noqa: ARG002 - the error is in the log
-        """End a call whose settlement does not count: the claim after its lease decides."""
+        """End a call whose settlement was not recorded: once its lease has expired, the next claim decides."""
         self._release([item])
 
     def _release(self, items: Sequence[Settlement]) -> None:

@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: An endpoint that answers within this many seconds frees its slots so soon that waiting for one pays.
+#: An endpoint that answers within this many seconds frees its slots so soon that it pays to wait for one.
 BRIEF_S: Final = 0.1
-#: A claim of fewer calls than this costs about as much as a large one, so these calls wait if others may soon join.
+#: A claim of fewer calls than this costs about as much as a large one, so they wait if others may soon join them.
 FEW: Final = 8
 #: The most woken calls whose records, and so whose webhooks, a settle returns (``lua/lib/rows.lua``).
 WOKEN: Final = 32
@@ -59,7 +59,7 @@ _WEIGHT: Final = 0.2
 
 
 class Slots:
-    """The slots for calls in flight, each held for a webhook. Every slot that is taken has to be given back."""
+    """The slots for calls in flight, each held for a webhook. Every slot taken has to be given back."""
 
     def __init__(self, total: int) -> None:
         self._free = BoundedSemaphore(total)
@@ -123,10 +123,10 @@ class Slots:
     def sort(
         self, calls: Sequence[T], webhook_of: Callable[[T], Hashable], hold_s: float
     ) -> tuple[list[T], list[T], list[T]]:
-        """Split calls into those to send now, those to keep because a slot is soon free for them, and those to park.
+        """Split calls into those to send now, those to keep because a slot will soon be free, and those to park.
 
         Soon means within ``hold_s`` seconds: parking and waking a call costs as much as sending it. If fewer than `FEW`
-        could be sent now, and slots are soon free for all their webhooks, these are kept too, for a larger claim.
+        could be sent now, and slots will soon be free for all their webhooks, they are kept too, for a larger claim.
         """
         within, beyond = self.within_share(calls, webhook_of)
         if not beyond:
@@ -146,7 +146,7 @@ class Slots:
         return taken
 
     def wait_for_free(self) -> None:
-        """Wait until a slot is free; it may be taken by others meanwhile."""
+        """Wait until a slot is free; others may take it first."""
         self._free.wait()
 
     def soon_free(self, names: Iterable[Hashable], within_s: float) -> set[Hashable]:
@@ -166,8 +166,8 @@ class Slots:
         """Return whether this webhook holds enough slots to keep its endpoint busy, so that more would only wait here.
 
         By Little's law the number of calls at the endpoint is the number of held slots times the share of their time
-        that calls wait for the endpoint. Twice that number and the calls of one more batch always leave the endpoint
-        a next call.
+        that calls wait for the endpoint. With twice that number and one more batch, the endpoint always has a next
+        call.
         """
         held, held_s = self._held[name], self._leaves.mean_s(name)
         if held < GROUP_IDS or not held_s:
@@ -209,7 +209,7 @@ class Slots:
 
 
 class _Durations:
-    """Moving means of durations, by webhook. While none ends for longer than its mean, that longer time is expected."""
+    """Moving means of durations, by webhook. If none has ended for longer than the mean, that time is expected."""
 
     def __init__(self) -> None:
         self._mean_s: dict[Hashable, float] = {}

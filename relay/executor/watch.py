@@ -33,7 +33,7 @@ class CallWatch:
             self._gathering.add(WAITED, active.webhook, active.waited_ms)
 
     def sending(self, active: ActiveCall) -> None:
-        """Note that a request is about to be sent; if it is traced, pass the attempt's span on to the endpoint."""
+        """Note that a request is about to be sent; if it is traced, send the attempt's span to the endpoint."""
         call = active.call
         if isinstance(call, Prepared):
             active.span = self._spans.attempt(
