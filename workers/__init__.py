@@ -1,1 +1,1 @@
-"""The Celery workers: a thin layer, whose one task calls into ``relay``."""
+"""The Celery workers: a thin layer whose one task calls into ``relay``."""

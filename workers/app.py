@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import workers.clean_start  # noqa: F401 - it may start the process anew, so nothing large is imported before it
+import workers.clean_start  # noqa: F401 - it may restart the process, so nothing large is imported before it
 
 # isort: split
 from gevent import config as gevent_config
@@ -12,7 +12,7 @@ from workers.bootsteps import Executing, Upkeep
 from workers.heartbeat import Beating
 from workers.lane_app import app
 
-# The tree of greenlets is for debuggers; to record it costs more, for every call, than to spawn the greenlet.
+# The tree of greenlets is for debuggers; recording it costs more, for every call, than spawning the greenlet.
 gevent_config.track_greenlet_tree = False
 
 app.steps["worker"].update((Executing, Upkeep, Beating))

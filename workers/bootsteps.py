@@ -1,4 +1,4 @@
-"""The boot steps that a worker process runs beside Celery's own, and how each of them ends."""
+"""The boot steps that a worker process runs besides Celery's own, and how each of them ends."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ BACKGROUND: Final = 19
 
 
 class Executing(bootsteps.StartStopStep):
-    """Boot step of the executor: makes it before any message is consumed, drains it after consuming has ended."""
+    """Boot step of the executor: makes it before any message is consumed, and drains it when consuming has ended."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -79,7 +79,7 @@ class Executing(bootsteps.StartStopStep):
         garbage.set_for_serving()
 
     def stop(self, worker: WorkController) -> None:
-        """Let running calls end, and give back those that have not been sent."""
+        """Give back the calls that have not been sent, and let the others end."""
         if self._guard is not None:
             self._guard.kill()  # from here on, the drain's own time limit applies
         worker.app.executor.drain(self._settings.stop_timeout_s)
@@ -107,7 +107,7 @@ class Executing(bootsteps.StartStopStep):
 
 
 class Looping(bootsteps.StartStopStep):
-    """Boot step that runs loops beside the executor, each in a greenlet: one that waits holds up no other."""
+    """Boot step that runs loops beside the executor, each in its own greenlet, so that none holds up another."""
 
     def __init__(self, _worker: WorkController, **_: Any) -> None:
         self._greenlets: list[gevent.Greenlet] = []
@@ -121,17 +121,17 @@ class Looping(bootsteps.StartStopStep):
         gevent.killall(self._greenlets)
 
     def loops(self, worker: WorkController) -> Iterator[tuple[str, Callable[[], object]]]:
-        """Yield each loop's name, and what it does again and again."""
+        """Yield each loop's name and the step that it repeats."""
         raise NotImplementedError
 
 
 class Upkeep(Looping):
-    """Boot step of what a worker does besides calls; the executor's boot step reports once more after its drain."""
+    """Boot step for everything but calls; the executor's boot step reports once more after its drain."""
 
     requires = (Executing,)
 
     def loops(self, worker: WorkController) -> Iterator[tuple[str, Callable[[], object]]]:
-        """Yield what wakes parked calls, sweeps, tells of alerts, reports, signs audit trails and watches chains."""
+        """Yield what wakes parked calls, sweeps, sends alerts, reports, signs audit trails and watches chains."""
         parts: WorkerParts = worker.parts
         yield "wake", partial(_then_wait, parts.executor.scheduler.wake, WAKE_S)
         yield "sweep", partial(_then_wait, partial(_sweep, parts), PERIOD_S)
@@ -164,7 +164,7 @@ def _report(reporter: Reporter, show: Callable[[Sequence[ShownCall]], object]) -
     gevent.sleep(REPORT_S)
     try:
         reporter.report(show)
-    except Exception as error:  # noqa: BLE001 - calls go on even if reports fail
+    except Exception as error:  # noqa: BLE001 - calls continue even if reports fail
         log.fault(error, "report")
 
 

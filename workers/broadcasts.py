@@ -1,7 +1,7 @@
-"""Answers questions that are broadcast to workers (Celery's inspections), and takes no other broadcast.
+"""Answers the questions that are broadcast to workers (Celery's inspections), and accepts no other broadcast.
 
-Everybody whose server user may ask may also say anything else on the same channel. So workers have none of Celery's
-commands that change them, a broadcast in any other form is dropped, and none ends the answering.
+Whoever may ask questions may send anything else on the same channel. So workers have none of Celery's commands that
+change a worker, a broadcast in any other form is dropped, and no broadcast stops the answering.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from relay.domain.reference_id import UUID_PATTERN
 from relay.telemetry import log
 from workers.lanes import drop_broadcast
 
-#: What Flower's pages and the probes of containers ask, and the arguments that each question may have.
+#: What Flower's pages and container probes ask, and the arguments that each question may have.
 QUESTIONS: Final = {
     "ping": (),
     "stats": (),
@@ -27,7 +27,7 @@ QUESTIONS: Final = {
     "revoked": (),
     "conf": ("with_defaults",),
 }
-#: Where answers go: no message may name another place, since a worker's rights reach further than the writer's.
+#: Where answers go. No message may name another place, since a worker has more rights than the message's writer.
 _ANSWER_EXCHANGE: Final = "reply.celery.pidbox"
 _MEMBERS: Final = frozenset({"method", "arguments", "destination", "pattern", "matcher", "ticket", "reply_to"})
 #: How long, in seconds, a worker waits before it listens again after the connection was lost.
@@ -35,7 +35,7 @@ _PAUSE_S: Final = 1.0
 
 
 def is_question(body: Any) -> bool:
-    """Return whether a broadcast asks what a worker answers, and nothing more."""
+    """Return whether a broadcast is a question that a worker answers, and nothing else."""
     if not isinstance(body, dict) or not body.keys() <= _MEMBERS:
         return False
     method, arguments = body.get("method"), body.get("arguments") or {}
@@ -68,7 +68,7 @@ def _is_uuid(text: Any) -> bool:
 
 
 class Mailbox(pidbox.gPidbox):
-    """Celery's mailbox of a worker; it takes questions alone, and listens again whatever it has met."""
+    """A worker's Celery mailbox, which accepts only questions, and listens again after any error."""
 
     _starts = 0
 
@@ -88,7 +88,7 @@ class Mailbox(pidbox.gPidbox):
         while self._starts == start:
             try:
                 self.loop(c)
-            except Exception as error:  # noqa: BLE001 - whatever it was, questions that come later are to be answered
+            except Exception as error:  # noqa: BLE001 - whatever it was, later questions must be answered
                 log.fault(error, "broadcast")
             else:
                 return  # it was told to stop
@@ -98,7 +98,7 @@ class Mailbox(pidbox.gPidbox):
 
 
 def take_questions_alone() -> None:
-    """Take away from this process Celery's commands that change workers, and use `Mailbox`."""
+    """Remove Celery's commands that change workers from this process, and use `Mailbox`."""
     for name, command in list(control.Panel.data.items()):
         if name not in QUESTIONS and command.__module__ == control.__name__:
             del control.Panel.data[name]

@@ -1,6 +1,6 @@
-"""Starts a process of this package anew, when imported, if it has variables that its libraries would obey unasked.
+"""Restarts the process, when imported, if its environment has variables that libraries would obey unasked.
 
-Programs import it before anything else, since everything that is loaded before is loaded twice.
+Programs import it before anything else, since whatever is loaded before it is loaded twice.
 """
 
 from __future__ import annotations

@@ -2,14 +2,14 @@
 
 Flower itself lists only the queues that live workers serve, so a lane would vanish from its broker page when its worker
 dies, just when an operator needs to see it. Here every lane is always listed. Flower would also switch on Celery's own
-task events; here it shows those that workers make of calls, and drops any of another form. It does not start without a
-password, and failed logins are limited and counted as those of the API are. It changes no worker, and sends a policy
-with its pages.
+task events; here it shows those that workers make from calls, and drops any in another form. It does not start without
+a password, and failed logins are limited and counted like those of the API. It changes no worker, and sends a content
+security policy with its pages.
 """
 
 from __future__ import annotations
 
-import workers.clean_start  # noqa: F401 - it may start the process anew, so nothing large is imported before it
+import workers.clean_start  # noqa: F401 - it may restart the process, so nothing large is imported before it
 
 # isort: split
 import sys

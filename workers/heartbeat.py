@@ -1,4 +1,4 @@
-"""Writes a worker's heartbeat while all its parts move, and ends a process in which a part is stuck."""
+"""Writes a worker's heartbeat while all its parts move, and ends the process if a part is stuck."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _sleep: Final = monkey.get_original("time", "sleep")
 
 
 class Consumer:
-    """Tells whether Celery's event loop runs, by giving it a callback and counting those that it has called."""
+    """Tells whether Celery's event loop runs: gives it a callback at a time, and counts those that it has called."""
 
     def __init__(self, worker: WorkController) -> None:
         self._worker = worker
@@ -56,7 +56,7 @@ class Consumer:
 
 
 class BrokerWatch:
-    """Tells whether the broker answers: a consumer that waits for one that does not is not stuck."""
+    """Tells whether the broker answers: a consumer that waits for a silent broker is not stuck."""
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
@@ -68,7 +68,7 @@ class BrokerWatch:
         return boot_time_s() - self._answered_s > AWAY_S
 
     def iterate(self) -> None:
-        """Ask the broker, for as long as it takes; then wait until it is time to ask again."""
+        """Ask the broker something, however long it takes; then wait until it is time to ask again."""
         if self._publisher.depths((URGENT,)):
             self._answered_s = boot_time_s()
         gevent.sleep(LOOK_S)
@@ -86,7 +86,7 @@ class Heart:
         self.looks = 0
 
     def beat(self) -> list[str]:
-        """Look once, and return the names of parts that are stuck. No look counts while the store is away."""
+        """Look once, and return the names of the parts that are stuck. While the store is away, looks do not count."""
         self.looks += 1
         try:
             if self._pulse.still:
@@ -131,7 +131,7 @@ class Beating(Looping):
         self._thread.spawn(self._watch, self._heart)
 
     def loops(self, _worker: WorkController) -> Iterator[tuple[str, Callable[[], object]]]:
-        """Yield what asks the broker, and the heartbeat, which ends the thread when it ends."""
+        """Yield what asks the broker, and the heartbeat; the thread ends when both have ended."""
         yield "broker", self._broker.iterate
         yield "heartbeat", partial(self._iterate, self._heart)
 

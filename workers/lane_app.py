@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import workers.clean_start  # noqa: F401 - it may start the process anew, so nothing large is imported before it
+import workers.clean_start  # noqa: F401 - it may restart the process, so nothing large is imported before it
 
 # isort: split
 from celery.signals import setup_logging

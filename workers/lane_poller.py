@@ -1,7 +1,7 @@
 """Lets kombu wait for its lanes with `poll()`, which takes any descriptor.
 
-Under gevent, kombu uses `select()`, which takes no descriptor from 1,024 on: a worker with as many calls in flight
-would end when it connects to the broker again.
+Under gevent, kombu uses `select()`, which takes no descriptor above 1,023: a worker with that many calls in flight
+would die when it reconnects to the broker.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MOMENT_S: Final = 0.05
 class LaneWaits:
     """The waits for lanes in this process, which all end as soon as it is told to stop.
 
-    Celery itself checks for a stop only between two waits, which take one and two seconds.
+    Celery itself checks for a stop only between waits, which take one or two seconds.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class LaneWaits:
     def wait(self, waiting: Any, timeout_s: float | None) -> list[tuple[int, int]]:
         """Return the events of ``waiting``, after at most ``timeout_s`` (None: no limit); let other greenlets run.
 
-        Raises TimeoutError, as kombu does when time is over, in a process that has been told to stop.
+        Raises TimeoutError, as kombu does at the end of a wait, in a process that has been told to stop.
         """
         if self._ended:
             gevent.sleep(_MOMENT_S)
@@ -87,13 +87,13 @@ class LanePoller:
             self._waiting.unregister(fd)
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
-        """Return the events so far, or wait for some for at most ``timeout`` seconds (None: no limit).
+        """Return the events so far; if there are none, wait for at most ``timeout`` seconds (None: no limit).
 
         Other greenlets run meanwhile. Raises TimeoutError if there are no events in a process told to stop.
         """
         found = self._at_once.poll(0)
         if found or timeout == 0:
-            gevent.sleep(0)  # lets other greenlets run even if lanes are never empty
+            gevent.sleep(0)  # lets other greenlets run even if the lanes are never empty
         else:
             found = LANE_WAITS.wait(self._waiting, timeout)
         return self._in_kombu_terms(found)

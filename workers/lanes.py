@@ -1,4 +1,4 @@
-"""Takes messages off lanes, and broadcasts; drops those that the relay did not write, so that they stop nothing.
+"""Receives messages from lanes, and broadcasts; drops those that the relay did not write, so that they do no harm.
 
 kombu decodes a message on the thread that reads the lanes, and an error there would end the worker.
 """
@@ -22,17 +22,17 @@ from relay.telemetry import log
 from workers.lane_poller import LanePoller
 
 _FORM: Final = ("application/json", "utf-8", "base64")
-#: The longest broadcast, in characters; a hundred events of calls take a fifth of it.
+#: The longest broadcast, in characters; a hundred task events take a fifth of it.
 _MAX_CHARS: Final = 262_144
 #: The headers that differ from message to message.
 _OWN: Final = frozenset({"id", "root_id", "argsrepr", "origin"})
 
 
 def use_checked_transports() -> None:
-    """Make kombu's Redis transports check lanes and broadcasts; to be called before the first connection is made."""
+    """Make kombu's Redis transports check lanes and broadcasts. Call this before the first connection is made."""
     if is_module_patched("select"):  # in a worker, not in Flower beside it
         redis.poll = LanePoller
-        # Celery loads this module before it lets gevent patch `time`: waiting for the broker would stop the process.
+        # Celery loads this module before gevent patches `time`: waiting for the broker would block the process.
         functional.sleep = gevent.sleep
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
@@ -42,7 +42,7 @@ def use_checked_transports() -> None:
 def is_message(raw: Any) -> bool:
     """Return whether ``raw`` is a message exactly as `relay.queue` writes it: the one task, a lane and a partition.
 
-    Celery would act for the writer of any other, with this worker's rights: publish links and chords, wait, reply.
+    Celery would obey the writer of any other, with this worker's rights: publish links and chords, wait, reply.
     """
     same_headers, same_embed = _form()
     try:
@@ -71,7 +71,7 @@ def _form() -> tuple[dict[str, Any], dict[str, None]]:
 
 
 def is_envelope(raw: Any) -> bool:
-    """Return whether ``raw`` has the form of a message with JSON, which Celery's own code can take apart."""
+    """Return whether ``raw`` has the form of a message with JSON, which Celery's own code can parse."""
     try:
         headers, properties, body = raw["headers"], raw["properties"], raw["body"]
         if len(body) > _MAX_CHARS or not isinstance(properties["delivery_info"], dict):
@@ -111,7 +111,7 @@ class _LaneReading:
 
 
 class _LaneDelivering:
-    """A mixin for kombu's transports: drops what the relay did not write, or Celery's own code would fail on."""
+    """A mixin for kombu's transports: drops what the relay did not write, and what Celery's own code would fail on."""
 
     def _deliver(self: Any, message: Any, queue: str) -> None:
         if queue in LANES and not is_message(message):
@@ -124,7 +124,7 @@ class _LaneDelivering:
             super()._deliver(message, queue)  # type: ignore[misc]
         except (*self.connection_errors, *self.channel_errors):
             raise
-        except Exception as error:  # noqa: BLE001 - one bad message must not end the reading of all others
+        except Exception as error:  # noqa: BLE001 - one bad message must not stop the reading of all others
             log.fault(error, "message")
             self._forget(message, queue)
 
@@ -140,7 +140,7 @@ class Channel(_LaneReading, redis.Channel):
 
 
 class SentinelChannel(_LaneReading, redis.SentinelChannel):
-    """A channel to the server that sentinels name."""
+    """A channel to the server that Sentinel names."""
 
 
 class Transport(_LaneDelivering, redis.Transport):
@@ -150,6 +150,6 @@ class Transport(_LaneDelivering, redis.Transport):
 
 
 class SentinelTransport(_LaneDelivering, redis.SentinelTransport):
-    """A transport for a broker that sentinels name."""
+    """A transport for a broker that Sentinel names."""
 
     Channel = SentinelChannel

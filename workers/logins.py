@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
     from relay.settings.kinds import Network
 
-#: Just over the period, in seconds, for which refusals are gathered into one line of the log.
+#: In seconds; just over the period for which refusals are gathered into one log line.
 _WRITE_AFTER_S: Final = 61.0
 
 
 def has_login(options: Sequence[str]) -> bool:
-    """Return whether an option of Flower makes it ask who somebody is."""
+    """Return whether any of these options makes Flower ask for a login."""
     return any(option.startswith(("--basic-auth=", "--basic_auth=", "--auth=")) for option in options)
 
 
 class Logins:
-    """Counts failed logins. Beyond ``per_minute`` from an address, no password is checked: people choose weak ones."""
+    """Counts failed logins. After ``per_minute`` from one address, no password is checked: people choose weak ones."""
 
     def __init__(self, per_minute: int, trusted_proxies: Iterable[Network]) -> None:
         self._addresses = SourceAddresses(trusted_proxies)
@@ -65,7 +65,7 @@ class Logins:
         handler.finish("Too many failed logins came from this address: wait a minute.\n")
 
     def _note(self, code: str, environ: Mapping[str, str]) -> None:
-        """Count a refusal for the log, which gets one line a minute."""
+        """Count a refusal for the log, where each kind gets one line a minute."""
         self._refusals.add(code, self._addresses.of(environ))
         if not self._is_due:
             self._is_due = True
@@ -77,7 +77,7 @@ class Logins:
 
 
 def _environ_of(request: Any) -> dict[str, str]:
-    """Return peer and proxies under their names in WSGI. Flower itself ignores the header (no ``--xheaders``)."""
+    """Return the peer and the proxies by their WSGI names. Flower itself ignores the header (no ``--xheaders``)."""
     return {
         "REMOTE_ADDR": request.remote_ip or "",
         "HTTP_X_FORWARDED_FOR": ",".join(request.headers.get_list("X-Forwarded-For")),

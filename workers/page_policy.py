@@ -1,4 +1,4 @@
-"""Sends with each of Flower's pages what a browser may do with it: no frames around it, no code but its own files."""
+"""Tells browsers what each of Flower's pages may do: be in no frame, and run no code but that of Flower's own files."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, Final
 from flower.views import BaseHandler
 from tornado.web import RequestHandler
 
-#: The one script within a page (workers.html), for each value that it may hold.
+#: The only inline script (in workers.html), for each value that it may contain.
 _WITHIN: Final = tuple(f"\n  var autorefresh = {value};\n" for value in (0, 1))
 _SCRIPTS: Final = " ".join(f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'" for text in _WITHIN)
-#: Styles stand within pages too, as its tables set the widths of columns; its style sheets hold pictures.
+#: Inline styles are allowed, as the tables set column widths, and so are images in the style sheets.
 _POLICY: Final = (
     f"default-src 'none'; script-src 'self' {_SCRIPTS}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -29,7 +29,7 @@ PAGE_HEADERS: Final = {
 
 
 def send_policy() -> None:
-    """Make all handlers of this process send the policy, those of files and of errors too."""
+    """Make all handlers of this process send the policy, including those of files and of errors."""
     own = BaseHandler.set_default_headers
 
     def set_policy(handler: Any) -> None:

@@ -1,4 +1,4 @@
-"""Lets Flower see only events in the form that workers send, since a page fails for good on a value of another kind."""
+"""Shows Flower only events in the form that workers send, since one value of another kind breaks a page for good."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _MAX_CHARS: Final = 1_024
-#: Greater numbers lose digits in a browser.
+#: Larger numbers lose digits in a browser.
 _EXACT: Final = 2**53
 #: Moments that every page can show as a date, in seconds: the years 2020 to 2100.
 _FIRST_S: Final = 1_577_836_800
@@ -51,7 +51,7 @@ def _is_load(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(map(_is_duration, value))
 
 
-#: What each field may be, of those that every event has, and of those of workers and of tasks.
+#: What each field may be: those of every event, and those of workers and of tasks.
 _ALWAYS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "type": _is_name,
     "hostname": _is_name,
@@ -84,7 +84,7 @@ _NEEDED: Final = {
 
 
 def is_event(event: Any) -> bool:
-    """Return whether an event has the fields that workers send, each with a value of its kind."""
+    """Return whether an event has the fields that workers send, each with a value of the right kind."""
     kind = event.get("type") if isinstance(event, dict) else None
     if not isinstance(kind, str) or kind not in _TYPES:
         return False

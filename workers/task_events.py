@@ -1,4 +1,4 @@
-"""Shows calls in Flower as Celery tasks: one event a call, many events a message.
+"""Shows calls in Flower as Celery tasks: one event per call, many events per message.
 
 Celery's own task events, three messages for each message of a lane, stay off: Flower asks for none, and a worker has no
 command that switches them on (`workers.broadcasts`).
@@ -29,14 +29,14 @@ _GROUP: Final = 100
 
 
 class TaskEvents:
-    """Sends the task events of one worker. Events that the broker does not take are lost: the records are the truth."""
+    """Sends the task events of one worker. Events that the broker does not accept are lost: only the records count."""
 
     def __init__(self, app: Celery, worker: str) -> None:
         self._app = app
         self._worker = worker
 
     def send(self, calls: Sequence[ShownCall]) -> bool:
-        """Send the events of these calls; return whether the broker took them."""
+        """Send the events of these calls; return whether the broker accepted them."""
         events = [self._event(call) for call in calls]
         connection = self._app.connection_for_write()
         exchange = get_exchange(connection, name=self._app.conf.event_exchange)
