@@ -1,6 +1,6 @@
 """Undoes the content coding of an answer, in steps of bounded work.
 
-Accepted is one coding that zlib knows: its steps can be bounded in what they take in and in what they give.
+A single coding that zlib knows is accepted: the input and the output of each of its steps can be bounded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 #: What a request offers (Accept-Encoding). An endpoint may send what was not offered.
 OFFERED: Final = "gzip, deflate"
-#: A step takes in and gives at most this much: less than a millisecond's work, whatever the bytes are.
+#: The most that a step reads and produces: less than a millisecond's work, whatever the bytes are.
 STEP_CODED_BYTES: Final = 8 * 1024
 STEP_CONTENT_BYTES: Final = 64 * 1024
 
@@ -27,11 +27,11 @@ _RAW_FORMAT: Final = -15
 
 
 class Undecodable(ValueError):
-    """The body is not one whole content in a coding that is accepted, or it is too large."""
+    """The body is not one complete content in an accepted coding, or it is too large."""
 
 
 def coding_of(fields: Iterable[str]) -> str | None:
-    """Return the coding that the fields Content-Encoding name, None for none; raise Undecodable for any but one."""
+    """Return the coding that Content-Encoding fields name, None for none; raise Undecodable for others or several."""
     names = [name.strip().lower() for field in fields for name in field.split(",")]
     codings = [name for name in names if name not in _NO_CODING]
     if not codings:
@@ -42,12 +42,12 @@ def coding_of(fields: Iterable[str]) -> str | None:
 
 
 def max_coded_bytes(max_bytes: int) -> int:
-    """Return how long a coded body may be whose content has ``max_bytes``: a coding makes random bytes a bit longer."""
+    """Return how long the coded body of ``max_bytes`` of content may be: a coding makes random bytes a bit longer."""
     return max_bytes + max_bytes // 16 + 1024
 
 
 class Decoder:
-    """Decodes one body, step by step. A body that is cut, or followed by anything else, is not decoded at all."""
+    """Decodes one body, step by step. A body that is cut short, or followed by anything else, is not decoded at all."""
 
     def __init__(self, coded: bytes, coding: str, max_bytes: int) -> None:
         """``coded`` is not empty; the content may have ``max_bytes``."""
@@ -74,7 +74,7 @@ class Decoder:
             if self._stream.eof:
                 self._end_member()
             elif not coded and not part:
-                raise Undecodable  # it is cut
+                raise Undecodable  # it is cut short
 
     def _inflated(self, coded: bytes, room: int) -> bytes:
         stream = self._stream
@@ -91,7 +91,7 @@ class Decoder:
         return part
 
     def _end_member(self) -> None:
-        """End, or begin the next of several gzip members, which are one content (RFC 1952)."""
+        """End, or begin the next of several gzip members, which together are one content (RFC 1952)."""
         if self._taken == len(self._coded):
             self.ended = True
         elif self._format == _GZIP_FORMAT:
@@ -101,6 +101,6 @@ class Decoder:
 
 
 def _deflate_format(coded: bytes) -> int:
-    """Tell zlib's format, which the coding "deflate" means, from the raw one, which some send and browsers take."""
+    """Tell zlib's format, which "deflate" means, from the raw one, which some endpoints send and browsers accept."""
     is_zlib = len(coded) > 1 and coded[0] & 15 == zlib.DEFLATED and (coded[0] << 8 | coded[1]) % 31 == 0
     return _ZLIB_FORMAT if is_zlib else _RAW_FORMAT

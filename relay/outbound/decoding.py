@@ -1,4 +1,4 @@
-"""Decodes the bodies of answers while the calls of other greenlets go on."""
+"""Decodes the bodies of answers without holding up the calls of other greenlets."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ CONTENT_ENCODING: Final = b"content-encoding"
 
 
 class Decoding:
-    """Decodes the answers of one hub: beyond their first steps, one step of one answer in an iteration of its loop."""
+    """Decodes the answers of one hub. After their first steps, its loop runs only one step of one answer per turn."""
 
     def __init__(self) -> None:
         self._one_step = Semaphore(1)
 
     def decoded(self, result: TransferResult, max_bytes: int, deadline_s: float) -> TransferResult:
-        """Return the result with its content decoded, or the outcome of a body that cannot be, or not in time."""
+        """Return the result with its content decoded, or a failed one if that is not possible, or not in time."""
         coded = result.body
         if not coded:
             return result
@@ -47,5 +47,5 @@ class Decoding:
             with self._one_step:
                 let_others_run()
                 decoder.step()
-            gevent.sleep(0)  # who waits for it has it before this greenlet is back
+            gevent.sleep(0)  # a greenlet that waits for the semaphore gets it before this one is back
         return decoder.content

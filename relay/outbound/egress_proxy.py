@@ -1,4 +1,4 @@
-"""Sends all calls through an HTTP proxy, for networks that let nothing else out; it uses the proxy's CONNECT only.
+"""Sends all calls through an HTTP proxy's CONNECT, for networks that let nothing else out.
 
 This process resolves the names of endpoints, judges their addresses, and asks the proxy to connect to one of these: an
 address that the proxy finds for a name could not be judged. Inside the tunnel this process speaks TLS with the endpoint
@@ -23,16 +23,16 @@ from relay.registration.endpoint import DEFAULT_PORTS
 if TYPE_CHECKING:
     from relay.egress import AddressPolicy
 
-#: Seconds for which the addresses of a name are used; then it is looked up again.
+#: For how many seconds the addresses of a name are used; after that, it is looked up again.
 ADDRESS_AGE_S: Final = 60
-#: How many of an endpoint's addresses a call may ask the proxy for, one after the other.
+#: How many of an endpoint's addresses a call may ask the proxy to connect to, one after the other.
 MAX_ADDRESSES: Final = 3
 _MAX_KNOWN: Final = 4_096
 _SUPPRESS_CONNECT_HEADERS: Final = 265  # CURLOPT_SUPPRESS_CONNECT_HEADERS, which pycurl does not name
 
 
 class EgressProxy:
-    """One proxy, ``http[s]://[user:password@]host:port``, and the addresses that calls ask it for."""
+    """One proxy, ``http[s]://[user:password@]host:port``, and the addresses that calls ask it to connect to."""
 
     def __init__(self, url: str, policy: AddressPolicy, ca_path: str) -> None:
         parts = urlsplit(url)

@@ -29,11 +29,11 @@ MAX_HEADER_BYTES: Final = 64 * 1024  # of an answer: interim answers, headers an
 MAX_HEADER_LINES: Final = 256
 MANY_PIECES: Final = 8_192  # more chunks or packets than this have to bring `FEW_BYTES` each: every one costs a call
 FEW_BYTES: Final = 16
-#: How much libcurl reads at a time. It reads up to ten times before other sockets have their turn.
+#: How much libcurl reads at a time. It reads up to ten times before other sockets get their turn.
 READ_BYTES: Final = 8 * 1024
 UNREPEATABLE_IDLE_S: Final = 1  # a connection idle for longer may be dead, and the gate lets nothing through twice
 REPEATABLE_IDLE_S: Final = 60
-CONNECTION_LIFETIME_S: Final = 300  # after this a new connection resolves the name, and judges the address, again
+CONNECTION_LIFETIME_S: Final = 300  # after this, a new connection resolves the name and judges the address again
 MAX_KEPT_BODY_BYTES: Final = 64 * 1024  # a handle that holds a longer request body is not used again
 
 _QUICK_EXIT: Final = 322  # CURLOPT_QUICK_EXIT, which pycurl does not name
@@ -55,7 +55,7 @@ _OPTIONS: Final[tuple[tuple[int, Any], ...]] = (
     (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
     (pycurl.HTTP09_ALLOWED, 0),
     (pycurl.BUFFERSIZE, READ_BYTES),
-    (pycurl.HTTP_CONTENT_DECODING, 0),  # it would inflate without end on the thread that drives it
+    (pycurl.HTTP_CONTENT_DECODING, 0),  # it would inflate without limit on the thread that drives it
     (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
     (pycurl.SSL_VERIFYPEER, 1),
     (pycurl.SSL_VERIFYHOST, 2),
@@ -64,7 +64,7 @@ _OPTIONS: Final[tuple[tuple[int, Any], ...]] = (
 )
 
 
-# Unless the request has them: headers that libcurl would add by itself are suppressed, and the codings are offered.
+# For requests without these headers: those that libcurl would add by itself are suppressed, and codings are offered.
 _UNLESS_GIVEN: Final = {
     "accept": "Accept:",
     "accept-encoding": f"Accept-Encoding: {OFFERED}",
@@ -74,7 +74,7 @@ _UNLESS_GIVEN: Final = {
 
 
 class UnsafeHeader(ValueError):
-    """The request is not one that ``rendering`` makes; nothing of it was sent."""
+    """The request is not one that ``rendering`` makes; none of it was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Rules:
 
 
 class Exchange:
-    """An easy handle and what its callbacks note. The callbacks never raise, as libcurl passes no exceptions on."""
+    """An easy handle and what its callbacks note. The callbacks never raise: libcurl does not propagate exceptions."""
 
     def __init__(self, rules: Rules) -> None:
         self._policy = rules.policy
@@ -171,12 +171,12 @@ class Exchange:
 
     @property
     def is_call(self) -> bool:
-        """Whether the transfer is a call's, not that of a request for its access token."""
+        """Whether the transfer is that of a call, not of a request for its access token."""
         return self._transfer is not None and "webhook-id" in self._transfer.request.headers
 
     @property
     def reusable(self) -> bool:
-        """Whether the handle may be kept after a success: not if it holds a long body, or a private key."""
+        """Whether the handle may be kept after a success: not if it holds a long body or a private key."""
         return self._kept_body_bytes <= MAX_KEPT_BODY_BYTES and not self._keeps_key
 
     @property
@@ -185,7 +185,7 @@ class Exchange:
         return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
     def notes(self, *, entered: bool) -> TransferNotes:
-        """Return what the callbacks noted of this transfer."""
+        """Return what the callbacks noted about this transfer."""
         return TransferNotes(
             entered=entered,
             late=self._late,
@@ -205,7 +205,7 @@ class Exchange:
     def _on_open_socket(self, _purpose: int, address: Any) -> Any:
         """Judge the very address that is about to be dialled; after a refusal libcurl tries the next one.
 
-        A proxy's address is not judged: the endpoint's was, before the proxy is asked to connect to it.
+        A proxy's address is not judged: the endpoint's is, before the proxy is asked to connect to it.
         """
         transfer = self._transfer
         if transfer is None:
@@ -221,7 +221,7 @@ class Exchange:
             return pycurl.SOCKET_BAD
         self._opened = True
         try:
-            # Not the socket class: it may be gevent's, and pycurl only takes a copy of the file descriptor.
+            # Not the socket class: it may be gevent's, and pycurl only duplicates the file descriptor.
             return _socket.socket(address.family, address.socktype, address.protocol)
         except OSError:
             return pycurl.SOCKET_BAD
@@ -267,7 +267,7 @@ class Exchange:
 
 
 def _header_lines(request: PreparedRequest) -> list[str]:
-    """Return lines for the request's headers and the codings that are offered.
+    """Return lines for the request's headers and the offered codings.
 
     Raises UnsafeHeader if one could break out of its line.
     """

@@ -1,4 +1,4 @@
-"""Classifies failed transfers by libcurl's error number and the callbacks' own notes, never by message text."""
+"""Classifies failed transfers by libcurl's error number and the callbacks' notes, never by message text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from relay.domain.invocation import Outcome, Sent
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Outcomes of errors before the gate, when nothing was sent. A number that is not here is ``connect_failed``.
+#: Outcomes of errors before the gate, when nothing was sent. Any other number is ``connect_failed``.
 _BEFORE_THE_GATE: Final[Mapping[int, Outcome]] = MappingProxyType(
     {
         1: Outcome.PREPARE_FAILED,  # UNSUPPORTED_PROTOCOL
@@ -57,10 +57,10 @@ _ANSWERED_BADLY: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class TransferNotes:
-    """What the callbacks noted of a transfer that failed."""
+    """What the callbacks noted about a transfer that failed."""
 
     entered: bool  # its gate was passed: a request may have been sent
-    late: bool  # the gate was asked after the deadline
+    late: bool  # the gate was reached after the deadline
     vetoed: bool  # the guard refused an address
     opened: bool  # an allowed address was tried
     excessive: bool  # the answer exceeded a limit of the relay

@@ -1,7 +1,7 @@
 """The last gate before a request is sent: it lets exactly one through, and none after the deadline.
 
-libcurl asks it in ``PREREQFUNCTION``, right before it writes a request. It matters because libcurl silently
-sends a request again when a kept-alive connection dies before the first byte of the answer.
+libcurl asks it in ``PREREQFUNCTION``, right before it writes a request. This matters because libcurl silently sends a
+request again when a kept-alive connection dies before the first byte of the answer.
 An attempt's ``sent`` says whether the gate was passed.
 """
 
@@ -27,7 +27,7 @@ class Gate:
         self._fate: dict[str, list[bool]] = {}
 
     def enter(self) -> bool:
-        """Ask to write a request now; return True once only, before the deadline, and if the gate is not shut."""
+        """Ask to write a request now; return True only once, before the deadline, and if the gate is not shut."""
         if self.expired:
             return False
         passage = [True]  # a new object each time, so that only the first caller gets its own back

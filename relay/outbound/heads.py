@@ -1,4 +1,4 @@
-"""Reads the header lines of an answer as libcurl hands them over, and only those that are asked for."""
+"""Parses the header lines that libcurl delivers, and only those that are asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs one look-up of a name at a time, so that a name whose servers hang does not stop other names.
+"""Runs one look-up of a name at a time, so that a name whose servers hang does not hold up other names.
 
 libcurl has twenty resolver threads, uses two for a transfer and does not share a look-up under way: ten calls to
 one hanging name would stop every other name from being resolved (measured). So one call leads the look-up, and the
@@ -19,8 +19,8 @@ from relay.process.clock import boot_time_s
 CACHE_S: Final = 60  # how long libcurl may answer from its cache
 FRESH_CACHE_S: Final = 1  # the same for a call that leads, so that it looks the name up again
 _KNOWN_S: Final = 45  # less than CACHE_S, so that libcurl's cache still has the name
-_REUSED_S: Final = 1  # after a leader that needed no look-up: for this long, others will hardly need one
-_HOLD_S: Final = 5  # from the start of a look-up that hung to the next: the system's resolver may still be busy
+_REUSED_S: Final = 1  # for this long after a leader that needed no look-up, others will hardly need one
+_HOLD_S: Final = 5  # from the start of a look-up that hung to the next one: the system's resolver may still be busy
 _MAX_KNOWN: Final = 4_096
 
 

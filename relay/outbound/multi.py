@@ -1,4 +1,4 @@
-"""Drives a libcurl multi handle by a gevent hub, whose loop watches its sockets and its clock."""
+"""Drives a libcurl multi handle from a gevent hub, whose loop watches its sockets and its timer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SELECTS: Final = {
     _WRITE: pycurl.CSELECT_OUT,
     _READ | _WRITE: pycurl.CSELECT_IN | pycurl.CSELECT_OUT,
 }
-# libcurl counts whole milliseconds: a timer that rings a moment early finds nothing to do and is not set again.
+# libcurl counts whole milliseconds: a timer that fires a moment early finds nothing to do and is not set again.
 _LATER_S: Final = 0.001
 
 
@@ -48,7 +48,7 @@ class HubMulti:
         self._hub = hub
         self._loop = hub.loop
         self._waits: dict[pycurl.Curl, _Wait] = {}
-        self._watchers: dict[int, Any] = {}  # kept when a socket is closed: its number will be used again
+        self._watchers: dict[int, Any] = {}  # kept when a socket is closed, since its number will be used again
         self._timer: Any = None
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, max_connections)
@@ -100,7 +100,7 @@ class HubMulti:
             self._timer.stop()
             self._timer = None
         if timeout_ms >= 0:
-            # Not `run_callback` for "at once": it would ring again and again before any other socket is looked at.
+            # Not `run_callback` for "at once": it would fire again and again before any other socket gets its turn.
             self._timer = self._loop.timer(timeout_ms / 1000 + _LATER_S if timeout_ms else 0)
             self._timer.start(self._on_timeout)
 

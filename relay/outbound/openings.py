@@ -1,9 +1,9 @@
 """Decides whether a call over TLS opens a connection of its own, or waits for one that is about to be free.
 
-A handshake costs as much as several calls. If all calls that come at once opened connections, the handshakes would
-delay one another, and a second later most of the connections would be too old to be used again. So beyond a few calls
-of an origin a call waits, for as long as a handshake takes there. Then about as many more connections as are in use may
-be opened.
+A handshake costs as much as several calls. If all calls that arrive at once opened connections, the handshakes would
+delay one another, and a second later most of the connections would be too old to be reused. So once an origin has a few
+calls, each further call waits for as long as a handshake takes there. Then about as many more connections as are in use
+may be opened.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gevent.event import Event
 from relay.domain.invocation import Outcome
 from relay.process.clock import boot_time_s
 
-#: Calls of one origin that may be under way without waiting; each later growth allows as many more.
+#: How many calls of one origin may be under way without waiting; each later increase allows as many more.
 FREE_CONNECTIONS: Final = 32
 IDLE_S: Final = 1.0  # a connection that is idle for longer does not count as free: not every call may use it
 MAX_PATIENCE_S: Final = 1.0  # the longest that a call waits for a free connection
@@ -38,7 +38,7 @@ class Opening:
         """Note that the call has a connection, with this local end."""
         origin = self._origin
         origin.starting -= 1
-        is_taken_over = local_end in origin.busy  # libcurl reuses it before the call that had it has come to its `end`
+        is_taken_over = local_end in origin.busy  # libcurl reuses it before the call that had it reaches `end`
         origin.busy[local_end] = self
         origin.idle.pop(local_end, None)
         self._local_end = local_end
@@ -66,7 +66,7 @@ class Openings:
         self._origins: dict[str, _Origin] = {}
 
     def begin(self, name: str, deadline_s: float, *, waits: bool) -> Opening | Outcome | None:
-        """Wait until a call of this origin may start, at once without ``waits``; return its opening.
+        """Wait until a call of this origin may start (not at all without ``waits``); return its opening.
 
         Returns None for plain http, which has no handshake, and an outcome if ``deadline_s`` passes first.
         """
@@ -100,11 +100,11 @@ class _Origin:
 
     def __init__(self) -> None:
         self.starting = 0  # calls that have no connection yet
-        self.busy: dict[tuple[str, int], Opening] = {}  # the calls that have one, by its local end
-        self.idle: dict[tuple[str, int], float] = {}  # since when, by local end; the longest first
+        self.busy: dict[tuple[str, int], Opening] = {}  # calls that have a connection, by its local end
+        self.idle: dict[tuple[str, int], float] = {}  # since when, by local end; the longest idle first
         self._waiting: deque[_Waiter] = deque()
         self._handshake_s: float | None = None
-        self._grown_s = 0.0  # when calls that had waited long enough were last let go
+        self._grown_s = 0.0  # when calls that had waited long enough were last allowed to start
 
     @property
     def in_use(self) -> bool:
@@ -123,7 +123,7 @@ class _Origin:
                 waiter.look.wait(max(0.001, until_s - now_s))
                 self.look()
         except BaseException:
-            if waiter.may_start:  # it was let go just as it was killed
+            if waiter.may_start:  # it was allowed to start just as it was killed
                 self.starting -= 1
                 self.look()
             raise
@@ -134,7 +134,7 @@ class _Origin:
         return waiter.may_start
 
     def look(self) -> None:
-        """Start the waiting calls that may start now, the longest waiting first."""
+        """Start the waiting calls that may start now, longest wait first."""
         if not self._waiting:
             return
         now_s = boot_time_s()
@@ -158,7 +158,7 @@ class _Origin:
         self._wake_first()
 
     def _due_s(self) -> float:
-        """Return when the longest waiting call may start even without a free connection."""
+        """Return when the longest-waiting call may start even without a free connection."""
         patience_s = MAX_PATIENCE_S if self._handshake_s is None else min(self._handshake_s, MAX_PATIENCE_S)
         return max(self._waiting[0].began_s, self._grown_s) + patience_s
 
@@ -168,6 +168,6 @@ class _Origin:
         return len(self.idle)
 
     def _wake_first(self) -> None:
-        """Wake the longest waiting call, which alone watches the time for all that wait."""
+        """Wake the longest-waiting call, which alone watches the clock for all of them."""
         if self._waiting:
             self._waiting[0].look.set()

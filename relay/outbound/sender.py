@@ -27,9 +27,9 @@ class Sender:
         self._transport = transport
 
     def send(self, prepared: PreparedRequest, *, gate: Gate, deadline_s: float, repeatable: bool) -> EndpointAnswer:
-        """Perform one attempt, at most until ``deadline_s`` (on the clock of ``boot_time_s``).
+        """Make one attempt, at most until ``deadline_s`` (on the clock of ``boot_time_s``).
 
-        A request that is to be signed is signed with the current time. A ``repeatable`` call may use a connection that
+        A request that must be signed is signed with the current time. A ``repeatable`` call may use a connection that
         has been idle for longer than a second.
         """
         started_at_ms = time.time_ns() // 1_000_000

@@ -1,6 +1,6 @@
 """Tells which address a transfer's socket is for, and whether a kept one is still open.
 
-libcurl (8.23) checks only once a second whether a kept connection was closed, and would use a dead one meanwhile: the
+libcurl (8.23) checks only once a second whether a kept connection was closed, and might use a dead one in between: the
 request would be lost, and the relay could not tell whether it was received. So the relay checks before the gate.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _KINDS: Final = 0xF  # the rest of a socket's type are flags (SOCK_CLOEXEC, SOCK_NONBLOCK)
-#: Poll events of a connection that the peer has closed, or on which it sent what no request asked for.
+#: Poll events of a connection that the peer has closed, or on which it sent something unrequested.
 _ENDED: Final = select.POLLIN | select.POLLHUP | select.POLLERR
 _poll: Final[Any] = get_original("select", "poll")  # not gevent's, which would let other greenlets run
 _MAX_KNOWN: Final = 4_096  # far more connections than are ever kept

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Milliseconds of each part; None for one that was not reached or, on a kept connection, not needed."""
+    """Milliseconds for each part; None for one that was not reached or, on a kept connection, not needed."""
 
     dns_ms: float | None
     connect_ms: float | None

@@ -31,7 +31,7 @@ class TransferResult(NamedTuple):
 class Transfer:
     """A request to send, with its gate and its deadline (on the clock of ``boot_time_s``).
 
-    A ``repeatable`` one may use a connection that has been idle for longer than a second.
+    A ``repeatable`` transfer may use a connection that has been idle for longer than a second.
     """
 
     __slots__ = ("connect_to", "deadline_s", "gate", "lookup", "opening", "repeatable", "request", "url")
@@ -44,7 +44,7 @@ class Transfer:
         self.repeatable = repeatable
         self.lookup: Lookup | None = None  # the look-up that this transfer leads
         self.opening: Opening | None = None  # of a call over TLS
-        self.connect_to: list[str] | None = None  # for CURLOPT_CONNECT_TO: the address that a proxy is asked for
+        self.connect_to: list[str] | None = None  # for CURLOPT_CONNECT_TO: where a proxy is asked to connect
 
     def failed(self, outcome: Outcome) -> TransferResult:
         """Return the result of a transfer without an answer."""

@@ -1,6 +1,6 @@
 """A transport adapter for ``requests`` on libcurl's multi interface, driven by the gevent hub.
 
-Call the adapter itself: ``requests.Session.send`` follows redirects by itself, with any adapter.
+Call the adapter itself: ``requests.Session.send`` would follow redirects, whatever the adapter.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from relay.egress import AddressPolicy
 
 DEFAULT_TIMEOUT_S: Final = 20.0
-# Beyond the calls in flight: connections that are being closed while others take their place.
+# On top of the calls in flight: connections that are being closed while others take their place.
 _SPARE_CONNECTIONS: Final = 64
 _SCHEME_CHARS: Final = len("https://")  # an origin ends at the first slash after this many characters
 
@@ -51,10 +51,10 @@ class TransferFailed(RequestException):
 class CurlTransport(BaseAdapter):
     """Performs prepared requests, each on its own: no redirects, cookies, netrc, retries or resends.
 
-    With ``proxy`` every call goes through that proxy; no other one is ever used.
+    With ``proxy``, every call goes through that proxy; no other one is ever used.
 
-    Each hub that makes calls has a multi handle with connections of its own: one in a process that makes all calls on
-    one thread.
+    Each hub that makes calls has a multi handle with connections of its own; a process that makes all calls on one
+    thread has one.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class CurlTransport(BaseAdapter):
     def perform(self, request: PreparedRequest, *, gate: Gate, deadline_s: float, repeatable: bool) -> TransferResult:
         """Make one transfer, at most until ``deadline_s`` on the clock of ``boot_time_s``.
 
-        The result tells whatever the endpoint or the network does. The request is sent only if ``gate`` lets it pass.
+        Whatever the endpoint or the network does becomes the result. The request is sent only if ``gate`` lets it pass.
         """
         multi = self._multis.get(get_hub()) or self._new_multi()
         transfer = Transfer(request, gate, deadline_s, repeatable=repeatable)
@@ -154,7 +154,7 @@ class CurlTransport(BaseAdapter):
         cert: bytes | str | tuple[bytes | str, bytes | str] | None = None,
         proxies: Mapping[str, str] | None = None,
     ) -> Response:
-        """Send as ``requests`` calls an adapter: ``timeout`` is the *total* in seconds, the other options are refused.
+        """Send as an adapter of ``requests``: ``timeout`` is the *total* in seconds; the other options are refused.
 
         Raises TransferFailed if no acceptable answer comes.
         """

@@ -17,12 +17,12 @@ _PEM_MARK: Final = b"-----BEGIN CERTIFICATE-----"
 class Trust:
     """One PEM file, at ``path``, with all authorities; it is readable for as long as this object lives.
 
-    libcurl keeps the parsed file for all connections only when it is given as one file: a directory or a blob
-    would be parsed again for each.
+    libcurl reuses the parsed authorities for all connections only if they are in one file: it would parse a directory
+    or a blob again for each.
     """
 
     def __init__(self, ca_file: str | None) -> None:
-        """Raises SettingsError if ``ca_file`` cannot be read or holds no certificate."""
+        """Raise SettingsError if ``ca_file`` cannot be read or holds no certificate."""
         self.path = certifi.where()
         self._file: IO[bytes] | None = None
         if ca_file:
@@ -46,7 +46,7 @@ def _further(ca_file: str) -> bytes:
 
 
 def _joined(*parts: bytes) -> IO[bytes]:
-    """Write the parts to a file, if possible one without a name, which no clean-up of temporary files removes."""
+    """Write the parts to a file, without a name if possible, so that no clean-up of temporary files removes it."""
     if hasattr(os, "memfd_create"):
         file: IO[bytes] = os.fdopen(os.memfd_create("relay-ca"), "wb")
     else:
