@@ -1,7 +1,7 @@
 """Copies what a snapshot holds into an empty store, and counts both.
 
-Keys are copied by type, a piece at a time: so the servers may be of different versions, and none has to take a large
-key at once.
+Keys are copied by type, a piece at a time, so that the servers may be of different versions and none has to take a
+large key at once.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     _Command = tuple[Any, ...]
 
-#: Neither copied nor in the way: what living processes write, and what belongs to a store and not to its contents.
+#: Neither copied nor in the way: what running processes write, and what describes the store, not its contents.
 _OWN: Final = frozenset(
     {
         *(PARTITIONED[kind] for kind in ("confirmed", "counting_lock", "partitions_copy")),
@@ -44,22 +44,22 @@ _OWN: Final = frozenset(
         TRAIL["audit_lock"],
     }
 )
-#: Of a plugin: an alert that was untold may have been told since; if it still holds, it is raised anew.
+#: Per plugin, and not copied: a pending alert may have been sent since; if it still holds, it is raised again.
 _ALERTS: Final = re.compile(
     "|".join(PARTITIONED[kind].format(plugin="[^:]+") for kind in ("alerts", "pending_alerts", "alerts_lock"))
 )
 _PENDING: Final = PARTITIONED["pending"]  # has the fence
-#: What processes write into an empty store: they also write back what they remember to have been decided.
+#: What processes write into an empty store, including the decisions that they remember and write back.
 _IN_EMPTY: Final = (
     _OWN | {*(PARTITIONED[kind] for kind in ("sweeps", "pending", "format_copy")), DECISIONS} | set(TRAIL.values())
 )
-#: What is copied as a whole, in place of what the store has.
+#: What is copied as a whole, and replaces what the store has.
 _CHAINS: Final = frozenset({DECISIONS, *TRAIL.values()})
 #: The lists of calls that no worker has taken: their alarms make them wait again.
 _WAITING: Final = PARTITIONED["waiting"].partition("{")[0]
 _BACKLOG: Final = PARTITIONED["backlog"].partition("{")[0]
-#: By how much the next revision's number is higher than it would have been: numbers that were given since the backup,
-#: and that processes may remember, are not given again.
+#: How many revision numbers are skipped: those given since the backup, which processes may remember, must not be given
+#: again.
 REVISIONS_LEFT_OUT: Final = 1_000
 _LAST_REVISION: Final = re.compile(rb"\}:p:[^:]+:webhook:[^:]+:last\Z")
 _SCANNED: Final = 1_000
@@ -96,7 +96,7 @@ def counts_of(client: Any, partitions: Iterable[int], *, shared: bool) -> Backup
 
 
 def first_key(client: Any) -> str | None:
-    """Return a key that an empty store does not have; None if there is none."""
+    """Return a key that an empty store would not have; None if there is none."""
     with store_errors():
         for server in primaries_of(client):
             for key in server.scan_iter(match=f"{PREFIX}*", count=_SCANNED):
@@ -108,7 +108,7 @@ def first_key(client: Any) -> str | None:
 
 
 def clear(client: Any, roots: Sequence[str], number: int) -> None:
-    """Delete what a restore that was stopped has copied, and what living processes have written.
+    """Delete what an interrupted restore has copied, and what running processes have written.
 
     Raises ``Conflict``: a restore with another number than this one has begun.
     """
@@ -133,7 +133,7 @@ def copy_roots(source: Any, target: Any, roots: Sequence[str], number: int) -> I
         for root in roots:
             _copy_trail(source, target, root, number)
             name = keyspace.decisions(root)
-            # A chain of decisions takes the place of the store's own at once: processes read it while it is copied.
+            # A chain of decisions replaces the store's own in one step, since processes read it meanwhile.
             copied = [("RPUSH", name, *some) for some in pieces(source.lrange(name, 0, -1), _MEMBERS)]
             write_in_epoch(primary_of(target, root), root, number, [("DEL", name), *copied])
 
@@ -171,7 +171,7 @@ def _write(target: Any, root: str, number: int, commands: Iterable[_Command]) ->
 
 
 def _copying(source: Any, keys: list[bytes]) -> Iterator[_Command]:
-    """Yield the commands that write what these keys hold; nothing for what expires meanwhile."""
+    """Yield the commands that write what these keys hold, and nothing for keys that expire meanwhile."""
     pipeline = source.pipeline(transaction=False)
     for key in keys:
         pipeline.type(key)
@@ -181,7 +181,7 @@ def _copying(source: Any, keys: list[bytes]) -> Iterator[_Command]:
     for key, kind, _ in about:
         _read(pipeline, key, kind, 0)
     for (key, kind, ends_at_ms), piece in zip(about, pipeline.execute(), strict=True):
-        if piece is None:  # a string; of other types that are gone nothing is read
+        if piece is None:  # a string; keys of other types that are gone read as empty
             continue
         if _LAST_REVISION.search(key):
             yield "SET", key, int(piece) + REVISIONS_LEFT_OUT
@@ -192,7 +192,7 @@ def _copying(source: Any, keys: list[bytes]) -> Iterator[_Command]:
 
 
 def _writing_whole(source: Any, key: bytes, kind: bytes, piece: Any) -> Iterator[_Command]:
-    """Yield the commands that write a key of which this is the first piece."""
+    """Yield the commands that write a key whose first piece this is."""
     if kind == b"string":
         yield "SET", key, piece
         return
@@ -213,7 +213,7 @@ def _writing_whole(source: Any, key: bytes, kind: bytes, piece: Any) -> Iterator
 
 
 def _copy_trail(source: Any, target: Any, root: str, number: int) -> None:
-    """Copy a trail; entries that were written into the empty store follow the copied ones."""
+    """Copy a trail, and append the entries that were written into the empty store."""
     names = {kind: root + name for kind, name in TRAIL.items()}
     _write(target, root, number, _copying_segments(source, names["audit_segments"]))
     writing: list[_Command] = []
@@ -234,7 +234,7 @@ def _copying_segments(source: Any, name: str) -> Iterator[_Command]:
 
 
 def _read(client: Any, key: bytes, kind: bytes, at: int) -> Any:
-    """Read the next piece of a key of this type, or let a pipeline read it; ``at`` is a cursor, of a list an index."""
+    """Read a key's next piece, or let a pipeline read it; ``at`` is a cursor, or, for a list, an index."""
     match kind:
         case b"string":
             return client.get(key)
@@ -258,5 +258,5 @@ def _adding(key: bytes, kind: bytes, members: Any) -> _Command:
 
 
 def roots_of(partitions: Iterable[int], *, shared: bool) -> list[str]:
-    """Return the roots of these partitions and, with ``shared``, that of the shared keys, which comes first."""
+    """Return the roots of these partitions; with ``shared``, that of the shared keys comes first."""
     return [*([SHARED_ROOT] if shared else ()), *(partition_root(number) for number in partitions)]

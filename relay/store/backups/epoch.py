@@ -1,12 +1,12 @@
 """Keeps the epoch of a store, which is new after each restore, and the fence of a store that is being restored.
 
-A restored store is older than what processes remember of it, and so is one that an attacker has put back. A restore
-says so with the key ring: the number of the epoch has a MAC. The number is the time of the restore, so that no two
+A restored store is older than what processes remember of it, and so is one that an attacker has put back. What proves a
+restore is the key ring: the number of the epoch has a MAC. The number is the time of the restore, so that no two
 restores share one, even of the same backup.
 
 The fence is a field that every partition's scripts read (`relay.store.scripting.library`): while it is there they
-accept, send and end nothing. Its value is the number of the epoch: by it a restore knows in every piece that it writes
-that no other has begun since (`write_in_epoch`).
+accept, send and end nothing. Its value is the number of the epoch, so that with each piece that a restore writes, it
+checks that no other restore has begun since (`write_in_epoch`).
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ FENCE: Final = "fence"
 
 
 class Phase(StrEnum):
-    """How far a restore is."""
+    """How far a restore has come."""
 
     NONE = ""  # the store was never restored
     COPYING = "copying"
-    FENCED = "fenced"  # all is there; the operator decides
-    DECIDING = "deciding"  # calls that were not final at the backup are ended, or go on
+    FENCED = "fenced"  # everything is copied; the operator decides
+    DECIDING = "deciding"  # calls that were not final at the time of the backup are being ended or resumed
     FINISHED = "finished"
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """The epoch of a store; its number is 0 for one that was never restored, or that no key of the ring vouches for."""
+    """The epoch of a store; its number is 0 if the store was never restored, or no key of the ring vouches for it."""
 
     number: int = 0
     phase: Phase = Phase.NONE
@@ -84,7 +84,7 @@ def write_in_epoch(
     commands: Iterable[Sequence[Any]],
     compare: Callable[[int, int], bool] = operator.eq,
 ) -> None:
-    """Run commands on a root's keys in one step, if the number of its epoch, or fence, is still this one.
+    """Run commands on a root's keys in one step, if the number of its epoch or fence is still this one.
 
     Raises ``Conflict``: another restore has begun, or has ended.
     """
@@ -101,7 +101,7 @@ def write_in_epoch(
 
 
 class Epochs:
-    """The epoch of one store, as it is at the time of each call. Methods raise `Unavailable` while a server is away."""
+    """The epoch of one store, read anew for each call. Methods raise `Unavailable` while a server is away."""
 
     def __init__(self, client: redis.Redis, vault: Vault, keys: Keyspace = SINGLE) -> None:
         self._client: Any = client
@@ -128,21 +128,21 @@ class Epochs:
         )
 
     def write(self, epoch: Epoch) -> None:
-        """Write an epoch, in the name of the newest key of the ring."""
+        """Write an epoch, with a MAC by the newest key of the ring."""
         self._scripts.write(SHARED_ROOT, *self._writing(epoch))
 
     def go_on(self, epoch: Epoch) -> None:
-        """Write how far a restore is. Raises ``Conflict``: another restore has begun since."""
+        """Write how far a restore has come. Raises ``Conflict``: another restore has begun since."""
         self._write(SHARED_ROOT, epoch.number, self._writing(epoch))
 
     def reseal(self) -> None:
-        """Write the epoch in the name of the newest key of the ring, if an older one vouches for it."""
+        """Write the epoch again, with a MAC by the newest key of the ring, if any key of the ring vouches for it."""
         epoch = self.read()
         if epoch.number:
             self.write(epoch)
 
     def take_back(self, number: int) -> None:
-        """Open a store into which nothing was copied after all.
+        """Open a store that nothing was copied into after all.
 
         Raises ``Conflict``: another restore has begun since.
         """
@@ -151,7 +151,7 @@ class Epochs:
         self._write(SHARED_ROOT, number, ("DEL", keyspace.shared("epoch")))
 
     def check(self) -> None:
-        """Raise `Unavailable`, which says why, while the store is fenced."""
+        """Raise `Unavailable`, with the reason, while the store is fenced."""
         if self.read().is_fenced:
             raise Unavailable(FENCED_SENTENCE)
 
@@ -162,7 +162,7 @@ class Epochs:
             self._write(partition_root(each), number, command, operator.le)
 
     def open(self, partition: int) -> None:
-        """Take one partition's fence away."""
+        """Remove one partition's fence."""
         self._scripts.write(partition_root(partition), "HDEL", key_in(partition_root(partition), "pending"), FENCE)
 
     def fenced_partitions(self) -> list[int]:

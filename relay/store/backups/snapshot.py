@@ -1,7 +1,7 @@
 """Takes a snapshot of one server over the network: the RDB file that the server itself makes for a new replica.
 
-The server forks for it, so that the file is of one moment, and goes on serving. ``rdb-only`` tells the server that no
-replica follows: it neither counts for `WAIT` nor costs buffers (https://valkey.io/topics/replication/).
+The server forks for it, so that the file shows a single moment, and keeps serving. ``rdb-only`` tells the server that
+no replica follows: it neither counts for `WAIT` nor costs buffers (https://valkey.io/topics/replication/).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: While the server forks and writes, it sends a line feed at least every ten seconds.
 _SILENCE_S: Final = 120.0
 _PIECE_BYTES: Final = 1 << 20
-_MARK_BYTES: Final = 40  # at the end of a file whose length was not known at its beginning
+_MARK_BYTES: Final = 40  # at the end of a file whose length was not known at the beginning
 _LONGEST_HEAD: Final = 128
 _RIGHTS: Final = (
     "This needs a server user with the rights of a replica (psync, sync, replconf): name the administrator in"
@@ -31,11 +31,11 @@ _RIGHTS: Final = (
 
 
 def snapshot(server: Any) -> Iterator[bytes]:
-    """Yield the pieces of the RDB file of the one server of a client.
+    """Yield the pieces of the RDB file of a client's only server.
 
     Raises:
         SettingsError: the client's user may not do this.
-        Unavailable: the server is away, or stops in the middle.
+        Unavailable: the server is away, or stops partway.
     """
     with store_errors():
         connection = server.connection_pool.get_connection()
@@ -46,7 +46,7 @@ def snapshot(server: Any) -> Iterator[bytes]:
                     connection.send_command("REPLCONF", *option)
                     connection.read_response()
                 connection.send_command("SYNC")
-                stream = connection._sock  # noqa: SLF001 - what follows is no answer that redis-py could read
+                stream = connection._sock  # noqa: SLF001 - redis-py could not read what follows
                 stream.settimeout(_SILENCE_S)
                 yield from _pieces(stream)
             except NoPermissionError:
@@ -58,17 +58,17 @@ def snapshot(server: Any) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotSource:
-    """A server of which a snapshot is taken: a client of it, what it is, and the roots that lie on it."""
+    """A server to take a snapshot of: a client of it, what it is, and the roots that are on it."""
 
     server: Any = field(compare=False)
-    run: str  # changes when another server takes over, or this one is started again
+    run: str  # changes when another server takes over, or this one restarts
     software: str  # name and version
     database: int
     roots: tuple[str, ...]
 
 
 def sources_of(client: Any, roots: Sequence[str]) -> list[SnapshotSource]:
-    """Return the servers that have these roots now, that of the first root first."""
+    """Return the servers that have these roots now, the first root's first."""
     found: dict[int, tuple[Any, list[str]]] = {}
     with store_errors():
         refresh_primaries(client, at_most_once_in_s=0.0)
@@ -114,7 +114,7 @@ def _head(stream: socket.socket) -> tuple[bytes, bytes]:
 
 
 def _until(stream: socket.socket, mark: bytes, data: bytes) -> Iterator[bytes]:
-    """Yield what comes before the mark, with which the stream ends."""
+    """Yield what comes before the mark that ends the stream."""
     while not data.endswith(mark):
         if len(data) > _MARK_BYTES:
             yield data[:-_MARK_BYTES]

@@ -1,8 +1,8 @@
 """Divides a store that has one partition, on its one server, while no process of the relay runs.
 
-Each key gets its new name by RENAMENX; members of keys that plugins share go to the keys of their partitions in
-transactions. So nothing is ever in two places or in none, and a division that was stopped anywhere is completed by the
-next. From its first write to its last, a mark stands in place of the number of partitions.
+RENAMENX gives each key its new name; members of keys that plugins share move to the keys of their partitions in
+transactions. So nothing is ever in two places or in none, and wherever a division was stopped, the next one completes
+it. From its first write to its last, a mark takes the place of the number of partitions.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class Division:
         self._replicas = Replicas(client)
 
     def begin(self) -> bool:
-        """Set the mark; return False if the store was divided into this many partitions before.
+        """Set the mark; return False if the store already has this many partitions.
 
         Raises:
             BadParameter: the store is a cluster.
-            Conflict: processes of the relay run, the store is being restored, or it has, or is to have, another number
-                of partitions.
+            Conflict: processes of the relay are running, the store is being restored, or it has another number of
+                partitions or is being divided into another number.
         """
         if isinstance(self._client, RedisCluster):
             raise BadParameter("The store is a cluster, whose number of partitions was chosen when it began.")
@@ -87,15 +87,15 @@ class Division:
                     yield len(keys)
 
     def finish(self) -> None:
-        """Write the sums of each partition, and the number of partitions in place of the mark.
+        """Write the sums of each partition, and replace the mark by the number of partitions.
 
         Raises:
-            Conflict: the counts are not those from before; the mark stays.
+            Conflict: the counts are no longer the same; the mark stays.
         """
         with _allowed():
             self._write_sums()
             for number in range(1, self._keys.partitions):
-                # All of it: its entries are bound to each other. What is about plugins of other partitions is not used.
+                # All of it, since its entries are bound to each other; those about other partitions' plugins are unused.
                 self._client.copy(keyspace.decisions(), keyspace.decisions(partition_root(number)), replace=True)
             mark, counts = self._client.get(keyspace.shared("partitions")), StoreCounts.read(self._client, self._keys)
             before = StoreCounts.from_text(mark.decode().partition(" ")[2])
@@ -153,7 +153,7 @@ class Division:
             pipeline.renamenx(old, new)
         for (old, new), reply in zip(changed, pipeline.execute(raise_on_error=False), strict=True):
             if isinstance(reply, ResponseError) and "no such key" in str(reply):
-                continue  # it has expired, or an interrupted command's last step came late
+                continue  # it has expired, or the last step of an interrupted command arrived late
             if isinstance(reply, Exception):
                 raise reply
             if not reply:
@@ -182,7 +182,7 @@ class Division:
         return moved
 
     def _spread_list(self, kind: str, tail: str) -> bool:
-        """Do the same with a list, whose order has to stay: all of it in one transaction."""
+        """Do the same with a list, all in one transaction, since its order must be kept."""
         by_number: dict[int, list[bytes]] = {}
         for start in range(0, self._client.llen(ROOT + tail), _PIECE):
             for member in self._client.lrange(ROOT + tail, start, start + _PIECE - 1):
@@ -215,9 +215,9 @@ class Division:
         pipeline.execute()
 
     def _write_sums(self) -> None:
-        """Write how much is pending in each partition, all in one transaction; the total stays what it was.
+        """Write how much is pending in each partition, all in one transaction; the total stays the same.
 
-        Each gets the fence as well, of a store that an older release began to divide during a restore.
+        If an older release began to divide the store during a restore, each partition also gets the fence.
         """
         fence = self._client.hget(key_in(partition_root(0), "pending"), FENCE)
         count, size = total_pending(self._client, self._keys)
@@ -247,7 +247,7 @@ def _read(found: bytes | None) -> tuple[int, bool]:
 
 @contextmanager
 def _allowed() -> Iterator[None]:
-    """Turn errors of the server into those of the relay, also a lack of rights."""
+    """Turn errors of the server, including missing rights, into those of the relay."""
     with store_errors():
         try:
             yield

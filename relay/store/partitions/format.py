@@ -1,7 +1,7 @@
-"""Keeps the format of what the store holds, so that no process starts that could not read it.
+"""Records the format of the store's contents, so that no process starts that could not read them.
 
 It is a number at each root, for processes that start while the server of the shared keys is silent. The first process
-of a release that writes a newer format raises it; a damaged one is written anew.
+of a release that writes a newer format raises it; a damaged number is rewritten.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from relay.store.keys.keyspace import Keyspace
 
-#: The format that this release writes, and that the release before it reads. What that one would take for damaged, or
-#: would ignore although it matters, waits for a release: this one learns to read it and raises `NEWEST`, the next one
-#: writes it and raises `FORMAT` (docs/upgrading.md).
+#: The format that this release writes, and that the previous one can read. A change that the previous release would
+#: take for damage, or wrongly ignore, takes two releases: one learns to read it and raises `NEWEST`, the next writes it
+#: and raises `FORMAT` (docs/upgrading.md).
 FORMAT: Final = 1
 #: The newest format that this release reads: `FORMAT`, or the next one.
 NEWEST: Final = FORMAT
@@ -45,7 +45,7 @@ def read_format(run: Callable[..., Any], root: str) -> int | None:
 
 
 def write_format(run: Callable[..., Any], root: str, found: int | None) -> None:
-    """Write the format at a root that has an older one, or none."""
+    """Write the format at a root that has an older one or none."""
     if (found or 0) < FORMAT:
         run("SET", root + SHARED["format"], FORMAT)
 
@@ -61,7 +61,7 @@ def format_refusal(found: int | None) -> str:
 
 
 def format_at(client: Redis, root: str) -> int | None:
-    """Read the format at a root, as `read_format`. Raises `Unavailable` while its server is away."""
+    """Read the format at a root, like `read_format`. Raises `Unavailable` while its server is away."""
     with store_errors():
         return read_format(client.execute_command, root)
 

@@ -1,7 +1,7 @@
-"""Makes every process use the number of partitions that the store's first process wrote down.
+"""Makes every process use the number of partitions that the store's first process recorded.
 
 A process with another number would look for keys in the wrong partitions. While the store is being divided, a mark
-stands in place of the number, and no process starts. Nor does one that cannot read the store's format.
+takes the place of the number, and no process starts; nor does one that cannot read the store's format.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
 #: The number of partitions of a cluster, unless a setting gives another.
 CLUSTER_PARTITIONS: Final = 16
-#: What the key of the number begins with while the store is being divided (relay/store/partitions/dividing.py).
-#: The number that it will have, and counts, follow.
+#: What the key of the number begins with while the store is being divided (relay/store/partitions/dividing.py); after
+#: it come the number that the store will have, and counts.
 DIVIDING: Final = b"dividing:"
 
 
 def partitions_of(settings: Settings) -> int:
-    """Return the number of partitions that the settings give the store."""
+    """Return the number of partitions that the settings ask for."""
     return settings.partitions or (CLUSTER_PARTITIONS if is_cluster(settings.store_url.reveal()) else 1)
 
 
 def agreed_client(settings: Settings) -> Redis:
-    """Make a client of the store, once settings and store agree on the number of partitions, and on the format.
+    """Make a client of the store, once settings and store agree on the number of partitions and on the format.
 
-    Raises as `agree_on_partitions` and `agree_on_format`.
+    Raises what `agree_on_partitions` and `agree_on_format` raise.
 
     If a single server is away, the first connection to it makes the comparison. Until then calls raise `Unavailable`,
     and they keep doing so if the store has another number or a newer format.
@@ -61,7 +61,7 @@ def agreed_client(settings: Settings) -> Redis:
 
 
 def agree_on_partitions(client: Redis, count: int) -> Redis:
-    """Compare ``count`` with the number of partitions in the store, or write it there; return the client.
+    """Compare ``count`` with the store's number of partitions, or write it if there is none; return the client.
 
     Each partition has a copy of the number, for processes that start while the server of the shared keys is silent.
 
@@ -93,7 +93,7 @@ def agree_on_partitions(client: Redis, count: int) -> Redis:
 
 
 def _found_or_written(client: Any, count: int, found: bytes | None) -> tuple[bytes | None, bool]:
-    """Return the number that the store has, written now if it had none; and whether it has one partition in use."""
+    """Return the store's number, which is written if it is missing, and whether only one partition is in use."""
     if found is not None or count == 1:
         return found, False
     if _has_one_partition(client, count):

@@ -1,6 +1,6 @@
-"""Asks each partition apart, and goes on without those that do not answer soon.
+"""Asks each partition separately, and does without those that do not answer soon.
 
-Nothing else goes through several partitions (`tests/architecture/test_partitions.py`).
+Nothing else visits several partitions (`tests/architecture/test_partitions.py`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ N = TypeVar("N")
 
 @dataclass(frozen=True, slots=True)
 class Answers(Generic[N, T]):
-    """What each of several answered, in order; and those that did not answer, each with the reason."""
+    """The answers, in order, and those that did not answer, each with the reason."""
 
     found: Mapping[N, T]
     silent: Mapping[N, Unavailable]
@@ -60,7 +60,7 @@ def ask_roots(client: redis.Redis, keys: Keyspace, ask: Callable[[str], T]) -> A
 def ask_groups(
     client: redis.Redis, items: Sequence[T], root_of: Callable[[T], str], ask: Callable[[Spread[T]], R]
 ) -> tuple[list[R], list[T]]:
-    """Ask for each group of items its own partition; return the answers, and the items of partitions without one."""
+    """Ask each partition about its own items; return the answers, and the items of partitions that gave none."""
     groups = {group.root: group for group in spread(items, root_of)}
     try:
         answers = _ask({root: root for root in groups}, client, lambda root: ask(groups[root]))
@@ -70,7 +70,7 @@ def ask_groups(
 
 
 def ask_servers(client: redis.Redis, ask: Callable[[Any], T]) -> Answers[int, T]:
-    """Ask every server that takes writes, each by a client of its own; raise `Unavailable` if none answers."""
+    """Ask every server that takes writes, each through a client of its own; raise `Unavailable` if none answers."""
     servers = primaries_of(client)
     return _answers(range(len(servers)), lambda number: ask(servers[number]), apart=len(servers) > 1)
 
@@ -102,7 +102,7 @@ def _ask(roots: Mapping[N, str], client: redis.Redis, ask: Callable[[N], T]) -> 
 
 
 def _answers(names: Iterable[N], ask: Callable[[N], T], *, apart: bool) -> Answers[N, T]:
-    """Collect answers. Unless servers are asked ``apart``, there is one, and it is not waited for again and again."""
+    """Collect answers. Unless servers are asked ``apart``, there is only one: if silent, it is not asked again."""
     found: dict[N, T] = {}
     silent: dict[N, Unavailable] = {}
     for name in names:
@@ -119,14 +119,14 @@ def _answers(names: Iterable[N], ask: Callable[[N], T], *, apart: bool) -> Answe
 
 
 class Partitions:
-    """The partitions of a store, for those who have no client of it."""
+    """The partitions of a store, for code that has no client of it."""
 
     def __init__(self, client: redis.Redis, keys: Keyspace) -> None:
         self._client: Any = client
         self._keys = keys
 
     def ask(self, ask: Callable[[int], T]) -> Answers[int, T]:
-        """Ask every partition, as `ask_partitions`."""
+        """Ask every partition, like `ask_partitions`."""
         return ask_partitions(self._client, self._keys, ask)
 
     def silence(self) -> Silence:
@@ -141,7 +141,7 @@ class Partitions:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """The partitions that do not answer, in order, and whether the shared keys are as silent."""
+    """The partitions that do not answer, in order, and whether the shared keys are silent too."""
 
     partitions: tuple[int, ...] = ()
     shared: bool = False
@@ -157,7 +157,7 @@ class Silence:
 
     @property
     def sentence(self) -> str:
-        """Say what does not answer, and what that means."""
+        """What does not answer, and what that means, in words."""
         verb, owner = ("do", "their") if len(self.partitions) > 1 else ("does", "its")
         told = f"{partitions_in_words(self.partitions)} {verb} not answer: calls of {owner} plugins wait."
         shared = "The shared keys do not answer: API keys that a process does not know yet get 503."

@@ -1,4 +1,4 @@
-"""Splits items: by partition, with the place that each had among all of them, or into pieces."""
+"""Splits items by partition, remembering the place of each among all of them, or into pieces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Spread(Generic[T]):
-    """The items of one partition, and the place that each had among all items."""
+    """The items of one partition, and the place of each among all items."""
 
     root: str
     items: Sequence[T]

@@ -1,4 +1,4 @@
-"""Reads what each partition holds, and on which server it lies."""
+"""Reads what each partition holds, and which server it is on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class PartitionState:
     """A partition: the address of its server, its plugins, and how many of their invocations are pending and recorded.
 
-    ``server`` and the counts are None if the server cannot be reached, a count also if it is damaged.
+    ``server`` and the counts are None if the server cannot be reached; a count is also None if it is damaged.
     """
 
     number: int
@@ -58,7 +58,7 @@ def _state_of(client: Any, keys: Keyspace, number: int) -> PartitionState:
         stored = StoredFields(key, pending)
         count = stored.number("count") or (None if stored.damaged else 0)
         root = partition_root(number)
-        # The commands above have made a cluster's client learn the present primary of this root.
+        # From the commands above, a cluster's client has learned the present primary of this root.
         server = _address_of(primary_of(client, root))
     return PartitionState(number, root, server, tuple(plugins), count, _sum(records))
 

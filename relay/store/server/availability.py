@@ -2,10 +2,10 @@
 
 A request to a silent server waits for the socket's time limit, several times over; soon every thread of an API process
 and every task of a worker would be waiting. So once a server has kept a connection waiting for too long, only one
-connection at a time asks it, and the others fail at once. Whoever waited until the time limit does not wait again.
+connection at a time asks it, and the others fail at once. Nobody who waited until the time limit waits again.
 
-Whoever can go on without a server (`going_on_without`) waits for a shorter time, and says nothing about the server to
-those who need it.
+Callers that can do without a server (`going_on_without`) wait for a shorter time; if they wait in vain, that does not
+count for callers that need the server.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: How long, in seconds, whoever can go on without a server waits for it.
+#: How long callers that can do without a server wait for it, in seconds.
 SHORT_S: Final = 0.5
-#: How long, in seconds, such callers leave out a server that has kept one of them waiting for so long; no longer than
-#: an API key is used without asking (`relay.store.api_keys.keys.KEY_AGE_S`), or a revocation would be honoured later.
+#: For how many seconds such callers leave out a server that has kept one of them waiting that long; no longer than an
+#: API key is used without asking (`relay.store.api_keys.keys.KEY_AGE_S`), or a revocation would take effect later.
 LEFT_OUT_S: Final = 1.0
-#: The same of a command, which waits for a silent server once.
+#: The same for a command, which waits for a silent server only once.
 LEFT_OUT_BY_COMMANDS_S: Final = 10.0
-#: How long a server may take before others stop asking it; longer than the second that `WAIT` may take.
+#: How long a server may keep one connection waiting before others stop asking it; longer than `WAIT`'s one second.
 PATIENCE_S: Final = 2.0
-#: How long after a time-out nobody asks the server: redis-py repeats a request at once, and would wait as long again.
+#: How long nobody asks a server after a time-out: redis-py repeats a request at once, and would wait as long again.
 PAUSE_S: Final = 1.0
 #: Longer than any socket waits: a connection that seems to wait for longer was abandoned without notice.
 GONE_S: Final = 10.0
@@ -50,7 +50,7 @@ _left_out_s: ContextVar[float] = ContextVar("left_out_s", default=LEFT_OUT_S)
 
 
 def going_on_without(within_s: float = SHORT_S) -> AbstractContextManager[None]:
-    """Wait for each server of a cluster, inside, for no longer than this: the caller goes on without those that fail.
+    """Within the context, wait no longer than this for each server of a cluster: the caller can do without it.
 
     Other servers are waited for as usual.
     """
@@ -58,17 +58,17 @@ def going_on_without(within_s: float = SHORT_S) -> AbstractContextManager[None]:
 
 
 def patience_s() -> float:
-    """Return how long, in seconds, the present caller waits for others who wait for a server; -1: until they end."""
+    """Return how many seconds the present caller waits for others that wait for a server; -1 for as long as they do."""
     return _short_s.get() or -1.0
 
 
 def leaving_out_longer() -> AbstractContextManager[None]:
-    """Leave silent servers out for `LEFT_OUT_BY_COMMANDS_S`, inside."""
+    """Within the context, leave silent servers out for `LEFT_OUT_BY_COMMANDS_S`."""
     return _setting(_left_out_s, LEFT_OUT_BY_COMMANDS_S)
 
 
 def waiting_longer(more_s: float) -> AbstractContextManager[None]:
-    """Add to the time of `going_on_without`, if it holds: the server itself waits for so long before it answers."""
+    """Within the context, extend the time of `going_on_without`, if set: the server itself waits before it answers."""
     short_s = _short_s.get()
     return _setting(_short_s, None if short_s is None else short_s + more_s)
 
@@ -83,7 +83,7 @@ def _setting(variable: ContextVar[T], value: T) -> Iterator[None]:
 
 
 class NotAskedError(ServerSilent):
-    """The server was not asked, because another connection waits for it in vain, or has just done so."""
+    """The server was not asked, because another connection is waiting for it in vain, or has just done so."""
 
 
 class WaitingConnections:
@@ -93,7 +93,7 @@ class WaitingConnections:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[object, float] = {}  # since when each waits, the longest first
+        self._waiting: dict[object, float] = {}  # since when each waits, longest wait first
         self._failed = False  # the last connection that waited got no answer
         self._answered_s = 0.0  # when the server last answered any connection
         self._paused_until_s = 0.0
@@ -105,7 +105,7 @@ class WaitingConnections:
         return time.monotonic() < max(self._paused_until_s, self._left_out_until_s)
 
     def begin_wait(self, connection: object) -> None:
-        """Note that a connection begins to wait; raise `NotAskedError` if one waits in vain, or has just done so."""
+        """Note that a connection begins to wait; raise `NotAskedError` if one is waiting in vain, or just has."""
         now_s = time.monotonic()
         is_left_out = now_s < self._left_out_until_s and _short_s.get() is not None
         if now_s < self._paused_until_s or is_left_out:
@@ -121,24 +121,24 @@ class WaitingConnections:
         self._waiting[connection] = now_s
 
     def pause_wait(self, connection: object) -> None:
-        """Note that nobody reads yet what a connection waits for: the server may have answered long since."""
+        """Note that nobody is reading the answer yet: the server may have sent it long ago."""
         self._waiting.pop(connection, None)
 
     def resume_wait(self, connection: object) -> None:
-        """Note that an answer is now read, by a connection that `begin_wait` let through."""
+        """Note that a connection that `begin_wait` let through is now reading its answer."""
         self._waiting[connection] = time.monotonic()
 
     def answered(self, connection: object) -> None:
-        """Note an answer: the server is well."""
+        """Note an answer: the server is available."""
         self._failed = False
         self._answered_s = time.monotonic()
         self._paused_until_s = self._left_out_until_s = 0.0
         self._waiting.pop(connection, None)
 
     def timed_out(self, connection: object, since_s: float) -> None:
-        """Note that a connection has waited in vain: for a moment nobody asks the server.
+        """Note that a connection has waited in vain, so that for a moment nobody asks the server.
 
-        If it waited for a short time only, those who can go on without the server leave it out; others ask it as
+        If it waited only for a short time, callers that can do without the server leave it out; others ask it as
         before. ``since_s`` is when it began to wait, on the monotonic clock. If the server has answered others
         meanwhile, only this connection was lost, and the server is asked as before.
         """
@@ -201,7 +201,7 @@ class _Patient:
             return
         self._waiting.begin_wait(self)
         super().send_packed_command(command, check_health)  # type: ignore[misc]
-        # A pipeline sends to several servers before it reads, from one after another: only that one makes it wait.
+        # A pipeline sends to several servers, and then reads from one after another: only that one makes it wait.
         self._waiting.pause_wait(self)
 
     def read_response(self, *args: Any, **options: Any) -> Any:

@@ -14,47 +14,47 @@ from relay.store.server.replicas import on_primary
 if TYPE_CHECKING:
     import redis
 
-#: How much, in milliseconds, the clocks of two machines may differ if both keep time.
+#: How much the clocks of two machines may differ if both keep time, in milliseconds.
 MOST_OFF_MS: Final = 2_000
-#: A clock that goes back by no more than this, in milliseconds, costs no more than this.
+#: A clock that goes back by this much at most, in milliseconds, is ignored: it delays nothing for longer than this.
 UNNOTICED_MS: Final = 1_000
-#: An answer that took longer than this, in seconds, does not tell precisely enough when it was given.
+#: If an answer took longer than this, in seconds, it is not known precisely enough when it was given.
 MOST_UNDER_WAY_S: Final = 0.5
-#: How long, in milliseconds, warnings mention a jump.
+#: How long warnings mention a jump, in milliseconds.
 TOLD_MS: Final = 3_600_000
 
 
 def time_ms_of(server: redis.Redis) -> int:
-    """Return the time of a server's clock, in milliseconds since the epoch."""
+    """Return the time by a server's clock, in milliseconds since the epoch."""
     return time_ms_from(server.time())
 
 
 def time_ms_at(client: Any, root: str) -> int:
-    """Return the time of the clock of the server that has a root, in milliseconds since the epoch.
+    """Return the time by the clock of the server that has a root, in milliseconds since the epoch.
 
-    `TIME` names no key, so a cluster's client would ask any server, also one that does not answer. Raises as
-    `store_errors`.
+    `TIME` names no key, so a cluster's client would ask any server, even one that does not answer. Raises what
+    `store_errors` raises.
     """
     with store_errors():
         if not isinstance(client, RedisCluster):
-            return time_ms_of(client)  # repeated by redis-py already
+            return time_ms_of(client)  # redis-py retries it already
         return cast("int", on_primary(client, root, time_ms_of))
 
 
 def add_time(pipeline: Any, client: Any, root: str) -> None:
-    """Add `TIME` to a pipeline of ``client``, asked of the server that has a root, as by `time_ms_at`."""
+    """Add `TIME` to a pipeline of ``client``, for the server that has a root, as in `time_ms_at`."""
     target = {"target_nodes": cast("Any", client).get_node_from_key(root)} if isinstance(client, RedisCluster) else {}
     pipeline.execute_command("TIME", **target)
 
 
 def time_ms_from(reply: tuple[int, int]) -> int:
-    """Return the milliseconds since the epoch of a reply to `TIME`, which gives seconds and microseconds."""
+    """Convert a reply to `TIME`, which has seconds and microseconds, to milliseconds since the epoch."""
     seconds, micros = reply
     return int(seconds) * 1000 + int(micros) // 1000
 
 
 def within_ms(time_ms: int, now_ms: int, ahead_ms: int) -> int:
-    """Return a time that was kept; now if it is further ahead than was meant, as ``lua/lib/runs.lua`` does."""
+    """Return a stored time, or now if it is further ahead than it can be, as ``lua/lib/runs.lua`` does."""
     return now_ms if time_ms > now_ms + ahead_ms + UNNOTICED_MS else time_ms
 
 
@@ -79,7 +79,7 @@ class ClockJump:
     def from_text(cls, text: str) -> Self:
         """Read what ``to_text`` wrote. Raises ``ValueError``, or ``OverflowError``, for any other text."""
         at_ms, by_ms = map(int, text.split())
-        datetime.fromtimestamp(at_ms / 1000, UTC)  # raises if it is no time
+        datetime.fromtimestamp(at_ms / 1000, UTC)  # raises if it is not a time
         return cls(at_ms, by_ms)
 
 

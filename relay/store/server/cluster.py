@@ -1,4 +1,4 @@
-"""Makes a cluster out of servers, and repairs one: introduces the servers, gives out slots, assigns replicas.
+"""Forms a cluster from servers, and repairs one: introduces the servers, assigns slots, assigns replicas.
 
 Each step starts from the servers' present state, so that it may be stopped and repeated at any point. A server that
 was away rejoins by itself, because it remembers the others in a file; it has to be introduced again only if ports
@@ -39,7 +39,7 @@ class ClusterSeat:
 
 
 class Forming:
-    """Makes one cluster of servers that belong to no other. The first ``primaries`` of them get the slots."""
+    """Forms one cluster from servers that belong to no other. The first ``primaries`` of them get the slots."""
 
     def __init__(self, seats: Sequence[ClusterSeat], primaries: int) -> None:
         self._seats = seats
@@ -64,7 +64,7 @@ class Forming:
         """Do what can be done now; return whether nothing was left to do."""
         try:
             return self._introduced(clients) and self._divided(clients) and self._followed(clients)
-        except (redis.RedisError, OSError):  # a server is starting, has no name yet or has not heard of another
+        except (redis.RedisError, OSError):  # a server is starting, has no name yet, or does not know another yet
             return False
 
     def _introduced(self, clients: Sequence[Any]) -> bool:
@@ -91,7 +91,7 @@ class Forming:
         return False
 
     def _followed(self, clients: Sequence[Any]) -> bool:
-        """Let servers without slots follow the primary that has the fewest replicas, and wait until they do."""
+        """Make servers without slots follow the primary that has the fewest replicas; return whether all do."""
         nodes = [_own_entry(client) for client in clients]
         followed = Counter(node["master_id"] for node in nodes)
         primaries = [node["node_id"] for node in nodes if node["slots"]]
@@ -121,7 +121,7 @@ def _refuse_strangers(clients: Sequence[Any]) -> None:
 
 
 def _own_entry(client: Any) -> dict[str, Any]:
-    """Return a server's own entry in its list of nodes; the entries that others have of it may be old."""
+    """Return a server's entry in its own list of nodes; the entries that others have for it may be old."""
     return next(node for node in client.execute_command("CLUSTER NODES").values() if "myself" in node["flags"])
 
 

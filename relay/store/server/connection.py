@@ -23,11 +23,11 @@ from relay.text.server_addresses import CLUSTER, SENTINEL, ServerAddress, read_a
 if TYPE_CHECKING:
     from relay.settings import Settings
 
-#: A command that gets no answer is repeated this often, then the store counts as away.
+#: A command that gets no answer is repeated this many times; then the store counts as away.
 _RETRIES: Final = 2
 _SOCKET_TIMEOUT_S: Final = 5
 _CONNECT_TIMEOUT_S: Final = 2
-#: How long, in seconds, each server of a cluster may take to tell where the keys are: any of them knows.
+#: How long each server of a cluster may take to say where the keys are, in seconds: any of them knows.
 _SLOTS_S: Final = 0.3
 #: How many threads of an API process may use the store at once, waiters included; redis-py's own limit is 100.
 _MAX_CONNECTIONS: Final = 4_096
@@ -41,7 +41,7 @@ def connect(settings: Settings) -> redis.Redis:
     It retries rarely: the API answers 503 rather than wait.
     """
     url = settings.store_url.reveal()
-    keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}  # redis-py refuses it for a unix socket
+    keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}  # redis-py refuses it for a Unix socket
     client = client_of(
         url,
         socket_timeout=_SOCKET_TIMEOUT_S,
@@ -73,8 +73,8 @@ def client_of(url: str, **options: Any) -> redis.Redis:
 def servers_of(client: Any, url: str) -> tuple[dict[str, str], set[str]]:
     """Return the address of each server that a client of ``url`` uses, by name; for Sentinels, ``url`` itself.
 
-    For a cluster, these are the servers that it knows, and others that the address names. The names of the others are
-    returned, too: one that answers is known to the cluster by another name.
+    For a cluster, these are the servers that it knows, and others that the address names. The names of these others
+    are returned as well: if one of them answers, the cluster knows it by another name.
     """
     if not isinstance(client, RedisCluster):
         return {"the server": url}, set()
@@ -104,15 +104,15 @@ def _cluster(address: ServerAddress, options: dict[str, Any]) -> redis.Redis:
     given = _credentials(address)
     connection_class = PatientSslConnection if given.pop("ssl", False) else PatientConnection
     with store_errors():
-        # Its methods take and return what those of `Redis` do.
+        # Its methods take and return the same as those of `Redis`.
         return cast(
             "redis.Redis",
             _Cluster(  # it accepts a connection class only together with a url
                 url=f"redis://{f'[{host}]' if ':' in host else host}:{port}",
                 startup_nodes=nodes,
                 require_full_coverage=False,  # the other primaries stay usable when one is gone
-                # After any error, ask the other servers where the keys are. redis-py counts errors up to this number
-                # within one pipeline, and gives the pipeline up before it would count to more.
+                # After any error, ask the other servers where the keys are. redis-py counts the errors within one
+                # pipeline up to this number, and would give up a pipeline before it had counted to a higher one.
                 reinitialize_steps=1,
                 connection_class=connection_class,
                 **given,
@@ -122,7 +122,7 @@ def _cluster(address: ServerAddress, options: dict[str, Any]) -> redis.Redis:
 
 
 class _Cluster(RedisCluster):
-    """redis-py's cluster client; it waits for no silent server to tell where the keys are while another one may.
+    """redis-py's cluster client, but it does not wait for a silent server to say where the keys are if others may.
 
     Its pipelines also look up the slots again after a server reports the cluster down.
     """
@@ -143,13 +143,13 @@ class _Cluster(RedisCluster):
         manager.initialize = initialize_soon
 
     def get_default_node(self) -> Any:
-        """Return a server for what any server knows."""
+        """Return a server to ask for what any server knows."""
         default: Any = super().get_default_node()  # type: ignore[no-untyped-call]
         others = (node for node in self.get_primaries() if not is_silent(node.host, int(node.port)))  # type: ignore[no-untyped-call]
         return next(others, default) if default and is_silent(default.host, int(default.port)) else default
 
     def pipeline(self, *args: Any, **options: Any) -> Any:
-        """Make a pipeline; if it finds the cluster down it fails, but pipelines after it ask the new primaries."""
+        """Make a pipeline; if it finds the cluster down, it fails, but later pipelines ask the new primaries."""
         pipeline: Any = super().pipeline(*args, **options)  # type: ignore[no-untyped-call]
         execute = pipeline.execute
 

@@ -1,7 +1,7 @@
-"""Sorts the server's errors: either "not now", or a fault of our own in a script or command.
+"""Sorts the server's errors: each is either "not now", or a fault of our own in a script or command.
 
-Our own faults are listed here. Every other error means "not now", even one that we have never seen: the caller tries
-again, and nothing is lost.
+Our own faults are listed here. Every other error means "not now", even one never seen before: the caller tries again,
+and nothing is lost.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _OUR_CODE: Final = (
     TypeError,
     ValueError,
 )
-#: Beginnings of the server's messages that a command or script can never be run. An error within a script has the same
-#: message as that of the command alone, so a script that fails because of the server's state does not match.
+#: How the server's messages begin if a command or script can never run. An error within a script has the same message
+#: as that of the command alone, so a script that fails because of the server's state does not match.
 _OUR_WORDS: Final = re.compile(
     r"(?:ERR )?(?:"
     r"WRONGTYPE |"
@@ -82,7 +82,7 @@ def is_ours(error: Exception) -> bool:
 
 
 def is_of_another_type(error: Exception) -> bool:
-    """Return whether a command met a key of another type than it takes."""
+    """Return whether a command was used on a key of the wrong type."""
     return is_ours(error) and "WRONGTYPE " in str(error)
 
 
@@ -102,13 +102,13 @@ def store_errors() -> Iterator[None]:
 
 
 def is_answer(error: RelayError) -> bool:
-    """Return whether the server answered with a refusal, rather than not at all."""
+    """Return whether the server answered, but with a refusal."""
     return isinstance(error, StoreFault) or isinstance(error.__cause__, ResponseError)
 
 
 @contextmanager
 def adding_sentence(sentence: str, *kinds: type[RelayError]) -> Iterator[None]:
-    """Add a sentence to the message of errors of these kinds: what their reader should know or do."""
+    """Add a sentence to the message of errors of these kinds: what the reader should know or do."""
     try:
         yield
     except kinds as error:

@@ -1,4 +1,4 @@
-"""Reads hashes that somebody else may have altered: a field that cannot be read is named, and counts as missing."""
+"""Reads hashes that somebody may have altered: a field that cannot be read is named, and counts as missing."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: The largest number that the relay writes: the last millisecond of the year 9999, as a time.
+#: The largest number that the relay writes: as a time, the last millisecond of the year 9999.
 MOST: Final = 253_402_300_799_999
 #: The name of the damage if a key holds a value of another type, so that none of its fields can be read.
 WHOLE: Final = "record"
-#: What reading a field may raise; each error says that the field is damaged.
+#: What reading a field may raise; any of these means that the field is damaged.
 _UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError)
-#: What stands for a sealed value whose key holds another type: no vault opens it.
+#: Stands for a sealed value whose key holds another type; no vault opens it.
 DAMAGED: Final = b"\0"
-_TOLD: Final = 1_024  # damaged fields that a process remembers having told
+_TOLD: Final = 1_024  # damaged fields that a process remembers having logged
 
 
 def one_value(key: str, reply: bytes | Exception | None, read: Callable[[str], T]) -> T | None:
-    """Return what ``read`` makes of the value of a key that is not a hash; None if it is missing or damaged."""
+    """Return the value of a key that is not a hash, as parsed by ``read``; None if it is missing or damaged."""
     return StoredFields(key, reply if isinstance(reply, Exception) else {b"value": reply or b""}).get("value", read)
 
 
@@ -41,14 +41,14 @@ def number_of(text: str | int) -> int:
 
 @lru_cache(_TOLD)
 def tell_damage(key: str, field: str) -> None:
-    """Log, once in a process, that a field of a key cannot be read."""
+    """Log, once per process, that a field of a key cannot be read."""
     event(Event.VALUE_DAMAGED, level=logging.ERROR, key=key, field=field)
 
 
 class StoredFields:
     """The fields of a hash. ``damaged`` names those that could not be read so far, in the order of reading.
 
-    ``fields`` is the server's reply: an error instead of a hash damages the whole.
+    ``fields`` is the server's reply; an error in place of a hash means that all of it is damaged.
     """
 
     def __init__(self, key: str, fields: Mapping[bytes, bytes] | Exception) -> None:
@@ -59,7 +59,7 @@ class StoredFields:
             self._note(WHOLE)
 
     def get(self, name: str, read: Callable[[str], T]) -> T | None:
-        """Return what ``read`` makes of a field; None if it is missing, empty or damaged."""
+        """Return a field as parsed by ``read``; None if it is missing, empty or damaged."""
         value = self._fields.get(name.encode())
         if not value:
             return None
@@ -70,7 +70,7 @@ class StoredFields:
             return None
 
     def needed(self, name: str, read: Callable[[str], T]) -> T | None:
-        """Return a field that every such hash has, as `get` does; if it is missing or empty it is damaged."""
+        """Return a field that every such hash has, like `get`; a missing or empty one counts as damaged."""
         found = self.get(name, read)
         if found is None and name not in self.damaged:
             self._note(name)
@@ -85,7 +85,7 @@ class StoredFields:
         return self.get(name, number_of)
 
     def numbers(self) -> dict[str, int]:
-        """Return every field of a hash that has only numbers, without the damaged ones."""
+        """Return every field, except the damaged ones, of a hash that has only numbers."""
         found = {}
         for name in self._fields:
             text = name.decode("utf-8", "backslashreplace")
@@ -95,7 +95,7 @@ class StoredFields:
         return found
 
     def json(self, name: str, read: Callable[[Any], T]) -> T | None:
-        """Return what ``read`` makes of a field's JSON; None if it is missing, empty or damaged."""
+        """Return a field's JSON as parsed by ``read``; None if it is missing, empty or damaged."""
         return self.get(name, lambda text: read(orjson.loads(text)))
 
     def _note(self, name: str) -> None:

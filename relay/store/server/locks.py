@@ -1,4 +1,4 @@
-"""Locks that end by themselves: a key that expires."""
+"""Locks that end by themselves, as keys that expire."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 def take_lock(client: Any, key: str, owner: str, lock_ms: int) -> bool:
     """Take a lock for ``lock_ms``; return whether it was free.
 
-    A lock lasts until a time of the server's clock. If that has gone back since, the lock is shortened to ``lock_ms``.
+    A lock lasts until a time on the server's clock. If the clock has gone back, the lock is shortened to ``lock_ms``.
     """
     if client.set(key, owner, nx=True, px=lock_ms):
         return True

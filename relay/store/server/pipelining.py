@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Unanswered:
     """The commands of one connection that have no reply yet. After any connection error, nothing more is sent on it.
 
-    ``connect`` returns a client of redis-py with a connection of its own; without it, every command counts as lost.
+    ``connect`` returns a redis-py client with a connection of its own; without one, every command counts as lost.
     """
 
     def __init__(self, connect: Callable[[], Any] | None) -> None:
@@ -34,7 +34,7 @@ class Unanswered:
             self._lose()
 
     def receive(self) -> Any:
-        """Return the reply to the first of the commands, or raise its error, of the server or of redis-py."""
+        """Return the reply to the first of the commands, or raise its error, whether the server's or redis-py's."""
         if self._client is None:
             raise ConnectionLost
         try:

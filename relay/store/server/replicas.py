@@ -1,9 +1,9 @@
-"""Waits until replicas have what was written, so that a promoted replica lacks nothing that anybody was told.
+"""Waits until replicas have what was written, so that a promoted replica lacks nothing that was confirmed to anybody.
 
 A command and its `WAIT` go to one server on one connection, and are repeated together: a server that took over in
 between would confirm writes that it never received. `WAIT` covers only the last write of its own connection, and a
-repeated script writes nothing; so a small key is written with each: by the script itself, because a full server
-refuses the command. If that write is refused, nothing is confirmed.
+repeated script writes nothing, so each run also writes a small key. The script itself does so, because a full server
+refuses a separate command. If that write is refused, nothing is confirmed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WAIT_MS: Final = 1_000
 KEPT_MS: Final = 60_000
 _TRIES: Final = 3
 _PAUSE_S: Final = 0.1
-#: How long, in seconds, a server with too few replicas is not tried again: each try takes as long as `WAIT`.
+#: For how many seconds a server with too few replicas is not tried again: each try takes as long as `WAIT`.
 _TOO_FEW_S: Final = 1.0
 _ASK_AGAIN_S: Final = 1.0
 #: When each client of a cluster last asked for the primaries because one did not answer.
@@ -48,13 +48,13 @@ _TOO_FEW_UNTIL_S: Final[WeakKeyDictionary[Any, float]] = WeakKeyDictionary()
 
 
 def require_replicas(client: redis.Redis, count: int) -> None:
-    """Let whatever a client confirms be on ``count`` replicas first (`Replicas`)."""
+    """Make a client confirm only what ``count`` replicas have (`Replicas`)."""
     _REQUIRED[client] = count
     _TOO_FEW_UNTIL_S.clear()  # whoever begins to require them asks every server
 
 
 class Replicas:
-    """Runs what is to be confirmed by as many replicas as the client requires; by default it requires none."""
+    """Runs what as many replicas must confirm as the client requires; by default it requires none."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client: Any = client
@@ -64,7 +64,7 @@ class Replicas:
     def run(self, function: str, root: str, args: Sequence[Any]) -> Any:
         """Run a function that confirms; return once enough replicas have what it wrote. Raises `Unavailable`.
 
-        The function writes the small key, because it is given its name.
+        The function is given the name of the small key, and writes it.
         """
         return self._confirmed(root, lambda pipeline: pipeline.fcall(function, 2, root, root + CONFIRMED, *args))
 
@@ -104,7 +104,7 @@ class Replicas:
 
 
 def on_primary(client: Any, root: str, act: Callable[[Any], Any]) -> Any:
-    """Run ``act`` on the server that has a root; in a cluster, repeat it if another server has the root by now.
+    """Run ``act`` on the server that has a root; in a cluster, repeat it if the root has moved to another server.
 
     While a slot is moved key by key, its server answers `ASK` to scripts, because the key that they name, the root
     itself, never exists. That answer is not followed: on the other server a script would find only the keys moved so
@@ -125,7 +125,7 @@ def on_primary(client: Any, root: str, act: Callable[[Any], Any]) -> Any:
 
 
 def refresh_primaries(client: Any, *, at_most_once_in_s: float) -> None:
-    """Ask a cluster for its primaries, unless that was done within ``at_most_once_in_s``."""
+    """Ask a cluster for its primaries, unless that was done in the last ``at_most_once_in_s`` seconds."""
     now_s = time.monotonic()
     if isinstance(client, RedisCluster) and now_s - _ASKED.get(client, 0.0) >= at_most_once_in_s:
         _ASKED[client] = now_s
@@ -143,7 +143,7 @@ def primary_of(client: Any, key: str) -> Any:
 
 
 def check_not_silent(client: Any, root: str) -> None:
-    """Raise `Unavailable` if the server that has a root has just kept somebody waiting in vain; ask nobody."""
+    """Raise `Unavailable`, without asking it, if a root's server has just kept somebody waiting in vain."""
     with store_errors():
         node = cast("Any", client).get_node_from_key(root) if isinstance(client, RedisCluster) else None
     if node is not None and is_silent(node.host, int(node.port)):
