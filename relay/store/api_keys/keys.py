@@ -1,6 +1,6 @@
 """API keys, ``whk_<id>_<secret>``. The store keeps only the SHA-256 and the last four characters of the secret.
 
-43 characters, each one of 62, hold 256 random bits: too many to guess, so a fast hash is enough.
+43 characters out of 62 hold 256 random bits: too many to guess, so a fast hash is enough.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: How long, in seconds, a process uses a key that it has read: a revoked key works at most this much longer.
+#: How long a process uses a key that it has read, in seconds: a revoked key works at most this much longer.
 KEY_AGE_S: Final = 1.0
-#: How long, in seconds, a key that a process has read and verified opens the door while the server of a cluster which
-#: has the keys is silent. Revocations that the process has heard of are honoured.
+#: How long a process accepts a key that it has read and verified while the cluster's server that has the keys is
+#: silent, in seconds. Revocations that the process has heard of take effect all the same.
 KEPT_S: Final = 600.0
-#: How exactly, in seconds, a key's last use is known.
+#: How precisely a key's last use is known, in seconds.
 USE_PERIOD_S: Final = 60.0
-_MAX_REMEMBERED: Final = 10_000  # keys, in one process
+_MAX_REMEMBERED: Final = 10_000  # keys that one process remembers
 
 _NO_DIGEST: Final = "0" * 64
 _ID: Final = re.compile(r"[0-9a-f]{16}\Z", re.ASCII)
@@ -74,14 +74,14 @@ class _Remembered(NamedTuple, Generic[T]):
     """A key as it was read (None if there was none, or if it could not be verified), or the origins of all keys."""
 
     value: T
-    read_at_s: float  # monotonic, as is the other time
+    read_at_s: float  # monotonic, like the other time
     asked_at_s: float  # when the server was last asked for it: it may have been silent
 
 
 class ApiKeys:
     """All API keys in the store. Methods raise ``Unavailable`` when the store cannot be reached.
 
-    A record that is not what was decided last about its key counts as missing, and is logged.
+    A record that does not match the last decision about its key counts as missing, and is logged.
     """
 
     def __init__(
@@ -91,9 +91,9 @@ class ApiKeys:
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._scripts = Scripts(client)
         self._decisions = decisions or Decisions(client, vault, SHARED_ROOT)
-        self._has_other_servers = isinstance(self._client, RedisCluster)  # with calls that can go on
+        self._has_other_servers = isinstance(self._client, RedisCluster)  # whose calls can continue
         self._remembered: dict[str, _Remembered[ApiKey | None]] = {}
-        #: Those that opened the door, oldest first.
+        #: Those that were accepted, oldest first.
         self._verified_keys: OrderedDict[str, _Remembered[ApiKey | None]] = OrderedDict()
         self._used_at_s: dict[str, float] = {}
         self._origins: _Remembered[frozenset[str]] | None = None
@@ -128,8 +128,8 @@ class ApiKeys:
     def rotate(self, key_id: str, overlap_s: float) -> tuple[str, ApiKey, ApiKey]:
         """Make a new key like this one, and let this one end after ``overlap_s``.
 
-        Returns the new key's text, the new key, and the old one. The new key has the lifetime with which the old one
-        was made, even if the old one was rotated before.
+        Returns the new key's text, the new key, and the old one. The new key has the lifetime that the old one was
+        made with, even if the old one was rotated before.
 
         Raises:
             NotFound: there is no such key, or it is revoked or expired.
@@ -164,7 +164,7 @@ class ApiKeys:
         return sorted(found, key=lambda key: (key.created_at_ms, key.id))
 
     def unverified(self) -> tuple[str, ...]:
-        """Return the ids of records that fail verification, and ``decisions`` if that chain was tampered with."""
+        """Return the ids of records that fail verification, and ``decisions`` if the chain was tampered with."""
         ids = tuple(sorted(key_id for key_id, key in self._every().items() if key is None))
         return ids if self._decisions.is_intact else (*ids, "decisions")
 
@@ -182,7 +182,7 @@ class ApiKeys:
             if key is None:
                 raise NotFound("There is no such key.")
             revoked = replace(key, revoked=True)
-            # It may be that a lost reply was this call's: what is revoked already is confirmed, without another entry.
+            # An earlier reply of this call may have been lost: a key already revoked is confirmed without a new entry.
             entry = None if key.revoked else _entry(now_ms, Act.KEY_REVOKE, key, "revoked")
             if self._write(end, revoked, entry=entry):
                 break
@@ -198,7 +198,7 @@ class ApiKeys:
     def authenticate(self, key_text: str) -> ApiKey:
         """Return the key that has this text.
 
-        Raises ``Unauthenticated``: the same for every fault, but who holds the whole of an expired key is told so.
+        Raises ``Unauthenticated``, the same for every fault, except that the holder of an expired key is told so.
         """
         found = _KEY.match(key_text)
         if found is None:
@@ -221,7 +221,7 @@ class ApiKeys:
         return key
 
     def origins(self) -> frozenset[str]:
-        """Return every origin that any valid key allows, as of `KEY_AGE_S` ago, or `KEPT_S` if it is silent."""
+        """Return every origin that any valid key allows, at most `KEY_AGE_S` old; `KEPT_S` while the store is away."""
         now_s, known = time.monotonic(), self._origins
         if known is None or now_s - known.asked_at_s >= KEY_AGE_S:
             with going_on_without():
@@ -249,7 +249,7 @@ class ApiKeys:
         return found
 
     def _verified(self, key_id: str) -> ApiKey | None:
-        """Read and verify one key as it is now; None if its record is not what was decided last, which is logged."""
+        """Read and verify a key now; None if it is missing, or if its record is not as last decided, which is logged."""
         if not _ID.match(key_id):
             return None
         self._decisions.refresh(AGE_S)
@@ -258,12 +258,12 @@ class ApiKeys:
             key = self._decided(key_id, row)
             if key is not None or not row:
                 return key
-            self._decisions.refresh()  # the key may have been changed since the chain was read, or the record
+            self._decisions.refresh()  # the key may have changed since the chain or the record was read
         event(Event.KEY_UNVERIFIED, level=logging.ERROR, key=key_id)
         return None
 
     def _decided(self, key_id: str, row: Mapping[bytes, bytes] | Exception) -> ApiKey | None:
-        """Return a key whose record was read; None if that is not the one that was decided last."""
+        """Return a key from its record; None if that does not match the last decision."""
         fields = {} if isinstance(row, Exception) else row
         return from_fields(key_id, fields, self._decisions.value(key_subject(key_id)))
 
@@ -271,7 +271,7 @@ class ApiKeys:
         """Return a key that the server was asked for at most ``KEY_AGE_S`` ago.
 
         Missing keys are remembered too, so that they take as long. If the server is silent, and others are not, a key
-        that opened the door in the last ``KEPT_S`` still does, unless this process has heard that it is revoked.
+        that was read in the last ``KEPT_S`` is still accepted, unless this process has heard that it is revoked.
         """
         now_s = time.monotonic()  # taken before the read, so that a remembered key is never older than it claims
         remembered = self._remembered.get(key_id)
@@ -289,9 +289,9 @@ class ApiKeys:
         return read
 
     def _write_new(self, end: ChainEnd, new: ApiKey, entry: AuditEntry, *changed: ApiKey) -> bool:
-        """Write a new key; leave nothing of it behind if the server refuses it, for then its text is lost.
+        """Write a new key; if the server refuses it, leave nothing of it behind, because its text is lost then.
 
-        ``changed`` is another key to write with it: before and after the change. Returns as `_write`.
+        ``changed`` is another key to write with it, before and after the change. Returns what `_write` returns.
         """
         lost = (
             f"It is not known whether key {new.id} was made. Its secret is lost: if `relay keys list` shows it,"
@@ -310,7 +310,7 @@ class ApiKeys:
             raise
 
     def _take_back(self, new: ApiKey, *changed: ApiKey) -> None:
-        """Undo a write that the server refused, but may have done in part."""
+        """Undo a write that the server refused but may have done in part."""
         for end in self._decisions.ends():
             restored = [
                 before
@@ -325,7 +325,7 @@ class ApiKeys:
     ) -> bool:
         """Write and delete keys in one step, with what is decided about them and the audit entry.
 
-        Returns whether that was done: not if something else was decided meanwhile.
+        Returns whether it was done: it is not if something else was decided meanwhile.
         """
         args: list[Any] = ["" if entry is None else entry.text(), len(keys) + len(deleted)]
         decided = {key_subject(key_id): GONE for key_id in deleted if _ID.match(key_id)}
@@ -337,13 +337,13 @@ class ApiKeys:
             args += [key_id, 0]
         is_done: bool = self._scripts.run("write_keys", [*args, *end.adding(decided)]) != STALE
         self._decisions.refresh()
-        for key in keys:  # before one opens the door it is read again
+        for key in keys:  # each is read again before it is accepted
             self._remembered.pop(key.id, None)
             self._verified_keys.pop(key.id, None)
         return is_done
 
     def _note_use(self, key_id: str) -> None:
-        """Record that a key was used, once a minute; admit the caller even if the server takes no writes now."""
+        """Record that a key was used, once a minute; do nothing if the server takes no writes now."""
         now_s = time.monotonic()
         if now_s - self._used_at_s.get(key_id, -USE_PERIOD_S) < USE_PERIOD_S:
             return
@@ -355,7 +355,7 @@ class ApiKeys:
 
 
 def _read_or_kept(read: Callable[[], T], kept: _Remembered[T] | None, now_s: float) -> _Remembered[T]:
-    """Read now; if the server is silent, return what was read in the last ``KEPT_S``, if anything was."""
+    """Read now; if the store is away, return what was read in the last ``KEPT_S``, if anything was."""
     try:
         return _Remembered(read(), now_s, now_s)
     except Unavailable:

@@ -1,4 +1,4 @@
-"""API keys as the store keeps them: without the secret. A record counts only if its digest was decided last."""
+"""API keys as the store keeps them: without the secret. A record counts only if the last decision has its digest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FIELDS: Final = (
     *("sha256", "plugin", "scopes", "origins", "last4", "createdAt"),
     *("expiresAt", "name", "lifetime", "revoked"),
 )
-_ALPHABET: Final = string.digits + string.ascii_letters  # no underscore: a key splits in one way only
+_ALPHABET: Final = string.digits + string.ascii_letters  # no underscore: a key splits in only one way
 _SECRET_CHARS: Final = 43
 _YES: Final = "1"
 _REVOKED: Final = ".revoked"
@@ -40,12 +40,12 @@ class ApiKey:
     name: str
     expires_at_ms: int | None  # None: never
     revoked: bool = False
-    rotated_lifetime_ms: int | None = None  # of a rotated key: its lifetime before the rotation; 0: for ever
+    rotated_lifetime_ms: int | None = None  # for a rotated key, its lifetime before the rotation; 0: for ever
     last_used_at_ms: int | None = None  # to the minute; None: never used
 
     @property
     def lifetime_ms(self) -> int | None:
-        """The lifetime, in milliseconds, with which the key was made; None: for ever."""
+        """The lifetime that the key was made with, in milliseconds; None: for ever."""
         if self.rotated_lifetime_ms is not None:
             return self.rotated_lifetime_ms or None
         return None if self.expires_at_ms is None else self.expires_at_ms - self.created_at_ms
@@ -59,7 +59,7 @@ def digest_of(secret: str) -> str:
 def new_key(
     plugin: str, scopes: frozenset[str], origins: frozenset[str], name: str, now_ms: int, expires_at_ms: int | None
 ) -> tuple[str, ApiKey]:
-    """Make a key; return its text, which nothing else has, and the key."""
+    """Make a key; return its text, which is kept nowhere else, and the key."""
     key_id, secret = secrets.token_hex(8), "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_CHARS))
     key = ApiKey(key_id, plugin, scopes, origins, secret[-4:], now_ms, digest_of(secret), name, expires_at_ms)
     return f"whk_{key_id}_{secret}", key
@@ -82,19 +82,19 @@ def to_fields(key: ApiKey) -> dict[str, str]:
 
 
 def decided_of(key_id: str, fields: Mapping[str, str]) -> str:
-    """Return what the chain has as the decision about a key: the digest of its record, and whether it is revoked."""
+    """Return a key's entry in the chain of decisions: the digest of its record, and whether it is revoked."""
     parts = (key_id, *(fields.get(name, "") for name in _FIELDS))
     digest = hashlib.sha256(orjson.dumps(parts)).hexdigest()
     return digest + _REVOKED if fields.get("revoked") == _YES else digest
 
 
 def is_ended(decided: str) -> bool:
-    """Return whether a key was revoked or deleted by what was decided about it, or may have been."""
+    """Return whether the decision about a key has revoked or deleted it, or may have."""
     return decided == GONE or decided.endswith((_REVOKED, IN_DOUBT))
 
 
 def from_fields(key_id: str, row: Mapping[bytes, bytes], decided: str) -> ApiKey | None:
-    """Read a key from the fields of its record; None if that is not the one that was ``decided``."""
+    """Read a key from the fields of its record; None if the record is not the one that was ``decided``."""
     fields = {name: row.get(name.encode(), b"").decode("utf-8", "replace") for name in _FIELDS}
     if decided_of(key_id, fields) != decided:
         return None
@@ -114,5 +114,5 @@ def from_fields(key_id: str, row: Mapping[bytes, bytes], decided: str) -> ApiKey
 
 
 def is_expired(key: ApiKey, now_ms: float) -> bool:
-    """Return whether a key has come to its end."""
+    """Return whether a key has expired."""
     return key.expires_at_ms is not None and key.expires_at_ms <= now_ms

@@ -1,4 +1,4 @@
-"""Reads how many calls wait in each lane for a worker, and how long the oldest has waited."""
+"""Reads how many calls wait for a worker in each lane, and how long the oldest has waited."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import redis
 
 #: The first alarms of a lane are nearly always those of its oldest calls; a random sample catches old calls whose
-#: alarm was moved on.
+#: alarm was postponed.
 _FIRST: Final = 1_000
 _ANY: Final = 500
 #: How many records are read: the wait of a delayed call counts from when it may be sent, which its record says.
@@ -31,7 +31,7 @@ _OLDEST: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class LaneBacklog:
-    """The number of calls in a lane that no worker has taken yet, and the oldest one's wait; None without any."""
+    """The number of calls in a lane that no worker has taken yet, and the oldest one's wait; None if there are none."""
 
     lane: str
     pending: int
@@ -59,7 +59,7 @@ class Backlog:
         return [_sum_of(lane, [part[place] for part in parts]) for place, lane in enumerate(lanes)]
 
     def minutes(self, lanes: Collection[str], since_ms: int) -> list[BacklogMinute]:
-        """Return every minute from ``since_ms`` to the current one, at most a day's, as `of` does."""
+        """Return every minute from ``since_ms`` to the current one, at most a day's, in the partitions that answer."""
 
         def noted(number: int) -> dict[int, StoredFields]:
             with store_errors():
@@ -92,7 +92,7 @@ class Backlog:
         return LaneBacklog(lane, int(pending), None if since_ms is None else max(0, now_ms - since_ms))
 
     def _since_ms(self, reference_ids: set[str]) -> int | None:
-        """Return since when the longest-waiting of these calls has waited."""
+        """Return when the longest-waiting of these calls began to wait."""
         calls = (ref for ref in reference_ids if not ref.startswith(REPLAY_PREFIX))
         oldest = sorted(calls, key=lambda ref: reference_time_ms(ref) or 0)[:_OLDEST]
         if not oldest:

@@ -1,4 +1,4 @@
-"""How many invocations were accepted and ended, in any time."""
+"""How many invocations were accepted and ended, in any period."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 #: Final states in the order in which they are shown.
 ENDS: Final = tuple(state for state in State if state in FINAL)
-#: Whether a webhook fails is judged by so many minutes, and only if at least so many of its calls ended in them.
+#: Whether a webhook is failing is judged by this many minutes, and only if at least this many of its calls ended then.
 RECENT_MINUTES: Final = 5
 FEWEST_ENDS: Final = 10
 
@@ -28,7 +28,7 @@ class Counts:
 
     @property
     def ended(self) -> int:
-        """How many reached a final state."""
+        """The number that reached a final state."""
         return sum(self.final.values())
 
     @property

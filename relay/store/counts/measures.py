@@ -1,7 +1,7 @@
-"""Reads the counts of a plugin's invocations: by the minute, over a day, and in total.
+"""Reads the counts of a plugin's invocations: per minute, per day, and in total.
 
 Scripts only write notes of what happens (``lua/lib/tallies.lua``). Every read of the counts first counts the notes,
-so that the counts are exact; workers also count them from time to time, so that notes stay few.
+so that the counts are exact; workers also count them from time to time, so that there are never many notes.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     from relay.store.counts.webhooks import CountedWebhooks
     from relay.store.partitions.spreading import Spread
 
-#: How far back, in milliseconds, the counts by the minute go.
+#: How far back the counts per minute go, in milliseconds.
 DAY_MS: Final = 24 * HOUR_MS
 _STEP: Final = re.compile(r"step:(\d{1,3})\Z", re.ASCII)
 #: How many notes are counted at a time.
 _NOTES: Final = 500
-#: How long, in milliseconds, one worker keeps the others from counting.
+#: How long one worker keeps the others from counting, in milliseconds.
 _LOCK_MS: Final = 1_500
-#: How long, in seconds, the last batch that a worker added is remembered.
+#: How long the last batch that a worker added is remembered, in seconds.
 _BATCH_KNOWN_S: Final = 3_600
-#: How long, in seconds, the counts of a minute or an hour are kept.
+#: How long the counts of a minute or an hour are kept, in seconds.
 _KEPT_S: Final = 26 * 3600
 _PIECE: Final = 2_000  # how many fields of a plugin's totals are read at a time
 
@@ -67,7 +67,7 @@ class Minute:
 
 @dataclass(frozen=True, slots=True)
 class Sweeps:
-    """How many sweeps there were, and how many ids they published again."""
+    """How many sweeps there were, and how many ids they republished."""
 
     sweeps: int
     published: int
@@ -105,7 +105,7 @@ class Measures:
                 self.count(plugin)
 
     def _count_some(self, plugin: str) -> int:
-        """Count the oldest notes; return how many they were, even if another process counted them in the meantime."""
+        """Count the oldest notes; return how many there were, even if another process counted them in the meantime."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)  # both reads see the same moment
             pipeline.get(self._keys.of_plugin("counted", plugin))
@@ -156,9 +156,9 @@ class Measures:
         return self._webhooks.read(plugin, time_ms_at(self._client, self._keys.root(plugin)))
 
     def totals(self, plugin: str) -> dict[tuple[str, str], int]:
-        """Return all counts of a plugin since its beginning, by webhook and name (``relay.store.counts.notes``).
+        """Return all counts of a plugin since its first call, by webhook and name (``relay.store.counts.notes``).
 
-        The webhook is empty for names that callers used and nobody has registered.
+        The webhook is empty for names that callers used but nobody has registered.
         """
         self.count(plugin)
         key = self._keys.of_plugin("totals", plugin)
@@ -171,12 +171,12 @@ class Measures:
         return totals
 
     def add(self, plugin: str, process: str, batch: str, amounts: Mapping[str, int]) -> None:
-        """Add the amounts that a worker has gathered to a plugin's totals; a repeated batch is added only once."""
+        """Add the amounts that a worker has gathered to a plugin's totals; a repeated batch counts only once."""
         pairs = [item for pair in amounts.items() for item in pair]
         self._scripts.run("add_gathered", [plugin, process, batch, _BATCH_KNOWN_S, *pairs], self._keys.root(plugin))
 
     def add_all(self, process: str, batches: Mapping[str, tuple[str, Mapping[str, int]]]) -> list[str]:
-        """Add batches, by plugin, as `add`; return the plugins whose partition did not answer."""
+        """Add batches, by plugin, like `add`; return the plugins whose partition did not answer."""
 
         def add(group: Spread[str]) -> None:
             for plugin in group.items:
@@ -187,13 +187,13 @@ class Measures:
     def name_webhooks(self, order: Sequence[str], *, at_most: int) -> frozenset[str]:
         """Return which of these webhooks (``plugin/webhook``) metrics name individually.
 
-        A webhook that was named once stays named; free places are given out in this order.
+        A webhook that was named once stays named; free places are assigned in this order.
         """
         found = self._scripts.run("name_webhooks", [at_most, *order])
         return frozenset(name.decode() for name in found)
 
     def sweeps(self) -> Sweeps | None:
-        """Return the numbers of sweeps, and of ids published by them, over all workers; None if not all is known."""
+        """Return the numbers of sweeps, and of ids that they published, over all workers; None if any is unknown."""
         found = ask_partitions(
             self._client, self._keys, lambda number: self._numbers([key_in(partition_root(number), "sweeps")])[0]
         )
@@ -202,7 +202,7 @@ class Measures:
         return Sweeps(sum(each.get("sweeps", 0) for each in found), sum(each.get("published", 0) for each in found))
 
     def _numbers(self, keys: Sequence[str]) -> list[dict[str, int]]:
-        """Read hashes of numbers; what is damaged is left out."""
+        """Read hashes of numbers; damaged ones are left out."""
         replies = replies_to(self._client, [("HGETALL", key) for key in keys])
         return [StoredFields(key, fields).numbers() for key, fields in zip(keys, replies, strict=True)]
 

@@ -1,6 +1,6 @@
 """Turns the notes that scripts write about invocations into amounts by name. Pure.
 
-The webhook ``-`` stands for all names that callers used and nobody has registered; there may be any number of them.
+The webhook ``-`` stands for all names that callers used but nobody has registered; there may be any number of them.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ UNREGISTERED: Final = "-"
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
 
-#: A hash of counts: ``totals``, ``minute`` or ``hour``; the number of the minute or hour; the webhook, if it has one.
+#: Names a hash of counts: ``totals``, ``minute`` or ``hour``; the number of the minute or hour; the webhook, if any.
 NotesHash: TypeAlias = "tuple[str, int | str, str]"
 Amounts: TypeAlias = "dict[NotesHash, Counter[str]]"
 
 
 def amounts_of(notes: Iterable[bytes]) -> Amounts:
-    """Return the amounts that these notes add to each hash. A text that is no note adds nothing."""
+    """Return the amounts that these notes add to each hash. A text that is not a note adds nothing."""
     amounts: Amounts = defaultdict(Counter)
     for note in notes:
         own: Amounts = defaultdict(Counter)

@@ -1,4 +1,4 @@
-"""Counts what all partitions of a single server have together, also while it is being divided."""
+"""Counts what all partitions on a single server have together, even while it is being divided."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StoreCounts:
 
     @classmethod
     def read(cls, client: Any, keys: Keyspace) -> Self:
-        """Count, whether a key has the name of one partition, or of its own among ``keys``."""
+        """Count everything, whether a key still has its name in a single partition, or the one that ``keys`` gives."""
         plugins = plugins_of(client, keys)
         pipeline = client.pipeline(transaction=False)
         for plugin in plugins:
@@ -50,7 +50,7 @@ class StoreCounts:
 
 
 def total_pending(client: Any, keys: Keyspace) -> tuple[int, int]:
-    """Return the number and bytes of calls that are not final, as the sums of all partitions have them."""
+    """Return the number and bytes of calls that are not final, according to the sums of all partitions."""
     pipeline = client.pipeline(transaction=True)
     for number in range(keys.partitions):
         pipeline.hmget(key_in(partition_root(number), "pending"), "count", "bytes")

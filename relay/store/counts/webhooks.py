@@ -1,4 +1,4 @@
-"""How each webhook's calls went in the last five minutes, hour and day, and when one failed last."""
+"""How each webhook's calls went in the last five minutes, hour and day, and when one last failed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOUR_MINUTES: Final = 60
 DAY_HOURS: Final = 24
 #: How many hashes are read at a time.
 _PIECE: Final = 2_000
-#: Of how many webhooks counts are kept.
+#: How many webhooks to keep counts of.
 _MAX_KNOWN: Final = 1_000
 _FIELDS: Final = ("accepted", "delivered", "unreachable", "interrupted", "rejected", "cancelled", "errors")
 _NAMES: Final = tuple(name.encode() for name in _FIELDS)
@@ -42,7 +42,7 @@ class WebhookCounts:
     day: Counts = NOTHING_COUNTED  # of the current hour and the 24 before it
     hour_trend: Sequence[Counts] = (NOTHING_COUNTED,) * (HOUR_MINUTES // RECENT_MINUTES)  # of five minutes each
     day_trend: Sequence[Counts] = (NOTHING_COUNTED,) * (DAY_HOURS + 1)  # of an hour each
-    last_error_ms: int | None = None  # the minute in which a call ended in error last
+    last_error_ms: int | None = None  # the minute in which a call last ended in error
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class CountedWebhooks:
 
 
 class WebhookCounting:
-    """Reads the counts of webhooks. Keeps those of minutes that are over: they are read again by everyone who looks."""
+    """Reads the counts of webhooks, and keeps those of minutes that are over, since every reader needs them again."""
 
     def __init__(self, client: redis.Redis, keys: Keyspace) -> None:
         self._client: Any = client
@@ -62,9 +62,9 @@ class WebhookCounting:
         self._known: dict[str, dict[int, Names]] = {}  # by plugin/webhook and minute
 
     def read(self, plugin: str, now_ms: int) -> CountedWebhooks:
-        """Read the counts of a plugin's webhooks, whose notes were counted; raise `Unavailable` if the server is away.
+        """Read the counts of a plugin's webhooks, once notes are counted; raise `Unavailable` if the server is away.
 
-        Minutes are read of a webhook only if it had traffic in this hour or the last, or to find its last error.
+        Minutes are read only of webhooks with traffic in this hour or the last, and to find a webhook's last error.
         """
         last = now_ms // HOUR_MS
         hours = range(last - DAY_HOURS, last + 1)
@@ -118,7 +118,7 @@ class WebhookCounting:
     def _keep(
         self, plugin: str, found: Mapping[str, Mapping[int, Names]], wanted: Mapping[str, range], window: range
     ) -> None:
-        """Keep the counts of minutes that are over, but for the last two: the server's clock may go back a little."""
+        """Keep the counts of past minutes, except the last two, as the server's clock may go back a little."""
         if len(self._known) + len(found) > _MAX_KNOWN:
             self._known = {}
         for webhook, rows in found.items():

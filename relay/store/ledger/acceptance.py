@@ -1,4 +1,4 @@
-"""Triggers handed to the store, and the store's verdict on each of them."""
+"""Triggers to write to the store, and the store's verdict on each of them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class AcceptVerdict(StrEnum):
     ACCEPTED = "accepted"
     KNOWN = "known"  # the Idempotency-Key was used for the same trigger: the answer is that invocation
     KEY_REUSED = "key_reused"  # the Idempotency-Key was used for another trigger
-    STALE = "stale"  # the webhook was changed or removed since its shape was read
+    STALE = "stale"  # the webhook has been changed or removed since its shape was read
     OVER_CAPACITY = "over_capacity"
-    UNRECORDED = "unrecorded"  # refused, and only counted: more than REFUSALS_A_MINUTE were refused this minute
+    UNRECORDED = "unrecorded"  # refused and only counted: more than REFUSALS_A_MINUTE were refused this minute
 
 
 _VERDICTS: Final = {verdict.encode(): verdict for verdict in AcceptVerdict}
@@ -59,9 +59,9 @@ class NewInvocation(NamedTuple):
     refusal: Outcome | None = None  # written as `rejected`, without contents
     pins: str | None = None  # for a chain: the revisions of its steps' webhooks, as JSON
     max_age_ms: int | None = None  # an older call that is not final ends as `expired`; None: the settings' age
-    delay_ms: int = 0  # it is not sent earlier; its age counts from then on
-    callback: str = ""  # id of the webhook to call back at its end
-    subject: str = ""  # keyed hash of whom it concerns
+    delay_ms: int = 0  # it is not sent before this has passed; its age counts from then on
+    callback: str = ""  # id of the webhook that is triggered at its end
+    subject: str = ""  # keyed hash of the person it concerns
 
 
 class Accepted(NamedTuple):
@@ -73,7 +73,7 @@ class Accepted(NamedTuple):
 
 
 def group_args(news: Sequence[NewInvocation], messages: Sequence[LaneMessage], *, max_age_ms: int) -> list[Any]:
-    """Return the arguments of ``lua/ledger/accept.lua`` for a group: its triggers, and the lanes that they join.
+    """Return the arguments of ``lua/ledger/accept.lua`` for a group: its triggers, and the lanes' messages.
 
     ``max_age_ms`` applies to triggers that have no age of their own.
     """
@@ -113,7 +113,7 @@ def _trigger_args(new: NewInvocation, max_age_ms: int) -> list[Any]:
 
 
 def accepted_from(replies: list[Any]) -> list[Accepted]:
-    """Read what ``lua/ledger/accept.lua`` answers to each trigger."""
+    """Read the answers of ``lua/ledger/accept.lua`` to each trigger."""
     return [
         Accepted(_VERDICTS[verdict], reference_id.decode(), STATES.get(state))
         for verdict, reference_id, state in zip(replies[::3], replies[1::3], replies[2::3], strict=True)

@@ -1,4 +1,4 @@
-"""Keeps the list of finished invocations whose callback is not sent yet."""
+"""Keeps the list of finished invocations whose callback has not been sent yet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import redis
 
-#: How long, in milliseconds, the ends that one worker took are not given to another.
+#: How long the ends that one worker took are withheld from others, in milliseconds.
 HOLD_MS: Final = 10_000
 
 
@@ -36,7 +36,7 @@ class Callbacks:
     """Finished invocations whose callback is not sent. Every method raises `Unavailable` while the server is away."""
 
     def __init__(self, client: redis.Redis, *, ends_restore: bool = False) -> None:
-        self._ends_restore = ends_restore  # a command that ends a restore: it takes from fenced partitions, too
+        self._ends_restore = ends_restore  # in a command that ends a restore: it takes from fenced partitions too
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._scripts = Scripts(client)
 
@@ -47,7 +47,7 @@ class Callbacks:
         return [end for row in rows if (end := _end_from(row)) is not None]
 
     def delete(self, partition: int, reference_ids: Sequence[str]) -> None:
-        """Delete ends of a partition: their callbacks were sent, or are not to be sent."""
+        """Delete ends of a partition, whose callbacks were sent or must not be."""
         if reference_ids:
             with store_errors():
                 self._client.zrem(key_in(partition_root(partition), "callbacks"), *reference_ids)

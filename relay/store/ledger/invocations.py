@@ -59,11 +59,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 V = TypeVar("V")
 
-#: How long, in milliseconds, a worker may have had a call in hand before a sweep checks whether it was lost.
+#: How long a worker may have a call in hand before a sweep checks whether it was lost, in milliseconds.
 GRACE_MS: Final = 5_000
-#: How many `rejected` records are written per plugin and minute; more refusals are only counted.
+#: How many `rejected` records are written per plugin and minute; further refusals are only counted.
 REFUSALS_A_MINUTE: Final = 600
-#: How many calls one run of a script goes through: the server does nothing else meanwhile.
+#: How many calls one run of a script visits: the server does nothing else meanwhile.
 REVISITED: Final = 64
 #: How many step invocations one outermost chain may make.
 CHAIN_STEPS: Final = 1_000
@@ -94,9 +94,9 @@ class InvocationStore(RecordReader):
     ) -> tuple[list[Accepted], list[tuple[str, int]]]:
         """Write a group of triggers to the store; once this returns, each accepted one is safe.
 
-        If the triggers belong to several partitions, all of them wait for all of these partitions.
+        If the triggers belong to several partitions, each of them waits for all of these partitions.
 
-        Those of the named ``lanes`` then wait for a worker. Returns the answer to each trigger, and the lane and
+        Triggers of the given ``lanes`` then wait for a worker. Returns the answer to each trigger, and the lane and
         partition of each message that remains to be published.
         """
         groups = self.keys.spread(news, lambda new: self.keys.root(new.plugin))
@@ -112,9 +112,9 @@ class InvocationStore(RecordReader):
     def accept_in_turn(
         self, groups: Iterable[tuple[Sequence[NewInvocation], Sequence[LaneMessage]]]
     ) -> Iterator[tuple[list[Accepted], list[tuple[str, int]]] | RelayError]:
-        """Accept groups in order, each of one partition; yield for each what `accept` returns or raises.
+        """Accept groups in order, each from one partition; for each, yield what `accept` returns or raises.
 
-        The next group is taken from ``groups`` while the server works on the one before.
+        The next group is taken from ``groups`` while the server works on the previous one.
         """
         sent: deque[Sequence[NewInvocation]] = deque()
 
@@ -137,7 +137,7 @@ class InvocationStore(RecordReader):
         limits = self._limits
         args: list[Any] = [GRACE_MS, limits.max_pending, limits.max_pending_per_plugin, limits.max_pending_bytes]
         args += [REFUSALS_A_MINUTE, *limits.retention_args, IDEMPOTENCY_MS]
-        # A group may hold triggers of several API keys, each named by its trigger; those of a command name its
+        # A group may hold triggers of several API keys, each named by its trigger; a command's triggers name its
         # operator.
         args += [limits.max_pending_bytes_per_plugin, self._operator]
         return args + group_args(news, lanes, max_age_ms=limits.max_age_ms)
@@ -148,7 +148,7 @@ class InvocationStore(RecordReader):
         return self._lease_margin_ms / 1000
 
     def read(self, reference_ids: Sequence[str]) -> list[CallRecord]:
-        """Read those of these invocations that are not final, with what is needed to prepare them. Changes nothing."""
+        """Read those of these invocations that are not final, with what it takes to prepare them. Changes nothing."""
         groups = self.keys.spread(reference_ids, self.keys.root_of_ref)
         return [
             found
@@ -159,10 +159,10 @@ class InvocationStore(RecordReader):
     def claim(
         self, reference_ids: Sequence[str], claim_token: str, *, full: Sequence[str] = (), park: Sequence[str] = ()
     ) -> Claimed:
-        """Claim calls, each with a lease of its timeout + margin from now; park others.
+        """Claim calls, each with a lease of its timeout plus a margin from now; park others.
 
-        Parked are the ids in ``full``, whose webhook had no permit left when they were read, and those in ``park``, for
-        which this worker has no capacity.
+        The ids in ``full``, whose webhook had no permit left when they were read, are parked, and so are those in
+        ``park``, for which this worker has no capacity.
         """
         every = [*reference_ids, *full, *park]
         asked, read_full = len(reference_ids), len(reference_ids) + len(full)
@@ -180,7 +180,7 @@ class InvocationStore(RecordReader):
         return self._in_groups("settle", groups, [], settle_args, lambda verdict: verdict == b"settled")
 
     def release(self, reference_ids: Sequence[str], claim_token: str) -> Ready:
-        """Give claimed calls back that have not been sent; return them, and the calls that their freed permits wake."""
+        """Release claimed calls that were not sent; return them, and the calls that their freed permits wake."""
         ready: Ready = ()
         for group in self.keys.spread(reference_ids, self.keys.root_of_ref):
             args = [claim_token, GRACE_MS, *group.items]
@@ -188,7 +188,7 @@ class InvocationStore(RecordReader):
         return ready
 
     def advance(self, steps: Sequence[NextStep]) -> Advanced:
-        """Create the next steps of chains, and let the chains wait for them."""
+        """Create the next steps of chains, and make the chains wait for them."""
         groups = self.keys.spread(steps, lambda each: self.keys.root_of_ref(each.parent))
         step_args = partial(next_step_args, max_age_ms=self._limits.max_age_ms)
         return self._in_groups("advance", groups, [CHAIN_STEPS], step_args, lambda each: Advance(each.decode()))
@@ -211,7 +211,7 @@ class InvocationStore(RecordReader):
         return transitioned_together(answers, [place for group in groups for place in group.places])
 
     def cancel(self, reference_id: str, *, plugin: str | None = None) -> Ready:
-        """Cancel an invocation that no worker has claimed; return what may be run now (the parent whose step it was).
+        """Cancel an invocation that no worker has claimed; return what may be run now (its parent, if it was a step).
 
         Raises:
             NotFound: there is no such record, or none of that plugin.
@@ -240,7 +240,7 @@ class InvocationStore(RecordReader):
 
         def end(number: int) -> Any:
             if self._scripts.waits and not self._has_aged(number):
-                return 0, b"", ()  # the script would wait for replicas, also with nothing to do
+                return 0, b"", ()  # the script would wait for replicas even with nothing to do
             return self._scripts.run("expire", args, partition_root(number))
 
         replies = ask_partitions(self._client, self.keys, end)
@@ -255,11 +255,11 @@ class InvocationStore(RecordReader):
             return bool(first) and first[0][1] <= time_ms_at(self._client, root)
 
     def revisits(self, partition: int, *, limit: int) -> list[tuple[str, str]]:
-        """Return some of a partition's webhooks, as plugin and webhook id, whose calls have to be gone through."""
+        """Return some of a partition's webhooks whose calls must be revisited, as plugin and webhook id."""
         return some_webhooks(self._client, key_in(partition_root(partition), "revisits"), limit)
 
     def revisit(self, plugin: str, webhook_id: str) -> Iterator[Ready]:
-        """Go through a webhook's waiting calls: end those of removed revisions, make those ready that may be sent now.
+        """Visit a webhook's waiting calls: end those of removed revisions, and ready those that may be sent now.
 
         Yields pages of what may be run, for the caller to publish. If the caller stops early, a sweep does the rest.
         """
@@ -277,7 +277,7 @@ class InvocationStore(RecordReader):
         return sum(int(count) for count in self._in_each("prune", [limit]))
 
     def drop_contents(self, *, limit: int) -> int:
-        """Drop the oldest contents of plugins that keep too many bytes, examining ``limit`` records of each at most.
+        """Drop the oldest contents of plugins that keep too many bytes, examining at most ``limit`` records of each.
 
         Returns how many records lost their contents.
         """
@@ -307,8 +307,8 @@ class InvocationStore(RecordReader):
         """Delete the payload and result of an invocation, and of a chain's steps; the rest of the record stays.
 
         Raises:
-            NotFound, Expired: as `get` raises them.
-            Conflict: it is not final, or one of its steps is not, or the chain that it is a step of.
+            NotFound, Expired: as in `get`.
+            Conflict: it is not final, or one of its steps is not, or the chain that it is a step of is not.
         """
         self.get(plugin, reference_id)
         if self._scripts.run("forget", [reference_id, actor()], self.keys.root_of_ref(reference_id)) == b"unfinished":

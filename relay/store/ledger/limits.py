@@ -22,7 +22,7 @@ class Limits:
     max_age_ms: int  # the largest age of a call, unless its webhook sets another
     max_pending_bytes_per_plugin: int = 1 << 60
     max_kept_bytes_per_plugin: int = 1 << 60
-    contents_retention_ms: int = 0  # for payload and result; 0: as long as their records
+    contents_retention_ms: int = 0  # of payload and result; 0: as long as their records
 
     @property
     def retention_args(self) -> tuple[int, int, int, int]:
@@ -31,7 +31,7 @@ class Limits:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """Return the limits that the settings give."""
+        """Make the limits from the settings."""
         return cls(
             max_pending=settings.max_pending,
             max_pending_per_plugin=settings.max_pending_per_plugin,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from relay.domain.invocation import Invocation
 
-MAX_PAGE: Final = 1_000  # rows that one page may have
+MAX_PAGE: Final = 1_000  # rows on one page
 #: How many records are examined for one page, and by one script; a script blocks the server meanwhile.
 LOOKED_AT: Final = 1_000
 LOOKED_AT_BY_SCRIPT: Final = 500
@@ -50,11 +50,11 @@ class Filter:
     caller: str | None = None  # id of the API key
     chain: str | None = None  # a parent's reference id: selects its steps
     replay: str | None = None  # a replay job's id: selects the invocations that it created
-    subject: str | None = None  # keyed hash of whom they concern (`relay.store.subjects`)
+    subject: str | None = None  # keyed hash of the person they concern (`relay.store.subjects`)
     since_ms: int | None = None
     until_ms: int | None = None
     error: bool | None = None  # of the result
-    unreplayed: bool = False  # leaves out what a replay has made good
+    unreplayed: bool = False  # leaves out those of which a replay has succeeded
 
     def to_json(self) -> bytes:
         """Return the filter as the JSON that ``lua/lib/filter.lua`` reads."""
@@ -98,8 +98,8 @@ class Filter:
 class Page:
     """Rows, newest first, and the cursor of the next page; None if there is no next page.
 
-    A page may have a cursor although it holds fewer rows than asked for, even none: the number of records that are
-    examined for one page is limited.
+    A page may have a cursor although it has fewer rows than were asked for, even none: the number of records examined
+    for one page is limited.
     """
 
     rows: list[Invocation]
@@ -135,7 +135,7 @@ class Listing:
         self._scripts = Scripts(client)
 
     def check_webhook(self, plugin: str, wanted: Filter) -> None:
-        """Raise `BadParameter` if the filter names a webhook that the plugin never had and no recorded call names."""
+        """Raise `BadParameter` if the filter names a webhook that is neither the plugin's nor that of any record."""
         if wanted.webhook_id is None:
             return
         keys = (
@@ -149,12 +149,12 @@ class Listing:
             raise BadParameter(f"Plugin `{plugin}` has no webhook `{wanted.webhook_id}`.", faults=faults)
 
     def knows(self, plugin: str) -> bool:
-        """Return whether the store has records of a plugin of that name."""
+        """Return whether the store has records of a plugin with this name."""
         with store_errors():
             return bool(self._client.exists(self._keys.of_plugin("plugin_index", plugin)))
 
     def page(self, plugin: str, wanted: Filter, *, limit: int = 50, cursor: str | None = None) -> Page:
-        """Read one page of a plugin's invocations, at most `MAX_PAGE`. Cursors stay valid while records come and go.
+        """Read one page of a plugin's invocations, at most `MAX_PAGE` rows. Cursors outlive the records around them.
 
         Raises:
             BadParameter: the cursor is not one that a page returned.
@@ -184,7 +184,7 @@ class Listing:
         return self.newest_groups(plugin, wanted).groups
 
     def newest_groups(self, plugin: str, wanted: Filter, *, at_most: int | None = None) -> Counted:
-        """Count how invocations ended, as `groups` does, but examine only about ``at_most`` of the newest ones."""
+        """Count how invocations ended, like `groups`, but examine only about ``at_most`` of the newest ones."""
         counted, position, looked = OutcomeGroups(), "", 0
         while at_most is None or looked < at_most:
             args = [plugin, wanted.to_json(), position, LOOKED_AT_BY_SCRIPT]
@@ -224,7 +224,7 @@ class Listing:
         script, of = ("list", wanted.chain or "") if wanted.replay is None else ("list_replay", wanted.replay)
         args = [plugin, wanted.to_json(), position, limit, LOOKED_AT_BY_SCRIPT, of]
         next_position, looked, refs = self._scripts.run(script, args, self._keys.root(plugin))
-        # After a piece without any record there is no other, whatever the script says: else pages would go on for ever.
+        # A piece without records is the last one, whatever the script says: otherwise pages might never end.
         return next_position.decode() if looked else "", int(looked), refs
 
 
@@ -251,7 +251,7 @@ class OutcomeGroups:
 
 
 def _text(altered: bytes) -> str:
-    """Return a text that somebody else may have altered."""
+    """Decode a text that somebody may have altered."""
     return altered.decode("utf-8", "backslashreplace")
 
 

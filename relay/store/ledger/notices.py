@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     import redis
 
     from relay.store.partitions.spreading import Spread
-#: How soon a stop is noticed, after how much silence the connection is probed with a ping, and after how much it is
-#: given up, in seconds. In a cluster another server has the same notices.
+#: How soon a stop is noticed, after how much silence the connection is tested with a ping, and after how much it is
+#: given up, in seconds. In a cluster, another server has the same notices.
 _OF_A_SERVER: Final = (1.0, 5.0, 10.0)
 _OF_A_CLUSTER: Final = (0.25, 0.4, 0.9)
 _PAUSE_FIRST_S: Final = 0.05
 _PAUSE_MAXIMUM_S: Final = 1.0
-#: How soon a partition that does not confirm is asked again: each time may hold up the others' notices for a second.
+#: How soon, in seconds, a partition that did not confirm is asked again; this may hold up others' notices for a second.
 _CONFIRM_AGAIN_S: Final = 5.0
-_MOST_UNCONFIRMED: Final = 10_000  # of one partition; callers whose notice is gone find the end by themselves, later
+_MOST_UNCONFIRMED: Final = 10_000  # of one partition; callers whose notice is dropped notice the end later
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Notice:
 
 
 def read_notices(message: bytes) -> Iterator[Notice]:
-    """Yield the entries of one message. Raises ``ValueError`` for a message that this release does not know."""
+    """Yield the entries of one message. Raises ``ValueError`` for a form that this release does not know."""
     at = 0
     while at < len(message):
         line_end = message.index(b"\n", at)
@@ -97,9 +97,9 @@ class Subscription:
         self._silence = _OF_A_CLUSTER if isinstance(cast("Any", client), RedisCluster) else _OF_A_SERVER
 
     def run(self, deliver: Callable[[Notice], None], renew: Callable[[], None], stop: threading.Event) -> None:
-        """Pass every notice to ``deliver`` until ``stop`` is set; continue after restarts of the server.
+        """Pass every notice to ``deliver`` until ``stop`` is set, even across restarts of the server.
 
-        ``renew`` is called after every subscription, also the first. Notices that were published before it are lost, so
+        ``renew`` is called after every subscription, including the first. Notices published before that are lost, so
         the waiters have to find out from the store whether their calls have ended.
         """
         pause_s = _PAUSE_FIRST_S
@@ -111,7 +111,7 @@ class Subscription:
                     failures.succeeded()
                     deliver(notice)
                 failures.succeeded()
-            except Exception as error:  # noqa: BLE001 - nothing else tells the waiters, so no error may end this
+            except Exception as error:  # noqa: BLE001 - the waiters depend on this, so no error may end it
                 failures.note(error if is_ours(error) else Unavailable())
                 stop.wait(pause_s)
                 pause_s = min(2 * pause_s, _PAUSE_MAXIMUM_S)
@@ -119,8 +119,8 @@ class Subscription:
     def _confirmed(self, notices: list[Notice]) -> list[Notice]:
         """Return the notices of ends that enough replicas have, so that a failover cannot undo them.
 
-        The others of a partition that does not confirm are kept, and are asked for again later: its callers wait
-        longer, those of other partitions hardly at all.
+        If a partition does not confirm, its notices are kept and checked again later: its callers wait longer, those
+        of other partitions hardly at all.
         """
         if not self._scripts.waits:
             return notices
@@ -135,7 +135,7 @@ class Subscription:
             yield from self._ended([notice for notices in kept.values() for notice in notices])
 
     def _ended(self, notices: Sequence[Notice]) -> list[Notice]:
-        """Return the notices whose end is on the present primary and on enough replicas; keep those of others."""
+        """Return notices whose end the present primary and enough replicas have; keep those of silent partitions."""
 
         def ended(group: Spread[Notice]) -> list[Notice]:
             found = self._scripts.run("ended", [notice.reference_id for notice in group.items], group.root)
@@ -151,14 +151,14 @@ class Subscription:
         return self._keys.root_of_ref(notice.reference_id)
 
     def _keep(self, notices: Sequence[Notice]) -> None:
-        """Keep notices for later, without their results, which are in the store; the oldest give way to new ones."""
+        """Keep notices for later, without their results, which are in the store; new ones displace the oldest."""
         for notice in notices:
             slim = replace(notice, sealed=None, in_store=notice.in_store or notice.sealed is not None)
             kept = self._unconfirmed.setdefault(self._root_of(notice), deque(maxlen=_MOST_UNCONFIRMED))
             kept.append(slim)
 
     def _next_server(self) -> Any:
-        """Return a client of the next server of a cluster: each has every notice, and the last one may be silent."""
+        """Return a client of a cluster's next server: each has every notice, and the last one may be silent."""
         self._number += 1
         refresh_primaries(self._client, at_most_once_in_s=_PAUSE_MAXIMUM_S)
         servers = sorted(primaries_of(self._client), key=_place)
@@ -182,11 +182,11 @@ class Subscription:
                         try:
                             notices = list(read_notices(message["data"]))
                         except ValueError:
-                            renew()  # another release wrote it: the waiters look at their records
+                            renew()  # another release wrote it: the waiters read their records
                         else:
                             yield from self._confirmed(notices)
                 elif now_s - heard_at_s >= given_up_s:
-                    renew()  # the connection is dead, although no error was reported; the next one may take a moment
+                    renew()  # the connection is dead, although no error was raised; the next one may take a moment
                     return
                 elif now_s - heard_at_s >= ping_after_s and not asked:
                     pubsub.ping()

@@ -1,4 +1,4 @@
-"""Finds and wakes parked calls, for a worker that has room for some."""
+"""Finds and wakes parked calls, for a worker that has capacity for some."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ParkedCalls:
         return [*chain.from_iterable(answers)]
 
     def wake(self, plugin: str, webhook_id: str, capacity: int, lanes: Iterable[str]) -> Ready:
-        """Wake up to ``capacity`` of a webhook's parked calls that may be sent now, for a worker of these lanes."""
+        """Wake up to ``capacity`` of a webhook's parked calls that may be sent now, for a worker with these lanes."""
         args = [self._grace_ms, plugin, webhook_id, capacity, *lanes]
         return ready_from(self._scripts.run("wake", args, self._keys.root(plugin)))
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Breaker = Literal["closed", "open", "half-open"]
 BREAKER_STATES: Final[tuple[Breaker, ...]] = get_args(Breaker)
-#: The fields of a policy that are decided: what was decided has them in this order.
+#: The fields of a policy that are covered by decisions, in the order in which a decision has them.
 _DECIDED: Final = (b"paused", b"concurrency", b"rateCount", b"ratePeriod", b"retry")
 #: How many parked calls one run of a script makes ready.
 _PAGE: Final = 1_000
@@ -39,7 +39,7 @@ class Traffic:
 
     paused: bool
     breaker: Breaker
-    failures: int  # in a row, in which the endpoint could not be contacted
+    failures: int  # attempts in a row that could not contact the endpoint
     open_until_ms: int | None  # by the server's clock
     parked: int
     running: int
@@ -78,7 +78,7 @@ class Policies:
             offset += _PAGE
 
     def enforce(self, plugin: str, webhook_id: str) -> None:
-        """Pause and limit a webhook as was decided, where its policy says otherwise. This resumes none."""
+        """Pause and limit a webhook as was decided, where its policy says otherwise. Never resumes a webhook."""
         decisions = self._decisions.of(plugin)
         for end in decisions.ends():
             decided = decisions.policies.get((plugin, webhook_id))

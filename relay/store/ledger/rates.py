@@ -26,7 +26,7 @@ class PluginRates:
         """Count triggers that a plugin sends.
 
         Raises:
-            RateLimited: the rate is used up until ``retry_after_s`` have passed; nothing was counted.
+            RateLimited: the rate is used up for another ``retry_after_s`` seconds; nothing was counted.
             Unavailable: the store is away.
         """
         if self._rate is None or count == 0:

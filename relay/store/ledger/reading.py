@@ -29,7 +29,7 @@ class RecordReader:
     """Reads records. Every method raises `Unavailable` while the server is away."""
 
     def __init__(self, client: redis.Redis, scripts: Scripts, keys: Keyspace, limits: Limits) -> None:
-        self._client: Any = client  # redis-py types every reply as bytes or str; this client decodes nothing
+        self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._scripts = scripts
         self.keys = keys
         self._limits = limits
@@ -52,7 +52,7 @@ class RecordReader:
         return invocation
 
     def find(self, reference_id: str) -> Invocation:
-        """Read the record of an invocation of any plugin, for operators; raises as `get`."""
+        """Read the record of an invocation of any plugin, for operators; raises what `get` raises."""
         if reference_time_ms(reference_id) is None:
             raise NotFound
         root = self.keys.root_of_ref(reference_id)
@@ -62,7 +62,7 @@ class RecordReader:
         return self._found(reference_id, fields, steps, time_ms_from(time))
 
     def look_up(self, reference_id: str, plugin: str | None = None) -> Invocation:
-        """Read a record as `get`, or as `find` without a plugin, and write the read to the audit trail."""
+        """Read a record like `get`, or like `find` without a plugin, and write the read to the audit trail."""
         if reference_time_ms(reference_id) is None:
             raise NotFound
         args = [reference_id, plugin or "", actor()]
@@ -70,7 +70,7 @@ class RecordReader:
         return self._found(reference_id, dict(zip(pairs[::2], pairs[1::2], strict=True)), steps, int(now_ms))
 
     def join(self, plugin: str, reference_id: str, process: str) -> Invocation:
-        """Add an API process to the waiters of an invocation, unless it is final already; raises as `get`."""
+        """Add an API process to the waiters of an invocation, unless it is final; raises what `get` raises."""
         if reference_time_ms(reference_id) is None:
             raise NotFound
         self._scripts.run("join", [reference_id, plugin, process], self.keys.root_of_ref(reference_id))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: States by the bytes that a record holds.
 STATES: Final = {state.encode(): state for state in State}
-# StoredFields for operators to read; no code depends on them.
+# Fields for operators to read; no code depends on them.
 _EXTRA: Final = ("lateAnswer", "reason")
 _LANES: Final = {lane: lane for lane in LANES}
 _YES_OR_NO: Final = {"0": False, "1": True}
@@ -50,7 +50,7 @@ def invocation_from(
 ) -> Invocation:
     """Make an `Invocation` from the fields of its hash, which has this key, and, for a chain, the list of its steps.
 
-    A field that cannot be read is named in ``damaged``. Both may be the server's error: then the whole is damaged.
+    A field that cannot be read is named in ``damaged``. Either argument may be the server's error: then it all is.
     """
     known_steps = None if isinstance(steps, Exception) else steps
     record = StoredFields(key, fields)

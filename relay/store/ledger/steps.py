@@ -22,7 +22,7 @@ _FIELDS: Final = ("state", "parentStep", "status", "error", "outcome", "sent")
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """The state of a step's invocation; ``raw`` is its answer's data before masking, sealed; None without answer."""
+    """The state of a step's invocation; ``raw`` is its answer's data before masking, sealed; None for no answer."""
 
     reference_id: str
     step: int  # its number in its chain
@@ -45,11 +45,11 @@ class Steps:
         self._client: Any = client
 
     def of(self, parent: str, first: int = 0, end: int | None = None) -> list[StepRecord | None]:
-        """Read a chain's calls from ``first`` up to but without ``end``, as created; None for a record that is gone."""
+        """Read a chain's calls from ``first`` up to ``end`` (exclusive), in order; None for a record that is gone."""
         return self.of_each([(parent, first, end)])[0]
 
     def of_each(self, ranges: Sequence[tuple[str, int, int | None]]) -> list[list[StepRecord | None]]:
-        """Read calls of several chains together: for each ``(parent, first, end)`` what `of` returns for these."""
+        """Read calls of several chains at once: for each ``(parent, first, end)``, what `of` returns."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             for parent, first, end in ranges:
@@ -58,7 +58,7 @@ class Steps:
             for ref in chain.from_iterable(refs):
                 pipeline.hmget(self._keys.of_ref("record", ref), *_FIELDS)
                 pipeline.get(self._keys.of_ref("raw", ref))
-            values = iter(pipeline.execute())  # of an empty pipeline: nothing, without asking
+            values = iter(pipeline.execute())  # an empty pipeline asks nothing
         return [[_step_from(ref, next(values), next(values)) for ref in each] for each in refs]
 
     def has_any(self, parent: str) -> bool:

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 V = TypeVar("V")
 
-#: ``(reference id, lane)`` of calls that may be run now: by this process if it has capacity, otherwise by a worker that
-#: takes a message with the id.
+#: ``(reference id, lane)`` of calls that may be run now: by this process if it has capacity, otherwise by any worker
+#: that takes the id from the lane's list.
 Ready: TypeAlias = "tuple[tuple[str, str], ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class NewStep:
-    """An invocation that a chain's step makes; the rest of its record comes from its parent."""
+    """An invocation that a chain's step creates; the rest of its record comes from its parent."""
 
     reference_id: str
     webhook_id: str
@@ -36,7 +36,7 @@ class NewStep:
     request_bytes: int
     pins: str | None = None  # if the step is itself a chain
     max_age_ms: int | None = None  # None: the settings' age
-    callback: str = ""  # id of the webhook to call back at its end
+    callback: str = ""  # id of the webhook that is triggered at its end
 
 
 class NextStep(NamedTuple):
@@ -53,7 +53,7 @@ class Advance(StrEnum):
     """What `InvocationStore.advance` did with a parent."""
 
     ADVANCED = "advanced"
-    LATE = "late"  # another worker has the parent, or it is final
+    LATE = "late"  # another worker has claimed the parent, or it is final
     ENDED = "ended"  # its deadline has passed, a chain above it is over, or its job was cancelled before it began
     PAUSED = "paused"  # its replay job is paused, and it has not begun: it waits for the resume
     TOO_MANY = "too_many"  # nothing was created: the outermost chain has made its maximum of steps
@@ -105,9 +105,9 @@ class Settlement(NamedTuple):
     result: bytes = b""  # sealed; empty for none
     delay_ms: int = 0  # for the state `retrying`: the earliest time of the next attempt, from now
     raw: bytes = b""  # sealed: the part of a step's answer that its chain needs; empty for none
-    reason: str = ""  # for operators: why a chain could not go on; quotes no data
+    reason: str = ""  # for operators: why a chain could not continue; quotes no data
     contacted: bool | None = None  # whether the endpoint could be contacted; None if that was not tried
-    capacity: int | None = None  # how many more calls of its webhook the worker could hold; None: not told
+    capacity: int | None = None  # how many more calls of its webhook the worker could hold; None: unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +119,14 @@ class Claimed:
     parked: frozenset[str]
     ready: Ready
     ended: Mapping[str, tuple[State, str]] = field(default_factory=dict, compare=False)  # fewer when repeated
-    # How long calls that are sent for the first time have waited; a repeated claim does not return it again.
+    # How long calls that are sent for the first time have waited; a repeated claim does not return this again.
     waited_ms: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 class Transitioned(NamedTuple, Generic[V]):
-    """The answer to a group of transitions: the verdict on each, in order, and what may be run now.
+    """The answer to a group of transitions: the verdict on each, in order, and the calls that may be run now.
 
-    ``found`` is what `InvocationStore.read` would return for the first of these, which saves a round trip to the
-    server.
+    ``found`` is what `InvocationStore.read` would return for the first of these calls, which saves a round trip.
     """
 
     verdicts: tuple[V, ...]
@@ -219,7 +218,7 @@ def ready_from(flat: Sequence[bytes]) -> Ready:
 def found_from(reference_ids: Iterable[str], rows: Sequence[bytes]) -> Iterator[CallRecord]:
     """Yield the calls among these ids that are not final; the rows may cover only the first of the ids.
 
-    A damaged record is left out: it says no more what is to be sent.
+    A damaged record is left out: it no longer says what to send.
     """
     for reference_id, text, payload in zip(reference_ids, rows[::2], rows[1::2], strict=False):
         try:
@@ -265,7 +264,7 @@ def claimed_together(claims: Sequence[Claimed]) -> Claimed:
 
 
 def transitioned_together(answers: Sequence[Transitioned[V]], places: Sequence[int]) -> Transitioned[V]:
-    """Join the answers of several partitions; ``places`` gives the position of each verdict among all."""
+    """Join the answers of several partitions; ``places`` has the position of each verdict among all of them."""
     if len(answers) == 1:
         return answers[0]
     placed = dict(zip(places, (verdict for each in answers for verdict in each.verdicts), strict=True))

@@ -1,4 +1,4 @@
-"""The calls that no worker has taken yet: a list per lane and partition, from which workers take them in groups."""
+"""The calls that no worker has taken yet: a list per lane and partition, which workers take them from in groups."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class WaitingCalls:
     def queue(
         self, ready: Ready, messages: Callable[[Iterable[str], int], Sequence[LaneMessage]]
     ) -> list[tuple[str, int]]:
-        """Append calls to their lanes; ``messages`` makes the messages of some lanes of a partition.
+        """Append calls to their lanes; ``messages`` makes the messages for some lanes of a partition.
 
-        Returns the lane and the partition of each message that remains to be published. A sweep appends those whose
-        partition does not answer.
+        Returns the lane and the partition of each message that remains to be published. If a partition does not answer,
+        a sweep appends its calls later.
         """
 
         def queue(group: Spread[tuple[str, str]]) -> list[tuple[str, int]]:

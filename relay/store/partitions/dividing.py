@@ -95,7 +95,7 @@ class Division:
         with _allowed():
             self._write_sums()
             for number in range(1, self._keys.partitions):
-                # All of it, since its entries are bound to each other; those about other partitions' plugins are unused.
+                # All of it, since its entries are bound to each other. Those on other partitions' plugins are not used.
                 self._client.copy(keyspace.decisions(), keyspace.decisions(partition_root(number)), replace=True)
             mark, counts = self._client.get(keyspace.shared("partitions")), StoreCounts.read(self._client, self._keys)
             before = StoreCounts.from_text(mark.decode().partition(" ")[2])

@@ -1,1 +1,1 @@
-"""What the key rings sealed, and when their keys were retired."""
+"""What the key rings have sealed, and when their keys were retired."""

@@ -1,4 +1,4 @@
-"""Records when keys of the rings were retired, by the server's clock. Raises as `store_errors`."""
+"""Records when keys of the rings were retired, by the server's clock. Raises what `store_errors` raises."""
 
 from __future__ import annotations
 

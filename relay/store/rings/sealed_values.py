@@ -1,4 +1,4 @@
-"""Finds every value in the store that a key ring seals, and replaces it if it is still the same."""
+"""Finds every value in the store that a key ring has sealed, and replaces it if it is still the same."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 _PIECE: Final = 500  # how many keys one SCAN examines
 _STAMPS: Final = 4_096  # revisions whose stamps are remembered
-_FROM_ANSWERS: Final = frozenset({"raw", "secrets"})  # parts taken from answers to a chain's steps
+_FROM_ANSWERS: Final = frozenset({"raw", "secrets"})  # parts that come from answers to a chain's steps
 _PARTS: Final = _FROM_ANSWERS | {"payload", "result"}
-#: The fields of a record that determine the owners of its contents; `step` is the one that a chain has reached.
+#: The fields of a record that determine the owners of its contents; `step` is the step that a chain has reached.
 _RECORD: Final = ("plugin", "webhook", "revision", "pins", "parent", "parentStep", "step")
 
 
@@ -40,8 +40,8 @@ _RECORD: Final = ("plugin", "webhook", "revision", "pins", "parent", "parentStep
 class SealedValue:
     """The contents of a key that holds a sealed value: its kind, its plugin, and the ring that seals it.
 
-    If the value cannot be read, or its record does not tell the owner, members that cannot be determined are empty. The
-    value does not open then.
+    If the value cannot be read, or its record does not determine the owner, the members that are unknown are empty, and
+    the value does not open.
     """
 
     key: str
@@ -61,7 +61,7 @@ class SealedValues:
         self._stamp = lru_cache(_STAMPS)(self._read_stamp)
 
     def count(self) -> int:
-        """Return roughly how many keys `every` goes through."""
+        """Return roughly how many keys `every` visits."""
         with store_errors():
             return int(self._client.dbsize())
 
@@ -72,10 +72,10 @@ class SealedValues:
     def every(self, server: Any = None) -> Iterator[SealedValue | None]:
         """Yield every sealed value, and None for each key of another kind, so that the caller can show progress.
 
-        With ``server``, a client of one, only those on it.
+        With ``server``, the client of one server, yield only its values.
 
-        A value that exists all the time is found at least once; a value that is written meanwhile is sealed with the
-        newest key already.
+        A value that exists all the time is found at least once; a value that is written meanwhile is already sealed
+        with the newest key.
         """
         for kind in ("inv:*:*", "p:*:subject-key", "target:*", "token:*", "secret:*"):
             found = (server or self._client).scan_iter(match=partition_root("*") + kind, count=_PIECE)
@@ -87,7 +87,7 @@ class SealedValues:
                 yield self._value(key.decode("utf-8", "replace"))
 
     def replace(self, value: SealedValue, sealed: bytes) -> bool:
-        """Replace a value by its newly sealed form; return False if it was changed or deleted in the meantime."""
+        """Replace a value with its newly sealed form; return False if it was changed or deleted in the meantime."""
         return bool(self._scripts.run("reseal", [value.key, value.sealed, sealed], root_of_key(value.key)))
 
     def _value(self, key: str) -> SealedValue | None:

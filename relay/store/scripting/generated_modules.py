@@ -1,4 +1,4 @@
-"""Generates the two Lua modules that hold what the scripts share with Python: the names of all keys, and constants."""
+"""Generates the two Lua modules with what the scripts share with Python: the names of all keys, and constants."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from relay.store.server.replicas import KEPT_MS
 MOST_HOPS: Final = 100
 #: The error of scripts while their partition is fenced after a restore (relay/store/backups/epoch.py).
 FENCED: Final = f"FENCED {FENCED_SENTENCE}"
-#: How long, in milliseconds, the store keeps what only a running chain needs: longer than any chain may take.
+#: How long the store keeps what only a running chain needs, in milliseconds: longer than any chain may take.
 _CHAIN_KEPT_MS: Final = 4 * MAX_CHAIN_TIMEOUT_S * 1_000
 
 
@@ -43,7 +43,7 @@ def constants_module() -> str:
 
 
 def keys_module() -> str:
-    """Return the text of the Lua module ``keys``: a function for each key, which is given the run and what varies."""
+    """Return the text of the Lua module ``keys``: a function for each key, which takes the run and what varies."""
     rooted = {kind: ("run.root .. ", template) for kind, template in (PARTITIONED | SHARED | TRAIL).items()}
     channels = {kind: ("", PREFIX + template) for kind, template in CHANNELS.items()}
     lines = ["local KEY = {}"]

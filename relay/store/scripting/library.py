@@ -37,7 +37,7 @@ class Kind(StrEnum):
 
     READS = "reads"  # the server lets it write nothing
     CONFIRMS = "confirms"  # somebody relies on its reply: a promoted replica has what it wrote
-    COUNTS = "counts"  # nobody relies on what it writes: if that is lost, it is done again, or missing in a statistic
+    COUNTS = "counts"  # nobody relies on what it writes: if that is lost, it is redone, or missing from a statistic
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Library:
 
 @cache
 def library() -> Library:
-    """Return the library of all scripts. Its names contain a hash of its text, so that versions can exist side by side.
+    """Return the library of all scripts. Its names contain a hash of its text, so that versions can coexist.
 
     Raises ``ValueError`` if a script's last line does not declare it (``lua/lib/register.lua``).
     """
@@ -74,7 +74,7 @@ def library() -> Library:
 
 
 def _read(rooms: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield the name and the text of each file of these folders."""
+    """Yield the name and the text of each file in these folders."""
     for room in rooms:
         for file in sorted((_FOLDER / room).iterdir(), key=lambda each: each.name):
             yield file.name.removesuffix(".lua"), file.read_text("utf-8")

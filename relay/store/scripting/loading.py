@@ -1,7 +1,7 @@
 """Loads the library of functions into the servers of the store, and tells which servers lack it.
 
-Whoever may load functions may replace those that other processes call, so that the users of API, workers and Flower
-may not; the administrator does it. A process whose user may do everything anyway loads what is missing by itself.
+Whoever may load functions may also replace those that other processes call. So the users of API, workers and Flower
+may not load any; the administrator does it. A process whose user has all rights anyway loads what is missing itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _UNKNOWN: Final = "Function not found"  # the server's message; it has no error 
 _KNOWN: Final = "already exists"
 #: For how many seconds a process believes that every server has the functions, once it has seen that they do.
 _BELIEVED_S: Final = 10.0
-#: A function that takes any number of ids, none too, and no keys then: every server answers whether it has it.
+#: A function that takes any number of ids, even none, and then uses no keys: any server shows whether it has it.
 _PROBE: Final = "read"
 _FOR_ADMINISTRATORS: Final = (
     "This needs the server's administrator, or another user who may load functions: name one in RELAY_REDIS_URL (of a"
@@ -49,7 +49,7 @@ def has_functions(server: Any) -> bool:
 
 
 def load_into(server: Any) -> None:
-    """Load the functions into one server, unless it has them; raise `Unavailable` if the client's user may not."""
+    """Load the functions into a server, unless it has them; raise `Unavailable` if the client's user may not."""
     try:
         _load(server)
     except NoPermissionError as error:
@@ -77,7 +77,7 @@ def _load(server: Any) -> None:
 
 
 def lacking_text() -> str:
-    """Return a sentence that names the missing library and says what to do."""
+    """Return a sentence that names the missing library and says what to do about it."""
     return f"A server of the store lacks the functions {library().name}: load them with `relay functions load`."
 
 
@@ -91,7 +91,7 @@ class Functions:
     def check(self) -> None:
         """Raise `Unavailable` if a server lacks the functions and the client's user may not load them.
 
-        Servers that do not answer are looked at later; raises `Unavailable` if none does.
+        Servers that do not answer are checked later; raises `Unavailable` if none does.
         """
         if time.monotonic() - self._seen_s < _BELIEVED_S:
             return
@@ -103,10 +103,10 @@ class Functions:
 
 
 def load_functions(url: str) -> int:
-    """Load the functions into every server that lacks them; return how many did.
+    """Load the functions into every server that lacks them; return how many lacked them.
 
     Raises:
-        SettingsError: the address is of a user who may not load functions.
+        SettingsError: the user in the address may not load functions.
         Unavailable: a server is away, or full.
     """
     with store_errors(), client_of(url) as client:
@@ -120,7 +120,7 @@ def load_functions(url: str) -> int:
 
 
 def drop_other_functions(client: Any) -> None:
-    """Delete the libraries of other versions; a process that still runs such a version is not ready any more."""
+    """Delete the libraries of other versions; a process that still runs such a version is no longer ready."""
     for server in primaries_of(client):
         for listed in server.function_list(library=f"{PREFIX}*"):
             fields = dict(zip(listed[::2], listed[1::2], strict=True)) if isinstance(listed, list) else listed
@@ -130,7 +130,7 @@ def drop_other_functions(client: Any) -> None:
 
 
 def renew(url: str) -> None:
-    """Replace the functions of a server that is not in use yet by those of this version."""
+    """Replace the functions of a server that is not in use yet with those of this version."""
     with store_errors(), client_of(url) as client:
         for server in primaries_of(client):
             load_into(server)

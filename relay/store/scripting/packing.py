@@ -9,10 +9,10 @@ from redis.connection import HiredisRespSerializer
 
 
 class _ScriptPacker(HiredisRespSerializer):
-    """redis-py's packer, without its look at each argument of a script, which takes longer than packing them all."""
+    """redis-py's packer without its check of each argument of a script, which takes longer than packing them all."""
 
     def pack(self, *args: Any) -> list[bytes]:
-        """Return the command as it is sent."""
+        """Return the command as bytes to send."""
         if args[0] == "FCALL":
             return [pack_command(args)]
         packed: list[bytes] = super().pack(*args)

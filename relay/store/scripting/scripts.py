@@ -20,15 +20,15 @@ from relay.store.server.replicas import Replicas, on_primary
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-#: How many runs of one caller are at the server, the present one and the next; other callers wait for no more of them.
+#: How many runs of one caller may be at the server: the present one and the next. Other callers wait for no more.
 AHEAD: Final = 2
 
 
 class Scripts:
-    """Runs scripts by name on one client. Raises as `store_errors`.
+    """Runs scripts by name on one client. Raises what `store_errors` raises.
 
-    What confirms something returns once the replicas that the client requires have it, and raises `Unavailable` if too
-    few of them do: it may or may not have happened then.
+    A script that confirms something returns once the replicas that the client requires have it. If too few of them do,
+    `Unavailable` is raised: it may or may not have happened.
     """
 
     def __init__(self, client: redis.Redis) -> None:
@@ -43,8 +43,8 @@ class Scripts:
         """Run ``lua/<name>.lua`` with ``args``.
 
         ``root`` is the root of the script's keys; by default the shared one for scripts with shared keys, else the
-        first partition's. If the server lacks the scripts, all of them are loaded if the client's user may do that,
-        because a full server loads no more, and then needs those that free memory. Otherwise `Unavailable` says so.
+        first partition's. If the server lacks the script and the client's user may load scripts, all of them are
+        loaded: a full server would load no more, and needs those that free memory. Otherwise `Unavailable` says so.
         """
         function = library().functions[name]
         root = root or (SHARED_ROOT if function.is_shared else ROOT)
@@ -59,20 +59,20 @@ class Scripts:
             return call(function.name, root, args)
 
     def write(self, root: str, *command: Any) -> Any:
-        """Run a command that writes one key below ``root``, and confirm it as a script that confirms."""
+        """Run a command that writes one key below ``root``, and confirm it like a script that confirms."""
         with store_errors():
             return self._replicas.write(root, command) if self.waits else self._client.execute_command(*command)
 
     @property
     def waits(self) -> bool:
-        """Whether what is confirmed waits for replicas."""
+        """Whether scripts that confirm wait for replicas."""
         return self._replicas.count > 0
 
     def run_in_turn(self, name: str, runs: Iterable[tuple[str, Sequence[Any]]]) -> Iterator[Any]:
         """Run a script several times, each time with a root and arguments; yield each reply, or a `RelayError`.
 
         The runs happen in order. While the server works on one, the next is taken from ``runs`` and sent. A run that
-        fails is repeated by itself, so the script has to be one that may be repeated.
+        fails is repeated alone, so the script must be safe to repeat.
         """
         sent: deque[tuple[str, Sequence[Any]]] = deque()
         unanswered = Unanswered(self._take if self._may_send_ahead(name) else None)

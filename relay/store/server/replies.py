@@ -1,4 +1,4 @@
-"""Runs reading commands together, so that a key of another type than expected costs only its own reply."""
+"""Runs reading commands together; a key of an unexpected type costs only its own reply."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def replies_to(client: Any, commands: Iterable[tuple[Any, ...]], *, time_of: str | None = None) -> list[Any]:
-    """Return the reply to each command; of a key with another type, the error instead of its reply.
+    """Return the reply to each command; for a key of another type, the error takes the place of its reply.
 
-    ``time_of`` adds the time (`TIME`) of the server that has this root. Raises as `store_errors`, for any other error.
+    ``time_of`` adds the time (`TIME`) of the server that has this root. Other errors are raised as by `store_errors`.
     """
     asked = list(commands)
     with store_errors():
@@ -25,7 +25,7 @@ def replies_to(client: Any, commands: Iterable[tuple[Any, ...]], *, time_of: str
         except ResponseError as error:
             if not is_of_another_type(error):
                 raise
-        # Only now without raising: redis-py follows a cluster's redirections only where errors are raised.
+        # Not raising from the start: redis-py follows a cluster's redirections only where errors are raised.
         replies: list[Any] = _piped(client, asked, time_of).execute(raise_on_error=False)
         for reply in replies:
             if isinstance(reply, Exception) and not is_of_another_type(reply):
