@@ -249,7 +249,7 @@ class ApiKeys:
         return found
 
     def _verified(self, key_id: str) -> ApiKey | None:
-        """Read and verify a key now; None if it is missing, or if its record is not as last decided, which is logged."""
+        """Read and verify a key now; None if it is missing, or if its record is not as last decided (then logged)."""
         if not _ID.match(key_id):
             return None
         self._decisions.refresh(AGE_S)

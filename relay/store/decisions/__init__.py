@@ -1,1 +1,1 @@
-"""What was decided about API keys and webhooks: authenticated chains, and what tells processes how far they go."""
+"""What was decided about API keys and webhooks: authenticated chains, and how processes learn how far they go."""

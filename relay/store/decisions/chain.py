@@ -1,6 +1,6 @@
 """Defines a chain of decisions: its entries, what binds them, and its end, where others are added. Pure.
 
-An entry is a line: number, subject, value, and a MAC that covers them and the MAC of the entry before.
+An entry is a line: number, subject, value, and a MAC that covers them and the MAC of the previous entry.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PAUSE: Final = "pause"
 PAUSED: Final = "paused"
 #: The value of a subject that is gone.
 GONE: Final = "gone"
-#: What the value of a subject that nobody can be sure of ends with.
+#: The ending of a value that nobody can be sure of.
 IN_DOUBT: Final = ".in_doubt"
 _PURPOSE: Final = b"decision"
 _DIGITS: Final = 18  # of the highest number
@@ -41,7 +41,7 @@ def webhook_subject(plugin: str, webhook_id: str) -> str:
 
 
 def webhook_value(number: int, stamp: str, shape: bytes, limits: Iterable[str]) -> str:
-    """Return the decision that a revision is the current one; its limits are those that its webhook's policy has."""
+    """Return the decision that a revision is current; ``limits`` are those in its webhook's policy."""
     return ".".join((str(number), stamp, hashlib.sha256(shape).hexdigest(), *limits))
 
 
@@ -51,7 +51,7 @@ def secret_subject(plugin: str, name: str) -> str:
 
 
 def pause_subject(plugin: str, webhook_id: str) -> str:
-    """Return the subject of the decisions about whether a webhook is paused: `PAUSED`, or `GONE`."""
+    """Return the subject of the decisions about whether a webhook is paused (`PAUSED`) or not (`GONE`)."""
     return f"{PAUSE}/{plugin}/{webhook_id}"
 
 
@@ -76,19 +76,19 @@ class Decision:
         return vault.macs(_PURPOSE, *(part.encode() for part in (before, str(self.seq), self.subject, self.value)))
 
     def text(self) -> str:
-        """Return the entry as the server has it."""
+        """Return the entry as the server stores it."""
         return f"{self.seq} {self.subject} {self.value} {self.mac}"
 
 
 @dataclass(slots=True)
 class Chain:
-    """Entries as they were read: how many, the last of them, and the newest genuine decision about each subject."""
+    """Entries as they were read: their number, the last of them, and the newest genuine decision about each subject."""
 
     count: int = 0
     last: bytes = b""
     seq: int = 0
     newest: dict[str, Decision] = field(default_factory=dict)
-    is_forged: bool = False  # an entry was altered, removed or inserted; such entries count for nothing
+    is_forged: bool = False  # an entry was altered, removed or inserted; such entries do not count
     read: list[Decision] = field(default_factory=list, compare=False)  # the genuine ones that were added last
     digest: Any = field(default_factory=hashlib.sha256, compare=False)  # of all texts
 
@@ -111,7 +111,7 @@ class Chain:
             self.read.append(found)
 
     def refuse_forged(self, name: str) -> None:
-        """Raise `Conflict`, which names the chain, if entries of it are forged, or of a key that the ring lacks."""
+        """Raise `Conflict`, which names the chain, if entries are forged or made with a key that the ring lacks."""
         if self.is_forged:
             raise Conflict(
                 f"Decisions about keys or webhooks fail verification (of `{name}`): if a key is missing in the data"
@@ -120,7 +120,7 @@ class Chain:
             )
 
     def lacks(self, known: Mapping[str, Decision]) -> list[str]:
-        """Return the subjects about which something newer is known."""
+        """Return the subjects for which ``known`` has something newer."""
         return [subject for subject, each in known.items() if _is_older(self.newest.get(subject), each)]
 
 
@@ -134,13 +134,13 @@ class ChainEnd:
     vault: Vault = field(repr=False)
 
     def adding(self, changes: Mapping[str, str]) -> list[bytes | int | str]:
-        """Return the arguments with which a script adds decisions (``lua/lib/decisions.lua``)."""
+        """Return the arguments for a script to add these decisions (``lua/lib/decisions.lua``)."""
         added = [Decision(seq, *change) for seq, change in enumerate(changes.items(), self.seq + 1)]
         return [self.count, self.last, *linked(added, _mac_in(self.last), self.vault)]
 
 
 def linked(decisions: Iterable[Decision], before: str, vault: Vault) -> list[str]:
-    """Return decisions as entries, each bound to the one before; the first to that with the MAC ``before``."""
+    """Return decisions as entries, each bound to the one before it; ``before`` is the MAC to bind the first to."""
     texts = []
     for decision in decisions:
         entry = replace(decision, mac=decision.macs(before, vault)[0])
@@ -159,13 +159,13 @@ def _matches(decision: Decision, before: str, vault: Vault) -> bool:
 
 
 def paused_by(known: Iterable[Decision]) -> frozenset[tuple[str, str]]:
-    """Return the webhooks that are paused by these decisions, each with its plugin first."""
+    """Return the webhooks that these decisions pause, each with its plugin first."""
     found = (each.subject.split("/") for each in known if each.value == PAUSED)
     return frozenset((plugin, webhook_id) for _, plugin, webhook_id in found)
 
 
 def policies_by(known: Collection[Decision]) -> dict[tuple[str, str], tuple[str, ...]]:
-    """Return what the policy of each registered webhook has by these decisions: '1' if it is paused, and its limits."""
+    """Return the policy of each registered webhook according to these decisions: '1' if paused, and its limits."""
     paused, found = paused_by(known), {}
     for each in known:
         kind, *name = each.subject.split("/")
@@ -176,14 +176,14 @@ def policies_by(known: Collection[Decision]) -> dict[tuple[str, str], tuple[str,
 
 
 def name_of(decision: Decision) -> int:
-    """Return a short name of a decision, whichever key its MAC is made with."""
+    """Return a short name for a decision, whichever key its MAC is made with."""
     return hash((decision.seq, decision.subject, decision.value))
 
 
 def in_doubt(one: Decision, other: Decision) -> str:
-    """Return the value of a subject that two decisions contradict each other about: what nobody relies on.
+    """Return the value, which nobody relies on, of a subject about which two decisions contradict each other.
 
-    A webhook is paused. Its number stays known, so that it is not given again.
+    If they are about a pause, the webhook is paused. A revision's number stays known, so that it is not reused.
     """
     if one.subject.startswith(f"{PAUSE}/"):
         return PAUSED
@@ -192,7 +192,7 @@ def in_doubt(one: Decision, other: Decision) -> str:
 
 
 def _is_older(found: Decision | None, known: Decision) -> bool:
-    """Return whether a decision that was found is not the known one, nor later than it."""
+    """Return whether the decision found is neither the known one nor a later one."""
     if found is None or found.seq < known.seq:
         return True
     return found.seq == known.seq and found.value != known.value

@@ -1,11 +1,11 @@
 """Keeps what was decided about API keys and webhooks, in a chain for each root: a MAC binds each entry to those before.
 
-A record of a key or a webhook counts only if it is what was decided last about its subject. Somebody who can write to
-the server can forge no entry. Where an older chain is put back, the processes that remember the newer one report it, go
-by what they remember, and write it back (`Decisions.repair`).
+A record of a key or a webhook counts only if it matches the last decision about its subject. Somebody who can write to
+the server cannot forge an entry. If an older chain is put back, the processes that remember the newer one report that,
+rely on what they remember, and write it back (`Decisions.repair`).
 
-A store that was restored from a backup has an older chain, and a new epoch, which only the key ring makes: processes
-forget what they remember then, and go by what the store has.
+A store that was restored from a backup has an older chain, and a new epoch, which only the key ring can make: processes
+then forget what they remember, and rely on what the store has.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ if TYPE_CHECKING:
 
     from relay.vault import Vault
 
-#: How old, in seconds, what a process knows of a chain may be when it decides by it.
+#: How old a process's knowledge of a chain may be when it relies on it, in seconds.
 AGE_S: Final = 1.0
-#: How often something is read and compared with the chain: it may be changed between the two.
+#: How many times something is read and compared with the chain, since it may change in between.
 READS: Final = 3
-#: What a script returns that found another chain than its caller had read.
+#: What a script returns if it finds a different chain from the one that its caller has read.
 STALE: Final = b"stale"
-#: How often, in seconds, a process that watches a chain reads all of it, and how many entries a second it reads so.
+#: How often a process that watches a chain reads all of it, in seconds; a long one less often, by entries per second.
 WHOLE_S: Final = 4.0
 _ENTRIES_PER_S: Final = 1_000
-#: Entries that later ones of the same subjects replace are dropped once there are more than this many.
+#: Entries that later ones about the same subjects replace are dropped once there are more than this many.
 MOST_REPLACED: Final = 1_024
-#: How long, in seconds, a decision is tried while others decide, too.
+#: How long a decision is retried while others are deciding too, in seconds.
 _TRY_S: Final = 20.0
 _PAUSE_S: Final = 0.05
-_MOST_READ: Final = 100_000  # decisions that a process remembers to have read
+_MOST_READ: Final = 100_000  # decisions that a process remembers having read
 _NAMED: Final = 10  # how many subjects an event names
 
 
@@ -72,24 +72,24 @@ class Decisions:
         self._chain = Chain()
         self._known: dict[str, Decision] = {}  # the newest decision about each subject that this process has ever read
         self._seq = 0  # the highest number that it has ever read
-        self._heard = 0  # the highest number of another process that the server lacked
+        self._heard = 0  # the highest number that another process has read and the server lacked
         self._server = ""  # the id of the server's run that had it
         #: The webhooks that are paused, each with its plugin first.
         self.paused: frozenset[tuple[str, str]] = frozenset()
-        self._policies: dict[tuple[str, str], tuple[str, ...]] | None = None  # None: not made of what is known now
+        self._policies: dict[tuple[str, str], tuple[str, ...]] | None = None  # None: not made from what is known now
         self._read_ever: set[int] = set()  # the names of all decisions that it has ever read
         self._read_at_s = self._whole_at_s = self._failed_at_s = float("-inf")
         self._lock = threading.RLock()
-        self.is_intact = True  # False: this process has found that entries were forged, or an older chain put back
+        self.is_intact = True  # False: this process has found forged entries, or an older chain put back
 
     def value(self, subject: str) -> str:
-        """Return what was decided last about a subject, as far as this process knows; '' if nothing ever was."""
+        """Return the last decision about a subject, as far as this process knows; '' if there never was one."""
         found = self._known.get(subject)
         return "" if found is None else found.value
 
     @property
     def policies(self) -> Mapping[tuple[str, str], tuple[str, ...]]:
-        """What was decided about the policy of each registered webhook: '1' if it is paused, and its limits."""
+        """The decided policy of each registered webhook: '1' if it is paused, and its limits."""
         with self._lock:
             if self._policies is None:
                 self._policies = policies_by(self._known.values())
@@ -101,12 +101,12 @@ class Decisions:
         return self._seq, self._server
 
     def look(self) -> None:
-        """Read what was added; now and then read all, since what this process has read may have been altered."""
+        """Read what was added; from time to time read everything, since what was read before may have been altered."""
         self._follow_unless_silent()
         self.refresh(whole=time.monotonic() - self._whole_at_s >= max(WHOLE_S, self._chain.count / _ENTRIES_PER_S))
 
     def refresh(self, max_age_s: float = 0.0, *, whole: bool = False) -> None:
-        """Read what was added, or all, unless that was done within ``max_age_s``."""
+        """Read what was added, or with ``whole`` everything, unless that was done in the last ``max_age_s`` seconds."""
         asked_at_s = time.monotonic()
         if asked_at_s - self._read_at_s < max_age_s:
             return
@@ -128,9 +128,9 @@ class Decisions:
             self._whole_at_s = read_at_s if whole else self._whole_at_s
 
     def ends(self) -> Iterator[ChainEnd]:
-        """Yield the end of the chain, and again after each time that a script called it stale.
+        """Yield the end of the chain, and again each time that a script has called it stale.
 
-        Whatever is read after it is as the chain says, or the script finds it stale. Raises ``Conflict`` in the end.
+        What is read after it agrees with the chain, or the script finds it stale. In the end, raises ``Conflict``.
         """
         until_s = time.monotonic() + _TRY_S
         while time.monotonic() < until_s:
@@ -139,13 +139,13 @@ class Decisions:
             with self._lock:
                 end = ChainEnd(self._chain.count, self._chain.last, max(self._chain.seq, self._seq), self._vault)
             yield end
-            time.sleep(random.uniform(0, _PAUSE_S))  # noqa: S311 - so that writers do not meet again and again
+            time.sleep(random.uniform(0, _PAUSE_S))  # noqa: S311 - so that writers do not collide again and again
         raise Conflict("Others keep changing keys or webhooks at the same time. Try again.")
 
     def repair(self) -> bool:
-        """Write back what this process remembers, where an older chain was put back; drop entries that are replaced.
+        """Write back what this process remembers if an older chain was put back; drop entries that were replaced.
 
-        What seems to be forged is not dropped: this process may lack its key. Returns whether it wrote anything.
+        Entries that seem forged are not dropped: this process may lack their key. Returns whether it wrote anything.
         """
         with self._lock:
             is_set_back = self._chain.newest != self._known
@@ -158,7 +158,7 @@ class Decisions:
             return self._write(Act.DECISIONS_RESTORE if is_set_back else "")
 
     def reseal(self, *, give_up: bool = False) -> None:
-        """Make every entry's MAC with the newest key. Forged ones raise `Conflict`, unless ``give_up`` drops them."""
+        """Remake every entry's MAC with the newest key. Forged ones raise `Conflict`, unless ``give_up`` drops them."""
         for _ in self.ends():
             if not give_up:
                 self._chain.refuse_forged(root_name(self.root))
@@ -166,7 +166,7 @@ class Decisions:
                 return
 
     def hear(self, seq: int, server: str) -> bool:
-        """Compare with the head that another process has read; return False if the chain here is older than that.
+        """Compare with the head that another process has read; return False if the chain here is older.
 
         What another run of the server had does not count: a failover may lose what was not confirmed.
         """
@@ -182,7 +182,7 @@ class Decisions:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Read alone. Who can go on without a silent server does not wait for long for those who wait for it."""
+        """Keep other threads from reading. Callers that can do without a silent server wait only briefly for this."""
         if not self._lock.acquire(timeout=patience_s()):
             raise Unavailable
         try:
@@ -192,7 +192,7 @@ class Decisions:
             self._lock.release()
 
     def _follow(self) -> bool:
-        """Read the epoch; return whether the store was restored since, so that what this process remembers is void.
+        """Read the epoch; return whether the store has been restored, so that what this process remembers is void.
 
         While a backup is copied, nothing is remembered.
         """
@@ -204,13 +204,13 @@ class Decisions:
             return self._begins_anew
 
     def _follow_unless_silent(self) -> None:
-        """Follow the epoch, unless the shared keys are silent: it lies there, and other roots do not wait for it."""
+        """Follow the epoch, unless the shared keys, where it is, are silent: other roots do not wait for it."""
         with suppress(Unavailable), going_on_without():
             check_not_silent(self._client, SHARED_ROOT)
             self._follow()
 
     def _write(self, act: str) -> bool:
-        """Replace the chain by what this process knows, unless it was changed since it was read."""
+        """Replace the chain with what this process knows, unless it has changed since it was read."""
         texts = linked(sorted(self._known.values(), key=lambda each: each.seq), "", self._vault)
         args = [act, actor() if act else "", self._chain.count, self._chain.last, *texts]
         script = "rewrite_key_decisions" if self.root == SHARED_ROOT else "rewrite_decisions"
@@ -219,13 +219,13 @@ class Decisions:
         return is_written
 
     def _read(self, *, whole: bool = False) -> None:
-        """Read what follows the part that is known; if the server has another chain by now, or ``whole``, read all."""
+        """Read what follows the known part; if the server has another chain by now, or with ``whole``, read all."""
         chain, whole = self._chain, whole or self._begins_anew
         last, added, server = self._stored.read(0 if whole else chain.count)
         if not whole and chain.count and last != chain.last:
             _, added, server = self._stored.read(0)
             whole = True
-        was_forged = chain.is_forged  # then all is verified again: the ring may have another key since
+        was_forged = chain.is_forged  # if so, all is verified again: the ring may have got another key
         is_as_known = not was_forged and chain.is_of(added) if whole else not added
         if is_as_known and not self._begins_anew:
             self._server = server
@@ -233,9 +233,9 @@ class Decisions:
         chain = Chain() if whole else chain
         chain.add(added, self._vault)
         if not self._begins_anew and (chain.lacks(self._known) or chain.seq < self._seq):
-            self._chain = Chain()  # what was read does not count if the epoch cannot be read: all is read again then
+            self._chain = Chain()  # if the epoch cannot be read, what was read does not count and is read again
             if self._was_restored(server):
-                self._read(whole=True)  # the epoch was new before anything was restored, and is so for certain now
+                self._read(whole=True)  # the epoch changes before anything is restored, so this is the new chain
                 return
         if chain.is_forged and not was_forged:
             self.is_intact = False
@@ -243,14 +243,14 @@ class Decisions:
         self._take(chain, server)
 
     def _was_restored(self, server: str) -> bool:
-        """Return whether an older chain is that of a backup. A server that took over may have lost it just as well."""
+        """Return whether an older chain is a backup's, rather than that of a server that took over without the rest."""
         if "" in {server, self._server} or server == self._server:
             return self._follow()
         self._follow_unless_silent()
         return self._begins_anew
 
     def _take(self, chain: Chain, server: str) -> None:
-        """Know what a chain says, and keep what it lacks, unless a server has taken over that never had it."""
+        """Adopt what a chain says, and keep what it lacks, unless a server has taken over that never had it."""
         gone = chain.lacks(self._known)
         self._chain = chain
         if self._begins_anew:
@@ -269,7 +269,7 @@ class Decisions:
             self._known = {**chain.newest, **{subject: self._known[subject] for subject in gone}}
             self._doubt(chain, gone)
         if len(self._read_ever) > _MOST_READ:
-            self._read_ever.clear()  # older ones are in doubt then, and nothing else changes
+            self._read_ever.clear()  # this only puts older decisions in doubt
         self._read_ever.update(map(name_of, chain.read))
         chain.read.clear()
         self._seq, self._server = max(self._seq, chain.seq), server
@@ -277,9 +277,9 @@ class Decisions:
         self._policies = None
 
     def _doubt(self, chain: Chain, gone: Iterable[str]) -> None:
-        """Believe nothing about subjects that somebody decided about after an older chain was put back.
+        """Trust nothing about subjects that were decided about after an older chain was put back.
 
-        What this process has read before is an older decision. Anything else may be one of these, or a new one.
+        A decision that this process has read before is an old one; any other may be old or new.
         """
         self._seq = max(self._seq, chain.seq)
         for subject in gone:

@@ -38,10 +38,10 @@ class EveryDecision:
         return self._by_root[self._keys.root(plugin)]
 
     def reseal(self, *, give_up: bool = False) -> None:
-        """Make the MACs of all chains, and that of the store's epoch, with the newest key of the ring.
+        """Remake the MACs of all chains, and that of the store's epoch, with the newest key of the ring.
 
-        Raises `Conflict`, after all others are done, for a chain with entries that fail verification. ``give_up``
-        drops them.
+        Raises `Conflict`, after all others are done, for a chain with entries that fail verification; with ``give_up``
+        they are dropped instead.
         """
         refused: list[Conflict] = []
         for chain in self:
@@ -54,11 +54,11 @@ class EveryDecision:
             raise refused[0]
 
     def paused(self, webhooks: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Return those of these webhooks, each with its plugin first, that are paused by what was decided until now."""
+        """Return those of these webhooks, each with its plugin first, that decisions have paused."""
         asked = set(webhooks)
         found = set()
         for chain in {self.of(plugin) for plugin, _ in asked}:
-            chain.refresh(math.inf)  # if it was never read
+            chain.refresh(math.inf)  # only if it was never read
             if asked & chain.paused:
                 chain.refresh()  # one of them may have been resumed since
             found |= asked & chain.paused

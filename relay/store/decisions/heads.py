@@ -1,8 +1,8 @@
-"""Heads: the newest ends of chains that each process has read, told to all others over a channel of the server.
+"""Heads: the newest ends of chains that each process has read, published to all others on a channel of the server.
 
-So a process notices that a chain was set back even if it never read the newer part itself, because it was started
-later or because another one holds the lock. A message is a MAC, a line feed and JSON: somebody who can write to the
-server can hold messages back or repeat them, and can forge none. A newer release may add values at the end.
+So a process notices that a chain was set back even if it never read the newer part itself, because it started later or
+because another process holds the lock. A message is a MAC, a line feed and JSON: somebody who can write to the server
+can hold messages back or repeat them, but cannot forge any. A newer release may add values at the end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _PURPOSE: Final = b"heads"
 _POLL_S: Final = 1.0
-_PING_AFTER_S: Final = 5.0  # after this much silence the connection is probed with a ping
+_PING_AFTER_S: Final = 5.0  # after this much silence the connection is tested with a ping
 _SILENCE_S: Final = 10.0  # after this much silence the connection is given up
 
 
@@ -37,8 +37,8 @@ _SILENCE_S: Final = 10.0  # after this much silence the connection is given up
 class ChainHead:
     """What a process has read of one root: its highest decision, and the newest checkpoint of its audit trail.
 
-    Heads of different epochs are not compared: a restored store is older. Each of the two with the id of the server's
-    run that had it; empty texts and 0 for what it has not read.
+    Each has the id of the server's run that had it; what was not read is 0 or empty. Heads of different epochs are not
+    compared: a restored store is older.
     """
 
     process: str
@@ -68,7 +68,7 @@ class Heads:
             self._server().publish(keyspace.heads(), mac.encode() + b"\n" + payload)
 
     def listen(self) -> Iterator[ChainHead | None]:
-        """Yield the heads that processes of the relay publish, and None now and then; end if the server is silent."""
+        """Yield the heads that processes publish, and None from time to time; end if the server is silent."""
         with store_errors(), self._next_server().pubsub() as pubsub:
             pubsub.subscribe(keyspace.heads())
             heard_at_s, asked = time.monotonic(), False

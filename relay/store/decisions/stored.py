@@ -1,4 +1,4 @@
-"""Reads the entries of a chain on their server, and which run of the server has them."""
+"""Reads the entries of a chain from their server, and which run of the server has them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StoredChain:
     def read(self, start: int) -> tuple[bytes | None, list[bytes], str]:
         """Read the entry before ``start``, those from there on, and the id of the server's run.
 
-        The id changes when another server takes over. It is empty if the server does not say, or may not be asked.
+        The id changes when another server takes over. It is empty if the server does not tell, or may not be asked.
         """
         found: tuple[bytes | None, list[bytes], str] = on_primary(
             self._client, self._root, lambda server: self._read(server, start)

@@ -1,4 +1,4 @@
-"""Keeps which alerts hold, and which of their changes are not delivered to the operators' webhook yet."""
+"""Records which alerts hold, and which of their changes have not been delivered to the operators' webhook yet."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
     import redis
 
-#: How long, in milliseconds, the lock lasts: one worker checks for alerts in each such period.
+#: How long the lock lasts, in milliseconds: one worker checks for alerts in each such period.
 PERIOD_MS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """The subject of an alert, whether it holds now, and for how long it has to hold before the alert fires."""
+    """The subject of an alert, whether it holds now, and how long it has to hold before the alert fires."""
 
     name: str
-    holds: bool | None  # None: not known, since a part of the store does not answer
+    holds: bool | None  # None: unknown, since a part of the store does not answer
     detail: Mapping[str, Any]
     hold_ms: int = 0
 
@@ -44,7 +44,7 @@ class AlertChange:
 
 
 class Alerts:
-    """The alerts that a plugin's webhook is told of. Every method raises `Unavailable` while that server is away."""
+    """The alerts that are sent to a plugin's webhook. Every method raises `Unavailable` while the server is away."""
 
     def __init__(self, client: redis.Redis, plugin: str, keys: Keyspace = SINGLE) -> None:
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
@@ -58,12 +58,12 @@ class Alerts:
             return take_lock(self._client, self._keys.of_plugin("alerts_lock", self._plugin), "1", PERIOD_MS)
 
     def holding(self) -> list[str]:
-        """Return the names of the alerts that fire, or that hold but not yet for long enough to fire."""
+        """Return the names of the alerts that fire, or that hold but not long enough to fire yet."""
         with store_errors():
             return sorted(name.decode() for name in self._client.hkeys(self._keys.of_plugin("alerts", self._plugin)))
 
     def evaluate(self, conditions: Sequence[Condition]) -> list[AlertChange]:
-        """Compare what holds now with what held before; return the changes that are not delivered yet."""
+        """Compare what holds now with what held before; return the changes that have not been delivered yet."""
         args: list[Any] = [self._plugin, len(conditions)]
         for each in conditions:
             holds = "" if each.holds is None else int(each.holds)

@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _TIMEOUT_S: Final = 3.0
-#: For each of several servers: a command beside a silent one takes less than two seconds in all.
+#: For each of several servers, so that with a silent one a command still takes less than two seconds in all.
 _ANSWER_TIMEOUT_S: Final = 0.75
 _NO_SILENCE: Final = Silence()
-#: How old, in seconds, readiness's view of the server's settings may be.
+#: How old readiness's view of the server's settings may be, in seconds.
 _WARNINGS_AGE_S: Final = 10.0
 
 
 class Probe(Enum):
-    """What one server is found to be; one that loads millions of records does so for minutes."""
+    """The state that one server is found in; loading millions of records takes minutes."""
 
     READY = "ready"
     LOADING = "loading"
@@ -51,8 +51,8 @@ class Probe(Enum):
 class StoreHealth:
     """The health of the store at one moment: of each server, and what all servers hold together.
 
-    ``away`` names the servers that did not answer, ``silence`` what they hold; ``workers`` are None if that includes
-    the shared keys. ``rest`` says why nothing of what they hold could be read; None if something was.
+    ``away`` names the servers that did not answer, ``silence`` what they hold; ``workers`` is None if that includes
+    the shared keys. ``rest`` says why nothing that the servers hold together could be read; None if something was.
     """
 
     servers: tuple[ServerHealth, ...]
@@ -85,7 +85,7 @@ class ServerWarnings:
         except StoreFault:  # some hosted servers forbid these commands
             return
         except Unavailable as error:
-            if isinstance(error.__cause__, redis.exceptions.NoPermissionError):  # as do these
+            if isinstance(error.__cause__, redis.exceptions.NoPermissionError):  # and so do these
                 return
             raise
         for info in servers:
@@ -135,7 +135,7 @@ def read_health(url: str, admin_url: str | None = None, keys: Keyspace = SINGLE)
     with _without_addresses(), _client(url) as client:
         every, named_otherwise = servers_of(client, url)
         timeout_s = _TIMEOUT_S if len(every) == 1 else _ANSWER_TIMEOUT_S
-        with ThreadPoolExecutor(len(every)) as pool:  # each of a silent pair takes the whole time
+        with ThreadPoolExecutor(len(every)) as pool:  # every silent server takes the whole time
             read = {name: pool.submit(_health_of, name, own, admin_url, timeout_s) for name, own in every.items()}
         away = {name: error for name, each in read.items() if (error := each.exception()) is not None}
         servers = tuple(each.result() for name, each in read.items() if name not in away.keys() | named_otherwise)
@@ -149,7 +149,7 @@ def read_health(url: str, admin_url: str | None = None, keys: Keyspace = SINGLE)
 
 
 def read_workers(url: str) -> tuple[LiveWorker, ...]:
-    """Read which workers are alive. Raises `Unavailable` as `read_health` does."""
+    """Read which workers are alive. Raises `Unavailable`, like `read_health`."""
     with _without_addresses(), _client(url) as client:
         return tuple(Workers(client).alive())
 
@@ -202,7 +202,7 @@ def _rest(client: redis.Redis, keys: Keyspace) -> StoreHealth:
 
 
 def _jump_in(client: Any) -> ClockJump | None:
-    """Return the last jump of the clock; None if there was none of late, or what tells of it is damaged."""
+    """Return the last jump of the clock; None if there was none recently, or its record is damaged."""
     key = keyspace.shared("clock_jump")
     (text,) = replies_to(client, [("GET", key)])
     return one_value(key, text, ClockJump.from_text)

@@ -28,7 +28,7 @@ _EXCESS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ServerHealth:
-    """The health of one server. None stands for what it does not tell: some hosted servers forbid CONFIG."""
+    """The health of one server. None stands for what it does not reveal: some hosted servers forbid CONFIG."""
 
     name: str  # host:port, or the path of its socket
     software: str  # "redis" or "valkey"
@@ -42,14 +42,14 @@ class ServerHealth:
     skew_ms: float  # the server's clock minus this machine's
     unrestricted: tuple[str, ...]  # users of the relay's processes that may configure or empty the server
     replicas: int | None = None  # how many follow it; None: it is a replica itself
-    failed_writes: tuple[str, ...] = ()  # snapshots and rewrites that failed the last time
+    failed_writes: tuple[str, ...] = ()  # kinds of files whose last write failed
     has_functions: bool = True  # those of this version
     connections: int = 0  # of clients, replicas and other servers of a cluster
     most_connections: int | None = None  # maxclients
 
 
 def read_server(name: str, client: redis.Redis, administrator: redis.Redis) -> ServerHealth:
-    """Read a server's health, through ``administrator`` what only an administrator may read. Raises as redis-py."""
+    """Read a server's health, through ``administrator`` where its rights are needed. Raises redis-py's errors."""
     info = client.info()
     is_valkey = "valkey_version" in info
     version = str(info["valkey_version" if is_valkey else "redis_version"])
@@ -73,17 +73,17 @@ def read_server(name: str, client: redis.Redis, administrator: redis.Redis) -> S
     )
 
 
-#: StoredFields of INFO that tell how a server's other writes of its data went the last time, and what these writes are.
+#: Fields of INFO that tell whether the server's last write of its data to a file succeeded, and the kind of file.
 _WRITES: Final = {"rdb_last_bgsave_status": "snapshot", "aof_last_bgrewrite_status": "rewrite of the append-only file"}
 
 
 def failed_writes(info: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the kinds of files that the server failed to write the last time."""
+    """Yield the kinds of files whose last write by the server failed."""
     return (what for name, what in _WRITES.items() if info.get(name, "ok") != "ok")
 
 
 def _skew_ms(client: redis.Redis) -> float:
-    """Return the server's clock minus this machine's, by the quickest of a few samples."""
+    """Return the server's clock minus this machine's, from the quickest of a few samples."""
     best_s, skew_ms = float("inf"), 0.0
     for _ in range(_SKEW_SAMPLES):
         before = time.time()
@@ -103,7 +103,7 @@ def _config(client: redis.Redis, name: str) -> str | None:
 
 
 def _unrestricted(client: redis.Redis, administrator: redis.Redis) -> tuple[str, ...]:
-    """Return the users with rights that no process of the relay needs; the present user if users cannot be listed."""
+    """Return users with rights that no process of the relay needs; checks only the present one if it may list none."""
     own, above = _user_name(client), _user_name(administrator)
     try:
         users = [line.split() for line in cast("list[str]", administrator.acl_list())]

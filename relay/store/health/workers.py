@@ -1,4 +1,4 @@
-"""Keeps which worker processes are alive and which lanes they serve; each sends a heartbeat about once a second."""
+"""Records which worker processes are alive and which lanes they serve; each sends a heartbeat about once a second."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Workers:
     def __init__(self, client: redis.Redis) -> None:
         self._client: Any = client
         self._scripts = Scripts(client)
-        self.number_alive = 1  # how many workers are alive, as of the last beat of this process
+        self.number_alive = 1  # how many workers were alive at this process's last beat
 
     def beat(self, worker: str, lanes: Collection[str]) -> int:
         """Send the heartbeat of a worker that serves these lanes; return the server's time, in milliseconds."""
@@ -65,7 +65,7 @@ class Workers:
 
 
 def known_workers(workers: Workers) -> list[LiveWorker] | None:
-    """List the live workers as `Workers.alive`; None if the shared keys do not answer soon."""
+    """List the live workers, like `Workers.alive`; None if the shared keys do not answer soon."""
     try:
         with going_on_without():
             return workers.alive()
@@ -76,7 +76,7 @@ def known_workers(workers: Workers) -> list[LiveWorker] | None:
 def live_workers(
     beats: Iterable[tuple[bytes, float]], lanes: Mapping[bytes, bytes], now_ms: float
 ) -> Iterable[LiveWorker]:
-    """Yield the workers whose heartbeat is at most `SILENCE_MS` old; one from further ahead was before a jump."""
+    """Yield the workers whose heartbeat is at most `SILENCE_MS` old; one further ahead is from before a clock jump."""
     for name, at_ms in beats:
         silent_ms = int(max(-MOST, min(MOST, now_ms - at_ms)))  # an altered time may be infinite
         if abs(silent_ms) <= SILENCE_MS:

@@ -1,4 +1,4 @@
-"""Finds the bucket that a key of a partition, or a member of a key that its plugins share, belongs to."""
+"""Finds the bucket of a partition's key, or of a member of a key that its plugins share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from relay.domain.reference_id import bucket_of, bucket_of_plugin
 from relay.store.keys.names import PARTITIONED
 
-#: First parts of keys by what their second part is: a plugin, or an id.
+#: First parts of keys whose second part is a plugin, or an id.
 _OF_PLUGIN: Final = frozenset({"p", "target", "token", "secret"})
 _OF_ID: Final = frozenset({"inv", "replay"})
 #: Kinds of keys that the plugins of a partition share.

@@ -43,7 +43,7 @@ class Keyspace:
         return spread(items, root_of) if self.partitions > 1 else [Spread(ROOT, items, range(len(items)))]
 
     def of_plugin(self, kind: str, plugin: str, **parts: object) -> str:
-        """Return a key of a plugin; ``parts`` are what its template leaves open besides."""
+        """Return a key of a plugin; ``parts`` fill in the rest of its template."""
         return key_in(self.root(plugin), kind, plugin=plugin, **parts)
 
     def of_ref(self, kind: str, ref: str) -> str:
@@ -56,25 +56,25 @@ SINGLE: Final = Keyspace()
 
 
 def shared(kind: str, **parts: object) -> str:
-    """Return a key that belongs to no partition; ``parts`` are what its template leaves open."""
+    """Return a key that belongs to no partition; ``parts`` fill in its template."""
     return SHARED_ROOT + SHARED[kind].format(**parts)
 
 
 def decisions(root: str = ROOT) -> str:
-    """List: what was decided about the subjects of a root."""
+    """Return the key of a root's chain of decisions, a list."""
     return root + DECISIONS
 
 
 def audit(part: str, root: str = ROOT) -> str:
-    """A key of a root's audit trail: ``entries``, ``head``, ``segments``, ``beginning`` or ``lock``."""
+    """Return a key of a root's audit trail: ``entries``, ``head``, ``segments``, ``beginning`` or ``lock``."""
     return root + TRAIL[f"audit_{part}"]
 
 
 def heads() -> str:
-    """Channel: the newest heads of chains that each process has read."""
+    """Return the channel of the newest heads of chains that each process has read."""
     return PREFIX + CHANNELS["heads"]
 
 
 def notice(process: str) -> str:
-    """Channel: notices for the waiters of an API process."""
+    """Return the channel of the notices for an API process's waiters."""
     return PREFIX + CHANNELS["notice"].format(process=process)

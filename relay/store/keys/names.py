@@ -1,12 +1,12 @@
 """The one list of every Redis key: its name, its type, and what it holds.
 
 Every key begins with a root. The root of the ledger's keys is that of their partition, ``relay:{N}:``; everything that
-a plugin has lies in one partition, and a script touches the keys of one root alone. The few keys that belong to no
-plugin begin with ``relay:{shared}:``. The braces are a cluster's hash tag: all keys of one root lie on one server.
+a plugin has is in one partition, and a script touches only the keys of one root. The few keys that belong to no plugin
+begin with ``relay:{shared}:``. The braces are a cluster's hash tag: all keys of one root are on one server.
 
-A plugin is part of every key except those of a single invocation, which are named by its reference id alone:
-only reference ids travel on the broker, so a worker has nothing else to look a record up with. The record
-itself names its plugin, and every read on a plugin's behalf compares it.
+A plugin is part of every key except those of a single invocation, which are named by its reference id alone: the lists
+of waiting calls have only reference ids, so a worker has nothing else to look a record up with. The record itself names
+its plugin, and every read on a plugin's behalf compares it.
 
 Only ids, reference ids and keyed hashes ever become part of a key.
 """
@@ -19,7 +19,7 @@ from typing import Final, Literal
 PREFIX: Final = "relay:"
 #: The root of the keys that belong to no plugin.
 SHARED_ROOT: Final = f"{PREFIX}{{shared}}:"
-#: The rest of the key, below each root, that is written only so that WAIT has a write to wait for; a string.
+#: The rest of the key, below each root, that is written only to give WAIT a write to wait for; a string.
 CONFIRMED: Final = "confirmed"
 #: The rest of the key, below each root, of what was decided about its subjects; a list (relay/store/decisions/).
 DECISIONS: Final = "decisions"
@@ -37,9 +37,9 @@ PARTITIONED: Final = {
     "due_running": "due:running",  # zset referenceId -> ms: leases, retries, deadlines
     "due_queued": "due:queued:{lane}",  # zset referenceId -> ms: queued ids of a lane
     "waiting": "waiting:{lane}",  # list: ids of the lane that no worker has taken yet, oldest first
-    "ages": "ages",  # zset plugin/webhook -> ms: none of its open calls has to end earlier
-    "parked_webhooks": "parked",  # set of plugin/webhook: those with parked calls, and some that had some
-    "revisits": "revisits",  # set of plugin/webhook: those whose calls have to be gone through (lua/ledger/revisit.lua)
+    "ages": "ages",  # zset plugin/webhook -> ms: before then, none of its open calls has to end
+    "parked_webhooks": "parked",  # set of plugin/webhook: those with parked calls, and some that had them
+    "revisits": "revisits",  # set of plugin/webhook: those whose calls have to be revisited (lua/ledger/revisit.lua)
     "callbacks": "callbacks",  # zset referenceId -> ms: finished calls whose callback is not sent, and when to try
     "expiry": "expiry",  # zset referenceId -> ms: final records, and when to delete them
     "pending": "pending",  # hash: number and bytes of all invocations that are not final; `fence` after a restore
@@ -51,14 +51,14 @@ PARTITIONED: Final = {
     "webhook_index": "p:{plugin}:invocations:{webhook}",  # the same for one webhook
     "ends": "p:{plugin}:ends:{kind}",  # the same for those that ended alike (lua/lib/outcomes.lua)
     "kinds": "p:{plugin}:ends",  # set: the kinds of ends that have occurred
-    # whom invocations concern (relay/store/subjects)
+    # the subjects of invocations (relay/store/subjects)
     "subject_key": "p:{plugin}:subject-key",  # string: sealed key of the keyed hashes of the plugin's subjects
     "subject_index": "p:{plugin}:subject:{subject}",  # zset referenceId -> createdAt ms: those that concern a subject
     "forgetting": "p:{plugin}:forgetting:{subject}",  # hash: the job that forgets a subject (lua/subjects/)
-    "forgetting_open": "p:{plugin}:forgetting:{subject}:open",  # zset referenceId -> ms: left to forget, when to look
-    "forgettings": "forgettings",  # zset plugin/subject -> ms: the jobs that are not done, and when to go on with each
+    "forgetting_open": "p:{plugin}:forgetting:{subject}:open",  # zset referenceId -> ms: left to forget, and when
+    "forgettings": "forgettings",  # zset plugin/subject -> ms: unfinished jobs, and when to continue each
     "plugin_counts": "p:{plugin}:counts",  # hash: counters by name
-    "notes": "p:{plugin}:notes",  # list: events that are not counted yet (lua/lib/tallies.lua)
+    "notes": "p:{plugin}:notes",  # list: events that have not been counted yet (lua/lib/tallies.lua)
     "counted": "p:{plugin}:notes:counted",  # int: how many notes have been counted
     "totals": "p:{plugin}:totals",  # hash: counts and histograms by webhook
     "minute": "p:{plugin}:minute:{minute}:{webhook}",  # hash: one minute's counts of a webhook, or of all ('')
@@ -73,28 +73,28 @@ PARTITIONED: Final = {
     "revision": "p:{plugin}:webhook:{webhook}:{revision}",  # hash: shape (JSON), createdAt, by, stamp (random)
     "last_revision": "p:{plugin}:webhook:{webhook}:last",  # int: the highest revision ever given
     "users": "p:{plugin}:users:{webhook}",  # set: chains with it among their steps, webhooks whose callback it is
-    # alerts, of the plugin whose webhook is told of them
+    # alerts, of the plugin whose webhook receives them
     "alerts": "p:{plugin}:alerts",  # hash: phase, beginning and detail of each alert that holds (lua/health/alerts.lua)
-    "pending_alerts": "p:{plugin}:pending-alerts",  # hash: changes of alerts that are not delivered yet
+    "pending_alerts": "p:{plugin}:pending-alerts",  # hash: changes of alerts that have not been delivered yet
     "alerts_lock": "p:{plugin}:alerts:lock",  # string: a worker is checking for alerts
     # keys that only workers and commands may read, not the API's server user
     "target": "target:{plugin}:{webhook}:{revision}",  # string: a revision's target, sealed
     "access_token": "token:{plugin}:{webhook}:{revision}",  # string: a webhook's OAuth access token, sealed
     "access_token_fetcher": "token:{plugin}:{webhook}:{revision}:lock",  # string: the process that is fetching the next
     "secret_names": "secret:{plugin}",  # set: the names of a plugin's secrets
-    "secret": "secret:{plugin}:{secret}",  # string: a secret's value and those that it had lately, sealed
+    "secret": "secret:{plugin}:{secret}",  # string: a secret's value and its recent ones, sealed
     "secret_settings": "secret:{plugin}:{secret}:set",  # zset "id who" -> ms: when it was set, the last hundred times
     "secret_users": "secret:{plugin}:{secret}:users",  # set of webhook ids: those whose current revision refers to it
-    "running": "p:{plugin}:running:{webhook}",  # zset referenceId -> leaseEnd ms: places taken
+    "running": "p:{plugin}:running:{webhook}",  # zset referenceId -> leaseEnd ms: permits taken
     "open": "p:{plugin}:open:{webhook}",  # zset referenceId -> ms: calls that are not final, and when each has to end
     "parked": "p:{plugin}:parked:{webhook}",  # zset referenceId -> createdAt ms: calls that may not be sent now
     "policy": "p:{plugin}:policy:{webhook}",  # hash: limits, pause, rate and breaker (lua/lib/policy.lua)
     "idempotency": "p:{plugin}:idem:{webhook}:{mac}",  # hash: ref, fingerprint
     # replays
     "replays": "p:{plugin}:replays",  # zset replay id -> createdAt ms
-    "replay_plan": "p:{plugin}:plan:{plan}",  # string: what was planned (JSON), for a day
+    "replay_plan": "p:{plugin}:plan:{plan}",  # string: the plan (JSON), for a day
     "replay": "replay:{replay}",  # hash: a job (field names in lua/replays/replay_make.lua)
-    "replay_ids": "replay:{replay}:ids",  # list: its originals; the one to be sent first stands last
+    "replay_ids": "replay:{replay}:ids",  # list: its originals; the one to be sent first is last
     "replay_seen": "replay:{replay}:seen",  # set: the ids given by hand so far, while they are being added
     "replay_decided": "replay:{replay}:decided",  # list: for each original, in order, the id made from it, or why not
     "replay_open": "replay:{replay}:open",  # set: ids that it made and that are not final
@@ -112,7 +112,7 @@ PARTITIONED: Final = {
 SHARED: Final = {
     "partitions": "partitions",  # int: how many partitions there are; never changes
     "format": "format",  # int: the format of what the store holds (relay/store/partitions/format.py)
-    "epoch": "epoch",  # hash: from which backup the store was restored, and how far (relay/store/backups/epoch.py)
+    "epoch": "epoch",  # hash: which backup the store was restored from, and how far (relay/store/backups/epoch.py)
     "api_keys": "keys",  # set of API key ids
     "api_key": "key:{key}",  # hash: one API key
     "api_key_uses": "keys:used",  # hash key id -> ms: when each was last used
@@ -151,12 +151,12 @@ def root_name(root: str) -> str:
     return root.removeprefix(PREFIX).strip("{}:")
 
 
-#: The root of the first partition's keys, and of all of them where there is one partition.
+#: The root of the first partition's keys, and of all keys if there is only one partition.
 ROOT: Final = partition_root(0)
 
 
 def key_in(root: str, kind: str, **parts: object) -> str:
-    """Return a key of the partition that has this root; ``parts`` are what its template leaves open."""
+    """Return a key of the partition that has this root; ``parts`` fill in its template."""
     return root + PARTITIONED[kind].format(**parts)
 
 

@@ -37,12 +37,12 @@ class AccessTokenStore:
         return value
 
     def write(self, revision_id: RevisionId, sealed: bytes, lifetime_s: float) -> None:
-        """Store a token for ``lifetime_s``."""
+        """Store a token for ``lifetime_s`` seconds."""
         with store_errors():
             self._client.set(self._key("access_token", revision_id), sealed, px=max(1, int(lifetime_s * 1000)))
 
     def drop(self, revision_id: RevisionId, sealed: bytes) -> None:
-        """Delete a token that an endpoint refused; a newer token that replaced it stays."""
+        """Delete a token that an endpoint refused, unless a newer one has replaced it."""
         self._drop(revision_id, "access_token", sealed)
 
     def lock_fetch(self, revision_id: RevisionId, owner: str, lock_s: float) -> bool:

@@ -12,7 +12,7 @@ Change = Literal["created", "changed", "unchanged"]
 
 
 def limits_of(shape: Shape) -> tuple[str, str, str, str]:
-    """Return the limits that scripts enforce, as a webhook's policy has them (``lua/lib/policy.lua``)."""
+    """Return the limits that scripts enforce, in the form of a webhook's policy (``lua/lib/policy.lua``)."""
     rate = ("", "") if shape.rate is None else (str(shape.rate.count), str(shape.rate.period_s * 1000))
     return str(shape.concurrency or ""), *rate, "" if shape.retry is None else "1"
 
@@ -34,13 +34,13 @@ class StoredRevision:
     shape: Shape
     shape_json: bytes  # as stored; the target is sealed for an owner that contains it
     created_at_ms: int
-    by: str  # who registered it, as audit entries have it; empty if that is not known
+    by: str  # who registered it, as in audit entries; empty if that is not known
     stamp: str  # a random text that no other revision ever had, even under the same number
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedRevision:
-    """A registration that is to be applied; ``arguments`` are those of ``lua/registry/apply_webhooks.lua``."""
+    """A registration to apply; ``arguments`` are those of ``lua/registry/apply_webhooks.lua``."""
 
     applied: Applied
     arguments: tuple[bytes | str, ...]

@@ -1,7 +1,7 @@
-"""A plugin's secrets, each sealed by itself; the targets of webhooks refer to them by their names.
+"""A plugin's secrets, each sealed separately; the targets of webhooks refer to them by their names.
 
-A value counts only if it is what was decided last about its secret (`relay.store.decisions`): somebody who can write to
-the server can neither put an earlier value back, nor revive a secret that was removed.
+A value counts only if it matches the last decision about its secret (`relay.store.decisions`): somebody who can write
+to the server can neither put an earlier value back, nor revive a secret that was removed.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ if TYPE_CHECKING:
     from relay.store.registry.uses import Uses
     from relay.vault import Vault
 
-#: How long, in seconds, a process uses a value without reading the store again.
+#: How long a process uses a value without reading the store again, in seconds.
 SECRET_AGE_S: Final = 1.0
 MAX_SECRETS: Final = 1_000  # per plugin
 MAX_KNOWN: Final = 10_000  # remembered by one process
-#: How long, in seconds, answers also hide a value that was replaced: longer than a call with the old one may take.
+#: How long answers still hide a value that was replaced, in seconds: longer than a call with the old one may take.
 FORMER_S: Final = 2 * MAX_CHAIN_TIMEOUT_S
 MAX_FORMER: Final = 8
 _STAMP_BYTES: Final = 8
 
 
 class SecretValue(NamedTuple):
-    """The value of a secret, and those that it had lately, which answers hide as well. Its repr shows none of them."""
+    """The value of a secret, and its recent values, which answers hide as well. The repr shows none of them."""
 
     value: str
     former: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class SecretValue(NamedTuple):
 
 
 class SecretSetting(NamedTuple):
-    """When a secret was set (ms since the epoch), and the operator who did it."""
+    """When a secret was set (ms since the epoch), and the operator who set it."""
 
     at_ms: int
     by: str
@@ -82,7 +82,7 @@ class Secrets:
         """Return the values of these secrets, at most a second old; with ``fresh``, read now.
 
         Raises:
-            NotFound: one of them is not set, or its value is not the one that was set last.
+            NotFound: one of them is not set, or its value is not the last one that was set.
             VaultError: one does not open with this process's keys.
             SettingsError: this process has no target keys.
         """
@@ -102,7 +102,7 @@ class Secrets:
         """Set a secret; return ``created`` or ``changed``.
 
         Raises:
-            BadParameter: it does not fit where a webhook uses it.
+            BadParameter: the value is not allowed where a webhook uses it.
             OverCapacity: the plugin would have more than `MAX_SECRETS`.
             Conflict: others keep changing webhooks or secrets.
             SettingsError: this process has no target keys.
@@ -156,13 +156,13 @@ class Secrets:
             return sorted(map(_shown, self._client.smembers(self._keys.of_plugin("secret_users", plugin, secret=name))))
 
     def settings(self, plugin: str, names: Sequence[str]) -> Mapping[str, Sequence[SecretSetting]]:
-        """Return for each secret when and by whom it was set, the oldest first, as far as that is kept."""
+        """Return when and by whom each secret was set, oldest first, as far as that is kept."""
         if not names:
             return {}
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             for name in names:
-                # What is no time counts as missing.
+                # What is not a time counts as missing.
                 key = self._keys.of_plugin("secret_settings", plugin, secret=name)
                 pipeline.zrangebyscore(key, 0, MOST, withscores=True)
             rows = pipeline.execute()
@@ -176,7 +176,7 @@ class Secrets:
             return list(self._client.mget([self._keys.of_plugin("secret", plugin, secret=name) for name in names]))
 
     def _verified(self, plugin: str, names: Sequence[str]) -> list[SecretValue]:
-        """Read values, and compare each with what was decided last about its secret."""
+        """Read values, and compare each with the last decision about its secret."""
         decisions = self._decisions.of(plugin)
         decisions.refresh(AGE_S)
         for _ in range(READS):
@@ -198,13 +198,13 @@ class Secrets:
         return SecretValue(value, tuple(text for text, at_s in former if at_s > oldest_s)), stamp
 
     def _sealed(self, plugin: str, name: str, value: str, before: bytes | None, stamp: str) -> bytes:
-        """Seal a value and its stamp, with those that it replaces now and has replaced lately."""
+        """Seal a value and its stamp, with the value that it replaces and others replaced recently."""
         owner, former = secret_owner(plugin, name), []
         if before is not None:
             try:
                 old, older, *_ = orjson.loads(self._targets().open(before, owner))
             except VaultError:
-                old, older = "", []  # sealed with a key that is gone: setting it anew repairs it
+                old, older = "", []  # sealed with a key that is gone: setting it again repairs it
             now_s = time.time()
             lately = [[old, now_s], *(each for each in older if now_s - each[1] < FORMER_S)]
             former = [each for each in lately if each[0] not in {"", value}]

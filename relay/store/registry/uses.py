@@ -1,6 +1,6 @@
-"""Checks that a document breaks no webhook that uses another one, as a step or as a callback, and lacks no secret.
+"""Checks that a document breaks no webhook that uses another one, as a step or a callback, and that it has its secrets.
 
-And that a new value of a secret breaks no webhook that refers to it.
+Also checks that a new value of a secret breaks no webhook that refers to it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from relay.store.registry.webhooks import Registry
 
 
-_NAMED: Final = 5  # how many users a refusal to remove what they use names
+_NAMED: Final = 5  # how many users are named by a refusal to remove what they use
 
 
 def named_users(users: Sequence[bytes]) -> str:
@@ -46,7 +46,7 @@ class Uses:
     def check(self, plugin: str, registrations: Sequence[Registration]) -> None:
         """Check every webhook of the document, and every other webhook that uses one of them.
 
-        The result holds only until something else is decided, which the apply script verifies.
+        The result holds only until something else is decided; the apply script checks that nothing was.
 
         Raises:
             DocumentError: one of them would not match the webhooks that its steps or its callback name.
@@ -60,10 +60,10 @@ class Uses:
     def check_secret(self, plugin: str, name: str, value: str) -> None:
         """Check a new value of a secret in every webhook whose current revision refers to it.
 
-        The result holds only until something else is decided, which the script that sets it verifies.
+        The result holds only until something else is decided; the script that sets the secret checks that nothing was.
 
         Raises:
-            BadParameter: it does not fit where a webhook uses it; the faults name these places.
+            BadParameter: the value is not allowed where a webhook uses it; the faults name these places.
         """
         users = self._registry.secrets.users(plugin, name)
         faults = tuple(fault for user in users for fault in self._misfits(plugin, name, value, user))
@@ -71,7 +71,7 @@ class Uses:
             raise BadParameter("The value does not fit where webhooks use it; nothing was changed.", faults=faults)
 
     def _misfits(self, plugin: str, secret: str, value: str, user: str) -> Iterator[Fault]:
-        """Yield what does not fit; nothing if the webhook or another of its secrets is damaged: it is repaired next."""
+        """Yield what does not fit; nothing if the webhook or another of its secrets is damaged, and so needs repair."""
         current = self._registry.current(plugin, user, refresh=True)
         if current is None:
             return
@@ -88,7 +88,7 @@ class Uses:
             yield from (Fault(f"/{user}{fault.pointer}", fault.message) for fault in error.faults)
 
     def _users_faults(self, check: _Check) -> Iterator[Fault]:
-        """Yield faults of webhooks outside the document that use one of it, directly or through other chains."""
+        """Yield faults of webhooks outside the document that use one in it, directly or through other chains."""
         checked: set[str] = set()
         below = dict(check.document)
         while below:

@@ -1,9 +1,9 @@
-"""The registry: webhooks, their immutable revisions and which one is current.
+"""The registry: webhooks, their immutable revisions, and which of them is current.
 
-The API process has no target keys, and reads shapes only; ``apply`` and ``open_target`` need target keys. Revisions
-never change, so they are cached for good; which one is current is cached for a second, and that a webhook is unknown
-never is. Which one is current counts only if it is what was decided last (`relay.store.decisions`): somebody who can
-write to the server can neither revive a removed webhook, nor make an old revision current, nor loosen a shape.
+The API process has no target keys, and reads only shapes; ``apply`` and ``open_target`` need target keys. Revisions
+never change, so they are cached for good; the number of the current one is cached for a second, but never that a
+webhook is unknown. A current revision counts only if it matches the last decision (`relay.store.decisions`): somebody
+who can write to the server can neither revive a removed webhook, nor make an old revision current, nor loosen a shape.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from relay.store.decisions.chain import ChainEnd
     from relay.vault import Vault
 
-#: How long, in seconds, the number of a webhook's current revision is cached. The accept script compares it again, so
-#: that a trigger for an old revision is answered ``stale`` and checked anew.
+#: How long the number of a webhook's current revision is cached, in seconds. The accept script compares it again, so
+#: that a trigger for an old revision is answered ``stale`` and checked again.
 POINTER_AGE_S: Final = AGE_S
 MAX_POINTERS: Final = 10_000  # remembered by one process
 MAX_REVISIONS: Final = 4_096  # shapes, and as many targets, remembered by one process
@@ -97,12 +97,12 @@ class Registry:
     ) -> list[Applied]:
         """Make all of the registrations current, or none; return what each changes. ``dry_run`` changes nothing.
 
-        A registration that is identical to the current revision makes no new one. ``based_on`` has the revisions, by
-        webhook, from which registrations were made; 0 if there was none.
+        A registration that is identical to the current revision makes no new one. ``based_on`` has, by webhook, the
+        revisions that the registrations were made from; 0 if there was none.
 
         Raises:
             DocumentError: the plugin would have more than ``MAX_WEBHOOKS``, or a webhook would not match its steps or
-                callback, or a secret to which it refers is missing or does not fit.
+                callback, or a secret that it refers to is missing or not allowed there.
             Conflict: others keep registering the same webhooks, or have registered or removed one since it was read.
             SettingsError: this process has no target keys.
         """
@@ -130,7 +130,7 @@ class Registry:
         return (number, self._revision(plugin, webhook_id, number).shape) if number else None
 
     def plugins(self) -> list[str]:
-        """Return every plugin that exists, as far as its partition answers."""
+        """Return every plugin of the partitions that answer."""
         return plugins_of(self._client, self._keys)
 
     def plugins_in(self, partition: int) -> list[str]:
@@ -148,7 +148,7 @@ class Registry:
             return plugin in self.plugins_in(partition)
 
     def shapes(self, plugin: str) -> list[StoredRevision]:
-        """Return the current revisions of a plugin's webhooks in the order of their ids, including hidden ones."""
+        """Return the current revisions of a plugin's webhooks, in the order of their ids, including hidden ones."""
         key = self._keys.of_plugin("webhooks", plugin)
         (pointers,) = replies_to(self._client, [("HGETALL", key)])
         numbers = sorted(StoredFields(key, pointers).numbers().items())
@@ -179,12 +179,12 @@ class Registry:
         return self._target(plugin, webhook_id, number)
 
     def fill(self, plugin: str, target: Target, *, fresh: bool = False) -> Target:
-        """Return a target with the values of the secrets to which it refers, at most a second old; or read now.
+        """Return a target with the values of its secrets filled in, at most a second old; with ``fresh``, read now.
 
         Raises:
             NotFound: one of them is not set.
             VaultError: one does not open with this process's keys.
-            DocumentError: a value does not fit where it stands.
+            DocumentError: a value is not allowed where the target uses it.
         """
         names = referred(target)
         if not names:
@@ -193,9 +193,9 @@ class Registry:
         return filled(target, {name: each.value for name, each in zip(names, values, strict=True)})
 
     def is_changed(self, plugin: str, webhook_id: str, number: int) -> bool:
-        """Return whether the store has another revision of this number than this process knew; forget that one then.
+        """Return whether the store now has a different revision under this number; if it has, forget the old one.
 
-        A server that lost its data, or was set back, gives out numbers again.
+        A server that lost its data, or was set back, reuses numbers.
         """
         known = self._revision(plugin, webhook_id, number)
         is_changed = self._read_revision(plugin, webhook_id, number).stamp != known.stamp
@@ -205,7 +205,7 @@ class Registry:
         return is_changed
 
     def last_revision(self, plugin: str, webhook_id: str) -> int:
-        """Return the highest revision that a webhook ever had, even if it was removed since; 0 if it never existed."""
+        """Return the highest revision that a webhook ever had, even if it has been removed; 0 if it never existed."""
         self._decisions.of(plugin).refresh(AGE_S)
         key = self._keys.of_plugin("last_revision", plugin, webhook=webhook_id)
         (last,) = replies_to(self._client, [("GET", key)])
@@ -237,9 +237,9 @@ class Registry:
         return self._scripts.run("remove_webhook", args, self._keys.root(plugin))
 
     def _check_base(self, plugin: str, applied: Applied, base: int | None) -> None:
-        """Raise `Conflict` if a revision replaces another one than that from which it was made."""
+        """Raise `Conflict` if a revision would replace a different one than it was made from."""
         if base is None or applied.change == "unchanged":
-            return  # the latter also if a lost reply made this call write it before
+            return  # the latter also if this call wrote it before, and the reply was lost
         current = self.current(plugin, applied.webhook_id, refresh=True)
         if (current[0] if current else 0) != base:
             now = f"revision {current[0]} is current" if current else "it is not registered any more"
@@ -271,9 +271,9 @@ class Registry:
         return PlannedRevision(applied, arguments, webhook_value(number, stamp, shape, limits))
 
     def _is_same(self, plugin: str, webhook_id: str, number: int, shape: bytes, target: bytes) -> bool:
-        """Return whether the current revision is identical, and is the one that was decided.
+        """Return whether the current revision is identical and matches the decision.
 
-        One that cannot be opened is not: registering again repairs it.
+        A revision that cannot be opened is not identical: registering again repairs it.
         """
         try:
             stored = self._read_revision(plugin, webhook_id, number)
@@ -300,7 +300,7 @@ class Registry:
         return bool(is_done)
 
     def _read_pointer(self, name: tuple[str, str], max_age_s: float = AGE_S) -> int:
-        """Read a current revision's number; 0 if the webhook is not registered, or that revision was not decided."""
+        """Read the current revision's number; 0 if the webhook is not registered, or no decision made it current."""
         self._decisions.of(name[0]).refresh(max_age_s)
         key = self._keys.of_plugin("webhooks", name[0])
         for _ in range(READS):
@@ -331,12 +331,12 @@ class Registry:
             return False
 
     def _is_decided(self, plugin: str, webhook_id: str, stored: StoredRevision) -> bool:
-        """Return whether a revision is the one that was decided last to be current, as far as this process knows."""
+        """Return whether the last decision made this revision the current one, as far as this process knows."""
         decided = self._decisions.of(plugin).value(webhook_subject(plugin, webhook_id))
         return decided == webhook_value(stored.number, stored.stamp, stored.shape_json, limits_of(stored.shape))
 
     def _decided_number(self, plugin: str, webhook_id: str) -> int:
-        """Return the number that was decided last, even if the webhook was removed since; 0 if it never existed."""
+        """Return the number in the last decision, even if the webhook has been removed; 0 if it never existed."""
         return int(self._decisions.of(plugin).value(webhook_subject(plugin, webhook_id)).partition(".")[0] or 0)
 
     def _key(self, kind: str, plugin: str, webhook_id: str, number: int) -> str:

@@ -37,14 +37,14 @@ class ReplayState(StrEnum):
     PLANNING = "planning"  # its originals are being collected
     RUNNING = "running"
     PAUSED = "paused"
-    CANCELLED = "cancelled"  # unsent invocations of it were cancelled, the rest was skipped
+    CANCELLED = "cancelled"  # its unsent invocations were cancelled, the remaining originals skipped
     DONE = "done"  # matched = delivered + failed + skipped
 
 
 class Skip(StrEnum):
     """Why an original was not sent again."""
 
-    REPLAYED = "replayed"  # a replay of it was answered well, or was made by this very job
+    REPLAYED = "replayed"  # a replay of it succeeded, or this very job has made one
     BEING_REPLAYED = "being_replayed"
     UNCERTAIN = "uncertain"
     EXPIRED = "expired"  # record or contents are older than their retention, or no such invocation exists
@@ -52,7 +52,7 @@ class Skip(StrEnum):
     FORGOTTEN = "forgotten"
     NOT_FINAL = "not_final"  # or became final only after the job was made
     CHAIN_STEP = "chain_step"
-    UNREADABLE = "unreadable"  # its contents do not open with the keys at hand
+    UNREADABLE = "unreadable"  # its contents do not open with this process's keys
     CANCELLED = "cancelled"  # the job was cancelled before it was replayed
     RESTORED = (
         "restored"  # the store was restored from a backup before the job was over: it may have been replayed since
@@ -68,19 +68,19 @@ class ReplayJob:
     state: ReplayState | None  # None: it cannot be read
     matched: int | None  # None while planning
     started: int
-    delivered: int  # ended with an answer that is no error
+    delivered: int  # ended with an answer that is not an error
     failed: int  # ended in any other way
     skipped: int
     skipped_reasons: Mapping[str, int]  # by Skip
-    rate_per_second: float | None  # None: as fast as it goes
+    rate_per_second: float | None  # None: as fast as possible
     include_uncertain: bool
     max: int | None
     created_at_ms: int
     finished_at_ms: int | None
-    caller: str | None = None  # id of the API key that made it, `cli` for a command
+    caller: str | None = None  # id of the API key that made it; `cli` for a command
     filter: Filter = field(default_factory=Filter)
     by_hand: bool = False  # made from given reference ids, not from a filter
-    damaged: tuple[str, ...] = ()  # the names of fields that cannot be read, as of an `Invocation`
+    damaged: tuple[str, ...] = ()  # the names of fields that cannot be read, as for an `Invocation`
 
     @property
     def over(self) -> bool:
@@ -124,7 +124,7 @@ class ReplayStore:
         return jobs if not gone or len(ids) < limit else self.list(plugin, limit=limit)
 
     def save_plan(self, plugin: str, plan_id: str, text: bytes, *, keep_s: int) -> None:
-        """Store a plan for ``keep_s``."""
+        """Store a plan for ``keep_s`` seconds."""
         key = self._keys.of_plugin("replay_plan", plugin, plan=plan_id)
         self._scripts.write(self._keys.root(plugin), "SET", key, text, "EX", keep_s)
 
@@ -139,9 +139,9 @@ class ReplayStore:
         return text
 
     def steer(self, plugin: str, replay_id: str, verb: Verb) -> tuple[ReplayJob, Ready]:
-        """Pause, resume or cancel a job; return it, and what the caller is to publish.
+        """Pause, resume or cancel a job; return it, and the calls that the caller must publish.
 
-        Raises `NotFound`; `Conflict`: it is over, or being planned and so not to be paused.
+        Raises `NotFound`; `Conflict` if the job is over, or is still being planned and so cannot be paused.
         """
         if reference_time_ms(replay_id) is None:
             raise NotFound

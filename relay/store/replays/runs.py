@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from relay.store.ledger.listing import Filter, OutcomeGroups
     from relay.store.ledger.transitions import Ready
 
-#: How long, in milliseconds, the lease of a job's holder lasts unless it is renewed.
+#: How long the lease of a job's holder lasts unless it is renewed, in milliseconds.
 LEASE_MS: Final = 10_000
 #: How many records one run of a script examines: the server does nothing else meanwhile.
 LOOKED_AT: Final = 250
@@ -39,7 +39,7 @@ class ReplayVerdict(StrEnum):
     """What `ReplayRuns.create` did with the originals."""
 
     ON = "on"
-    AGAIN = "again"  # read them again: the job has another cursor, or something has changed
+    AGAIN = "again"  # read them again: the job's cursor has moved, or something else has changed
     STALE = "stale"  # a registration has changed since it was read
     PACED = "paced"  # the job's rate allows no more now
     FULL = "full"  # enough of its invocations are unfinished; as they end, they wake the job
@@ -51,18 +51,18 @@ class ReplayVerdict(StrEnum):
 class Request:
     """What to replay: the invocations that a filter selects, or those with the given ids.
 
-    A filter without states and without ``error`` selects failures, as if ``error`` were true.
+    A filter with neither states nor ``error`` selects failures, as if ``error`` were true.
     """
 
     filter: Filter | None = None
     reference_ids: Iterable[str] | None = None  # read once, in pages
     include_uncertain: bool = False
     max: int | None = None
-    rate_per_second: float | None = None  # None: as fast as it goes
+    rate_per_second: float | None = None  # None: as fast as possible
 
     @property
     def filter_text(self) -> str | bytes:
-        """The filter with that default, as scripts read it; empty without one."""
+        """The filter with that default, as scripts read it; empty if there is none."""
         if self.filter is None:
             return ""
         wanted = self.filter
@@ -81,7 +81,7 @@ class ClaimedJob:
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """An invocation that is to be replayed next, as it was read; ``skip`` says why it would be skipped, if it would."""
+    """An invocation to be replayed next, as it was read; ``skip`` says why it would be skipped, if it would."""
 
     reference_id: str
     skip: str | None
@@ -100,12 +100,12 @@ class NewReplay:
     payload: bytes = b""  # sealed; empty if the original's could not be opened
     pins: str | None = None  # for a chain
     max_age_ms: int | None = None  # None: the settings' age
-    callback: str = ""  # id of the webhook to call back at its end
+    callback: str = ""  # id of the webhook that is triggered at its end
 
 
 @dataclass(frozen=True, slots=True)
 class CreateReply:
-    """The verdict, the job's cursor now, how long its rate makes it wait, and what may be run now."""
+    """The verdict, the job's cursor now, how long its rate makes it wait, and which calls may be run now."""
 
     verdict: ReplayVerdict
     cursor: int
@@ -118,7 +118,7 @@ class Tally:
     """What a job would do with a piece of its originals."""
 
     position: str  # of the next piece; empty if there is none
-    ended_by: str  # ms: only what was final by then is replayed
+    ended_by: str  # ms: only what was final by this time is replayed
     matched: int
     sample: list[bytes]  # reference ids
     skipped: dict[str, int]
@@ -146,8 +146,8 @@ class ReplayRuns:
     ) -> None:
         """Write a job to the store in the state `planning`, held by ``claim_token``.
 
-        It is of calls that were final by ``ended_by_ms``; None: by now. Raises `Unavailable`, also if the job was
-        written but the reply was lost; the message names the job.
+        It replays calls that were final by ``ended_by_ms``; None: by now. Raises `Unavailable`, even if the job was
+        written and only the reply was lost; the message names the job.
         """
         args = [
             replay_id,
@@ -187,7 +187,7 @@ class ReplayRuns:
         return ClaimedJob(ReplayState(state), plugin, by_hand == "1", float(rate) if rate else None)
 
     def leave(self, replay_id: str, claim_token: str, *, after_ms: int) -> Ready:
-        """Give a job up, to be woken after ``after_ms``; return it if that is at once."""
+        """Give a job up until it is woken after ``after_ms``; return it if that is at once."""
         args = [replay_id, claim_token, GRACE_MS, after_ms]
         return ready_from(self._scripts.run("replay_leave", args, self._keys.root_of_ref(replay_id)))
 
@@ -207,7 +207,7 @@ class ReplayRuns:
         return int(cursor), originals
 
     def create(self, replay_id: str, claim_token: str, cursor: int, news: Sequence[NewReplay]) -> CreateReply:
-        """Decide about the originals from ``cursor`` on, and make their invocations."""
+        """Decide about the originals from ``cursor`` on, and make the invocations that replay them."""
         args: list[Any] = [replay_id, claim_token, LEASE_MS, GRACE_MS, cursor, len(news)]
         for new in news:
             args.extend(
@@ -229,9 +229,9 @@ class ReplayRuns:
     def tally(
         self, plugin: str, request: Request, before: Tally, left: int, groups: OutcomeGroups, ids: Sequence[str] = ()
     ) -> Tally:
-        """Tally what a job of a filter would do with the piece after ``before``, up to ``left`` matches.
+        """Tally what a job with a filter would do with the piece after ``before``, up to ``left`` matches.
 
-        Without a filter: what one of these ids would do, or of the first ``matched`` if all are too many for a script.
+        Without a filter, tally a job with these ids; ``matched`` tells how many were examined, if not all fit one run.
         """
         args = [plugin, request.filter_text, before.position, LOOKED_AT, before.ended_by]
         args += [int(request.include_uncertain), left, *ids]

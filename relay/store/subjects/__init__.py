@@ -1,1 +1,1 @@
-"""Whom invocations concern: keyed hashes of subjects, and jobs that forget everything about one."""
+"""The people whom invocations concern: keyed hashes of subjects, and jobs that forget everything about one."""

@@ -1,7 +1,7 @@
 """Makes keyed hashes of subjects, which are all that the store knows of them.
 
-Each plugin has a random key of its own, sealed by the data keys. It stays the same while those rotate, so that what was
-accepted years ago is found. Without the data keys nobody can tell which subject a hash is of, nor try names one by one.
+Each plugin has a random key of its own, sealed with the data keys. It stays the same when those are rotated, so that
+what was accepted years ago is still found. Without the data keys, nobody can tell whose hash it is, or try names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 KEY_BYTES: Final = 32
 #: 128 bits: two of a plugin's subjects will never have the same hash.
 HASH_BYTES: Final = 16
-#: How long, in seconds, a process uses a plugin's key without reading it again: a server that lost it gets another.
+#: How long a process uses a plugin's key without reading it again, in seconds: a server that lost it gets another.
 KEY_AGE_S: Final = 1.0
 _MOST_KEPT: Final = 1_000  # keys that one process keeps
 
@@ -43,11 +43,11 @@ class SubjectHashes:
         self._kept: dict[str, tuple[bytes, float]] = {}  # by plugin: its key, and when it was read
 
     def of(self, plugin: str, subject: str) -> str:
-        """Return the hash of a plugin's subject; the first of a plugin makes its key."""
+        """Return the hash of a plugin's subject; a plugin's first subject makes its key."""
         return _hash(self._key(plugin) or self._made(plugin), subject)
 
     def known(self, plugin: str, subject: str) -> str:
-        """Return the hash to search for; that of no subject, if the plugin has never had one. Writes nothing."""
+        """Return the hash to search for, which matches nothing if the plugin never had a subject. Writes nothing."""
         return _hash(self._key(plugin) or secrets.token_bytes(KEY_BYTES), subject)
 
     def _key(self, plugin: str) -> bytes | None:

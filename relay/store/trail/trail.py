@@ -29,10 +29,10 @@ T = TypeVar("T")
 
 #: How many segments are read at once, each of about 16 KiB.
 _PAGE: Final = 32
-#: How long, in milliseconds, a worker that ended while it held the lock keeps others from signing.
+#: How long a worker that died while holding the lock keeps others from signing, in milliseconds.
 _LOCK_MS: Final = 5_000
 _EVERYTHING: Final = -1
-#: The largest segment that is unpacked, so that a segment that no relay wrote cannot fill the memory.
+#: The largest segment that is decompressed, so that a segment that no relay wrote cannot fill the memory.
 _MAX_SEGMENT_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -79,7 +79,7 @@ class Trail:
         )
 
     def confirmed_end(self, most: int) -> TrailEnd:
-        """Read the newest part for a worker that is going to sign it: all of it is on the replicas that are required.
+        """Read the newest part for a worker that is going to sign it, once the required replicas have all of it.
 
         So nothing is signed that a failover may lose. Entries that are too long to be read again are replaced first.
         """
@@ -88,7 +88,7 @@ class Trail:
         return TrailEnd(segments, last, head, beginning, entries[:most], len(entries) > most, int(now))
 
     def server(self) -> str:
-        """Return the id of the server's run: it changes when another one takes over. Empty if it does not say."""
+        """Return the id of the server's run, which changes when another one takes over; empty if it does not tell."""
         with store_errors():
             try:
                 about = on_primary(self._client, self._root, lambda server: server.info("server"))
@@ -97,13 +97,13 @@ class Trail:
         return str(about.get("run_id", ""))
 
     def beginning(self) -> Signed | None:
-        """Read where the trail begins; None if with its first entry. An unreadable value counts as unsigned."""
+        """Read where the trail begins; None if at its first entry. An unreadable value counts as unsigned."""
         with store_errors():
             found = self._client.get(keyspace.audit("beginning", self._root))
         return None if found is None else Signed.from_bytes(found)
 
     def blocks(self) -> Iterator[Block]:
-        """Yield all segments, then, as they are at the end, the entries in no segment yet."""
+        """Yield all segments, then the entries that are in no segment yet."""
         at = 0
         while len(page := self.segments(at, _PAGE)) == _PAGE:
             yield from map(block_from, page)
@@ -124,7 +124,7 @@ class Trail:
         return _archived(end) + len(end.entries)
 
     def newest_first(self) -> Iterator[tuple[int, bytes]]:
-        """Yield every entry with its number, the newest first; leave out segments that cannot be read."""
+        """Yield every entry with its number, newest first; leave out segments that cannot be read."""
         end = self.end()
         before = _archived(end) + 1  # the number of the last entry that was yielded
         yield from reversed(list(enumerate(end.entries, before)))
@@ -133,7 +133,7 @@ class Trail:
                 point = checkpoint_in(segment).checkpoint()
                 entries = () if point is None else block_from(segment).entries
                 for number, entry in reversed(list(enumerate(entries, 0 if point is None else point.first))):
-                    if number < before:  # otherwise older segments were deleted meanwhile, and the others moved up
+                    if number < before:  # otherwise older segments have been deleted, and the others have moved up
                         before = number
                         yield number, entry
 
@@ -162,7 +162,7 @@ class Trail:
         return found
 
     def archived(self, first: int, last: int) -> list[tuple[int, bytes]]:
-        """Read the entries from one number to another that are in segments, with their numbers."""
+        """Read the entries from number ``first`` to ``last`` that are in segments, with their numbers."""
         with store_errors():
             segments = int(self._client.llen(keyspace.audit("segments", self._root)))
         found: list[tuple[int, bytes]] = []
@@ -196,21 +196,21 @@ class Trail:
             return bool(self._client.pexpire(key, _LOCK_MS))
 
     def sign(self, end: TrailEnd, checkpoint: Signed) -> bool:
-        """Write a checkpoint over the entries of an end; False if they were signed, or are not there, since."""
+        """Write a checkpoint over the entries of an end; return False if they have been signed or are gone."""
         args = [end.segments, end.head, checkpoint.to_bytes(), 0, "", *_last_of(end.entries)]
         return bool(self._scripts.run("audit_sign", args, self._root))
 
     def archive(self, end: TrailEnd, checkpoint: Signed, entries: Sequence[bytes]) -> bool:
-        """Move an end's first entries into a segment, with their checkpoint; return as `sign`."""
+        """Move an end's first entries into a segment, with their checkpoint; return the same as `sign`."""
         args = [end.segments, end.head, "", len(entries), segment_of(checkpoint, entries), *_last_of(entries)]
         return bool(self._scripts.run("audit_sign", args, self._root))
 
     def trim(self, oldest: bytes, count: int) -> bool:
-        """Delete the oldest entries of an unsigned trail; False if they were deleted since ``oldest`` was read."""
+        """Delete the oldest entries of an unsigned trail; return False if ``oldest`` is no longer the first."""
         return bool(self._scripts.run("audit_trim", [oldest, count], self._root))
 
     def prune(self, beginning: bytes, begins: Signed, segments: int) -> bool:
-        """Delete the oldest segments; False if another worker has done so since ``beginning`` was read."""
+        """Delete the oldest segments; return False if another worker has done so since ``beginning`` was read."""
         return bool(self._scripts.run("audit_prune", [beginning, begins.to_bytes(), segments], self._root))
 
 
@@ -220,7 +220,7 @@ def _last_of(entries: Sequence[bytes]) -> tuple[int, bytes]:
 
 
 def _archived(end: TrailEnd) -> int:
-    """Return the number of the last entry that was ever put into a segment, by a checkpoint that is not verified."""
+    """Return the number of the last entry that was ever put into a segment, according to an unverified checkpoint."""
     if end.last_segment:
         point = checkpoint_in(end.last_segment).checkpoint()
         return 0 if point is None else point.last
@@ -234,7 +234,7 @@ def trails(client: redis.Redis, keys: keyspace.Keyspace = keyspace.SINGLE) -> li
 
 
 def every_trail(client: redis.Redis, keys: keyspace.Keyspace, act: Callable[[Trail], T]) -> Answers[str, T]:
-    """Do something with each trail; return what came of it, and the trails that do not answer, by their names."""
+    """Do something with each trail; return the results, and the trails that do not answer, by their names."""
     answers = ask_roots(client, keys, lambda root: act(Trail(client, root)))
     found = {root_name(root): each for root, each in answers.found.items()}
     return Answers(found, {root_name(root): each for root, each in answers.silent.items()})

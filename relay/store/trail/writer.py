@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 class AuditWriter:
     """Writes entries: those about a plugin to the trail of its partition, others to the shared trail.
 
-    While the shared keys are silent, an entry of an act is written to the trail of a partition instead.
+    While the shared keys are silent, an act's entry is written to the trail of a partition instead.
 
-    Methods that do not say otherwise raise `Unavailable` while the server is away.
+    Unless stated otherwise, methods raise `Unavailable` while the server is away.
     """
 
     def __init__(self, client: redis.Redis, keys: Keyspace = SINGLE) -> None:
@@ -46,7 +46,7 @@ class AuditWriter:
             ask_first(self._client, self._keys, lambda root: self._scripts.run("audit_add", [entry.words()], root))
 
     def write_all(self, entries: Sequence[AuditEntry]) -> list[AuditEntry]:
-        """Add entries, dated by the server's clock; return those whose trail does not take them now."""
+        """Add entries, dated by the server's clock; return those whose trail does not accept them now."""
 
         def add(group: Spread[AuditEntry]) -> None:
             self._scripts.run("audit_add", [entry.words() for entry in group.items], group.root)
@@ -58,7 +58,7 @@ class AuditWriter:
 
     @contextmanager
     def writing(self, act: Act, *, plugin: str = "", subject: str = "") -> Iterator[None]:
-        """Add one entry before the body runs, and one afterwards that tells how it ended."""
+        """Add one entry before the body runs, and one afterwards that says how it ended."""
         self.write(act, plugin=plugin, subject=subject, outcome="begun")
         try:
             yield
