@@ -1,1 +1,1 @@
-"""Tasks of workers besides calls: sweeps, callbacks, alerts."""
+"""What workers do besides calls: sweeps, callbacks, alerts."""

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from relay.store.health.alerts import AlertChange
     from relay.wiring.shared_runtime import SharedRuntime
 
-#: How long, in milliseconds, a lane has to be without a worker before the alert fires: restarts take a moment.
+#: How long a lane has to be without a worker before the alert fires, in milliseconds: restarts take a moment.
 LANE_HOLD_MS: Final = 10_000
-#: How long, in milliseconds, a part of the store has to be silent: a replica may take its place meanwhile.
+#: How long a part of the store has to be silent, in milliseconds: a replica may take over first.
 SILENCE_HOLD_MS: Final = 10_000
 
 
@@ -48,7 +48,7 @@ class AlertRules:
 
     @classmethod
     def of(cls, settings: Settings) -> Self | None:
-        """Return the rules from the settings; None if they name no webhook to tell."""
+        """Make the rules from the settings; return None if these name no webhook for alerts."""
         if settings.alerts is None:
             return None
         plugin, webhook_id = settings.alerts.split("/")
@@ -56,21 +56,21 @@ class AlertRules:
 
 
 class Alerting:
-    """Checks conditions and tells of changes, for one worker process. Raises `Unavailable` while the store is away."""
+    """Checks conditions and reports changes, for one worker process. Raises `Unavailable` while the store is away."""
 
     def __init__(self, rules: AlertRules, alerts: Alerts, runtime: SharedRuntime) -> None:
         self._rules = rules
         self._alerts = alerts
-        self._runtime = runtime  # the parts from which conditions are read
+        self._runtime = runtime  # the parts that conditions are read from
 
     @classmethod
     def of(cls, runtime: SharedRuntime) -> Self | None:
-        """Build it from the parts of a process; None if the settings name no webhook to tell."""
+        """Make it from the parts of a process; return None if the settings name no webhook for alerts."""
         rules = AlertRules.of(runtime.settings)
         return None if rules is None else cls(rules, Alerts(runtime.client, rules.plugin, runtime.keyspace), runtime)
 
     def look(self) -> int:
-        """Check the conditions, unless another worker does so now, and deliver the changes; return how many."""
+        """Check the conditions, unless another worker is doing so, and deliver the changes; return how many."""
         if not self._alerts.take_lock():
             return 0
         workers = known_workers(self._runtime.workers)
@@ -112,7 +112,7 @@ class Alerting:
         return Condition(f"backlog_old {backlog.lane}", oldest_s > bound_s or (False if complete else None), detail)
 
     def _of_partition(self, number: int, holding: Sequence[str]) -> list[Condition]:
-        """Return the conditions of a partition's webhooks: those that failed lately, and those of which alerts hold."""
+        """Return the conditions of a partition's webhooks that failed recently or have alerts that hold."""
         rules, conditions = self._rules, list[Condition]()
         held = [name.split(" ", 1)[1].split("/") for name in holding if "/" in name]
         for plugin in self._runtime.registry.plugins_in(number):

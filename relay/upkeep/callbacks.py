@@ -1,9 +1,9 @@
 """Triggers the webhooks that are named as callbacks when calls have ended. Runs in workers, as part of their sweeps.
 
 The script that makes a call final also lists its callback as due. To send it, a worker accepts a call under
-a reference id that is derived from the ended call's id; so a repetition, after a crash or by another worker, changes
-nothing. The call's record names the callback, but somebody who can write to the server can alter that: so a callback is
-sent only if the called revision names it as well.
+a reference id that is derived from the ended call's id, so that a repetition, after a crash or by another worker,
+changes nothing. The call's record names the callback, but somebody who can write to the server can alter that, so a
+callback is sent only if the called revision names it as well.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 #: How many ends one script takes.
 PIECE: Final = 100
-#: How long, in seconds, one sweep goes on sending callbacks.
+#: How long one sweep spends on sending callbacks, in seconds.
 SENDING_S: Final = 0.4
 
 
@@ -72,8 +72,8 @@ class CallbackSender:
         if not ends:
             return 0
         replies = self._dispatcher.trigger_many([_call(end) for end in ends])
-        # A callback that does not match, or is not registered any more, is recorded as rejected; "not now" is tried
-        # again.
+        # A callback that does not match, or is no longer registered, is recorded as rejected; one that cannot be
+        # accepted now is tried again.
         done = [
             end.reference_id
             for end, reply in zip(ends, replies, strict=True)

@@ -1,9 +1,9 @@
 """Signs new entries of a trail, puts old ones into segments, and drops those past their retention.
 
-One worker at a time signs. Before it signs, it checks the entries that are signed already: by the last checkpoint, by
-the one that it remembers, and by those that other workers have told it. If they were changed, it records the change in
+One worker at a time signs. Before it signs, it checks the entries that are already signed against the last checkpoint,
+the one that it remembers, and those that other workers have published. If the entries have changed, it records this in
 the next checkpoint that it signs. All other workers check them in the same way, and report what they find. A restore
-from a backup, which a new epoch tells, is no change.
+from a backup, which a new epoch shows, is not a change.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from relay.store.backups.epoch import Epoch, Epochs
     from relay.store.trail.trail import Trail, TrailEnd
 
-#: Seconds between two signatures; changes of younger entries cannot be detected.
+#: Seconds between two signatures; changes to entries younger than this cannot be detected.
 PERIOD_S: Final = 2.0
 #: A segment is made when the entries reach this number or these bytes, or when the oldest reaches this age.
 SEGMENT_ENTRIES: Final = 512
 SEGMENT_BYTES: Final = 64 * 1024
 SEGMENT_AGE_MS: Final = 10 * 60 * 1000
-#: How many seconds one iteration goes on if there is more to sign.
+#: How many seconds one iteration may take while there is more to sign.
 _ITERATION_S: Final = 0.5
 _PRUNING_S: Final = 60.0
 _PRUNED: Final = 64  # segments that one iteration drops
@@ -54,7 +54,7 @@ class Checkpointing:
     ) -> None:
         self._trail = trail
         self._epochs = epochs
-        self._epoch: Epoch | None = None  # as it was read last
+        self._epoch: Epoch | None = None  # as it was last read
         self._signer = signer
         self._process = process
         self._retention_ms = retention_ms
@@ -66,13 +66,13 @@ class Checkpointing:
 
     @classmethod
     def with_settings(cls, trail: Trail, epochs: Epochs, settings: Settings, process: str) -> Self:
-        """Make it as the settings say; without a key in them, nothing is signed."""
+        """Make it from the settings; if they have no key, nothing is signed."""
         signer = None if settings.audit_key is None else AuditSigner(settings.audit_key.reveal())
         return cls(trail, epochs, signer, process, retention_ms=settings.audit_retention_s * 1000)
 
     @property
     def epoch(self) -> int | None:
-        """The epoch of the store to which what this process remembers belongs; None before it is read."""
+        """The epoch of the store that this process's memory belongs to; None before it is read."""
         return None if self._epoch is None else self._epoch.number
 
     @property
@@ -81,7 +81,7 @@ class Checkpointing:
         return None if self._known is None else (self._known.signed, self._known.server)
 
     def hear(self, process: str, signed: Signed, server: str) -> None:
-        """Remember a checkpoint that another process has signed or seen, to check the trail by it."""
+        """Remember a checkpoint that another process has signed or seen, to check the trail against it."""
         read = None if self._signer is None else Read.of(signed, self._signer, self._trail.name)
         if read is not None:
             self._heard.pop(process, None)
@@ -90,7 +90,7 @@ class Checkpointing:
                 del self._heard[next(iter(self._heard))]
 
     def iterate(self) -> None:
-        """Sign new entries, if this process holds the lock of the trail; else check those that are signed."""
+        """Sign new entries, if this process holds the lock of the trail; otherwise check those that are signed."""
         if self._read_epoch().phase is Phase.COPYING:
             return
         if not self._trail.take_lock(self._process):
@@ -109,7 +109,7 @@ class Checkpointing:
         self._say()
 
     def _read_epoch(self) -> Epoch:
-        """Read the epoch; while the shared keys are silent, return the one that was read last."""
+        """Read the epoch; while the shared keys are silent, return the last one that was read."""
         try:
             with going_on_without():
                 epoch = self._epochs.read()
@@ -118,7 +118,7 @@ class Checkpointing:
                 raise
             return self._epoch
         if self._epoch and epoch.number > self._epoch.number:
-            self._known = None  # the store was restored: what this process remembers of it is gone
+            self._known = None  # the store was restored: what this process remembers no longer applies
             self._heard.clear()
         if not self._epoch or epoch.number >= self._epoch.number:
             self._epoch = epoch
@@ -182,12 +182,12 @@ class Checkpointing:
         return end.more or len(entries) < len(end.entries)
 
     def _remembered(self) -> list[Remembered]:
-        """Return what this process remembers before it reads the trail, which may be signed anew meanwhile."""
+        """Return what this process remembers. Call this before reading the trail, which may be re-signed meanwhile."""
         own = [] if self._known is None else [self._known]
         return [*own, *self._heard.values()]
 
     def _remember(self, known: Remembered) -> None:
-        """Remember a checkpoint. One that records a breach takes the place of all that showed it."""
+        """Remember a checkpoint. One that records a breach replaces all the checkpoints that showed it."""
         self._known = known
         if known.point.breach is not None:
             self._heard.clear()
@@ -200,7 +200,7 @@ class Checkpointing:
     def _breach(
         self, end: TrailEnd, base: tuple[int, bytes], head: Read | None, server: str, remembered: Sequence[Remembered]
     ) -> Breach | None:
-        """Return the first change of signed entries, if any; one that the last checkpoint records stays recorded."""
+        """Return the first change to signed entries, if any; one that the last checkpoint records stays recorded."""
         signed = None if head is None else head.point
         if signed is not None and signed.breach is not None and signed.first == base[0] + 1:
             return signed.breach
@@ -222,7 +222,7 @@ class Checkpointing:
         return Breach(seq, LOST) if took_over and is_cut_off(each.point, end, base[0], change) else change
 
     def _changed_since(self, point: Checkpoint, end: TrailEnd, base: tuple[int, bytes]) -> Breach | None:
-        """Return how entries differ from a remembered checkpoint, also if they were put into segments since."""
+        """Return how entries differ from a remembered checkpoint, even if they are in segments by now."""
         if point.last >= base[0]:
             return change_since(point, end, base)
         found = self._trail.archived(point.first, point.last)
@@ -242,9 +242,9 @@ class Checkpointing:
                 event(Event.AUDIT_PRUNED, trail=self._trail.name, segments=count, before=follows.last + 1)
 
     def _count_old_segments(self, signer: AuditSigner, end: TrailEnd) -> tuple[int, Checkpoint | None]:
-        """Count the first segments, up to the last that is past its retention; return that one's checkpoint, too.
+        """Count the first segments, up to the last one past its retention; return that one's checkpoint, too.
 
-        Only what a known key has signed tells its age; what others put between such segments is as old as these.
+        Only the age of what a known key has signed is known; anything put between such segments counts as old as they.
         """
         found: tuple[int, Checkpoint | None] = 0, None
         for count, segment in enumerate(self._trail.every_segment(), 1):
@@ -259,7 +259,7 @@ class Checkpointing:
         return found
 
     def _say_unsigned(self) -> None:
-        """Log that nothing more is signed until an operator has looked: it would build on what no known key signed."""
+        """Log that nothing more is signed until an operator looks: it would build on what no known key has signed."""
         if time.monotonic() - self._said_s >= _SAID_S:
             self._said_s = time.monotonic()
             event(Event.AUDIT_BREACH, level=logging.ERROR, trail=self._trail.name, what=FORGED)
@@ -273,7 +273,7 @@ class Checkpointing:
 
 
 def _for_segment(end: TrailEnd) -> tuple[list[bytes], bool]:
-    """Return the entries to sign, and whether they fill a segment: those that follow make the next one."""
+    """Return the entries to sign, and whether they fill a segment; those that follow go into the next one."""
     size = 0
     for count, entry in enumerate(end.entries, 1):
         size += len(entry)

@@ -1,4 +1,4 @@
-"""Goes on with jobs that forget subjects, as part of workers' sweeps: no job needs the command that began it."""
+"""Continues jobs that forget subjects, as part of workers' sweeps: no job needs the command that began it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from relay.store.subjects.forgetting import Forgetting
 
 JOBS: Final = 16  # of a partition, read at once
-#: How long, in seconds, one sweep goes on with them; the next sweep continues.
+#: How long one sweep spends on them, in seconds; the next sweep continues.
 FORGETTING_S: Final = 0.4
 
 
 def forget_due(forgetting: Forgetting, partitions: Partitions) -> int:
-    """Go on with due jobs, a piece each, for at most about `FORGETTING_S`; return how many pieces that were.
+    """Continue due jobs, a piece each, for at most about `FORGETTING_S` seconds; return how many pieces were done.
 
     A partition that does not answer, or confirms nothing, holds up no other. Raises `Unavailable` if none answers.
     """

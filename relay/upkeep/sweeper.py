@@ -1,8 +1,8 @@
 """Makes due calls wait for a worker again and deletes old records. Every worker sweeps, a bounded piece at a time.
 
-Calls that were lost with their worker, and due retries, all take this one path. A sweep goes through all
-partitions, even if there is nothing to do; so if there are many workers they take turns, to spare the servers. Each
-part of a sweep goes on in other partitions where one fails.
+Calls that were lost with their worker and due retries all take this one path. A sweep visits all partitions, even if
+there is nothing to do, so if there are many workers they take turns, to spare the servers. If a part of a sweep fails
+in one partition, it continues in the others.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ PERIOD_S: Final = 1.0
 SWEEPS: Final = 16
 ALARMS: Final = 1_000  # taken in one sweep
 RECORDS: Final = 250  # deleted by one script
-#: How long, in seconds, one sweep goes on deleting records while there are more; new ones come no faster than that.
+#: How long one sweep may spend on deleting records, in seconds; new ones do not arrive faster than that.
 PRUNING_S: Final = 0.5
 WEBHOOKS: Final = 16  # of a partition, revisited in one sweep
-#: How long, in seconds, one sweep goes on revisiting webhooks; the next sweep continues.
+#: How long one sweep spends on revisiting webhooks, in seconds; the next sweep continues.
 REVISITING_S: Final = 0.4
 CALLS: Final = 64  # past their age or deadline, ended by one script
-#: How long, in seconds, one sweep goes on ending them.
+#: How long one sweep spends on ending them, in seconds.
 EXPIRING_S: Final = 0.4
 
 
 class Sweeper:
     """Sweeps for one worker process.
 
-    ``send_due`` sends the callbacks of ended calls and returns how many, ``forget_due`` goes on with the jobs that
-    forget subjects. ``workers_alive`` returns how many workers are alive, ``chance`` a random number from 0 to 1.
+    ``send_due`` sends the callbacks of ended calls and returns how many; ``forget_due`` continues the jobs that forget
+    subjects. ``workers_alive`` returns how many workers are alive, ``chance`` a random number from 0 to 1.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Sweeper:
         return not self._is_behind and self._chance() * self._workers_alive() >= SWEEPS
 
     def _prune(self) -> int:
-        """Delete old records in bounded pieces, so that other requests wait for one piece at most; return how many."""
+        """Delete old records in bounded pieces, so that other requests wait at most for one piece; return how many."""
         until_s = time.monotonic() + PRUNING_S
         pruned = 0
         while True:
@@ -114,7 +114,7 @@ class Sweeper:
                 return pruned
 
     def _revisit(self) -> None:
-        """Go through the calls of changed webhooks, as far as the process that made the change has not."""
+        """Revisit the calls of changed webhooks, as far as the process that made the change has not."""
         until_s = time.monotonic() + REVISITING_S
         self._partitions.ask(lambda partition: self._revisit_in(partition, until_s))
 

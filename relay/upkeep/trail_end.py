@@ -36,7 +36,7 @@ class Remembered(Read):
 
 
 def base_of(end: TrailEnd, signer: AuditSigner, trail: str) -> tuple[int, bytes] | None:
-    """Return number and head of the last entry that was put into a segment; None if no known key has signed them."""
+    """Return the number and head of the last entry put into a segment; None if no known key has signed them."""
     if end.last_segment:
         read = last_segment_of(end, signer, trail)
         return None if read is None else (read.point.last, read.point.head)
@@ -53,7 +53,7 @@ def last_segment_of(end: TrailEnd, signer: AuditSigner, trail: str) -> Read | No
 
 
 def is_cut_off(point: Checkpoint, end: TrailEnd, archived: int, breach: Breach) -> bool:
-    """Return whether the entries have nothing that was signed from a breach on: they end there, or go on otherwise."""
+    """Return whether nothing signed is left from a breach on: the entries end there, or others follow."""
     gone = tags_in(point.tags)[max(0, breach.seq - point.first) :]
     found = end.entries[max(0, breach.seq - archived - 1) :]
     return breach.what != FORGED and not {tag_of(entry) for entry in found}.intersection(gone)

@@ -1,6 +1,6 @@
 """Watches the chains, in every worker and API process: what was decided about keys and webhooks, and the audit trails.
 
-Each process reads the end of each chain every second, tells the others how far it has read, and hears how far they
+Each process reads the end of each chain every second, tells the others how far it has read, and learns how far they
 have. Workers also compare the policies of webhooks with what was decided.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at a chain.
 PERIOD_S: Final = 1.0
-#: The policies of so many webhooks are compared in one look.
+#: How many webhooks' policies are compared in one look.
 COMPARED: Final = 1_000
 
 
@@ -47,9 +47,9 @@ class Watching:
         self._heads = heads
         self._policies = policies
         self._checkpointing = checkpointing
-        self._unlike: set[tuple[str, str]] = set()  # webhooks whose policy was not found as it was decided
+        self._unlike: set[tuple[str, str]] = set()  # webhooks whose policy was not as decided in the last look
         self._reported: set[tuple[str, str]] = set()
-        self._compared = 0  # how many were looked at in this round
+        self._compared = 0  # how many have been compared in this round
 
     @property
     def root(self) -> str:
@@ -58,7 +58,7 @@ class Watching:
 
     def look(self) -> None:
         """Read the decisions, repair what was set back, and tell the others how far this process has read."""
-        with going_on_without():  # nobody is to wait for what this process asks only for later
+        with going_on_without():  # nobody should have to wait for what this process needs only later
             self._decisions.look()
         epoch = self._decisions.epoch
         if epoch is None:
@@ -87,9 +87,9 @@ class Watching:
         return self._checkpointing.newest
 
     def _compare(self, policies: Policies) -> None:
-        """Report webhooks whose pause or limits are not as they were decided, once, and let these hold again.
+        """Report, once, webhooks whose pause or limits are not as decided, and restore these.
 
-        A difference counts if it is found twice in a row: a decision and what it is about are read one after the other.
+        A difference counts only if it is found twice in a row, since decision and policy are read one after the other.
         """
         decided = self._decisions.policies
         some = list(decided)[self._compared : self._compared + COMPARED]
@@ -111,16 +111,16 @@ def watchings(
     policies: Policies | None = None,
     checkpointing: Sequence[Checkpointing] = (),
 ) -> list[Watching]:
-    """Return what watches the chains of each root; a worker, which relies on them, gives policies and checkpointing.
+    """Return what watches the chains of each root; only workers give ``policies`` and ``checkpointing``.
 
-    ``checkpointing`` are those of the audit trails, in the order of the roots.
+    ``checkpointing`` has one for each audit trail, in the order of the roots.
     """
     trails = [*checkpointing, *[None] * (len(decisions) - len(checkpointing))]
     return [Watching(process, chain, heads, policies, trail) for chain, trail in zip(decisions, trails, strict=True)]
 
 
 def hear_all(heads: Heads, watching: Sequence[Watching]) -> None:
-    """Compare what other processes tell with what this one reads; end if the server is silent."""
+    """Compare what other processes have read with what this one reads; end if the server is silent."""
     for head in heads.listen():
         if head is not None:
             for each in watching:
