@@ -66,7 +66,7 @@ def _name_faults(step: Step, called: Shape) -> _FaultPairs:
 
 
 def _literal_faults(step: Step, called: Shape) -> _FaultPairs:
-    """Yield constant values that the webhook can never accept; other expressions may give any value."""
+    """Yield constant values that the webhook can never accept; other expressions may yield any value."""
     fixed, data = _constant_data(step.data)
     constants = (_constants(each) for each in (step.headers, step.query_params, step.path_params))
     unknown = {f"/pathParams/{escape_step(name)}" for name, each in step.path_params.items() if not each.constant}
@@ -86,14 +86,14 @@ def _reported_pointer(pointer: str) -> str:
 
 
 def _constant_data(expression: Expression | None) -> tuple[bool, Any]:
-    """Return whether the data to send is known at registration, and the data if it is."""
+    """Return whether the data to send is known at registration, and if so, the data."""
     if expression is None:
         return True, None
     return (True, expression.evaluate({})) if expression.constant else (False, None)
 
 
 def _constants(expressions: Mapping[str, Expression]) -> dict[str, Any]:
-    """Return the values of constant mappings, in the form in which they are sent; null is left out."""
+    """Return the values of constant mappings, in the form they are sent in; null is left out."""
     values = {name: each.evaluate({}) for name, each in expressions.items() if each.constant}
     return {name: _sent(value) for name, value in values.items() if value is not None}
 
@@ -118,7 +118,7 @@ def _member_faults(expression: Expression, called: Shape) -> _FaultPairs:
 
 
 def _nesting_fault(shape: Shape, lookup: ShapeLookup) -> str | None:
-    """Return the fault of a chain that contains itself, or chains nested beyond the limit; None without fault."""
+    """Return the fault of a chain that contains itself, or chains nested beyond the limit; None if there is none."""
     level = {shape.webhook_id}
     uses = {shape.webhook_id: shape.uses}
     for _ in range(MAX_CHAIN_DEPTH):

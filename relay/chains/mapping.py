@@ -23,7 +23,7 @@ class Unmappable(ValueError):
 
 
 def elements_of(step: Step, seen: Mapping[str, Any]) -> list[Any] | None:
-    """Return the elements that ``forEach`` gives; None for a step without ``forEach``. Raises Unmappable."""
+    """Return the elements that ``forEach`` yields; None for a step without ``forEach``. Raises Unmappable."""
     if step.for_each is None:
         return None
     elements = evaluated(step.for_each, seen, "/forEach")
@@ -47,7 +47,7 @@ def trigger_of(step: Step, shape: Shape, seen: Mapping[str, Any]) -> Trigger:
 
 
 def reason_of(faults: tuple[Fault, ...]) -> str:
-    """Return the first fault of a trigger; one inside the data without its path, as names in it may be private."""
+    """Return a trigger's first fault; without the path if it is inside the data, where names may be private."""
     pointer = faults[0].pointer
     place = "/data" if pointer.startswith("/data") else pointer
     return f"{place}: {faults[0].message}"
@@ -62,7 +62,7 @@ def evaluated(expression: Expression, seen: Mapping[str, Any], place: str) -> An
 
 
 def _texts(expressions: Mapping[str, Expression], seen: Mapping[str, Any], place: str) -> dict[str, str]:
-    """Return mapped headers or parameters as texts; those that give null are left out."""
+    """Return mapped headers or parameters as texts; those that are null are left out."""
     found: dict[str, str] = {}
     for name, expression in expressions.items():
         value = evaluated(expression, seen, f"{place}/{name}")

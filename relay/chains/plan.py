@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ChainPlan:
-    """The steps that ``progress`` goes through. ``shapes`` has one per step; None if its revision is missing."""
+    """The steps that ``progress`` runs through. ``shapes`` has one per step; None if its revision is missing."""
 
     steps: tuple[Step, ...]
     shapes: tuple[Shape | None, ...]
@@ -35,7 +35,7 @@ Current: TypeAlias = "Callable[[str, str], tuple[int, Shape] | None]"
 def pins_of(plugin: str, shape: Shape, current: Current) -> dict[str, int]:
     """Return the current revision of every webhook that a chain uses, directly or through chains among its steps.
 
-    Empty for a webhook that is not a chain. An unregistered webhook has no pin; applying a document prevents that case.
+    Empty for a webhook that is not a chain. An unregistered webhook has no pin; applying documents prevents that case.
     """
     pins: dict[str, int] = {}
     level = set(shape.uses)

@@ -1,4 +1,4 @@
-"""Decides what a chain does next, from the plan, the input and the results so far alone; pure."""
+"""Decides what a chain does next, only from the plan, the input and the results so far. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The chain ends with this result, which is not masked yet."""
+    """The chain ends with this result, which has not been masked yet."""
 
     result: Result
     outcome: Outcome
@@ -54,7 +54,7 @@ def progress(plan: ChainPlan, trigger: Trigger, results: Mapping[int, Sequence[S
     """Return what a chain does next, given the results of the steps that were created.
 
     ``results`` has the calls of every created step, all final, those of a ``forEach`` in the order of its elements.
-    Every ``Create`` takes the chain to a later step, so that it ends.
+    Every ``Create`` takes the chain to a later step, so every chain ends.
     """
     seen = seen_at_start(trigger)
     last: Ran | None = None
@@ -95,7 +95,7 @@ def seen_before(
 def ran_step(
     plan: ChainPlan, number: int, results: Mapping[int, Sequence[StepResult]], seen: Mapping[str, Any]
 ) -> Ran | Create | None:
-    """Return a step's result, or what has to be created for it; None if it is skipped. Raises Unmappable."""
+    """Return a step's result, or what to create for it; None if it is skipped. Raises Unmappable."""
     step, created = plan.steps[number], results.get(number)
     if created:
         return Ran.once(created[0]) if step.for_each is None else Ran.each(created)
@@ -113,7 +113,7 @@ def ran_step(
 
 
 def _check_masks(step: Step, seen: Mapping[str, Any]) -> None:
-    """Raise Unmappable for a mask that cannot be evaluated: the chain has to end, or what the mask hides would leak."""
+    """Raise Unmappable for a mask that cannot be evaluated: the chain must end, or what the mask hides would leak."""
     for number, expression in enumerate(step.mask):
         evaluated(expression, seen, f"/mask/{number}")
 

@@ -48,7 +48,7 @@ class StepResult:
 class Ran:
     """A step that has run: what expressions see of it, and the call that decides its result.
 
-    That is its only call; for a ``forEach`` the first that failed, or else the last, or None if the list was empty.
+    This is its only call, or for a ``forEach`` the first that failed, else the last; None if the list was empty.
     """
 
     view: dict[str, Any]
@@ -56,7 +56,7 @@ class Ran:
 
     @classmethod
     def once(cls, result: StepResult) -> Self:
-        """Return the end of a step that has one call."""
+        """Return the end of a step with one call."""
         return cls(_view(result), result)
 
     @classmethod
@@ -72,7 +72,7 @@ class Ran:
 
     @property
     def failed(self) -> bool:
-        """Whether the step ended in error, by the `error` of its result."""
+        """Whether the step ended in error, according to the `error` of its result."""
         return bool(self.view["error"])
 
     def ending(self) -> tuple[Result, Outcome, State]:

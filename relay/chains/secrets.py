@@ -24,7 +24,7 @@ MAX_SECRET_CHARACTERS: Final = 8 * 1024
 
 
 class TooManySecrets(ValueError):
-    """The masks of a chain find more texts than it may hide; ``step`` says where, None if in the chains above."""
+    """The masks of a chain find more texts than it may hide; ``step`` says where (None: in the chains above)."""
 
     def __init__(self, step: int | None) -> None:
         super().__init__(f"/mask: finds more than {MAX_SECRETS} texts or {MAX_SECRET_CHARACTERS} characters to hide")
@@ -36,8 +36,8 @@ def found_secrets(
 ) -> tuple[str, ...]:
     """Return the texts ``above``, of enclosing chains, and those that the masks of the finished steps find, each once.
 
-    All of them have to be hidden in whatever leaves the relay for this chain. Texts inside lists count; texts shorter
-    than ``MIN_MASKED_LENGTH`` and other values do not. Raises TooManySecrets.
+    All of them must be hidden in whatever leaves the relay for this chain. Texts inside lists count; texts shorter than
+    ``MIN_MASKED_LENGTH`` and other values do not. Raises TooManySecrets.
     """
     found = _Found(above)
     seen = seen_at_start(trigger)
@@ -62,9 +62,9 @@ def secrets_beside(
 ) -> tuple[str, ...]:
     """Return the texts ``above``, and those that a step's masks find in one of its results.
 
-    Raises TooManySecrets.
-
     ``seen`` is what expressions see before the step has run.
+
+    Raises TooManySecrets.
     """
     found = _Found(above)
     ran = Ran.once(result) if step.for_each is None else Ran.each([result])
