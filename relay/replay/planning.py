@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: A job of at most this many originals is planned before `start` returns; workers plan larger ones.
 PLANNED_AT_ONCE: Final = 10_000
-#: The longest time, in seconds, for which `start` plans: originals may be few among many records.
+#: How long `start` plans at most, in seconds: there may be few originals among many records.
 PLANNING_S: Final = 5.0
 MIN_RATE: Final = 0.001  # per second
 MAX_RATE: Final = 10_000.0
@@ -48,14 +48,14 @@ class ReplayPlan:
     matched: int
     skipped: int
     skipped_reasons: Mapping[str, int]
-    left_out: Mapping[str, int]  # selected, but not matched: by Skip, those whose replay succeeded or is under way
+    left_out: Mapping[str, int]  # selected but not matched, by Skip: those whose replay succeeded or is under way
     breakdown: list[OutcomeGroup]  # of the matching invocations
     sample: list[Invocation]  # the newest
-    estimated_s: float | None  # at the rate; None without one
+    estimated_s: float | None  # at the job's rate; None without one
 
 
 class Replays:
-    """The operations on replay jobs for API and commands. Every method raises `Unavailable` while the store is away."""
+    """Operations on replay jobs, for API and commands. Every method raises `Unavailable` while the store is away."""
 
     def __init__(
         self, store: ReplayStore, runs: ReplayRuns, listing: Listing, publish: Callable[[Ready], object]
@@ -66,7 +66,7 @@ class Replays:
         self._publish = publish
 
     def plan(self, plugin: str, request: Request) -> ReplayPlan:
-        """Return what a job would do, and keep the plan; raises `BadParameter` as `start`."""
+        """Return what a job would do, and keep the plan; raises `BadParameter` like `start`."""
         self._check(plugin, request)
         groups, sample, matched = OutcomeGroups(), list[bytes](), 0
         skipped, left_out = Counter[str](), Counter[str]()
@@ -92,8 +92,8 @@ class Replays:
         """Create a job and let workers run it; its ``matched`` is None if workers still have to plan it.
 
         Raises:
-            BadParameter: neither a filter nor ids are given, or both; or something given is not a reference id; or
-                the filter names a webhook that is unknown for this plugin.
+            BadParameter: not exactly one of a filter and ids is given; or one of the ids is not a reference id; or the
+                filter names a webhook that this plugin does not know.
         """
         self._check(plugin, request)
         return self._start(plugin, request, caller, None)
@@ -101,9 +101,9 @@ class Replays:
     def start_planned(
         self, plugin: str, plan_id: str, *, caller: str, rate_per_second: float | None = None
     ) -> ReplayJob:
-        """Start a planned job, of calls that were final then.
+        """Start a planned job, for the calls that were final when it was planned.
 
-        Raises `NotFound`: no such plan, or older than a day; `BadParameter`: its rate is out of range.
+        Raises `NotFound` if there is no such plan or it is older than a day; `BadParameter` if the rate is out of range.
         """
         text = self._store.plan_of(plugin, plan_id)
         try:
@@ -121,7 +121,7 @@ class Replays:
         return self._start(plugin, request, caller, ended_by_ms)
 
     def is_plan(self, plugin: str, plan_id: str) -> bool:
-        """Return whether the plugin has a plan of that id that is not older than a day."""
+        """Return whether the plugin has a plan with that id that is at most a day old."""
         try:
             self._store.plan_of(plugin, plan_id)
         except NotFound:
@@ -146,15 +146,15 @@ class Replays:
         return self._store.list(plugin, limit=limit)
 
     def pause(self, plugin: str, replay_id: str) -> ReplayJob:
-        """Pause a job. Raises `NotFound`; `Conflict`: it is over, or being planned."""
+        """Pause a job. Raises `NotFound`; `Conflict` if it is over, or still being planned."""
         return self._steer(plugin, replay_id, "pause")
 
     def resume(self, plugin: str, replay_id: str) -> ReplayJob:
-        """Resume a job. Raises `NotFound`; `Conflict`: it is over."""
+        """Resume a job. Raises `NotFound`; `Conflict` if it is over."""
         return self._steer(plugin, replay_id, "resume")
 
     def cancel(self, plugin: str, replay_id: str) -> ReplayJob:
-        """Cancel a job: its unsent invocations are cancelled, its other originals skipped; raises as `resume`."""
+        """Cancel a job: its unsent invocations are cancelled, its other originals skipped. Raises like `resume`."""
         return self._steer(plugin, replay_id, "cancel")
 
     def _steer(self, plugin: str, replay_id: str, verb: Verb) -> ReplayJob:
@@ -251,7 +251,7 @@ def _check(request: Request) -> None:
 
 
 def _pieces(request: Request, seen: set[str] | None) -> Iterator[list[str]]:
-    """Yield the given ids in lists, checked; each id once if ``seen`` is given, which remembers them."""
+    """Yield the given ids in lists, checked; with ``seen``, which remembers them, each id only once."""
     ids = iter(request.reference_ids or ())
     left = request.max or _NO_LIMIT
     while left > 0 and (piece := list(islice(ids, _PIECE))):

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 #: How many originals one run of the script decides about.
 PIECE: Final = 50
-#: How long, in seconds, a job with a rate waits between steps, so that more than one call may go in each. Every step
-#: has a cost of its own; but other calls may have to wait for a step, so that steps are not large either (ADR 0017).
+#: How long a job with a rate waits between steps, in seconds, so that more than one call may go in each: every step has
+#: a fixed cost. But steps must not be large either, since other calls may have to wait for one (ADR 0017).
 STEP_S: Final = 0.02
-#: A holder that has to wait for longer than this, in seconds, gives its job up, and is woken later.
+#: If a job has to wait for longer than this, in seconds, its holder gives it up, to be woken later.
 LONG_WAIT_S: Final = 2.0
-#: How long to wait, in seconds, before another try when a concurrent change made this one void.
+#: How long to wait before another try if a concurrent change made this one void, in seconds.
 SOON_S: Final = 0.05
 
 
@@ -58,7 +58,7 @@ class Replaying:
         self._stopping = Event()
 
     def stop(self) -> None:
-        """Give every job up soon."""
+        """Make this process give up every job soon."""
         self._stopping.set()
 
     @property
@@ -68,7 +68,7 @@ class Replaying:
 
     @staticmethod
     def named_by(names: Sequence[object]) -> list[str]:
-        """Return the ids of the replay jobs among the names in a message."""
+        """Return the ids of the replay jobs that these names of calls and jobs contain."""
         prefixed = [name for name in names if isinstance(name, str) and name.startswith(REPLAY_PREFIX)]
         return [replay_id for replay_id in map(replay_named_by, prefixed) if replay_id is not None]
 
@@ -92,7 +92,7 @@ class Replaying:
     def _plan_and_run(self, replay_id: str, claim_token: str, claimed: ClaimedJob) -> None:
         state: str = claimed.state
         while state == ReplayState.PLANNING and not self._stopping.is_set():
-            if claimed.by_hand:  # the caller who gave the ids is gone, and was never told of this job
+            if claimed.by_hand:  # the caller who gave the ids is gone, and never learned of this job
                 self._publish(self._store.steer(claimed.plugin, replay_id, "cancel")[1])
                 return
             state, _ = self._runs.plan(replay_id, claim_token)
@@ -121,7 +121,7 @@ class Replaying:
         return created
 
     def _new(self, plugin: str, original: Original, known: dict[str, NewReplay]) -> NewReplay:
-        """Make an original's replay for the current registration; the worker that sends it checks whether it fits."""
+        """Make an original's replay for the current registration; the worker that sends it checks that it fits."""
         if original.skip is not None:
             return NewReplay()
         webhook_id = original.purpose.webhook_id
