@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from relay.store.subjects.hashes import SubjectHashes
     from relay.vault import Vault
 
-GROUP_ITEMS: Final = GROUP_IDS  # triggers in one accept script
-GROUP_BYTES: Final = 1024 * 1024  # sealed bytes in one accept script; a larger single trigger is committed alone
-_TRIES: Final = 4  # to commit one trigger; after them its caller is asked to send it again
+GROUP_ITEMS: Final = GROUP_IDS  # triggers per accept script
+GROUP_BYTES: Final = 1024 * 1024  # sealed bytes per accept script; a larger single trigger is committed alone
+_TRIES: Final = 4  # to commit one trigger; after that, its caller is asked to send it again
 _CAPACITY_RETRY_S: Final = 5
 _AGAIN_THREADS: Final = 4
 
@@ -40,10 +40,10 @@ class LanePublisher(Protocol):
     """Tells workers that calls wait (`relay.queue.Publisher`)."""
 
     def messages(self, lanes: Iterable[str], partition: int) -> Sequence[LaneMessage]:
-        """Return the lanes whose lists accepted triggers join, each with the message that says so."""
+        """Return the lanes whose lists the accepted triggers join, each with the message that announces this."""
 
     def announce(self, messages: Iterable[tuple[str, int]]) -> None:
-        """Publish the messages that the accept script has left, without waiting for the broker."""
+        """Publish the messages that the accept script has left to its caller, without waiting for the broker."""
 
 
 #: Called once, from any thread, with the invocation of a trigger or the error that refused it; must not block.
@@ -51,7 +51,7 @@ OnReply: TypeAlias = "Callable[[Accepted | Exception], None]"
 
 
 class _Submission(NamedTuple):
-    """A try to commit a trigger. All but the first read the registration again, or record the refusal ``refused``."""
+    """A try at committing a trigger. Later tries read the registration again, or record the refusal ``refused``."""
 
     call: TriggerRequest
     number: int = 1  # 1 for the first try
@@ -62,7 +62,7 @@ class _Submission(NamedTuple):
 
 
 class _Listed(NamedTuple):
-    """A trigger of a list, checked in; ``place`` is its index in the list."""
+    """A checked trigger of a list; ``place`` is its index in the list."""
 
     place: int
     submission: _Submission
@@ -84,10 +84,10 @@ class Dispatcher:
         self._ledger = ledger
         self._publisher = publisher
         self._commits: dict[int, GroupCommit[NewInvocation, Accepted]] = {}  # of each partition
-        self._again = ThreadPoolExecutor(_AGAIN_THREADS, "accept-again")  # has no threads until they are needed
+        self._again = ThreadPoolExecutor(_AGAIN_THREADS, "accept-again")  # starts no threads until they are needed
 
     def submit(self, call: TriggerRequest, on_reply: OnReply) -> None:
-        """Accept one trigger, in a group with those that come at the same time.
+        """Accept one trigger, in a group with those that arrive at the same time.
 
         The calling thread looks up, checks and seals it. ``on_reply`` gets the invocation (the trigger's own, or, with
         the verdict ``known``, the one that first used its idempotency key) or an error:
@@ -102,7 +102,7 @@ class Dispatcher:
         self._submit(_Submission(call), on_reply)
 
     def close(self) -> None:
-        """Stop accepting; triggers that were submitted before are still committed."""
+        """Stop accepting; triggers already submitted are still committed."""
         for commits in list(self._commits.values()):
             commits.close()
         self._again.shutdown(wait=False)
@@ -114,7 +114,7 @@ class Dispatcher:
         return accepted_or_raise(replies.get())
 
     def trigger_many(self, calls: Sequence[TriggerRequest]) -> list[Accepted | RelayError]:
-        """Accept a list of triggers; return for each, in order, what `trigger` returns or raises.
+        """Accept a list of triggers; for each, in order, return what `trigger` returns or raises.
 
         A list is committed in groups of its own, so that single triggers do not wait behind it.
         """
@@ -154,7 +154,7 @@ class Dispatcher:
                 self._commit,
                 max_items=GROUP_ITEMS,
                 max_bytes=GROUP_BYTES,
-                # While a partition's server is silent, its callers are refused at once, or they would fill all threads.
+                # While a partition's server is silent, its callers are refused at once; they would fill all threads.
                 patience_s=PATIENCE_S if self._ledger.keys.partitions > 1 else None,
             )
             commits = self._commits.setdefault(number, made)
@@ -180,7 +180,7 @@ class Dispatcher:
     def _checked(
         self, todo: Iterable[tuple[int, _Submission]], outcomes: dict[int, Accepted | RelayError]
     ) -> Iterator[_Listed]:
-        """Yield the triggers that could be checked in; store the errors of the others in ``outcomes``."""
+        """Yield the triggers that passed the check; store the errors of the others in ``outcomes``."""
         for index, submission in todo:
             try:
                 checked = self._check_in(submission)
@@ -192,7 +192,7 @@ class Dispatcher:
     def _committed(self, groups: Iterable[list[_Listed]]) -> Iterator[tuple[_Listed, Accepted | RelayError]]:
         """Commit groups in order; yield each trigger with its reply, or with the error of its whole group.
 
-        The next group is checked in while the server works on the one before. Groups before a failed one stay accepted.
+        The next group is checked while the server works on the previous one. Groups before a failed one stay accepted.
         """
         sent: deque[list[_Listed]] = deque()
 
@@ -205,7 +205,7 @@ class Dispatcher:
         for reply in self._ledger.accept_in_turn(batches()):
             group = sent.popleft()
             if isinstance(reply, StoreFault) and len(group) > 1:
-                yield from ((each, self._committed_alone(each)) for each in group)  # one may make the others fail
+                yield from ((each, self._committed_alone(each)) for each in group)  # one may have made the others fail
             elif isinstance(reply, RelayError):
                 yield from ((each, reply) for each in group)
             else:
@@ -255,7 +255,7 @@ def _judge(submission: _Submission, checked: CheckedTrigger, accepted: Accepted)
 
 
 def _groups(listed: Iterable[_Listed], partition_of: Callable[[str], int]) -> Iterator[list[_Listed]]:
-    """Cut the triggers, in their order, into groups of one partition each."""
+    """Split the triggers, in order, into groups that belong to one partition each."""
     group: list[_Listed] = []
     size_bytes, plugin = 0, ""
     for each in listed:

@@ -1,8 +1,8 @@
 """Group commit: one thread commits the items of concurrent threads together.
 
 A lone item is committed at once. Under load, a group is what arrived while the previous one was being committed. After
-a group of several items some of which may wait, the thread collects for a moment longer, so that a burst becomes a few
-large groups. Replies go to callbacks, so that a caller who waits for a later event anyway is not woken twice.
+a group of several items, some of which may wait, the thread collects for a moment longer, so that a burst becomes a few
+large groups. Replies go to callbacks, so that a caller that waits for a later event anyway is not woken twice.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pending(Generic[T, R]):
-    """An item that waits for its group; ``deliver`` gets its reply, or the error of the whole group."""
+    """An item that waits for its group; ``deliver`` receives its reply, or the error of the whole group."""
 
     item: T
     size_bytes: int
@@ -39,9 +39,9 @@ class GroupCommit(Generic[T, R]):
 
     ``commit`` gets the items of a group in order and returns one reply for each. If it raises `StoreFault` or an
     unexpected exception, the items are committed one by one; any other error goes to every caller of the group. After a
-    group of several items, one of which may wait, the next is collected for up to ``window_s`` seconds. While a commit
-    has been running for longer than ``patience_s`` seconds, further items get `Unavailable` at once; with None they
-    wait.
+    group of several items, one of which may wait, the next is collected for up to ``window_s`` seconds. Once a commit
+    has been running for longer than ``patience_s`` seconds, further items get `Unavailable` at once; if that is None,
+    they wait.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class GroupCommit(Generic[T, R]):
     def submit(
         self, item: T, size_bytes: int, deliver: Callable[[R | Exception], None], *, may_wait: bool = True
     ) -> None:
-        """Add one item; ``deliver`` later gets its reply or error (at once, in this thread, while a commit stalls).
+        """Add one item; ``deliver`` gets its reply or error later (while a commit stalls: at once, in this thread).
 
         ``may_wait`` says whether the caller waits for a later event anyway, so that a larger group costs it little.
         """
@@ -103,7 +103,7 @@ class GroupCommit(Generic[T, R]):
         for each, reply in zip(group, replies, strict=True):
             try:
                 each.deliver(reply)
-            except Exception as error:  # noqa: BLE001 - the other replies of the group are still to be delivered
+            except Exception as error:  # noqa: BLE001 - the other replies of the group must still be delivered
                 log.fault(error, "deliver")
 
     def _replies(self, group: Sequence[_Pending[T, R]]) -> Sequence[R | Exception]:
@@ -111,7 +111,7 @@ class GroupCommit(Generic[T, R]):
             replies = self._commit([each.item for each in group])
         except Exception as error:  # noqa: BLE001 - the whole group failed: each caller gets the error
             if len(group) > 1 and (isinstance(error, StoreFault) or not isinstance(error, RelayError)):
-                return [self._replies([each])[0] for each in group]  # one item may make the others fail
+                return [self._replies([each])[0] for each in group]  # one item may have made the others fail
             return [error] * len(group)
         if len(replies) != len(group):
             return [RuntimeError("a commit returned a different number of replies than it got items")] * len(group)

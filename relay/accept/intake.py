@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from relay.vault import Vault
 
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z", re.ASCII)
-_RECORD_BYTES: Final = 512  # roughly what a record takes in the store, without its payload
+_RECORD_BYTES: Final = 512  # roughly what a record without its payload takes in the store
 
 
 @dataclass(frozen=True, slots=True)
 class TriggerRequest:
-    """One trigger as it came to the door. ``value`` is its parsed JSON, not yet checked."""
+    """One trigger as it was received. ``value`` is its parsed JSON, not yet checked."""
 
     plugin: str
     webhook_id: str
@@ -36,13 +36,13 @@ class TriggerRequest:
     reference_id: str
     caller: str  # id of the API key
     awaited: bool = False  # takes the interactive lane
-    waiter: str | None = None  # the API process to tell when it ends
+    waiter: str | None = None  # the API process that gets a notice when it ends
     idempotency_key: str | None = field(default=None, repr=False)
     traceparent: str | None = None
 
     @property
     def is_own(self) -> bool:
-        """Whether the relay itself makes it: it may call a hidden webhook."""
+        """Whether the relay itself made it, so that it may call a hidden webhook."""
         return self.caller in OWN_CALLERS
 
     @property
@@ -52,7 +52,7 @@ class TriggerRequest:
 
 
 class _Sent(NamedTuple):
-    """All that a caller has sent in a trigger."""
+    """Everything that a caller has sent in a trigger."""
 
     trigger: Trigger
     subject: str | None
@@ -64,13 +64,13 @@ class _Sent(NamedTuple):
         return cls(Trigger.from_value(value), subject_of(value), delay_ms(value))
 
     def to_value(self) -> dict[str, Any]:
-        """Return it in one form, whatever the caller has written; members that say nothing are left out."""
+        """Return it in one canonical form, however the caller wrote it; empty members are left out."""
         others = {"subject": self.subject, "delayMs": self.delay_ms}
         return self.trigger.to_value() | {name: value for name, value in others.items() if value}
 
 
 class CheckedTrigger(NamedTuple):
-    """A trigger ready to be stored; ``refused`` is the error of one that is to be recorded as `rejected`."""
+    """A trigger ready to be stored; ``refused`` is the error of one to be recorded as `rejected`."""
 
     call: TriggerRequest
     new: NewInvocation
@@ -127,7 +127,7 @@ class Intake:
         new = NewInvocation(
             reference_id=call.reference_id,
             plugin=call.plugin,
-            webhook_id=call.webhook_id if ID_PATTERN.match(call.webhook_id) else "",  # the store holds valid ids only
+            webhook_id=call.webhook_id if ID_PATTERN.match(call.webhook_id) else "",  # the store has only valid ids
             revision=revision,
             lane=call.lane,
             caller=call.caller,
@@ -167,7 +167,7 @@ class Intake:
     ) -> NewInvocation:
         """Make the record of a trigger that fits its registration, with the payload sealed for its purpose alone."""
         pins = None
-        if shape.chain:  # the revisions that a chain runs with even if newer ones are registered meanwhile
+        if shape.chain:  # the chain runs with these revisions even if newer ones are registered meanwhile
             pins = json.dumps(pins_of(call.plugin, shape, self._webhooks.current), separators=(",", ":"))
         stamp = self._webhooks.revision(call.plugin, call.webhook_id, revision).stamp
         owner = payload_owner(call.plugin, call.reference_id, Purpose(call.webhook_id, revision, pins), stamp)
