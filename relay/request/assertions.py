@@ -1,4 +1,4 @@
-"""Makes the assertions that OAuth 2.0 clients sign (RFC 7523): who the client is, for whom it wants a token. Pure.
+"""Makes the assertions that OAuth 2.0 clients sign (RFC 7523): who the client is, and who the token is for. Pure.
 
 The claims of a client's own assertion are also those of SMART Backend Services (SMART App Launch 2.2, "Authentication
 Using Asymmetric Keys").
@@ -16,12 +16,12 @@ from relay.registration.private_keys import read_signing_key
 if TYPE_CHECKING:
     from relay.registration.credentials import OAuth2Client
 
-#: For how many seconds an assertion is valid: servers refuse more than five minutes, also by a clock that is behind.
+#: For how many seconds an assertion is valid: servers refuse more than five minutes, even by a clock that is behind.
 LIFETIME_S: Final = 240
 
 
 def client_assertion(client: OAuth2Client, now_s: float) -> str:
-    """Make a JWT by which the client proves itself to its token endpoint (RFC 7523, 2.2)."""
+    """Make a JWT that authenticates the client to its token endpoint (RFC 7523, 2.2)."""
     return _signed(client, {"iss": client.client_id, "sub": client.client_id, "aud": client.token_url.url}, now_s)
 
 

@@ -1,4 +1,4 @@
-"""Reads what a trigger tells the relay itself: whom it concerns, such as a patient's id, and when to send it. Pure."""
+"""Reads what a trigger tells the relay itself: who it concerns, such as a patient's id, and when to send it. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NO_TEXT: Final = frozenset({"Cc", "Cs"})  # control characters, and halves of s
 
 
 def delay_ms(trigger: Any) -> int:
-    """Return the delay in a trigger's JSON value in milliseconds, 0 if it has none. Raises ``RequestRejected``."""
+    """Return the delay in a trigger's JSON value, in milliseconds; 0 if it has none. Raises ``RequestRejected``."""
     if not has_delay(trigger):
         return 0
     delay_s = trigger["delay"]
@@ -26,12 +26,12 @@ def delay_ms(trigger: Any) -> int:
 
 
 def has_delay(trigger: Any) -> bool:
-    """Return whether a trigger's JSON value has a `delay`, even of 0: its caller cannot wait for the result then."""
+    """Return whether a trigger's JSON value has a `delay`, even 0: if so, its caller cannot wait for the result."""
     return isinstance(trigger, dict) and trigger.get("delay") is not None
 
 
 def is_subject(value: Any) -> bool:
-    """Return whether a value can name whom a trigger concerns."""
+    """Return whether a value can name the subject of a trigger."""
     return (
         isinstance(value, str)
         and 1 <= len(value) <= MAX_SUBJECT_CHARS
@@ -40,7 +40,7 @@ def is_subject(value: Any) -> bool:
 
 
 def subject_of(trigger: Any) -> str | None:
-    """Return the subject in a trigger's JSON value, None if it names none. Raises ``RequestRejected``."""
+    """Return the subject in a trigger's JSON value; None if it names none. Raises ``RequestRejected``."""
     subject = trigger.get("subject") if isinstance(trigger, dict) else None
     if subject is None:
         return None

@@ -1,4 +1,4 @@
-"""Writes data as multipart/form-data (RFC 7578), with a boundary made anew for each body.
+"""Writes data as multipart/form-data (RFC 7578), with a new boundary for each body.
 
 urllib3 escapes names and filenames as browsers do (HTML standard, "multipart/form-data encoding algorithm").
 """

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from relay.answer.endpoint_answer import EndpointAnswer
     from relay.registration.credentials import OAuth2Client
 
-#: How many seconds a token is used if its answer does not say, and at most.
+#: How many seconds a token is used if its answer does not give a lifetime, and at most.
 DEFAULT_LIFETIME_S: Final = 300.0
 MAX_LIFETIME_S: Final = 24 * 3600.0
-#: A token is given up this many seconds before it expires, or after half its life if that is later.
+#: A token is given up this many seconds before it expires, or after half its lifetime if that is later.
 EXPIRY_MARGIN_S: Final = 60.0
 MAX_TOKEN_LENGTH: Final = 8_192
 #: The most JSON values in a token endpoint's answer; one with more counts as an answer without a token.
@@ -31,7 +31,7 @@ MAX_GRANT_VALUES: Final = 10_000
 
 _BEARER_GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-_TOKEN: Final = re.compile(r"[!-~]+\Z")  # visible ASCII: more than RFC 6750, 2.1 allows, because servers use more
+_TOKEN: Final = re.compile(r"[!-~]+\Z")  # visible ASCII: more than RFC 6750, 2.1, allows, because servers use more
 _TRY_AGAIN: Final = STATUSES | REPEATABLE_STATUSES  # a token may be asked for twice
 #: The outcome of a call whose token request failed, by that request's outcome. The call itself was not sent.
 _FAILURES: Final = {
@@ -74,7 +74,7 @@ def token_request(client: OAuth2Client, now_s: float) -> OutgoingRequest:
 
 def _fields(client: OAuth2Client, now_s: float) -> dict[str, str | None]:
     if client.grant == JWT_BEARER or client.proof == PRIVATE_KEY_JWT:
-        from relay.request import assertions  # noqa: PLC0415 - few clients sign, and it loads much
+        from relay.request import assertions  # noqa: PLC0415 - few clients sign, and it loads a lot
     if client.grant == JWT_BEARER:
         assertion = assertions.bearer_assertion(client, now_s)
         fields = {"grant_type": _BEARER_GRANT, "assertion": assertion, "scope": client.scope}
@@ -93,7 +93,7 @@ def read_grant(answer: EndpointAnswer) -> TokenGrant:
 
     Raises:
         NoToken: the endpoint could not be reached, refused, or answered something else. The outcome allows another
-            attempt if the endpoint seems to be in trouble itself.
+            attempt if the endpoint itself seems to have trouble.
     """
     if answer.outcome is not Outcome.ANSWERED:
         raise NoToken(_FAILURES.get(answer.outcome, answer.outcome))
@@ -119,7 +119,7 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _lifetime_s(value: Any) -> float:
-    """Read a number of seconds, which some servers write as a text."""
+    """Read a number of seconds, which some servers send as a text."""
     try:
         lifetime_s = float(value)
     except (TypeError, ValueError, OverflowError):

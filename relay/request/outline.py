@@ -7,7 +7,7 @@ from typing import Any, Final
 from relay.text.json_pointers import escape_step
 from relay.text.strict_json import dump_json
 
-#: How many parts an outline has at most, and how deep into the data it goes.
+#: How many parts an outline has at most, and how deep it goes into the data.
 MAX_PARTS: Final = 200
 MAX_OUTLINE_DEPTH: Final = 16
 #: Larger triggers are not outlined.
@@ -17,10 +17,10 @@ _TYPES: Final = {bool: "boolean", int: "number", float: "number", str: "string",
 
 
 def outline_of(trigger: Any) -> tuple[list[dict[str, Any]], bool]:
-    """Return the parts of a trigger, given as its JSON value, in its order, and whether these are all of its parts.
+    """Return the parts of a trigger, given as its JSON value, in order, and whether these are all of its parts.
 
-    A part is a place: a JSON pointer in which ``*`` stands for every item of a list, the types of the values that are
-    there, how many they are, and the bytes of all of them, as JSON.
+    A part is a place: a JSON pointer in which ``*`` stands for every item of a list, the types of the values there,
+    their number, and their total size in bytes, as JSON.
     """
     found: dict[str, dict[str, Any]] = {}
     is_complete = True

@@ -23,7 +23,7 @@ _CONTENT_TYPE: Final = re.compile(rf"{_NAME}/{_NAME}(?: ?;[ -~]*[!-~])?\Z")
 
 
 def part_faults(data: Any) -> Iterator[tuple[str, str]]:
-    """Yield pointer and sentence of each place at which data cannot be sent as multipart/form-data."""
+    """Yield a pointer and a sentence for each place where data cannot be sent as multipart/form-data."""
     if not isinstance(data, dict):
         yield "", "must be an object, since it is sent as multipart/form-data"
         return

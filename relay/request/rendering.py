@@ -1,7 +1,7 @@
 """Makes the exact request to send from a target and a trigger (security.md, "The door"): pure, no I/O, no clock.
 
 The ``PreparedRequest`` is filled member by member. ``PreparedRequest.prepare_url`` would rewrite ``%7E`` and
-send a blank as ``+``: the URL must be sent as it was registered, byte for byte.
+send a space as ``+``: the URL must be sent as it was registered, byte for byte.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ USER_AGENT: Final = f"webhook-relay/{_VERSION}"
 
 
 class OutgoingRequest(PreparedRequest):
-    """A request, with the secrets that sign it for the moment when it is sent, and its client certificate."""
+    """A request, with the secrets that sign it at the moment it is sent, and its client certificate."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class OutgoingRequest(PreparedRequest):
         self.headers["Authorization"] = f"Bearer {token}"
 
     def sign(self, now_s: int) -> None:
-        """Sign it for an attempt at ``now_s`` (seconds since the epoch), if its webhook has signing secrets."""
+        """Sign the request for an attempt at ``now_s`` (seconds since the epoch) if its webhook has signing secrets."""
         if self.signing:
             body = self.body.encode() if isinstance(self.body, str) else bytes(self.body or b"")
             self.headers.update(signature_headers(self.signing, self.headers["webhook-id"], now_s, body))
@@ -77,7 +77,7 @@ class OutgoingHeaders(CaseInsensitiveDict[str]):
         return copied
 
     def pairs(self) -> Collection[tuple[str, str]]:
-        """Return the pairs of name, as it was written, and value, which `items` would make one by one."""
+        """Return pairs of name, as it was written, and value, which `items` would make one by one."""
         return self._store.values()
 
     def lowered(self) -> KeysView[str]:
@@ -86,7 +86,7 @@ class OutgoingHeaders(CaseInsensitiveDict[str]):
 
 
 class Template:
-    """The parts of a request that do not depend on the trigger. Make it once per revision, fill it once per attempt."""
+    """The parts of a request that do not depend on the trigger. Make it once per revision; fill it once per attempt."""
 
     __slots__ = (
         *("_certificate", "_encoding", "_fixed", "_glue", "_headers", "_method", "_names", "_signing", "_spelling"),
@@ -109,10 +109,10 @@ class Template:
         self._certificate = target.credentials.certificate
 
     def fill(self, trigger: Trigger, reference_id: str, traceparent: str | None = None) -> OutgoingRequest:
-        """Make the request for a trigger that fits the shape. An OAuth 2.0 token is not in it yet: see ``authorize``.
+        """Make the request for a trigger that fits the shape, without an OAuth 2.0 token: see ``authorize``.
 
         Raises:
-            RequestRejected: the trigger does not fit the shape, which ``check`` finds first.
+            RequestRejected: the trigger does not fit the shape; ``check`` would have found this first.
         """
         fields = {self._registered(name): value for name, value in trigger.headers.items()}
         is_typed = "content-type" in self._headers.lowered() or self._spelling.get("content-type") in fields
@@ -132,7 +132,7 @@ class Template:
         return OutgoingRequest(self._method, url, headers, body, self._signing, self._certificate)
 
     def _url_with(self, trigger: Trigger) -> str:
-        """Return the URL with a trigger's parameters; ``check`` has seen that each path value stays one segment."""
+        """Return the URL with a trigger's parameters; ``check`` has made sure that each path value is one segment."""
         pieces, given = list(self._url_pieces), trigger.path_params
         try:
             pieces[1::2] = [quote(_text(given[name]), safe="") for name in pieces[1::2]]
@@ -153,7 +153,7 @@ class Template:
             raise _unfit("/headers", "A header is not registered as one that callers may fill.") from None
 
     def _body(self, data: Any) -> tuple[bytes | None, str]:
-        """Return the body and its Content-Type, which applies unless one is registered or filled."""
+        """Return the body and its Content-Type, which applies unless one is registered or given by the trigger."""
         if self._fixed:
             data = self._with_fixed(data)
         if data is None or (self._method in BODILESS_METHODS and data in ({}, "")):
@@ -195,5 +195,5 @@ def _form_pairs(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _text(value: str | float) -> str:
-    """Return a scalar as a query or a form has it: a text as it is, any other value as JSON."""
+    """Return a scalar in the form for a query or a form body: a text as it is, any other value as JSON."""
     return value if isinstance(value, str) else dump_json(value).decode("ascii")

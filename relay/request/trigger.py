@@ -1,4 +1,4 @@
-"""The trigger, and its check against a shape, which the door makes and the worker repeats. Pure."""
+"""The trigger, and its check against a shape, made when it is accepted and again by the worker. Pure."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def check(shape: Shape, trigger: Trigger) -> Trigger:
     """Return the trigger in normal form, or raise ``RequestRejected`` with the faults.
 
     Normal form: headers under their registered spelling, query and path values as text, data None if none is sent. A
-    trigger in normal form stays as it is, so that the worker can repeat the door's check.
+    trigger in normal form stays as it is, so that the worker can repeat the check.
     """
     faults: list[tuple[str, str]] = []
     headers = _headers(shape, trigger.headers, faults) if trigger.headers else {}
