@@ -103,7 +103,7 @@ class Replays:
     ) -> ReplayJob:
         """Start a planned job, for the calls that were final when it was planned.
 
-        Raises `NotFound` if there is no such plan or it is older than a day; `BadParameter` if the rate is out of range.
+        Raises `NotFound` if there is no such plan or it is over a day old; `BadParameter` if the rate is out of range.
         """
         text = self._store.plan_of(plugin, plan_id)
         try:
