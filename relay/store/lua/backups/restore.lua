@@ -1,11 +1,11 @@
--- restore: decides about calls and replay jobs that were not final at the backup that the store was restored from, and
+-- restore: decides about calls and replay jobs that were not final in the backup that the store was restored from, and
 -- does nothing unless the partition is fenced. What may not be repeated ends as interrupted: it may have been sent
--- since. Other calls get an attempt that says so, and go on. A job makes no more calls.
+-- since. Other calls get an attempt that says so, and continue. A job makes no more calls.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1-4 retention ms: ok, failed, rejected, contents (0: as records)  5 n, then n times: reference id, or an id of a
 --       job with its prefix; '1' if it has to end though its record says that it is repeatable (a chain)
--- Returns {how many calls ended, how many go on that were not decided about before, how many jobs were ended}
+-- Returns {how many calls ended, how many continue that were not decided about before, how many jobs were ended}
 --
 -- A repeated call finds what is left to do.
 
@@ -24,7 +24,7 @@ local read_restored = fields.record('state', 'callback', 'token', 'plugin', 'web
 
 local TOKEN = 'restored' -- replaces that of a worker that is gone: its answer, should it still come, is late
 
--- Ends a call and, of a chain, all steps.
+-- Ends a call and, for a chain, all its steps.
 local function end_call(run, r)
   if r.chain ~= '1' then conclude.add_attempt(run, r, run.now, 'restored', 'maybe') end
   finish.call(run, r, {
@@ -43,7 +43,7 @@ local function look_at_call(run, ref, has_to_end)
   local r = read_restored(run, ref)
   if not r or record.FINAL[r.state] then return end
   if has_to_end or r.repeatable ~= '1' then return end_call(run, r) end
-  if r.chain == '1' then -- it makes no attempts itself; steps of it may have been sent that the backup does not know
+  if r.chain == '1' then -- it makes no attempts itself; it may have sent steps that the backup does not know
     redis.call('HSET', KEY.record(run, ref), 'restored', '1')
     return
   end

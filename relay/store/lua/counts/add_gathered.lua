@@ -12,7 +12,7 @@ local KEY = require('keys')
 local function main(run)
   local seen = KEY.gathered(run, run.args[1], run.args[2])
   if redis.call('GET', seen) == run.args[3] then return 1 end
-  redis.call('SET', seen, run.args[3], 'EX', run.args[4]) -- first: what is stopped halfway is counted in part, never twice
+  redis.call('SET', seen, run.args[3], 'EX', run.args[4]) -- first: a batch stopped halfway counts in part, never twice
   for index = 5, #run.args, 2 do
     redis.call('HINCRBY', KEY.totals(run, run.args[1]), run.args[index], run.args[index + 1])
   end

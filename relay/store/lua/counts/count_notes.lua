@@ -7,8 +7,8 @@
 --       times: field count
 -- Returns 1, or 0 if another process has counted in the meantime: nothing was done
 --
--- Idempotent: a repeated call finds another number of counted notes. That number is written first, and deleting the
--- notes follows, so that no note is ever counted twice; a repeated call only sees to it that all counts have an end.
+-- Idempotent: a repeated call finds another number of counted notes. That number is written first, and then the notes
+-- are deleted, so that no note is ever counted twice; a repeated call only makes sure that all counts expire.
 
 local damage = require('damage')
 local KEY = require('keys')
@@ -34,7 +34,7 @@ local function main(run)
   while run.args[at] do
     local key, n = key_of(run, run.args[at], run.args[at + 1], run.args[at + 2]), tonumber(run.args[at + 3])
     if is_first then
-      -- A count that is damaged stays so, and stops no other.
+      -- A damaged count stays damaged, and stops no other.
       for index = at + 4, at + 2 + 2 * n, 2 do
         damage.try(redis.call, 'HINCRBY', key, run.args[index], run.args[index + 1])
       end

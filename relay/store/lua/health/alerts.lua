@@ -1,4 +1,4 @@
--- alerts: compares the conditions that hold now with those that held before, and notes each change once.
+-- alerts: compares the conditions that hold now with those that held before, and records each change once.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 the plugin whose webhook is called  2 n, then n times: name, '1' if it holds, '0' if not, '' if that is not

@@ -21,7 +21,7 @@ local function main(run)
   local silence = tonumber(run.args[4])
 
   forget(run, '-inf', int(run.now - tonumber(run.args[3])))
-  -- the clock has gone back: who is alive is listed again by the next heartbeat
+  -- the clock has gone back: workers that are alive are listed again at their next heartbeat
   forget(run, '(' .. int(run.now + silence), '+inf')
   return { run.now_text, redis.call('ZCOUNT', KEY.workers(run), int(run.now - silence), '+inf') }
 end

@@ -7,13 +7,13 @@
 --       ref plugin webhook revision lane timeout_ms repeatable payload requestBytes caller traceparent waiter
 --       chain pins age_ms delay_ms callback subject refusal k, then k times: mac fingerprint
 --       (chain '1' for a chain, whose pins are the revisions of its steps' webhooks as JSON; callback: the webhook to
---       trigger at its end, '' for none; subject: keyed hash of whom it concerns, '' for none)
+--       trigger at its end, '' for none; subject: keyed hash of the person it concerns, '' for none)
 --       then m times: lane, message ('' if the broker is not this database): the lanes whose lists the calls join
 -- Returns {{n times: verdict, ref, state}, {lane, how many messages the caller has to publish, ...}}; verdict: accepted
 --         known key_reused stale over_capacity unrecorded
 --
--- Idempotent: a known reference id changes nothing and is answered as the first time, unless the first time failed
--- half-way: then it is written anew.
+-- Idempotent: a known reference id changes nothing and is answered as the first time, unless the first run failed
+-- halfway: then it is written again.
 
 local alarms = require('alarms')
 local audit = require('audit')
@@ -40,8 +40,8 @@ local function pending_of(run, plugin)
   return of_plugin
 end
 
--- Returns whether the limits leave no capacity for another call of this size; if they do, counts it. A fenced partition
--- has no limits: each callback that it accepts is of a call that was accepted before, and nothing ends meanwhile.
+-- Returns whether the limits leave no capacity for another call of this size; if they leave some, counts it. A fenced
+-- partition has no limits: it accepts only callbacks of calls that were accepted before, and nothing ends meanwhile.
 local function over_capacity(run, plugin, bytes)
   local own = pending_of(run, plugin)
   if not run.pending[3] and (run.all.count >= run.max_pending or run.all.bytes + bytes > run.max_bytes
@@ -79,7 +79,7 @@ end
 local function used_before(run, new)
   for index = 1, new.macs and #new.macs or 0, 2 do
     local used = redis.call('HMGET', KEY.idempotency(run, new.plugin, new.webhook, new.macs[index]), 'ref', 'fingerprint')
-    if used[1] and used[1] ~= new.ref then -- its own if a run that failed half-way has written it
+    if used[1] and used[1] ~= new.ref then -- it is its own if a run that failed halfway has written it
       if used[2] == new.macs[index + 1] then return 'known', used[1] end
       return 'key_reused', used[1]
     end
@@ -104,7 +104,7 @@ local function refuse(run, new)
   return 'accepted', new.ref, 'rejected'
 end
 
--- Returns whether a run that failed half-way has left nothing of a trigger but its record: alarms are written later.
+-- Returns whether a run that failed halfway has written only a trigger's record: alarms are written later.
 local function is_half_written(run, new, state)
   return state == 'queued' and not run.is_new[new.ref] and not redis.call('ZSCORE', KEY.due_queued(run, new.lane), new.ref)
     and not redis.call('ZSCORE', KEY.due_running(run), new.ref)
@@ -156,7 +156,7 @@ local function read_new(run, at)
   return new, next_at
 end
 
--- Lets the new calls wait for a worker, in those lanes that are named from `at` on.
+-- Makes the new calls wait for a worker, in the lanes that are named from `at` on.
 local function queue(run, at)
   local messages = {}
   for index = at, #run.args, 2 do
@@ -185,8 +185,8 @@ local function main(run)
   run.is_new = {} -- ref -> true: its record was written by this run
   run.created = {} -- lane -> the calls that this run has created, and that may be sent now
 
-  -- While the partition is fenced, only the command that ends the restore accepts: callbacks of ends that were untold at
-  -- the backup.
+  -- While the partition is fenced, only the command that ends the restore accepts anything: callbacks that had not been
+  -- sent at the time of the backup.
   if run.pending[3] and (run.args[12] == '' or read_new(run, 14).caller ~= 'callback') then
     return redis.error_reply(constants.FENCED)
   end

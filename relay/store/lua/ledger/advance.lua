@@ -1,4 +1,4 @@
--- advance: creates the invocations of the next step of n chains, and lets their parents wait for them.
+-- advance: creates the invocations of the next step of n chains, and makes their parents wait for them.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 grace_ms  2-5 retention ms: ok, failed, rejected, contents (0: as records)
@@ -91,14 +91,14 @@ local function wait_for_steps(run, p, token, step, open)
   end
 end
 
--- Gives a parent back, as far as it has come.
+-- Gives a parent back at its present step.
 local function put_back(run, p, token)
   redis.call('HSET', KEY.record(run, p.ref), 'state', 'queued', 'token', '', 'lastToken', token, 'leaseEnd', '',
     'losses', '0')
   permits.release(run, policy.of(run, p.plugin, p.webhook), p.ref)
 end
 
--- Returns whether nothing more of a parent is to be run: its next claim ends it.
+-- Returns whether a parent must not be run any further: its next claim ends it.
 local function is_stopped(run, p)
   return record.is_orphaned_step(run, p.parent, p.root) or conclude.steered_by(run, p) == 'cancelled'
 end

@@ -1,4 +1,4 @@
--- callbacks: hands finished calls with due callbacks to a worker, which deletes them once it has sent these.
+-- callbacks: hands finished calls with due callbacks to a worker, which deletes them once it has sent the callbacks.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 hold_ms: how long no other worker gets these  2 limit  3 pass ('1': the command that ends a restore; others
@@ -12,7 +12,7 @@ local record = require('record')
 
 local read_end = fields.record('state', 'plugin', 'callback', 'status', 'error', 'finishedAt', 'webhook', 'revision')
 
--- Hands out the ends whose time is between two.
+-- Hands out the ends whose time is from `first` to `last`.
 local function hand_out(run, first, last)
   for _, ref in ipairs(redis.call('ZRANGEBYSCORE', KEY.callbacks(run), first, last, 'LIMIT', 0, run.limit - #run.rows)) do
     local r = read_end(run, ref)

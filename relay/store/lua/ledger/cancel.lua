@@ -5,8 +5,8 @@
 --       6 plugin ('' for any)  7 reference id  8 actor
 -- Returns {cancelled, refused or unknown, state, ready: ref, lane, ...}
 --
--- Idempotent except for the audit entry: a cancelled one is answered as the first time. Calls that its end made ready
--- are not returned again, but their alarms ring soon.
+-- Idempotent except for the audit entry: a cancelled invocation is answered as the first time. Calls that its end made
+-- ready are not returned again, but their alarms ring soon.
 
 local audit = require('audit')
 local finish = require('finish')

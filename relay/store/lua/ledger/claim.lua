@@ -12,7 +12,7 @@
 --         deadline, a step whose chain is over; more: the outcome; a repeated claim returns skipped)
 --
 -- Idempotent: the same token is granted the same calls again, and leaseEnd does not move. A lost worker's token does
--- not become lastToken, so that its answer, should it still come, is late. A call that was parked although it might go
+-- not become lastToken, so that its answer, should it still come, is late. A call that was parked although it may go
 -- records the claim that parked it (parker): if that claim is repeated, it returns the call as ready again.
 
 local alarms = require('alarms')
@@ -36,7 +36,7 @@ local read_claimable = fields.record('state', 'callback', 'token', 'leaseEnd', '
   'timeout', 'repeatable', 'losses', 'attempts', 'requestBytes', 'waiters', 'lastToken', 'parked', 'parker',
   'createdAt', 'lane', 'chain', 'deadline', 'parent', 'replay', 'step', 'endBy', 'root')
 
--- As `fields.values`, but written out, which is faster: nearly every call is read so.
+-- Like `fields.values`, but written out, which is faster: nearly every call is read this way.
 local function read_plain(run, ref)
   local f = fields.read(run, ref, 'state', 'plugin', 'webhook', 'timeout', 'lane', 'createdAt', 'attempts', 'parked',
     'replay', 'endBy', 'notBefore', 'root')
@@ -53,14 +53,14 @@ local function grant(run, w, ref, lane, lease_end, was_parked, ...)
   alarms.set_running_at_end(run, ref, lease_end)
 end
 
--- Makes a call whose worker was lost, and which will be sent again, queued or retrying.
+-- Puts a call whose worker was lost, and which will be sent again, into the state queued or retrying.
 local function keep(run, r, state, not_before)
   redis.call('HSET', KEY.record(run, r.ref), 'state', state, 'token', '', 'leaseEnd', '', 'notBefore', not_before,
     'losses', r.losses, 'attempts', r.attempts)
   if r.state == 'sending' then permits.give_up(run, policy.of(run, r.plugin, r.webhook), r.ref) end
 end
 
--- Wakes a parked call when a call ends that had no permit and was not parked, as `over` does in a repeated claim; the
+-- Wakes a parked call when a call ends that had no permit and was not parked, as `over` does in a repeated claim. The
 -- end of any other call wakes one anyway.
 local function wake_for_end(run, r)
   if r.state ~= 'sending' and r.parked ~= '1' then permits.wake_one_at_end(policy.of(run, r.plugin, r.webhook)) end
@@ -126,7 +126,7 @@ local function stopped_by_job(run, r, w)
 end
 
 -- Returns whether no running call will wake a call that is parked now: no call runs any more, or the webhook was read
---         as full and has a free permit since. The latter counts once, as a worker without capacity would park the call
+--         as full but has a free permit now. The latter counts once, as a worker without capacity would park the call
 --         again; it counts again if this claim is repeated because its reply was lost.
 local function has_no_waker(run, w, is_new, was_full)
   return permits.taken(run, w) == 0 or (was_full and is_new and permits.capacity(run, w) >= 1)
@@ -166,14 +166,14 @@ local function may_go(run, r)
   return (r.state == 'queued' or r.state == 'retrying') and number(r.notBefore) <= run.now
 end
 
--- Skips a final call. If this same claim ended it, and the reply was lost, the ids that its end made ready are found
+-- Skips a final call. If this same claim ended it and the reply was lost, the ids that its end made ready are found
 -- again.
 local function over(run, r)
   if record.ended_with(r, run.token) then finish.again(run, r) end
   return 'skipped', r.state
 end
 
--- Grants again what this same claim granted; the ids that it made ready, which the lost reply held, are found again.
+-- Grants again what this same claim granted; the ids that it made ready, which were in the lost reply, are found again.
 local function granted_before(run, r)
   local w = policy.of(run, r.plugin, r.webhook)
   w.spent = w.every ~= nil

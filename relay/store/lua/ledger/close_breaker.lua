@@ -1,4 +1,4 @@
--- close_breaker: closes a webhook's breaker, and notes that the calls that it held back have to be gone through.
+-- close_breaker: closes a webhook's breaker, and notes that the calls that it held back must be revisited.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 webhook  3 actor

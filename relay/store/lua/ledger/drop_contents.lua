@@ -4,8 +4,8 @@
 -- ARGV  1 plugin  2 how many bytes it may keep  3 limit of records to examine
 -- Returns {how many records lost their contents, '1' if it still keeps too many bytes}
 --
--- The position is kept between runs, so that each record is examined once. After the newest record it starts again with
--- the oldest, since records that were not final before may be so now.
+-- The position is kept between runs, so that each record is examined once. After the newest record it starts again at
+-- the oldest, since records that were not final before may be final now.
 
 local fields = require('fields')
 local KEY = require('keys')

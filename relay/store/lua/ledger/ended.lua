@@ -1,4 +1,4 @@
--- ended: tells which invocations are final, so that what a notice says is on replicas before a caller gets it.
+-- ended: tells which invocations are final; its caller waits for replicas before it passes on what a notice says.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  the reference ids

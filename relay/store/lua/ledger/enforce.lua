@@ -1,6 +1,6 @@
 -- enforce: pauses a webhook, and writes its limits, as was decided, where its policy says otherwise.
 --
--- It resumes none: where an older chain was put back while no process ran, the policy's pause is all that is left.
+-- It never resumes a webhook: if an older chain was put back while no process ran, only the policy's pause is left.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 webhook  3 actor  4 paused ('1', or '' to leave that)  5-8 concurrency, rateCount, ratePeriod,
@@ -21,7 +21,7 @@ local function main(run)
   if run.args[4] ~= '' then redis.call('HSET', policy, 'paused', run.args[4]) end
   redis.call('HSET', policy, 'concurrency', run.args[5], 'rateCount', run.args[6], 'ratePeriod', run.args[7],
     'retry', run.args[8])
-  redis.call('SADD', KEY.revisits(run), plugin .. '/' .. webhook) -- it may let waiting calls go
+  redis.call('SADD', KEY.revisits(run), plugin .. '/' .. webhook) -- waiting calls may go now
   audit.add(run, 'decisions_restore', run.args[3], plugin, webhook, '', 'restored', '', '', '')
   return 1
 end

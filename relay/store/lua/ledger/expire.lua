@@ -52,7 +52,7 @@ local function look_at(run, ref, plugin, webhook)
   by()
 end
 
--- Looks at a call; if something that belongs to it is damaged, it has to be looked at again only after a while.
+-- Looks at a call; if something that belongs to it is damaged, looks at it again only after a while.
 local function look(run, ref, plugin, webhook)
   if not damage.try(look_at, run, ref, plugin, webhook) then
     redis.call('ZADD', KEY.open(run, plugin, webhook), int(run.now + DAMAGED_AGAIN), ref)
@@ -77,7 +77,7 @@ local function main(run)
   end
   finish.flush(run)
 
-  -- Notes when each webhook has to be looked at next; those with more calls to end now come after the others.
+  -- Notes when to look at each webhook next; those with more calls to end now come after the others.
   local more = #names == most_webhooks
   for _, name in ipairs(names) do
     local plugin, webhook = string.match(name, '^([^/]+)/(.+)$')

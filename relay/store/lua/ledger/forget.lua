@@ -3,7 +3,7 @@
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 reference id  2 actor
--- Returns forgotten, unknown, or unfinished (nothing was deleted then: it, a step of it, or its chain is not final)
+-- Returns forgotten, unknown, or unfinished (nothing was deleted: it, one of its steps, or its chain is not final)
 --
 -- Idempotent except for the audit entry: a forgotten invocation keeps the time at which it was first forgotten.
 

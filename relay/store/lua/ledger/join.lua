@@ -2,7 +2,7 @@
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 reference id  2 plugin  3 process id of the API
--- Returns 1 if the process is a waiter now, 0 if the invocation is final, or this plugin has none of that id
+-- Returns 1 if the process is a waiter now, 0 if the invocation is final, or this plugin has none with that id
 
 local fields = require('fields')
 local KEY = require('keys')

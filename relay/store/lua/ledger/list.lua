@@ -11,7 +11,7 @@ local KEY = require('keys')
 local number = require('numbers').number
 local walks = require('walks')
 
-local FEW = 1000 -- up to this many unfinished ones are collected and sorted, not searched among all
+local FEW = 1000 -- up to this many unfinished ones are collected and sorted, instead of searching among all
 
 local function alarm_keys(run)
   local keys = { KEY.due_running(run) }
@@ -30,7 +30,7 @@ local function unfinished(run)
   return refs
 end
 
--- Returns a piece from ids that are in no order.
+-- Returns a piece from unordered ids.
 local function sorted(run, refs)
   local items, found = {}, {}
   for _, ref in ipairs(refs) do
@@ -43,7 +43,7 @@ local function sorted(run, refs)
   return { #items > run.wanted and walks.position_text(items[run.wanted]) or '', #refs, found }
 end
 
--- Returns the ids of a chain's steps; none if their list is damaged, which the chain's own record tells.
+-- Returns the ids of a chain's steps; none if their list is damaged, which the chain's own record shows.
 local function steps_of(run, chain)
   local refs = redis.pcall('LRANGE', KEY.steps(run, chain), 0, -1)
   return refs.err and {} or refs

@@ -1,12 +1,12 @@
 -- plugin_rate: counts n triggers in a plugin's rate if they may come now. The key holds when the rate will be unused
--- again, and how long that was from when it was written.
+-- again, and how far ahead that was when it was written.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 microseconds per trigger  3 burst: triggers that may come at once  4 n
 --       5 id of this request, which a repeated call has too
 -- Returns 0 if they were counted; otherwise the microseconds to wait, and nothing was counted
 --
--- An n above the burst is allowed once the rate is unused, and then delays what follows for longer.
+-- An n above the burst is allowed once the rate is unused, and then delays what follows accordingly.
 
 local constants = require('constants')
 local KEY = require('keys')

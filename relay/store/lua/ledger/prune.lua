@@ -30,7 +30,7 @@ end
 
 local function forget_record(run, ref)
   local r = read_old(run, ref)
-  if r and not record.FINAL[r.state] then return end -- its end was begun, and is still to come
+  if r and not record.FINAL[r.state] then return end -- its end was begun but not completed
   if r then
     leaves(run, KEY.plugin_index(run, r.plugin), ref)
     leaves(run, KEY.webhook_index(run, r.plugin, r.webhook), ref)

@@ -1,10 +1,10 @@
--- release: gives back claimed calls that were not sent because the worker drains; no attempt is counted.
+-- release: gives back claimed calls that were not sent, for example because the worker drains; no attempt is counted.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 token  2 grace_ms  3... the reference ids
 -- Returns ready: ref, lane, ...: the calls given back, and those that their freed permits wake
 --
--- Idempotent: a call that was given back has the token as lastToken, and is returned as the first time.
+-- Idempotent: a call that was given back has the token as lastToken, and is returned as it was the first time.
 
 local fields = require('fields')
 local KEY = require('keys')

@@ -1,13 +1,13 @@
--- revisit: goes through a piece of a webhook's calls that are not final, after a change that concerns all of them. If
--- the webhook was removed, waiting calls end as rejected; if its breaker was closed or its limits changed, calls that
--- may be sent now are made ready.
+-- revisit: visits a piece of a webhook's calls that are not final, after a change that concerns all of them. If the
+-- webhook was removed, waiting calls end as rejected; if its breaker was closed or its limits changed, calls that may
+-- be sent now are made ready.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 token  2 margin_ms  3 grace_ms  4-7 retention ms: ok, failed, rejected, contents (0: as records)
 --       8 plugin  9 webhook  10 cursor ('0' at the beginning)  11 about how many to examine
 -- Returns {the next piece's cursor, '0' if there is none, ready: ref, lane, ...}
 --
--- A repeated call skips what was done, and goes on. If a caller stops before the last piece, the next sweep starts
+-- A repeated call skips what was done, and continues. If a caller stops before the last piece, the next sweep starts
 -- again.
 
 local breaker = require('breaker')

@@ -30,7 +30,7 @@ local record = require('record')
 local rows = require('rows')
 local int, number, whole = numbers.int, numbers.number, numbers.whole
 
--- As `fields.record`, but written out, which is faster: every call is read so.
+-- Like `fields.record`, but written out, which is faster: every call is read this way.
 local function read_settled(run, ref)
   local f = fields.read(run, ref, 'state', 'callback', 'token', 'plugin', 'webhook', 'requestBytes', 'waiters',
     'attempts', 'parent', 'chain', 'lane', 'createdAt', 'replay')
@@ -51,7 +51,7 @@ local read_last_token = fields.values('lastToken')
 
 local WIDTH = 15
 
--- Keeps a late answer in the record, and counts it once: it is no result, but it is evidence.
+-- Keeps a late answer in the record, and counts it once: it is not a result, but it is evidence.
 local function late(run, r, token, outcome, status)
   local note = string.format('%s %s %s', token, outcome, status)
   if read_late_answer(run, r.ref) ~= note then
@@ -61,7 +61,7 @@ local function late(run, r, token, outcome, status)
   return 'late'
 end
 
--- Lets a call wait for another attempt, until the delay has passed.
+-- Makes a call wait until the delay before its next attempt has passed.
 local function retry(run, r, w, delay, fields)
   local not_before = int(run.now + tonumber(delay))
   redis.call('HSET', KEY.record(run, r.ref), 'state', 'retrying', 'notBefore', not_before, 'pause', delay, 'token', '',
@@ -83,7 +83,7 @@ local function fields_of(r, attempt, response_bytes, masked, reason)
   return fields
 end
 
--- Lets a call be tried again, unless its webhook was removed, or the call is too old: then it ends.
+-- Has a call tried again, unless its webhook was removed or the call is too old: then the call ends.
 local function try_again(run, r, delay, fields)
   local w = policy.of(run, r.plugin, r.webhook)
   if w.removed > 0 and r.parent == '' and conclude.is_older(run, r.ref, w) then

@@ -4,7 +4,7 @@
 -- ARGV  1 grace_ms  2 limit of alarms  3 margin_ms: by how much leases are longer than timeouts
 -- Returns ready: ref, lane, ref, lane, ...
 --
--- An alarm only tells when to look at a record; the record alone determines what is done.
+-- An alarm only says when to look at a record; the record alone determines what is done.
 
 local alarms = require('alarms')
 local constants = require('constants')
@@ -29,8 +29,8 @@ local read_head = fields.values('state', 'readyAt')
 local BACKLOG_KEPT = 26 * 3600 -- how many seconds the backlog of a minute is kept
 local ORDER = 1000 -- ms: calls join a list in the order in which they became ready, give or take this much
 
--- Moves a parked call's alarm on, and notes its webhook: if that may send now, its oldest parked calls are woken. That
--- happens after all alarms were handled, so that woken calls keep their near alarm, in case the message is lost.
+-- Moves a parked call's alarm on, and notes its webhook: if that may send now, its oldest parked calls are woken. This
+-- happens after all alarms are handled, so that woken calls keep their near alarm, in case the message is lost.
 local function look_at_parked(run, r)
   local w = policy.of(run, r.plugin, r.webhook)
   parking.set_parked_alarm(run, w, r.ref, r.lane)
@@ -43,7 +43,7 @@ local function wake_parked(run)
   end
 end
 
--- Lets a call of a paused replay job wait for `resume`; makes it ready if its job is not paused any more.
+-- Makes a call of a paused replay job wait for `resume`; makes it ready if its job is no longer paused.
 local function look_at_held(run, r)
   if redis.call('HGET', KEY.replay(run, r.replay), 'state') == 'paused' then
     alarms.set_queued(run, r.ref, r.lane, run.now + parking.ALARM)
@@ -79,8 +79,8 @@ local function sweep(run, key, until_when)
   run.limit = run.limit - #rang
 end
 
--- Returns until when alarms of a lane's queued calls are of calls that a worker has taken, and lost: those that wait in
--- the list still are no older than its first one. Removes what is first but does not wait any more.
+-- Returns the time up to which alarms of a lane's queued calls belong to calls that a worker has taken and lost: those
+-- that still wait in the list are no older than its first one. Removes what is first but no longer waits.
 local function taken_until(run, lane)
   for _ = 1, run.limit do
     local ref = redis.call('LINDEX', KEY.waiting(run, lane), 0)

@@ -4,7 +4,7 @@
 -- ARGV  1 the most calls  2 the most bytes of payloads (one call at least)  3... lanes, most urgent first
 -- Returns {more ('1': calls are left), the ids, a row per id (lib/rows.lua)}
 --
--- A worker that dies with calls in hand, or a lost reply, costs them the grace: then a sweep makes them wait again.
+-- If a worker dies with calls in hand, or the reply is lost, a sweep makes these calls wait again after the grace.
 
 local KEY = require('keys')
 local rows = require('rows')

@@ -1,4 +1,4 @@
--- alarms: sets the time at which a sweep has to look at an invocation again; each one that is not final has one alarm.
+-- alarms: sets when a sweep has to look at an invocation again; each invocation that is not final has one alarm.
 --
 -- Alarms of leases, retries, deadlines and rates are in `due_running`, which is swept first. Those of queued ids are in
 -- a set per lane, so that the backlog of one lane cannot hide a message that was lost on another.

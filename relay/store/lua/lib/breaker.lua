@@ -15,13 +15,13 @@ function breaker.state(run, w)
   return 'half-open'
 end
 
--- Returns until when an open breaker holds calls back; while a call probes the endpoint, only for a few seconds.
+-- Returns until when an open breaker holds calls back: for only a few seconds while a call probes the endpoint.
 function breaker.held_until(run, w)
   if w.open_until > run.now then return w.open_until end
   return math.min(w.probe, run.now + 5000)
 end
 
--- Records whether the endpoint could be contacted; called once for each attempt that tried.
+-- Records whether the endpoint could be contacted; called once for each attempt that tried to.
 function breaker.record_contact(run, w, contacted)
   if contacted and w.failures == 0 and w.open_until == 0 then return end
   local key = KEY.policy(run, w.plugin, w.webhook)

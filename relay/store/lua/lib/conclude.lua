@@ -1,4 +1,4 @@
--- conclude: ends calls that got no answer: too old, lost, or of a chain past its deadline.
+-- conclude: ends calls that got no answer: those that are too old or lost, and chains past their deadline.
 --
 -- r: the fields that finish needs, and attempts, losses, repeatable, timeout, leaseEnd, endBy, deadline, step.
 
@@ -15,7 +15,7 @@ local read_revision = fields.values('revision')
 
 local LOSSES = 3 -- after this many lost leases since the last progress even a repeatable call ends
 
--- Reads from the arguments the token, and the margin (ms) by which leases are longer than their calls' timeouts.
+-- Reads the token, and the margin (ms) by which leases are longer than timeouts, from the arguments.
 function conclude.read_arguments(run, token_at, margin_at)
   run.caller_token = run.args[token_at]
   leases.read_margin(run, margin_at)
@@ -47,13 +47,13 @@ function conclude.is_older(run, ref, w)
   return number(read_revision(run, ref)) <= w.removed
 end
 
--- Returns whether a call's webhook was removed after the call was accepted. Chains that have begun, and steps, go on.
+-- Returns whether a call's webhook was removed after the call was accepted. Steps and chains that have begun continue.
 function conclude.is_removed(run, r, w)
   if w.removed == 0 or r.parent ~= '' or (r.chain == '1' and r.step ~= '-1') then return false end
   return conclude.is_older(run, r.ref, w)
 end
 
--- Records that a call is too old; its earlier attempts tell whether a request may have been sent.
+-- Records that a call is too old; its earlier attempts show whether a request may have been sent.
 function conclude.note_age(run, r)
   if r.chain == '1' then return end
   conclude.add_attempt(run, r, run.now, 'expired', string.find(r.attempts, '"maybe"', 1, true) and 'maybe' or 'no')
@@ -64,7 +64,7 @@ function conclude.as_too_old(run, r)
   return conclude.without_answer(run, r, 'unreachable', 'expired')
 end
 
--- Records that the worker that held the lease is gone; a parent made no attempt. Returns whether the call may be
+-- Records that the worker that held the lease is gone (a parent made no attempt). Returns whether the call may be
 -- claimed again.
 function conclude.note_loss(run, r)
   if r.chain ~= '1' then
@@ -74,7 +74,7 @@ function conclude.note_loss(run, r)
   return r.repeatable == '1' and tonumber(r.losses) < LOSSES
 end
 
--- Returns the state of the replay job that controls a call, or ''; a replay's chain that has begun goes on regardless.
+-- Returns the state of the replay job that controls a call, or ''; a replayed chain that has begun continues anyway.
 function conclude.steered_by(run, r)
   return r.replay ~= '' and (r.chain ~= '1' or r.step == '-1') and jobs.state_of(run, r.replay) or ''
 end

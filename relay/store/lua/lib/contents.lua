@@ -1,11 +1,11 @@
--- contents: deletes what an invocation sent and got; the rest of its record stays.
+-- contents: deletes what an invocation sent and received; the rest of its record stays.
 
 local effects = require('effects')
 local KEY = require('keys')
 
 local contents = {}
 
--- r: its record, with state, plugin and keptBytes; nothing if it is gone. The first time at which it was forgotten stays.
+-- r: its record, with state, plugin and keptBytes; nothing if it is gone. The time when it was first forgotten stays.
 function contents.forget(run, ref, r)
   redis.call('DEL', KEY.payload(run, ref), KEY.result(run, ref), KEY.raw(run, ref), KEY.secrets(run, ref))
   if not r then return end

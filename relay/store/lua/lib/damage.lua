@@ -1,4 +1,4 @@
--- damage: goes on with the others where one record is damaged.
+-- damage: lets a script continue with other records if one is damaged.
 
 local damage = {}
 
@@ -10,7 +10,7 @@ function damage.is_damage(err)
     or string.find(text, 'not a valid float', 1, true)
 end
 
--- Calls a function; returns whether it ran to its end, and up to two results. Errors that do not come from damaged values
+-- Calls a function; returns whether it completed, and up to two results. Errors that do not come from damaged values
 -- are raised.
 function damage.try(act, ...)
   local is_whole, one, other = pcall(act, ...)

@@ -1,4 +1,4 @@
--- effects: collects writes while a script goes through its ids, and makes them together at the end.
+-- effects: collects writes while a script works through its ids, and makes them together at the end.
 -- The sorted-set and counter writes of a whole group become one command each; notices become one message per process.
 
 local KEY = require('keys')
@@ -6,8 +6,8 @@ local int = require('numbers').int
 
 local effects = {}
 
--- Returns the lists of what is written at the end: by lane `off`, `queued_off` and `queued_at`; `running_at`, `callbacks`;
--- and by process `notices`.
+-- Returns the lists of what is written at the end: by lane, `off`, `queued_off` and `queued_at`; `running_at`,
+-- `callbacks`; and by process, `notices`.
 function effects.of(run)
   if not run.effects then
     run.effects = { off = {}, running_at = {}, queued_off = {}, queued_at = {}, callbacks = {}, notices = {} }
@@ -35,7 +35,7 @@ function effects.sum_kept(run, plugin, bytes)
   sums.kept = sums.kept + bytes
 end
 
--- Notes that this end has a callback to be sent; the next sweep does that.
+-- Notes that this end has a callback to be sent by the next sweep.
 function effects.add_callback(run, ref)
   local callbacks = effects.of(run).callbacks
   callbacks[#callbacks + 1] = run.now_text
@@ -52,7 +52,7 @@ function effects.add_notice(run, waiters, entry)
   end
 end
 
--- Runs a command over a long list, `stride` values per member, in pieces that unpack() can take; returns the sum of
+-- Runs a command over a long list, `stride` values per member, in pieces that unpack() can handle; returns the sum of
 -- the replies.
 function effects.in_pieces(command, key, list, stride)
   local piece, sum = 1000 * stride, 0
@@ -92,7 +92,7 @@ function effects.flush(run)
   alarms_flush(run, lists)
   effects.in_pieces('ZADD', KEY.callbacks(run), lists.callbacks, 2)
   sums_flush(run)
-  -- A notice is a hint: a server that does not take it must not end a script half-way.
+  -- A notice is a hint: a server that refuses it must not stop a script halfway.
   for process, entries in pairs(lists.notices) do
     redis.pcall('PUBLISH', KEY.notice(run, process), table.concat(entries))
   end

@@ -1,5 +1,5 @@
--- fields: reads fields of records, each as what it is. A number that has other characters, and a lane that does not exist,
--- count as missing, and a record of another type as gone: a script that meets a damaged record goes on with the others.
+-- fields: reads fields of records, each by its type. A number with other characters, and a lane that does not exist,
+-- count as missing, and a record of another type as gone, so that no script stops at a damaged record.
 
 local constants = require('constants')
 local damage = require('damage')
@@ -14,10 +14,10 @@ local IS_NUMBER = {
   parentStep = true, pause = true, readyAt = true, requestBytes = true, responseBytes = true, revision = true,
   status = true, step = true, timeout = true,
 }
--- What stands for a number that every record has, if it is damaged; besides createdAt, which the id tells.
+-- What replaces a damaged number that every record has, except createdAt, which is in the id.
 local DAMAGED = { requestBytes = '0', timeout = '0' }
 
--- Returns these fields of an invocation's record as they are; none of a key of another type.
+-- Returns these fields of an invocation's record as they are; none if the key is of another type.
 function fields.read(run, ref, ...)
   local f = redis.pcall('HMGET', KEY.record(run, ref), ...)
   if f.err and not damage.is_damage(f) then error(f) end

@@ -1,9 +1,9 @@
 -- filter: tells which invocations a filter selects, and the smallest indexes that contain them.
 --
--- A filter is JSON, written by relay/store/ledger/listing.py: webhook, states, statuses (codes and classes: '503', '5xx'),
--- outcome, caller, since and until (ms of createdAt, inclusive), parent, replay, subject (keyed hash), error ('1', '0'),
--- unreplayed (true: without those that a replay has made good). For a replay's originals also endedBy: final by that
--- time (ms), not a step of a chain, and not replayed yet. A missing member selects everything.
+-- A filter is JSON, written by relay/store/ledger/listing.py: webhook, states, statuses (codes and classes: '503',
+-- '5xx'), outcome, caller, since and until (ms of createdAt, inclusive), parent, replay, subject (keyed hash), error
+-- ('1', '0'), unreplayed (true: without those of which a replay has succeeded). For a replay's originals also endedBy:
+-- final by that time (ms), not a step of a chain, and not replayed yet. A missing member selects everything.
 
 local constants = require('constants')
 local fields = require('fields')
@@ -69,8 +69,8 @@ function filter.matches(run, f, r)
   return true
 end
 
--- Returns the record of a call that an index of the plugin names. A damaged one is listed too, as far as it can be read;
--- nothing if it is gone.
+-- Returns the record of a call that is in an index of the plugin, a damaged one as far as it can be read; nothing if it
+-- is gone.
 function filter.read_indexed(run, f, item)
   local r = filter.read_listed(run, item.ref)
   if not r then
@@ -84,7 +84,7 @@ function filter.read_indexed(run, f, item)
   return r
 end
 
--- Returns whether the filter may select a status of which only the first digit is known.
+-- Returns whether the filter may select a status whose first digit alone is known.
 local function may_have_status(f, digit)
   if not f.statuses then return true end
   for status in pairs(f.statuses) do
@@ -93,7 +93,7 @@ local function may_have_status(f, digit)
   return false
 end
 
--- Returns whether the filter can select final invocations only.
+-- Returns whether the filter can select only final invocations.
 local function is_of_ends(f)
   for state in pairs(f.states or {}) do
     if UNFINISHED[state] then return false end

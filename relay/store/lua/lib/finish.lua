@@ -1,4 +1,4 @@
--- finish: the only way in which an invocation becomes final.
+-- finish: the only code that makes an invocation final.
 -- Changes together: state and result, alarm, expiry, counters, the webhook's permit, the parent of a last step, and the
 -- notices to waiters.
 
@@ -58,7 +58,7 @@ local function write_end(run, r, ends, sent, sums, bytes, keep, expires)
     record.set_field(fields, 'keptBytes', int(kept))
     sums.kept = sums.kept + kept
   end
-  -- What deletes the record and its contents comes first: a script that is stopped leaves no ended call for ever.
+  -- What deletes the record and its contents comes first: then a script that is stopped leaves no ended call for ever.
   local contents = int(run.retention.contents > 0 and math.min(keep, run.retention.contents) or keep)
   redis.call('ZADD', KEY.expiry(run), expires, r.ref)
   if ends.result ~= '' then redis.call('SET', KEY.result(run, r.ref), ends.result, 'PX', contents) end
@@ -75,7 +75,7 @@ end
 -- r: the record before its end: state, plugin, webhook, lane (nil: it has no alarm), requestBytes, waiters, parked,
 --    parent, chain, createdAt, callback, replay and attempts; unregistered: the webhook is only a name that a caller used.
 -- ends: state, outcome, status, error ('1', '0' or ''), result (sealed, '' for none), token (of the call that ended
---       it, '' for none), fields (further pairs), sent (nil: as its attempts or steps tell).
+--       it, '' for none), fields (further pairs), sent (nil: as its attempts or steps show).
 function finish.call(run, r, ends)
   local ref, t, bytes = r.ref, tallies.of(run, r.plugin, r.webhook), tonumber(r.requestBytes)
   local keep = retention_of(run, ends.state, ends.error == '1')

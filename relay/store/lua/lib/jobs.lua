@@ -15,7 +15,7 @@ local ready = require('ready')
 local jobs = {}
 
 jobs.PREFIX = 'replay-'
-jobs.MOST = 1000 -- most unfinished calls of one job; it goes on when half of them are left
+jobs.MOST = 1000 -- most unfinished calls of one job; it continues when half of them are left
 jobs.ALARM = 60000 -- a backstop: the ends of its calls wake it
 
 function jobs.state_of(run, id)
@@ -38,7 +38,7 @@ function jobs.wake(run, id)
   ready.add(run, jobs.PREFIX .. id, constants.JOB_LANE)
 end
 
--- Gives a job up: it has no holder until it is looked at again `after` ms from now.
+-- Gives a job up: it has no holder until a sweep looks at it, `after` ms from now.
 function jobs.leave(run, id, after)
   redis.call('HSET', KEY.replay(run, id), 'token', '', 'leaseEnd', '')
   jobs.set_alarm(run, id, run.now + after)
@@ -60,7 +60,7 @@ function jobs.may_end(run, id)
   return true
 end
 
--- Lets a call wait until its paused job goes on, in the job's own set, so that it is not ahead of live calls in the
+-- Makes a call wait until its paused job is resumed, in the job's own set, so that it is not ahead of live calls in the
 -- webhook's set.
 function jobs.hold(run, r)
   redis.call('ZADD', KEY.replay_parked(run, r.replay), r.createdAt, r.ref)
@@ -68,7 +68,7 @@ function jobs.hold(run, r)
   alarms.set_queued(run, r.ref, r.lane, run.now + parking.ALARM)
 end
 
--- Notes that a call of a job has ended. Delivered are answers that are no errors, as in listings.
+-- Notes that a call of a job has ended. As in listings, answers that are not errors count as delivered.
 function jobs.record_end(run, id, ref, state, error)
   run.job_ends = run.job_ends or {} -- by job: its calls that ended in this run
   local ends = run.job_ends[id] or { delivered = {}, failed = {} }

@@ -1,5 +1,5 @@
 -- jumps: notices that the server's clock has gone back, as it may if another machine takes over, and then looks at every
--- call and job whose alarm is ahead: each is held no longer from then on than whoever wrote its time can have meant.
+-- call and job whose alarm is ahead: from then on, each is held at most as long as it was originally to be held.
 
 local alarms = require('alarms')
 local constants = require('constants')
@@ -21,8 +21,8 @@ local jumps = {}
 local read_ahead = fields.record('state', 'lane', 'leaseEnd', 'notBefore', 'pause', 'deadline', 'timeout', 'chain',
   'readyAt', 'plugin', 'webhook')
 
--- By state, the field that tells until when a call needs no attention: the end of its lease, the time of a retry or of
--- a delayed call, or a chain's deadline.
+-- By state, the field that says until when a call needs no attention: the end of its lease, the time of a retry or of a
+-- delayed call, or a chain's deadline.
 local HOLDS = { queued = 'notBefore', sending = 'leaseEnd', retrying = 'notBefore', waiting = 'deadline' }
 
 function jumps.holds_until(r)
@@ -40,13 +40,13 @@ function jumps.look_at_job(run, member)
   ready.add(run, member, constants.JOB_LANE)
 end
 
--- Returns how long a call is held from the moment on at which that was written.
+-- Returns how long a call is held, counted from when that was written.
 local function hold_of(run, r)
   if r.state == 'sending' then return leases.length_of(run, r) end
   return number(r.state == 'waiting' and r.timeout or r.pause)
 end
 
--- Writes the record last: it tells a repeated run that the rest is done.
+-- Writes the record last: it shows a repeated run that the rest is done.
 local function shorten_hold(run, r)
   local ends = run.now + hold_of(run, r)
   if jumps.holds_until(r) <= ends then return end
@@ -61,11 +61,11 @@ local function look_ahead(run, ref)
   if not r or record.FINAL[r.state] then return end
   if jumps.holds_until(r) > run.now then return shorten_hold(run, r) end
   alarms.set_queued(run, ref, r.lane, run.jumped_at + run.grace)
-  -- All of them count as ready since then, as they were ready before those that have come since.
+  -- All of them count as ready since the jump: they were ready before any that have arrived later.
   if number(r.readyAt) > run.now then redis.call('HSET', KEY.record(run, ref), 'readyAt', int(run.jumped_at)) end
 end
 
--- Notes the time of this sweep; returns from which position on alarms are to be looked at, or nothing.
+-- Notes the time of this sweep; returns the position to look at alarms from, or nothing.
 local function notice_jump(run)
   local f = redis.call('HMGET', KEY.sweeps(run), 'latest', 'jumpedAt', 'walkedTo')
   if number(f[1]) <= run.now + constants.UNNOTICED then
@@ -78,7 +78,7 @@ local function notice_jump(run)
   return ''
 end
 
--- Looks at the next `most` alarms that are ahead, the furthest first, if the clock has gone back.
+-- If the clock has gone back, looks at the next `most` alarms that are ahead, furthest first.
 function jumps.look_at_alarms_ahead(run, most)
   local position = notice_jump(run)
   if not position then return end

@@ -1,4 +1,4 @@
--- numbers: numbers as text. A number that has other characters counts as missing, for a record may be damaged.
+-- numbers: numbers as text. A number with other characters counts as missing, since a record may be damaged.
 
 local numbers = {}
 
@@ -22,7 +22,7 @@ function numbers.number(text)
   return tonumber(text) or 0
 end
 
--- Returns a text that is a whole number; nothing for any other.
+-- Returns a text if it is a whole number; nothing for any other.
 function numbers.whole(text)
   return text and #text < 17 and string.find(text, '^%-?%d+$') and text
 end

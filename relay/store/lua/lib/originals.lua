@@ -1,7 +1,7 @@
 -- originals: judges whether an original may be sent again.
 --
--- A family is an original, its replays, and replays of these, in a line. From each, `replayedBy` leads towards the
--- newest, and `follows` (`replayOf`, if that is missing) to the one before it.
+-- A family is an original, its replays, and their replays, in a line. From each, `replayedBy` leads towards the newest,
+-- and `follows` (or `replayOf`, if that is missing) to the previous one.
 
 local constants = require('constants')
 local fields = require('fields')
@@ -63,13 +63,13 @@ function originals.newest_of(run, r)
   return nil
 end
 
--- Returns whether a call is repeatable whatever it did. A chain's record says so of every chain, whatever its steps are.
+-- Returns whether a call is repeatable whatever it did. A chain's record says that it is, whatever its steps are.
 function originals.is_surely_repeatable(r)
   return r.repeatable == '1' and r.chain ~= '1'
 end
 
 -- Returns whether any member of a family may have been executed: the original, the newest, and all between them. A
--- member whose record is gone counts as executed, unless the one after it is repeatable and no chain.
+-- member whose record is gone counts as executed, unless the next one is repeatable and not a chain.
 local function is_family_uncertain(run, r, last)
   if is_uncertain(run, r) then return true end
   local one = last
@@ -84,7 +84,7 @@ local function is_family_uncertain(run, r, last)
   return not originals.is_surely_repeatable(r)
 end
 
--- Returns why a family with this newest member is not to be sent again; nothing if it may be.
+-- Returns why a family with this newest member must not be sent again; nothing if it may be.
 function originals.why_not_again(last, job)
   if not last or last.replay == job.id or outcomes.is_delivered(last.state, last.error) then return 'replayed' end
   return not record.FINAL[last.state] and 'being_replayed' or nil

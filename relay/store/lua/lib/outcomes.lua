@@ -1,8 +1,8 @@
--- outcomes: names the kinds of ends, by which final invocations are indexed, and distinguishes good ones from others.
+-- outcomes: names the kinds of ends that final invocations are indexed by, and distinguishes good ones from others.
 --
 -- A kind is state, outcome, first digit of the status and error, separated by colons, each empty if missing:
 -- `delivered:answered:5:1`. A plugin has few kinds, so a search such as "failed since noon" reads only the indexes of
--- those that match.
+-- the kinds that match.
 
 local outcomes = {}
 

@@ -1,6 +1,6 @@
 -- parking: parks calls that their webhook may not send now, and wakes parked ones.
 --
--- A parked call is in the webhook's parked set by age and keeps its state; its alarm is only a far backstop.
+-- A parked call is in the webhook's parked set by age, and keeps its state; its alarm is only a distant backstop.
 
 local alarms = require('alarms')
 local fields = require('fields')
@@ -17,7 +17,7 @@ parking.ALARM = 15 * 60000
 local CLAIMED_IN = 1000 -- ms: after that, a woken call that nobody has claimed keeps no permit from other lanes
 local PASSED_OVER = 32 -- how many of the oldest parked calls, and of the youngest, are looked at beyond those that may go
 
--- Unparks a call that will not be sent. It may have been woken, or have had the near alarm, so the next one is woken.
+-- Unparks a call that will not be sent. It may have been woken or had the near alarm, so the next one is woken.
 function parking.unpark_unsent(run, w, ref)
   redis.call('ZREM', KEY.parked(run, w.plugin, w.webhook), ref)
   permits.wake_one_at_end(w)
@@ -27,7 +27,7 @@ function parking.unpark(w, ref)
   w.unparking[#w.unparking + 1] = ref
 end
 
--- Sets a parked call's far alarm; the oldest parked call of a webhook with a rate gets one at the time when it may go.
+-- Sets a parked call's far alarm; that of the oldest parked call of a webhook with a rate is set to when it may go.
 function parking.set_parked_alarm(run, w, ref, lane)
   permits.flush(run, w)
   if w.every and not w.paused and permits.allowance(run, w) < 1
@@ -52,7 +52,7 @@ function parking.park_queued(run, w, ref, lane, created)
   alarms.set_queued_at_end(run, ref, lane, run.now + parking.ALARM)
 end
 
--- Returns whether a parked call was woken, and neither claimed nor parked again since: its alarm is near.
+-- Returns whether a parked call was woken, and neither claimed nor parked again since, so that its alarm is near.
 local function is_woken(run, ref, lane, ready_at)
   local alarm = redis.call('ZSCORE', KEY.due_queued(run, lane), ref)
   return alarm and tonumber(alarm) < ready_at + parking.ALARM
@@ -63,8 +63,8 @@ local function is_under_way(run, ref, lane, ready_at)
   return ready_at > run.now - CLAIMED_IN and ready_at <= run.now and is_woken(run, ref, lane, ready_at)
 end
 
--- Visits the `count` oldest parked calls, then a few more, until `visit` returns true. Where a lane's workers are full or
--- gone, they park no calls: those of other lanes are among the oldest or the youngest, however many are between them.
+-- Visits the `count` oldest parked calls, then a few more, until `visit` returns true. If a lane's workers are full or
+-- gone, they park no calls, so those of other lanes are among the oldest or the youngest, however many are in between.
 local function visit_parked(run, w, count, visit)
   local key, seen = KEY.parked(run, w.plugin, w.webhook), {}
   for _, range in ipairs({ { 0, count - 1 }, { count, count + PASSED_OVER - 1 }, { -PASSED_OVER, -1 } }) do
@@ -82,8 +82,8 @@ local function visit_parked(run, w, count, visit)
   end
 end
 
--- Returns up to `count` of the parked calls, the oldest first. A call of a lane that is not in `own`, and was woken before,
--- is only named again, as a reply may be lost; if nobody has claimed it in time, its whole lane is passed over.
+-- Returns up to `count` of the parked calls, oldest first. A call that was woken before, of a lane that is not in
+-- `own`, is only named again, as a reply may be lost; if nobody has claimed it in time, its whole lane is passed over.
 local function oldest_parked(run, w, count, own)
   local chosen, left = {}, {}
   visit_parked(run, w, count, function(ref, lane, ready_at)
@@ -109,7 +109,7 @@ local function keeps_permit(run, w, ref, lane, ready_at, is_oldest)
     or (w.every and is_oldest and redis.call('ZSCORE', KEY.due_running(run), ref))
 end
 
--- Returns up to `count` of the parked calls of the lanes in `own`, the oldest first, whatever else is older; without
+-- Returns up to `count` of the parked calls of the lanes in `own`, oldest first, even if others are older; without
 -- those under way, unless `again`.
 function parking.own_parked(run, w, count, own, again)
   local chosen, free, is_oldest = {}, permits.capacity(run, w), true
@@ -126,7 +126,7 @@ function parking.own_parked(run, w, count, own, again)
   return chosen
 end
 
--- Sets the alarm of the oldest parked call of a webhook with a rate, unless a worker is to claim it anyway.
+-- Sets the alarm of the oldest parked call of a webhook with a rate, unless a worker will claim it anyway.
 local function set_oldest_alarm(run, w)
   local oldest = redis.call('ZRANGE', KEY.parked(run, w.plugin, w.webhook), 0, 0)[1]
   if not oldest then return end
@@ -134,8 +134,8 @@ local function set_oldest_alarm(run, w)
   if lane and not is_woken(run, oldest, lane, number(ready_at)) then parking.set_parked_alarm(run, w, oldest, lane) end
 end
 
--- Makes up to `limit` of a webhook's parked calls ready: with `only_own`, those of the lanes in `own`. They stay parked
--- until they are claimed or end, so that a lost reply loses nothing.
+-- Makes up to `limit` of a webhook's parked calls ready; with `only_own`, only those of the lanes in `own`. They stay
+-- parked until they are claimed or end, so that nothing is lost with a reply.
 function parking.wake(run, w, limit, own, only_own)
   local count = math.min(permits.capacity(run, w), limit)
   if count >= 1 then
@@ -152,16 +152,16 @@ function parking.offer_capacity(w, lane, count)
   w.offered[lane] = true
 end
 
--- Wakes as many calls as the settling worker has capacity for: only of its own lanes, unless the permits that it frees are
--- the webhook's only free ones.
+-- Wakes as many calls as the settling worker has capacity for, only of its own lanes unless the permits that it frees
+-- are the webhook's only free ones.
 local function wake_for_worker(run, w)
   local is_full = (w.concurrency or w.every) and permits.capacity(run, w) <= w.freed
   parking.wake(run, w, tonumber(w.worker_capacity), w.offered, not is_full)
 end
 
 -- Wakes parked calls at the end of every script that changes permits: one per freed permit; with a rate, as many as may
--- go; if the worker stated its capacity, as many as that. After a call of a webhook with a rate was sent, the oldest parked
--- call is woken too, or gets an alarm at the time that the rate allows.
+-- go; if the worker stated its capacity, that many. After a call of a webhook with a rate is sent, the oldest parked
+-- call is woken too, or gets an alarm for when the rate allows it.
 function parking.wake_all(run)
   for _, w in pairs(run.webhooks) do
     permits.flush(run, w)

@@ -8,14 +8,14 @@ local rates = require('rates')
 
 local permits = {}
 
--- Lists a webhook among those with parked calls, where workers that have room find it.
+-- Lists a webhook among those with parked calls, where workers that have capacity find it.
 function permits.list_parked_webhook(run, w)
   if w.listed then return end
   redis.call('SADD', KEY.parked_webhooks(run), w.plugin .. '/' .. w.webhook)
   w.listed = true
 end
 
--- Writes which calls took or released a permit, were parked or unparked since the last time, with one command for each.
+-- Writes, with one command for each, which calls took or released permits, or were parked or unparked, since last time.
 function permits.flush(run, w)
   local key = KEY.running(run, w.plugin, w.webhook)
   if w.parking[1] then permits.list_parked_webhook(run, w) end
@@ -64,19 +64,19 @@ function permits.take(run, w, ref, lease_end)
   end
 end
 
--- Moves the end of a running call's permit and, if it probes for a half-open breaker, of the probe.
+-- Moves the end of a running call's permit and, if it probes for a half-open breaker, that of the probe.
 function permits.move(run, w, ref, lease_end)
   redis.call('ZADD', KEY.running(run, w.plugin, w.webhook), int(lease_end), ref)
   if w.prober == ref then redis.call('HSET', KEY.policy(run, w.plugin, w.webhook), 'probe', int(lease_end)) end
 end
 
 -- Notes that one more call may go, so that a parked one is woken at the script's end. A repeated script does this
--- again, and so finds the woken call again: the first reply may be lost.
+-- again, and so finds the woken call again, as the first reply may have been lost.
 function permits.wake_one_at_end(w)
   w.freed = w.freed + 1
 end
 
--- Takes a call's permit away. If it was to probe for a half-open breaker and no result came, the next call will.
+-- Takes a call's permit away. If it was to probe for a half-open breaker and got no result, the next call will probe.
 function permits.give_up(run, w, ref)
   if w.probe > 0 and w.prober == ref then
     w.probe, w.prober = 0, ''

@@ -1,7 +1,7 @@
 -- policy: reads the policies of webhooks, each once in a run.
 --
 -- A webhook's policy is a hash: concurrency, rateCount, ratePeriod (ms) and retry of its current registration; paused;
--- tat, the rate's theoretical arrival time (GCRA); of its breaker failures, openUntil, openFor, prober (the call that
+-- tat, the rate's theoretical arrival time (GCRA); for its breaker failures, openUntil, openFor, prober (the call that
 -- tests whether the endpoint is back) and probe (until when it does); removed: the last revision that was removed.
 
 local constants = require('constants')
@@ -25,7 +25,7 @@ local function read_webhook(run, plugin, webhook)
   }
   if f[2] and f[2] ~= '' then
     w.every = tonumber(f[3]) / tonumber(f[2]) -- ms between calls
-    w.burst = math.max(1, math.floor(1000 / w.every)) -- a second's worth, for workers look once a second
+    w.burst = math.max(1, math.floor(1000 / w.every)) -- a second's worth, as workers look once a second
     w.tat = rates.time(w.tat, run.now, w.every, w.burst, constants.UNNOTICED)
   end
   return w

@@ -24,7 +24,7 @@ local function note_ready(run, ref, lane)
   ready.add(run, ref, lane)
 end
 
--- Makes an id ready to run, without a message; its alarm rings after the grace in case nothing runs it.
+-- Makes an id ready to run, without a message; its alarm rings after the grace, in case nothing runs it.
 function ready.make(run, ref, lane)
   note_ready(run, ref, lane)
   alarms.set_queued(run, ref, lane, run.now + run.grace)

@@ -45,8 +45,8 @@ function record.is_orphaned_step(run, parent, root)
   return record.is_over(run, parent) or (parent ~= '' and root ~= parent and record.is_over(run, root))
 end
 
--- Returns when a call has to end at the latest: by its age and, for a chain, by its deadline, unless that is to be
--- ignored.
+-- Returns when a call has to end at the latest: by its age and, for a chain, by its deadline, unless the deadline is to
+-- be ignored.
 function record.ends_by(r, without_deadline)
   local by = tonumber(r.endBy) or math.huge
   local deadline = not without_deadline and tonumber(r.deadline) or math.huge
@@ -64,7 +64,7 @@ function record.add_field(fields, name, value)
   if value ~= '' then record.set_field(fields, name, value) end
 end
 
--- Adds an invocation to its subject's index and, while the subject is being forgotten, to what that has to reach.
+-- Adds an invocation to its subject's index and, while the subject is being forgotten, to what that job must reach.
 local function add_to_subject(run, new)
   redis.call('ZADD', KEY.subject_index(run, new.plugin, new.subject), run.now_text, new.ref)
   if redis.call('ZSCORE', KEY.forgettings(run), new.plugin .. '/' .. new.subject) then
@@ -116,7 +116,7 @@ function record.write(run, new, state)
   end
   if new.subject ~= '' then
     record.add_field(fields, 'subject', new.subject)
-    add_to_subject(run, new) -- first: no record may be missing where its subject is forgotten
+    add_to_subject(run, new) -- first: no record may be missed when its subject is forgotten
   end
   redis.call('HSET', KEY.record(run, new.ref), unpack(fields))
   if new.payload ~= '' then redis.call('SET', KEY.payload(run, new.ref), new.payload) end

@@ -1,9 +1,9 @@
 -- register: makes a script a function of the server.
 --
 -- A script's file returns a table: kind (reads, confirms or counts: relay/store/scripting/library.py), run and, where
--- they apply, is_shared (its keys belong to no partition), may_be_refused (a full server refuses it, for it adds work;
--- the others record work that was done) and is_fenced (it does nothing while a restore fences its partition: it moves
--- calls on; relay/store/backups/epoch.py).
+-- they apply, is_shared (its keys belong to no partition), may_be_refused (a full server refuses it, since it adds
+-- work; the others record work that was done) and is_fenced (it does nothing while a restore fences its partition,
+-- since it moves calls on; relay/store/backups/epoch.py).
 
 local constants = require('constants')
 local KEY = require('keys')

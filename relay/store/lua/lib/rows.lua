@@ -18,7 +18,7 @@ local number, whole = numbers.number, numbers.whole
 
 local rows = {}
 
--- As `fields.values`, but written out, which is faster: every call is read so.
+-- Like `fields.values`, but written out, which is faster: every call is read this way.
 local function read_for_row(run, ref)
   local f = fields.read(run, ref, 'state', 'plugin', 'webhook', 'revision', 'traceparent', 'timeout', 'lane',
     'attempts', 'losses', 'root')
@@ -42,7 +42,7 @@ local function readable_row_of(run, ref)
   return text, (not full or position.chain == '1') and redis.call('GET', KEY.payload(run, ref)) or ''
 end
 
--- Returns a call's row; '', as for an unknown id, if something that belongs to the call is damaged.
+-- Returns a call's row; as for an unknown id, '' if something that belongs to the call is damaged.
 function rows.row_of(run, ref)
   local is_whole, text, payload = damage.try(readable_row_of, run, ref)
   if is_whole then return text, payload end

@@ -1,12 +1,12 @@
--- runs: what lives for one run of a script. A function that needs any of it is given the run first. Modules and scripts
--- add to it what few need.
+-- runs: the state of one run of a script. A function that needs any of it takes the run as its first argument. Modules
+-- and scripts add what only a few need.
 
 local constants = require('constants')
 local numbers = require('numbers')
 
 local runs = {}
 
--- Begins a run. Scripts use the server's clock only, never a worker's or a caller's.
+-- Begins a run. Scripts use only the server's clock, never a worker's or a caller's.
 function runs.begin(root, args)
   local time = redis.call('TIME')
   local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -22,13 +22,13 @@ function runs.begin(root, args)
     looked_at = 0, -- how many records of originals were read (lib/originals.lua)
     ready = {}, -- ref, lane, ref, lane, ...: calls that may be run now
     webhooks = {}, -- plugin/webhook -> its policy (lib/policy.lua)
-    tallies = {}, -- plugin/webhook -> what is collected of it (lib/tallies.lua)
+    tallies = {}, -- plugin/webhook -> what is collected about it (lib/tallies.lua)
     plugins = {}, -- plugin -> its sums (lib/effects.lua)
   }
 end
 
--- Returns a time that was kept; now if it is further ahead than the `ahead` ms that whoever wrote it can have meant:
--- then the clock has gone back since.
+-- Returns a stored time, or now if it is further ahead than the `ahead` ms by which it was set at most: then the clock
+-- has gone back since.
 function runs.within(run, time, ahead)
   return time > run.now + ahead + constants.UNNOTICED and run.now or time
 end

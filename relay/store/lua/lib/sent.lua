@@ -1,4 +1,4 @@
--- sent: tells whether a request of a call, or of a chain's steps, may have left.
+-- sent: tells whether a request of a call, or of a chain's steps, may have been sent.
 
 local fields = require('fields')
 local KEY = require('keys')
@@ -7,13 +7,13 @@ local sent = {}
 
 local read_tried = fields.record('state', 'attempts', 'chain', 'restored')
 
--- Returns whether the attempts in a record have one whose request was sent, or may have been.
+-- Returns whether the request of any attempt in a record was sent, or may have been.
 local function may_have_left(attempts)
   return string.find(attempts, '"maybe"', 1, true) or string.find(attempts, '"answered"', 1, true)
 end
 
--- Returns whether a request of a chain's steps may have been sent; a step in `sending` may be at it, and a chain within
--- the chain that went on after a restore may have had steps that the backup does not know.
+-- Returns whether a request of a chain's steps may have been sent; a step in `sending` may be doing so, and a chain
+-- within the chain that continued after a restore may have had steps that the backup does not know.
 local function steps_may_have_left(run, parent_ref)
   for _, ref in ipairs(redis.call('LRANGE', KEY.steps(run, parent_ref), 0, -1)) do
     local step = read_tried(run, ref)

@@ -1,5 +1,5 @@
--- tallies: collects per webhook what a script does to its calls, and writes it at the end: indexes, counters, and notes
--- for metrics and statistics.
+-- tallies: collects, per webhook, what a script does to its calls, and writes it at the end: indexes, counters, and
+-- notes for metrics and statistics.
 --
 -- A note is a line: now, webhook ('-': a name that a caller used and nobody registered), how many calls were accepted,
 -- and for each kind of end `kind=duration,duration,...` in ms since acceptance. Notes are counted later, many at a time
@@ -50,8 +50,8 @@ function tallies.add(run, t, ref, request_bytes, is_accepted)
   if is_accepted then t.accepted = t.accepted + 1 end
 end
 
--- Returns the collected index entries (by createdAt) and durations of one kind of end. Most calls of a group end in the
--- same way as the one before.
+-- Returns the collected index entries (by createdAt) and durations of one kind of end. Most calls of a group end the
+-- same way as the previous one.
 local function kind_in(t, ends)
   local k = t.kind
   if k and k.status == ends.status and k.outcome == ends.outcome and k.state == ends.state and k.error == ends.error then
@@ -104,7 +104,7 @@ local function write_tally(run, t)
   if t.accepted > 0 or note[4] then redis.call('RPUSH', KEY.notes(run, t.plugin), table.concat(note, ' ')) end
 end
 
--- Writes all tallies; called before `effects_flush`, which writes the plugins' sums.
+-- Writes all tallies; called before `effects.flush`, which writes the plugins' sums.
 function tallies.flush(run)
   for _, t in pairs(run.tallies) do write_tally(run, t) end
 end

@@ -21,8 +21,8 @@ end
 
 function uses.secrets_of(shape) return shape.secrets or {} end
 
--- Returns the registered webhooks of a set of users, in order; one whose shape was damaged when it was removed stays in
--- the set.
+-- Returns the registered webhooks in a set of users, in order. A webhook whose shape was damaged when it was removed is
+-- still in the set.
 function uses.users_in(run, plugin, set)
   local found = {}
   for _, user in ipairs(redis.call('SMEMBERS', set)) do

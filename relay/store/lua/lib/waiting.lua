@@ -1,5 +1,5 @@
 -- waiting: the lists of the calls that no worker has taken yet, one per lane, oldest first. A message only says that a
--- list has some: the one that finds it empty, and every GROUP_IDS-th call, cause one.
+-- list is not empty: the call that finds it empty, and every GROUP_IDS-th call, cause one.
 
 local constants = require('constants')
 local KEY = require('keys')

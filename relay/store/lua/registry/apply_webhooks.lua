@@ -5,7 +5,7 @@
 --       its new revision ('' if nothing changes), shape, sealed target, stamp (all three '' if nothing changes),
 --       concurrency, rateCount, ratePeriod, retry, as its policy has them; then the decisions (lib/decisions.lua)
 -- Returns 'applied', or 'stale' if something was decided since the caller read the chain, or a secret that a webhook
---         refers to is missing (nothing is written then).
+--         refers to is missing (then nothing is written).
 --
 -- Idempotent: no two sealed targets are equal (their nonces are random), so a revision that holds this target was
 -- written by this same call, and so were all others. Revisions are immutable: none is overwritten.
@@ -38,7 +38,7 @@ local function has_its_secrets(run, each)
   return true
 end
 
--- Adds the audit entry; of the document it records only the size.
+-- Adds the audit entry, which has only the size of the document.
 local function note(run, each)
   local outcome = each.new == '' and 'unchanged' or each.current == '' and 'created' or 'changed'
   local revision, size = each.new == '' and each.current or each.new, #each.shape + #each.target

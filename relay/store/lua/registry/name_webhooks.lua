@@ -1,4 +1,4 @@
--- name_webhooks: decides for good which webhooks metrics name individually: the first ones that are passed in.
+-- name_webhooks: decides for good which webhooks metrics name individually: the first ones passed in.
 --
 -- KEYS  1 the root of the shared keys
 -- ARGV  1 how many may be named  2... plugin/webhook, in the order in which free names are given out

@@ -1,10 +1,10 @@
--- set_secret: sets a plugin's secret, to which registrations refer by its name.
+-- set_secret: sets a plugin's secret, which registrations refer to by its name.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 secret  3 its sealed values as they were read ('' if none)  4 its new sealed values
 --       5 actor  6 an id of this call, then the decision (lib/decisions.lua)
--- Returns 'created' or 'changed', or 'stale' if something was decided since the caller read the chain (nothing is
---         written then)
+-- Returns 'created' or 'changed', or 'stale' if something was decided since the caller read the chain (then nothing is
+--         written)
 --
 -- Idempotent: no two sealed values are equal, so a secret that holds the new ones was set by this same call.
 

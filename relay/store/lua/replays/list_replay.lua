@@ -10,7 +10,7 @@ local filter = require('filter')
 local KEY = require('keys')
 local int = require('numbers').int
 
-local ID_LENGTH = 36 -- a shorter text tells why nothing was made
+local ID_LENGTH = 36 -- a shorter text says why nothing was made
 
 local function main(run)
   local f = filter.from(run.args[2], run.args[1])

@@ -1,4 +1,4 @@
--- replay_add: adds a piece of the originals that are given by hand; each id counts once.
+-- replay_add: adds a piece of the originals that were given by hand; each id counts once.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 replay id  2 token  3 lease_ms  4 number of the piece, from 0  5 last ('1': there are no more)  6... ids

@@ -1,4 +1,4 @@
--- replay_claim: takes a job, in order to plan it or to make its invocations.
+-- replay_claim: claims a job, in order to plan it or to make its invocations.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 replay id  2 token  3 lease_ms

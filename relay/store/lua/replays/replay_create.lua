@@ -11,8 +11,8 @@
 --         another holder, or is not running)
 --
 -- The decisions are kept in the order of the originals, and their number is the job's cursor. So a repeated call changes
--- nothing, and returns the cursor, and those of the last calls that no worker has claimed yet. A call is run even if the
--- script is stopped before it has written that down: then its original counts as replayed.
+-- nothing, and returns the cursor and those of the last calls that no worker has claimed yet. A call is run even if the
+-- script is stopped before it has recorded the decision: then its original counts as replayed.
 
 local constants = require('constants')
 local effects = require('effects')
@@ -28,7 +28,7 @@ local revisions = require('revisions')
 local tallies = require('tallies')
 
 local WIDTH = 9
-local LEAST_RATE = 0.001 -- as MIN_RATE in relay/replay/planning.py, for jobs that are older than it, or damaged
+local LEAST_RATE = 0.001 -- MIN_RATE in relay/replay/planning.py, for jobs that are older than that limit, or damaged
 
 local function new_at(run, index)
   local args = run.args
@@ -39,7 +39,7 @@ local function new_at(run, index)
   }
 end
 
--- Returns what prevents a replay of an original for now; nothing if it can be made.
+-- Returns what prevents the replay of an original for now; nothing if it can be made.
 local function hindrance(run, new, r)
   if new.ref == '' or redis.call('EXISTS', KEY.record(run, new.ref)) == 1 then return 'again' end
   if revisions.current(run, r.plugin, r.webhook) ~= new.revision then return 'stale' end
@@ -52,7 +52,7 @@ local function create(run, new, r, last)
   new.subject = r.subject
   new.caller = constants.OWN_CALLERS[r.caller] and r.caller or run.job.caller
   new.traceparent, new.waiter, new.replay, new.replay_of = '', '', run.id, r.ref
-  -- first: see to it that it is run
+  -- first, so that it will be run
   redis.call('ZADD', KEY.due_queued(run, constants.JOB_LANE), int(run.now + run.grace), new.ref)
   if new.revision == '' then
     new.revision, new.timeout, new.repeatable = '0', r.timeout, originals.is_surely_repeatable(r) and '1' or '0'

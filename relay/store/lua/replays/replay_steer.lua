@@ -35,7 +35,7 @@ local function pause(run)
   jobs.unset_alarm(run, run.id)
 end
 
--- Gives a chain that has not begun its full time again, counted from now, whether or not a worker has seen it since.
+-- Restores the full time of a chain that has not begun, counted from now, whether or not a worker has seen it since.
 local function give_time(run, ref)
   local r = read_held(run, ref)
   if not r or record.FINAL[r.state] or r.chain ~= '1' or r.step ~= '-1' then return end
@@ -60,7 +60,7 @@ local function resume(run)
   redis.call('DEL', KEY.replay_parked(run, run.id))
 end
 
--- Cancels a call that no worker has claimed; a chain that has begun goes on.
+-- Cancels a call that no worker has claimed; a chain that has begun continues.
 local function cancel_call(run, ref)
   local r = steps.read_unsent(run, ref)
   if not r or (r.state ~= 'queued' and r.state ~= 'retrying') then return end

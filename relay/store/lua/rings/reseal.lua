@@ -1,8 +1,8 @@
--- reseal: replaces a value by its newly sealed form; its time to live stays.
+-- reseal: replaces a value with its newly sealed form; its time to live stays.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 key  2 the value as it was read  3 the same, sealed with the newest key
--- Returns 1 if the key holds the new value now; 0 if it was changed or deleted in the meantime
+-- Returns 1 if the key now holds the new value; 0 if it was changed or deleted in the meantime
 --
 -- Idempotent: a key that already holds the new value is not changed.
 

@@ -1,13 +1,13 @@
--- forget_begin: begins to forget a subject: a job deletes the contents of all invocations that concern it. Workers go
--- on with the job (lua/subjects/forget_piece.lua) until everything that was accepted before its end is forgotten.
+-- forget_begin: begins to forget a subject: a job deletes the contents of all invocations that concern it. Workers
+-- continue the job (lua/subjects/forget_piece.lua) until everything that was accepted before its end is forgotten.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 subject (keyed hash)  3 actor
 -- Returns 1
 --
--- The job is a hash: who, startedAt, total (how many invocations there were then), looked (at how many of them the job
--- has looked), position (of the last of these, see lib/walks.lua), walked ('1' after all), forgotten (how many).
--- Idempotent except for the audit entry: a job that is not done is not begun anew, since it reaches everything.
+-- The job is a hash: who, startedAt, total (how many invocations there were then), looked (how many of them the job has
+-- examined), position (of the last of these, see lib/walks.lua), walked ('1' after all), forgotten (how many).
+-- Idempotent except for the audit entry: a job that is not done is not begun again, since it reaches everything.
 
 local audit = require('audit')
 local KEY = require('keys')

@@ -1,13 +1,13 @@
 -- forget_piece: deletes the contents of a piece of the invocations that concern a subject, newest first, and of those
--- that were not final before and are now. A step of a chain is forgotten when the chain has ended, which needs it.
+-- that were not final before and are now. A step is forgotten once its chain, which needs it, has ended.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 subject (keyed hash)  3 records to look at  4 later_ms: when to look at one again that has not ended
 -- Returns {done ('1': everything is forgotten, or no job was begun), walked ('1': it has looked at everything), looked,
 --         total, forgotten, unfinished: how many are left to be looked at again}
 --
--- A repeated call continues with the next piece. What is accepted meanwhile is added to the open ones by whatever writes
--- its record (lib/record.lua); so the job misses nothing, whatever the clock does.
+-- A repeated call continues with the next piece. What is accepted meanwhile is added to the open ones when its record
+-- is written (lib/record.lua), so the job misses nothing, whatever the clock does.
 
 local audit = require('audit')
 local contents = require('contents')
@@ -41,7 +41,7 @@ local function look(run, ref)
   run.over[#run.over + 1] = ref
 end
 
--- Looks again at those whose time is between two.
+-- Looks again at those whose time is from `first` to `until_when`.
 local function look_again(run, first, until_when, limit)
   for _, ref in ipairs(redis.call('ZRANGEBYSCORE', run.open, first, until_when, 'LIMIT', 0, limit - run.again)) do
     run.again = run.again + 1

@@ -1,6 +1,6 @@
--- audit_end: reads the newest part of the audit trail for the worker that is going to sign it; what it is given is on
--- replicas, so that a promoted one lacks nothing that is signed. An unsigned entry that is longer than any that the
--- relay writes is replaced by its size and hash, so that whatever is signed can be read.
+-- audit_end: reads the newest part of the audit trail for the worker that is going to sign it; replicas have what it
+-- gets, so that a promoted one lacks nothing that is signed. An unsigned entry that is longer than any that the relay
+-- writes is replaced by its size and hash, so that whatever is signed can be read.
 --
 -- KEYS  1 the root of the trail
 -- ARGV  1 how many entries at most

@@ -4,7 +4,7 @@
 -- ARGV  1 the beginning as it was read ('' for none)  2 the new one  3 how many segments to delete
 -- Returns 1, or 0 if another worker has pruned meanwhile: nothing was done
 --
--- Idempotent: a repeated call finds another beginning than its first argument.
+-- Idempotent: a repeated call finds a beginning that differs from its first argument.
 
 local KEY = require('keys')
 
