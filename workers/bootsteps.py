@@ -126,7 +126,7 @@ class Looping(bootsteps.StartStopStep):
 
 
 class Upkeep(Looping):
-    """Boot step for everything but calls; the executor's boot step reports once more after its drain."""
+    """Boot step for what a worker does besides calls; the executor's boot step reports once more after its drain."""
 
     requires = (Executing,)
 

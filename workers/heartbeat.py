@@ -35,7 +35,7 @@ _sleep: Final = monkey.get_original("time", "sleep")
 
 
 class Consumer:
-    """Tells whether Celery's event loop runs: gives it a callback at a time, and counts those that it has called."""
+    """Tells whether Celery's event loop runs: gives it one callback at a time, and counts those that it has called."""
 
     def __init__(self, worker: WorkController) -> None:
         self._worker = worker

@@ -65,7 +65,7 @@ class Logins:
         handler.finish("Too many failed logins came from this address: wait a minute.\n")
 
     def _note(self, code: str, environ: Mapping[str, str]) -> None:
-        """Count a refusal for the log, where each kind gets one line a minute."""
+        """Count a refusal for the log, which gets one line a minute about all of them."""
         self._refusals.add(code, self._addresses.of(environ))
         if not self._is_due:
             self._is_due = True

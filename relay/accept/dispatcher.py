@@ -154,7 +154,7 @@ class Dispatcher:
                 self._commit,
                 max_items=GROUP_ITEMS,
                 max_bytes=GROUP_BYTES,
-                # While a partition's server is silent, its callers are refused at once; they would fill all threads.
+                # While a partition's server is silent, its callers are refused at once, before they fill all threads.
                 patience_s=PATIENCE_S if self._ledger.keys.partitions > 1 else None,
             )
             commits = self._commits.setdefault(number, made)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from relay.executor.preparation import Call, Preparation
     from relay.store.ledger.transitions import CallRecord, Claimed
 
-#: How many seconds the calls of a batch may wait for slots before they are parked; each claim starts the time again.
-#: Meanwhile the batch occupies one of its process's few tasks.
+#: How many seconds the calls of a batch may wait for slots before they are parked; a claim that is granted some of them
+#: restarts the time. Meanwhile the batch occupies one of its process's few tasks.
 HOLD_S: Final = 0.25
 #: How many calls of a batch may be left out because they cannot be prepared; after more, the store counts as away.
 LEFT_OUT: Final = 2

@@ -189,7 +189,7 @@ class ChainEvaluator:
         return self._target_vault.seal(json_data(result), owner)
 
     def _hidden_in(self, record: CallRecord) -> _Hiding | None:
-        """Return what a step's chain hides in its answers; None for no step, or if the chain is over and not kept."""
+        """Return what a step's chain hides in its answers; None if it is no step, or its chain is over and not kept."""
         if record.parent is None or record.step is None:
             return None
         place = record.parent, record.step

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from relay.store.ledger.transitions import CallRecord
     from relay.vault import Vault
 
-#: Outcomes after which an endpoint counts as away.
+#: Outcomes after which an endpoint counts as away; after any other, if it was tried, it counts as contacted.
 _NO_CONTACT: Final = frozenset(
     {
         Outcome.DNS_FAILED,

@@ -166,8 +166,8 @@ class Slots:
         """Return whether this webhook holds enough slots to keep its endpoint busy, so that more would only wait here.
 
         By Little's law the number of calls at the endpoint is the number of held slots times the share of their time
-        that calls wait for the endpoint. With twice that number and one more batch, the endpoint always has a next
-        call.
+        that calls wait for the endpoint. With twice that number, and the calls of one more batch, the endpoint always
+        has a next call.
         """
         held, held_s = self._held[name], self._leaves.mean_s(name)
         if held < GROUP_IDS or not held_s:

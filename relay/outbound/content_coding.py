@@ -91,7 +91,7 @@ class Decoder:
         return part
 
     def _end_member(self) -> None:
-        """End, or begin the next of several gzip members, which together are one content (RFC 1952)."""
+        """End the content, or begin the next of several gzip members, which together are one content (RFC 1952)."""
         if self._taken == len(self._coded):
             self.ended = True
         elif self._format == _GZIP_FORMAT:

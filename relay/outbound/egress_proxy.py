@@ -1,4 +1,4 @@
-"""Sends all calls through an HTTP proxy's CONNECT, for networks that let nothing else out.
+"""Sends all calls through an HTTP proxy, using only CONNECT, for networks that let nothing else out.
 
 This process resolves the names of endpoints, judges their addresses, and asks the proxy to connect to one of these: an
 address that the proxy finds for a name could not be judged. Inside the tunnel this process speaks TLS with the endpoint

@@ -1,4 +1,4 @@
-"""Parses the header lines that libcurl delivers, and only those that are asked for."""
+"""Parses the header lines that libcurl delivers, but only those that are asked for."""
 
 from __future__ import annotations
 

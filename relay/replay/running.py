@@ -68,7 +68,7 @@ class Replaying:
 
     @staticmethod
     def named_by(names: Sequence[object]) -> list[str]:
-        """Return the ids of the replay jobs that these names of calls and jobs contain."""
+        """Return the ids of the replay jobs among these names of calls and jobs."""
         prefixed = [name for name in names if isinstance(name, str) and name.startswith(REPLAY_PREFIX)]
         return [replay_id for replay_id in map(replay_named_by, prefixed) if replay_id is not None]
 

@@ -244,7 +244,7 @@ class Checkpointing:
     def _count_old_segments(self, signer: AuditSigner, end: TrailEnd) -> tuple[int, Checkpoint | None]:
         """Count the first segments, up to the last one past its retention; return that one's checkpoint, too.
 
-        Only the age of what a known key has signed is known; anything put between such segments counts as old as they.
+        Only the age of what a known key has signed is known; anything put between such segments counts as equally old.
         """
         found: tuple[int, Checkpoint | None] = 0, None
         for count, segment in enumerate(self._trail.every_segment(), 1):

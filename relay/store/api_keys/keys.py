@@ -1,6 +1,6 @@
 """API keys, ``whk_<id>_<secret>``. The store keeps only the SHA-256 and the last four characters of the secret.
 
-43 characters out of 62 hold 256 random bits: too many to guess, so a fast hash is enough.
+43 characters from an alphabet of 62 hold 256 random bits: too many to guess, so a fast hash is enough.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ class ApiKeys:
     def authenticate(self, key_text: str) -> ApiKey:
         """Return the key that has this text.
 
-        Raises ``Unauthenticated``, the same for every fault, except that the holder of an expired key is told so.
+        Raises ``Unauthenticated``, the same for every fault, except that whoever has a whole expired key is told so.
         """
         found = _KEY.match(key_text)
         if found is None:

@@ -47,7 +47,7 @@ class Phase(StrEnum):
     NONE = ""  # the store was never restored
     COPYING = "copying"
     FENCED = "fenced"  # everything is copied; the operator decides
-    DECIDING = "deciding"  # calls that were not final at the time of the backup are being ended or resumed
+    DECIDING = "deciding"  # calls that were not final at the time of the backup are being ended, or continue
     FINISHED = "finished"
 
 
@@ -128,7 +128,7 @@ class Epochs:
         )
 
     def write(self, epoch: Epoch) -> None:
-        """Write an epoch, with a MAC by the newest key of the ring."""
+        """Write an epoch, with a MAC under the newest key of the ring."""
         self._scripts.write(SHARED_ROOT, *self._writing(epoch))
 
     def go_on(self, epoch: Epoch) -> None:
@@ -136,7 +136,7 @@ class Epochs:
         self._write(SHARED_ROOT, epoch.number, self._writing(epoch))
 
     def reseal(self) -> None:
-        """Write the epoch again, with a MAC by the newest key of the ring, if any key of the ring vouches for it."""
+        """Write the epoch again, with a MAC under the newest key of the ring, if any key of the ring vouches for it."""
         epoch = self.read()
         if epoch.number:
             self.write(epoch)

@@ -259,7 +259,7 @@ class InvocationStore(RecordReader):
         return some_webhooks(self._client, key_in(partition_root(partition), "revisits"), limit)
 
     def revisit(self, plugin: str, webhook_id: str) -> Iterator[Ready]:
-        """Visit a webhook's waiting calls: end those of removed revisions, and ready those that may be sent now.
+        """Visit a webhook's waiting calls: end those of removed revisions, and make ready those that may be sent now.
 
         Yields pages of what may be run, for the caller to publish. If the caller stops early, a sweep does the rest.
         """

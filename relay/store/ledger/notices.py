@@ -41,7 +41,7 @@ _PAUSE_FIRST_S: Final = 0.05
 _PAUSE_MAXIMUM_S: Final = 1.0
 #: How soon, in seconds, a partition that did not confirm is asked again; this may hold up others' notices for a second.
 _CONFIRM_AGAIN_S: Final = 5.0
-_MOST_UNCONFIRMED: Final = 10_000  # of one partition; callers whose notice is dropped notice the end later
+_MOST_UNCONFIRMED: Final = 10_000  # of one partition; callers whose notice is dropped find out later
 
 
 @dataclass(frozen=True, slots=True)

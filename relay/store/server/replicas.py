@@ -54,7 +54,7 @@ def require_replicas(client: redis.Redis, count: int) -> None:
 
 
 class Replicas:
-    """Runs what as many replicas must confirm as the client requires; by default it requires none."""
+    """Runs what must be confirmed by as many replicas as the client requires; by default it requires none."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client: Any = client

@@ -25,7 +25,7 @@ def replies_to(client: Any, commands: Iterable[tuple[Any, ...]], *, time_of: str
         except ResponseError as error:
             if not is_of_another_type(error):
                 raise
-        # Not raising from the start: redis-py follows a cluster's redirections only where errors are raised.
+        # Without raising only this second time: redis-py follows a cluster's redirections only where errors are raised.
         replies: list[Any] = _piped(client, asked, time_of).execute(raise_on_error=False)
         for reply in replies:
             if isinstance(reply, Exception) and not is_of_another_type(reply):

@@ -1,1 +1,1 @@
-"""The people whom invocations concern: keyed hashes of subjects, and jobs that forget everything about one."""
+"""The people that invocations concern: keyed hashes of subjects, and jobs that forget everything about one."""

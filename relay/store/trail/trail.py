@@ -103,7 +103,7 @@ class Trail:
         return None if found is None else Signed.from_bytes(found)
 
     def blocks(self) -> Iterator[Block]:
-        """Yield all segments, then the entries that are in no segment yet."""
+        """Yield all segments, then the entries that are in no segment by then."""
         at = 0
         while len(page := self.segments(at, _PAGE)) == _PAGE:
             yield from map(block_from, page)
