@@ -98,7 +98,7 @@ class InFlight:
         return unsendable(call, active.claim_token, sent_at_ms)
 
     def _is_late(self, active: ActiveCall) -> bool:
-        """Give a call back, and return True, if over half its time passed untried: that says nothing of its endpoint."""
+        """Give a call back, and return True, if over half its time passed untried: its endpoint is not to blame."""
         spare_s = active.gate.deadline_s - boot_time_s()
         if spare_s >= active.call.record.timeout_ms / 2000 or active.released or not active.gate.shut():
             return active.released

@@ -64,7 +64,7 @@ function record.add_field(fields, name, value)
   if value ~= '' then record.set_field(fields, name, value) end
 end
 
--- Adds an invocation to its subject's index and, while the subject is being forgotten, to what that job must reach.
+-- Adds an invocation to its subject's index and, while a job forgets the subject, to what the job must reach.
 local function add_to_subject(run, new)
   redis.call('ZADD', KEY.subject_index(run, new.plugin, new.subject), run.now_text, new.ref)
   if redis.call('ZSCORE', KEY.forgettings(run), new.plugin .. '/' .. new.subject) then

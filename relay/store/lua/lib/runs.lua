@@ -27,8 +27,8 @@ function runs.begin(root, args)
   }
 end
 
--- Returns a stored time, or now if it is further ahead than the `ahead` ms by which it was set at most: then the clock
--- has gone back since.
+-- Returns a stored time, or now if it is more than `ahead` ms ahead, which is further than it can have been set: then
+-- the clock has gone back since.
 function runs.within(run, time, ahead)
   return time > run.now + ahead + constants.UNNOTICED and run.now or time
 end
