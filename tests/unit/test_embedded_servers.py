@@ -42,7 +42,7 @@ def start(tmp_path, monkeypatch):
 
 
 def test_a_server_that_loads_for_longer_than_it_may_be_silent_is_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(embedded, "_READY_S", 2.0)
+    monkeypatch.setattr(embedded, "_READY_S", 4.0)
     server = embedded.EmbeddedServer.prepare(DataDir.make(tmp_path / "d"), "always")
 
     @contextmanager
@@ -62,7 +62,7 @@ def test_a_server_that_loads_for_longer_than_it_may_be_silent_is_waited_for(tmp_
         pipeline.execute()
     configuration = tmp_path / "d" / embedded.CONFIGURATION_FILE
     configuration.chmod(0o600)
-    slowly = "\nkey-load-delay 10\nloading-process-events-interval-bytes 1024\n"  # microseconds
+    slowly = "\nkey-load-delay 100\nloading-process-events-interval-bytes 1024\n"  # microseconds
     configuration.write_text(configuration.read_text() + slowly)
     with running() as process:
         began_s = time.monotonic()

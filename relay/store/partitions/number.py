@@ -138,5 +138,5 @@ def _check_on_connect(connection: Any) -> None:
 
 def _has_one_partition(client: Any, count: int) -> bool:
     """Return whether the first partition has plugins and no other has."""
-    first, *others = ask_partitions(client, Keyspace(count), lambda number: bool(plugins_in(client, number)))
-    return first and not any(others)
+    answers = ask_partitions(client, Keyspace(count), lambda number: bool(plugins_in(client, number))).found
+    return [number for number, in_use in answers.items() if in_use] == [0]
