@@ -94,7 +94,8 @@ def test_the_command_shows_the_others_where_what_all_have_in_common_is_away(tmp_
         (lost,) = (number for number, server in enumerate(running.servers) if server.port == kept)
         client.close()
         running.kill(lost)
-        wait_until(lambda: int(running.state((lost + 1) % 3)["cluster_slots_fail"]) > 0, 30)
+        left = {0, 1, 2} - {lost}
+        wait_until(lambda: all(int(running.state(number)["cluster_slots_fail"]) > 0 for number in left), 30)
         environ = {"RELAY_REDIS_URL": running.url, "RELAY_BROKER_URL": "amqp://nobody:x@127.0.0.1:1/"}
         done = CliRunner().invoke(
             main, ["--data-dir", str(tmp_path), "partitions", "show", "--output", "json"], env=environ
