@@ -35,7 +35,7 @@ def server():
 
 @pytest.fixture(scope="module")
 def environ(server):
-    return environ_for(f"redis://127.0.0.1:{server.port}/0", RELAY_API_URL="http://console.example.com")
+    return environ_for(f"redis://127.0.0.1:{server.port}/0", RELAY_API_URL="http://console.example.com:8000")
 
 
 @pytest.fixture(scope="module")

@@ -182,6 +182,13 @@ def test_no_two_signing_secrets_are_the_same_wherever_they_stand(first, second):
     assert faults(signing=secrets) == [f"/signing/{second}"]
 
 
+def test_what_is_no_signing_secret_is_told_so_wherever_it_stands_again():
+    with pytest.raises(DocumentError) as caught:
+        register(signing=["no", "no"])
+    told = [(fault.pointer, fault.message) for fault in caught.value.faults]
+    assert told == [(f"/signing/{number}", "must begin with `whsec_`") for number in (0, 1)]
+
+
 def test_a_certificate_goes_with_an_authorization_header(pems):
     mtls = {"type": "mtls", "certificate": pems[0], "key": pems[1]}
     assert register(headers={"Authorization": "Bearer planted-token"}, auth=mtls).warnings == ()

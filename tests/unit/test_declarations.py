@@ -48,6 +48,8 @@ SCHEMAS = [
     ({"properties": {"a": TEXT}, "additionalProperties": False}, [{"a": "x"}], [{"b": "x"}, {"a": 1}]),
     ({**obj(a=TEXT), "additionalProperties": True}, [{"a": "x", "b": 1}], []),
     ({**obj(a=TEXT), "patternProperties": {"^x-": {}}}, [{"a": "x", "x-b": 1}], []),
+    ({**obj(a=TEXT), "unevaluatedProperties": TEXT}, [{"a": "x", "b": "y"}], []),
+    ({**obj(a=TEXT), "unevaluatedProperties": False}, [{"a": "x"}], [{"a": "x", "b": "y"}]),
     ({**obj(a=TEXT, b=TEXT), "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}, [{"a": "x"}, {"b": "x"}, {"a": "x", "b": "x"}], [{}]),
     ({"oneOf": [obj(["a"], a=TEXT), obj(["b"], b={"type": "number"})]}, [{"a": "x"}, {"b": 1}], [{"b": "x"}]),
     (
@@ -82,7 +84,7 @@ def shapes():
     yield Shape("filled", "GET", ("X-Note", "X-Other"), ("page", "two words", *HOSTILE[:3]))
     yield Shape("bytes", "POST", encoding="base64")
     yield Shape("form", "POST", encoding="form")
-    yield Shape("path", "GET", path_params={"patientId": "[0-9]+", "class": ".+"})
+    yield Shape("path", "DELETE", path_params={"patientId": "[0-9]+", "class": ".+"})
     yield Shape("described-form", "POST", encoding="form", data_schema=obj(["a"], a=TEXT, n={"type": "integer"}))
     yield Shape("parts", "POST", encoding="multipart")
     yield Shape("described-parts", "POST", encoding="multipart", data_schema=PARTS)
@@ -296,6 +298,15 @@ def test_names_are_identifiers_and_differ():
 
 def test_an_id_needs_no_escape_in_either_language():
     assert not [chr(code) for code in range(0x1_0000) if ID_PATTERN.match(chr(code)) and not chr(code).isalnum()]
+
+
+@pytest.mark.parametrize(("value", "declared"), [
+    *((2**53 - 1, str(2**53 - 1)), (1 - 2**53, str(1 - 2**53)), (2**53, "number"), (-(2**53), "number")),
+    *((True, "true"), ("2", '"2"')),
+])  # fmt: skip
+def test_typescript_names_only_the_integers_that_its_numbers_hold_exactly(value, declared):
+    text = typescript_of("acme", calls_of([Shape("hook", "POST", data_schema=obj(k={"const": value}))]))
+    assert re.findall(r"\bk\?: (.*);", text) == [declared]
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -12,6 +12,8 @@ from relay.registration.endpoint import Endpoint, EndpointRules
 from relay.text.strict_json import read_json
 
 RULES = EndpointRules(AddressPolicy(), frozenset())
+#: Refers to a schema that the compiler has at hand: nothing else would refuse it.
+OUTWARD = {"$ref": "https://json-schema.org/draft/2020-12/schema"}
 SECRET = "Bearer sk-live-0123456789"
 FULL = {
     "id": "lab-order",
@@ -125,7 +127,8 @@ def test_the_registered_content_type_says_whether_an_object_goes_out_as_a_form(c
         ("dataSchema", {"$schema": "http://json-schema.org/draft-07/schema#"}), ("dataSchema", {"$schema": {}}),
         ("dataSchema", {"$ref": "http://127.0.0.1:1/x"}), ("dataSchema", {"$ref": "file:///etc/passwd"}), ("dataSchema", {"$ref": "other.json"}),
         ("dataSchema", {"properties": {"a": {"items": [{"$ref": "x"}]}}}), ("dataSchema", {"$defs": {"enum": {"$dynamicRef": "http://x/#a"}}}),
-        ("dataSchema", {"$ref": "#/$defs/none"}), ("dataSchema", {"$ref": "https://json-schema.org/draft/2020-12/schema"}),
+        ("dataSchema", {"$ref": "#/$defs/none"}),
+        ("dataSchema", OUTWARD), ("dataSchema", {"not": OUTWARD}), ("dataSchema", {"allOf": [OUTWARD]}), ("dataSchema", {"properties": {"a": OUTWARD}}),
         ("dataSchema", {"pattern": "(?=a)"}), ("dataSchema", {"pattern": "("}), ("dataSchema", {"description": "x" * 65_536}),
     ],
 )  # fmt: skip
