@@ -114,6 +114,22 @@ def test_a_look_up_is_found_before_its_answer(api):
     assert (bool(found[0].sizes), found[1].sizes[0] > 20, found[2].plugin) == (False, True, "other")
 
 
+@pytest.mark.parametrize(("method", "path"), [
+    *(("GET", "/v1/invocations/{reference_id}"), ("GET", "/v1/invocations/{reference_id}/request")),
+    *(("GET", "/v1/replays/{replay_id}"), ("POST", "/v1/replays/{replay_id}/cancel")),
+])  # fmt: skip
+def test_a_request_with_what_is_no_id_is_counted_without_it(api, method, path):
+    before = len(entries(api, "request"))
+    asked = path.format(reference_id="No-such-id", replay_id="No-such-id")
+    assert api.call(method, asked, key=api.operator_key).status_code == 404
+
+    def counted():
+        return {(each.subject, each.outcome) for each in new_since(api, before, "request")}
+
+    wait_until(lambda: (f"{method}:{path}", "not_found") in counted(), 10)
+    assert "No-such-id" not in str(entries(api))
+
+
 def test_steering_and_replays_are_found(api):
     acts = (
         *("webhook_pause", "webhook_resume", "webhook_close_breaker"),

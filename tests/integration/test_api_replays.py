@@ -51,6 +51,12 @@ def test_a_dry_run_says_what_would_be_done_and_starts_nothing(failed):
     assert look(api).json() == {"replays": []}
 
 
+def test_a_run_that_is_said_not_to_be_dry_starts_a_job(failed):
+    api, _ = failed
+    assert start(api, filter={"webhookId": "read"}, dryRun=False).status_code == 202
+    assert len(look(api).json()["replays"]) == 1
+
+
 def test_what_a_replay_has_made_good_no_longer_counts_as_failed_anywhere(failed):
     api, made = failed
     assert sorted(refs(listed(api, failed="true"))) == sorted(made[:3])

@@ -226,6 +226,7 @@ SIGNED = {
     "clientAuth": "private_key_jwt",
     "keyId": "k1",
 }
+WITHOUT_ID = {name: value for name, value in SIGNED.items() if name != "keyId"}
 BEARER = {"type": "oauth2", "tokenUrl": "https://login.example.com/token", "grant": "jwt_bearer", "issuer": "me"}
 
 
@@ -255,8 +256,7 @@ def test_without_an_algorithm_a_key_signs_with_the_usual_one_or_what_its_jwk_say
     for key, algorithm, key_id in ((pair.pem, chosen, "k1"), (pair.jwk | {"alg": said, "kid": "own"}, said, "k1")):
         made = signing_key(register(auth=SIGNED | {"privateKey": key}).target.credentials.authorization)
         assert (made.algorithm, made.key_id) == (algorithm, key_id)
-    without_id = {name: value for name, value in SIGNED.items() if name != "keyId"}
-    by_jwk = register(auth=without_id | {"privateKey": pair.jwk | {"kid": "own"}}).target.credentials.authorization
+    by_jwk = register(auth=WITHOUT_ID | {"privateKey": pair.jwk | {"kid": "own"}}).target.credentials.authorization
     assert signing_key(by_jwk).key_id == "own"
 
 
@@ -354,7 +354,10 @@ SECRET = {"clientSecret": "planted-client-secret"}
         ({"type": "oauth2", "clientAuth": "private_key_jwt"}, ["clientId", "keyId", "privateKey", "tokenUrl"]),
         ({"type": "oauth2", "grant": "jwt_bearer"}, ["issuer", "privateKey", "tokenUrl"]),
         (SIGNED | {"privateKey": PEM, "keyId": ""}, ["keyId"]),
-        ({name: SIGNED[name] for name in SIGNED if name != "keyId"} | {"privateKey": PEM}, ["keyId"]),
+        (WITHOUT_ID | {"privateKey": PEM}, ["keyId"]),
+        (WITHOUT_ID | {"privateKey": '{"kty": "EC"'}, ["keyId", "privateKey"]),
+        (WITHOUT_ID | {"privateKey": key_pair("P-256").jwk | {"kid": 5}}, ["keyId"]),
+        (WITHOUT_ID | {"privateKey": jwk_without("P-256", "d") | {"kid": "own"}}, ["privateKey"]),
         (SIGNED | SECRET | {"privateKey": PEM}, ["clientSecret"]),
         (SIGNED | {"privateKey": PEM, "subject": "s", "issuer": "i"}, ["issuer", "subject"]),
         (OAUTH | {"privateKey": PEM, "keyId": "k", "algorithm": "ES256"}, ["algorithm", "keyId", "privateKey"]),

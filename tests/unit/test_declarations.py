@@ -266,6 +266,9 @@ def test_the_types_have_their_effect_beside_those_of_any_plugin(folder, tmp_path
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_python_types_run_and_are_right_for_any_number_of_webhooks(tmp_path, number):
     text = python_of("a-b", calls_of([Shape(f"w{n}", "GET") for n in range(number)]))
+    for name in ("trigger", "trigger_async", "trigger_many"):
+        assert f"    def {name}(" in text
+        assert f"    async def {name}(" in text
     (tmp_path / "types_of.py").write_text(text)
     (tmp_path / "use.py").write_text("import types_of\n")
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "use.py"]

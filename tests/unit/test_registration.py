@@ -156,6 +156,12 @@ def test_a_good_value_is_taken(field, value):
     assert register(**{field: value})
 
 
+def test_data_and_answers_are_each_checked_by_a_schema_of_their_own():
+    shape = register(dataSchema={"type": "string"}, responseSchema={"type": "integer"}).shape
+    assert (shape.takes_answer(1), shape.takes_answer("x")) == (True, False)
+    assert ([*shape.schema_faults("x")], len([*shape.schema_faults(1)])) == ([], 1)
+
+
 @pytest.mark.parametrize(
     "field",
     [
