@@ -125,6 +125,7 @@ def test_an_invalid_signing_secret_is_refused(signing, pointer):
         (OAUTH | {"scope": "ä"}, "/auth/scope"),
         (OAUTH | {"clientSecret": ""}, "/auth/clientSecret"),
         ([OAUTH | {"clientId": None}], "/auth/0/clientId"),
+        ([OAUTH | {"tokenUrl": "ftp://x"}], "/auth/0/tokenUrl"),
         ({"type": "mtls", "certificate": "x"}, "/auth/key"),
     ],
 )
@@ -370,6 +371,7 @@ SECRET = {"clientSecret": "planted-client-secret"}
         (OAUTH | {"tokenParams": []}, ["tokenParams"]),
         (OAUTH | {"tokenParams": {f"p{number}": "x" for number in range(17)}}, ["tokenParams"]),
         (OAUTH | {"tokenParams": {"client_id": "x"}}, ["tokenParams"]),
+        (OAUTH | {"clientAuth": "post", "tokenParams": {"client_id": "x"}}, ["tokenParams"]),
         (OAUTH | {"audience": "a", "tokenParams": {"audience": "b"}}, ["tokenParams"]),
         (
             OAUTH | {"tokenParams": {"grant_type": "x", "scope": "y", "a b": "z", "number": 5, "line": "a\nb"}},

@@ -25,7 +25,7 @@ from relay.registration.endpoint import EndpointRules
 from relay.request.trigger import Trigger
 from relay.store.keys.names import ROOT, key_in
 from relay.store.ledger import invocations
-from relay.store.ledger.acceptance import AcceptVerdict
+from relay.store.ledger.acceptance import Accepted, AcceptVerdict
 from relay.store.ledger.invocations import REFUSALS_A_MINUTE, InvocationStore
 from relay.store.ledger.limits import Limits
 from relay.store.registry.webhooks import Registry
@@ -378,6 +378,15 @@ def test_a_trigger_that_the_store_cannot_take_costs_no_other_of_its_group_anythi
     assert {ref.decode() for ref in harness.client.zrange(KEYS.webhook_index("acme", "order"), 0, -1)} == set(good)
     assert harness.client.hget(KEYS.pending(), "count") == b"2"
     assert all(harness.client.ttl(KEYS.record(ref)) == -1 for ref in good)
+
+
+@pytest.mark.parametrize("submit", [submit_as_list, submit_together])
+def test_a_trigger_whose_subject_cannot_be_hashed_costs_no_other_of_its_group_anything(harness, submit):
+    harness.client.lpush(KEYS.subject_key("acme"), "not what belongs here")
+    calls = [a_call(value={"subject": "ann"} if number == 1 else {}) for number in range(3)]
+    outcomes = submit(harness, calls)
+    assert [type(each) for each in outcomes] == [Accepted, StoreFault, Accepted]
+    assert harness.waiting() == [calls[0].reference_id, calls[2].reference_id]
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from api.request_log import MOST_CALLS, AcceptedCalls, RequestLog
 from relay.audit.entry import Act
 from relay.authentication import unkeyed_refusals
 from relay.authentication.source_address import SourceAddresses
+from relay.authentication.unkeyed_refusals import UnkeyedRefusals
 from relay.telemetry.log import Event
 
 THREADS = 8
@@ -96,6 +97,19 @@ def test_a_refusal_is_only_counted_without_a_key_and_a_fault_of_the_relay_is_alw
     log._refusals.write_if_due()
     is_counted = key is None and code is not None and status < 500
     assert (told, counted) == (([], [{code: 1}]) if is_counted else ([(status, code)], []))
+
+
+def test_refusals_without_a_key_share_one_line_a_minute(monkeypatch):
+    told, now_s = [], [0.0]
+    monkeypatch.setattr(unkeyed_refusals, "event", lambda _name, **more: told.append((now_s[0], more)))
+    monkeypatch.setattr(unkeyed_refusals, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    refusals = UnkeyedRefusals()
+    for now_s[0] in (0, 59, 60, 61, 119, 120, 180, 240):
+        refusals.write_if_due()
+        if now_s[0] < 120:
+            refusals.add("unauthenticated", f"192.0.2.{now_s[0] % 60}")
+    of_two, of_three = ({"count": n, "codes": {"unauthenticated": n}, "addresses": n} for n in (2, 3))
+    assert told == [(60, of_two), (120, of_three)]
 
 
 @pytest.mark.parametrize("act", [Act.REQUEST, Act.TRIGGER])
