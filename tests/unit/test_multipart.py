@@ -187,6 +187,7 @@ def test_the_largest_document_takes_a_few_times_its_size_in_memory_and_no_more()
 def test_a_schema_is_checked_as_for_any_data():
     schema = {"type": "object", "required": ["file"], "properties": {"patient": {"pattern": "^[0-9]+$"}}}
     assert list(refused({"patient": "x"}, dataSchema=schema)) == ["/data", "/data/patient"]
+    assert list(refused({"patient": ["x"]}, dataSchema=schema)) == ["/data/patient"]  # which cannot be sent at all
 
 
 def test_explain_shows_a_body_with_its_own_boundary_and_the_true_length():
