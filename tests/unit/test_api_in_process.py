@@ -370,12 +370,14 @@ def test_what_is_done_at_a_stop_holds_up_the_end_for_a_bounded_time(how):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_process_that_is_asked_to_stop_does_each_act_once_in_order(number):
-    done, last = [], threading.Event()
+    done, last, others = [], threading.Event(), set(threading.enumerate())
     before = [(each, signal.signal(each, lambda *_: None)) for each in (number, signal.SIGUSR1)]
     descriptor = signal.set_wakeup_fd(-1)
     try:
         on_stop(lambda: done.append("first"), lambda: done.append("second"), last.set)
+        (watch,) = set(threading.enumerate()) - others
         os.kill(os.getpid(), signal.SIGUSR1)
+        watch.join(0.5)  # it ends with the acts
         assert done == []
         os.kill(os.getpid(), number)
         os.kill(os.getpid(), number)

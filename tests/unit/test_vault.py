@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from relay.domain.invocation import Purpose
 from relay.errors import SettingsError, VaultError
-from relay.vault import Vault, payload_owner, raw_owner, result_owner, secrets_owner, target_owner
+from relay.vault import (
+    Vault,
+    payload_owner,
+    raw_owner,
+    result_owner,
+    secret_owner,
+    secrets_owner,
+    subject_key_owner,
+    target_owner,
+    token_owner,
+)
 
 OLD = "k1:" + base64.b64encode(b"\x01" * 32).decode()
 NEW = "k2:" + base64.b64encode(b"\x02" * 32).decode()
@@ -42,15 +52,29 @@ def test_a_value_pasted_under_another_owner_does_not_open(vault):
             vault.open(sealed, other)
 
 
+#: Each kind of owner, with arguments that are as alike as may be.
+KINDS = {
+    target_owner: ("p", "r", 1, "x", b"s"),
+    payload_owner: ("p", "r", Purpose("w", 1), "x"),
+    result_owner: ("p", "r"),
+    raw_owner: ("p", "r", "c", 0),
+    secrets_owner: ("p", "r", 0),
+    token_owner: ("p", "r", 1, "x"),
+    secret_owner: ("p", "r"),
+    subject_key_owner: ("p",),
+}
+OTHERS = {str: "other", int: 7, bytes: b"other", Purpose: Purpose("other", 1)}
+
+
 def test_owners_of_different_kinds_are_different():
-    owners = {
-        target_owner("p", "r", 1, "x", b"s"),
-        payload_owner("p", "r", Purpose("w", 1), "x"),
-        result_owner("p", "r"),
-        raw_owner("p", "r", "c", 0),
-        secrets_owner("p", "r", 0),
-    }
-    assert len(owners) == 5
+    assert len({owner(*given) for owner, given in KINDS.items()}) == len(KINDS)
+
+
+@pytest.mark.parametrize("owner", KINDS)
+def test_owners_of_one_kind_differ_in_whatever_their_arguments_do(owner):
+    given = KINDS[owner]
+    changed = [(*given[:at], OTHERS[type(given[at])], *given[at + 1 :]) for at in range(len(given))]
+    assert len({owner(*each) for each in (given, *changed)}) == 1 + len(given)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +176,12 @@ def test_a_malformed_ring_is_refused_without_quoting_it(text):
         Vault.from_text(text)
     assert OLD[3:20] not in str(refusal.value)
     assert refusal.value.__cause__ is None
+
+
+@pytest.mark.parametrize("bad", ["k 2:" + OLD[3:], "k2:*", "k2:" + base64.b64encode(b"short").decode()])
+def test_a_malformed_key_is_named_by_its_number_in_the_ring(bad):
+    with pytest.raises(SettingsError, match=r"^Vault key 2 is not "):
+        Vault.from_text(f"{OLD},{bad}")
 
 
 def test_blanks_and_a_final_newline_around_keys_are_ignored():
