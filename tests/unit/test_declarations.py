@@ -83,6 +83,8 @@ def shapes():
     )
     yield Shape("filled", "GET", ("X-Note", "X-Other"), ("page", "two words", *HOSTILE[:3]))
     yield Shape("bytes", "POST", encoding="base64")
+    yield Shape("described-bytes", "POST", encoding="base64", data_schema=TEXT)
+    yield Shape("optional-bytes", "POST", encoding="base64", data_schema={"type": ["string", "null"]})
     yield Shape("form", "POST", encoding="form")
     yield Shape("path", "DELETE", path_params={"patientId": "[0-9]+", "class": ".+"})
     yield Shape("described-form", "POST", encoding="form", data_schema=obj(["a"], a=TEXT, n={"type": "integer"}))
@@ -107,6 +109,9 @@ WITHOUT_PATH = [
     ("bytes", "aGk=", None, None, True),
     ("bytes", {"a": 1}, None, None, False),
     ("bytes", "aGk=", {"X-Note": "hi"}, None, False),
+    ("described-bytes", "aGk=", None, None, True),
+    ("described-bytes", None, None, None, False),
+    ("optional-bytes", None, None, None, True),
     ("form", {"a": 1, "b": "x", "c": True}, None, None, True),
     ("form", {"a": [1]}, None, None, False),
     ("described-form", {"a": "x", "n": 1}, None, None, True),
