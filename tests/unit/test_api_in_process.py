@@ -38,6 +38,7 @@ from relay.wiring.runtime import api_runtime
 from tests.conftest import start_valkey
 from tests.integration.api_harness import environ_for
 from tests.timing import START_S
+from tests.unit.cli import a_webhook
 
 REF = "0197a000-0000-7000-8000-000000000001"
 JSON = {"Content-Type": "application/json"}
@@ -123,6 +124,15 @@ def test_what_is_refused_while_the_store_is_away_is_refused_as_ever(
         status = 403
     assert (answer.status_code, answer.headers.get("Access-Control-Allow-Origin")) == (status, allowed)
     assert [type(each) for each in faults] == ([] if status == 403 else [Unavailable])
+    api.runtime.close()
+
+
+@pytest.mark.parametrize(("prefer", "applied"), [({"Prefer": "wait=1"}, "wait=1"), ({}, None)])
+def test_a_caller_may_ask_for_a_longer_wait_than_others_get(cli, valkey, prefer, applied):
+    cli.apply(a_webhook())
+    api = Api(valkey.tcp_url, **cli.environ | {"RELAY_DEFAULT_WAIT": "0"})
+    answer = api.call("/v1/webhooks/ping/trigger", "POST", body=b"{}", **JSON, **prefer)
+    assert (answer.status_code, answer.headers.get("Preference-Applied")) == (202, applied)
     api.runtime.close()
 
 

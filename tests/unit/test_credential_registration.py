@@ -138,6 +138,11 @@ def test_a_token_endpoint_of_two_kinds_is_named_with_its_place(pems):
     assert faults(auth=[mtls, OAUTH | {"tokenUrl": "ftp://x"}]) == ["/auth/1/tokenUrl"]
 
 
+def test_two_certificates_cannot_be_combined(pems):
+    mtls = {"type": "mtls", "certificate": pems[0], "key": pems[1]}
+    assert faults(auth=[mtls, mtls]) == ["/auth"]
+
+
 def test_certificate_and_key_must_be_readable_and_belong_together(pems):
     certificate, key = pems
     certificates = [

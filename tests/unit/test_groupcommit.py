@@ -109,11 +109,11 @@ def test_after_a_group_of_several_the_next_is_collected_a_moment_more():
             return replies
 
     recorder = Permitted()
-    commit = commits(recorder, window_s=0.5)
+    commit = commits(recorder, max_bytes=100, window_s=0.5)
     with ThreadPoolExecutor(8) as pool:
         futures = submit_all(commit, [0], pool)
         assert recorder.entered.acquire(timeout=5)
-        futures += submit_all(commit, [1, 2], pool)
+        futures += submit_all(commit, [1, 2], pool, 50)  # a full group, whose bytes no longer count afterwards
         permits.release()
         assert futures[0].result(5) == 0
         futures += submit_all(commit, [3], pool)
