@@ -221,7 +221,7 @@ def assert_one_segment(value):
         assert url.endswith("/Observation")
         assert url.count("/") == 6
         assert "\\" not in url
-        assert not {segment.partition(";")[0] for segment in url.split("/")[3:]} & {"", ".", ".."}
+        assert not {segment.partition(";")[0].strip() for segment in url.split("/")[3:]} & {"", ".", ".."}
         url = unquote(url)
 
 

@@ -167,6 +167,7 @@ def test_a_malformed_sealed_value_is_refused(vault, junk):
         "k1:" + base64.b64encode(b"\x01" * 33).decode(),
         OLD[:-1],
         OLD[:10] + "*" + OLD[11:],
+        OLD[:10] + "*" + OLD[10:],
         "k1:" + "é" * 44,
         ",".join(f"k{n}:{OLD[3:]}" for n in range(33)),
     ],
