@@ -60,6 +60,10 @@ def test_lines_of_blanks_are_no_items_wherever_they_stand(blank, end):
     assert _lines(blank + end) == []
 
 
+def test_a_carriage_return_alone_is_a_blank_of_json_and_ends_no_line():
+    assert _lines(b'{"a":\r1}\r\n[2,\r\r3]') == [{"a": 1}, [2, 3]]
+
+
 RESULTS = [Accepted(AcceptVerdict.ACCEPTED, "r", "queued"), RequestRejected(), Unavailable("away")]
 
 
