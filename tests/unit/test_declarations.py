@@ -295,6 +295,12 @@ def test_a_schema_that_grows_without_end_is_declared_as_far_as_it_is_small():
     assert many.whole == ANY
 
 
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_more_alternatives_than_an_editor_shows_are_declared_as_any(beyond):
+    whole = SchemaKinds({"anyOf": [{"const": number} for number in range(MAX_ALTERNATIVES + beyond)]}).whole
+    assert (whole == ANY) == bool(beyond)
+
+
 def test_names_are_identifiers_and_differ():
     names = TypeNames()
     given = [
