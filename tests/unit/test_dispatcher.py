@@ -1,3 +1,4 @@
+import threading
 from operator import itemgetter
 from queue import SimpleQueue
 
@@ -55,6 +56,19 @@ class Lanes:
         self.announced += messages
 
 
+class HeldUp(Lanes):
+    """A broker that is asked while a group is committed, and holds the commit up."""
+
+    def __init__(self):
+        super().__init__()
+        self.entered, self.go_on = threading.Event(), threading.Event()
+
+    def messages(self, lanes, partition):
+        self.entered.set()
+        assert self.go_on.wait(60)
+        return super().messages(lanes, partition)
+
+
 class OneDatabase(Lanes):
     """A broker that is the store's database, so that the script may put messages into the lanes."""
 
@@ -75,8 +89,8 @@ class Harness:
         self.dispatcher = Dispatcher(self.registry, self.store, self.vault, self.subjects, self.lanes)
         self.register(HOOKS)
 
-    def register(self, text):
-        plugin, registrations = read_registrations(text, RULES, plugin="acme")
+    def register(self, text, plugin="acme"):
+        plugin, registrations = read_registrations(text, RULES, plugin=plugin)
         self.registry.apply(plugin, registrations)
 
     def trigger(self, **changes):
@@ -250,10 +264,12 @@ def test_a_key_whose_invocation_is_gone_has_expired_alone_and_in_a_list(harness)
 
 def test_idempotency_keys_are_apart_per_plugin_and_webhook_and_never_stored(harness):
     harness.register('{id: "other", url: "https://hook.example.com/x", method: "POST"}')
-    one = harness.trigger(idempotency_key="very-visible-key")
-    two = harness.trigger(idempotency_key="very-visible-key", webhook_id="other")
-    assert one.reference_id != two.reference_id
+    harness.register(HOOKS, plugin="shop")
+    places = ({}, {"webhook_id": "other"}, {"plugin": "shop"})
+    assert len({harness.trigger(idempotency_key="very-visible-key", **place).reference_id for place in places}) == 3
     assert not [key for key in harness.client.scan_iter() if b"very-visible-key" in key]
+    hashes = {key.rpartition(b":")[2] for key in harness.client.scan_iter("*:idem:*")}
+    assert len(hashes) == 3  # nobody sees that two callers use the same key
 
 
 @pytest.mark.parametrize("key", ["", "a b", "é", "x" * 256, "a\n", 5])
@@ -301,6 +317,17 @@ def test_a_store_that_is_away_is_said_at_once(harness):
     with pytest.raises(Unavailable):
         dispatcher.trigger(a_call())
     assert [type(each) for each in dispatcher.trigger_many([a_call(), a_call()])] == [Unavailable, Unavailable]
+
+
+def test_who_comes_during_a_long_commit_waits_where_there_is_no_other_partition(monkeypatch):
+    monkeypatch.setattr("relay.accept.dispatcher.PATIENCE_S", -1.0)  # any commit is long
+    lanes, replies = HeldUp(), SimpleQueue()
+    dispatcher = Harness(lanes).dispatcher
+    dispatcher.submit(a_call(), replies.put)
+    assert lanes.entered.wait(60)
+    dispatcher.submit(a_call(), replies.put)
+    lanes.go_on.set()
+    assert [type(replies.get(timeout=60)) for _ in range(2)] == [Accepted, Accepted]
 
 
 def test_many_triggers_have_each_its_own_outcome_in_order(harness):

@@ -57,6 +57,8 @@ def test_addresses_beyond_number_are_limited_together(monkeypatch):
         failures.add(a_request(f"198.51.100.{number}"))
     for number in range(10, 15):
         failures.add(a_request(f"198.51.100.{number}"))
+    for _ in range(4):
+        failures.add(a_request("198.51.100.0"))  # it is told apart as before
     with pytest.raises(RateLimited):
         failures.add(a_request("198.51.100.15"))
 
