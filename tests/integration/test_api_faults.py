@@ -90,7 +90,8 @@ def test_without_redis_the_api_says_so_at_once_and_comes_back_by_itself(fragile)
     problem(answer, 503, "unavailable")
     assert int(answer.headers["Retry-After"]) >= 1
     problem(fragile.call("POST", "/v1/triggers", json=[{"webhookId": "order"}]), 503, "unavailable")
-    problem(fragile.call("GET", "/readyz"), 503, "unavailable")
+    document = problem(fragile.call("GET", "/readyz"), 503, "unavailable")
+    assert document["detail"] == "Redis cannot be reached."
     assert fragile.call("GET", "/healthz").status_code == 200
     fragile.server = start_valkey(fragile.directory, port=port)
     fragile.register("acme", '{id: "order", url: "https://hook.example.com/again", method: "POST"}')
