@@ -266,6 +266,15 @@ def test_without_an_algorithm_a_key_signs_with_the_usual_one_or_what_its_jwk_say
     assert signing_key(by_jwk).key_id == "own"
 
 
+def test_how_a_client_asks_for_tokens_is_named_as_it_was_written():
+    written = {"grant": "jwt_bearer", "clientAuth": "private_key_jwt", "keyId": "k1", "algorithm": "ES256"}
+    written |= {"issuer": "me", "subject": "ada"}
+    further = {"clientId": "client", "privateKey": key_pair("P-256").pem, "tokenParams": {"b": "2", "a": "1"}}
+    client = register(auth=BEARER | written | further).target.credentials.authorization
+    assert client.ways() == written | {"tokenParams": ["a", "b"]}
+    assert set(register(auth=OAUTH).target.credentials.authorization.ways().values()) == {None}
+
+
 OF_RSA = [name for name, kind in KINDS.items() if kind == "RSA"]
 AGREEING = [
     *(
