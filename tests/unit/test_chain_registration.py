@@ -161,6 +161,13 @@ def test_a_fault_of_a_chain_is_named_with_its_place(changes, pointer):
     assert list(faults(**changes)) == [pointer]
 
 
+def test_an_unknown_name_is_told_the_names_that_are_seen_where_it_stands():
+    found = faults(**with_step(data="inptu.data", forEach="inptu.data", when="inptu.ok"), result="inptu.data")
+    said = {pointer.rpartition("/")[2]: message.partition("sees only ")[2] for pointer, message in found.items()}
+    outside, inside = "`input` and `steps`", "`input`, `steps` and `item`"
+    assert said == {"data": inside, "forEach": outside, "when": outside, "result": outside}
+
+
 def test_a_fault_in_a_step_has_its_line_and_column():
     text = (
         '{\n  id: "c"\n  steps: [\n    {webhook: "a", data: "input.data"}\n    {webhook: "b", data: "input["}\n  ]\n}'

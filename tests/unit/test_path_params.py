@@ -174,6 +174,11 @@ def test_a_value_has_so_many_characters_and_no_more():
     assert "longer" in segment_fault("x" * (MAX_PATH_VALUE_LENGTH + 1))
 
 
+@pytest.mark.parametrize("value", ["%ff", "a%C3", "%25ff", "\ud800"])
+def test_what_is_or_decodes_to_no_text_is_refused(value):
+    assert "UTF-8" in segment_fault(value)
+
+
 def test_a_token_url_and_a_chain_leave_no_path_to_callers():
     auth = {"type": "oauth2", "tokenUrl": "https://id.example.com/{t}", "clientId": "c", "clientSecret": "s" * 8}
     assert [pointer for pointer, _ in faults(auth=auth)] == ["/auth/tokenUrl"]
