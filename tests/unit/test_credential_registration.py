@@ -344,6 +344,7 @@ def test_a_key_that_cannot_sign_is_refused_and_never_quoted(key, base):
     assert [fault.pointer for fault in caught.value.faults] == ["/auth/privateKey"]
     said = caught.value.faults[0].message
     assert "planted" not in said
+    assert ("is a public key" in said) == (key == "a public JWK")
     assert not [text for text in (str(made)[40:80], "MII") if text and text in said]
 
 
