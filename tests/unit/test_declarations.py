@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from relay.declarations.calls import calls_of
-from relay.declarations.kinds import ANY, MAX_ALTERNATIVES
+from relay.declarations.kinds import ANY, MAX_ALTERNATIVES, NULL, Plain, parts
 from relay.declarations.names import TypeNames, note
 from relay.declarations.python import python_of
 from relay.declarations.schema_kinds import MAX_PARTS, SchemaKinds
@@ -69,6 +69,7 @@ SCHEMAS = [
     (obj(a={"enum": [*HOSTILE]}), [{"a": each} for each in HOSTILE], [{"a": "other"}]),
     (obj(a={**TEXT, "description": "".join(HOSTILE)}), [{"a": "x"}], [{"a": 1}]),
     (obj(deep=obj(["x"], x=obj(["y"], y={"type": "array", "items": obj(["z"], z=TEXT)}))), [{"deep": {"x": {"y": [{"z": ""}]}}}], [{"deep": {"x": {"y": [{}]}}}]),
+    (False, [], [{"a": 1}, "text", None]),
 ]  # fmt: skip
 
 FILE = {"filename": "a.pdf", "contentType": "application/pdf", "content": "aGk="}
@@ -90,6 +91,7 @@ def shapes():
     yield Shape("described-form", "POST", encoding="form", data_schema=obj(["a"], a=TEXT, n={"type": "integer"}))
     yield Shape("parts", "POST", encoding="multipart")
     yield Shape("described-parts", "POST", encoding="multipart", data_schema=PARTS)
+    yield Shape("no-parts", "POST", encoding="multipart", data_schema={"type": "null"})
     yield Shape("2-same_id", "PUT")
     yield Shape("2_same-id", "PUT")
     yield Shape("hidden", "POST", hidden=True)
@@ -240,6 +242,7 @@ def test_the_other_calls_know_the_webhooks_too(folder):
         'void webhooks.triggerMany([{ webhookId: "filled", queryParams: { pgae: 1 } }]);',
         'void webhooks.trigger<{ t: number }>("filled", null, {}, { pgae: 1 });',
         'void webhooks.describe("unknown");',
+        'void webhooks.trigger("no-parts", new FormData());',
         'void webhooks.trigger("path");',
         'void webhooks.triggerAsync("path", null, {}, {}, { delay: 3 });',
         'void webhooks.triggerAsync("path", null, {}, {}, { pathParams: { patientId: 1, class: "a" }, dealy: 3 });',
@@ -293,6 +296,11 @@ def test_a_schema_that_grows_without_end_is_declared_as_far_as_it_is_small():
     assert len(str(kinds.whole)) < 1_000 * MAX_ALTERNATIVES
     many = SchemaKinds({"allOf": [{"anyOf": [True] * 300}] * (MAX_PARTS // 300 + 1)})
     assert many.whole == ANY
+
+
+def test_alternatives_of_alternatives_are_declared_once_each():
+    kinds = SchemaKinds({"anyOf": [{"type": ["string", "null"]}, {"type": ["null", "boolean"]}]})
+    assert parts(kinds.whole) == (Plain("string"), NULL, Plain("boolean"))
 
 
 @pytest.mark.parametrize("beyond", [0, 1])

@@ -147,6 +147,7 @@ def test_no_name_filename_or_content_leaves_its_part(given_parts):
         ({"f": {**FILE, "contentType": "a/b\r\nX: y"}}, ["/data/f/contentType"]),
         ({"f": {**FILE, "contentType": "a/b\n"}}, ["/data/f/contentType"]),
         ({"f": {**FILE, "contentType": "a/é"}}, ["/data/f/contentType"]),
+        ({"f": {**FILE, "a/b~": 1}}, ["/data/f/a~1b~0"]),
         ({"f": {**FILE, "contentType": "a/b; x=" + "b" * (MAX_CONTENT_TYPE_LENGTH - 6)}}, ["/data/f/contentType"]),
     ],
 )
