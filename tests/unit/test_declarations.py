@@ -70,6 +70,8 @@ SCHEMAS = [
     (obj(a={**TEXT, "description": "".join(HOSTILE)}), [{"a": "x"}], [{"a": 1}]),
     (obj(deep=obj(["x"], x=obj(["y"], y={"type": "array", "items": obj(["z"], z=TEXT)}))), [{"deep": {"x": {"y": [{"z": ""}]}}}], [{"deep": {"x": {"y": [{}]}}}]),
     (False, [], [{"a": 1}, "text", None]),
+    ({**obj(k={"$ref": "#/$defs/open"}), "$defs": {"open": {**obj(a=TEXT), "additionalProperties": True}}}, [{"k": {"a": "x", "b": 1}}], [{"k": 1}]),
+    ({**obj(k={"$ref": "#/$defs/list"}), "$defs": {"list": {"type": "array", "items": obj(["a"], a=TEXT)}}}, [{"k": [{"a": "x"}]}], [{"k": [{}]}]),
 ]  # fmt: skip
 
 FILE = {"filename": "a.pdf", "contentType": "application/pdf", "content": "aGk="}
@@ -222,6 +224,10 @@ def test_python_accepts_the_calls_that_fit_and_no_others(folder):
     named = ["" if call[4] is None else f", path_params={call[4]!a}" for call in CALLS]
     calls = [f"w.trigger({', '.join(map(ascii, call[:4]))}{more})" for call, more in zip(CALLS, named, strict=True)]
     assert mypy(folder, [head, *calls]) == {n for n, call in enumerate(CALLS, 2) if not call[5]}
+
+
+def test_the_python_module_names_nothing_before_it_is_defined(folder):
+    subprocess.run([sys.executable, "acme_webhooks.py"], cwd=folder, check=True, timeout=60)
 
 
 def test_the_other_calls_know_the_webhooks_too(folder):
