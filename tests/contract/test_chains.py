@@ -196,6 +196,13 @@ def test_a_chain_ends_at_its_deadline_and_not_before(clock, chain, ledger, after
     assert ledger.client.hget(KEYS.record(chain.ref), "state").decode() == state
 
 
+@pytest.mark.parametrize(("after_ms", "verdict"), [(119_999, Advance.ADVANCED), (120_000, Advance.ENDED)])
+def test_a_step_is_created_before_the_deadline_and_not_at_it(clock, chain, after_ms, verdict):
+    token = chain.claim()
+    clock.set_ms(START_MS + after_ms)
+    assert chain.advance(token=token)[0] is verdict
+
+
 def test_no_step_is_created_past_the_deadline(chain):
     token = chain.claim()
     chain.past_deadline()

@@ -79,6 +79,20 @@ def test_a_notice_that_was_kept_until_replicas_confirmed_says_where_its_result_i
         assert (told.reference_id, told.sealed, told.in_store) == (ref, None, bool(carried))
 
 
+def test_a_notice_of_an_end_that_a_failover_has_undone_is_told_to_nobody(valkey, ledger):
+    ended, token = ledger.claimed()
+    ledger.store.settle([ledger.settlement(ended, token)])
+    undone = [ledger.claimed()[0], ledger.accepted(), new_reference_id()]
+    with valkey.client() as client:
+        require_replicas(client, 1)
+        subscription = Subscription(client, "door")
+        said = b"".join(b"%s delivered answered 200 0 - 0\n" % ref.encode() for ref in [*undone, ended])
+        assert subscription._confirmed(list(read_notices(said))) == []
+        subscription._scripts._replicas.count = 0  # from now on all is confirmed
+        subscription._confirm_at_s = 0.0
+        assert [notice.reference_id for notice in subscription._confirmed_since()] == [ended]
+
+
 def test_every_notice_of_a_message_is_read_wherever_its_result_is():
     refs = [new_reference_id() for _ in range(4)]
     ends = (

@@ -621,6 +621,21 @@ def test_while_a_job_is_paused_claims_of_its_calls_put_them_back(harness):
     assert harness.client.keys("*:parked:*") == []
 
 
+def test_a_call_that_its_job_held_and_that_is_sent_is_held_no_more(harness):
+    harness.failed(1)
+    job = harness.start()
+    harness.create_all(job)
+    (ref,) = harness.made(job)
+    harness.replays.pause("acme", job.replay_id)
+    assert harness.ledger.store.claim([ref], "t1").parked == {ref}
+    harness.client.hset(KEYS.replay(job.replay_id), "state", "running")  # a resume was stopped half-way
+    assert harness.ledger.store.claim([ref], "t2").granted == {ref}
+    harness.replays.pause("acme", job.replay_id)
+    harness.published.clear()
+    harness.replays.resume("acme", job.replay_id)
+    assert (ref, "replay") not in harness.published
+
+
 def test_a_paused_jobs_lost_call_waits_too_and_is_sent_after_resume(harness):
     harness.ended(repeatable=True)
     job = harness.start()

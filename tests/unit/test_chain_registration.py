@@ -234,6 +234,21 @@ def test_a_step_that_cannot_fit_its_webhook_is_a_fault(step, pointer, message):
     assert checked([step]) == {f"/steps/0{pointer}" if pointer else "/steps": message}
 
 
+@pytest.mark.parametrize(
+    ("step", "pointer"),
+    [
+        ({"webhook": "tell", "data": "{to: 'ada', kind: 'fax'}"}, "/data"),
+        ({"webhook": "tell", "data": "{to: input.data, kind: 'fax'}"}, "/data"),
+        ({"webhook": "find", "queryParams": {"other": "`[1]`"}}, "/queryParams/other"),
+        ({"webhook": "find", "queryParams": {"other": "`1`"}, "data": "'body'"}, "/queryParams/other"),
+    ],
+)
+def test_a_fault_of_a_step_is_said_once_and_names_before_values(step, pointer):
+    registration = read(steps=[step], result=..., dataSchema=...)
+    faults = list(chain_faults(registration.shape, registration.target, WEBHOOKS.get))
+    assert [pointer for pointer, _ in faults] == [f"/steps/0{pointer}"]
+
+
 @pytest.mark.parametrize("within", ["$defs", "definitions"])
 def test_a_member_is_checked_against_what_its_schema_refers_to(within):
     properties = {"kind": {"$ref": f"#/{within}/kind"}}
