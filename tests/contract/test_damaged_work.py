@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay.domain.invocation import State
+from relay.queue import LANES
 from relay.store.ledger.callbacks import Callbacks
 from tests.contract.damaging import damages_of
 from tests.contract.ledger import Ledger
@@ -172,3 +173,15 @@ def test_a_damaged_call_holds_up_no_other(valkey, scene, part):
         put_back(client, made.kept)
         assert others <= set(made.act()), "without any damage"
         assert wrong == {}
+
+
+@pytest.mark.parametrize("way", ["to send", "read as full", "to park"])
+def test_a_call_whose_lane_is_damaged_is_parked_where_a_sweep_finds_it(ledger, way):
+    ledger.limit(concurrency=1)
+    ledger.claimed()
+    ref = ledger.accepted()
+    ledger.client.hset(KEYS.record(ref), "lane", "damaged")
+    named = {"to send": ([ref], [], []), "read as full": ([], [ref], []), "to park": ([], [], [ref])}
+    send, full, park = named[way]
+    assert ledger.store.claim(send, ledger.token(), full=full, park=park).parked == {ref}
+    assert ledger.client.zscore(KEYS.due_queued(LANES[-1]), ref) is not None

@@ -115,7 +115,7 @@ def test_the_sweeper_leaves_a_parked_call_of_a_full_webhook_alone(ledger):
 def test_calls_beyond_a_webhooks_share_of_a_process_are_parked_and_woken_one_for_one(ledger):
     refs = ledger.accepted_many(4)
     claimed = ledger.store.claim(refs[:2], "t1", park=refs[2:])
-    assert (claimed.granted, claimed.parked) == (set(refs[:2]), set(refs[2:]))
+    assert (claimed.granted, claimed.parked, claimed.ready) == (set(refs[:2]), set(refs[2:]), ())
     assert ids(ledger.store.settle([ledger.settlement(refs[0], "t1")]).ready) == [refs[2]]
 
 
