@@ -115,6 +115,28 @@ def test_a_job_that_this_worker_runs_is_not_claimed_by_it_again(monkeypatch):
     assert (claims, runs.news) == ([1], [])
 
 
+def test_a_worker_that_stops_is_busy_until_it_has_given_its_job_up(monkeypatch):
+    runs, busy = Runs([(ReplayVerdict.ON, 0)]), []
+    replaying = Replaying(runs, None, None, None, lambda _ready: None)
+    monkeypatch.setattr(runs, "read", lambda *_: replaying.stop() or (0, []))
+    monkeypatch.setattr(runs, "leave", lambda *_, after_ms: busy.append((replaying.busy, after_ms)) or ())
+    replaying.run(new_reference_id())
+    assert (busy, replaying.busy) == ([(True, 0)], False)
+
+
+def test_a_worker_that_stops_plans_no_further_and_takes_no_other_job(monkeypatch):
+    runs, plans, claims = Runs([]), [], []
+    runs.claimed = ClaimedJob(ReplayState.PLANNING, "acme", by_hand=False, rate_per_second=None)
+    replaying = Replaying(runs, None, None, None, lambda _ready: None)
+    monkeypatch.setattr(runs, "claim", lambda *_: claims.append(1) or runs.claimed)
+    monkeypatch.setattr(
+        runs, "plan", lambda *_: plans.append(1) or replaying.stop() or (ReplayState.PLANNING, 0), raising=False
+    )
+    replaying.run(new_reference_id())
+    replaying.run(new_reference_id())
+    assert (claims, plans, runs.left_ms) == ([1], [1], [0])
+
+
 def test_a_job_is_planned_to_its_end_before_it_runs(monkeypatch):
     runs, states = Runs([(ReplayVerdict.DECIDED, 0)]), ["planning", "planning", "running"]
     runs.claimed = ClaimedJob(ReplayState.PLANNING, "acme", by_hand=False, rate_per_second=None)
