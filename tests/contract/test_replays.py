@@ -323,6 +323,19 @@ def test_a_repeated_creation_in_the_midst_says_where_the_job_stands(harness):
     assert [harness.record(ref).replay_of for ref in harness.made(job)] == failed
 
 
+def test_a_repeated_creation_names_only_the_calls_that_no_worker_has_claimed_yet(harness):
+    harness.failed(4)
+    job = harness.start()
+    token = harness.take(job)
+    place, news = harness.brought(job, 3)
+    harness.runs.create(job.replay_id, token, place, news)
+    ended, sending, queued = harness.made(job)
+    harness.send([ended])
+    harness.ledger.store.claim([sending], "t1")
+    again = harness.runs.create(job.replay_id, token, place, news)
+    assert (again.verdict, again.ready) == (ReplayVerdict.AGAIN, ((queued, "replay"),))
+
+
 def test_a_second_runner_gets_no_job_that_is_held_and_creates_nothing(harness):
     harness.failed(2)
     job = harness.start()
