@@ -371,6 +371,33 @@ def test_an_original_is_read_with_what_its_payload_is_sealed_for(harness, pins):
     assert original.purpose == Purpose(record.webhook_id, record.revision, pins)
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_job_is_looked_at_when_the_lease_of_its_maker_or_holder_ends(harness, by_hand):
+    refs, replay_id = harness.failed(3), new_reference_id("acme")
+    request = Request(reference_ids=refs) if by_hand else Request(filter=FAILED)
+
+    def held_for_ms():
+        created_ms, lease_end_ms = map(int, harness.client.hmget(KEYS.replay(replay_id), "createdAt", "leaseEnd"))
+        assert harness.client.zscore(KEYS.due_running(), f"replay-{replay_id}") == lease_end_ms
+        return lease_end_ms - created_ms
+
+    harness.runs.make(replay_id, "acme", request, "maker", caller="k9", ended_by_ms=None)
+    assert held_for_ms() == replay_runs.LEASE_MS
+    harness.client.hset(KEYS.replay(replay_id), "leaseEnd", 1)
+    if by_hand:
+        harness.runs.add(replay_id, "maker", 0, refs, last=True)
+    else:
+        harness.runs.plan(replay_id, "maker")
+    assert held_for_ms() >= replay_runs.LEASE_MS
+    harness.client.hset(KEYS.replay(replay_id), "leaseEnd", 1)
+    job = harness.store.get("acme", replay_id)
+    token = harness.take(job)
+    assert held_for_ms() >= replay_runs.LEASE_MS
+    harness.client.hset(KEYS.replay(replay_id), "leaseEnd", 1)
+    assert harness.step(job, token, 2).verdict is ReplayVerdict.ON
+    assert held_for_ms() >= replay_runs.LEASE_MS
+
+
 def test_a_lost_holders_job_is_found_by_the_sweep(harness):
     harness.failed(1)
     job = harness.start()
@@ -949,6 +976,16 @@ def test_a_plan_says_how_many_have_been_replayed_and_is_empty_once_all_have(harn
         plan = harness.replays.plan("acme", Request(filter=wanted))
         assert (plan.matched, plan.left_out) == (0, {"replayed": 6})
     assert harness.replays.plan("acme", Request(filter=Filter(status=(404,)))).left_out == {}
+
+
+def test_a_plan_leaves_out_what_is_not_final_without_saying_that_it_is_being_replayed(harness):
+    harness.failed(1)
+    harness.ledger.accepted()
+    harness.ledger.claimed()
+    unfinished = frozenset({State.QUEUED, State.SENDING})
+    for states, matched in ((unfinished, 0), (unfinished | {State.DELIVERED}, 1)):
+        plan = harness.replays.plan("acme", Request(filter=Filter(states=states)))
+        assert (plan.matched, plan.left_out) == (matched, {})
 
 
 def test_a_plan_of_ids_counts_them_once(harness):
