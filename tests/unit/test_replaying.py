@@ -115,6 +115,12 @@ def test_a_job_that_this_worker_runs_is_not_claimed_by_it_again(monkeypatch):
     assert (claims, runs.news) == ([1], [])
 
 
+def test_of_the_names_in_a_message_only_those_of_replay_jobs_are_taken():
+    one, other = new_reference_id("acme"), new_reference_id()
+    names = [f"replay-{one}", new_reference_id(), "replay-", "replay-x", f"replay-{other}x", 5, None, f"replay-{other}"]
+    assert Replaying.named_by(names) == [one, other]
+
+
 def test_a_worker_that_stops_is_busy_until_it_has_given_its_job_up(monkeypatch):
     runs, busy = Runs([(ReplayVerdict.ON, 0)]), []
     replaying = Replaying(runs, None, None, None, lambda _ready: None)
@@ -180,6 +186,21 @@ def test_a_replay_of_a_chain_is_sealed_for_the_revisions_of_today():
     assert (new.revision, new.pins) == (7, '{"hook":5}')
     owner = payload_owner("acme", new.reference_id, Purpose("outer", 7, new.pins), "outer-7")
     assert vault.open(new.payload, owner) == b"trigger"
+
+
+@pytest.mark.parametrize("chain", [False, True])
+@pytest.mark.parametrize(("max_age_ms", "callback"), [(None, None), (5_000, "told")])
+def test_a_replay_is_made_as_todays_revision_says(max_age_ms, callback, chain):
+    vault, old, ref = Vault.from_text(Vault.new_key_text()), Purpose("hook", 1), new_reference_id()
+    shape = Shape(
+        "hook", "POST", timeout_ms=7_000, idempotent=True, max_age_ms=max_age_ms, callback=callback, chain=chain
+    )
+    sealed = vault.seal(b"trigger", payload_owner("acme", ref, old, "hook-1"))
+    runs = Runs([(ReplayVerdict.DECIDED, 0)], [Original(ref, None, old, sealed)])
+    Replaying(runs, None, Webhooks(hook=(3, shape)), vault, lambda _ready: None).run(new_reference_id())
+    (new,) = runs.news
+    assert (new.revision, new.timeout_ms, new.repeatable, new.pins) == (3, 7_000, True, "{}" if chain else None)
+    assert (new.max_age_ms, new.callback) == (max_age_ms, callback or "")
 
 
 def test_a_replay_of_a_removed_webhook_is_made_without_a_revision():
