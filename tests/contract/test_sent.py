@@ -176,4 +176,4 @@ def test_a_chain_that_goes_on_after_a_restore_may_have_had_steps_that_the_backup
     chain.past_deadline()
     ledger.store.claim([chain.ref], ledger.token())
     record = ledger.store.find(chain.ref)
-    assert (record.outcome, record.sent) == (Outcome.CHAIN_TIMEOUT, Sent.MAYBE)
+    assert (record.outcome, record.sent, record.attempts) == (Outcome.CHAIN_TIMEOUT, Sent.MAYBE, ())
