@@ -397,12 +397,14 @@ def test_a_worker_reads_what_it_needs_and_only_of_unfinished_ones(ledger):
     assert (published.revision, published.current_revision, published.timeout_ms) == (1, 1, 20_000)
 
 
-def test_what_an_earlier_attempt_left_is_replaced_by_the_last_ones(ledger):
+@pytest.mark.parametrize("tried", [True, False])
+def test_what_an_earlier_attempt_left_is_replaced_by_the_last_ones(ledger, tried):
     ref = ledger.accepted()
     first, last = ledger.token(), ledger.token()
     ledger.store.claim([ref], first)
     ledger.store.settle([ledger.settlement(ref, first, state=State.RETRYING, response_bytes=100, masked=3)])
     ledger.store.claim([ref], last)
-    ledger.store.settle([ledger.settlement(ref, last, response_bytes=0, masked=0)])
+    end = ledger.settlement(ref, last, response_bytes=0, masked=0)
+    ledger.store.settle([end if tried else end._replace(attempt=None)])
     record = ledger.store.find(ref)
-    assert (record.response_bytes, record.masked, len(record.attempts)) == (0, 0, 2)
+    assert (record.response_bytes, record.masked, len(record.attempts)) == (0, 0, 1 + tried)

@@ -183,6 +183,14 @@ def test_a_clock_that_is_set_a_little_back_gives_nobody_a_second_burst(redis_cli
         rates.take(PLUGIN)
 
 
+def test_a_clock_that_is_set_a_little_back_lets_no_call_go_beyond_its_webhook_s_rate(clock, ledger):
+    ledger.limit(rateCount=10, ratePeriod=1_000)
+    refs = ledger.accepted_many(11)
+    assert ledger.store.claim(refs[:10], "t1").granted == set(refs[:10])
+    clock.set_ms(START_MS - 500)
+    assert ledger.store.claim(refs[10:], "t2").parked == set(refs[10:])
+
+
 @each_jump
 def test_who_died_before_a_jump_is_alive_for_no_longer_than_a_silence(redis_client, clock, jump_ms):
     workers = Workers(redis_client)

@@ -249,6 +249,15 @@ def test_a_fault_of_a_step_is_said_once_and_names_before_values(step, pointer):
     assert [pointer for pointer, _ in faults] == [f"/steps/0{pointer}"]
 
 
+def test_the_faults_of_all_steps_are_said_together():
+    steps = [{"webhook": "gone"}, {"webhook": "find", "queryParams": {"other": "input"}}, {"webhook": "book"}]
+    assert checked(steps) == {
+        "/steps/0/webhook": "is not registered for this plugin, and not in this document",
+        "/steps/1/queryParams/other": "is not a parameter of `find`",
+        "/steps": "leads back to this chain",
+    }
+
+
 @pytest.mark.parametrize("within", ["$defs", "definitions"])
 def test_a_member_is_checked_against_what_its_schema_refers_to(within):
     properties = {"kind": {"$ref": f"#/{within}/kind"}}
