@@ -5,12 +5,13 @@ import json
 from base64 import urlsafe_b64encode
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
 from relay.domain.invocation import Outcome, Purpose, Sent, State
 from relay.domain.reference_id import new_reference_id, reference_time_ms
-from relay.errors import BadParameter, Conflict, NotFound
+from relay.errors import BadParameter, Conflict, NotFound, StoreFault, Unavailable
 from relay.replay.planning import MIN_RATE, PLANNING_S, SAMPLE
 from relay.store.ledger.listing import Filter, OutcomeGroups
 from relay.store.ledger.transitions import Advance, NewStep, NextStep
@@ -205,6 +206,20 @@ def test_a_request_that_makes_no_sense_is_refused(harness, request_):
         with pytest.raises(BadParameter):
             call("acme", request_)
     assert harness.store.list("acme") == []
+
+
+@pytest.mark.parametrize("error", [Unavailable, StoreFault])
+@pytest.mark.parametrize("failing", ["make", "plan", "add", "leave"])
+def test_a_start_that_fails_says_whether_the_job_was_made_nevertheless(harness, monkeypatch, failing, error):
+    refs = harness.failed(1)
+    monkeypatch.setattr(harness.runs, failing, Mock(side_effect=error))
+    with pytest.raises(error) as caught:
+        harness.start(**({"reference_ids": refs} if failing == "add" else {}))
+    told = [
+        f"Replay {job.replay_id} was made nevertheless: do not start another one." for job in harness.store.list("acme")
+    ]
+    assert len(told) == (failing != "make")
+    assert str(caught.value) == " ".join([str(error()), *told])
 
 
 # -- what is made ---------------------------------------------------------------------------------------------------
