@@ -186,6 +186,16 @@ def test_everything_that_ended_is_forgotten_and_nothing_of_anybody_else(ledger, 
     assert forgetting.due(0, 10) == []
 
 
+def test_the_bytes_that_a_forgotten_subject_s_contents_took_are_free_again(ledger, forgetting):
+    for subject in (ANN, ANN, ANN, BOB):
+        ended(ledger, subject)
+    kept = int(ledger.client.hget(KEYS.plugin_bytes("acme"), "kept"))
+    forgetting.begin("acme", ANN)
+    for left in (2, 1, 1):  # a piece that comes twice frees nothing twice
+        forgetting.go_on("acme", ANN, 2)
+        assert int(ledger.client.hget(KEYS.plugin_bytes("acme"), "kept")) == left * kept // 4
+
+
 def test_pieces_are_bounded_and_any_of_them_may_be_done_by_anybody(ledger, forgetting):
     ours = [ended(ledger) for _ in range(7)]
     forgetting.begin("acme", ANN)
