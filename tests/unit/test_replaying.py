@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
 from relay.domain.invocation import Purpose
 from relay.domain.reference_id import new_reference_id
-from relay.errors import NotFound
+from relay.errors import NotFound, Unavailable
 from relay.registration import Shape
 from relay.replay.running import LONG_WAIT_S, PIECE, SOON_S, STEP_S, Replaying
 from relay.store.replays.jobs import ReplayState
 from relay.store.replays.runs import ClaimedJob, CreateReply, Original, ReplayVerdict
+from relay.telemetry import log
 from relay.vault import Vault, payload_owner
 
 
@@ -141,6 +143,23 @@ def test_a_worker_that_stops_plans_no_further_and_takes_no_other_job(monkeypatch
     replaying.run(new_reference_id())
     replaying.run(new_reference_id())
     assert (claims, plans, runs.left_ms) == ([1], [1], [0])
+
+
+@pytest.mark.parametrize("failing", ["claim", "read", "create", "leave"])
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [
+        (Unavailable(), (log.Event.STORE_AWAY, "doing", "replay")),
+        (ZeroDivisionError(), (log.Event.INTERNAL_ERROR, "kind", "ZeroDivisionError")),
+    ],
+)
+def test_a_job_that_fails_is_logged_and_may_be_run_again(monkeypatch, events_of, failing, error, logged):
+    said, runs = events_of(log), Runs([(ReplayVerdict.PACED, LONG_MS + 1)])
+    replaying = Replaying(runs, None, None, None, lambda _ready: None)
+    monkeypatch.setattr(runs, failing, Mock(side_effect=error))
+    replaying.run(new_reference_id())
+    ((name, fields),) = said
+    assert (name, fields[logged[1]], replaying.busy) == (logged[0], logged[2], False)
 
 
 def test_a_job_is_planned_to_its_end_before_it_runs(monkeypatch):
