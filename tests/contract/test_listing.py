@@ -213,6 +213,25 @@ def test_a_page_looks_at_a_bounded_number_of_records(ledger):
     assert listed(ledger, caller="k1") == [oldest]
 
 
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        *({"webhook_id": "hook"}, {"subject": "a" * 32}, {"status": (503,)}, {"status": ("5xx",)}, {"error": True}),
+        *({"since_ms": 4, "until_ms": 4}, {"webhook_id": "hook", "subject": "a" * 32}, {"error": True, "since_ms": 3}),
+    ],
+)
+def test_a_search_looks_at_few_that_it_does_not_take_wherever_an_index_tells(ledger, monkeypatch, wanted):
+    monkeypatch.setattr(listing_module, "LOOKED_AT", 2)
+    monkeypatch.setattr(listing_module, "LOOKED_AT_BY_SCRIPT", 2)
+    ledger.client.hset(KEYS.webhooks("acme"), "other", 1)
+    for at in range(9):
+        is_it = at == 4
+        ref = ended(ledger, status=503, subject="a" * 32) if is_it else ended(ledger, webhook_id="other")
+        created(ledger, ref, at)
+    page = ledger.listing.page("acme", Filter(**wanted))
+    assert ([row.created_at_ms for row in page.rows], page.cursor) == ([4], None)
+
+
 class Stuck:
     """A server whose scripts look at nothing and say that there is more."""
 
