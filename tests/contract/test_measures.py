@@ -187,7 +187,7 @@ def test_who_is_told_twice_that_there_is_no_room_is_counted_once(redis_client):
     ledger = Ledger(redis_client)
     ledger.client.set(KEYS.plugin_pending("acme"), 500)
     groups = [[ledger.new() for _ in range(5)] for _ in range(3)]
-    for group in [*groups, *groups, groups[0]]:
+    for group in [*groups, *groups, groups[0], *[groups[1]] * 64, groups[0]]:  # so many are remembered
         assert {answer.verdict for answer in ledger.accept(group)} == {AcceptVerdict.OVER_CAPACITY}
     assert ledger.store.counts("acme")["over_capacity"] == 15
 
