@@ -7,6 +7,7 @@ import time
 import pytest
 
 from relay.domain.invocation import State
+from relay.store.ledger.invocations import GRACE_MS
 from tests.contract.clocked import START_MS
 from tests.contract.ledger import ids
 from tests.store_keys import KEYS
@@ -118,3 +119,51 @@ def test_all_that_one_sweep_wakes_are_looked_at_again_soon_should_its_messages_b
     assert ids(ledger.store.sweep(limit=10)) == woken
     soon = [ref for ref in refs if alarm_in_s(ledger, ref) < 60]
     assert soon == woken
+
+
+def _cancel(ledger, refs):
+    ledger.limit(concurrency=2)
+    return ledger.store.cancel(refs[1])
+
+
+def _grow_old(ledger, refs):
+    ledger.limit(concurrency=2)
+    return ledger.grow_old(refs[1])[2]
+
+
+def _lost(ledger, refs):
+    ledger.lose_lease(refs[0])
+    return ledger.store.claim([refs[0]], "t2").ready
+
+
+def _resumed(ledger, _refs):
+    ledger.limit(concurrency=2)
+    return next(ledger.policies.resume("acme", "hook"))
+
+
+def _revisited(ledger, _refs):
+    ledger.limit(concurrency=2)
+    return next(iter(ledger.store.revisit("acme", "hook")))
+
+
+def _woken(ledger, _refs):
+    ledger.limit(concurrency=2)
+    return [(ref, "bulk") for ref, *_ in ledger.store.parked_calls.wake("acme", "hook", 1, ["bulk"])]
+
+
+WAKING = {
+    "settle": lambda ledger, refs: ledger.store.settle([ledger.settlement(refs[0], "t1")]).ready,
+    "release": lambda ledger, refs: ledger.store.release([refs[0]], "t1"),
+    **{"cancel": _cancel, "expire": _grow_old, "claim": _lost, "resume": _resumed, "revisit": _revisited},
+    "wake": _woken,
+}
+
+
+@pytest.mark.parametrize("act", WAKING.values(), ids=WAKING)
+def test_whatever_wakes_a_call_lets_it_be_looked_at_again_after_the_grace(clock, ledger, act):
+    ledger.limit(concurrency=1)
+    refs = ledger.accepted_many(3)
+    ledger.store.claim(refs, "t1")
+    woken = ids(act(ledger, refs))
+    assert set(woken) & set(refs[1:])
+    assert {alarm_in_s(ledger, ref, START_MS) for ref in woken} == {GRACE_MS / 1000}

@@ -282,7 +282,7 @@ def test_a_header_given_twice_is_a_fault_whichever_case_comes_first(names):
         {"webhook": "tell", "data": "{to: input.data, kind: 'sms'}"},
         {"webhook": "find", "headers": {"authorization": "'Bearer fixed'"}, "queryParams": {"id": "`12`"}},
         {"webhook": "find", "queryParams": {"id": "`null`"}, "data": "`{}`"},
-        {"webhook": "find", "queryParams": {"id": "`true`"}},
+        {"webhook": "find", "queryParams": {"id": "`true`"}, "headers": {"X-Note": "`12`", "Authorization": "`false`"}},
         {"webhook": "jpeg", "data": "'/9j/4AA='"},
         {"webhook": "elsewhere", "data": "{to: 'ada', more: input.data}"},
     ],

@@ -466,3 +466,11 @@ def test_a_mask_finds_the_same_in_an_answer_by_itself_whatever_was_skipped_befor
     assert beside == found_secrets(chain, INPUT, {**before, 2: [answer]}, above)
     assert {TOKEN, *above} <= set(beside)
     assert ("secret-of-the-first" in beside) == (0 not in skipped)
+
+
+def test_what_a_step_sees_tells_of_a_list_that_was_empty_and_of_a_step_that_was_skipped():
+    chain = plan(
+        step("login"), step("look", for_each="steps[0].data.ids"), step("look", when="steps[1].data[0]"), step("look")
+    )
+    seen = seen_before(chain, INPUT, {0: [ok({"ids": []})]}, 3)
+    assert [each and each["status"] for each in seen["steps"]] == [200, 204, None]
