@@ -65,6 +65,19 @@ def test_repeats_of_two_revisions_are_two_entries_of_the_audit_trail(ledger):
     assert [entry.split()[5] for entry in entries] == [b"1", b"2"]
 
 
+def test_similar_triggers_of_a_group_are_one_entry_of_the_audit_trail_with_the_size_of_each(ledger):
+    news = [ledger.new(caller=f"k{number % 2}", request_bytes=10 + number) for number in range(5)]
+    ledger.accept(news)
+    entries = [entry.decode().split()[1:] for entry in ledger.client.lrange("relay:{0}:audit:entries", 0, -1)]
+    assert entries == [
+        ["trigger", who, "acme", "hook", "1", "accepted", str(len(of_who)), sizes, ",".join(of_who)]
+        for who, sizes, of_who in (
+            ("k0", "10,12,14", [new.reference_id for new in news[::2]]),
+            ("k1", "11,13", [new.reference_id for new in news[1::2]]),
+        )
+    ]
+
+
 def test_the_same_idempotency_key_with_another_trigger_is_refused(ledger):
     ledger.accepted(idempotency=Idempotency(("mac",), ("print",)))
     (answer,) = ledger.accept([ledger.new(idempotency=Idempotency(("mac",), ("other",)))])

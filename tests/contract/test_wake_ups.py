@@ -154,7 +154,11 @@ def _woken(ledger, _refs):
 WAKING = {
     "settle": lambda ledger, refs: ledger.store.settle([ledger.settlement(refs[0], "t1")]).ready,
     "release": lambda ledger, refs: ledger.store.release([refs[0]], "t1"),
-    **{"cancel": _cancel, "expire": _grow_old, "claim": _lost, "resume": _resumed, "revisit": _revisited},
+    "cancel": _cancel,
+    "expire": _grow_old,
+    "claim": _lost,
+    "resume": _resumed,
+    "revisit": _revisited,
     "wake": _woken,
 }
 
