@@ -13,12 +13,14 @@ from relay.domain.invocation import Outcome, Purpose, Sent, State
 from relay.domain.reference_id import new_reference_id, reference_time_ms
 from relay.errors import BadParameter, Conflict, NotFound, StoreFault, Unavailable
 from relay.replay.planning import MIN_RATE, PLANNING_S, SAMPLE
+from relay.store.ledger.invocations import GRACE_MS
 from relay.store.ledger.listing import Filter, OutcomeGroups
 from relay.store.ledger.transitions import Advance, NewStep, NextStep
 from relay.store.replays import runs as replay_runs
 from relay.store.replays.jobs import ReplayState
 from relay.store.replays.runs import ClaimedJob, NewReplay, ReplayVerdict, Request, Tally
 from relay.store.scripting.generated_modules import MOST_HOPS
+from tests.contract.clocked import START_MS
 from tests.contract.ledger import LIMITS, Ledger
 from tests.contract.replay_harness import DAY_MS, FAILED, ReplayHarness
 from tests.store_keys import KEYS
@@ -351,6 +353,16 @@ def test_a_repeated_creation_names_only_the_calls_that_no_worker_has_claimed_yet
     assert (again.verdict, again.ready) == (ReplayVerdict.AGAIN, ((queued, "replay"),))
 
 
+def test_a_creation_ahead_of_what_was_decided_makes_nothing_and_says_where_the_job_stands(harness):
+    harness.failed(4)
+    job = harness.start()
+    token = harness.take(job)
+    place, news = harness.brought(job, 2)
+    created = harness.runs.create(job.replay_id, token, place + 2, news)  # a failover has undone the first two
+    assert (created.verdict, created.cursor, created.ready) == (ReplayVerdict.AGAIN, 0, ())
+    assert harness.made(job) == []
+
+
 def test_a_second_runner_gets_no_job_that_is_held_and_creates_nothing(harness):
     harness.failed(2)
     job = harness.start()
@@ -411,6 +423,24 @@ def test_a_job_is_looked_at_when_the_lease_of_its_maker_or_holder_ends(harness, 
     harness.client.hset(KEYS.replay(replay_id), "leaseEnd", 1)
     assert harness.step(job, token, 2).verdict is ReplayVerdict.ON
     assert held_for_ms() >= replay_runs.LEASE_MS
+
+
+def test_a_job_that_waits_for_a_holder_and_its_unclaimed_calls_are_looked_at_after_the_grace(clock, harness):
+    def alarm_in_ms(lane, member):
+        key = KEYS.due_queued(lane) if lane else KEYS.due_running()
+        return harness.client.zscore(key, member) - START_MS
+
+    harness.failed(2)
+    job = harness.start()
+    member = f"replay-{job.replay_id}"
+    assert alarm_in_ms(None, member) == GRACE_MS
+    harness.step(job, harness.take(job), 1)
+    (ref,) = harness.made(job)
+    assert alarm_in_ms("replay", ref) == GRACE_MS
+    harness.replays.pause("acme", job.replay_id)
+    assert harness.ledger.store.claim([ref], "t1").parked == {ref}
+    harness.replays.resume("acme", job.replay_id)
+    assert (alarm_in_ms(None, member), alarm_in_ms("replay", ref)) == (GRACE_MS, GRACE_MS)
 
 
 def test_a_lost_holders_job_is_found_by_the_sweep(harness):
