@@ -110,7 +110,9 @@ def test_nobody_looks_unless_somebody_is_to_be_told_and_this_process_holds_the_l
     settings = Settings.from_environ({"RELAY_REDIS_URL": "redis://127.0.0.1/0"})
     assert Alerting.of(SimpleNamespace(settings=settings)) is None
     bounds = {"RELAY_ALERT_FAILURES": "40", "RELAY_ALERT_BACKLOG": "7s"}
-    settings = Settings.from_environ({"RELAY_REDIS_URL": "redis://127.0.0.1/0", "RELAY_ALERTS": "ops/on-alert", **bounds})
+    settings = Settings.from_environ(
+        {"RELAY_REDIS_URL": "redis://127.0.0.1/0", "RELAY_ALERTS": "ops/on-alert", **bounds}
+    )
     alerting = Alerting.of(SimpleNamespace(settings=settings, client=site, keyspace=SINGLE))
     assert alerting._rules == AlertRules("ops", "on-alert", failures_percent=40, backlog_s=7.0)
     assert alerting._alerts._plugin == "ops"
