@@ -222,11 +222,14 @@ def test_a_replay_is_made_as_todays_revision_says(max_age_ms, callback, chain):
     assert (new.max_age_ms, new.callback) == (max_age_ms, callback or "")
 
 
-def test_a_replay_of_a_removed_webhook_is_made_without_a_revision():
+@pytest.mark.parametrize("current", [Mock(return_value=None), Mock(side_effect=NotFound)])
+def test_a_replay_of_a_removed_webhook_is_made_without_a_revision(monkeypatch, current):
+    webhooks = Webhooks(hook=None)
+    monkeypatch.setattr(webhooks, "current", current)
     vault, old, ref = Vault.from_text(Vault.new_key_text()), Purpose("hook", 1), new_reference_id()
     sealed = vault.seal(b"trigger", payload_owner("acme", ref, old, "hook-1"))
     runs = Runs([(ReplayVerdict.DECIDED, 0)], [Original(ref, None, old, sealed)])
-    Replaying(runs, None, Webhooks(hook=None), vault, lambda _ready: None).run(new_reference_id())
+    Replaying(runs, None, webhooks, vault, lambda _ready: None).run(new_reference_id())
     (new,) = runs.news
     assert new.revision is None
     assert vault.open(new.payload, payload_owner("acme", new.reference_id, Purpose("hook", 0), "")) == b"trigger"
