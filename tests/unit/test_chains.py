@@ -199,6 +199,11 @@ def test_a_for_each_step_gathers_its_calls_in_order_under_the_last_one_s_status(
     assert ended.result.data[0] == {"status": 200, "data": "a", "error": False}
 
 
+def test_a_for_each_step_of_one_call_has_a_list_too():
+    ended = progress(plan(FAN), INPUT, {0: [ok("a", 201)]})
+    assert ended.result == Result(201, [{"status": 201, "data": "a", "error": False}], error=False)
+
+
 def test_a_for_each_step_has_the_status_of_its_first_failure():
     ended = progress(plan(FAN), INPUT, {0: [ok("a"), ok("b", 404), ok("c", 500)]})
     assert (ended.result.status, ended.result.error, ended.state) == (404, True, State.DELIVERED)
