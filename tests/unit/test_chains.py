@@ -479,3 +479,10 @@ def test_what_a_step_sees_tells_of_a_list_that_was_empty_and_of_a_step_that_was_
     )
     seen = seen_before(chain, INPUT, {0: [ok({"ids": []})]}, 3)
     assert [each and each["status"] for each in seen["steps"]] == [200, 204, None]
+
+
+@pytest.mark.parametrize(("on_error", "found"), [("stop", ()), ("continue", (TOKEN,))])
+def test_after_a_failed_step_that_ends_the_chain_no_other_mask_counts(on_error, found):
+    empty = step("look", for_each="input.data.none", mask=["steps[0].data.token"])
+    chain = plan(step("login", on_error=on_error), empty)
+    assert found_secrets(chain, INPUT, {0: [ok({"token": TOKEN}, 500)]}) == found
