@@ -721,6 +721,21 @@ def test_a_call_that_its_job_held_and_that_is_sent_is_held_no_more(harness):
     assert (ref, "replay") not in harness.published
 
 
+@pytest.mark.parametrize("state", ["paused", "running", "cancelled", "done", None])
+def test_a_held_call_is_found_by_the_sweep_unless_its_job_is_paused(harness, state):
+    harness.failed(1)
+    job = harness.start()
+    harness.create_all(job)
+    (ref,) = harness.made(job)
+    harness.replays.pause("acme", job.replay_id)
+    assert harness.ledger.store.claim([ref], "t1").parked == {ref}
+    harness.client.delete(KEYS.replay(job.replay_id))
+    if state is not None:
+        harness.client.hset(KEYS.replay(job.replay_id), "state", state)
+    harness.client.zadd(KEYS.due_queued("replay"), {ref: 1})
+    assert harness.ledger.store.sweep(limit=10) == (() if state == "paused" else ((ref, "replay"),))
+
+
 def test_a_paused_jobs_lost_call_waits_too_and_is_sent_after_resume(harness):
     harness.ended(repeatable=True)
     job = harness.start()
