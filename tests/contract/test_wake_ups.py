@@ -95,6 +95,7 @@ def test_under_a_rate_one_end_wakes_as_many_as_the_rate_allows(clock, ledger):
     ledger.store.claim(refs, "t1")
     clock.set_ms(START_MS + 800)
     assert ids(ledger.store.settle([ledger.settlement(refs[0], "t1")]).ready) == refs[4:7]
+    assert [ledger.alarms(ref) for ref in refs[4:7]] == [{"queued"}] * 3  # the oldest had one for the rate
 
 
 def test_a_repeated_release_answers_with_whom_the_place_woke(ledger):
