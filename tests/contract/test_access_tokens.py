@@ -164,6 +164,19 @@ def test_the_lock_of_a_fetcher_that_was_lost_ends(process, server, redis_client,
     assert process().access(REVISION, CREDENTIALS).token == "planted-token-1"
 
 
+def test_while_a_token_is_fetched_its_lock_ends_by_itself_seconds_later(process, server, redis_client, monkeypatch):
+    """Otherwise a process that dies in a fetch would keep the others from theirs."""
+    left_ms, answer = [], server.send
+
+    def send(*args, **kwargs):
+        left_ms.append(redis_client.pttl(KEYS.of_plugin("access_token_fetcher", "acme", webhook="hook", revision=3)))
+        return answer(*args, **kwargs)
+
+    monkeypatch.setattr(server, "send", send)
+    process().access(REVISION, CREDENTIALS)
+    assert 0 < left_ms[0] <= tokens_module.FETCH_LOCK_S * 1_000
+
+
 def test_a_fetch_that_another_process_does_not_end_is_waited_for_and_may_be_tried_again(
     process, server, redis_client, monkeypatch
 ):

@@ -27,6 +27,7 @@ from relay.process.clock import boot_time_s
 from relay.registration import Shape
 from relay.store.keys.keyspace import SINGLE
 from relay.store.ledger.transitions import Advance, Advanced, CallRecord, Claimed, Settled, Settlement
+from relay.telemetry import log
 from tests.timing import BUSY_S, stop_clock, wait_until
 
 TIMEOUT_MS = 20_250
@@ -321,8 +322,10 @@ class Verdicts:
 
 @pytest.mark.parametrize("counts", [True, False])
 @pytest.mark.parametrize("error", [None, ZeroDivisionError()], ids=["fine", "a fault"])
-def test_what_came_of_a_call_is_settled_and_shown_where_it_counts_and_the_slots_told_how_long_it_took(counts, error):
-    slots, store, shown = SlotsSpy(), Verdicts(counts, error), []
+def test_what_came_of_a_call_is_settled_and_shown_where_it_counts_and_the_slots_told_how_long_it_took(
+    events_of, counts, error
+):
+    slots, store, shown, said = SlotsSpy(), Verdicts(counts, error), [], events_of(log)
     watch = SimpleNamespace(
         claimed=lambda _: None, sending=lambda _: None, settled=lambda active, _: shown.append(active.reference_id)
     )
@@ -336,6 +339,7 @@ def test_what_came_of_a_call_is_settled_and_shown_where_it_counts_and_the_slots_
     outcome = Outcome.ANSWERED if error is None else Outcome.ANSWER_REJECTED
     assert [(each.reference_id, each.outcome) for each in store.settled] == [(ref, outcome)]
     assert shown == [ref] * counts
+    assert [fields["where"] for _, fields in said] == ["attempt"] * (error is not None)
     assert slots.answered_s == [0.007]  # the endpoint's time, without the wait in this process
     assert slots.left_s == [pytest.approx(3, abs=BUSY_S)]
     assert slots.left_s[0] >= 3

@@ -14,8 +14,10 @@ from relay.executor import chain_evaluation
 from relay.executor import chain_states as chain_states_module
 from relay.executor.chain_evaluation import ChainEvaluator, _Hiding
 from relay.executor.chain_states import ChainStates
+from relay.process import loops
 from relay.store.ledger.steps import StepRecord
 from relay.store.ledger.transitions import CallRecord
+from relay.telemetry import log
 
 
 class Steps:
@@ -158,10 +160,14 @@ def test_what_a_step_hides_is_read_as_an_older_release_wrote_it():
     assert _Hiding.from_json(b'[["secret"],3,true]') == _Hiding(("secret",), 3, True, {})
 
 
-def test_a_chain_whose_mask_cannot_be_made_shows_no_data():
+def test_a_chain_whose_mask_cannot_be_made_shows_no_data_and_that_is_logged(monkeypatch, events_of):
+    monkeypatch.setattr(loops, "RETRY_S", 0.0)
+    said = events_of(log)
+
     def chain_mask(*_):
         raise ZeroDivisionError
 
     evaluator = ChainEvaluator(SimpleNamespace(chain_mask=chain_mask), None, None, None, None)
     evaluation = SimpleNamespace(record=chains(1)[0])
     assert evaluator._masked(evaluation, Result(200, {"secret": 1}, False)) == (None, 0)
+    assert [fields["where"] for _, fields in said] == ["conclude", "chain_mask"]

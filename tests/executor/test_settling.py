@@ -18,6 +18,7 @@ from relay.executor.settling import Settler
 from relay.process import loops
 from relay.process.collecting import LOOKS, WINDOW_S
 from relay.store.ledger.transitions import Settled, Settlement
+from relay.telemetry import log
 from relay.telemetry.log import Event as LogEvent
 from tests.timing import BUSY_S, wait_until
 
@@ -149,11 +150,14 @@ def test_what_fails_for_a_fault_of_ours_goes_alone_at_once(settler, groups):
 
 
 @pytest.mark.parametrize(("faults", "counts"), [(FAULTS_ALONE - 1, True), (FAULTS_ALONE, False)])
-def test_what_fails_alone_so_often_for_a_fault_of_ours_is_given_up(settler, groups, ended, faults, counts):
-    one = settlement()
+def test_what_fails_alone_so_often_for_a_fault_of_ours_is_given_up_and_that_is_logged(
+    settler, groups, ended, events_of, faults, counts
+):
+    one, said = settlement(), events_of(log)
     groups.errors = [StoreFault()] * faults
     settled_in_groups(settler, groups, [one])
     assert ended == [(one.reference_id, counts)]
+    assert [fields["where"] for _, fields in said] == ["settle", *["settle: given up"] * (not counts)]
 
 
 def test_only_faults_of_what_was_tried_alone_count_against_it(settler, groups, ended):
@@ -210,8 +214,15 @@ def test_when_the_reply_of_a_group_cannot_be_handled_each_of_the_group_is_told(s
     assert ended == [(each.reference_id, False) for each in both]
 
 
-def test_what_cannot_even_be_given_up_costs_no_other_its_end(settler, ended, monkeypatch):
-    broken, other = settlement(), settlement()
+def test_a_reply_that_cannot_be_handled_is_logged(settler, groups, monkeypatch, events_of):
+    said = events_of(log)
+    monkeypatch.setattr(groups, "settle", lambda _: None)
+    settled_in_groups(settler, groups, [settlement()])
+    assert [(fields["where"], fields["kind"]) for _, fields in said] == [("settle", "AttributeError")]
+
+
+def test_what_cannot_even_be_given_up_is_logged_and_costs_no_other_its_end(settler, ended, monkeypatch, events_of):
+    broken, other, said = settlement(), settlement(), events_of(log)
     end = settler._active_calls.end
 
     def failing(refs):
@@ -225,6 +236,7 @@ def test_what_cannot_even_be_given_up_costs_no_other_its_end(settler, ended, mon
         settler.put(each)
     assert settler.flush(10)
     assert ended == [(other.reference_id, False)]
+    assert [fields["where"] for _, fields in said] == ["settle: give up", "settle"]
 
 
 def test_a_server_that_is_away_makes_nothing_be_given_up(settler, groups, ended):

@@ -29,6 +29,7 @@ from relay.request.trigger import Trigger
 from relay.store.ledger.transitions import CallRecord
 from relay.store.registry.access_tokens import RevisionId
 from relay.store.registry.webhooks import Registry
+from relay.telemetry import log
 from relay.vault import Vault, payload_owner
 
 ALLOWING = AddressPolicy(["127.0.0.1"])
@@ -251,8 +252,8 @@ def test_what_is_no_longer_registered_is_not_sent_except_steps_and_chains_that_h
     assert site.prepare(step) != Unsendable(step, Outcome.WEBHOOK_NOT_REGISTERED)
 
 
-def test_each_fault_of_a_call_is_its_own_outcome_and_one_of_the_store_is_raised(registry, monkeypatch):
-    site = Site(registry)
+def test_each_fault_of_a_call_is_its_own_outcome_and_one_of_the_store_is_raised(registry, monkeypatch, events_of):
+    site, said = Site(registry), events_of(log)
     misfit = site.record(trigger=Trigger({}, {"X-Other": "x"}))
     assert site.prepare(misfit) == Unsendable(misfit, Outcome.REQUEST_REJECTED)
     for error in (NotFound(), DocumentError(), ZeroDivisionError(), Unavailable(), StoreFault()):
@@ -262,6 +263,7 @@ def test_each_fault_of_a_call_is_its_own_outcome_and_one_of_the_store_is_raised(
                 site.prepare(misfit)
         else:
             assert site.prepare(misfit) == Unsendable(misfit, Outcome.PREPARE_FAILED)
+    assert [(fields["where"], fields["kind"]) for _, fields in said] == [("prepare", "ZeroDivisionError")]
 
 
 def test_a_call_over_plain_http_that_nothing_allows_is_not_sent(registry):

@@ -18,10 +18,12 @@ from relay.domain.reference_id import new_reference_id
 from relay.executor.chain_evaluation import Hidden
 from relay.executor.conclusion import MAX_NEW_TOKENS, Conclusion, salvaged, unsendable
 from relay.executor.preparation import Prepared, Unsendable
+from relay.process import loops
 from relay.registration import Shape, Target
 from relay.registration.endpoint import Endpoint
 from relay.registration.retrying import RetryPolicy
 from relay.store.ledger.transitions import CallRecord
+from relay.telemetry import log
 from relay.vault import Vault, result_owner
 
 VAULT = Vault.from_text(Vault.new_key_text())
@@ -182,6 +184,22 @@ def test_of_a_step_s_bytes_the_chain_gets_what_it_hides_itself_and_the_record_sa
     hides = of_chain and not is_over
     assert settled.masked == hides
     assert (data_of(settled) is None) == (hides or is_over)
+
+
+def test_an_answer_that_cannot_be_read_is_rejected_and_that_is_logged(events_of):
+    said = events_of(log)
+    settled = Conclusion(VAULT, None).conclude(prepared()._replace(mask=None), "token", answered({"id": 7}), 1_000)
+    assert (settled.outcome, settled.attempt.sent, settled.result) == (Outcome.ANSWER_REJECTED, Sent.ANSWERED, b"")
+    assert [fields["where"] for _, fields in said] == ["read_answer"]
+
+
+def test_of_a_step_s_answer_only_its_chain_keeps_data_where_what_to_hide_is_not_known(monkeypatch, events_of):
+    monkeypatch.setattr(loops, "RETRY_S", 0.0)
+    said = events_of(log)
+    evaluator = SimpleNamespace(hidden_beside=lambda *_: 1 / 0, sealed_answer=lambda *_: b"sealed")
+    settled = Conclusion(VAULT, evaluator).conclude(prepared(step=1), "token", answered({"id": 7}), 1_000)
+    assert (settled.outcome, data_of(settled), settled.raw) == (Outcome.ANSWERED, None, b"sealed")
+    assert [fields["where"] for _, fields in said] == ["conclude", "hidden_beside"]
 
 
 @pytest.mark.parametrize("tries", range(4))

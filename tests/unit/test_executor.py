@@ -19,6 +19,7 @@ from relay.executor.preparation import Unsendable
 from relay.store.keys.keyspace import SINGLE
 from relay.store.ledger.transitions import CallRecord, Claimed, Settled
 from relay.store.ledger.waiting import TakenCalls
+from relay.telemetry.log import Event as LogEvent
 from tests.timing import BUSY_S, stop_clock, wait_until
 
 SLOTS = 10
@@ -171,6 +172,16 @@ def test_only_what_may_go_is_prepared_and_that_once(store, executor):
     running.get(timeout=BUSY_S)
     assert sorted(store.prepared) == sorted(store.granted)
     assert set(many) & set(store.parked)  # beyond their webhook's share
+
+
+@pytest.mark.parametrize("refused", range(3))
+def test_only_what_was_granted_holds_slots(store, executor, monkeypatch, refused):
+    def claim(refs, _token, *, full, park):
+        return Claimed(1, frozenset(refs[refused:]), frozenset((*full, *park)), ())
+
+    monkeypatch.setattr(store, "claim", claim)
+    executor.run([store.call("one"), store.call("other"), store.call("capped", full=True)])
+    assert executor._slots.free == SLOTS - (2 - refused)
 
 
 def test_what_is_parked_may_be_taken_in_hand_again(store, executor):
@@ -396,6 +407,13 @@ def test_a_worker_that_drains_takes_nothing(store, executor):
     executor.look()
     assert executor.run_waiting(("bulk",), 0)["started"] == 0
     assert store.waiting.asked == []
+
+
+def test_a_stop_says_how_many_calls_are_left(store, executor, events_of):
+    executor.run([store.call("one"), store.call("other")])
+    said = events_of(pipeline)
+    executor.drain(0.0)
+    assert said == [(LogEvent.DRAINED, {"given_back": 0, "left": 2})]
 
 
 def test_a_stop_waits_for_a_replay_job_but_leaves_time_to_settle(executor, clock):

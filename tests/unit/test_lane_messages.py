@@ -94,7 +94,9 @@ def test_what_has_another_form_is_not_a_message(raw):
 
 
 @pytest.mark.parametrize(("error", "is_dropped"), [(KeyError, True), (OSError, False), (BrokenPipeError, False)])
-def test_a_message_that_celery_cannot_take_is_dropped_and_acknowledged_unless_the_connection_is_lost(error, is_dropped):
+def test_a_message_that_celery_cannot_take_is_dropped_and_acknowledged_unless_the_connection_is_lost(
+    events_of, error, is_dropped
+):
     class Broken:
         connection_errors, channel_errors = (OSError,), ()
 
@@ -104,11 +106,15 @@ def test_a_message_that_celery_cannot_take_is_dropped_and_acknowledged_unless_th
     class Transport(lanes._LaneDelivering, Broken):
         channels = ()
 
-    transport, message, acknowledged = Transport(), genuine(), []
+    transport, message, acknowledged, logged = Transport(), genuine(), [], events_of(lanes.log)
     transport.channels = [SimpleNamespace(qos=SimpleNamespace(ack=acknowledged.append))]
     with nullcontext() if is_dropped else pytest.raises(error):
         transport._deliver(message, "bulk")
     assert acknowledged == [message["properties"]["delivery_tag"]] * is_dropped
+    assert [name for name, _ in logged] == [
+        lanes.log.Event.INTERNAL_ERROR,
+        lanes.log.Event.MESSAGE_DROPPED,
+    ] * is_dropped
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A process's parts are watched for progress, and looks are counted instead of seconds."""
 
+import logging
 import os
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -104,14 +105,27 @@ def test_nothing_is_held_against_the_parts_while_the_store_is_away():
     assert heart.beat() == []
 
 
-def test_a_heart_notes_a_server_whose_clock_does_not_go_on_as_it_did(monkeypatch, capsys):
-    move_on, store = stop_clock(monkeypatch), Store()
+def test_a_heart_notes_and_logs_a_server_whose_clock_does_not_go_on_as_it_did(monkeypatch, events_of):
+    move_on, store, said = stop_clock(monkeypatch), Store(), events_of(log)
     heart = Heart(Pulse([]), store, "w1", ["bulk"])
     for ahead_ms in (0, 0, 60_000, 60_000, -5_000):
         store.ahead_ms = ahead_ms
         heart.beat()
         move_on(1.0)
     assert [round(jump.by_ms, -2) for jump in store.jumps] == [60_000, -65_000]
+    assert [(name, fields["by_ms"]) for name, fields in said] == [
+        (log.Event.CLOCK_JUMPED, jump.by_ms) for jump in store.jumps
+    ]
+
+
+@pytest.mark.parametrize("stuck", [[], ["settler"]])
+def test_a_worker_with_a_part_that_is_stuck_says_which_and_ends(monkeypatch, events_of, stuck):
+    said, exits = events_of(log), []
+    monkeypatch.setattr(heartbeat.os, "_exit", exits.append)
+    monkeypatch.setattr(heartbeat.gevent, "sleep", lambda _: None)
+    heartbeat.Beating._iterate(SimpleNamespace(beat=lambda: stuck))
+    assert exits == [STUCK] * bool(stuck)
+    assert said == [(log.Event.STUCK, {"level": logging.ERROR, "parts": stuck})] * bool(stuck)
 
 
 class Watched:
