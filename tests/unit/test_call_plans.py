@@ -241,6 +241,15 @@ def test_a_call_that_does_not_open_is_tried_once_more_if_its_revision_is_another
     assert asked == [("acme", "login-service", 1)]
 
 
+def test_what_the_chains_among_calls_need_is_read_together_and_for_nothing_else(registry):
+    site, asked = Site(registry), []
+    site.preparation._evaluator.read_ahead = asked.append
+    plain, chain, step = site.record(), site.record("outer", pins="{}"), site.record(parent="p", step=0)
+    for records in ([plain, chain, step], [plain, step], []):
+        site.preparation.read_ahead(records)
+    assert asked == [[chain]]
+
+
 def test_what_is_no_longer_registered_is_not_sent_except_steps_and_chains_that_have_begun(registry):
     site = Site(registry)
     plain, step = site.record(current_revision=None), site.record(current_revision=None, parent="p", step=0)

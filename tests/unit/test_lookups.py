@@ -1,11 +1,18 @@
 """Concurrent look-ups of one name share a single look-up."""
 
+from types import SimpleNamespace
+
 import gevent
+import pycurl
 import pytest
+import requests
 
 from relay.domain.invocation import Outcome
+from relay.egress import AddressPolicy
 from relay.outbound import lookups as lookups_module
-from relay.outbound.lookups import _HOLD_S, _KNOWN_S, _REUSED_S, Lookup, Lookups
+from relay.outbound.exchange import REPEATABLE_IDLE_S, UNREPEATABLE_IDLE_S, Exchange, Rules
+from relay.outbound.lookups import _HOLD_S, _KNOWN_S, _REUSED_S, CACHE_S, FRESH_CACHE_S, Lookup, Lookups
+from relay.outbound.transfer import Transfer
 from relay.process.clock import boot_time_s
 from tests.timing import stop_clock
 
@@ -53,10 +60,11 @@ def test_a_name_that_does_not_resolve_fails_for_all_that_waited_and_is_tried_aga
     assert isinstance(begin(lookups), Lookup)
 
 
-def test_a_look_up_that_hangs_is_not_repeated_at_once_and_who_waits_ends_at_its_deadline(lookups):
+@pytest.mark.parametrize("outcome", [Outcome.CONNECT_TIMEOUT, None])
+def test_a_look_up_that_hangs_is_not_repeated_at_once_and_who_waits_ends_at_its_deadline(lookups, outcome):
     leader = begin(lookups)
     waiting = followers(lookups, for_s=0.3)
-    leader.end(Outcome.CONNECT_TIMEOUT)
+    leader.end(outcome)
     begun = boot_time_s()
     gevent.joinall(waiting, raise_error=True)
     assert [call.value for call in waiting] == [Outcome.CONNECT_TIMEOUT] * 5
@@ -116,3 +124,16 @@ def test_so_many_names_are_remembered(lookups, monkeypatch):
         begin(lookups, f"https://{number}.example.com").found()
         assert len(lookups._known) <= 2
     assert begin(lookups, "https://8.example.com") is None
+
+
+def test_whoever_leads_a_look_up_has_the_name_looked_up_anew_and_nobody_else():
+    exchange, options = Exchange(Rules(AddressPolicy(), "", 1)), {}
+    exchange.easy = SimpleNamespace(setopt=options.__setitem__)
+    request = requests.Request("POST", ORIGIN).prepare()
+    for repeatable in (False, True, False):  # with one handle
+        for leads in (False, True):
+            transfer = Transfer(request, None, 0.0, repeatable=repeatable)
+            transfer.lookup = Lookup(Lookups(), ORIGIN, 0.0) if leads else None
+            exchange.start(transfer, None, 5.0)
+            assert options[pycurl.DNS_CACHE_TIMEOUT] == (FRESH_CACHE_S if leads else CACHE_S)
+            assert options[pycurl.MAXAGE_CONN] == (REPEATABLE_IDLE_S if repeatable else UNREPEATABLE_IDLE_S)

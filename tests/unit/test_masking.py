@@ -168,6 +168,7 @@ def test_what_shows_no_secret_is_returned_as_it_is(text):
         ({"Authorization": "basic " + base64.b64encode(b"bob:bobspass").decode().rstrip("=")}, "bobspass"),
         ({"Authorization": "Basic " + base64.b64encode(b"bob:pass1").decode()}, "bob:pass1"),
         ({"Authorization": 'Token token="abcdefghij"'}, "abcdefghij"),
+        ({"X-Key": "Key first part two"}, "first part two"),
         ({"Cookie": "session=abcdefghij; theme=dark"}, "abcdefghij"),
         ({"Cookie": "theme=dark; session=abcdefghij; csrf=klmnopqrst"}, "abcdefghij"),
         ({"Cookie": "theme=dark; session=abcdefghij; csrf=klmnopqrst"}, "klmnopqrst"),
@@ -427,6 +428,26 @@ def test_a_signing_secret_is_hidden_as_text_and_as_bytes(shown, place):
     assert masked.rstrip("=") == f"key: {around[0]}{REPLACEMENT}{around[1]}"
     assert Mask.of(Shape("hook", "POST"), target).hits(b"\x00" + SIGNING_KEY[1:] + b"\x00") == 0
     assert Mask.of(Shape("hook", "POST"), target).hits(b"\xff" + base64.b64encode(SIGNING_KEY))
+
+
+@pytest.mark.parametrize("escape", ["&#233;", "\\u00e9", "\\u{e9}", "%u00e9"])
+@pytest.mark.parametrize("key", [b"planted-key-of-24-bytes\xc3", b"\xa9planted-key-of-24-bytes"])
+def test_an_escape_of_which_a_secret_s_bytes_have_one_part_is_hidden_whole(escape, key):
+    signing = ("whsec_" + base64.b64encode(key).decode(),)
+    mask = Mask.of(Shape("hook", "POST"), Target(Endpoint("https", "a.io", 443, "/"), signing=signing))
+    shown = key.replace(b"\xc3", escape.encode()).replace(b"\xa9", escape.encode()).decode()
+    assert mask.text(f"<{shown}>") == (f"<{REPLACEMENT}>", 1)
+
+
+def test_bytes_of_a_secret_whose_halves_were_decoded_in_another_order_garble_no_text():
+    """The byte between the halves is what stands between the decoded parts of an answer, too."""
+    key = b"planted-first-half\xfeplanted-other-half"
+    signing = ("whsec_" + base64.b64encode(key).decode(),)
+    mask = Mask.of(Shape("hook", "POST"), Target(Endpoint("https", "a.io", 443, "/"), signing=signing))
+    text = f"<{b'planted-other-half, '.hex()}> {base64.b64encode(b'... then planted-first-half').decode()}"
+    masked, count = mask.text(text)
+    before, _, after = masked.partition(REPLACEMENT)
+    assert (count, text.startswith(before), after) == (1, True, "")
 
 
 @pytest.mark.parametrize(
