@@ -41,7 +41,7 @@ BELIEVED_S: Final = 5.0
 #: each further failure soon afterwards doubles the pause.
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
-MAX_REMEMBERED: Final = 4_096  # tokens that one process keeps
+MAX_REMEMBERED: Final = 4_096  # tokens, and failures to get one, that one process keeps
 #: If an endpoint refuses a token within this many seconds of its fetch, it would refuse a new one too.
 FRESH_S: Final = 5.0
 
@@ -108,6 +108,7 @@ class AccessTokens:
         known = self._believed((revision_id, client))
         if known is not None:
             return known
+        self._forget_if_many()
         with self._fetching[revision_id, client]:
             known = self.existing(revision_id, client)
             if known is not None:
@@ -130,10 +131,13 @@ class AccessTokens:
         known, until_s = self._known.get(of, (None, 0.0))
         return known if known is not None and boot_time_s() < until_s and time.time() < known.usable_until_s else None
 
-    def _remember(self, access: AccessToken) -> AccessToken:
-        if len(self._known) >= MAX_REMEMBERED:
+    def _forget_if_many(self) -> None:
+        if max(len(self._known), len(self._fetching)) >= MAX_REMEMBERED:
             for remembered in (self._known, self._failures, self._fetching):
                 remembered.clear()
+
+    def _remember(self, access: AccessToken) -> AccessToken:
+        self._forget_if_many()
         of = access.revision_id, access.client
         self._failures.pop(of, None)
         self._known[of] = (access, boot_time_s() + BELIEVED_S)

@@ -94,6 +94,15 @@ def test_a_process_remembers_so_many_tokens(process, monkeypatch):
         assert len(tokens._fetching) <= 3
 
 
+def test_a_process_remembers_so_many_failures(process, server, monkeypatch):
+    monkeypatch.setattr(tokens_module, "MAX_REMEMBERED", 2)
+    server.outcome, tokens = Outcome.CONNECT_FAILED, process()
+    for number in range(7):
+        with pytest.raises(NoToken):
+            tokens.access(REVISION._replace(webhook_id=f"hook-{number}"), CREDENTIALS)
+        assert max(len(tokens._failures), len(tokens._fetching)) <= 2
+
+
 def test_nothing_in_the_store_shows_a_token_or_a_secret(process, redis_client):
     process().access(REVISION, CREDENTIALS)
     stored = b"".join(key + (redis_client.get(key) or b"") for key in redis_client.keys("*"))

@@ -243,6 +243,17 @@ def test_any_character_in_a_text_of_a_chain_is_found_under_escapes(character, la
         assert_hidden(mask, f"<{written}>", written)
 
 
+def test_a_text_of_a_chain_with_half_a_surrogate_pair_is_hidden_and_others_are_left():
+    secret = "Dear\ud800patient"
+    mask = mask_for("another-secret").with_texts([secret])
+    for written in (secret, json.dumps(secret)[1:-1]):
+        assert mask.text(f"\udfff <{written}>") == (f"\udfff <{REPLACEMENT}>", 1)
+        assert mask.value({written: ["\udfff", f"\udfff {written}"]}) == (
+            {REPLACEMENT: ["\udfff", f"\udfff {REPLACEMENT}"]},
+            2,
+        )
+
+
 @pytest.mark.parametrize("kind", [*"bBqQ"])
 @pytest.mark.parametrize("secret", SECRETS[:3])
 def test_a_secret_that_is_split_between_encoded_words_is_hidden(kind, secret):
