@@ -147,6 +147,18 @@ def test_a_revision_that_is_another_under_its_old_number_is_planned_anew(registr
     assert plans.of("acme", "restored", 1).stamp == "another"
 
 
+def test_a_plan_and_its_masks_are_made_once(registry):
+    registry.secrets.set("acme", "KEY", "planted-key")
+    apply(registry, hook("keyed", headers={"X-Key": "${secret:KEY}"}), hook("with-token", auth=OAUTH))
+    plans, pins = CallPlans(registry, ALLOWING), pinned(registry)
+    for webhook_id in ("login-service", "keyed"):
+        assert plans.of("acme", webhook_id, 1) is plans.of("acme", webhook_id, 1)
+    assert plans.chain_mask("acme", pins) is plans.chain_mask("acme", pins)
+    site = Site(registry, Tokens(existing=TOKEN))
+    one, other = (site.prepare(site.record("with-token")) for _ in range(2))
+    assert one.mask is other.mask
+
+
 OPTIONS = {"timeout": 7, "maxAge": 600, "callback": "other-service", "idempotent": True}
 
 

@@ -106,8 +106,9 @@ def test_two_encodings_beside_one_another_hide_neither_from_the_mask(one):
 @pytest.mark.parametrize("name", ENCODERS)
 def test_two_halves_of_a_secret_that_stand_apart_are_left_as_they_are(name):
     halves = "first-half/of.it+", "second-half/of.it"
-    text = " and then some other words: ".join(encoded(half, (name,)) for half in halves)
-    assert mask_for("".join(halves)).text(text) == (text, 0)
+    for between in (" and then some other words: ", "\nand then some other words:\n"):
+        text = between.join(encoded(half, (name,)) for half in halves)
+        assert mask_for("".join(halves)).text(text) == (text, 0)
     assert_hidden(mask_for("".join(halves)), encoded("".join(halves), (name,)), name)
 
 
@@ -241,6 +242,16 @@ def test_any_character_in_a_text_of_a_chain_is_found_under_escapes(character, la
         for _ in range(layers):
             written = write(written)
         assert_hidden(mask, f"<{written}>", written)
+
+
+@pytest.mark.parametrize(
+    "codecs", [("utf-16-le",), ("utf-16-be",), ("utf-32-le",), ("utf-32-be",), ("utf-32-le", "utf-16-le")]
+)
+def test_wide_characters_are_one_layer_however_wide_they_are(codecs):
+    text = SECRETS[0]
+    for codec in codecs:
+        text = text.encode(codec).decode("latin-1")
+    assert_hidden(mask_for(SECRETS[0]), encoded(text, ("hex", "base64")), codecs)
 
 
 def test_a_text_of_a_chain_with_half_a_surrogate_pair_is_hidden_and_others_are_left():

@@ -256,6 +256,17 @@ def test_a_call_of_another_webhook_does_not_wait_behind_many_that_are_kept_in_ha
     assert set(busy) <= set(store.parked)
 
 
+def test_what_was_read_as_full_is_parked_at_once_though_all_others_are_kept_in_hand(store, executor, clock):
+    executor.run([store.call("busy") for _ in range(SLOTS)])
+    busy, full = [store.call("busy") for _ in range(4)], store.call("capped", full=True)
+    running = gevent.spawn(executor.run, [*busy, full])
+    soon(lambda: full in store.parked)
+    assert not set(busy) & set(store.parked)
+    clock(HOLD_S)
+    running.get(timeout=BUSY_S)
+    assert set(busy) <= set(store.parked)
+
+
 def test_parked_calls_are_woken_as_far_as_there_is_room_and_run_here(store, executor):
     executor.run([store.call("busy") for _ in range(SLOTS - 4)])
     executor.scheduler.wake()
@@ -318,6 +329,24 @@ def test_calls_that_fail_together_are_each_tried_alone_and_that_once(store, exec
     gevent.sleep(A_WHILE_S)
     assert sorted(asked) == [["one"], ["one", "other"], ["other"]]
     assert executor.scheduler._held == set()
+
+
+def test_calls_that_are_tried_alone_wait_neither_for_one_another_nor_hold_a_task(store, executor):
+    may_go = Event()
+
+    def paused(names):
+        if len(names) > 1:
+            raise ValueError
+        if ("acme", "slow") in names:
+            may_go.wait()
+        return set()
+
+    executor._decisions.paused = paused
+    slow, other = store.call("slow"), store.call("other")
+    executor.run([slow, other])
+    soon(lambda: store.granted == [other])
+    may_go.set()
+    soon(lambda: store.granted == [other, slow])
 
 
 @pytest.mark.parametrize(("unreadable", "started"), [(LEFT_OUT, 1), (LEFT_OUT + 1, 0)])
