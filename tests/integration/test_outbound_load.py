@@ -223,7 +223,7 @@ with receiver(json_answer(1)) as r, calling() as caller:
 def test_as_an_adapter_it_gives_a_requests_response(caller):
     with receiver(json_answer({"ok": True}, 418)) as r:
         response = caller.transport.send(Request("POST", r.url, data=b"x").prepare(), timeout=5)
-    assert (response.status_code, response.json()) == (418, {"ok": True})
+    assert (response.status_code, response.json(), response.url) == (418, {"ok": True}, r.url)
     assert response.headers["CONTENT-type"] == "application/json"
 
 
@@ -234,6 +234,8 @@ def test_as_an_adapter_it_follows_nothing_and_raises_what_requests_raises(caller
         caller.transport.send(Request("GET", f"http://127.0.0.1:{closed_port()}/secret").prepare(), timeout=5)
     assert isinstance(failed.value, TransferFailed)
     assert str(failed.value) == "connect_failed"
+    with receiver(hangs_up()) as r, pytest.raises(TransferFailed, match="connection_lost"):  # it may have been sent
+        caller.transport.send(Request("GET", r.url).prepare(), timeout=BUSY_S)
 
 
 def test_as_an_adapter_it_takes_no_option_that_would_weaken_it(caller):
