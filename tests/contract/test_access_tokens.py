@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import suppress
 from dataclasses import replace
 
@@ -11,13 +12,14 @@ import pytest
 
 from relay.answer.endpoint_answer import EndpointAnswer
 from relay.domain.invocation import Outcome, Sent
+from relay.errors import StoreFault, Unavailable
 from relay.executor import access_tokens as tokens_module
 from relay.executor.access_tokens import AccessTokens
 from relay.registration.credentials import OAuth2Client
 from relay.registration.endpoint import Endpoint
 from relay.request.oauth import NoToken
 from relay.store.registry.access_tokens import AccessTokenStore, RevisionId
-from relay.vault import Vault
+from relay.vault import Vault, token_owner
 from tests.store_keys import KEYS
 from tests.timing import stop_clock
 
@@ -170,6 +172,62 @@ def test_a_failure_is_shared_by_those_who_wait_and_not_tried_again_at_once(proce
 def test_the_lock_of_a_fetcher_that_was_lost_ends(process, server, redis_client, monkeypatch):
     monkeypatch.setattr(tokens_module, "FETCH_LOCK_S", 0.3)
     assert AccessTokenStore(redis_client).lock_fetch(REVISION, "lost", 0.3)
+    assert process().access(REVISION, CREDENTIALS).token == "planted-token-1"
+
+
+@pytest.mark.parametrize("error", [Unavailable(), StoreFault()])
+@pytest.mark.parametrize("failing", ["write", "unlock_fetch"])
+def test_a_token_is_used_though_the_store_has_failed_since_it_was_fetched(
+    server, vault, redis_client, monkeypatch, failing, error
+):
+    def fail(*_):
+        raise error
+
+    tokens = AccessTokens(AccessTokenStore(redis_client), server, vault)
+    monkeypatch.setattr(tokens._store, failing, fail)
+    assert [tokens.access(REVISION, CREDENTIALS).token for _ in range(2)] == ["planted-token-1"] * 2
+
+
+def test_a_token_that_another_process_has_fetched_before_this_one_got_the_lock_is_used(process, server, monkeypatch):
+    one, other = process(), process()
+    lock = one._store.lock_fetch
+    monkeypatch.setattr(one._store, "lock_fetch", lambda *of: other.access(REVISION, CREDENTIALS) and lock(*of))
+    assert one.access(REVISION, CREDENTIALS).token == "planted-token-1"
+    assert len(server.asked) == 1
+
+
+def test_a_token_whose_time_is_over_is_not_used_though_the_store_has_it_still(process, vault, redis_client):
+    now_s = time.time()
+    value = ["planted-old-token", now_s - 20, now_s - 10, tokens_module._fingerprint(CREDENTIALS)]
+    sealed = vault.seal(json.dumps(value).encode(), token_owner(*REVISION))
+    AccessTokenStore(redis_client).write(REVISION, sealed, 60.0)
+    assert process().access(REVISION, CREDENTIALS).token == "planted-token-1"
+
+
+def test_a_token_request_is_made_once_and_ends_before_its_lock_does(process, server, monkeypatch):
+    stop_clock(monkeypatch)
+    asked, answer = [], server.send
+    monkeypatch.setattr(server, "send", lambda request, **how: asked.append(how) or answer(request, **how))
+    process().access(REVISION, CREDENTIALS)
+    until_s = tokens_module.boot_time_s() + tokens_module.FETCH_S
+    assert [(how["deadline_s"], how["gate"].deadline_s, how["repeatable"]) for how in asked] == [
+        (until_s, until_s, False)
+    ]
+
+
+def test_a_process_waits_until_the_lock_of_a_fetcher_that_was_lost_has_ended(
+    process, server, redis_client, monkeypatch
+):
+    clock, store, waited_s = stop_clock(monkeypatch), AccessTokenStore(redis_client), []
+    assert store.lock_fetch(REVISION, "lost", 60)
+
+    def sleep(_seconds):
+        waited_s.append(0.5)
+        clock(0.5)
+        if sum(waited_s) >= tokens_module.FETCH_LOCK_S:
+            store.unlock_fetch(REVISION, "lost")
+
+    monkeypatch.setattr(gevent, "sleep", sleep)
     assert process().access(REVISION, CREDENTIALS).token == "planted-token-1"
 
 

@@ -69,6 +69,12 @@ def test_each_chain_gets_its_verdict_and_the_calls_that_may_run_are_told_once(ad
     assert ready == [(each.step.parent, "bulk") for each in asked]
 
 
+@pytest.mark.parametrize(("count", "busy"), [(1, False), (2, True)])
+def test_only_after_a_group_of_several_more_are_waited_for(advancer, count, busy):
+    put_all(advancer, [advancing() for _ in range(count)])
+    assert advancer._busy is busy
+
+
 MOST_CALLS = GROUP_BYTES // CALL_BYTES
 
 

@@ -154,6 +154,14 @@ def test_what_the_newest_steps_hide_is_kept(monkeypatch):
     assert list(evaluator._hidings) == [("chain", 2), ("chain", 3)]
 
 
+def test_what_a_step_hides_is_read_once_and_still_known_when_its_chain_is_over():
+    hiding, step = _Hiding(("secret",), 3, True, {}), chains(1)[0]._replace(parent=new_reference_id(), step=0)
+    stored = [hiding.to_json()]
+    steps = SimpleNamespace(secrets=lambda _parent: stored.pop() if stored else None)
+    evaluator = ChainEvaluator(None, steps, None, None, SimpleNamespace(open=lambda raw, _: raw))
+    assert [evaluator._hidden_in(each) for each in (step, step, step._replace(step=1))] == [hiding, hiding, None]
+
+
 def test_what_a_step_hides_is_read_as_an_older_release_wrote_it():
     hiding = _Hiding(("secret",), 3, True, {"hook": 2})
     assert _Hiding.from_json(hiding.to_json()) == hiding

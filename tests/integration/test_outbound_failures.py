@@ -2,11 +2,14 @@
 
 import contextlib
 import logging
+import os
 import socket
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
+import certifi
 import gevent
 import pytest
 
@@ -17,6 +20,7 @@ from relay.outbound import sender
 from relay.outbound.gate import Gate
 from relay.outbound.multi import HubMulti
 from relay.outbound.transport import CurlTransport
+from relay.outbound.trust import Trust
 from relay.process.clock import boot_time_s
 from relay.telemetry.log import Event
 from tests.outbound import LOOPBACK_ALLOWED, calling
@@ -202,6 +206,16 @@ def test_an_invalid_ca_file_is_a_bad_setting(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(SettingsError, match="RELAY_CA_FILE"):
         CurlTransport(LOOPBACK_ALLOWED, ca_file=str(path), max_response_bytes=1, max_in_flight=1)
+
+
+@pytest.mark.parametrize("where", [*["memory"] * hasattr(os, "memfd_create"), "a file"])
+def test_a_further_authority_is_kept_with_the_others_in_memory_where_a_system_can(tmp_path, monkeypatch, where):
+    if where == "a file":
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    further, trust = Path(make_authority(tmp_path).ca_file), Trust(str(tmp_path / "ca.pem"))
+    assert Path(trust.path).read_bytes() == Path(certifi.where()).read_bytes() + b"\n" + further.read_bytes()
+    assert trust.path.startswith("/proc/self/fd/") == (where == "memory")
+    trust.close()
 
 
 # The guard

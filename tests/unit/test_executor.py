@@ -368,6 +368,23 @@ def test_calls_whose_tokens_hang_hold_no_task_and_hold_up_no_others(store, execu
     soon(lambda: (executor._tokens_wanted, executor.scheduler._held, executor._slots.free) == (0, set(), SLOTS))
 
 
+def test_calls_of_one_revision_do_not_wait_for_the_token_of_another(store, executor):
+    may_go = Event()
+
+    def prepare(record, *, waits):
+        if waits and record.revision == 1:
+            may_go.wait()
+        return Unsendable(record, Outcome.ADDRESS_REFUSED) if waits else None
+
+    executor._preparation.prepare = prepare
+    first, second = store.call(), store.call()
+    store.published[second] = store.published[second]._replace(revision=2)
+    executor.run([first, second])
+    soon(lambda: store.granted == [second])
+    may_go.set()
+    soon(lambda: store.granted == [second, first])
+
+
 def test_a_call_whose_token_is_not_had_is_logged_as_skipped(store, executor, monkeypatch):
     logged = []
     monkeypatch.setattr(pipeline, "event", lambda _name, **fields: logged.append(fields))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import gevent
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from relay.domain.shares import ALWAYS, capacity_left, may_hold_more
 from relay.executor.slots import BRIEF_S, FEW, WOKEN, Slots
 from relay.queue import GROUP_IDS
 from relay.store.scripting.library import library
-from tests.timing import stop_clock
+from tests.timing import BUSY_S, stop_clock
 
 SLOW, QUICK = ("acme", "slow"), ("acme", "quick")
 
@@ -211,6 +212,16 @@ def test_only_a_few_wait_for_more_of_their_webhook(capacity, go):
     assert slots.capacity(SLOW) == capacity
     calls = names(4 * FEW)
     assert slots.sort(calls, lambda call: call[0], hold_s=0.25) == (calls[:go], calls[go:], [])
+
+
+def test_who_waits_for_a_slot_waits_for_one_that_is_freed_from_then_on():
+    slots = held_by_the_slow(2, 10)
+    slots.leave(SLOW, 0.1)
+    waiting = gevent.spawn(slots.wait_for_leave, BUSY_S)
+    gevent.sleep(0.01)
+    assert not waiting.ready()
+    slots.leave(SLOW, 0.1)
+    waiting.get(timeout=BUSY_S / 2)
 
 
 def test_as_many_as_there_are_go_though_they_are_few():
