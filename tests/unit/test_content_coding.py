@@ -76,6 +76,11 @@ def test_the_members_of_a_gzip_body_are_one_content(contents):
     assert decoded(b"".join(map(gzip.compress, contents)), "gzip") == b"".join(contents)
 
 
+def test_a_raw_body_that_begins_almost_as_zlib_s_format_does_is_decoded():
+    stored, end = b"\x08\x05\x00\xfa\xffhello", b"\x03\x00"  # the padding of the first byte may have any bits
+    assert decoded(stored + end, "deflate") == b"hello"
+
+
 def test_two_bodies_of_other_codings_are_not_one():
     with pytest.raises(Undecodable):
         decoded(zlib.compress(b"a") * 2, "deflate")

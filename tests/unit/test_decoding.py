@@ -62,4 +62,11 @@ def test_answers_are_decoded_side_by_side_not_one_after_the_other():
 def test_an_answer_of_one_step_that_came_in_time_is_decoded_even_at_the_deadline():
     short = result()._replace(body=deflated(b"short", 31))
     assert Decoding().decoded(short, MIB, boot_time_s()).body == b"short"
-    assert Decoding().decoded(result(), MIB, boot_time_s()).outcome is Outcome.ANSWER_TIMEOUT
+    late = TransferResult(Outcome.ANSWER_TIMEOUT, Sent.MAYBE, received_bytes=len(result().body))
+    assert Decoding().decoded(result(), MIB, boot_time_s()) == late
+
+
+def test_of_an_answer_that_cannot_be_decoded_the_bytes_that_came_are_counted():
+    cut = result()._replace(body=result().body[:-1])
+    refused = TransferResult(Outcome.ANSWER_REJECTED, Sent.ANSWERED, received_bytes=len(cut.body))
+    assert Decoding().decoded(cut, MIB, boot_time_s() + 60) == refused

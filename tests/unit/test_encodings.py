@@ -405,6 +405,13 @@ def test_the_budget_is_for_all_slices_of_an_answer(monkeypatch):
         mask.text("%41%42%43%44%45%46%47%48%49" * 1_000)
 
 
+def test_an_escape_that_is_undone_costs_as_much_as_many_bytes(monkeypatch):
+    monkeypatch.setattr(search, "MIN_WORK", 0)
+    monkeypatch.setattr(search, "WORK_PER_BYTE", 1)
+    with pytest.raises(search.TooMuchWork):
+        mask_for(SECRETS[1]).text(r"\u0041" * 1_000)
+
+
 ORDINARY = {
     "a page": '<p class="note">Ada &amp; Grace</p>\n<a href="https://a.io/p/7f3a?name=Ada%20L%C3%B6&id=ab12">it&#39;s</a>\n',
     "json of text": json.dumps(

@@ -12,7 +12,7 @@ from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.domain.shares import capacity_left
 from relay.errors import Unavailable
-from relay.executor import pipeline
+from relay.executor import batch, pipeline
 from relay.executor.batch import HOLD_S, LEFT_OUT, Batch
 from relay.executor.pipeline import CLAIM_ITEMS, MAX_TOKENS_WANTED, SETTLE_S, Executor
 from relay.executor.preparation import Unsendable
@@ -212,6 +212,7 @@ def soon(check):
 def test_nothing_is_claimed_for_a_webhook_that_has_enough_until_a_call_of_it_has_ended(
     store, executor, clock, monkeypatch
 ):
+    monkeypatch.setattr(batch, "HOLD_S", 10 * BUSY_S)
     executor.run([store.call()])
     has_enough = [True]
     monkeypatch.setattr(executor._slots, "has_enough", lambda _name: has_enough[0])
@@ -482,6 +483,7 @@ def test_a_stop_leaves_what_has_no_slot_yet_to_other_workers(store, executor):
     store.may_settle.set()
     running.get(timeout=BUSY_S)
     assert (left, late in store.granted) == ([(late, "bulk")], False)
+    soon(lambda: executor._slots.free == SLOTS)
 
 
 def test_a_task_does_not_wait_for_calls_of_one_of_several_partitions(store, executor, monkeypatch):

@@ -12,8 +12,8 @@ import pytest
 
 from relay.queue import LANES, Publisher, make_app
 from relay.settings import Settings
-from workers import lanes
-from workers.broadcasts import QUESTIONS, is_question
+from workers import broadcasts, lanes
+from workers.broadcasts import QUESTIONS, Mailbox, is_question
 from workers.lanes import is_envelope, is_message
 
 OWN = {"id", "root_id", "argsrepr", "origin"}  # headers that differ from message to message
@@ -200,3 +200,19 @@ def test_a_broadcast_has_so_many_characters_and_no_more(beyond, is_taken):
     message["body"] = b64encode(b'"%b"' % (b"x" * ((lanes._MAX_CHARS + beyond) // 4 * 3 - 2))).decode()
     assert len(message["body"]) == lanes._MAX_CHARS + beyond
     assert is_envelope(message) == is_taken
+
+
+def test_whatever_the_answering_has_met_is_logged_and_it_goes_on(monkeypatch, events_of):
+    said, mailbox, errors = events_of(broadcasts.log), Mailbox.__new__(Mailbox), [ValueError(), OSError()]
+
+    def loop(_consumer):
+        if errors:
+            raise errors.pop(0)
+
+    monkeypatch.setattr(broadcasts, "_PAUSE_S", 0.0)
+    mailbox.loop, mailbox._starts, mailbox._node_stopped = loop, 1, object()
+    mailbox._listen(None, 1)
+    assert [(fields["where"], fields["kind"]) for _, fields in said] == [
+        ("broadcast", "ValueError"),
+        ("broadcast", "OSError"),
+    ]

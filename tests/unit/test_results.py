@@ -138,7 +138,7 @@ def test_json_in_another_charset_is_read_by_that_charset():
 
 def test_half_a_surrogate_pair_can_still_be_written_as_json():
     result = read(rb'{"a":"\ud800", "b":"\ud83d\ude00"}').result
-    assert json.loads(json_data(result).decode("utf-8")) == {"a": "\ud800", "b": "😀"}
+    assert json_data(result) == rb'{"a":"\ud800","b":"\ud83d\ude00"}'
 
 
 @pytest.mark.parametrize(
