@@ -7,17 +7,19 @@ from types import SimpleNamespace
 import pytest
 
 from relay.answer.results import Result
+from relay.chains import Create
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import NotFound, StoreFault, Unavailable
 from relay.executor import chain_evaluation
 from relay.executor import chain_states as chain_states_module
-from relay.executor.chain_evaluation import ChainEvaluator, _Hiding
+from relay.executor.chain_evaluation import ChainEvaluation, ChainEvaluator, _Hiding
 from relay.executor.chain_states import ChainStates
 from relay.process import loops
 from relay.store.ledger.steps import StepRecord
 from relay.store.ledger.transitions import CallRecord
 from relay.telemetry import log
+from relay.vault import Vault
 
 
 class Steps:
@@ -135,7 +137,8 @@ def test_so_many_chains_are_kept_however_small_they_are(chain_states, monkeypatc
 
 def test_the_state_at_a_step_is_read_on_where_the_chain_was_known_only_up_to_an_earlier_one(steps, chain_states):
     (chain,) = chains(1)
-    chain_states._store = SimpleNamespace(read=lambda refs: [chain] * (refs == [chain.reference_id]))
+    reads = []
+    chain_states._store = SimpleNamespace(read=lambda refs: reads.append(refs) or [chain])
     step = chain._replace(reference_id=new_reference_id(), parent=chain.reference_id, step=2)
     steps.make(chain)
     assert chain_states.current(chain).count == 1
@@ -143,7 +146,7 @@ def test_the_state_at_a_step_is_read_on_where_the_chain_was_known_only_up_to_an_
     steps.make(chain)
     steps.alone.clear()
     assert [chain_states.of_step(step, count).count for count in (2, 1, 2)] == [2, 2, 2]
-    assert steps.alone == [chain.reference_id]
+    assert (steps.alone, reads) == ([chain.reference_id], [[chain.reference_id]])
 
 
 def test_what_the_newest_steps_hide_is_kept(monkeypatch):
@@ -154,12 +157,16 @@ def test_what_the_newest_steps_hide_is_kept(monkeypatch):
     assert list(evaluator._hidings) == [("chain", 2), ("chain", 3)]
 
 
-def test_what_a_step_hides_is_read_once_and_still_known_when_its_chain_is_over():
-    hiding, step = _Hiding(("secret",), 3, True, {}), chains(1)[0]._replace(parent=new_reference_id(), step=0)
-    stored = [hiding.to_json()]
-    steps = SimpleNamespace(secrets=lambda _parent: stored.pop() if stored else None)
-    evaluator = ChainEvaluator(None, steps, None, None, SimpleNamespace(open=lambda raw, _: raw))
-    assert [evaluator._hidden_in(each) for each in (step, step, step._replace(step=1))] == [hiding, hiding, None]
+def test_what_a_step_hides_is_read_by_other_workers_once_and_still_known_when_its_chain_is_over():
+    vault, (chain,) = Vault.from_text(Vault.new_key_text()), chains(1)
+    step = chain._replace(reference_id=new_reference_id(), parent=chain.reference_id, step=0)
+    state = SimpleNamespace(count=3, plan=SimpleNamespace(steps=[SimpleNamespace(mask=())]))
+    one = ChainEvaluator(None, None, None, None, vault)
+    stored = {chain.reference_id: one.sealed_secrets(ChainEvaluation(chain, state, None, ("secret",)), Create(0, ()))}
+    other = ChainEvaluator(None, SimpleNamespace(secrets=lambda parent: stored.pop(parent, None)), None, None, vault)
+    hiding = _Hiding(("secret",), 3, False, {})
+    assert [other._hidden_in(each) for each in (step, step, step._replace(step=1))] == [hiding, hiding, None]
+    assert one._hidden_in(step) == hiding
 
 
 def test_what_a_step_hides_is_read_as_an_older_release_wrote_it():

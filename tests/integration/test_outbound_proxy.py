@@ -6,6 +6,7 @@ import ssl
 import threading
 import warnings
 
+import gevent
 import pytest
 
 from relay.domain.invocation import Outcome, Sent, State
@@ -17,7 +18,7 @@ from tests.connect_proxy import basic, connect_proxy
 from tests.integration.worker_harness import hook, worker_harness
 from tests.outbound import calling
 from tests.receivers import answer, closed_port, hangs_up, json_answer, make_authority, receiver
-from tests.timing import stop_clock
+from tests.timing import BUSY_S, stop_clock
 
 SECRET = "a-header-for-the-endpoint-alone"
 PASSWORD = "p:ss/w@rd"
@@ -101,6 +102,20 @@ def test_names_are_looked_up_here_and_one_that_does_not_resolve_is_dns_failed():
     with connect_proxy() as proxy, calling(proxy=AT.format(proxy.port)) as caller:
         assert seen(caller.call("http://nothing.invalid/", timeout_s=20)) == (Outcome.DNS_FAILED, Sent.NO)
     assert proxy.heads == []
+
+
+def test_a_name_is_looked_up_for_as_long_as_the_call_still_has(monkeypatch):
+    stop_clock(monkeypatch)
+    within_s = []
+    monkeypatch.setattr(egress_proxy, "_look_up", lambda *asked: within_s.append(asked[2]) or Outcome.CONNECT_TIMEOUT)
+    proxy = EgressProxy("http://proxy:3128", AddressPolicy(), "")
+    assert proxy.addresses("https://api.example.com/", boot_time_s() + 5) is Outcome.CONNECT_TIMEOUT
+    assert within_s == [pytest.approx(5)]
+
+
+def test_a_look_up_that_hangs_ends_with_the_time_for_it(monkeypatch):
+    monkeypatch.setattr(egress_proxy.hub_socket, "getaddrinfo", lambda *_, **__: gevent.sleep(10 * BUSY_S))
+    assert egress_proxy._look_up("api.example.com", 443, 0.01) is Outcome.CONNECT_TIMEOUT
 
 
 def test_a_name_is_looked_up_again_after_a_while_and_so_many_are_remembered(monkeypatch):
