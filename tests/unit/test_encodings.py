@@ -405,6 +405,13 @@ def test_the_budget_is_for_all_slices_of_an_answer(monkeypatch):
         mask.text("%41%42%43%44%45%46%47%48%49" * 1_000)
 
 
+def test_of_a_long_answer_only_what_is_near_an_escape_costs_anything(monkeypatch):
+    monkeypatch.setattr(search, "MIN_WORK", 1_000)
+    monkeypatch.setattr(search, "WORK_PER_BYTE", 0)
+    text = "some words " * 2_000 + "and%2Fsome%2Fothers" + " some words" * 2_000
+    assert mask_for(SECRETS[0]).text(text) == (text, 0)
+
+
 def test_an_escape_that_is_undone_costs_as_much_as_many_bytes(monkeypatch):
     monkeypatch.setattr(search, "MIN_WORK", 0)
     monkeypatch.setattr(search, "WORK_PER_BYTE", 1)

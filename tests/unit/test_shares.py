@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import SimpleNamespace
 
 import gevent
@@ -74,6 +75,13 @@ def test_what_was_woken_and_is_coming_has_its_room_already():
     with slots.coming([SLOW] * 15):
         assert slots.capacity_after([SLOW] * 20) == {SLOW: capacity_left(35, 15)}
         assert slots.capacity_after([QUICK]) == {QUICK: 0}
+    assert slots.capacity_after([SLOW] * 20) == {SLOW: capacity_left(20, 30)}
+
+
+def test_what_was_coming_and_failed_on_its_way_keeps_no_room():
+    slots = held_by_the_slow(40, 50)
+    with suppress(ZeroDivisionError), slots.coming([SLOW] * 15):
+        raise ZeroDivisionError
     assert slots.capacity_after([SLOW] * 20) == {SLOW: capacity_left(20, 30)}
 
 
