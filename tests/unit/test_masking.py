@@ -461,11 +461,13 @@ def test_a_basic_login_is_hidden(shown):
     assert shown not in Mask.of(Shape("hook", "POST"), target).text(f"you sent {shown}")[0]
 
 
-def test_an_oauth_client_s_secret_is_hidden():
+@pytest.mark.parametrize("client_auth", [None, "basic", "post"])
+def test_an_oauth_client_s_id_and_secret_are_hidden_however_it_sends_them(client_auth):
     endpoint = Endpoint("https", "a.example.com", 443, "/")
-    target = Target(endpoint, credentials=Credentials(OAuth2Client(endpoint, "client-0001", "client+secret/1")))
-    mask = Mask.of(Shape("hook", "POST"), target)
-    assert mask.text("client+secret/1 client%2Bsecret%2F1") == ("[redacted] [redacted]", 2)
+    client = OAuth2Client(endpoint, "client-0001", "client+secret/1", client_auth=client_auth)
+    mask = Mask.of(Shape("hook", "POST"), Target(endpoint, credentials=Credentials(client)))
+    shown = "client-0001 client+secret/1 client%2Bsecret%2F1"
+    assert mask.text(shown) == (" ".join([REPLACEMENT] * 3), 3)
 
 
 def test_each_token_among_a_token_request_s_parameters_is_hidden():
