@@ -113,6 +113,13 @@ def test_a_name_is_looked_up_for_as_long_as_the_call_still_has(monkeypatch):
     assert within_s == [pytest.approx(5)]
 
 
+def test_a_call_whose_time_is_over_when_its_name_is_found_does_not_ask_the_proxy(monkeypatch):
+    monkeypatch.setattr(egress_proxy, "_look_up", lambda *_: gevent.sleep(0.2) or ("127.0.0.1",))
+    with connect_proxy() as proxy, calling(proxy=AT.format(proxy.port)) as caller:
+        reply = caller.call("http://api.example.com/", timeout_s=0.1)
+    assert (*seen(reply), proxy.heads) == (Outcome.CONNECT_TIMEOUT, Sent.NO, [])
+
+
 def test_a_look_up_that_hangs_ends_with_the_time_for_it(monkeypatch):
     monkeypatch.setattr(egress_proxy.hub_socket, "getaddrinfo", lambda *_, **__: gevent.sleep(10 * BUSY_S))
     assert egress_proxy._look_up("api.example.com", 443, 0.01) is Outcome.CONNECT_TIMEOUT

@@ -75,6 +75,12 @@ def test_each_visible_character_is_found_under_each_encoding(name):
         assert_hidden(mask_for(secret), f"a <{encoded(secret, (name,))}> b", (name, secret))
 
 
+@pytest.mark.parametrize("name", ["xxd", "dump"])
+def test_a_secret_between_two_lines_of_a_dump_is_hidden_among_bytes_that_are_no_text(name):
+    secret = "s3c/r-t!"
+    assert_hidden(mask_for(secret), encoded("\x01" * 12 + secret + "\x01" * 12, (name,)), name)
+
+
 #: Some of each kind: they are looked for side by side in the same text.
 KINDS = [
     "base64",
