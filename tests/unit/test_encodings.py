@@ -135,6 +135,12 @@ def test_a_secret_is_hidden_under_any_three_encodings(last):
         assert_hidden(mask_for(secret), f"a <{encoded(secret, (*pair, last))}> b", (*pair, last, secret))
 
 
+@pytest.mark.parametrize("name", ["list of bytes", "percent", "html"])
+def test_so_many_layers_are_undone_and_no_more(name):
+    hits = [mask_for(SECRETS[0]).text(encoded(SECRETS[0], (name,) * layers))[1] for layers in range(1, 5)]
+    assert [count > 0 for count in hits] == [layers <= search.MAX_LAYERS for layers in range(1, 5)]
+
+
 @pytest.mark.parametrize("form", ["%{:02x}", "\\{:03o}", "&#{};", "\\u{:04x}", "\\x{:02x}", "={:02X}"])
 @pytest.mark.parametrize("secret", ["first half", "first half of it", "and its next half"])
 def test_a_secret_of_words_is_hidden_of_which_all_but_the_blanks_is_escaped(form, secret):
@@ -416,6 +422,12 @@ def test_of_a_long_answer_only_what_is_near_an_escape_costs_anything(monkeypatch
     monkeypatch.setattr(search, "WORK_PER_BYTE", 0)
     text = "some words " * 2_000 + "and%2Fsome%2Fothers" + " some words" * 2_000
     assert mask_for(SECRETS[0]).text(text) == (text, 0)
+
+
+def test_what_is_no_text_among_bytes_costs_nothing(monkeypatch):
+    monkeypatch.setattr(search, "MIN_WORK", 1_000)
+    monkeypatch.setattr(search, "WORK_PER_BYTE", 0)
+    assert mask_for(SECRETS[0]).hits(random.Random(1).randbytes(20_000), is_text=False) == 0
 
 
 def test_an_escape_that_is_undone_costs_as_much_as_many_bytes(monkeypatch):

@@ -248,6 +248,32 @@ def test_a_worker_keeps_up_each_chain_and_trail_of_each_partition(tells_alerts, 
     ]
 
 
+def test_each_part_of_the_upkeep_pauses_as_long_as_it_is_to(monkeypatch):
+    done, slept = [], []
+    monkeypatch.setattr(bootsteps.gevent, "sleep", slept.append)
+
+    def does(name):
+        return lambda *_: done.append(name)
+
+    parts = SimpleNamespace(
+        executor=SimpleNamespace(scheduler=SimpleNamespace(wake=does("wake")), look=does("look")),
+        sweeper=SimpleNamespace(sweep=does("sweep")),
+        alerting=SimpleNamespace(look=does("alerts")),
+        reporter=SimpleNamespace(report=does("report")),
+        checkpointing=[SimpleNamespace(iterate=does("audit"))],
+        watching=[SimpleNamespace(look=does("chains"))],
+        runtime=SimpleNamespace(heads=None),
+    )
+    for name, iterate in bootsteps.Upkeep(None).loops(SimpleNamespace(parts=parts, app=None, hostname="one@here")):
+        if name != "heads":
+            iterate()
+    assert done == ["wake", "sweep", "look", "alerts", "report", "audit", "chains"]
+    assert slept == [
+        *(bootsteps.WAKE_S, bootsteps.PERIOD_S, bootsteps.PERIOD_S),
+        *(bootsteps.REPORT_S, bootsteps.SIGNING_S, bootsteps.WATCHING_S),
+    ]
+
+
 def test_a_report_that_fails_ends_no_loop(monkeypatch, events_of):
     said, told = events_of(log), []
     monkeypatch.setattr(bootsteps.gevent, "sleep", lambda _: None)
