@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from relay.answer import search
 from relay.answer.masking import REPLACEMENT, Mask
 from relay.answer.needles import Needle, forms_of
 from relay.answer.search import SLICE_BYTES
@@ -299,6 +300,12 @@ def test_matches_that_overlap_are_hidden_whole_and_count_as_one():
     mask = mask_of({"X-One": "ABCDEFGHIJ", "X-Two": "GHIJKLMNOP"}, Endpoint("https", "a.io", 443, "/"))
     assert mask.text("<ABCDEFGHIJKLMNOP>") == (f"<{REPLACEMENT}>", 1)
     assert mask.text("ABCDEFGHIJABCDEFGHIJ") == (REPLACEMENT * 2, 2)
+
+
+def test_a_place_at_which_several_parts_of_a_secret_are_found_is_one_hit(monkeypatch):
+    monkeypatch.setattr(search, "MAX_HITS", 8)
+    key = "sk_live_0123456789abcdefXYZ"
+    assert mask_of({"X-Key": key}).text(" ".join([key] * 8)) == (" ".join([REPLACEMENT] * 8), 8)
 
 
 def test_a_longer_secret_wins_over_one_that_it_contains():

@@ -111,6 +111,8 @@ def test_an_answer_that_claims_to_be_json_but_is_not_is_text(body):
 def test_json_that_nests_too_deep_is_text():
     deepest = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
     assert data(deepest) == json.loads(deepest)
+    beside = b"[[]," + deepest[1:]
+    assert data(beside) == json.loads(beside)
     half = MAX_DEPTH // 2
     mixed = b'{"a":[' * half + b"]}" * half
     assert data(mixed) == json.loads(mixed)
