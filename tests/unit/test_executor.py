@@ -344,7 +344,7 @@ def test_calls_that_are_tried_alone_wait_neither_for_one_another_nor_hold_a_task
 
     executor._decisions.paused = paused
     slow, other = store.call("slow"), store.call("other")
-    executor.run([slow, other])
+    gevent.spawn(executor.run, [slow, other]).get(timeout=BUSY_S)
     soon(lambda: store.granted == [other])
     may_go.set()
     soon(lambda: store.granted == [other, slow])
