@@ -193,6 +193,13 @@ def test_letters_and_digits_are_hidden_alone_from_sixteen_on(length, hidden):
     assert mask_of(endpoint=Endpoint("https", "a.io", 443, f"/in/{core[:-1]}-/{core}-word")).text(core)[1] == hidden
 
 
+def test_each_long_run_of_letters_and_digits_is_hidden_alone():
+    cores = "a1" * 8, "b2" * 8
+    path = Endpoint("https", "a.io", 443, f"/in/{'--'.join(cores)}/x")
+    for mask in (mask_for("--".join(cores)), mask_of(endpoint=path)):
+        assert mask.text(" ".join(cores)) == (f"{REPLACEMENT} {REPLACEMENT}", 2)
+
+
 @pytest.mark.parametrize(("length", "hidden"), [(11, 0), (12, 1), (13, 1)])
 def test_a_segment_of_letters_and_digits_is_hidden_alone_from_twelve_on(length, hidden):
     segment = "ab-1cd-2ef-3g"[:length]
