@@ -264,6 +264,7 @@ def test_positions_are_those_of_the_original_text():
     [
         ("{a: 1} {a: 2}", [(1, 8, "/0")]),
         ('{a: "x" b: 1}', [(1, 9, "/a")]),
+        ("{a: 1,\nb: 2 c: 3}", [(2, 6, "/b")]),
         ("{id: abc\nmethod: GET}", [(1, 6, "/id"), (2, 9, "/method")]),
         ("{url: https://a.b/c}", [(1, 7, "/url")]),
         ("{a: 'x\n'}", [(1, 5, "/a")]),

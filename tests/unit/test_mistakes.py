@@ -8,6 +8,7 @@ from relay.egress import AddressPolicy
 from relay.errors import DocumentError
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
+from relay.text.mistakes import SMART_QUOTES
 from relay.text.object_text import scan
 
 REST = 'url: "https://a.vendor.com/", method: "GET"'
@@ -25,12 +26,18 @@ def faults_of(text):
         ("{id: \u201cping\u201d,\n" + REST + "}", 1, "typographic"),
         ('{id: "ping",\nurl: \u2018https://a.vendor.com/\u2019, method: \u201cGET\u201d}', 2, "typographic"),
         ("{\u201cid\u201d: \u201cit\u2019s\u201d}", 1, "typographic"),
+        *((f"{{id: {quote}ping{quote}, {REST}}}", 1, "typographic") for quote in SMART_QUOTES),
         ("# ours\n{id: 'ping', " + REST + "}", 1, "use `//`"),
         ("{id: 'ping', # it's ours\n" + REST + "}", 1, "use `//`"),
         ("const x = {id: 'ping', " + REST + "};", 1, "leave out `const x =`"),
         ("export default [{id: 'ping', " + REST + "}]", 1, "leave out `const x =`"),
         ("module.exports = {id: 'ping', " + REST + "}", 1, "leave out `const x =`"),
+        *(
+            (f"{before} {{id: 'ping', {REST}}}", 1, "leave out `const x =`")
+            for before in ("let x =", "var x =", "return", "type X =", "function f()", "import x from './x'")
+        ),
         ("{id: 'ping', " + REST + "};", 1, "semicolon"),
+        ("[{id: 'ping', " + REST + "}];", 1, "semicolon"),
         ("id: ping\nurl: https://a.vendor.com/\nheaders:\n  X-Note: it's\n", 1, "YAML"),
         ("---\nwebhooks:\n  - id: ping\n", 1, "YAML"),
         ("- id: ping\n  url: https://a.vendor.com/\n", 1, "YAML"),
@@ -85,6 +92,12 @@ def test_a_known_habit_is_the_one_fault(text, line, said):
 )
 def test_what_stands_within_texts_and_comments_is_nobodys_habit(text):
     assert scan(text).flaws == ()
+
+
+@pytest.mark.parametrize("after", ["# x", "\u201cx\u201d", "};", "{{x}}"])
+def test_behind_what_cannot_be_read_there_is_no_habit(after):
+    (fault,) = faults_of("{id: 'ping', note: \"not closed,\n" + after)
+    assert (fault.message, fault.line) == ("a string is not closed on its line", 1)
 
 
 @pytest.mark.parametrize("member", ["url", "headers/Authorization", "auth/password", "signing"])
