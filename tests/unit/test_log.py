@@ -15,6 +15,7 @@ from relay.telemetry import log
 LOGGING = """
 import logging
 from relay.telemetry import log
+logging.basicConfig()  # as a library may have done
 log.configure("{level}")
 log.event(log.Event.SWEPT, published=1)
 log.event(log.Event.SWEPT, level=logging.WARNING, text="one\\ntwo")
@@ -35,7 +36,7 @@ LINES = [
     {"published": 1, "event": "swept", "level": "info"},
     {"text": "one\ntwo", "event": "swept", "level": "warning"},
     {"event": "said {'a': 1}", "level": "info", "logger": "some.library"},
-    {"where": "here", "kind": "ValueError", "line": "<module>:12", "event": "internal_error", "level": "error"},
+    {"where": "here", "kind": "ValueError", "line": "<module>:13", "event": "internal_error", "level": "error"},
     {"event": "failed", "level": "error", "logger": "some.library", "kind": "ValueError"},
     {"event": "log_lines_dropped", "lines": 1, "level": "warning"},
     {"published": "<class 'object'>", "event": "swept", "level": "error"},
@@ -79,7 +80,7 @@ for wrapping in (None, OSError, StoreFault):
         log.fault(error, "here")
 log.fault(ValueError(), "never raised")
 print(" \\n", file=sys.stderr)
-print("printed", file=sys.stderr)
+print("printed: \\udc80", file=sys.stderr)
 """
 
 
@@ -93,7 +94,7 @@ def test_a_fault_names_the_innermost_line_and_its_own_type_and_that_of_the_store
         ("KeyError", "inner:7", "here"),
         ("ValueError", "", "never raised"),
     ]
-    assert printed == b"printed"
+    assert printed == b"printed: ?"
 
 
 UNWRITABLE = """
