@@ -321,6 +321,12 @@ def test_where_another_redis_is_given_what_follows_from_the_saved_one_is_left_ou
     }
 
 
+def test_from_a_saved_cluster_follows_no_broker():
+    url = "redis+cluster://127.0.0.1:1"
+    saved = {"RELAY_REDIS_URL": url, "RELAY_STORE_URL": url, "RELAY_BROKER_URL": "redis://127.0.0.1:2/0"}
+    assert not_given(saved, {"RELAY_REDIS_URL": "x"}) == {"RELAY_BROKER_URL": saved["RELAY_BROKER_URL"]}
+
+
 def test_a_variable_that_is_no_setting_is_named_and_the_file_of_a_setting_is_none(monkeypatch):
     for name in ("RELAY_TARGET_KEYS", "RELAY_TARGET_KEYS_FILE", "RELAY_MAX_WAITERS", "OTHER"):
         monkeypatch.setenv(name, "x")
@@ -398,6 +404,7 @@ def test_a_child_is_not_given_what_it_does_not_need(monkeypatch):
 
 def test_a_secret_is_equal_to_itself_and_hides_in_containers():
     assert Secret("a") == Secret("a") != Secret("b")
+    assert Secret("a") not in ["a", "***", None]
     assert repr([Secret("hunter2")]) == "[Secret(***)]"
     assert not Secret("")
     assert pickle.loads(pickle.dumps(Secret("a"))) == Secret("a")
