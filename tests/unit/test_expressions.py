@@ -215,6 +215,12 @@ def test_an_evaluation_may_visit_so_many_nodes_and_no_more(monkeypatch):
         read_expression("[a]").evaluate({"a": 1})
 
 
+def test_a_small_value_that_is_gone_again_hides_no_large_one_in_its_place(monkeypatch):
+    monkeypatch.setattr(expressions, "MAX_VALUE_SIZE", 300)
+    with pytest.raises(Unevaluable, match="too large"):
+        read_expression("[length([a]), [[b, b], [b, b]]]").evaluate({"a": 1, "b": "x" * 100})
+
+
 def test_a_value_may_come_to_sixteen_million_characters():
     most = "x" * (16 * 1024 * 1024 - 1)  # and one for the value
     assert read_expression("a").evaluate({"a": most}) == most
