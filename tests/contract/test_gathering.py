@@ -8,7 +8,7 @@ from relay.errors import Unavailable
 from relay.metrics.gathering import ATTEMPT, Gathering, Reporter
 from relay.metrics.page import MetricsPage
 from relay.metrics.shown_calls import ShownCall, ShownCalls
-from relay.store.counts.backlog import Backlog
+from relay.store.counts.backlog import Backlog, LaneBacklog
 from relay.store.counts.measures import Measures
 from relay.store.decisions.every import EveryDecision
 from relay.store.health.workers import Workers
@@ -210,6 +210,12 @@ def test_a_webhook_that_was_never_called_is_on_the_page_from_the_beginning(parts
     for metric in ("invocations_accepted_total", "invocations_errors_total", "parked", "in_flight", "breaker_open"):
         assert numbers_of(page, f"relay_{metric}") == webhooks
     assert numbers_of(page, "relay_invocations_final_total") == {}
+
+
+def test_the_age_of_the_oldest_call_is_in_seconds_and_their_fractions(parts, monkeypatch):
+    page, _, _ = parts
+    monkeypatch.setattr(page._backlog, "of", lambda lanes: [LaneBacklog(lane, 1, 1_234) for lane in lanes])
+    assert set(numbers_of(page, "relay_oldest_pending_seconds").values()) == {1.234}
 
 
 def test_what_is_not_known_while_a_part_is_silent_is_left_out_and_not_0(parts, redis_client, monkeypatch):
