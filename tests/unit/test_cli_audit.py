@@ -315,11 +315,29 @@ def test_the_history_of_a_webhook_says_who_and_when(audited):
     assert {row["revision"]: row["at"] for row in rows} == made
 
 
-def test_a_file_that_is_not_an_export_and_an_invalid_key_are_refused(audited, tmp_path):
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        "7",
+        "[" * 100_000,
+        '{"beginning": {}}',
+        '{"checkpoint": 7, "signature": ""}',
+        '{"checkpoint": {}, "signature": "?"}',
+        '{"trail": "b"}\n{"trail": "a"}',  # the lines of a trail stand together
+    ],
+)
+def test_a_line_that_is_not_of_an_export_is_named(audited, tmp_path, line):
     file = tmp_path / "x"
-    file.write_text("{")
+    file.write_text(f'{{"trail": "a"}}\n\n{line}')
+    number = 3 + line.count("\n")
     result = audited.run("audit", "verify", str(file))
-    assert (result.exit_code, "Line 1" in result.stderr) == (2, True)
+    assert (result.exit_code, f"Line {number} " in result.stderr) == (2, True)
+
+
+def test_an_invalid_key_is_refused(audited, tmp_path):
+    file = tmp_path / "x"
     file.write_text(base64.b64encode(b"short").decode())
     assert audited.run("audit", "verify", "--key", str(file)).exit_code == 1
     del audited.keys["RELAY_AUDIT_KEY"]
