@@ -60,6 +60,17 @@ def test_a_process_with_room_finds_parked_calls_whoever_parked_them(ledger, park
     assert ids(ledger.store.parked_calls.wake(*HOOK, 5, ["bulk"])) == parked[6:7]
 
 
+def test_a_process_looks_at_no_more_webhooks_than_it_wants(ledger):
+    hooks = [f"hook{number}" for number in range(5)]
+    for hook in hooks:
+        ledger.client.hset(KEYS.webhooks("acme"), hook, 1)
+    ledger.store.claim([], "t1", park=[ledger.accepted(webhook_id=hook) for hook in hooks])
+    for limit in (3, 5, 9):
+        found = ledger.store.parked_calls.webhooks(limit=limit)
+        assert len(found) == len(set(found)) == min(limit, 5)
+        assert set(found) <= {("acme", hook) for hook in hooks}
+
+
 def test_no_more_are_woken_than_the_webhook_may_send(ledger, parked):
     ledger.limit(concurrency=5)
     assert ids(ledger.store.parked_calls.wake(*HOOK, 100, ["bulk"])) == parked[2:5]

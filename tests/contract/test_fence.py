@@ -243,7 +243,7 @@ def test_every_partition_is_fenced_opened_and_taken_back_and_a_later_restore_goe
     for act in (lambda: epochs.fence(7), lambda: epochs.go_on(Epoch(7, Phase.FENCED)), lambda: epochs.take_back(7)):
         with pytest.raises(Conflict, match="Another restore has begun"):
             act()
-    assert epochs.read() == Epoch(8, Phase.COPYING, "b2")
+    assert (epochs.fenced_partitions(), epochs.read()) == ([0, 1, 2, 3], Epoch(8, Phase.COPYING, "b2"))
     epochs.go_on(Epoch(8, Phase.FENCED, "b2", {"0": 3}))
     with pytest.raises(Unavailable, match="relay restore finish"):
         epochs.check()
