@@ -144,6 +144,70 @@ def test_a_decision_gives_up_where_others_never_end_to_decide(redis_client, vaul
             pass
 
 
+#: Acts that decide something, each with a look at what came of it; both are given registry, keys, a key and policies.
+ACTS = {
+    "a webhook is registered": (
+        lambda registry, *_: registry.apply("acme", [a_registration("new")]),
+        lambda registry, *_: registry.current("acme", "new") is not None,
+    ),
+    "a webhook is removed": (
+        lambda registry, *_: registry.remove("acme", "hook"),
+        lambda registry, *_: registry.current("acme", "hook") is None,
+    ),
+    "a secret is set": (
+        lambda registry, *_: registry.secrets.set("acme", "NEW", "new-value"),
+        lambda registry, *_: registry.secrets.names("acme") == ["NEW", "OLD"],
+    ),
+    "a secret is removed": (
+        lambda registry, *_: registry.secrets.remove("acme", "OLD"),
+        lambda registry, *_: registry.secrets.names("acme") == [],
+    ),
+    "a key is made": (
+        lambda _, keys, *__: keys.create("acme", ["trigger"]),
+        lambda _, keys, *__: len(keys.list()) == 2,
+    ),
+    "a key is rotated": (
+        lambda _, keys, key, __: keys.rotate(key.id, 60),
+        lambda _, keys, *__: [each.expires_at_ms is not None for each in keys.list()] == [True, False],
+    ),
+    "a key is revoked": (
+        lambda _, keys, key, __: keys.revoke(key.id),
+        lambda _, keys, *__: keys.list()[0].revoked,
+    ),
+    "a webhook is paused": (
+        lambda *all_parts: all_parts[-1].pause("acme", "hook"),
+        lambda *all_parts: all_parts[-1].traffic("acme", "hook").paused,
+    ),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_an_act_that_another_process_overtakes_is_done_nevertheless(redis_client, vault, monkeypatch, act):
+    def parts(key=None):
+        registry, keys = Registry(redis_client, vault, vault), ApiKeys(redis_client, vault)
+        policies = Policies(redis_client, Ledger(redis_client).store, EveryDecision(redis_client, vault))
+        return registry, keys, key or keys.create("acme", ["trigger"])[1], policies
+
+    registry, keys, key, policies = parts()
+    registry.apply("acme", [a_registration("hook")])
+    registry.secrets.set("acme", "OLD", "old-value")
+    ends, tried = Decisions.ends, []
+
+    def overtaken(chain):
+        for end in ends(chain):
+            tried.append(end)
+            if len(tried) == 1:
+                other = next(ends(Decisions(redis_client, vault, chain.root)))
+                redis_client.rpush(keyspace.decisions(chain.root), other.adding({"key/other": "x"})[-1])
+            yield end
+
+    monkeypatch.setattr(Decisions, "ends", overtaken)
+    do, is_done = ACTS[act]
+    do(registry, keys, key, policies)
+    assert len(tried) > 1
+    assert is_done(*parts(key))
+
+
 def test_a_repeated_write_adds_its_decision_once(redis_client, vault):
     chain = a_chain(redis_client, vault)
     args = ["", 0, *next(chain.ends()).adding({"key/a": "1"})]
