@@ -8,12 +8,15 @@ import re
 import shutil
 import socket
 import time
+from contextlib import nullcontext
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
 import redis
 
 import relay.store.health.workers
+from bench.ports import free_port
 from relay.accept.intake import TriggerRequest
 from relay.audit.checkpoint import NOTHING, Breach, Checkpoint, Signed
 from relay.audit.entry import AuditEntry
@@ -28,13 +31,13 @@ from relay.doctor.installation import LATELY_S, OFTEN
 from relay.doctor.servers import examine_servers
 from relay.domain.invocation import Outcome, OwnCaller, State
 from relay.domain.reference_id import new_reference_id
-from relay.errors import RequestRejected
+from relay.errors import RequestRejected, Unavailable
 from relay.queue import LANES
 from relay.registration.document import read_registrations
 from relay.settings import Settings
 from relay.store.backups.epoch import Epochs
 from relay.store.counts.backlog import LaneBacklog
-from relay.store.health.readiness import ServerWarnings, StoreHealth, _warnings_of, failed_writes
+from relay.store.health.readiness import ServerWarnings, StoreHealth, _warnings_of, failed_writes, read_health
 from relay.store.health.server import ServerHealth, read_server
 from relay.store.health.workers import LiveWorker, Workers
 from relay.store.keys import keyspace
@@ -312,6 +315,23 @@ def test_each_thing_that_may_be_wrong_with_a_server_has_a_warning_of_its_own(sen
     assert warning.startswith(sentence)
 
 
+@pytest.mark.parametrize(
+    ("refusal", "outcome"),
+    [
+        (redis.ResponseError("unknown command 'INFO', with args beginning with: 'persistence'"), ()),
+        (redis.exceptions.NoPermissionError("this user has no permissions to run the 'info' command"), ()),
+        (redis.ConnectionError("refused"), None),
+    ],
+)
+def test_a_server_that_forbids_to_look_at_its_settings_has_no_warnings(valkey, monkeypatch, refusal, outcome):
+    def refuse(*_):
+        raise refusal
+
+    monkeypatch.setattr(redis.Redis, "info", refuse)
+    with valkey.client() as client, nullcontext() if outcome == () else pytest.raises(Unavailable):
+        assert ServerWarnings(client).now() == outcome
+
+
 def test_a_server_tells_what_it_is_and_has(valkey):
     with valkey.client() as client:
         info = client.info()
@@ -329,6 +349,14 @@ def test_a_server_tells_what_it_is_and_has(valkey):
     assert found.used_bytes > 100_000
     assert abs(found.skew_ms) < 1_000
     assert 1 <= found.connections < found.most_connections == info["maxclients"]
+
+
+def test_a_server_of_a_cluster_counts_once_by_whatever_name_and_one_that_only_the_address_names_is_away(cluster_node):
+    port, gone = urlsplit(cluster_node.tcp_url).port, free_port()
+    health = read_health(f"redis+cluster://localhost:{port},127.0.0.1:{port},127.0.0.1:{gone}")
+    assert len(health.servers) == 1
+    assert health.away == (f"127.0.0.1:{gone}",)
+    assert len(read_health(f"redis+cluster://127.0.0.1:{port}").servers) == 1
 
 
 def test_the_users_that_may_too_much_are_those_who_can_log_in_and_are_not_the_administrator(valkey):
