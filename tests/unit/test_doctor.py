@@ -323,13 +323,15 @@ def test_each_thing_that_may_be_wrong_with_a_server_has_a_warning_of_its_own(sen
         (redis.ConnectionError("refused"), None),
     ],
 )
-def test_a_server_that_forbids_to_look_at_its_settings_has_no_warnings(valkey, monkeypatch, refusal, outcome):
+def test_a_server_that_forbids_to_look_at_its_settings_has_no_warnings_of_them(valkey, monkeypatch, refusal, outcome):
     def refuse(*_):
         raise refusal
 
     monkeypatch.setattr(redis.Redis, "info", refuse)
     with valkey.client() as client, nullcontext() if outcome == () else pytest.raises(Unavailable):
         assert ServerWarnings(client).now() == outcome
+        Workers(client).note_jump(ClockJump(1_795_000_000_000, 61_000))
+        assert "clock jumped" in ServerWarnings(client).now()[0]
 
 
 def test_a_server_tells_what_it_is_and_has(valkey):

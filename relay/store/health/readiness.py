@@ -80,21 +80,23 @@ class ServerWarnings:
         return warnings
 
     def _look(self) -> Iterator[str]:
-        try:
-            servers = list(ask_servers(self._client, _persistence_and_memory))
-        except StoreFault:  # some hosted servers forbid these commands
-            return
-        except Unavailable as error:
-            if isinstance(error.__cause__, redis.exceptions.NoPermissionError):  # and so do these
-                return
-            raise
-        for info in servers:
+        for info in self._infos():
             yield from _warnings_of(info)
         jump = None
         with suppress(Unavailable), going_on_without():
             jump = _jump_in(self._client)
         if jump is not None:
             yield f"{jump.sentence.capitalize()}: leases may have ended early, or may last longer."
+
+    def _infos(self) -> list[dict[str, Any]]:
+        try:
+            return list(ask_servers(self._client, _persistence_and_memory))
+        except StoreFault:  # some hosted servers forbid these commands
+            return []
+        except Unavailable as error:
+            if isinstance(error.__cause__, redis.exceptions.NoPermissionError):  # as do these
+                return []
+            raise
 
 
 def _persistence_and_memory(server: Any) -> dict[str, Any]:
