@@ -249,3 +249,18 @@ def test_a_process_goes_on_whatever_its_log_is(kind, pipe):
     if kind == "pipe":
         first = read_all(reading).split(b"\n")[0]
         assert orjson.loads(first)["published"] == 0
+
+
+CLOSED = """
+import sys
+from relay.telemetry import log
+sys.stderr.close()
+log.configure("info")
+log.event(log.Event.SWEPT)
+print(log._bound.sink.dropped)
+"""
+
+
+def test_a_process_goes_on_that_has_closed_its_standard_error():
+    ended = subprocess.run([sys.executable, "-c", CLOSED], stdout=subprocess.PIPE, timeout=60, check=True)
+    assert ended.stdout == b"1\n"

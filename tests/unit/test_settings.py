@@ -214,6 +214,9 @@ def test_a_secret_may_be_in_a_file_that_only_its_owner_reads(tmp_path):
     path.chmod(0o640)
     assert fault_of(TARGET_KEYS_FILE=str(path)).startswith("RELAY_TARGET_KEYS_FILE: can be read by other users")
     assert "cannot be read" in fault_of(DATA_KEYS_FILE=str(tmp_path / "missing"))
+    (tmp_path / "binary").write_bytes(b"\xff")
+    (tmp_path / "binary").chmod(0o600)
+    assert "cannot be read" in fault_of(DATA_KEYS_FILE=str(tmp_path / "binary"))
     assert "RELAY_TARGET_KEYS_FILE too" in fault_of(TARGET_KEYS="k:x", TARGET_KEYS_FILE=str(path))
 
 
