@@ -295,6 +295,26 @@ def test_a_server_that_was_set_back_is_noticed_by_the_worker_that_runs(trail, re
     assert (found.wrong.seq, found.wrong.what) == (8, "cut")
 
 
+@pytest.mark.parametrize(("pruned", "first"), [(1, 6), (9, 11)])
+def test_a_worker_that_remembers_what_was_pruned_meanwhile_finds_nothing_wrong(
+    trail, redis_client, monkeypatch, pruned, first
+):
+    worker = signing(trail)
+    add(trail, 8)
+    worker.iterate()
+    monkeypatch.setattr(checkpointing, "SEGMENT_ENTRIES", 5)
+    monkeypatch.setattr(checkpointing, "_ITERATION_S", BUSY_S)
+    monkeypatch.setattr(checkpointing, "_PRUNED", pruned)
+    add(trail, 4, 8)
+    free_lock(redis_client)
+    signing(trail, "w2", retention_ms=-1).iterate()
+    add(trail, 1, 12)
+    free_lock(redis_client)
+    worker.iterate()
+    found = check(trail)
+    assert (found.wrong, found.first, found.last, found.unsigned) == (None, first, 13, 0)
+
+
 def test_the_end_that_was_cut_off_is_missed_by_an_earlier_export(trail, redis_client):
     add(trail, 8)
     signing(trail).iterate()
