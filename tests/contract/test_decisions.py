@@ -16,7 +16,7 @@ from relay.registration.retrying import RetryPolicy
 from relay.store.api_keys.keys import ApiKeys
 from relay.store.backups.epoch import Epoch, Epochs, Phase
 from relay.store.decisions import decisions as decisions_module
-from relay.store.decisions.chain import key_subject
+from relay.store.decisions.chain import PAUSED, key_subject, pause_subject
 from relay.store.decisions.decisions import STALE, Decisions
 from relay.store.decisions.every import EveryDecision
 from relay.store.decisions.heads import ChainHead, Heads
@@ -535,6 +535,30 @@ def test_heads_come_from_processes_of_the_relay_alone(valkey, vault):
 
 
 # -- pauses ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_policy_is_as_was_decided_also_while_the_chain_is_an_older_one(redis_client, vault):
+    Registry(redis_client, vault, vault).apply("acme", [a_registration("hook")])
+    Policies(redis_client, Ledger(redis_client).store, EveryDecision(redis_client, vault)).pause("acme", "hook")
+    chain = Decisions(redis_client, vault, ROOT)
+    chain.refresh()
+    redis_client.ltrim(keyspace.decisions(), 0, -2)
+    chain.refresh()
+    assert chain.policies["acme", "hook"][0] == "1"
+
+
+def test_paused_webhooks_are_found_in_whichever_partitions_they_are(redis_client, vault):
+    decisions = EveryDecision(redis_client, vault, Keyspace(4))
+    hooks = [(f"plugin{number}", "hook") for number in range(8)]
+    roots = {decisions.of(plugin).root for plugin, _ in hooks}
+    assert len(roots) > 2
+    paused = set(hooks[::2])
+    for plugin, hook in paused:
+        chain = decisions.of(plugin)
+        chain.refresh()
+        entry = next(chain.ends()).adding({pause_subject(plugin, hook): PAUSED})[-1]
+        redis_client.rpush(keyspace.decisions(chain.root), entry)
+    assert EveryDecision(redis_client, vault, Keyspace(4)).paused(hooks) == paused
 
 
 @pytest.mark.parametrize("count", WRITERS)
