@@ -552,7 +552,7 @@ def test_paused_webhooks_are_found_in_whichever_partitions_they_are(redis_client
     hooks = [(f"plugin{number}", "hook") for number in range(8)]
     roots = {decisions.of(plugin).root for plugin, _ in hooks}
     assert len(roots) > 2
-    paused = set(hooks[::2])
+    paused = set(hooks[1:])
     for plugin, hook in paused:
         chain = decisions.of(plugin)
         chain.refresh()

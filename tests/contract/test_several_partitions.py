@@ -12,6 +12,7 @@ from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
 from relay.store.counts.backlog import Backlog
+from relay.store.counts.measures import Measures
 from relay.store.counts.notes import HOUR_MS
 from relay.store.keys.keyspace import Keyspace
 from relay.store.keys.names import SHARED_ROOT, key_in, partition_root
@@ -71,6 +72,14 @@ def test_a_claim_in_two_partitions_is_what_claims_in_each_are(redis_client, stor
         )
         expected = claimed(store, "t1", alone[:1]) | claimed(store, "t2", alone[1:])
         assert claimed(store, "t3", together) == expected, second
+
+
+def test_where_there_is_nothing_to_do_nothing_is_asked(redis_client, store):
+    assert Measures(redis_client, KEYS).add_all("w1", {}) == []
+    assert store.waiting.queue((), lambda *_: ()) == []
+    assert AuditWriter(redis_client, KEYS).write_all([]) == []
+    assert store.accept([], ()) == ([], [])
+    assert (store.settle([]).verdicts, store.release([], "t"), store.read([])) == ((), (), [])
 
 
 @pytest.mark.parametrize("older", [0, 1])

@@ -357,7 +357,9 @@ def test_depth_is_checked_before_the_values_are_read():
 
 
 def test_a_document_has_a_largest_size():
-    assert "larger" in messages(" " * (MAX_DOCUMENT_BYTES + 1))[0]
+    most = MAX_DOCUMENT_BYTES - 1  # characters: one of them takes two bytes
+    assert values('{"id": "\u00e9"}'.ljust(most)) == [{"id": "\u00e9"}]
+    assert "larger" in messages('{"id": "\u00e9"}'.ljust(most + 1))[0]
 
 
 def test_half_a_surrogate_pair_is_no_document():
