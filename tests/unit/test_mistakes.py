@@ -94,6 +94,11 @@ def test_what_stands_within_texts_and_comments_is_nobodys_habit(text):
     assert scan(text).flaws == ()
 
 
+@pytest.mark.parametrize("text", ["hook", "Hi Ann", "// nothing\nhook"])
+def test_words_that_stand_before_no_webhook_are_as_wrong_as_any(text):
+    assert "a string needs quotes" in faults_of(text)[0].message
+
+
 @pytest.mark.parametrize("after", ["# x", "\u201cx\u201d", "};", "{{x}}"])
 def test_behind_what_cannot_be_read_there_is_no_habit(after):
     (fault,) = faults_of("{id: 'ping', note: \"not closed,\n" + after)
