@@ -13,6 +13,7 @@ from relay.store.keys.keyspace import Keyspace
 from relay.store.keys.names import SHARED_ROOT
 from relay.store.scripting.library import library
 from relay.store.scripting.scripts import Scripts
+from relay.store.server.replicas import require_replicas
 from relay.upkeep.watching import Watching
 from relay.vault import Vault
 from tests.contract.snapshots import everything, put_back
@@ -250,6 +251,24 @@ def test_every_partition_is_fenced_opened_and_taken_back_and_a_later_restore_goe
     epochs.take_back(8)
     assert (epochs.fenced_partitions(), epochs.read()) == ([], Epoch())
     epochs.check()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda epochs: epochs.write(Epoch(1, Phase.COPYING)),
+        lambda epochs: epochs.go_on(Epoch(0, Phase.FENCED)),
+        lambda epochs: epochs.fence(1),
+        lambda epochs: epochs.open(0),
+        lambda epochs: epochs.take_back(0),
+    ],
+)
+def test_what_a_restore_writes_counts_once_its_replicas_have_it(client, monkeypatch, write):
+    monkeypatch.setattr("relay.store.server.replicas.WAIT_MS", 20)
+    client.flushall()
+    require_replicas(client, 1)
+    with pytest.raises(Unavailable, match="may or may not have happened"):
+        write(Epochs(client, VAULT))
 
 
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase])
