@@ -353,6 +353,14 @@ def test_a_server_tells_what_it_is_and_has(valkey):
     assert 1 <= found.connections < found.most_connections == info["maxclients"]
 
 
+@pytest.mark.parametrize(("role", "replicas"), [("master", 2), ("slave", None)])
+def test_only_a_primary_is_asked_how_many_replicas_it_has(valkey, monkeypatch, role, replicas):
+    info = redis.Redis.info
+    monkeypatch.setattr(redis.Redis, "info", lambda self, *a: {**info(self, *a), "role": role, "connected_slaves": 2})
+    with valkey.client() as client:
+        assert read_server("s", client, client).replicas == replicas
+
+
 def test_a_server_of_a_cluster_counts_once_by_whatever_name_and_one_that_only_the_address_names_is_away(cluster_node):
     port, gone = urlsplit(cluster_node.tcp_url).port, free_port()
     health = read_health(f"redis+cluster://localhost:{port},127.0.0.1:{port},127.0.0.1:{gone}")
