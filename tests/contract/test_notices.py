@@ -13,6 +13,7 @@ from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
 from relay.store.ledger.notices import Notice, Subscription, read_notices
 from relay.store.server.replicas import require_replicas
+from relay.telemetry import log
 from tests.contract.ledger import Ledger
 
 
@@ -53,6 +54,30 @@ def test_whoever_listens_is_told_of_every_renewed_subscription(ledger):
     finally:
         stop.set()
         thread.join()
+
+
+@pytest.mark.parametrize(
+    ("error", "event"),
+    [
+        (redis.ConnectionError(), "store_away"),
+        (redis.ResponseError("NOPERM"), "store_away"),
+        (KeyError(), "internal_error"),
+    ],
+)
+def test_only_a_fault_of_our_own_is_said_to_be_one(ledger, monkeypatch, error, event):
+    said, stop, subscription = [], threading.Event(), Subscription(ledger.client, "api1")
+
+    def fail(*_):
+        raise error
+
+    def say(name, **_):
+        said.append(name)
+        stop.set()
+
+    monkeypatch.setattr(subscription, "_listen", fail)
+    monkeypatch.setattr(log, "event", say)
+    subscription.run(said.append, stop.set, stop)
+    assert said == [event]
 
 
 def test_a_result_is_heard_as_it_was_sealed_and_no_library_writes_it_down(ledger, told, caplog):
