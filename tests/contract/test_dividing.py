@@ -444,6 +444,20 @@ def test_what_another_process_has_written_meanwhile_is_not_overwritten(client):
     divide(client)
 
 
+def test_what_comes_while_a_store_is_divided_is_moved_too(valkey):
+    keys = keyspace.Keyspace(PARTITIONS)
+    plugin = next(name for name in PLUGINS if keys.partition_of(name))
+    with client_of(valkey.tcp_url) as client:
+        client.hset(keyspace.SINGLE.of_plugin("webhooks", plugin), "hook", 1)
+        division = Division(client, PARTITIONS)
+        division.begin()
+        steps = division.steps()
+        next(steps)
+        client.hset(keyspace.SINGLE.of_plugin("policy", plugin, webhook="hook"), "concurrency", 1)
+        assert list(steps)
+        assert client.exists(keys.of_plugin("policy", plugin, webhook="hook"))
+
+
 def test_counts_that_differ_leave_the_mark(client):
     division = Division(client, PARTITIONS)
     division.begin()
