@@ -27,6 +27,8 @@ SEEN = {
         ("steps[].status", [200]),
         ("`1.5`", 1.5),
         ("sort_by(input.data.tags, &@)", ["a", "b"]),
+        ("not_null(nope, steps[1], `0`, 'x')", 0),
+        ("merge({a: 'x'}, {b: 'y'}, {a: 'z'})", {"a": "z", "b": "y"}),
     ],
 )
 def test_an_expression_gives_what_jmespath_says(text, value):
@@ -37,7 +39,18 @@ def test_an_expression_gives_what_jmespath_says(text, value):
     "text",
     [
         *("", " ", "input.", "a[", "{", "steps[0", "'", "a b", "foo(", "1", "$", "a ? b : c", "a." * 40 + "."),
-        *("nope(a)", "length()", "length(a, b)", "&a", "[&a]", "to_string(&a)", "join(&a, b)", "`NaN`", "`[1e999]`"),
+        *(
+            "nope(a)",
+            "length()",
+            "length(a, b)",
+            "merge()",
+            "&a",
+            "[&a]",
+            "to_string(&a)",
+            "join(&a, b)",
+            "`NaN`",
+            "`[1e999]`",
+        ),
         *("a" * 4097, "[" * 400 + "a" + "]" * 400, "!" * 3000 + "a", "(" * 1500 + "a" + ")" * 1500),
         *("a | " * 400 + "a", "'a' == " * 60 + "a"),
     ],
