@@ -237,6 +237,7 @@ def test_both_printed_examples_read_in_one_file(text):
         ("{a: '\\ud83d\\ude00', '\\ud83d\\ude00': 1}", [{"a": "\U0001f600", "\U0001f600": 1}]),
         ('{"a": {"b": [1]}}', [{"a": {"b": [1]}}]),
         ("{a\n:\n{\nb\n:\n1\n}\n}", [{"a": {"b": 1}}]),
+        ("{\"a'\": 1, 'a': 2}", [{"a'": 1, "a": 2}]),
     ],
 )  # fmt: skip
 def test_a_line_break_between_members_counts_as_a_comma_and_no_other_one_does(text, expected):
@@ -273,6 +274,7 @@ def test_positions_are_those_of_the_original_text():
         ("{a: 1 /* never closed }", [(1, 7, "/a")]),
         ('{a: 1,\n"\\u0061": 2\na: 3}', [(2, 1, "/a"), (3, 1, "/a")]),
         ('{"a": 1, "a": 2}', [(1, 10, "/a")]),
+        ("{'a': 1, a: 2}", [(1, 10, "/a")]),
         ("{a: NaN, b: -Infinity, c: 1e999, d: undefined}", [(1, 5, "/a"), (1, 13, "/b"), (1, 27, "/c"), (1, 37, "/d")]),
         ("{a: " + "9" * 66 + "}", [(1, 5, "/a")]),
         ('{"a": "\\ud800"}', [(1, 7, "/a")]),
