@@ -361,6 +361,18 @@ def test_a_lost_connection_is_tried_so_often_and_no_more(fake, tries, monkeypatc
     assert len(fake.seen) == 1 + tries
 
 
+def test_a_pause_is_as_long_as_the_relay_asked_for_and_leaves_the_loop_to_others(fake, monkeypatch):
+    pauses = []
+
+    async def sleep(delay_s):
+        pauses.append(delay_s)
+
+    monkeypatch.setattr("relay.client.async_transport.asyncio.sleep", sleep)
+    fake.faults.append(Reply(503, {"code": "unavailable"}, {"Retry-After": "7"}))
+    assert run(fake, lambda relay: relay.trigger("ok"))["status"] == 200
+    assert [int(each) for each in pauses] == [7]
+
+
 def test_an_answer_that_comes_byte_by_byte_without_end_is_given_up():
     async def serve(_reader, writer):
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
@@ -391,6 +403,20 @@ def test_it_is_closed_more_than_once_and_waits_for_what_is_under_way(fake):
             assert (await call)["data"] == "late"
 
     asyncio.run(main())
+
+
+def test_a_call_that_waits_for_its_turn_when_the_client_is_closed_is_not_begun(fake):
+    async def main():
+        async with AsyncRelay(fake.base_url, KEY, callers=1) as relay:
+            first, second = (asyncio.create_task(relay.trigger(name)) for name in ("slow", "ok"))
+            await asyncio.sleep(0)  # both have come to where they wait
+            await relay.close()
+            assert (await first)["data"] == "late"
+            with pytest.raises(RuntimeError):
+                await second
+
+    asyncio.run(main())
+    assert len(fake.seen) == 1
 
 
 @pytest.mark.parametrize("callers", [0, -1])

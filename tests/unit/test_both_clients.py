@@ -59,7 +59,7 @@ faults = st.sampled_from(
         problem(451, "new_in_2030"),
         Reply(302, None, {"Location": "http://127.0.0.1:9/"}),
         Reply(404, raw=b"<html>"),
-        Reply(200, raw=b"[" * 5000),
+        Reply(200, raw=b"[" * 100_000),
     ]
 )
 

@@ -630,7 +630,8 @@ def test_what_the_trail_knows_is_done_again_unless_it_is_refused(empty, saved):
     again = empty.json("restore", "finish", "--audit", str(folder / "trail.jsonl"), text="")["undone"]
     left = {(each["what"], each["subject"]) for each in again}
     assert ("webhook changed", "changed") in left
-    assert not left & {("key revoked", keys[0]), ("webhook removed", "removed"), ("webhook paused", "paused")}
+    done = {("key revoked", keys[0]), ("webhook removed", "removed"), ("webhook paused", "paused")}
+    assert not left & {*done, ("secret removed", "UNUSED")}
     cancelled = empty.json("invocations", "show", calls[1], *PLUGIN)
     assert (cancelled["state"], [(each["outcome"], each["sent"]) for each in cancelled["attempts"]]) == INTERRUPTED
     assert empty.json("invocations", "show", calls[3], *PLUGIN)["forgottenAt"]

@@ -3,6 +3,7 @@ import hashlib
 
 import pytest
 
+from relay.cli.explain import PREVIEW_BYTES
 from tests.unit.cli import SECRET, URL, a_webhook
 
 
@@ -59,6 +60,13 @@ def test_a_long_body_is_cut_between_characters_and_says_so(cli):
     assert shown["body"]["complete"] is False
     assert shown["body"]["preview"].startswith("xéé")
     assert "\ufffd" not in shown["body"]["preview"]
+
+
+@pytest.mark.parametrize(("length", "end"), [(PREVIEW_BYTES, "xx"), (PREVIEW_BYTES + 1, "x...")])
+def test_people_see_whether_a_body_is_shown_whole(cli, length, end):
+    cli.apply(a_webhook())
+    shown = cli.run("explain", "ping", "--plugin", "acme", "--data", "-", text=f'"{"x" * length}"').stdout
+    assert shown.replace("\n", "").rstrip().endswith(end)
 
 
 def test_a_trigger_that_does_not_fit_fails_with_its_faults(cli):

@@ -3,6 +3,7 @@ import re
 import pytest
 
 from relay.cli.keys import _line
+from relay.cli.output import bad
 from relay.errors import Unauthenticated
 from relay.store.keys import keyspace
 from relay.text.timestamps import read_rfc3339
@@ -163,7 +164,7 @@ def test_a_line_says_what_a_key_may_whether_it_still_does_and_when_it_was_used(o
     row |= {"name": "nightly", "revoked": revoked, "expiresAt": expires, "lastUsedAt": used}
     *others, state, last_used = _line(row)
     assert others == ["k1", "acme", ["trigger", "operate", *(f"from {each}" for each in origins)], "wxyz", "nightly"]
-    assert str(state) == ("revoked" if revoked else "until 2027-03-01" if expires else "good")
+    assert state == (bad("revoked") if revoked else "until 2027-03-01" if expires else "good")
     assert last_used == (used and "11-30 23:59")
 
 

@@ -127,7 +127,7 @@ def test_an_answer_of_something_else_is_internal_and_never_followed(fake, relay,
     assert len(fake.seen) == 1
 
 
-@pytest.mark.parametrize("raw", [b"[]", b"not json", b"{}", b"[" * 5000])
+@pytest.mark.parametrize("raw", [b"[]", b"not json", b"{}", b"[" * 100_000])
 def test_a_success_that_cannot_be_read_is_internal(fake, relay, raw):
     fake.faults.append(Reply(200, raw=raw))
     with pytest.raises(errors.Internal):
@@ -399,6 +399,11 @@ def test_many_triggers_are_split_by_bytes_too(fake, relay):
     items = [{"webhook_id": "ok", "data": "x" * 1_500_000} for _ in range(5)]
     assert all("referenceId" in result for result in relay.webhooks.trigger_many(items))
     assert [len(seen.json) for seen in fake.seen] == [2, 2, 1]
+
+
+def test_no_items_cause_no_request(fake, relay):
+    assert relay.webhooks.trigger_many([]) == []
+    assert fake.seen == []
 
 
 def test_a_group_whose_answer_was_lost_is_accepted_once(fake, relay):
