@@ -319,6 +319,7 @@ def test_the_environment_and_the_relays_cookies_are_ignored(fake, monkeypatch):
 
     result = {"referenceId": "r", "status": 200, "data": 1, "error": False}
     fake.faults.append(Reply(200, result, {"Set-Cookie": "a=b"}))
+    fake.base_url = fake.base_url.replace("127.0.0.1", "localhost")  # aiohttp keeps no cookies of addresses
     run(fake, act)
     assert len(fake.seen) == 2
     assert all("cookie" not in seen.headers for seen in fake.seen)
@@ -368,7 +369,7 @@ def test_a_pause_is_as_long_as_the_relay_asked_for_and_leaves_the_loop_to_others
         pauses.append(delay_s)
 
     monkeypatch.setattr("relay.client.async_transport.asyncio.sleep", sleep)
-    fake.faults.append(Reply(503, {"code": "unavailable"}, {"Retry-After": "7"}))
+    fake.faults.append(Reply(503, {"code": "unavailable"}, {"retry-after": "7"}))
     assert run(fake, lambda relay: relay.trigger("ok"))["status"] == 200
     assert [int(each) for each in pauses] == [7]
 

@@ -8,6 +8,7 @@ import pytest
 
 from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
+from relay.errors import WebhookNotRegistered
 from relay.store.ledger.listing import Filter
 from relay.store.ledger.transitions import Settlement
 from relay.vault import payload_owner, result_owner
@@ -156,6 +157,13 @@ def test_a_trigger_of_an_unknown_webhook_fails_and_leaves_a_record(cli, webhook_
     record = show(cli, problem["referenceId"])
     assert (record["state"], record["revision"], record["result"]) == ("rejected", None, None)
     assert "\x1b" not in result.output
+
+
+def test_a_trigger_of_a_hidden_webhook_is_refused_as_to_a_plugin_but_not_said_to_name_nothing(cli):
+    cli.apply(a_webhook(id="inner", hidden=True))
+    problem = cli.json("trigger", "inner", "--plugin", "acme", exit_code=1)
+    assert (problem["code"], problem["message"]) == ("webhook_not_registered", WebhookNotRegistered.sentence)
+    assert show(cli, problem["referenceId"])["state"] == "rejected"
 
 
 def test_a_trigger_that_the_worker_rejects_fails_like_one_that_the_door_refuses(cli, worker):

@@ -282,7 +282,7 @@ def test_retries_are_bounded_and_end_in_the_relays_own_error(fake, relay, monkey
 
 def test_a_relay_that_asks_for_long_patience_is_not_waited_for(fake, relay):
     busy = problem(429, "rate_limited")
-    fake.faults.append(Reply(busy.status, busy.document, {**busy.headers, "Retry-After": "3600"}))
+    fake.faults.append(Reply(busy.status, busy.document, {**busy.headers, "retry-after": "3600"}))
     began = time.monotonic()
     with pytest.raises(errors.RateLimited) as raised:
         relay.webhooks.trigger("ok")

@@ -13,7 +13,7 @@ from relay import errors
 from relay.client import bulk
 from relay.client.copies import copy_trigger
 from relay.client.exchange import Answer, End, Request, Requester, advance
-from relay.client.flows import Flows, WaitEnded
+from relay.client.flows import RESULT_MEMBERS, Flows, WaitEnded
 
 REF = "01a22681-27be-74b3-8241-93ca9c8d6835"
 UNFINISHED = Answer(200, {"referenceId": REF, "state": "sending", "result": None})
@@ -195,6 +195,32 @@ def test_a_record_without_a_member_cannot_be_read(name, missing):
     record = {key: value for key, value in FINAL.document.items() if key != missing}
     with pytest.raises(errors.Internal):
         Course(lambda _: Answer(200, record)).run(name, REF, None)
+
+
+#: Answers of which no member may be missing, by the call that reads them.
+READ = {
+    "available": ((None,), Answer(200, {"webhooks": []})),
+    "trigger": (("ok", copy_trigger({}), None, None), Answer(200, dict.fromkeys(RESULT_MEMBERS))),
+    "trigger_async": (("ok", copy_trigger({}), None, None), Answer(202, {"referenceId": REF, "state": "queued"})),
+    "trigger_many": ((bulk.copy_items([{"webhookId": "ok"}]), None), Answer(202, {"results": [{}]})),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [(name, member) for name, (_, answer) in READ.items() for member in (None, *answer.document)],
+)
+def test_an_answer_without_a_member_cannot_be_read(name, missing):
+    given, answer = READ[name]
+    document = {key: value for key, value in answer.document.items() if key != missing}
+    came = Answer(answer.status, document if missing else None)
+    with pytest.raises(errors.Internal):
+        Course(lambda _: came).run(name, *given)
+
+
+def test_a_trigger_that_goes_on_without_a_reference_id_cannot_be_read():
+    with pytest.raises(errors.Internal):
+        Course(lambda _: Answer(202, {"state": "queued"})).run("trigger", "ok", copy_trigger({}), None, None)
 
 
 def test_each_item_without_a_key_gets_one_of_its_own_in_every_call():

@@ -226,9 +226,10 @@ def test_decisions_that_fail_verification_keep_the_old_data_keys_until_they_are_
     chain = keyspace.decisions(root)
     site.client.rpush(chain, "9 key/x y " + "0" * 64)
     forged, ring = site.client.lrange(chain, 0, -1), (site.cli.directory / "data.keys").read_text()
-    for command in ("reseal", "retire", "rotate"):
-        refused = site.cli.json("vault", command, exit_code=1)
+    for command in ("reseal", "retire --ring data --ring target", "rotate"):
+        refused = site.cli.json("vault", *command.split(), exit_code=1)
         assert (refused["code"], "fail verification" in refused["message"]) == ("conflict", True)
+        assert ("of the target ring" in refused["message"]) == ("target" in command), "the other ring is gone through"
         assert site.client.lrange(chain, 0, -1) == forged
     assert ring.strip() in (site.cli.directory / "data.keys").read_text(), "no key was taken out"
     keys = site.rows()[0]

@@ -95,6 +95,11 @@ def test_a_server_as_it_should_be_gives_no_problem_but_the_missing_workers(given
     problems = [check for check, each in found.items() if each.level is Level.PROBLEM]
     assert problems == ["workers", "lane interactive", "lane bulk", "lane replay"]
     assert found["append-only file"].level is Level.OK
+    assert [check for check in found if not check.startswith("version of ")] == [
+        *("descriptors", "way in", "way out", "redis", "append-only file", "server users", "functions", "eviction"),
+        *("connections", "clock", "format", *problems, "target keys", "data keys", "registrations", "endpoints"),
+        *("breakers", "failing", "alerts", "callbacks", "keys", "audit trail"),
+    ]
 
 
 def test_a_worker_counts_while_its_heartbeat_is_fresh_and_for_the_lanes_that_it_serves(given, tmp_path, valkey):
@@ -711,9 +716,10 @@ def test_a_lane_is_judged_by_its_workers_and_its_oldest_call(workers, backlog, l
 
 
 def trail_end(signed, unsigned, *, breach=None, age_ms=0):
-    """Make the end of a trail with so many signed entries, the rest of which is so old."""
+    """Make the end of a trail with so many signed entries, of whose others the oldest is so old, the rest new."""
     now_ms = 10_000_000
-    entries = [b"%d forget k1 acme a     " % (now_ms - age_ms)] * (signed + unsigned)
+    ages_ms = [age_ms + 1_000_000] * signed + [age_ms, 0, 0][:unsigned]
+    entries = [b"%d forget k1 acme a     " % (now_ms - each) for each in ages_ms]
     point = Checkpoint.over(1, NOTHING, entries[:signed], now_ms, breach)
     head = Signed.by(AuditSigner(new_private_text()), point.members("t", "k")).to_bytes()
     return TrailEnd(0, b"", head, b"", entries, more=False, now_ms=now_ms)
@@ -722,7 +728,7 @@ def trail_end(signed, unsigned, *, breach=None, age_ms=0):
 TRAILS = [
     ([(2, 0)], [], Level.OK, "signed"),
     ([(2, 1, None, LAG_MS), (1, 1, None, 1_000)], [], Level.OK, "signed"),
-    ([(0, 0), (2, 1, None, LAG_MS + 1_000), (1, 1, None, 1_000)], [], Level.PROBLEM, "nothing was signed for 61 s"),
+    ([(0, 0), (2, 3, None, LAG_MS + 1_000), (1, 1, None, 1_000)], [], Level.PROBLEM, "nothing was signed for 61 s"),
     ([(2, 0)], ["x", "y"], Level.PROBLEM, "these trails cannot be read: x, y"),
     ([(2, 0), (2, 0, LOST)], ["x"], Level.PROBLEM, "the server that took over lacks signed entries (trail t1)"),
     ([(2, 0, EDITED), (2, 0, LOST)], [], Level.PROBLEM, "signed entries were changed (trail t0)"),

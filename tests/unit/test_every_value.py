@@ -15,6 +15,7 @@ import io
 import ipaddress
 import itertools
 import json
+import math
 import pathlib
 import tempfile
 import types
@@ -403,6 +404,11 @@ def test_a_member_of_an_item_whose_name_is_no_text_is_refused_at_the_item(fake, 
     items[at][5] = "five"
     assert [fault.pointer for fault in refusal(lambda: relay.webhooks.trigger_many(items)).faults] == [f"/{at}"]
     assert not fake.seen
+
+
+def test_each_member_whose_name_is_no_text_is_one_fault_and_the_others_are_checked(fake, relay):
+    error = refusal(lambda: relay.webhooks.trigger("text", {5: "five", "a": {6: "six", "b": math.nan}, "c": math.nan}))
+    assert [fault.pointer for fault in error.faults] == ["/data", "/data/a", "/data/a/b", "/data/c"]
 
 
 async def asynchronously(fake, data):

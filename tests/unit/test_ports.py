@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import cycle
@@ -16,6 +17,7 @@ from relay.up import local, ports, processes
 from relay.up.datadir import DataDir
 from relay.up.local import LaunchPlan, LocalRelay
 from relay.up.ports import CAN_BE_SHARED, FreePorts, listeners_on
+from tests.timing import BUSY_S
 
 #: The names under which a data directory keeps ports.
 SERVERS = ("valkey", "store1", "store1.bus", "demo")
@@ -127,6 +129,34 @@ def test_every_socket_that_listens_on_a_port_is_counted(count):
         stack.enter_context(socket.create_connection(("127.0.0.1", port)))  # a connection is not a listener
         assert listeners_on(port) == count
         assert not FreePorts().take(port)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_well"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", True),
+        (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", False),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", False),
+        (b"", False),
+        (None, False),
+    ],
+)
+def test_a_process_is_well_only_if_it_answers_its_probe_in_time(monkeypatch, answer, is_well):
+    monkeypatch.setattr(local, "_PROBE_S", BUSY_S if answer is not None else 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor() as pool, ExitStack() as stack:
+
+        def serve():
+            caller = stack.enter_context(server.accept()[0])
+            if answer is not None and caller.recv(1024):
+                caller.sendall(answer)
+                caller.shutdown(socket.SHUT_WR)
+
+        pool.submit(serve)
+        assert local._is_ok(f"http://127.0.0.1:{server.getsockname()[1]}/readyz") is is_well
+
+
+def test_a_process_that_nobody_reaches_is_not_well():
+    assert not local._is_ok(f"http://127.0.0.1:{free_port()}/readyz")
 
 
 def test_api_processes_have_names_and_processors_of_their_own():

@@ -9,7 +9,7 @@ const app = document.createElement("div");
 app.setAttribute("id", "app");
 document.body.append(app);
 let isDark = false;
-globalThis.matchMedia = () => Object.assign(new EventTarget(), { matches: isDark });
+globalThis.matchMedia = (query) => Object.assign(new EventTarget(), { matches: query === `(prefers-color-scheme: ${isDark ? "dark" : "light"})` });
 let top = null;
 window.scrollTo = (...place) => (top = place);
 let address = "";

@@ -183,6 +183,7 @@ test("a chart's table has the last sixty times with a value, the newest first, a
   assert.deepEqual(rowsOf(table), []);
   table.open = true;
   table.dispatchEvent(new Event("toggle"));
+  assert.deepEqual(table.all((each) => each.tag === "th").map((each) => each.textContent), ["Time", "A"]);
   const rows = rowsOf(table);
   assert.deepEqual([rows.length, rows[0], rows.at(-1)], [60, [moment(xs[68] * 1_000), "68"], [moment(xs[9] * 1_000), "9"]]);
   update(xs, [xs.map(() => 0)]);
