@@ -59,7 +59,7 @@ const QUIET = { webhooks: [], buckets: [], lanes: [lane("interactive", 0, null, 
 const BUSY = {
   ...QUIET,
   webhooks: [{ webhookId: "other" }, { webhookId: "hook" }],
-  buckets: [minute(-30, { delivered: 30 }, 0, 90), minute(-20, { delivered: 8, unreachable: 2, rejected: 1_200, cancelled: 3 }, 5, 70), minute(0, { delivered: 1 }, 0)],
+  buckets: [minute(-30, { delivered: 30 }, 0, 90), minute(-20, { delivered: 8_000, unreachable: 2_000, rejected: 1_200, cancelled: 3 }, 5_000, 70), minute(0, { delivered: 120_000 }, 0)],
   lanes: [lane("interactive", 800, 61.5, 0), lane("bulk", 2_000, 60, 2), lane("replay", 0, null, null)],
   minutes: [{ start: at(-20 * MINUTE), pending: { interactive: 5, bulk: 7, replay: null } }, { start: at(0), pending: { interactive: 1, bulk: 2, replay: 3 } }],
   groups: [group("hook", "answered", 503, 4), group("a-webhook-with-a-long-name", "dns_failed", null, 1_000)],
@@ -177,9 +177,9 @@ test("the data of a result are shown", () => {
 // -- replays ---------------------------------------------------------------------------------------------------------
 
 const FILTER = { webhookId: "hook", states: ["delivered", "unreachable"], status: [503, "4xx"], outcome: "answered", subject: true, since: at(-60 * S), until: at(-30 * S) };
-const job = (more = {}) => ({ replayId: reference(5), state: "running", filter: FILTER, caller: "0123456789abcdef", ratePerSecond: 2, matched: 1_000, started: 400, delivered: 200, failed: 100, skipped: 50, skippedReasons: { expired: 20, replayed: 30 }, createdAt: at(-20 * S), finishedAt: null, ...more });
-const DONE = { state: "done", finishedAt: at(-5 * S), started: 950, delivered: 950, failed: 0 };
-const JOBS = [job(), job({ ...DONE, filter: {}, ratePerSecond: null, caller: null, skipped: 50 }), job({ ...DONE, delivered: 900, failed: 50, filter: null, caller: "cli" }), job({ state: "planning", matched: null, started: 0, delivered: 0, failed: 0, skipped: 0, skippedReasons: {}, filter: { since: at(-1) } }), job({ state: "paused", filter: { until: at(-1) } }), job({ state: "cancelled", finishedAt: at(-5 * S) }), job({ state: "brand_new" })];
+const job = (more = {}) => ({ replayId: reference(5), state: "running", filter: FILTER, caller: "0123456789abcdef", ratePerSecond: 2, matched: 4_000, started: 2_400, delivered: 1_200, failed: 1_100, skipped: 1_050, skippedReasons: { expired: 20, replayed: 1_030 }, createdAt: at(-20 * S), finishedAt: null, ...more });
+const DONE = { state: "done", finishedAt: at(-5 * S), started: 2_950, delivered: 2_950, failed: 0 };
+const JOBS = [job(), job({ ...DONE, filter: {}, ratePerSecond: null, caller: null }), job({ ...DONE, delivered: 1_900, failed: 1_050, filter: null, caller: "cli" }), job({ state: "planning", matched: null, started: 0, delivered: 0, failed: 0, skipped: 0, skippedReasons: {}, filter: { since: at(-1) } }), job({ state: "paused", ratePerSecond: 1_500, filter: { until: at(-1) } }), job({ state: "cancelled", finishedAt: at(-5 * S) }), job({ state: "brand_new" })];
 
 test("the list of replays", async () => {
   page.relay = () => ({ replays: JOBS });
@@ -206,7 +206,7 @@ test("a replay that cannot be shown says why", async () => {
   sees("a replay that cannot be shown", seen.flat());
 });
 
-const PLAN = { matched: 600, skipped: 20, skippedReasons: { uncertain: 20 }, leftOut: {}, breakdown: [group("hook", "answered", 503, 500), group("other", "connect_failed", 0, 100)] };
+const PLAN = { matched: 1_600, skipped: 20, skippedReasons: { uncertain: 20 }, leftOut: {}, breakdown: [group("hook", "answered", 503, 1_500), group("other", "connect_failed", 0, 100)] };
 const planning = (plan, more = {}) => answering({ "/v1/traffic": { webhooks: [{ webhookId: "hook", recent: { hour: { errors: 1 } }, trend: { day: { ended: [7_200] } } }, { webhookId: "other" }] }, "/v1/replays": plan, ...more });
 
 test("a new replay of what was chosen", async () => {

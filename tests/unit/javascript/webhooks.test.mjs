@@ -417,32 +417,6 @@ test("a trigger that goes on without a reference id cannot be read", async () =>
   assert.equal((await clock.until(api.webhooks.trigger("ok"))).error.code, "internal");
 });
 
-test("no items cause no request", async () => {
-  const { at, api } = client(final);
-  assert.deepEqual([(await clock.until(api.webhooks.triggerMany([]))).value, at], [[], []]);
-});
-
-for (const [names, code] of [[["trigger", "triggerAsync", "describe"], "webhook_not_registered"], [["get", "wait"], "not_found"]]) {
-  for (const name of names) {
-    for (const id of [undefined, null, "", ".", "..", "\ud800", "a/b", "/", 5, ["ok"]]) {
-      const isMissing = id === undefined || id === null || id === "";
-      test(`${name} of ${JSON.stringify(id)} sends nothing and says ${isMissing ? "that the id is missing" : code}`, async () => {
-        const { at, api } = client(final);
-        const { error } = await clock.until(api.webhooks[name](id));
-        assert.deepEqual([error.code, /missing/.test(error.message), at], [code, isMissing, []]);
-      });
-    }
-
-    test(`${name} leaves an id in its segment of the path`, async () => {
-      const urls = [];
-      const fetch = async (url) => (urls.push(url), answered(404, { code }));
-      const { webhooks } = createApi({ baseUrl: "https://relay.example", key: "k", fetch });
-      await clock.until(webhooks[name]("ok\\..x?y#z%2F ä"));
-      assert.equal(urls[0].split("/")[5], "ok%5C..x%3Fy%23z%252F%20%C3%A4");
-    });
-  }
-}
-
 test("each member whose name is no text is one fault, and the others are checked", async () => {
   const { at, api } = client(final);
   const { error } = await clock.until(api.webhooks.trigger("ok", { [Symbol("five")]: 5, a: { [Symbol("six")]: 6, b: NaN }, c: NaN }));
