@@ -146,6 +146,13 @@ def test_a_backup_needs_an_empty_directory(empty):
     assert "not empty" in fault["message"]
 
 
+def test_a_backup_is_taken_without_the_target_ring_and_needs_none_of_its_keys(empty, monkeypatch):
+    monkeypatch.delitem(empty.keys, "RELAY_TARGET_KEYS")
+    empty.json("backup", str(empty.directory / "other"))
+    rings = json.loads((empty.directory / "other" / "manifest.json").read_text())["rings"]
+    assert {ring: len(ids) for ring, ids in rings.items()} == {"RELAY_DATA_KEYS": 1, "RELAY_TARGET_KEYS": 0}
+
+
 @pytest.mark.parametrize("nth", [1, 2, 3])
 def test_a_backup_on_a_full_disk_says_so(empty, monkeypatch, nth):
     """There is no space for the snapshot, the manifest or the directory."""

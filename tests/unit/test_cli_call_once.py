@@ -47,6 +47,20 @@ def test_one_call_is_made_recorded_and_shown_masked_with_its_times(call, cli):
     assert (record["state"], record["caller"], len(record["attempts"])) == ("delivered", "cli", 1)
 
 
+@pytest.mark.parametrize("timeout_s", [2, 7])
+def test_a_call_is_waited_for_as_long_as_its_registration_lets_it_take(cli, monkeypatch, timeout_s):
+    cli.apply(a_webhook(timeout=timeout_s))
+    waits = []
+
+    def run_once(_executor, store, _publish, reference_id, **wait):
+        waits.append(wait)
+        return store.find(reference_id)
+
+    monkeypatch.setattr("relay.executor.single.run_once", run_once)
+    assert cli.run("webhooks", "test", "ping", "--plugin", "acme").exit_code == 1
+    assert waits == [{"timeout_s": timeout_s}]
+
+
 def test_over_tls_the_handshake_has_its_own_time(call, tmp_path):
     authority = make_authority(tmp_path)
     with receiver(json_answer({"ok": True}), tls=authority.context("localhost")) as endpoint:

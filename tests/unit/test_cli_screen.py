@@ -155,6 +155,7 @@ def test_the_shell_completes_commands_plugins_webhooks_keys_and_reference_ids(st
     assert complete(cli, "relay webh") == ["webhooks"]
     assert complete(cli, "relay webhooks show --plugin ") == ["acme"]
     assert complete(cli, "relay webhooks show --plugin acme p") == ["ping"]
+    assert complete(cli, "relay webhooks show --plugin acme ing") == []
     assert complete(cli, "relay invocations list --webhook ", RELAY_PLUGIN="acme") == [LONG, "ping"]
     assert key in complete(cli, "relay keys revoke ")
     assert set(made) < set(complete(cli, "relay invocations show "))

@@ -7,6 +7,7 @@ import json
 import math
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -75,8 +76,8 @@ def test_an_id_that_cannot_stand_in_a_path_names_no_webhook(fake, relay, call, w
 
 def test_an_id_never_leaves_its_path_segment(fake, relay):
     with pytest.raises(errors.WebhookNotRegistered):
-        relay.webhooks.trigger("ok\\..x?y#z%2F")
-    assert fake.seen[0].path == "/v1/webhooks/ok%5C..x%3Fy%23z%252F/trigger"
+        relay.webhooks.trigger("ok\\..x?y#z%2F +ä")
+    assert fake.seen[0].path == "/v1/webhooks/ok%5C..x%3Fy%23z%252F%20%2B%C3%A4/trigger"
 
 
 @pytest.mark.parametrize(
@@ -468,6 +469,12 @@ def test_one_client_serves_many_threads(fake, relay):
         thread.join()
     assert answers == [200] * 80
     assert len(fake.invocations) == 80
+
+
+def test_each_of_many_threads_keeps_its_connection(fake, relay, caplog):
+    with ThreadPoolExecutor(20) as pool:
+        assert {each["status"] for each in pool.map(relay.trigger, ["slow"] * 20)} == {200}
+    assert "discarding connection" not in caplog.text
 
 
 def test_the_environment_and_the_relays_cookies_are_ignored(fake, relay, monkeypatch):
