@@ -236,7 +236,7 @@ const hook = (webhookId, more = {}) => ({ webhookId, ...counts(2_880, 288), rece
 const HOOKS = [
   hook("usual"),
   hook("paused", { paused: true, parked: 12_000, recent: { fiveMinutes: counts(0, 0), hour: counts(0, 0) } }),
-  hook("open-and-failing", { breaker: { state: "open", openUntil: at(90 * S) }, inFlight: 1, recent: { fiveMinutes: counts(10, 9), hour: counts(1, 1) } }),
+  hook("open-and-failing", { breaker: { state: "open", openUntil: at(90 * S) }, inFlight: 1, recent: { fiveMinutes: counts(100_000, 90_000), hour: counts(1, 1) } }),
   hook("half-open-and-hidden", { hidden: true, breaker: { state: "half-open", openUntil: at(-1) }, inFlight: 2, parked: 3, recent: { fiveMinutes: counts(3, 0), hour: counts(2, 0, { interrupted: 1 }) } }),
   hook("quiet", { lastErrorAt: null, recent: { fiveMinutes: counts(0, 0), hour: counts(0, 0) } }),
 ];
