@@ -48,6 +48,8 @@ def test_a_difference_shows_both_sides(two):
     assert {"member": "url", "before": "https://hooks.vendor.com/x", "after": "https://hooks.vendor.com/y"} in found[
         "changes"
     ]
+    shown = two.run("webhooks", "diff", "hook", "--plugin", "shop").stdout
+    assert 0 < shown.index("vendor.com/x") < shown.index("vendor.com/y")
 
 
 def test_a_secret_is_replaced_without_the_rest_of_the_document_and_never_shown(two):

@@ -179,6 +179,16 @@ def test_a_step_of_a_rotation_that_has_nothing_to_do_says_so(cli, tmp_path, monk
     assert said not in cli.run("vault", command).stdout
 
 
+def test_a_rotation_says_what_it_did(cli, monkeypatch):
+    monkeypatch.setattr("relay.cli.vault.SETTLED_S", 0.0)
+    cli.use_ring_files()
+    cli.apply(a_webhook())
+    cli.run("vault", "rotate")
+    *promoted, counts = cli.run("vault", "rotate").stdout.splitlines()
+    assert [line.split(" seals with ")[0] for line in promoted] == ["target:", "data:"]
+    assert counts == "1 values resealed, 2 old keys retired"
+
+
 @pytest.mark.parametrize("words", ["nope", "{'a': 1}", "{", "", "[NaN]", "[" * 40])
 @pytest.mark.parametrize("command", ["trigger", "explain"])
 def test_an_error_in_data_that_is_not_json_names_the_option_and_not_a_body(story, command, words):

@@ -16,6 +16,7 @@ from relay.cli.secrets import _row
 from relay.errors import BadParameter
 from relay.store.registry.secrets import SecretSetting
 from relay.store.trail.trail import trails
+from relay.text.ids import SECRET_NAME_RULE
 from relay.vault import secret_owner
 from tests.signing_keys import key_pair
 from tests.unit.cli import old_ring_text
@@ -196,6 +197,13 @@ def test_every_missing_secret_is_a_fault_of_the_document_that_says_what_to_do(cl
         "/1/headers/X-B",
     ]
     assert "`relay secrets set A --plugin shop`" in refused["faults"][1]["message"]
+
+
+def test_a_reference_to_what_can_be_no_secret_s_name_says_what_a_name_is(cli):
+    text = json.dumps([hook("one", headers={"X-A": "${secret:-A}"})])
+    refused = of(cli, "webhooks", "apply", "-", text=text, exit_code=2)
+    assert [fault["pointer"] for fault in refused["faults"]] == ["/0/headers/X-A"]
+    assert SECRET_NAME_RULE in refused["faults"][0]["message"]
 
 
 def test_a_secret_in_use_is_not_removed_and_its_users_are_named(cli):

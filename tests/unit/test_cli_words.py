@@ -9,12 +9,13 @@ import time
 
 import click
 import pytest
-from rich.console import Console
+from rich.console import Console, Group
 
 from relay.audit.entry import AuditEntry, line_of
 from relay.cli.audit import _words
 from relay.cli.audit_entries import EVERYTHING
 from relay.cli.chain_plan import plan_picture, steps_in_words
+from relay.cli.explain import request_lines
 from relay.cli.export import _cell, _write_csv, opened_file
 from relay.cli.filters import matches_end, read_time_ms
 from relay.cli.id_file import IdFile
@@ -25,6 +26,7 @@ from relay.cli.replay_tables import job_picture, jobs_picture
 from relay.cli.replay_tables import plan_picture as replay_plan_picture
 from relay.cli.row_tables import ended_as, groups_picture, rows_picture
 from relay.cli.tail import MAX_WATCHED, Watch, _follow, _line
+from relay.cli.up import _pictures
 from relay.cli.webhook_words import webhook_facts
 from relay.domain.invocation import Outcome, State
 from relay.errors import (
@@ -494,6 +496,23 @@ def test_a_chain_is_told_step_by_step_and_what_is_within_it_further_in():
         "0. c (revision 4, hidden)", "GET u", "Host: h", "auth: basic", "secret: S", "mask: m", "in error: the chain goes on",
         "1. gone (revision -)", "result: r",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "lines"), [(None, []), ({"preview": "b", "complete": True}, ["", "b"])])
+def test_a_request_is_told_with_its_body_apart(body, lines):
+    request = {"method": "GET", "url": "u", "headers": {"Host": "h"}, "auth": [], "secrets": [], "body": body}
+    assert request_lines(request) == ["GET u", "Host: h", *lines]
+
+
+# -- a start of the relay
+
+
+def test_a_demo_is_told_with_its_answer_and_its_record():
+    assert shown(Group(*_pictures({"answer": {"status": 200}, "record": {"state": "delivered"}}))) == [
+        "The sample webhook demo-echo was triggered over HTTP. The plugin's answer, secrets masked:",
+        *("{", '"status": 200', "}", "The record that it left:", "{", '"state": "delivered"', "}"),
+    ]
+    assert shown(Group(*_pictures({}))) == []
 
 
 # -- the audit trail

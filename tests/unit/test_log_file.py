@@ -1,13 +1,15 @@
 """Logs of children: private, and bounded while the child goes on writing."""
 
+import io
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from relay.up.child import Child
-from relay.up.log_file import KEPT, LogTail, last_lines, open_log, put_aside
+from relay.up.log_file import _LOOKS, KEPT, LogTail, _copy, last_lines, open_log, put_aside
 from tests.timing import START_S, wait_until
 
 PIPED = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -54,6 +56,23 @@ def test_a_large_log_is_put_aside_and_no_more_are_kept_than_may_be(tmp_path):
             assert path.stat().st_size == 0
     assert [each.read_bytes()[:1] for each in asides(path)] == [b"4", b"3", b"2"]
     assert {mode(each) for each in asides(path)} == {0o600}
+
+
+@pytest.mark.parametrize(
+    ("reads", "copied"),
+    [
+        ([b"one\n", b"", b"two\n"], b"one\n"),
+        ([b"one\nha", b"", b"lf\n", b"", b"more\n"], b"one\nhalf\n"),
+        ([b"half", *[b""] * _LOOKS], b"half"),
+        ([b""], b""),
+    ],
+    ids=["a whole line", "a line that is being written", "a line that is never ended", "nothing"],
+)
+def test_a_log_is_copied_with_the_rest_of_a_line_that_is_being_written(monkeypatch, reads, copied):
+    monkeypatch.setattr("relay.up.log_file._LOOK_S", 0)
+    copy, left = io.BytesIO(), iter(reads)
+    _copy(SimpleNamespace(read=lambda _: next(left)), copy)
+    assert copy.getvalue() == copied
 
 
 def test_what_a_running_child_writes_goes_on_at_the_beginning_of_an_emptied_log(tmp_path):

@@ -2,12 +2,14 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
 import pytest
 
-from relay.up.child import Child
+from relay.up.child import MARK, Child, end_leftovers
 from relay.up.datadir import DataDir
 from relay.up.restarts import RestartLog, read_restarts
 from relay.up.supervisor import Supervisor
@@ -172,3 +174,22 @@ def test_a_child_that_does_not_end_is_waited_for_until_a_second_signal_comes(dir
     took_s = time.monotonic() - began_s
     assert (deaf.is_gone(), deaf.status) == (True, -9)
     assert took_s < START_S / 2 if at_once else took_s >= 0.6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="leftovers are found in /proc")
+@pytest.mark.parametrize("ends_by", [signal.SIGTERM, signal.SIGKILL])
+def test_what_an_earlier_start_left_running_is_ended_by_force_if_it_does_not_end_by_itself(tmp_path, monkeypatch, ends_by):
+    ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN); " if ends_by is signal.SIGKILL else ""
+    command = [sys.executable, "-c", f"import signal, time; {ignore}print(flush=True); time.sleep(600)"]
+    monkeypatch.setattr("relay.up.child._LEFTOVERS_S", START_S if ends_by is signal.SIGTERM else 0.1)
+    pipe = subprocess.PIPE
+    with ExitStack() as stack:
+        left, other = (
+            stack.enter_context(subprocess.Popen(command, env={**os.environ, MARK: str(tmp_path / name)}, stdout=pipe))
+            for name in ("data", "data-of-another")
+        )
+        stack.callback(other.kill)
+        stack.callback(left.kill)
+        left.stdout.readline(), other.stdout.readline()
+        end_leftovers(tmp_path / "data")
+        assert (left.wait(START_S), other.poll()) == (-ends_by, None)
