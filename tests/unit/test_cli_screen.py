@@ -179,6 +179,14 @@ def test_a_step_of_a_rotation_that_has_nothing_to_do_says_so(cli, tmp_path, monk
     assert said not in cli.run("vault", command).stdout
 
 
+@pytest.mark.parametrize("command", ["add", "promote", "reseal", "retire", "rotate"])
+def test_a_ring_that_is_in_the_environment_is_not_rotated_and_what_to_do_is_said(cli, command):
+    refused = cli.run("vault", command, "--ring", "data")
+    assert refused.exit_code == 1
+    assert "The data ring is in the environment: put it into a file (mode 0600)" in refused.stderr
+    assert "RELAY_DATA_KEYS_FILE" in refused.stderr
+
+
 def test_a_rotation_says_what_it_did(cli, monkeypatch):
     monkeypatch.setattr("relay.cli.vault.SETTLED_S", 0.0)
     cli.use_ring_files()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import json
+import os
 import time
 
 import click
 import pytest
-from rich.console import Console, Group
+from click.testing import CliRunner
+from rich.console import Console
 
 from relay.audit.entry import AuditEntry, line_of
 from relay.cli.audit import _words
@@ -19,14 +22,13 @@ from relay.cli.explain import request_lines
 from relay.cli.export import _cell, _write_csv, opened_file
 from relay.cli.filters import matches_end, read_time_ms
 from relay.cli.id_file import IdFile
-from relay.cli.output import Screen, bad, brief, moment, table_of
+from relay.cli.output import Screen, bad, brief, moment, screened, table_of
 from relay.cli.parameters import read_duration, read_secret, trigger_value
 from relay.cli.replay import _read_rate
 from relay.cli.replay_tables import job_picture, jobs_picture
 from relay.cli.replay_tables import plan_picture as replay_plan_picture
 from relay.cli.row_tables import ended_as, groups_picture, rows_picture
 from relay.cli.tail import MAX_WATCHED, Watch, _follow, _line
-from relay.cli.up import _pictures
 from relay.cli.webhook_words import webhook_facts
 from relay.domain.invocation import Outcome, State
 from relay.errors import (
@@ -207,7 +209,20 @@ def test_an_error_is_told_to_people_and_to_programs_and_says_whose_fault_it_is(e
     ]
 
 
-def test_a_file_fault_is_a_failure_and_names_the_file():
+@pytest.mark.parametrize(
+    ("number", "said"), [(errno.ENOSPC, "read or written: No space left on device (a.csv)"), (errno.EPIPE, None)]
+)
+def test_a_file_fault_is_a_failure_and_names_the_file_and_a_reader_that_has_gone_is_told_nothing(number, said):
+    @click.command()
+    @screened
+    def command(screen):
+        raise OSError(number, os.strerror(number), "a.csv")
+
+    result = CliRunner().invoke(command)
+    assert (result.exit_code, said in result.stderr if said else result.output == "") == (1, True)
+
+
+def test_times_are_shortened_for_tables():
     assert (moment(None), brief(None)) == (None, None)
     assert (moment("2026-11-26T20:15:42.123Z"), brief("2026-11-26T20:15:42.123Z")) == (
         "2026-11-26 20:15:42",
@@ -502,17 +517,6 @@ def test_a_chain_is_told_step_by_step_and_what_is_within_it_further_in():
 def test_a_request_is_told_with_its_body_apart(body, lines):
     request = {"method": "GET", "url": "u", "headers": {"Host": "h"}, "auth": [], "secrets": [], "body": body}
     assert request_lines(request) == ["GET u", "Host: h", *lines]
-
-
-# -- a start of the relay
-
-
-def test_a_demo_is_told_with_its_answer_and_its_record():
-    assert shown(Group(*_pictures({"answer": {"status": 200}, "record": {"state": "delivered"}}))) == [
-        "The sample webhook demo-echo was triggered over HTTP. The plugin's answer, secrets masked:",
-        *("{", '"status": 200', "}", "The record that it left:", "{", '"state": "delivered"', "}"),
-    ]
-    assert shown(Group(*_pictures({}))) == []
 
 
 # -- the audit trail

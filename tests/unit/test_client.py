@@ -14,6 +14,7 @@ import pytest
 from relay import errors
 from relay.client.problem import UnknownProblem
 from relay.client.relay import TRIES, Relay, WaitEnded
+from tests.receivers import json_answer, make_authority, receiver
 from tests.timing import BUSY_S
 from tests.unit.fake_relay import KEY, FakeRelay, HangUp, Reply, Silence, Webhook, problem
 
@@ -469,6 +470,15 @@ def test_one_client_serves_many_threads(fake, relay):
         thread.join()
     assert answers == [200] * 80
     assert len(fake.invocations) == 80
+
+
+def test_it_trusts_the_authority_that_it_is_given_and_no_other(tmp_path):
+    authority = make_authority(tmp_path)
+    with receiver(json_answer({"webhooks": []}), tls=authority.context("127.0.0.1")) as endpoint:
+        with Relay(endpoint.url, KEY, ca_file=authority.ca_file) as relay:
+            assert relay.webhooks.available() == []
+        with Relay(endpoint.url, KEY, tries=1) as relay, pytest.raises(errors.Unavailable):
+            relay.webhooks.available()
 
 
 def test_each_of_many_threads_keeps_its_connection(fake, relay, caplog):

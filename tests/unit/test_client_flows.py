@@ -197,6 +197,13 @@ def test_a_record_without_a_member_cannot_be_read(name, missing):
         Course(lambda _: Answer(200, record)).run(name, REF, None)
 
 
+@pytest.mark.parametrize(("name", "prefer"), [("get", None), ("wait", "wait=30")])
+def test_a_record_is_got_as_it_is_now_and_waited_for_only_if_that_is_wanted(name, prefer):
+    course = Course(lambda _: FINAL)
+    course.run(name, REF, None)
+    assert [request.headers.get("Prefer") for _, request in course.sent] == [prefer]
+
+
 #: Answers of which no member may be missing, by the call that reads them.
 READ = {
     "available": ((None,), Answer(200, {"webhooks": []})),

@@ -86,6 +86,12 @@ def test_faults_and_reference_id_are_there_where_they_are_known():
     assert document["referenceId"] == "r-1"
 
 
+@pytest.mark.parametrize("document", [None, {"code": "unavailable"}])
+@pytest.mark.parametrize(("asked_s", "told_s"), [(None, 1), (0, 0), (7, 7)])
+def test_a_client_is_told_when_to_come_again_even_if_the_relay_does_not_say(document, asked_s, told_s):
+    assert read_problem(503, document, asked_s).retry_after_s == told_s
+
+
 @pytest.mark.parametrize("kind", [errors.RateLimited, errors.OverCapacity, errors.Unavailable])
 def test_whoever_is_busy_says_when_to_come_again(kind):
     assert problem_of(kind(retry_after_s=7)).headers["Retry-After"] == "7"

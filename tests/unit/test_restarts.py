@@ -178,7 +178,9 @@ def test_a_child_that_does_not_end_is_waited_for_until_a_second_signal_comes(dir
 
 @pytest.mark.skipif(sys.platform != "linux", reason="leftovers are found in /proc")
 @pytest.mark.parametrize("ends_by", [signal.SIGTERM, signal.SIGKILL])
-def test_what_an_earlier_start_left_running_is_ended_by_force_if_it_does_not_end_by_itself(tmp_path, monkeypatch, ends_by):
+def test_what_an_earlier_start_left_running_is_ended_by_force_if_it_does_not_end_by_itself(
+    tmp_path, monkeypatch, ends_by
+):
     ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN); " if ends_by is signal.SIGKILL else ""
     command = [sys.executable, "-c", f"import signal, time; {ignore}print(flush=True); time.sleep(600)"]
     monkeypatch.setattr("relay.up.child._LEFTOVERS_S", START_S if ends_by is signal.SIGTERM else 0.1)

@@ -48,7 +48,8 @@ def test_the_newest_key_is_the_one_that_was_added_last_also_when_it_seals_alread
 
 
 @pytest.mark.parametrize(
-    ("ids", "newest"), [(["first", "last"], "last"), (["k20261130120000-a", "last"], "k20261130120000-a"), (["last"], "last")]
+    ("ids", "newest"),
+    [(["first", "last"], "last"), (["k20261130120000-a", "last"], "k20261130120000-a"), (["last"], "last")],
 )
 def test_of_keys_without_a_date_the_last_is_the_newest(ring, ids, newest):
     ring.path.write_text(",".join(f"{each}:{Vault.new_key_text().partition(':')[2]}" for each in ids))

@@ -417,6 +417,16 @@ test("a trigger that goes on without a reference id cannot be read", async () =>
   assert.equal((await clock.until(api.webhooks.trigger("ok"))).error.code, "internal");
 });
 
+for (const name of ["get", "wait"]) {
+  for (const id of ["..", "\ud800", "a/b", 5]) {
+    test(`${name} of ${JSON.stringify(id)}, which can be no reference id, finds nothing and sends nothing`, async () => {
+      const { at, api } = client(final);
+      const { error } = await clock.until(api.webhooks[name](id));
+      assert.deepEqual([error.code, at], ["not_found", []]);
+    });
+  }
+}
+
 test("each member whose name is no text is one fault, and the others are checked", async () => {
   const { at, api } = client(final);
   const { error } = await clock.until(api.webhooks.trigger("ok", { [Symbol("five")]: 5, a: { [Symbol("six")]: 6, b: NaN }, c: NaN }));
