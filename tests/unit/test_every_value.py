@@ -393,6 +393,8 @@ def test_no_more_than_twenty_faults_are_named_with_pointers_of_bounded_length(fa
     error = refusal(lambda: relay.webhooks.trigger("text", [float("nan")] * 30))
     assert [fault.pointer for fault in error.faults] == [f"/data/{number}" for number in range(20)]
     assert str(error).endswith("(and 19 more)")
+    error = refusal(lambda: relay.webhooks.trigger_many([{"webhookId": "text", "data": math.nan}] * 30))
+    assert [fault.pointer for fault in error.faults] == [f"/{number}/data" for number in range(20)]
     (fault,) = refusal(lambda: relay.webhooks.trigger("text", {"x" * 400: {1}})).faults
     assert len(fault.pointer) == 256
     assert not fake.seen

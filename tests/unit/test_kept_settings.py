@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from relay.audit.signing_keys import new_private_text
 from relay.errors import SettingsError
 from relay.settings import Settings
 from relay.up.datadir import DataDir
 from relay.up.kept_settings import kept_settings, settings_in_words
 from relay.up.local import LaunchPlan, LocalRelay
+from relay.vault import Vault
 
 OTHER = "redis://:other-password@127.0.0.1:7777/0"
 #: A value, other than the default, for every setting that a start may keep.
@@ -111,6 +113,22 @@ def test_keys_of_the_environment_are_kept_where_there_are_no_files_for_them(star
     again = start()
     assert again.settings.target_keys == first.settings.target_keys
     assert list(settings_in_words(again.kept_settings)) == ["RELAY_DATA_KEYS", "RELAY_TARGET_KEYS"]
+
+
+@pytest.mark.parametrize(
+    ("name", "member", "text"),
+    [
+        ("RELAY_TARGET_KEYS", "target_keys", Vault.new_key_text()),
+        ("RELAY_DATA_KEYS", "data_keys", Vault.new_key_text()),
+        ("RELAY_AUDIT_KEY", "audit_key", new_private_text()),
+        ("RELAY_FLOWER_AUTH", "flower_auth", "user:a-password-of-ones-own"),
+    ],
+)
+def test_a_secret_in_a_file_of_ones_own_is_used_and_none_is_made(start, tmp_path, name, member, text):
+    own = tmp_path / "own"
+    own.touch(mode=0o600)
+    own.write_text(text)
+    assert getattr(start(**{f"{name}_FILE": str(own)}).settings, member).reveal() == text
 
 
 def test_commands_use_the_redis_of_the_environment_and_the_rest_of_the_file(start):
