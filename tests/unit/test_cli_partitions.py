@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import closing
 
 import pytest
 
+from relay.queue import make_app
+from relay.settings import Settings
 from relay.store.counts.totals import StoreCounts
 from relay.store.health.workers import Workers
 from relay.store.keys.keyspace import Keyspace
+from relay.wiring.runtime import cli_runtime
+from relay.wiring.worker_runtime import worker_parts
 from tests.receivers import closed_port
 from tests.store_keys import KEYS
 from tests.unit.cli import Cli, a_webhook
@@ -136,3 +141,34 @@ def test_a_store_that_is_used_is_not_divided_and_the_command_says_by_whom(cli, v
 @pytest.mark.parametrize("number", ["1", "101", "many"])
 def test_a_number_of_partitions_that_there_cannot_be_is_refused(cli, number):
     assert cli.run("partitions", "divide", number).exit_code == 2
+
+
+def keyspaces_in(part, place, seen):
+    """Yield the keyspaces in a part of the relay, and in what that consists of, with their places."""
+    if isinstance(part, Keyspace):
+        yield place, part
+    elif isinstance(part, list | tuple):
+        for number, each in enumerate(part):
+            yield from keyspaces_in(each, f"{place}[{number}]", seen)
+    elif type(part).__module__.startswith("relay.") and id(part) not in seen:
+        seen[id(part)] = part
+        names = vars(part) if hasattr(part, "__dict__") else getattr(part, "__slots__", ())
+        for name in tuple(names):
+            yield from keyspaces_in(getattr(part, name, None), f"{place}.{name}", seen)
+
+
+@pytest.mark.parametrize("process", ["the API", "a worker"])
+def test_every_part_of_a_process_knows_of_all_partitions(cli, process):
+    settings = Settings.from_environ(cli.environ | {"RELAY_PARTITIONS": "4"})
+    runtime = cli_runtime(settings)
+    found = worker_parts(settings, make_app(settings), "w1", ["bulk"]) if process == "a worker" else runtime
+    with closing(runtime), closing(found):
+        for name in dir(type(found)):
+            getattr(found, name)  # parts that are built on first use
+        known = dict(keyspaces_in([found, runtime.subscribe("api")], process, {}))
+    assert len(known) > 20
+    few = [place for place, keys in known.items() if keys.partitions != 4]
+    assert [place for place in few if not place.endswith("ecisions._epochs._keys")] == [], (
+        "decisions only read the epoch"
+    )
+    assert process != "a worker" or len(found.checkpointing) == 4 + 1, "a trail each, and the shared one"
