@@ -241,6 +241,12 @@ def test_the_loop_goes_on_while_much_data_is_copied_and_written(fake, call):
     assert least(lambda: run(fake, act), wanted=0.3) < 0.5
 
 
+def test_the_items_of_an_iterator_are_all_sent(fake):
+    items = [{"webhookId": "ok", "data": n} for n in range(3)]
+    assert len(run(fake, lambda relay: relay.trigger_many(iter(items)))) == 3
+    assert [item["data"] for item in fake.seen[0].json] == [0, 1, 2]
+
+
 def test_what_changes_while_much_data_waits_is_sent_as_it_was(fake):
     async def act(relay):
         data = {"rows": list(range(50_000))}
