@@ -337,12 +337,13 @@ for (const count of [0, 1, 3]) {
 }
 
 for (const place of [0, 1, 2]) {
-  for (const [data, pointer] of [[() => new Uint8Array(2), "/data"], [() => ({ a: 1, "b/c": new Blob(["x"]) }), "/data/b~1c"]]) {
+  for (const [data, pointer, kind] of [[() => new Uint8Array(2), "/data", 'payload_encoding "base64"'], [() => ({ a: 1, "b/c": new Blob(["x"]) }), "/data/b~1c", 'payload "multipart"']]) {
     test(`data of item ${place} that its webhook does not take is refused at its place ${pointer}`, async () => {
       const { at, api } = client(() => describes());
       const items = [0, 1, 2].map((n) => ({ webhookId: `hook-${n}`, data: n === place ? data() : "text" }));
       const { error } = await clock.until(api.webhooks.triggerMany(items));
       assert.deepEqual([error.code, error.errors.map((each) => each.pointer), at.length], ["request_rejected", [`/${place}${pointer}`], 1]);
+      assert.ok(error.errors[0].message.endsWith(`the webhook is not registered with ${kind}`), error.message);
     });
   }
 
