@@ -54,3 +54,4 @@ def test_facts_are_escaped_in_name_and_value():
 def test_a_long_value_is_folded_and_never_cut():
     value = "x" * 200
     assert printed(table_of(("name", "other"), [[value, "y"]])).count("x") == 200
+    assert printed(facts_of([("name", value)])).count("x") == 200

@@ -231,7 +231,8 @@ def test_a_trigger_that_goes_on_without_a_reference_id_cannot_be_read():
 
 
 def test_each_item_without_a_key_gets_one_of_its_own_in_every_call():
-    keys = [item["idempotencyKey"] for _ in range(3) for item in bulk.copy_items([{"webhookId": "ok"}] * 3).checked()]
+    items = [{"webhookId": "ok"}, {"webhookId": "ok"}, {"webhookId": "ok", "idempotencyKey": None}]
+    keys = [item["idempotencyKey"] for _ in range(3) for item in bulk.copy_items(items).checked()]
     assert len(set(keys)) == 9
 
 
