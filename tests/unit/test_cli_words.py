@@ -29,6 +29,7 @@ from relay.cli.replay_tables import job_picture, jobs_picture
 from relay.cli.replay_tables import plan_picture as replay_plan_picture
 from relay.cli.row_tables import ended_as, groups_picture, rows_picture
 from relay.cli.tail import MAX_WATCHED, Watch, _follow, _line
+from relay.cli.up import _addresses
 from relay.cli.webhook_words import webhook_facts
 from relay.domain.invocation import Outcome, State
 from relay.errors import (
@@ -517,6 +518,12 @@ def test_a_chain_is_told_step_by_step_and_what_is_within_it_further_in():
 def test_a_request_is_told_with_its_body_apart(body, lines):
     request = {"method": "GET", "url": "u", "headers": {"Host": "h"}, "auth": [], "secrets": [], "body": body}
     assert request_lines(request) == ["GET u", "Host: h", *lines]
+
+
+@pytest.mark.parametrize(("processes", "told"), [(1, 0), (2, 1)])
+def test_that_processes_share_a_port_is_told_of_several_only(processes, told):
+    value = {"apiUrl": "u", "apiProcesses": processes, "consoleUrl": "c", "flowerUrl": "f"}
+    assert sum("share this port" in line for line in _addresses(value, "auth")) == told
 
 
 # -- the audit trail

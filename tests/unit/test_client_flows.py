@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import random
+from contextlib import suppress
 
 import pytest
 
@@ -14,6 +15,7 @@ from relay.client import bulk
 from relay.client.copies import copy_trigger
 from relay.client.exchange import Answer, End, Request, Requester, advance
 from relay.client.flows import RESULT_MEMBERS, Flows, WaitEnded
+from relay.domain.invocation import State
 
 REF = "01a22681-27be-74b3-8241-93ca9c8d6835"
 UNFINISHED = Answer(200, {"referenceId": REF, "state": "sending", "result": None})
@@ -202,6 +204,15 @@ def test_a_record_is_got_as_it_is_now_and_waited_for_only_if_that_is_wanted(name
     course = Course(lambda _: FINAL)
     course.run(name, REF, None)
     assert [request.headers.get("Prefer") for _, request in course.sent] == [prefer]
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_wait_goes_on_while_the_state_is_not_a_final_one(state):
+    result = {"status": 200, "data": 1, "error": False} if state.final else None
+    course = Course(lambda n: FINAL if n else Answer(200, {"referenceId": REF, "state": state, "result": result}))
+    with suppress(errors.Cancelled, errors.RequestRejected):
+        course.run("wait", REF, None)
+    assert len(course.sent) == (1 if state.final else 2)
 
 
 #: Answers of which no member may be missing, by the call that reads them.

@@ -7,7 +7,7 @@ import pytest
 from relay.audit.signing_keys import new_private_text
 from relay.errors import SettingsError
 from relay.settings import Settings
-from relay.up.datadir import DataDir
+from relay.up.datadir import DataDir, new_flower_auth
 from relay.up.kept_settings import kept_settings, settings_in_words
 from relay.up.local import LaunchPlan, LocalRelay
 from relay.vault import Vault
@@ -116,16 +116,16 @@ def test_keys_of_the_environment_are_kept_where_there_are_no_files_for_them(star
 
 
 @pytest.mark.parametrize(
-    ("name", "member", "text"),
+    ("name", "member", "make"),
     [
-        ("RELAY_TARGET_KEYS", "target_keys", Vault.new_key_text()),
-        ("RELAY_DATA_KEYS", "data_keys", Vault.new_key_text()),
-        ("RELAY_AUDIT_KEY", "audit_key", new_private_text()),
-        ("RELAY_FLOWER_AUTH", "flower_auth", "user:a-password-of-ones-own"),
+        ("RELAY_TARGET_KEYS", "target_keys", Vault.new_key_text),
+        ("RELAY_DATA_KEYS", "data_keys", Vault.new_key_text),
+        ("RELAY_AUDIT_KEY", "audit_key", new_private_text),
+        ("RELAY_FLOWER_AUTH", "flower_auth", new_flower_auth),
     ],
 )
-def test_a_secret_in_a_file_of_ones_own_is_used_and_none_is_made(start, tmp_path, name, member, text):
-    own = tmp_path / "own"
+def test_a_secret_in_a_file_of_ones_own_is_used_and_none_is_made(start, tmp_path, name, member, make):
+    own, text = tmp_path / "own", make()
     own.touch(mode=0o600)
     own.write_text(text)
     assert getattr(start(**{f"{name}_FILE": str(own)}).settings, member).reveal() == text

@@ -418,6 +418,16 @@ test("a trigger that goes on without a reference id cannot be read", async () =>
   assert.equal((await clock.until(api.webhooks.trigger("ok"))).error.code, "internal");
 });
 
+for (const state of ["queued", "sending", "retrying", "waiting", "unreachable", "interrupted"]) {
+  const isFinal = state === "unreachable" || state === "interrupted";
+  test(`a wait ${isFinal ? "ends" : "goes on"} when the state is ${state}`, async () => {
+    const result = isFinal ? { status: 0, data: null, error: true } : null;
+    const { at, api } = client((n) => (n === 0 ? answered(200, { referenceId: REF, state, result }) : final()));
+    assert.equal((await clock.until(api.webhooks.wait(REF))).value.status, isFinal ? 0 : 200);
+    assert.equal(at.length, isFinal ? 1 : 2);
+  });
+}
+
 for (const name of ["get", "wait"]) {
   for (const id of ["..", "\ud800", "a/b", 5]) {
     test(`${name} of ${JSON.stringify(id)}, which can be no reference id, finds nothing and sends nothing`, async () => {
