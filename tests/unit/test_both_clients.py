@@ -137,3 +137,10 @@ SENT = ("authorization", "content-type", "content-length", "user-agent", "idempo
 @given(call=calls, faults=st.lists(faults, max_size=4))
 def test_the_same_call_sends_the_same_and_ends_the_same(fake, call, faults):
     assert came_of(fake, awaited, call, faults) == came_of(fake, plainly, call, faults)
+
+
+@pytest.mark.parametrize("kind", [Relay, AsyncRelay])
+@pytest.mark.parametrize("name", ["trigger", "trigger_async", "trigger_many", "get", "wait"])
+def test_a_client_has_the_calls_that_are_made_most_itself(kind, name):
+    client = kind("http://a", "k")
+    assert getattr(client, name) == getattr(client.webhooks, name)

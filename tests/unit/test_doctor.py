@@ -41,6 +41,7 @@ from relay.store.health.readiness import ServerWarnings, StoreHealth, _warnings_
 from relay.store.health.server import ServerHealth, read_server
 from relay.store.health.workers import LiveWorker, Workers
 from relay.store.keys import keyspace
+from relay.store.keys.names import partition_root
 from relay.store.ledger.listing import Filter
 from relay.store.ledger.policies import Traffic
 from relay.store.ledger.transitions import Settlement
@@ -430,6 +431,16 @@ def test_a_webhook_that_no_relay_has_made_current_is_a_problem(given, tmp_path, 
         client.hset("relay:{0}:p:shop:webhooks", "ghost", 1)
     found = findings(given, tmp_path)["revisions"]
     assert (found.level, found.found) == (Level.PROBLEM, "made current by something other than a relay: shop/ghost")
+
+
+def test_decisions_that_somebody_else_has_altered_are_a_problem(given, tmp_path, valkey):
+    register(given, WEBHOOK)
+    assert "decisions" not in findings(given, tmp_path)
+    with valkey.client() as client:
+        client.rpush(keyspace.decisions(partition_root(0)), "9 key/x y " + "0" * 64)
+    found = findings(given, tmp_path)
+    assert (found["decisions"].level, "revisions" in found) == (Level.PROBLEM, False)
+    assert "relay:{0}:" in found["decisions"].found
 
 
 def test_a_trail_that_nobody_signs_is_named_and_so_is_one_that_was_changed(given, tmp_path, valkey):

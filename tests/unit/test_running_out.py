@@ -7,6 +7,7 @@ import json
 import os
 import re
 import resource
+import socket
 import ssl
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import redis
 
 from relay.cli.secrets import look_up_in
 from relay.doctor import Level, examine
-from relay.doctor.certificates import judged_ends
+from relay.doctor.certificates import _end_at, judged_ends
 from relay.doctor.servers import examine_servers
 from relay.process.descriptors import BESIDE_CALLS, BESIDE_CONNECTIONS
 from relay.registration.document import read_registrations
@@ -203,6 +204,12 @@ def test_a_server_s_certificate_is_told_of_before_it_ends(given, tmp_path, tls_p
     said = f"127.0.0.1:{tls_ports[days]} ({name}) {'ended' if days < 0 else 'ends'} on {in_days(days):%Y-%m-%d} (UTC)"
     assert said in found.found
     assert "planted" not in str(found)
+
+
+def test_a_server_that_says_nothing_is_given_up(monkeypatch):
+    monkeypatch.setattr("relay.doctor.certificates._CONNECT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert _end_at(server.getsockname()) is None
 
 
 @pytest.mark.parametrize("days", ENDS)
