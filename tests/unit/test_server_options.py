@@ -10,8 +10,10 @@ import pytest
 import redis
 
 from bench.ports import free_port
-from relay.up.embedded import find_program
-from relay.up.server_options import CLUSTER, RECORDS
+from relay.up.cluster import EmbeddedCluster
+from relay.up.datadir import DataDir
+from relay.up.embedded import configuration, find_program
+from relay.up.server_options import CLUSTER, RECORDS, lines
 from tests.architecture.sources import ROOT
 from tests.timing import wait_until
 
@@ -73,3 +75,11 @@ def answers(client):
 def spelt(value):
     """Return a value with its sizes in bytes, as the server tells it."""
     return re.sub(r"(\d+)(mb|gb)", lambda size: str(int(size[1]) << (20 if size[2] == "mb" else 30)), value)
+
+
+def test_servers_that_relay_up_starts_have_the_options_of_records_and_those_of_a_cluster_its_own(tmp_path):
+    assert lines(RECORDS) in configuration(tmp_path, port=1, fsync="always")
+    directory = DataDir.make(tmp_path)
+    EmbeddedCluster.prepare(directory, "always")
+    texts = [(tmp_path / f"store{number}.conf").read_text() for number in range(1, 7)]
+    assert [(lines(RECORDS) in text, lines(CLUSTER) in text) for text in texts] == [(True, True)] * 6
