@@ -102,6 +102,15 @@ def test_the_processes_of_a_start_have_a_port_each(tmp_path, favourites, saved, 
     assert [DataDir.make(tmp_path / "d").port(name) for name in SERVERS] == found[2:]
 
 
+def test_a_saved_port_that_is_none_is_replaced(tmp_path):
+    (tmp_path / "d").mkdir(mode=0o700)
+    directory = DataDir.make(tmp_path / "d")
+    directory.write_environ({})
+    name = SERVERS[0]
+    directory.write(f"{name}.port", "65536\n")
+    assert 0 < DataDir.make(tmp_path / "d").port(name) < 65536
+
+
 def test_where_no_port_can_be_listened_on_that_is_said(monkeypatch):
     monkeypatch.setattr(ports, "LOOPBACK", "192.0.2.1")  # not an address of this machine (RFC 5737)
     with pytest.raises(SettingsError, match="loopback interface"):
