@@ -54,13 +54,13 @@ def test_the_scheme_of_the_key_is_case_insensitive(api):
 def test_a_key_without_the_scope_is_forbidden(api):
     document = problem(api.trigger(key=api.operator_key), 403, "forbidden")
     assert document["detail"] == (
-        "This key lacks the scope trigger: make one that has it with `relay keys create --scope trigger --plugin acme`."
+        "This key lacks the scope trigger: create one that has it with `relay keys create --scope trigger --plugin acme`."
     )
     key, _ = api.runtime.api_keys.create("acme", ["metrics"])
     document = problem(api.call("GET", f"/v1/invocations/{new_reference_id('acme')}", key=key), 403, "forbidden")
     assert document["detail"] == (
         "This key lacks the scope operate or trigger: "
-        "make one that has it with `relay keys create --scope trigger --plugin acme`."
+        "create one that has it with `relay keys create --scope trigger --plugin acme`."
     )
 
 
@@ -196,7 +196,7 @@ def test_a_key_may_not_be_used_from_an_origin_that_is_not_its_own(api, origin):
     answer = api.trigger(headers={"Origin": origin})
     shown = origin if origin.startswith("https:") else "ORIGIN"
     assert problem(answer, 403, "forbidden")["detail"].endswith(
-        f"make one for it with `relay keys create --origin {shown} --scope trigger --plugin acme`."
+        f"create one for it with `relay keys create --origin {shown} --scope trigger --plugin acme`."
     )
     allowed = answer.headers.get("Access-Control-Allow-Origin")
     assert allowed == (origin if origin == "https://other.example.com" else None)  # another key's

@@ -133,7 +133,7 @@ PATHS = [("GET", "/v1/stats"), ("GET", "/v1/groups"), ("GET", "/v1/traffic")] + 
 @pytest.mark.parametrize(("method", "path"), PATHS)
 def test_a_plugin_s_own_key_sees_and_steers_none_of_it(api, method, path):
     create = "relay keys create --scope operate --plugin acme"
-    lacking = f"This key lacks the scope operate: make one that has it with `{create}`."
+    lacking = f"This key lacks the scope operate: create one that has it with `{create}`."
     assert problem(api.call(method, path), 403, "forbidden")["detail"] == lacking
 
 
