@@ -85,13 +85,13 @@ def go_on(cli, keys, calls):
 
 
 @pytest.fixture(scope="module")
-def saved(valkey_server, tmp_path_factory):
+def saved(empty_server, tmp_path_factory):
     """A backup, and the trail that was shipped after more had happened."""
     folder = tmp_path_factory.mktemp("saved")
-    with valkey_server.client() as client:
+    with empty_server.client() as client:
         client.flushall()
         client.config_set("repl-diskless-sync-delay", 0)
-        cli = Cli(valkey_server.url, folder)
+        cli = Cli(empty_server.url, folder)
         keys, calls = fill(cli)
         said = cli.json("backup", str(folder / "b"))
         go_on(cli, keys, calls)
