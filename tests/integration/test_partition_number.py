@@ -14,6 +14,8 @@ from bench.ports import free_port
 from relay.errors import Unavailable
 from relay.settings import Settings
 from relay.store.keys import keyspace
+from relay.store.partitions import number as number_module
+from relay.store.partitions.plugins import plugins_in
 from relay.up.processes import api, worker
 from relay.vault import Vault
 from relay.wiring.runtime import api_runtime
@@ -113,3 +115,19 @@ def test_who_starts_while_one_server_is_away_serves_nobody_until_it_has_asked(tm
     finally:
         runtime.close()
         server.terminate()
+
+
+def test_a_store_without_a_number_is_given_none_while_it_is_not_known_which_partitions_are_used(valkey, monkeypatch):
+    def plugins_unless_silent(client, partition):
+        if partition == 0:
+            raise Unavailable
+        return plugins_in(client, partition)
+
+    with valkey.client() as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(number_module, "plugins_in", plugins_unless_silent)
+            with pytest.raises(Unavailable):
+                number_module.agree_on_partitions(client, 4)
+        assert client.keys("*") == []
+        number_module.agree_on_partitions(client, 4)
+        assert client.get(keyspace.shared("partitions")) == b"4"

@@ -67,7 +67,7 @@ def agree_on_partitions(client: Redis, count: int) -> Redis:
 
     Raises:
         SettingsError: the store has another number of partitions, or is being divided.
-        Unavailable: the store is away.
+        Unavailable: the store is away, or a part of a store that has no number yet.
     """
     any_client: Any = client
     keys = Keyspace(count)
@@ -138,5 +138,7 @@ def _check_on_connect(connection: Any) -> None:
 
 def _has_one_partition(client: Any, count: int) -> bool:
     """Return whether the first partition has plugins and no other has."""
-    answers = ask_partitions(client, Keyspace(count), lambda number: bool(plugins_in(client, number))).found
-    return [number for number, in_use in answers.items() if in_use] == [0]
+    answers = ask_partitions(client, Keyspace(count), lambda number: bool(plugins_in(client, number)))
+    if not answers.complete:
+        raise Unavailable  # the one that is silent may be the only one in use
+    return [number for number, in_use in answers.found.items() if in_use] == [0]
