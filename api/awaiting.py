@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from enum import Enum
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 from relay.accept.dispatcher import accepted_or_raise
 from relay.domain.invocation import State
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from relay.store.ledger.invocations import InvocationStore
     from relay.store.ledger.notices import Notice, Subscription
 
+#: How often a caller looks at the record, in seconds: a notice may be lost without an error, as between two servers of
+#: a cluster whose connection broke.
+_LOOK_AGAIN_S: Final = 5.0
+
 #: The plugin and the id of a webhook.
 WebhookName: TypeAlias = tuple[str, str]
 
@@ -34,7 +38,7 @@ WebhookName: TypeAlias = tuple[str, str]
 class Signal(Enum):
     """A reason to wake a waiting caller without a notice."""
 
-    LOOK = "look"  # notices may have been missed: look at the record
+    LOOK = "look"  # notices may have been lost: look at the record
     OVER = "over"  # stop waiting
 
 
@@ -173,8 +177,8 @@ class Expectation:
     def wait(self, deadline_s: float) -> Notice | Invocation | None:
         """Wait for the invocation's end, until ``deadline_s`` of the monotonic clock.
 
-        The record is read when notices may have been missed, and when the time is up. The notice of an invocation
-        older than the trigger has to be requested.
+        The record is read every few seconds, when notices may have been lost, and when the time is up. The notice of
+        an invocation older than the trigger has to be requested.
 
         Returns:
             The notice, or the record, which is final unless the time was up; None if it could not be read then.
@@ -192,7 +196,7 @@ class Expectation:
             except Unavailable:
                 if signal is Signal.OVER:
                     return None
-                continue  # the subscription is lost too, and will be renewed
+                continue  # the next look may find it
             if invocation.final or signal is Signal.OVER:
                 return invocation
 
@@ -213,6 +217,6 @@ class Expectation:
     def _next(self, deadline_s: float) -> Notice | Signal:
         left_s = deadline_s - time.monotonic()
         try:
-            return self._signals.get(timeout=left_s) if left_s > 0 else self._signals.get_nowait()
+            return self._signals.get(timeout=min(left_s, _LOOK_AGAIN_S)) if left_s > 0 else self._signals.get_nowait()
         except Empty:
-            return Signal.OVER
+            return Signal.LOOK if left_s > _LOOK_AGAIN_S else Signal.OVER

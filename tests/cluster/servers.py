@@ -205,6 +205,13 @@ def form(servers: ClusterServers) -> None:
     for number in range(servers.primaries, count):
         with servers.node(number) as client:
             wait_for_servers(lambda client=client: client.info("replication").get("master_link_status") == "up")
+    wait_for_servers(lambda: all(_links(servers, number) == 2 * (count - 1) for number in range(count)))
+
+
+def _links(servers: ClusterServers, number: int) -> int:
+    """Return how many connections a server has with the others, in both directions; a message needs one to each."""
+    with servers.node(number) as client:
+        return len(client.execute_command("CLUSTER LINKS"))
 
 
 def _replicates(client: redis.Redis, primary: str) -> bool:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from api import awaiting
 from api.awaiting import Signal, Waiters
 from relay.domain.invocation import State
 from relay.errors import RequestRejected, Unavailable
@@ -83,6 +84,15 @@ def test_a_signal_to_look_ends_a_wait_only_if_the_call_has_ended():
         caller.reply(ACCEPTED)
         for _ in range(3):
             waiters._renew()
+        assert caller.wait(soon()).state is State.DELIVERED
+    assert records.looks == [("get", "acme", NEW)] * 3
+
+
+def test_a_caller_whose_notice_is_lost_learns_of_the_end_before_its_deadline(monkeypatch):
+    monkeypatch.setattr(awaiting, "_LOOK_AGAIN_S", 0.01)
+    _, records, caller = waiting(State.SENDING, Unavailable(), State.DELIVERED)
+    with caller:
+        caller.reply(ACCEPTED)
         assert caller.wait(soon()).state is State.DELIVERED
     assert records.looks == [("get", "acme", NEW)] * 3
 
