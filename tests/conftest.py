@@ -26,7 +26,7 @@ from tests import descriptors
 from tests.depth import DEEP, examples
 from tests.javascript import Node
 from tests.scheduling import UnitScheduling, end_shared, place_of, strangers
-from tests.timing import START_S, wait_until
+from tests.timing import ANSWER_S, START_S, wait_until
 from tests.tools import require
 
 # No deadline: on a busy machine an example may be slow without being wrong. The same examples in every run, so that a
@@ -116,7 +116,7 @@ class RealServer:
 
     def client(self) -> redis.Redis:
         # Each store that a test makes keeps a connection until it is collected: the default of 100 may not be enough.
-        return redis.Redis.from_url(self.url, max_connections=4_096, driver_info=None)
+        return redis.Redis.from_url(self.url, max_connections=4_096, socket_timeout=ANSWER_S, driver_info=None)
 
 
 def start_valkey(directory: Path, *, port: int | None = None, **config: str) -> ValkeyServer:
@@ -209,7 +209,8 @@ def redis_client(request):
     with node.client() as server:
         server.flushall()
     # Each store that a test makes keeps a connection until it is collected: the default of 100 may not be enough.
-    with client_of(node.tcp_url.replace("redis://", "redis+cluster://"), max_connections=4_096) as client:
+    url = node.tcp_url.replace("redis://", "redis+cluster://")
+    with client_of(url, max_connections=4_096, socket_timeout=ANSWER_S) as client:
         yield from _with_own_scripts(client)
 
 

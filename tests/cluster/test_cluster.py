@@ -38,7 +38,7 @@ from relay.upkeep.checkpointing import Checkpointing
 from relay.vault import Vault
 from tests.cluster.slots import halfway, slot_of
 from tests.contract.ledger import LIMITS
-from tests.timing import wait_until
+from tests.timing import ANSWER_S, wait_until
 
 PLUGINS = [f"plugin-{number}" for number in range(12)]
 KEYS = Keyspace(16)
@@ -47,7 +47,7 @@ LANES = ("interactive", "bulk", "replay")
 
 @pytest.fixture
 def client(three_nodes):
-    client = client_of(three_nodes.url, socket_timeout=10)
+    client = client_of(three_nodes.url, socket_timeout=ANSWER_S)
     client.flushall(target_nodes="primaries")
     for plugin in PLUGINS:
         client.hset(KEYS.of_plugin("webhooks", plugin), "hook", 1)

@@ -21,7 +21,7 @@ from tests.cluster.load import PLUGINS, Load
 from tests.conftest import start_valkey
 from tests.integration.worker_harness import worker_harness
 from tests.processes import signal_group
-from tests.timing import wait_until
+from tests.timing import ANSWER_S, wait_until
 
 FILE = {"appendonly": "yes"}
 WITHIN_S = 60
@@ -38,7 +38,7 @@ class Store:
         self.server.terminate()
         more = {"cluster-enabled": "yes", "cluster-port": str(free_port())}
         self.server = start_valkey(self.directory, port=self.port, **FILE, **more)
-        with redis.Redis(port=self.port) as client:
+        with redis.Redis(port=self.port, socket_timeout=ANSWER_S) as client:
             slots = client.execute_command("CLUSTER SLOTS")
             has = {slot for first, last, *_ in slots for slot in range(first, last + 1)}
             client.execute_command("CLUSTER ADDSLOTS", *(slot for slot in range(16_384) if slot not in has))
@@ -77,7 +77,7 @@ def test_a_relay_goes_from_one_server_to_a_cluster_and_nothing_is_lost_or_double
                 refused = command(harness, tmp_path, "partitions", "divide", "16")
                 assert (refused.exit_code, "Still running: worker bulk1@" in refused.output) == (1, True)
                 stop(harness, signal.SIGKILL)
-                with redis.Redis(port=store.port) as client:
+                with redis.Redis(port=store.port, socket_timeout=ANSWER_S) as client:
                     wait_until(lambda: is_silent(client), WITHIN_S)
                 divided = command(harness, tmp_path, "partitions", "divide", "16")
                 assert divided.exit_code == 0, divided.output
@@ -104,7 +104,7 @@ def is_silent(client):
 
 
 def test_a_cluster_is_not_divided(three_nodes):
-    client = client_of(three_nodes.url)
+    client = client_of(three_nodes.url, socket_timeout=ANSWER_S)
     with pytest.raises(BadParameter, match="is a cluster"):
         Division(client, 16).begin()
     client.close()

@@ -16,7 +16,7 @@ from tests.cluster.test_cluster import new_call
 from tests.conftest import start_valkey
 from tests.contract.ledger import LIMITS
 from tests.store_keys import KEYS
-from tests.timing import wait_until
+from tests.timing import ANSWER_S, wait_until
 
 PLUGIN = "plugin-0"
 FOLLOWED_S = 30
@@ -34,7 +34,7 @@ def three_servers(directory, fsync):
             files = {"appendonly": "yes", "appendfsync": fsync, "repl-diskless-sync-delay": "0"}
             servers.append(start_valkey(directory / name, **files, **more))
             stack.callback(servers[-1].terminate)
-        with redis.Redis(port=servers[0].port) as primary:
+        with redis.Redis(port=servers[0].port, socket_timeout=ANSWER_S) as primary:
             wait_until(lambda: len(online(primary)) == 2, FOLLOWED_S)
             primary.hset(KEYS.webhooks(PLUGIN), "hook", 1)
             primary.wait(2, 10_000)
@@ -62,7 +62,7 @@ def lose(server):
 
 
 def promoted_has(server, ref):
-    with redis.Redis(port=server.port) as client:
+    with redis.Redis(port=server.port, socket_timeout=ANSWER_S) as client:
         client.execute_command("REPLICAOF", "NO", "ONE")
         return bool(client.exists(KEYS.record(ref)))
 

@@ -18,7 +18,7 @@ from relay.store.keys.names import SHARED_ROOT
 from relay.store.server.connection import client_of
 from relay.vault import Vault
 from tests.cluster.servers import cluster
-from tests.timing import BUSY_S, least, wait_until
+from tests.timing import ANSWER_S, BUSY_S, least, wait_until
 
 PLUGIN = "acme"
 LIMIT_S = 2.0
@@ -68,7 +68,7 @@ def silent(servers):
 
     @contextmanager
     def freeze():
-        with client_of(servers.url) as client:
+        with client_of(servers.url, socket_timeout=ANSWER_S) as client:
             port = client.get_node_from_key(SHARED_ROOT).port
         number = next(number for number, server in enumerate(servers.servers) if server.port == port)
         servers.freeze(number)

@@ -27,7 +27,7 @@ from tests.cluster.load import PLUGINS
 from tests.cluster.servers import cluster
 from tests.integration.worker_harness import worker_harness
 from tests.receivers import json_answer, receiver, slow
-from tests.timing import BUSY_S, START_S, wait_until
+from tests.timing import ANSWER_S, BUSY_S, START_S, wait_until
 
 CALLS = 40  # of each unaffected plugin, while the primary hangs
 WITHIN_S = 60  # when all calls waited for the silent server, a single one took longer
@@ -95,7 +95,7 @@ def final(harness, reference_ids):
 
 @pytest.mark.parametrize("has_shared_keys", [False, True])
 def test_calls_of_plugins_in_other_partitions_go_on(servers, harness, callers, has_shared_keys):
-    client = client_of(servers.url)
+    client = client_of(servers.url, socket_timeout=ANSWER_S)
     ports = {plugin: client.get_node_from_key(harness.runtime.keyspace.root(plugin)).port for plugin in PLUGINS}
     shared = client.get_node_from_key(SHARED_ROOT).port
     client.close()
@@ -154,7 +154,7 @@ def signed_site(servers, tmp_path_factory):
 
 
 def test_the_audit_trails_of_other_servers_are_signed(servers, signed_site):
-    keys, client = signed_site.runtime.keyspace, client_of(servers.url)
+    keys, client = signed_site.runtime.keyspace, client_of(servers.url, socket_timeout=ANSWER_S)
     silent = client.get_node_from_key(partition_root(0)).port
     plugins = [plugin for plugin in PLUGINS if client.get_node_from_key(keys.root(plugin)).port != silent]
     trails = {plugin: Trail(client, keys.root(plugin)) for plugin in plugins}
@@ -178,7 +178,8 @@ def is_signed(trail):
 
 def test_notices_come_by_another_server_when_the_one_that_sends_them_is_silent(servers):
     """Every server of a cluster has every notice."""
-    told, subscribed, stop, client = [], threading.Event(), threading.Event(), client_of(servers.url)
+    told, subscribed, stop = [], threading.Event(), threading.Event()
+    client = client_of(servers.url, socket_timeout=ANSWER_S)
     thread = threading.Thread(target=Subscription(client, "api1").run, args=(told.append, subscribed.set, stop))
     thread.start()
     try:

@@ -17,7 +17,7 @@ from tests.cluster.sentinels import SERVICE, sentinels
 from tests.conftest import start_valkey
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, make_authority, receiver
-from tests.timing import wait_until
+from tests.timing import ANSWER_S, wait_until
 from tests.tls_front import tls_front, tls_or_plain_front
 
 SEEN_S = 30
@@ -66,7 +66,7 @@ def test_a_store_whose_certificate_is_another_authority_s_or_host_s_is_not_spoke
 ):
     ca_file = authority.ca_file if believed == "its own" else make_authority(tmp_path).ca_file
     with (
-        client_of(f"rediss://{host}:{tls_port}/0?ssl_ca_certs={ca_file}") as client,
+        client_of(f"rediss://{host}:{tls_port}/0?ssl_ca_certs={ca_file}", socket_timeout=ANSWER_S) as client,
         pytest.raises(Unavailable) as told,
     ):
         Scripts(client).run("read")
@@ -80,14 +80,16 @@ def test_a_cluster_is_reached_by_tls_whatever_server_has_the_key(three_nodes, au
         stack.callback(announce, three_nodes, [0, 0, 0])
         announce(three_nodes, ports)
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
-        with client_of(f"rediss+cluster://{hosts}?ssl_ca_certs={authority.ca_file}") as client:
+        with client_of(f"rediss+cluster://{hosts}?ssl_ca_certs={authority.ca_file}", socket_timeout=ANSWER_S) as client:
             for number in range(16):
                 client.set(f"relay:{{{number}}}:a", number)
             assert [int(client.get(f"relay:{{{number}}}:a")) for number in range(16)] == list(range(16))
             assert {node.port for node in client.get_primaries()} == set(ports)
             assert certificates_found(f"{hosts.split(',')[0]}?ssl_ca_certs={authority.ca_file}") == 4
         with pytest.raises(Unavailable):
-            client_of(f"rediss+cluster://{hosts}?ssl_ca_certs={make_authority(tmp_path).ca_file}")
+            client_of(
+                f"rediss+cluster://{hosts}?ssl_ca_certs={make_authority(tmp_path).ca_file}", socket_timeout=ANSWER_S
+            )
 
 
 def certificates_found(address, scheme="rediss+cluster"):

@@ -21,6 +21,7 @@ from relay.store.server.replicas import require_replicas
 from relay.up import access
 from tests.cluster.servers import cluster
 from tests.contract.ledger import LIMITS
+from tests.timing import ANSWER_S
 
 KEYS = Keyspace(16)
 PLUGINS = [f"plugin-{number}" for number in range(12)]
@@ -36,7 +37,7 @@ def servers():
                     _, name, *rules = user.rule(PASSWORD).split()
                     node.execute_command("ACL", "SETUSER", name, *rules)
         assert load_functions(servers.url) == 3
-        client = client_of(servers.url)
+        client = client_of(servers.url, socket_timeout=ANSWER_S)
         for plugin in PLUGINS:
             client.hset(KEYS.of_plugin("webhooks", plugin), "hook", 1)
             client.sadd(key_in(partition_root(KEYS.partition_of(plugin)), "plugins"), plugin)

@@ -32,7 +32,7 @@ from relay.store.server.connection import client_of
 from relay.vault import Vault
 from relay.wiring.runtime import Runtime
 from tests.contract.snapshots import everything, keep, put_back
-from tests.timing import wait_until
+from tests.timing import ANSWER_S, wait_until
 
 PLUGINS = ("acme", "globex", "initech", "umbrella")
 PARTITIONS = 4
@@ -93,7 +93,7 @@ def held(relay):
 
 @pytest.fixture
 def client(valkey, held):
-    with client_of(valkey.tcp_url) as client:
+    with client_of(valkey.tcp_url, socket_timeout=ANSWER_S) as client:
         yield client
 
 
@@ -292,7 +292,10 @@ def test_a_division_that_is_killed_at_any_step_is_completed_by_the_next(client, 
     steps, was_killed, marked = 0, True, 0
     while was_killed:
         steps += 1
-        with client_of(valkey.tcp_url) as doomed, client_of(valkey.tcp_url) as other:
+        with (
+            client_of(valkey.tcp_url, socket_timeout=ANSWER_S) as doomed,
+            client_of(valkey.tcp_url, socket_timeout=ANSWER_S) as other,
+        ):
             stopping.at_step(steps, sent)
             try:
                 divide(doomed)
@@ -447,7 +450,7 @@ def test_what_another_process_has_written_meanwhile_is_not_overwritten(client):
 def test_what_comes_while_a_store_is_divided_is_moved_too(valkey):
     keys = keyspace.Keyspace(PARTITIONS)
     plugin = next(name for name in PLUGINS if keys.partition_of(name))
-    with client_of(valkey.tcp_url) as client:
+    with client_of(valkey.tcp_url, socket_timeout=ANSWER_S) as client:
         client.hset(keyspace.SINGLE.of_plugin("webhooks", plugin), "hook", 1)
         division = Division(client, PARTITIONS)
         division.begin()
@@ -487,7 +490,7 @@ def test_a_user_without_the_rights_is_told_so(client, valkey):
     client.execute_command("ACL", "SETUSER", "some", "on", ">p", "~*", "+@all", "-renamenx")
     try:
         with (
-            client_of(valkey.tcp_url.replace("://", "://some:p@")) as other,
+            client_of(valkey.tcp_url.replace("://", "://some:p@"), socket_timeout=ANSWER_S) as other,
             pytest.raises(SettingsError, match="all rights"),
         ):
             divide(other)

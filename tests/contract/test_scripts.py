@@ -15,6 +15,7 @@ from relay.store.scripting.scripts import AHEAD, Scripts
 from relay.store.server.replicas import primaries_of
 from relay.up import access
 from tests.store_keys import KEYS
+from tests.timing import ANSWER_S
 
 #: An argument by which a script fails.
 NO_JSON = "no JSON"
@@ -215,7 +216,7 @@ def address_of(valkey):
 def test_a_process_that_may_not_load_scripts_names_what_is_missing_until_somebody_else_has_loaded_it(
     valkey, address_of, user
 ):
-    with redis.Redis.from_url(address_of(user)) as client:
+    with redis.Redis.from_url(address_of(user), socket_timeout=ANSWER_S) as client:
         runner, functions = Scripts(client), Functions(client)
         for act in (lambda: runner.run("read", []), functions.check):
             with pytest.raises(Unavailable, match=library().name) as raised:
@@ -230,7 +231,7 @@ def test_a_process_that_may_not_load_scripts_names_what_is_missing_until_somebod
 @pytest.mark.parametrize("user", PROCESSES)
 def test_no_process_may_add_replace_or_take_away_a_script(valkey, address_of, user):
     load_functions(valkey.url)
-    with redis.Redis.from_url(address_of(user)) as client:
+    with redis.Redis.from_url(address_of(user), socket_timeout=ANSWER_S) as client:
         mine = FOREIGN.format(name="mine")
         theirs = f"#!lua name={library().name}\nredis.register_function('f', function() return 1 end)"
         for command in (

@@ -13,7 +13,7 @@ import requests
 
 from tests.e2e.conftest import open_shop
 from tests.e2e.test_flower_pages import auth_of
-from tests.timing import wait_until
+from tests.timing import ANSWER_S, wait_until
 
 CALLERS = 16
 CALLS = 320
@@ -58,7 +58,7 @@ def test_a_call_causes_a_message_of_its_lane_and_a_share_of_one_for_flower(shop)
     wait_until(lambda: sum(worker["status"] for worker in flower(shop, "/workers?json=1")["data"]) == 2)
     administrator = (shop.relay.data_dir / "admin.url").read_text().strip()
     with (
-        redis.Redis.from_url(administrator) as broker,
+        redis.Redis.from_url(administrator, socket_timeout=ANSWER_S) as broker,
         broker.pubsub() as events,
         ThreadPoolExecutor(CALLERS) as callers,
     ):

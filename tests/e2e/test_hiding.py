@@ -19,7 +19,7 @@ from dotenv import dotenv_values
 from tests.e2e.encodings import encodings, shows
 from tests.e2e.harness import NAMED_HOST
 from tests.receivers import echo, hangs_up, json_answer, raw_answer
-from tests.timing import wait_until
+from tests.timing import ANSWER_S, wait_until
 
 PLUGIN = "hiding"
 PATH = "/vault-of-the-vendor/orders"
@@ -264,7 +264,9 @@ def test_nothing_planted_is_in_the_append_only_file(used):
 
 def test_nothing_planted_is_in_the_server_s_memory(used):
     harness, plugin, reference_id = used
-    with redis.Redis.from_url((harness.relay.data_dir / "admin.url").read_text().strip()) as client:
+    with redis.Redis.from_url(
+        (harness.relay.data_dir / "admin.url").read_text().strip(), socket_timeout=ANSWER_S
+    ) as client:
         read = {b"string": client.get, b"hash": client.hgetall, b"set": client.smembers, b"stream": client.xrange}
         read[b"list"] = lambda key: client.lrange(key, 0, -1)
         read[b"zset"] = lambda key: client.zrange(key, 0, -1)

@@ -20,6 +20,7 @@ from tests.conftest import start_valkey
 from tests.e2e.harness import open_harness
 from tests.integration.api_harness import environ_for, running_api
 from tests.receivers import raw_answer
+from tests.timing import ANSWER_S
 
 CALLERS = 64
 CALLS_EACH = 10
@@ -122,7 +123,7 @@ def test_what_waits_is_on_its_way_and_shares_its_process_with_others(busy):
 
 def waiting(plugin):
     written = dotenv_values(plugin.harness.relay.data_dir / "relay.env")
-    with redis.Redis.from_url(written["RELAY_REDIS_URL"]) as client:
+    with redis.Redis.from_url(written["RELAY_REDIS_URL"], socket_timeout=ANSWER_S) as client:
         return int(client.hget("relay:{0}:pending", "count"))
 
 

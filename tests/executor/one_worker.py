@@ -23,6 +23,7 @@ from relay.vault import Vault
 from relay.wiring import runtime, shared_runtime, worker_runtime
 from tests.executor.faulty_parts import Faults, FaultyLanes, FaultyLog, FaultyRedis, SteppedRedis
 from tests.store_keys import KEYS
+from tests.timing import ANSWER_S
 
 SLOTS = 4
 PLUGIN = "acme"
@@ -69,7 +70,7 @@ class OneWorker:
         monkeypatch.setattr(worker_runtime, "CurlTransport", lambda *_, **__: shared)
         self.operators = runtime.cli_runtime(self.settings)
         # The operators' client does not fail.
-        self.operators.client = SteppedRedis.from_url(server.url, driver_info=None)
+        self.operators.client = SteppedRedis.from_url(server.url, socket_timeout=ANSWER_S, driver_info=None)
         load_into(self.operators.client)
         self.begin()
 
@@ -96,7 +97,9 @@ class OneWorker:
             self._clients.pop().close()
 
     def _connect(self, url):
-        self._clients.append(FaultyRedis.from_url(url, max_connections=4_096, driver_info=None))
+        self._clients.append(
+            FaultyRedis.from_url(url, max_connections=4_096, socket_timeout=ANSWER_S, driver_info=None)
+        )
         return self._clients[-1]
 
     # -- what operators and callers do --------------------------------------------------------------------------

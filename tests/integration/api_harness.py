@@ -25,6 +25,7 @@ from relay.store.ledger.transitions import Settlement
 from relay.vault import Vault, result_owner
 from relay.wiring.runtime import cli_runtime
 from tests.forked_processes import start_forked
+from tests.timing import ANSWER_S
 
 LANES = ("interactive", "bulk")
 HOOKS = """
@@ -53,7 +54,8 @@ class ApiHarness:
         self.url = f"http://127.0.0.1:{port}"
         self.runtime = cli_runtime(Settings.from_environ(environ))
         self.store = self.runtime.store
-        self.queue = redis.Redis.from_url(environ.get("RELAY_BROKER_URL") or environ["RELAY_REDIS_URL"])
+        broker = environ.get("RELAY_BROKER_URL") or environ["RELAY_REDIS_URL"]
+        self.queue = redis.Redis.from_url(broker, socket_timeout=ANSWER_S)
         self.register("acme", HOOKS)
         self.register("other", '{id: "theirs", url: "https://hook.example.com/t", method: "POST"}')
         keys = self.runtime.api_keys

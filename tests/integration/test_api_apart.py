@@ -12,6 +12,7 @@ import redis
 
 from tests.conftest import start_valkey
 from tests.integration.api_harness import LANES, environ_for, running_api
+from tests.timing import ANSWER_S
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def apart():
     url = f"redis://127.0.0.1:{server.port}"
     environ = environ_for(f"{url}/0", RELAY_BROKER_URL=f"{url}/1", RELAY_DEFAULT_WAIT="10", RELAY_API_CPU="0")
     with running_api(environ, threads=32) as harness:
-        harness.records = redis.Redis.from_url(f"{url}/0")
+        harness.records = redis.Redis.from_url(f"{url}/0", socket_timeout=ANSWER_S)
         yield harness
     server.terminate()
     shutil.rmtree(directory, ignore_errors=True)

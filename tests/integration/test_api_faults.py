@@ -12,7 +12,7 @@ import redis
 from tests.conftest import start_valkey
 from tests.integration.api_harness import environ_for, running_api
 from tests.integration.test_api_triggers import problem
-from tests.timing import BUSY_S
+from tests.timing import ANSWER_S, BUSY_S
 
 
 def kill_subscriptions(client):
@@ -72,7 +72,7 @@ def fragile():
     """An API whose server the test may stop and restart."""
     directory = Path(tempfile.mkdtemp(prefix="rly"))
     server = start_valkey(directory)
-    redis.Redis(port=server.port).config_set("appendonly", "yes")
+    redis.Redis(port=server.port, socket_timeout=ANSWER_S).config_set("appendonly", "yes")
     with running_api(environ_for(f"redis://127.0.0.1:{server.port}/0"), threads=32) as harness:
         harness.server, harness.directory = server, directory
         yield harness

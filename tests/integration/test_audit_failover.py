@@ -14,6 +14,7 @@ from relay.store.server.replicas import require_replicas
 from relay.store.trail.trail import Trail
 from tests.contract.test_audit_trail import add, check, exported, free_lock, signing
 from tests.integration.test_confirmed import Pair
+from tests.timing import ANSWER_S
 
 ENTRIES, HEAD = keyspace.audit("entries"), keyspace.audit("head")
 
@@ -35,7 +36,7 @@ class Site:
         self.worker = signing(self.trail)
 
     def ask(self, port, count):
-        self.client = redis.Redis(port=port)
+        self.client = redis.Redis(port=port, socket_timeout=ANSWER_S)
         self.clients.append(self.client)
         require_replicas(self.client, count)
         self.trail = Trail(self.client)

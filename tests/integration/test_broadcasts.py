@@ -11,7 +11,7 @@ import redis
 from celery import Celery
 from celery.worker.control import Panel
 
-from tests.timing import wait_until
+from tests.timing import ANSWER_S, wait_until
 
 from .worker_harness import worker_harness
 
@@ -52,7 +52,7 @@ def harness(tmp_path_factory):
 
 @pytest.fixture
 def client(harness):
-    with redis.Redis.from_url(harness.environ["RELAY_REDIS_URL"]) as client:
+    with redis.Redis.from_url(harness.environ["RELAY_REDIS_URL"], socket_timeout=ANSWER_S) as client:
         yield client
 
 

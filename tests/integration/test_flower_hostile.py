@@ -12,7 +12,7 @@ import redis
 import requests
 
 from tests.integration.test_flower import AUTH, running_flower
-from tests.timing import wait_until
+from tests.timing import ANSWER_S, wait_until
 
 from .worker_harness import worker_harness
 
@@ -84,7 +84,7 @@ def publish(harness, body):
             "delivery_tag": str(uuid4()),
         },
     }
-    with redis.Redis.from_url(harness.environ["RELAY_REDIS_URL"]) as client:
+    with redis.Redis.from_url(harness.environ["RELAY_REDIS_URL"], socket_timeout=ANSWER_S) as client:
         client.publish("/0.celeryev/task.multi", json.dumps(raw))
 
 

@@ -29,7 +29,7 @@ from tests.integration.worker_harness import worker_harness
 from tests.processes import signal_group
 from tests.receivers import raw_answer, receiver
 from tests.store_keys import KEYS
-from tests.timing import START_S, wait_until
+from tests.timing import ANSWER_S, START_S, wait_until
 
 #: Within this many seconds a restored record is refused or reported.
 WITHIN_S = 5.0
@@ -57,7 +57,7 @@ def harness(tmp_path_factory):
     settings = {"RELAY_AUTH_FAILURES": "1000000", "RELAY_AUDIT_KEY": AUDIT_KEY, "RELAY_LEASE_MARGIN": "2"}
     with worker_harness(tmp_path_factory, **settings) as work, receiver(serve) as endpoint:
         harness = SimpleNamespace(work=work, endpoint=endpoint, api=None, client=None)
-        harness.client = redis.Redis.from_url(work.environ["RELAY_REDIS_URL"])
+        harness.client = redis.Redis.from_url(work.environ["RELAY_REDIS_URL"], socket_timeout=ANSWER_S)
         start(harness)
         yield a_history(harness)
         stop(harness)

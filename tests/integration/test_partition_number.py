@@ -20,6 +20,7 @@ from relay.up.processes import api, worker
 from relay.vault import Vault
 from relay.wiring.runtime import api_runtime
 from tests.conftest import start_valkey
+from tests.timing import ANSWER_S
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -83,7 +84,7 @@ def test_who_starts_while_one_server_is_away_asks_for_the_format_too(tmp_path, g
         runtime.api_keys.list()
     server = start_valkey(tmp_path, port=port)
     try:
-        with redis.Redis(port=port) as client:
+        with redis.Redis(port=port, socket_timeout=ANSWER_S) as client:
             client.hset(keyspace.shared("format"), "damaged", 1)
             assert runtime.api_keys.list() == []
             assert client.get(keyspace.shared("format")) == b"1"
@@ -105,7 +106,7 @@ def test_who_starts_while_one_server_is_away_serves_nobody_until_it_has_asked(tm
     server = start_valkey(tmp_path, port=port)
     try:
         if number is not None:
-            with redis.Redis(port=port) as client:
+            with redis.Redis(port=port, socket_timeout=ANSWER_S) as client:
                 client.set(keyspace.shared("partitions"), number)
             for _ in range(3):  # the later tries reuse a connection
                 with pytest.raises(Unavailable, match="RELAY_PARTITIONS is 1, but the store has 8"):

@@ -32,7 +32,7 @@ from tests.integration.api_harness import running_api
 from tests.integration.worker_harness import worker_harness
 from tests.receivers import raw_answer, receiver
 from tests.store_keys import KEYS
-from tests.timing import wait_until
+from tests.timing import ANSWER_S, wait_until
 
 MINE = "what-the-writer-sends"
 #: Texts that only their owners may see; the secrets of acme's webhooks must be hidden even from its own callers.
@@ -117,7 +117,7 @@ def a_history(work, api, endpoint):
     narrow = keys.create("acme", ["trigger"])[0]
     ended, ended_row = keys.create("acme", ["trigger", "operate"])
     harness = SimpleNamespace(work=work, api=api, endpoint=endpoint, mine=mine, narrow=narrow, ended=ended)
-    harness.client = redis.Redis.from_url(work.environ["RELAY_REDIS_URL"])
+    harness.client = redis.Redis.from_url(work.environ["RELAY_REDIS_URL"], socket_timeout=ANSWER_S)
     harness.first = snapshot(harness.client)
     foreign = api.foreign_key
     own = trigger(api, mine, "open", {"sent": MINE})

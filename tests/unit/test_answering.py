@@ -21,6 +21,7 @@ from relay.store.server.availability import (
 )
 from relay.store.server.connection import client_of
 from tests.receivers import LOOPBACK, closed_port, full_backlog
+from tests.timing import ANSWER_S
 
 
 @pytest.fixture
@@ -148,7 +149,7 @@ def test_who_went_without_a_word_keeps_nobody_from_asking(clock, waiting):
 
 
 def test_a_connection_that_listens_and_is_not_read_keeps_nobody_from_asking(cluster_node, monkeypatch):
-    with client_of(cluster_node.tcp_url.replace("redis://", "redis+cluster://")) as client:
+    with client_of(cluster_node.tcp_url.replace("redis://", "redis+cluster://"), socket_timeout=ANSWER_S) as client:
         listener = client.pubsub(node=client.get_default_node())
         listener.subscribe("nobody-reads")
         listener.ping()
@@ -158,7 +159,7 @@ def test_a_connection_that_listens_and_is_not_read_keeps_nobody_from_asking(clus
 
 
 def test_an_answer_that_is_an_error_is_one(cluster_node, monkeypatch):
-    with client_of(cluster_node.tcp_url.replace("redis://", "redis+cluster://")) as client:
+    with client_of(cluster_node.tcp_url.replace("redis://", "redis+cluster://"), socket_timeout=ANSWER_S) as client:
         server = client.get_redis_connection(client.get_default_node())
         first, second = (server.connection_pool.get_connection() for _ in range(2))
         monkeypatch.setattr(module, "PATIENCE_S", -1.0)  # whoever waits, waits for too long
@@ -172,7 +173,7 @@ def test_an_answer_that_is_an_error_is_one(cluster_node, monkeypatch):
 
 
 def test_a_server_that_was_silent_is_asked_again_on_connections_that_are_made_anew(cluster_node):
-    with client_of(cluster_node.tcp_url.replace("redis://", "redis+cluster://")) as client:
+    with client_of(cluster_node.tcp_url.replace("redis://", "redis+cluster://"), socket_timeout=ANSWER_S) as client:
         node = client.get_redis_connection(client.get_default_node())
         connection = node.connection_pool.get_connection()
         connection._waiting._failed = True

@@ -45,7 +45,7 @@ from relay.store.scripting.loading import load_into
 from relay.up.access import template
 from relay.vault import Vault
 from tests.contract.snapshots import everything
-from tests.timing import wait_until
+from tests.timing import ANSWER_S, wait_until
 from tests.unit.cli import Cli, a_webhook, old_ring_text
 
 PLUGIN = ("--plugin", "acme")
@@ -364,7 +364,7 @@ def test_a_trail_is_copied_in_its_order_and_what_the_empty_store_wrote_follows(v
     monkeypatch.setattr(copying, "_MEMBERS", 2)
     monkeypatch.setattr(copying, "_KEYS", 2)
     names = {kind: ROOT + name for kind, name in TRAIL.items()}
-    with valkey.client() as source, redis.Redis.from_url(f"{valkey.url}?db=1") as target:
+    with valkey.client() as source, redis.Redis.from_url(f"{valkey.url}?db=1", socket_timeout=ANSWER_S) as target:
         target.flushdb()
         for client, label, count in ((source, "old", 5), (target, "own", 3)):
             for kind in ("audit_entries", "audit_segments"):

@@ -8,6 +8,7 @@ import redis
 from relay.cli.id_file import IdFile
 from relay.domain.reference_id import new_reference_id
 from tests.store_keys import KEYS
+from tests.timing import ANSWER_S
 from tests.unit.cli import a_webhook
 from tests.unit.test_cli_invocations import settle, trigger
 
@@ -59,7 +60,7 @@ def test_a_plan_says_what_stands_in_the_way_of_its_webhooks(failed):
     assert cli.run("replay", "plan", "--plugin", "acme").stderr == ""
     cli.run("webhooks", "pause", "ping", "--plugin", "acme")
     until_ms = int(time.time() * 1000) + 60_000
-    redis.Redis.from_url(cli.url).hset(
+    redis.Redis.from_url(cli.url, socket_timeout=ANSWER_S).hset(
         KEYS.policy("acme", "ping"), mapping={"failures": 20, "openUntil": until_ms, "openFor": 60_000}
     )
     said = cli.run("replay", "plan", "--plugin", "acme").stderr

@@ -57,6 +57,7 @@ from relay.upkeep.checkpointing import Checkpointing
 from relay.vault import Vault
 from relay.wiring.runtime import cli_runtime
 from tests.store_keys import KEYS
+from tests.timing import ANSWER_S
 from tests.unit.cli import Cli
 
 VAULT = Vault.from_text(Vault.new_key_text())
@@ -382,7 +383,7 @@ def test_the_users_that_may_too_much_are_those_who_can_log_in_and_are_not_the_ad
         try:
             for name, rights in users.items():
                 administrator.execute_command("ACL SETUSER", name, "nopass", *rights)
-            app = redis.Redis.from_url(valkey.url, username="app", password="any")
+            app = redis.Redis.from_url(valkey.url, username="app", password="any", socket_timeout=ANSWER_S)
             assert set(read_server("s", app, administrator).unrestricted) == {"loose", "shy"}
             app.close()
             administrator.acl_deluser("loose", "shy")

@@ -17,7 +17,7 @@ from relay.up.access import ADMINISTRATOR, OPERATOR
 from relay.up.datadir import DataDir
 from relay.up.local import LaunchPlan, LocalRelay
 from tests.procfile import default_processes
-from tests.timing import wait_until
+from tests.timing import ANSWER_S, wait_until
 
 OTHER = "redis://:other-password@127.0.0.1:7777/0"
 AMQP = "amqp://user:password@127.0.0.1:5672/"
@@ -54,7 +54,7 @@ def test_a_server_that_loads_for_longer_than_it_may_be_silent_is_waited_for(tmp_
             process.terminate()
             process.wait()
 
-    with running(), client_of(server.url(ADMINISTRATOR)) as client:
+    with running(), client_of(server.url(ADMINISTRATOR), socket_timeout=ANSWER_S) as client:
         wait_until(lambda: probe(server.url(OPERATOR)) is Probe.READY)
         pipeline = client.pipeline(transaction=False)
         for number in range(60_000):

@@ -13,6 +13,7 @@ from relay.queue import LANES
 from relay.store.keys.names import CHANNELS, PARTITIONED, PREFIX, SHARED, SHARED_ROOT, TRAIL, partition_root
 from relay.store.scripting.loading import load_functions
 from relay.up import access
+from tests.timing import ANSWER_S
 
 ROOT = Path(__file__).parents[2]
 USERS = [user.name for user in access.users()]
@@ -346,7 +347,7 @@ def test_an_attack_on_a_filled_server_by_commands_transactions_and_scripts_reach
     ]
     before = {key: server.dump(key) for key in every}
     url = valkey_server.tcp_url.replace("://", f"://{user}:{PASSWORD}@")
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis.from_url(url, socket_timeout=ANSWER_S) as client:
         for key in beyond[:: max(1, len(beyond) // 60)]:
             for text in (*READS, *CHANGES):
                 words = [before[key] if word == "DUMPED" else key if word == "K" else word for word in text.split()]

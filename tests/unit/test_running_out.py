@@ -33,6 +33,7 @@ from relay.vault import Vault
 from relay.wiring.runtime import cli_runtime
 from tests.conftest import start_valkey
 from tests.receivers import closed_port, make_authority
+from tests.timing import ANSWER_S
 from tests.tls_front import tls_front
 
 WELL = ServerHealth(
@@ -104,7 +105,9 @@ def test_a_server_that_is_about_to_refuse_connections_is_found(given, tmp_path, 
     try:
         with ExitStack() as stack:
             for _ in range(idle):
-                stack.enter_context(redis.Redis(port=server.port, single_connection_client=True))
+                stack.enter_context(
+                    redis.Redis(port=server.port, single_connection_client=True, socket_timeout=ANSWER_S)
+                )
             found = findings({**given, "RELAY_REDIS_URL": f"redis://127.0.0.1:{server.port}/0"}, tmp_path)
     finally:
         server.terminate()

@@ -15,7 +15,7 @@ from relay.up.datadir import DataDir
 from relay.up.embedded import configuration, find_program
 from relay.up.server_options import CLUSTER, RECORDS, lines
 from tests.architecture.sources import ROOT
-from tests.timing import wait_until
+from tests.timing import ANSWER_S, wait_until
 
 #: Options of one server's own: where it is, its users, how much it may hold, and what `relay up --fsync` may change.
 OWN = {"aclfile", "port", "dir", "maxmemory", "appendfsync", "cluster-config-file"}
@@ -55,7 +55,7 @@ def test_a_server_that_is_started_so_has_these_options(file, tmp_path):
     words = [word for name, value in options.items() for word in (f"--{name}", *shlex.split(value or '""'))]
     server = subprocess.Popen([find_program(), *words], stdout=subprocess.DEVNULL)
     try:
-        with redis.Redis(port=int(options["port"])) as client:
+        with redis.Redis(port=int(options["port"]), socket_timeout=ANSWER_S) as client:
             wait_until(lambda: answers(client))
             for name, value in STARTED[file].items():
                 (found,) = client.config_get(name).values()
