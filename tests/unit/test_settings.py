@@ -233,6 +233,12 @@ def test_a_file_of_which_others_may_do_anything_is_refused(tmp_path, mode):
     assert "can be read by other users" in fault_of(TARGET_KEYS_FILE=path)
 
 
+def test_a_file_is_read_as_a_whole_or_refused(tmp_path):
+    path = private(tmp_path / "key", "x" * 65_536)
+    assert settings(TARGET_KEYS_FILE=path).target_keys == Secret("x" * 65_536)
+    assert "is longer than 65536 characters" in fault_of(TARGET_KEYS_FILE=private(tmp_path / "long", "x" * 65_537))
+
+
 @pytest.mark.parametrize("given", ["", " "])
 def test_an_empty_variable_is_no_second_one_beside_a_file(tmp_path, given):
     found = settings(TARGET_KEYS=given.strip(), TARGET_KEYS_FILE=private(tmp_path / "keys", "k1:x"))
