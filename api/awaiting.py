@@ -181,7 +181,8 @@ class Expectation:
         an invocation older than the trigger has to be requested.
 
         Returns:
-            The notice, or the record, which is final unless the time was up; None if it could not be read then.
+            The notice, or the record, which is final unless the time was up; None if it could not be read then, or if
+            its end was not yet on the replicas that are asked for.
 
         Raises:
             RelayError: the trigger was not accepted (`relay.accept.dispatcher.Dispatcher.submit`).
@@ -210,9 +211,14 @@ class Expectation:
         return accepted_or_raise(self._reply)
 
     def _look(self, accepted: Accepted) -> Invocation:
+        """Return the record. Raises `Unavailable` also for an end that a failover may still undo."""
         if accepted.verdict is AcceptVerdict.ACCEPTED or self._joined:
-            return self._waiters.store.get(self._plugin, self._reference_id)
-        return self.follow(accepted)
+            invocation = self._waiters.store.get(self._plugin, self._reference_id)
+        else:
+            invocation = self.follow(accepted)
+        if invocation.final:
+            self._waiters.store.confirm_end(self._reference_id)
+        return invocation
 
     def _next(self, deadline_s: float) -> Notice | Signal:
         left_s = deadline_s - time.monotonic()

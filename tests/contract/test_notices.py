@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from types import SimpleNamespace
 
 import pytest
 import redis
@@ -11,10 +12,14 @@ import redis
 from relay.domain.invocation import Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
+from relay.store.keys.keyspace import SINGLE
 from relay.store.ledger.notices import Notice, Subscription, read_notices
+from relay.store.ledger.reading import RecordReader
+from relay.store.scripting.scripts import Scripts
 from relay.store.server.replicas import require_replicas
 from relay.telemetry import log
-from tests.contract.ledger import Ledger
+from tests.contract.ledger import LIMITS, Ledger
+from tests.timing import BUSY_S
 
 
 @pytest.fixture
@@ -35,8 +40,8 @@ def told(ledger):
     subscription = Subscription(ledger.client, "api1")
     thread = threading.Thread(target=subscription.run, args=(deliver, listens.set, stop))
     thread.start()
-    assert listens.wait(5)
-    yield lambda: heard.wait(5) and notices
+    assert listens.wait(BUSY_S)
+    yield lambda: heard.wait(BUSY_S) and notices
     stop.set()
     thread.join()
 
@@ -48,9 +53,9 @@ def test_whoever_listens_is_told_of_every_renewed_subscription(ledger):
     thread.start()
     try:
         for _ in range(3):
-            assert renewals.acquire(timeout=10)
+            assert renewals.acquire(timeout=BUSY_S)
             assert ledger.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub") == 1
-        assert renewals.acquire(timeout=10)
+        assert renewals.acquire(timeout=BUSY_S)
     finally:
         stop.set()
         thread.join()
@@ -116,6 +121,29 @@ def test_a_notice_of_an_end_that_a_failover_has_undone_is_told_to_nobody(valkey,
         subscription._scripts._replicas.count = 0  # from now on all is confirmed
         subscription._confirm_at_s = 0.0
         assert [notice.reference_id for notice in subscription._confirmed_since()] == [ended]
+
+
+def test_an_end_is_confirmed_once_the_replicas_that_are_asked_for_have_it(valkey, ledger):
+    ended, token = ledger.claimed()
+    ledger.store.settle([ledger.settlement(ended, token)])
+    undone = ledger.claimed()[0]
+    for ref in (ended, undone):
+        ledger.store.confirm_end(ref)  # no replica is asked for
+    with valkey.client() as client:
+        require_replicas(client, 1)
+        for ref in (ended, undone):
+            with pytest.raises(Unavailable):
+                Ledger(client).store.confirm_end(ref)
+
+
+def test_an_end_that_a_failover_has_undone_is_not_confirmed(ledger):
+    ended, token = ledger.claimed()
+    ledger.store.settle([ledger.settlement(ended, token)])
+    scripts = SimpleNamespace(waits=True, run=Scripts(ledger.client).run)  # as if all replicas had all
+    reader = RecordReader(ledger.client, scripts, SINGLE, LIMITS)
+    reader.confirm_end(ended)
+    with pytest.raises(Unavailable):
+        reader.confirm_end(ledger.claimed()[0])
 
 
 def test_every_notice_of_a_message_is_read_wherever_its_result_is():

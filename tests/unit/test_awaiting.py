@@ -25,7 +25,7 @@ class Records:
     """A server that answers each look with what comes next, and then for ever with the last."""
 
     def __init__(self, *states):
-        self.states, self.looks = list(states), []
+        self.states, self.looks, self.confirms = list(states), [], []
 
     def _look(self, how, plugin, reference_id):
         self.looks.append((how, plugin, reference_id))
@@ -36,6 +36,11 @@ class Records:
 
     def get(self, plugin, reference_id):
         return self._look("get", plugin, reference_id)
+
+    def confirm_end(self, reference_id):
+        assert reference_id == self.looks[-1][2]
+        if self.confirms and not self.confirms.pop(0):
+            raise Unavailable
 
     def join(self, plugin, reference_id, *, process):
         return self._look(f"join {process}", plugin, reference_id)
@@ -95,6 +100,19 @@ def test_a_caller_whose_notice_is_lost_learns_of_the_end_before_its_deadline(mon
         caller.reply(ACCEPTED)
         assert caller.wait(soon()).state is State.DELIVERED
     assert records.looks == [("get", "acme", NEW)] * 3
+
+
+@pytest.mark.parametrize("reply", [ACCEPTED, KNOWN], ids=["a new call", "an older call"])
+def test_a_caller_gets_no_end_that_replicas_do_not_have(monkeypatch, reply):
+    monkeypatch.setattr(awaiting, "_LOOK_AGAIN_S", 0.01)
+    _, records, caller = waiting(State.DELIVERED)
+    records.confirms = [False, False]
+    with caller:
+        caller.reply(reply)
+        assert caller.wait(soon()).state is State.DELIVERED
+        assert len(records.looks) == 3
+        records.confirms = [False]
+        assert caller.wait(at_once()) is None
 
 
 def test_while_the_store_is_away_a_caller_waits_on_and_at_its_deadline_nothing_is_known():

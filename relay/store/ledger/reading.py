@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay.audit.actor import actor
 from relay.domain.reference_id import reference_time_ms
-from relay.errors import Expired, NotFound
+from relay.errors import Expired, NotFound, Unavailable
 from relay.store.keys.names import key_in
 from relay.store.ledger.records import invocation_from
 from relay.store.server.clock import time_ms_from
@@ -75,6 +75,17 @@ class RecordReader:
             raise NotFound
         self._scripts.run("join", [reference_id, plugin, process], self.keys.root_of_ref(reference_id))
         return self.get(plugin, reference_id)  # read after joining, so that an end in between is seen
+
+    def confirm_end(self, reference_id: str) -> None:
+        """Return once a final record is on the replicas that are asked for, so that a failover cannot undo its end.
+
+        Raises `Unavailable` if too few of them have it, or if the present primary does not have its end.
+        """
+        if (
+            self._scripts.waits
+            and not self._scripts.run("ended", [reference_id], self.keys.root_of_ref(reference_id))[0]
+        ):
+            raise Unavailable
 
     def result_of(self, reference_id: str) -> bytes | None:
         """Read the sealed data of an answer; None if no answer is stored."""
