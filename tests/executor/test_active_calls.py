@@ -121,6 +121,20 @@ def test_a_claim_without_an_answer_is_given_back_as_soon_as_that_can_be_said_and
     assert (store.released, published) == ([tuple(refs)], [(refs[0], "bulk")])
 
 
+def test_what_a_lost_claim_may_have_granted_is_not_given_back_at_once_as_the_claim_may_still_arrive(monkeypatch):
+    monkeypatch.setattr(loops, "RETRY_S", 100 * BUSY_S)
+    spawned, spawn = [], gevent.spawn
+    monkeypatch.setattr(gevent, "spawn", lambda *args: spawned.append(spawn(*args)))
+    store = Claims()
+    store.failures = [Unavailable()]
+    claimer = Claimer(store, publishing(pytest.fail))
+    with pytest.raises(Unavailable):
+        claimer.claim([prepared()], [], [])
+    gevent.sleep(0.01)
+    assert (store.released, claimer.busy, len(spawned)) == ([], True, 1)
+    gevent.killall(spawned)
+
+
 @pytest.mark.parametrize("failing", range(4))
 def test_what_cannot_be_given_back_keeps_no_other_claim_s_calls_from_it(failing):
     store, published, calls = Claims(), [], {f"token-{number}": [new_reference_id()] for number in range(3)}

@@ -7,13 +7,14 @@ from types import SimpleNamespace
 import pytest
 
 from relay.answer.results import Result
-from relay.chains import Create
+from relay.answer.search import TooMuchWork
+from relay.chains import Create, Finish
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import NotFound, StoreFault, Unavailable
 from relay.executor import chain_evaluation
 from relay.executor import chain_states as chain_states_module
-from relay.executor.chain_evaluation import ChainEvaluation, ChainEvaluator, _Hiding
+from relay.executor.chain_evaluation import ChainEvaluation, ChainEvaluator, Hidden, _Hiding
 from relay.executor.chain_states import ChainStates
 from relay.process import loops
 from relay.store.ledger.steps import StepRecord
@@ -169,6 +170,17 @@ def test_what_a_step_hides_is_read_by_other_workers_once_and_still_known_when_it
     assert one._hidden_in(step) == hiding
 
 
+@pytest.mark.parametrize("masks", [False, True])
+def test_what_a_step_s_answer_must_not_show_is_known_after_its_chain_s_end_unless_the_step_has_masks_of_its_own(masks):
+    (chain,) = chains(1)
+    step = chain._replace(reference_id=new_reference_id(), parent=chain.reference_id, step=0)
+    plans, gone = SimpleNamespace(chain_mask=lambda *asked: asked), SimpleNamespace(of_step=lambda *_: None)
+    evaluator = ChainEvaluator(plans, None, gone, None, None)
+    evaluator._keep((chain.reference_id, 0), _Hiding(("secret",), 1, masks, {"hook": 2}))
+    hidden = evaluator.hidden_beside(step, Result(200, {}, False), 0)
+    assert hidden == (None if masks else Hidden(("acme", {"hook": 2}), ("secret",)))
+
+
 def test_what_a_step_hides_is_read_as_an_older_release_wrote_it():
     hiding = _Hiding(("secret",), 3, True, {"hook": 2})
     assert _Hiding.from_json(hiding.to_json()) == hiding
@@ -186,3 +198,19 @@ def test_a_chain_whose_mask_cannot_be_made_shows_no_data_and_that_is_logged(monk
     evaluation = SimpleNamespace(record=chains(1)[0])
     assert evaluator._masked(evaluation, Result(200, {"secret": 1}, False)) == (None, 0)
     assert [fields["where"] for _, fields in said] == ["conclude", "chain_mask"]
+
+
+def test_a_chain_whose_result_takes_too_long_to_search_for_secrets_ends_in_error_without_data():
+    def value(_data):
+        raise TooMuchWork
+
+    mask = SimpleNamespace(with_texts=lambda _: SimpleNamespace(value=value))
+    evaluator = ChainEvaluator(
+        SimpleNamespace(chain_mask=lambda *_: mask), None, SimpleNamespace(forget=lambda _: None), None, None
+    )
+    finish = Finish(Result(200, {"secret": 1}, error=False), Outcome.ANSWERED, State.DELIVERED)
+    evaluation = ChainEvaluation(chains(1)[0], SimpleNamespace(size_bytes=1), finish, ())
+    settled = evaluator.end(evaluation, "token")
+    assert (settled.reference_id, settled.claim_token) == (evaluation.record.reference_id, "token")
+    assert (settled.state, settled.outcome) == (State.UNREACHABLE, Outcome.ANSWER_REJECTED)
+    assert (settled.status, settled.error, settled.masked, settled.result, settled.raw) == (0, True, 0, b"", b"")

@@ -119,7 +119,8 @@ def test_guesses_are_limited_and_beyond_that_no_password_is_looked_at(shown):
     statuses = [attempt(shown, auth=(AUTH[0], f"guess-{number}")).status_code for number in range(LIMIT + 3)]
     assert statuses == [401] * LIMIT + [429] * 3
     limited = attempt(shown, auth=AUTH)  # even the correct password, so that guesses learn nothing more
-    assert limited.status_code == 429
+    assert (limited.status_code, limited.headers["Content-Type"]) == (429, "text/plain; charset=utf-8")
+    assert "wait a minute" in limited.text
     assert 1 <= int(limited.headers["Retry-After"]) <= 60
     assert attempt(shown, auth=AUTH, **{"X-Forwarded-For": "203.0.113.9"}).status_code == 429  # anyone can send that
     assert requests.get(f"{shown.url}/healthcheck", timeout=10).status_code == 200

@@ -39,7 +39,7 @@ from tests.receivers import (
     says,
     slow,
 )
-from tests.timing import promptest_s
+from tests.timing import START_S, promptest_s, wait_until
 
 LATE_S = 0.25  # the contract: an attempt ends at most this long after its deadline
 SENT_S = 1.5  # a timeout within which the request is sent on a busy machine, too
@@ -336,6 +336,20 @@ def test_a_name_that_does_not_resolve_fails_for_every_call_that_waits_for_it(cal
     calls = [gevent.spawn(caller.call, f"http://{UNRESOLVABLE}/?n={n}") for n in range(50)]
     gevent.joinall(calls, raise_error=True)
     assert {seen(call.value) for call in calls} == {(Outcome.DNS_FAILED, Sent.NO, 0, b"")}
+
+
+def test_calls_to_a_name_that_is_found_do_not_wait_for_one_whose_handshake_hangs(caller):
+    def accepted():
+        with contextlib.suppress(BlockingIOError):
+            return mute.accept()[0]
+
+    with socket.create_server(("127.0.0.1", 0)) as mute, contextlib.ExitStack() as dialled:
+        mute.setblocking(False)
+        url = f"https://127.0.0.1:{mute.getsockname()[1]}/"
+        calls = [gevent.spawn(caller.call, url, timeout_s=2 * START_S) for _ in range(3)]
+        for _ in calls:
+            dialled.enter_context(wait_until(accepted, sleep=gevent.sleep))
+        gevent.killall(calls)
 
 
 @pytest.mark.parametrize("waits", [0, 1])

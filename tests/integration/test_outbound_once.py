@@ -193,12 +193,13 @@ def test_a_shut_gate_lets_nothing_out(caller):
         assert r.requests == []
 
 
-def test_a_gate_that_was_entered_before_lets_nothing_out_and_does_not_deny_the_first(caller):
-    gate = Gate(boot_time_s() + 5)
+@pytest.mark.parametrize(("timeout_s", "outcome"), [(5, Outcome.CONNECTION_LOST), (-1, Outcome.CONNECT_TIMEOUT)])
+def test_a_gate_that_was_entered_before_lets_nothing_out_and_does_not_deny_the_first(caller, timeout_s, outcome):
+    gate = Gate(boot_time_s() + BUSY_S)
     assert gate.enter()
     with receiver(answer()) as r:
-        reply = caller.call(r.url, gate=gate)
-        assert (reply.outcome, reply.sent) == (Outcome.CONNECTION_LOST, Sent.MAYBE)
+        reply = caller.call(r.url, gate=gate, timeout_s=timeout_s)
+        assert (reply.outcome, reply.sent) == (outcome, Sent.MAYBE)
         assert r.requests == []
 
 

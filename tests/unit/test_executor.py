@@ -16,6 +16,8 @@ from relay.executor import batch, pipeline
 from relay.executor.batch import HOLD_S, LEFT_OUT, Batch
 from relay.executor.pipeline import CLAIM_ITEMS, MAX_TOKENS_WANTED, SETTLE_S, Executor
 from relay.executor.preparation import Unsendable
+from relay.process.pulse import LOOK_S
+from relay.registration.fields import MAX_TIMEOUT_S
 from relay.store.keys.keyspace import SINGLE
 from relay.store.ledger.transitions import CallRecord, Claimed, Settled
 from relay.store.ledger.waiting import TakenCalls
@@ -456,11 +458,30 @@ def test_a_worker_that_drains_takes_nothing(store, executor):
     assert store.waiting.asked == []
 
 
-def test_a_stop_says_how_many_calls_are_left(store, executor, events_of):
+def test_a_stop_waits_for_no_settlement_beyond_its_time_and_says_how_many_calls_are_left(
+    store, executor, events_of, clock
+):
     executor.run([store.call("one"), store.call("other")])
+    soon(lambda: not executor._in_flight.settlers.flush(0))  # they wait to be settled
     said = events_of(pipeline)
-    executor.drain(0.0)
+    gevent.spawn(executor.drain, 0.0).get(timeout=BUSY_S)
     assert said == [(LogEvent.DRAINED, {"given_back": 0, "left": 2})]
+
+
+def test_the_parts_that_must_move_have_names_and_calls_must_end_only_while_every_slot_is_taken(store, executor):
+    parts = {part.name: part for part in executor.parts()}
+    assert list(parts) == ["settler", "advancer", "calls"]
+    calls = parts["calls"]
+    executor.run([store.call(f"hook{number}") for number in range(SLOTS - 1)])
+    assert calls.moves() is None
+    executor.run([store.call("last")])
+    assert calls.moves() == 0
+    store.may_settle.set()
+    soon(lambda: executor._slots.free == SLOTS)
+    assert calls.moves() is None
+    executor.run([store.call(f"hook{number}") for number in range(SLOTS)])
+    assert calls.moves() == SLOTS
+    assert min(calls.still_looks, calls.stuck_looks) * LOOK_S > MAX_TIMEOUT_S
 
 
 def test_a_stop_waits_for_a_replay_job_but_leaves_time_to_settle(executor, clock):

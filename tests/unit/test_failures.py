@@ -4,6 +4,7 @@ import socket
 from contextlib import ExitStack
 from types import SimpleNamespace
 
+import pycurl
 import pytest
 
 from relay.domain.invocation import Outcome, Sent
@@ -58,6 +59,45 @@ def test_it_is_never_said_that_nothing_was_sent_once_the_gate_was_passed(code):
 )
 def test_an_error_number_and_what_the_callbacks_saw_give_the_outcome(code, seen, outcome):
     assert classify(code, notes(**seen))[0] is outcome
+
+
+#: libcurl's errors that have an outcome of their own before the gate, and those that mean a bad answer after it; the
+#: numbers have no name in pycurl.
+BEFORE = {
+    Outcome.PREPARE_FAILED: [
+        *("UNSUPPORTED_PROTOCOL", "FAILED_INIT", "URL_MALFORMAT", "OUT_OF_MEMORY", "BAD_FUNCTION_ARGUMENT"),
+        "UNKNOWN_OPTION",
+    ],
+    Outcome.DNS_FAILED: ["COULDNT_RESOLVE_HOST"],
+    Outcome.CONNECT_TIMEOUT: ["OPERATION_TIMEDOUT"],
+    Outcome.TLS_FAILED: [
+        *("SSL_CONNECT_ERROR", "SSL_ENGINE_NOTFOUND", "SSL_ENGINE_SETFAILED", "SSL_CERTPROBLEM", "SSL_CIPHER"),
+        *("PEER_FAILED_VERIFICATION", "USE_SSL_FAILED", "SSL_ENGINE_INITFAILED", "SSL_CACERT_BADFILE"),
+        *("SSL_SHUTDOWN_FAILED", "SSL_CRL_BADFILE", "SSL_ISSUER_ERROR", "SSL_PINNEDPUBKEYNOTMATCH"),
+        *("SSL_INVALIDCERTSTATUS", 98),
+    ],
+}
+AFTER = {
+    Outcome.ANSWER_TIMEOUT: ["OPERATION_TIMEDOUT"],
+    Outcome.ANSWER_REJECTED: [
+        *("UNSUPPORTED_PROTOCOL", "FTP_WEIRD_SERVER_REPLY", "BAD_CONTENT_ENCODING", "FILESIZE_EXCEEDED", 100),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("entered", "outcomes", "any_other"),
+    [(False, BEFORE, Outcome.CONNECT_FAILED), (True, AFTER, Outcome.CONNECTION_LOST)],
+    ids=["before the gate", "after it"],
+)
+def test_each_error_means_what_libcurl_s_name_for_it_says(entered, outcomes, any_other):
+    said = {
+        name if isinstance(name, int) else getattr(pycurl, f"E_{name}"): outcome
+        for outcome, errors in outcomes.items()
+        for name in errors
+    }
+    for code in range(1, 110):
+        assert classify(code, notes(entered=entered, opened=True))[0] is said.get(code, any_other), code
 
 
 @pytest.mark.parametrize("flags", [0, socket.SOCK_CLOEXEC, socket.SOCK_NONBLOCK])

@@ -72,6 +72,7 @@ def forged_bodies(message):
         [["bulk"], 0],
     ):
         yield f"arguments {other}", with_body(message, [other, kwargs, embed])
+    yield "characters between those of base64", {**message, "body": f"{message['body'][:4]}\n!{message['body'][4:]}"}
     for member in ("body", "content-type", "headers", "properties"):
         yield f"without {member}", {name: value for name, value in message.items() if name != member}
         yield f"{member} empty", {**message, member: type(message[member])()}

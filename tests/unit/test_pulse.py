@@ -10,7 +10,7 @@ from celery.exceptions import WorkerShutdown
 
 from relay.errors import Unavailable
 from relay.process.clock import boot_time_s
-from relay.process.pulse import STILL_LOOKS, STUCK_LOOKS, Part, Pulse
+from relay.process.pulse import LOOK_S, STILL_LOOKS, STUCK_LOOKS, Part, Pulse
 from relay.telemetry import log
 from tests.timing import stop_clock
 from workers import bootsteps, heartbeat
@@ -190,6 +190,19 @@ def test_a_consumer_that_waits_for_a_slot_or_for_its_broker_is_not_stuck(monkeyp
         answer()
     assert consumer.moves() == (None if is_full else 1)
     assert (consumer.excused(), by_name["sweeper"].moves(), len(called)) == (is_away, 7, 0 if is_full else 2)
+
+
+def test_a_broker_counts_as_away_once_it_has_not_answered_for_a_while_and_no_longer_when_it_answers(monkeypatch):
+    move_on, answers, slept = stop_clock(monkeypatch), [], []
+    monkeypatch.setattr(heartbeat.gevent, "sleep", slept.append)
+    broker = heartbeat.BrokerWatch(SimpleNamespace(depths=lambda lanes: dict.fromkeys(lanes, 0) if answers else {}))
+    found = [broker.is_away]
+    for after_s, answers[:] in ((heartbeat.AWAY_S, []), (0.5, []), (0.0, ["yes"]), (heartbeat.AWAY_S, [])):
+        move_on(after_s)
+        broker.iterate()
+        found.append(broker.is_away)
+    assert found == [False, False, True, False, False]
+    assert slept == [LOOK_S] * 4
 
 
 # -- a stop -------------------------------------------------------------------------------------------------------------

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from amqp.exceptions import ConnectionError as Away
 from celery import Celery
 from kombu import Exchange, Queue
+from kombu.transport import memory
 
 from relay.metrics.shown_calls import ShownCall
 from workers.task_events import TaskEvents
@@ -33,3 +35,19 @@ def test_each_call_is_one_event_however_many_there_are(count):
     }
     types = ("task-succeeded", "task-failed", "task-retried")
     assert said == [(f"call-{n}", types[n % 3], 999.75 + n, 1_000.0 + n, n) for n in range(count)]
+
+
+def test_events_that_the_broker_does_not_accept_are_lost_and_not_sent_again(monkeypatch):
+    tried = []
+
+    def put(*message, **_more):
+        tried.append(message)
+        raise Away
+
+    monkeypatch.setattr(memory.Channel, "_put", put)
+    app = Celery("relay", broker="memory://", set_as_current=False)
+    with app.connection_for_read() as connection:
+        exchange = Exchange(app.conf.event_exchange, type="topic")
+        Queue("events-lost", exchange, routing_key="#")(connection.default_channel).declare()
+        assert not TaskEvents(app, "bulk@here").send([shown(number) for number in range(250)])
+    assert len(tried) == 1
