@@ -9,8 +9,8 @@ from typing import Any, Final
 from flower.views import BaseHandler
 from tornado.web import RequestHandler
 
-#: The only inline script (in workers.html), for each value that it may contain.
-_WITHIN: Final = tuple(f"\n  var autorefresh = {value};\n" for value in (0, 1))
+#: The only inline script (in workers.html), for each value that it may contain; Tornado sends it without its indent.
+_WITHIN: Final = tuple(f"\nvar autorefresh = {value};\n" for value in (0, 1))
 _SCRIPTS: Final = " ".join(f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'" for text in _WITHIN)
 #: Inline styles are allowed, as the tables set column widths, and so are images in the style sheets.
 _POLICY: Final = (

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from base64 import b64encode
+from hashlib import sha256
 from uuid import uuid4
 
 import pytest
@@ -144,6 +146,21 @@ def test_every_page_says_that_nobody_may_frame_it_or_add_code(harness, path, aut
     assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy.split("script-src")[1].split(";")[0]
     assert (headers["X-Frame-Options"], headers["X-Content-Type-Options"]) == ("DENY", "nosniff")
+    for name in ("Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy", "Referrer-Policy"):
+        assert headers[name] == "same-origin"
+    assert "camera=()" in headers["Permissions-Policy"]
+
+
+def test_the_pages_own_scripts_may_run(harness):
+    found = []
+    for path in ("/", "/tasks", "/broker"):
+        page = harness.flower.get(path)
+        policy = page.headers["Content-Security-Policy"].split("script-src")[1].split(";")[0]
+        scripts = re.findall(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", page.text, re.DOTALL)
+        found += scripts
+        for script in scripts:
+            assert f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" in policy
+    assert found
 
 
 @pytest.mark.parametrize("path", ["/api/worker/shutdown/bulk1@here", "/api/worker/pool/shrink/bulk1@here"])

@@ -59,6 +59,13 @@ def test_an_answer_that_fits_the_response_schema_is_the_result():
     assert data_of(settled) == {"id": 7}
 
 
+@pytest.mark.parametrize("status", [200, 201, 204, 302, 399, 400, 401, 404, 499, 500, 599])
+def test_an_answer_with_a_status_of_400_or_more_is_delivered_in_error_with_its_data(status):
+    settled = conclude({"id": 7}, status=status)
+    assert (settled.state, settled.outcome, settled.status) == (State.DELIVERED, Outcome.ANSWERED, status)
+    assert (settled.error, data_of(settled)) == (status >= 400, {"id": 7})
+
+
 @pytest.mark.parametrize(
     ("body", "content_type"),
     [

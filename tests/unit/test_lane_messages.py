@@ -195,6 +195,20 @@ def test_what_has_another_form_is_not_a_question(body):
     assert not is_question(body)
 
 
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_a_mailbox_lets_celery_answer_a_question_without_its_sender_s_clock_and_drops_anything_else(
+    monkeypatch, events_of, is_asked
+):
+    answered, logged = [], events_of(lanes.log)
+    monkeypatch.setattr(Mailbox.__base__, "on_message", lambda _self, *given: answered.append(given))
+    body = asked() if is_asked else asked(pattern="*")
+    Mailbox.__new__(Mailbox).on_message(body, SimpleNamespace(headers={"clock": 2**70}))
+    assert answered == [(body, None)] * is_asked
+    assert [(name, fields["lane"]) for name, fields in logged] == [(lanes.log.Event.MESSAGE_DROPPED, "broadcast")] * (
+        not is_asked
+    )
+
+
 @pytest.mark.parametrize(("beyond", "is_taken"), [(0, True), (4, False)])
 def test_a_broadcast_has_so_many_characters_and_no_more(beyond, is_taken):
     message = genuine()
