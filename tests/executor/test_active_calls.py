@@ -48,13 +48,13 @@ def publishing(publish):
     return SimpleNamespace(publish=publish)
 
 
-def in_flight(store, slots, watch, *, sender=None, conclusion=None, evaluator=None, released=None):
+def in_flight(store, slots, watch, *, sender=None, conclusion=None, evaluator=None, claimer=None, released=None):
     """Return the active calls of a process, and what carries them out; ``released`` gets the ids of those that end."""
     scheduler = SimpleNamespace(
         slots=slots, run_or_publish=lambda *_: None, release=(lambda _: None) if released is None else released.extend
     )
     active_calls = ActiveCalls(slots, watch)
-    return active_calls, InFlight(store, sender, conclusion, evaluator, None, active_calls, scheduler, watch)
+    return active_calls, InFlight(store, sender, conclusion, evaluator, claimer, active_calls, scheduler, watch)
 
 
 class Claims:
@@ -357,3 +357,27 @@ def test_what_came_of_a_call_is_settled_and_shown_where_it_counts_and_the_slots_
     assert slots.answered_s == [0.007]  # the endpoint's time, without the wait in this process
     assert slots.left_s == [pytest.approx(3, abs=BUSY_S)]
     assert slots.left_s[0] >= 3
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+@pytest.mark.parametrize(("passed", "is_late"), [(0.0, False), (0.49, False), (0.51, True), (1.5, True)])
+def test_a_call_that_has_waited_for_over_half_its_time_or_that_a_stop_has_given_back_is_given_back_once_and_not_sent(
+    monkeypatch, passed, is_late, is_stopped
+):
+    move_on, slots, store, given_back, sending = stop_clock(monkeypatch), Slots(1), Verdicts(True, None), [], []
+    watch = SimpleNamespace(claimed=lambda _: None, sending=sending.append, settled=lambda *_: None)
+    claimer = SimpleNamespace(give_back_soon=lambda *call: given_back.append(call))
+    active_calls, calls = in_flight(store, slots, watch, sender=store, conclusion=store, claimer=claimer)
+    call, gate = prepared(), Gate(boot_time_s() + TIMEOUT_MS / 1000)
+    ref = call.record.reference_id
+    slots.take(1)
+    active = ActiveCall(call, ("acme", "hook"), "token", gate, claimed_at_ms=1, claimed_at_s=boot_time_s())
+    calls.launch(active)
+    if is_stopped:
+        assert active_calls.shut_unsent() == {"token": [ref]}
+    move_on(passed * TIMEOUT_MS / 1000)
+    wait_until(lambda: slots.free, sleep=gevent.sleep)
+    is_sent = not (is_late or is_stopped)
+    assert given_back == [("token", ref)] * (is_late and not is_stopped)
+    assert ([each.reference_id for each in store.settled], sending) == ([ref] * is_sent, [active] * is_sent)
+    assert gate.enter() == is_sent

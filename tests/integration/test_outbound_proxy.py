@@ -217,6 +217,14 @@ def test_the_next_address_is_asked_for_where_the_proxy_cannot_reach_the_first():
     assert [line.split()[1] for line in proxy.lines] == [f"127.0.0.9:{r.port}", f"127.0.0.1:{r.port}"]
 
 
+def test_no_variable_of_the_environment_lets_a_call_past_the_proxy(monkeypatch):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "*")
+    with receiver(answer()) as r, connect_proxy() as proxy, calling(proxy=AT.format(proxy.port)) as caller:
+        assert caller.call(r.url).outcome is Outcome.ANSWERED
+    assert proxy.lines == [f"CONNECT 127.0.0.1:{r.port} HTTP/1.1"]
+
+
 def test_a_kept_tunnel_is_used_again_and_only_for_its_own_endpoint():
     with receiver(answer()) as r, receiver(answer()) as other, connect_proxy() as proxy:
         at = AT.format(proxy.port)

@@ -118,6 +118,66 @@ def test_a_message_that_celery_cannot_take_is_dropped_and_acknowledged_unless_th
     ] * is_dropped
 
 
+class Taken:
+    """A transport of kombu's, with what was delivered to it."""
+
+    connection_errors, channel_errors = (OSError,), ()
+
+    def __init__(self):
+        self.delivered = []
+
+    def _deliver(self, message, queue):
+        self.delivered.append((message, queue))
+
+
+def other_envelope(**changes):
+    return genuine() | {"headers": {}, "body": b64encode(b'{"method":"ping"}').decode()} | changes
+
+
+@pytest.mark.parametrize(
+    ("queue", "message", "dropped"),
+    [
+        *((lane, genuine(lane), None) for lane in LANES),
+        *((lane, other_envelope(), lane) for lane in LANES),
+        *(("bulk.celery.pidbox", message, None) for message in (other_envelope(), genuine())),
+        ("bulk.celery.pidbox", other_envelope(headers=None), "broadcast"),
+    ],
+)
+def test_a_lane_takes_messages_of_the_relay_alone_and_what_is_no_lane_takes_any_of_their_form(
+    events_of, queue, message, dropped
+):
+    class Transport(lanes._LaneDelivering, Taken):
+        pass
+
+    transport, logged = Transport(), events_of(lanes.log)
+    transport._deliver(message, queue)
+    assert transport.delivered == [(message, queue)] * (dropped is None)
+    assert [(name, fields["lane"]) for name, fields in logged] == [(lanes.log.Event.MESSAGE_DROPPED, dropped)] * (
+        dropped is not None
+    )
+
+
+def broken_envelopes():
+    whole = other_envelope()
+    for member in ("headers", "properties", "body", "content-type", "content-encoding"):
+        yield f"without {member}", {name: value for name, value in whole.items() if name != member}
+        for other in (None, 1, "x", [], ["x"]):
+            yield f"{member}={other!r}", whole | {member: other}
+    for member in ("delivery_info", "delivery_tag", "body_encoding"):
+        properties = whole["properties"]
+        yield f"without {member}", whole | {"properties": {k: v for k, v in properties.items() if k != member}}
+        for other in (None, 1, [], b"x"):
+            yield f"{member}={other!r}", whole | {"properties": properties | {member: other}}
+    for body in ("", "!" + whole["body"], b64encode(b"{").decode(), b64encode(b"\xff").decode()):
+        yield f"body={body!r}", whole | {"body": body}
+
+
+@pytest.mark.parametrize("raw", [pytest.param(raw, id=what) for what, raw in broken_envelopes()])
+def test_what_celery_could_not_parse_has_not_the_form_of_a_message(raw):
+    assert is_envelope(other_envelope())
+    assert not is_envelope(raw)
+
+
 @pytest.mark.parametrize(
     ("read", "errors"), [("_brpop_read", (ValueError, RecursionError)), ("_receive", (RecursionError,))]
 )

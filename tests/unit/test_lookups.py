@@ -14,7 +14,7 @@ from relay.outbound.exchange import REPEATABLE_IDLE_S, UNREPEATABLE_IDLE_S, Exch
 from relay.outbound.lookups import _HOLD_S, _KNOWN_S, _REUSED_S, CACHE_S, FRESH_CACHE_S, Lookup, Lookups
 from relay.outbound.transfer import Transfer
 from relay.process.clock import boot_time_s
-from tests.timing import stop_clock
+from tests.timing import BUSY_S, stop_clock
 
 ORIGIN = "https://hooks.example.com"
 
@@ -69,6 +69,11 @@ def test_a_look_up_that_hangs_is_not_repeated_at_once_and_who_waits_ends_at_its_
     gevent.joinall(waiting, raise_error=True)
     assert [call.value for call in waiting] == [Outcome.CONNECT_TIMEOUT] * 5
     assert boot_time_s() - begun < 30
+
+
+def test_a_call_that_waits_for_another_s_look_up_ends_at_its_own_deadline(lookups):
+    begin(lookups)
+    assert gevent.spawn(begin, lookups, ORIGIN, 0.05).get(timeout=BUSY_S) is Outcome.CONNECT_TIMEOUT
 
 
 def test_after_a_look_up_that_hung_another_is_tried_in_time(lookups, monkeypatch):

@@ -3,8 +3,10 @@
 import logging
 import os
 from contextlib import nullcontext
+from functools import partial
 from types import SimpleNamespace
 
+import gevent
 import pytest
 from celery.exceptions import WorkerShutdown
 
@@ -12,7 +14,7 @@ from relay.errors import Unavailable
 from relay.process.clock import boot_time_s
 from relay.process.pulse import LOOK_S, STILL_LOOKS, STUCK_LOOKS, Part, Pulse
 from relay.telemetry import log
-from tests.timing import stop_clock
+from tests.timing import BUSY_S, stop_clock
 from workers import bootsteps, heartbeat
 from workers.heartbeat import STUCK, Heart
 
@@ -225,6 +227,35 @@ def test_a_stop_that_drains_has_its_own_limit_and_tells_what_was_gathered(monkey
     assert later == [(bootsteps.GOODBYE_S, os._exit, 3)]
 
 
+@pytest.mark.parametrize(
+    "report", [lambda _send: 1 / 0, lambda _send: gevent.sleep(100 * BUSY_S)], ids=["fails", "hangs"]
+)
+def test_a_last_report_that_comes_to_nothing_keeps_no_worker_from_ending(monkeypatch, report):
+    later = []
+    monkeypatch.setattr(bootsteps, "LAST_REPORT_S", 0.01)
+    monkeypatch.setattr(bootsteps.gevent, "spawn_later", lambda *args: later.append(args))
+    step = bootsteps.Executing.__new__(bootsteps.Executing)
+    step._settings, step._guard = SimpleNamespace(stop_timeout_s=30.0), None
+    parts = SimpleNamespace(reporter=SimpleNamespace(report=report), spans=SimpleNamespace(flush=pytest.fail))
+    app = SimpleNamespace(executor=SimpleNamespace(drain=lambda _: None))
+    step.stop(SimpleNamespace(app=app, parts=parts, hostname="one@here", exitcode=None))
+    assert later == [(bootsteps.GOODBYE_S, os._exit, 0)]
+
+
+def test_the_loops_of_a_worker_run_beside_one_another_until_it_stops():
+    class Two(bootsteps.Looping):
+        def loops(self, worker):
+            yield from ((name, partial(worker.hang, name)) for name in ("one", "other"))
+
+    begun = []
+    step = Two(None)
+    step.start(SimpleNamespace(hang=lambda name: begun.append(name) or gevent.sleep(100 * BUSY_S)))
+    gevent.sleep(0)
+    assert (begun, [bool(each) for each in step._greenlets]) == (["one", "other"], [True, True])
+    step.stop(None)
+    assert [bool(each) for each in step._greenlets] == [False, False]
+
+
 def test_a_worker_that_is_told_to_stop_ends_hard_after_a_while_and_when_it_is_told_again_at_once(monkeypatch):
     later, exits, ended = [], [], []
     monkeypatch.setattr(bootsteps.gevent, "spawn_later", lambda *args: later.append(args))
@@ -320,11 +351,11 @@ def test_a_greenlet_that_fails_is_logged_and_what_is_no_fault_is_left_to_gevent(
     ("lanes", "nice"), [(["bulk"], [19]), (["replay", "bulk"], [19]), (["bulk", "interactive"], [])]
 )
 def test_a_worker_that_serves_no_urgent_lane_yields_to_those_that_do(monkeypatch, lanes, nice):
-    given, checked = [], []
+    given, done, hub = [], [], SimpleNamespace()
     monkeypatch.setattr(bootsteps.os, "nice", given.append)
-    monkeypatch.setattr(bootsteps.garbage, "set_for_serving", lambda: None)
-    monkeypatch.setattr(bootsteps.gevent, "get_hub", SimpleNamespace)
-    functions = SimpleNamespace(check=lambda: checked.append(1))
+    monkeypatch.setattr(bootsteps.garbage, "set_for_serving", lambda: done.append("garbage"))
+    monkeypatch.setattr(bootsteps.gevent, "get_hub", lambda: hub)
+    functions = SimpleNamespace(check=lambda: done.append("functions"))
     parts = SimpleNamespace(executor=SimpleNamespace(), runtime=SimpleNamespace(functions=functions))
     monkeypatch.setattr(bootsteps, "worker_parts", lambda *_, lanes: parts)
     step = bootsteps.Executing.__new__(bootsteps.Executing)
@@ -332,4 +363,5 @@ def test_a_worker_that_serves_no_urgent_lane_yields_to_those_that_do(monkeypatch
     app = SimpleNamespace(amqp=SimpleNamespace(queues=SimpleNamespace(consume_from=dict.fromkeys(lanes))))
     worker = SimpleNamespace(app=app, hostname="one@here")
     step.start(worker)
-    assert (given, checked, app.executor, worker.parts) == (nice, [1], parts.executor, parts)
+    assert (given, done, app.executor, worker.parts) == (nice, ["functions", "garbage"], parts.executor, parts)
+    assert hub.handle_error is bootsteps._note_failed_greenlet

@@ -25,9 +25,13 @@ def test_each_call_is_one_event_however_many_there_are(count):
         queue = Queue(f"events-{count}", exchange, routing_key="#")(connection.default_channel)
         queue.declare()
         assert TaskEvents(app, "bulk@here").send([shown(number) for number in range(count)])
-        events = []
+        messages = []
         while (message := queue.get()) is not None:
-            events += message.decode()
+            messages.append(message)
+    groups = [message.decode() for message in messages]
+    events = [event for group in groups for event in group]
+    assert [len(group) for group in groups] == [100] * (count // 100) + [count % 100] * (count % 100 > 0)
+    assert all(message.headers["hostname"] == "bulk@here" for message in messages)
     said = [(each["uuid"], each["type"], each["started"], each["timestamp"], each["retries"]) for each in events]
     assert [each["exception"] for each in events] == [None if n % 3 == 0 else "200 answered" for n in range(count)]
     assert {(each["name"], each["routing_key"], each["result"], each["hostname"]) for each in events} <= {
