@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,7 +38,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_number(value: Any, least: float = 1 - _EXACT, most: float = _EXACT - 1) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and least <= value <= most
+    return type(value) in (int, float) and least <= value <= most
 
 
 _is_duration: Final = partial(_is_number, least=0)

@@ -210,6 +210,21 @@ def test_an_active_call_that_a_stop_has_given_back_ends_settles_nothing_and_hold
     assert hanging.in_flight.settlers.flush(0)
 
 
+def test_a_settlement_says_how_much_room_there_is_until_this_process_stops():
+    hanging = HangingCalls()
+    refs = [hanging.launch() for _ in range(2)]
+    group = [
+        Settlement(ref, "token", State.DELIVERED, Outcome.ANSWERED, 200, False, None)
+        for ref in (refs[0], new_reference_id(), refs[1])
+    ]
+    capacities = [each.capacity for each in hanging.active_calls.with_capacity(group)]
+    assert capacities == [SLOTS, None, SLOTS]
+    hanging.active_calls.shut_unsent()
+    assert hanging.active_calls.with_capacity(group) == group
+    hanging.may_return.set()
+    gevent.sleep(0.01)
+
+
 class Advances:
     """A store that answers one advance, and accepts settlements."""
 

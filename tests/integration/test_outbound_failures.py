@@ -215,7 +215,10 @@ def test_a_further_authority_is_kept_with_the_others_in_memory_where_a_system_ca
     further, trust = Path(make_authority(tmp_path).ca_file), Trust(str(tmp_path / "ca.pem"))
     assert Path(trust.path).read_bytes() == Path(certifi.where()).read_bytes() + b"\n" + further.read_bytes()
     assert trust.path.startswith("/proc/self/fd/") == (where == "memory")
+    with calling(ca_file=str(tmp_path / "ca.pem")) as caller:
+        assert Path(caller.transport._rules.ca_path).exists()
     trust.close()
+    assert not any(Path(path).exists() for path in (trust.path, caller.transport._rules.ca_path))
 
 
 # The guard

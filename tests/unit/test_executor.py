@@ -21,6 +21,7 @@ from relay.registration.fields import MAX_TIMEOUT_S
 from relay.store.keys.keyspace import SINGLE
 from relay.store.ledger.transitions import CallRecord, Claimed, Settled
 from relay.store.ledger.waiting import TakenCalls
+from relay.telemetry import log
 from relay.telemetry.log import Event as LogEvent
 from tests.timing import BUSY_S, stop_clock, wait_until
 
@@ -294,6 +295,21 @@ def test_what_may_go_now_runs_here_as_far_as_there_is_room_and_all_else_waits_fo
     soon(lambda: store.granted[3:] == own[: SLOTS - 3])
 
 
+@pytest.mark.parametrize("error", [Unavailable(), RuntimeError()])
+def test_calls_that_cannot_be_published_are_left_to_a_sweep_and_stop_nothing(executor, events_of, error):
+    def publish_ready(_ready):
+        raise error
+
+    said = events_of(log)
+    executor.scheduler._publisher.publish_ready = publish_ready
+    executor.scheduler.run_or_publish(((new_reference_id(), "interactive"), (new_reference_id(), "replay")))
+    ((name, fields),) = said
+    if isinstance(error, Unavailable):
+        assert (name, fields["doing"], fields["calls"]) == (LogEvent.STORE_AWAY, "publish", 2)
+    else:
+        assert (name, fields["where"]) == (LogEvent.INTERNAL_ERROR, "publish")
+
+
 def test_a_settle_says_how_much_room_there_is_when_its_calls_have_left(store, executor):
     executor.run([store.call("busy") for _ in range(6)])
     store.may_settle.set()
@@ -512,3 +528,10 @@ def test_a_task_does_not_wait_for_calls_of_one_of_several_partitions(store, exec
     executor.run([store.call(f"hook{number}") for number in range(SLOTS)])
     monkeypatch.setattr(Store, "keys", SimpleNamespace(partitions=2))
     assert executor.run_waiting(("bulk",), 1) == {"started": 0, "skipped": 0, "parked": 0}
+
+
+def test_a_task_says_what_it_has_started_also_where_there_are_several_partitions(store, executor, monkeypatch):
+    monkeypatch.setattr(pipeline, "APART_S", 10 * BUSY_S)
+    store.waiting.lists[1] = [store.call("capped", full=True), store.call()]
+    monkeypatch.setattr(Store, "keys", SimpleNamespace(partitions=2))
+    assert executor.run_waiting(("bulk",), 1) == {"started": 1, "skipped": 0, "parked": 1}

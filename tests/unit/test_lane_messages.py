@@ -8,7 +8,9 @@ from base64 import b64decode, b64encode
 from contextlib import nullcontext
 from types import SimpleNamespace
 
+import gevent
 import pytest
+from kombu.transport import resolve_transport
 
 from relay.queue import LANES, Publisher, make_app
 from relay.settings import Settings
@@ -116,6 +118,21 @@ def test_a_message_that_celery_cannot_take_is_dropped_and_acknowledged_unless_th
         lanes.log.Event.INTERNAL_ERROR,
         lanes.log.Event.MESSAGE_DROPPED,
     ] * is_dropped
+
+
+@pytest.mark.parametrize("is_worker", [True, False])
+def test_only_a_worker_waits_for_its_lanes_in_its_own_way_but_beside_it_too_what_comes_is_checked(
+    monkeypatch, is_worker
+):
+    monkeypatch.setattr(lanes, "is_module_patched", lambda _name: is_worker)
+    monkeypatch.setattr(lanes.redis, "poll", "kombu's")
+    monkeypatch.setattr(lanes.functional, "sleep", "kombu's")
+    monkeypatch.setattr(lanes, "TRANSPORT_ALIASES", aliases := {})
+    lanes.use_checked_transports()
+    waits = (lanes.LanePoller, gevent.sleep) if is_worker else ("kombu's", "kombu's")
+    assert (lanes.redis.poll, lanes.functional.sleep) == waits
+    used = {scheme: resolve_transport(at) for scheme, at in aliases.items()}
+    assert used == {"redis": lanes.Transport, "rediss": lanes.Transport, "sentinel": lanes.SentinelTransport}
 
 
 class Taken:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from itertools import product
@@ -9,6 +10,7 @@ from itertools import product
 import pytest
 from celery.events import EventReceiver
 
+from relay.telemetry import log
 from workers.shown_events import _FIRST_S, _LAST_S, Receiver, is_event
 
 ODD = ({"type": "task-succeeded"}, {}, None, "x")
@@ -21,12 +23,16 @@ def event(number):
 
 @pytest.mark.parametrize("are_good", list(product((False, True), repeat=3)))
 @pytest.mark.parametrize("odd", ODD, ids=repr)
-def test_the_good_events_of_a_message_are_shown_whatever_came_beside_them(monkeypatch, are_good, odd):
-    shown = []
+def test_the_good_events_of_a_message_are_shown_whatever_came_beside_them_and_that_is_logged(
+    monkeypatch, events_of, are_good, odd
+):
+    shown, said = [], events_of(log)
     monkeypatch.setattr(EventReceiver, "_receive", lambda _self, body, _message: shown.extend(body))
     events = [event(number) if is_good else odd for number, is_good in enumerate(are_good)]
     Receiver._receive(Receiver.__new__(Receiver), events, None)
     assert shown == [each for each, is_good in zip(events, are_good, strict=True) if is_good]
+    dropped = (log.Event.MESSAGE_DROPPED, {"level": logging.WARNING, "lane": "events"})
+    assert said == [dropped] * (not all(are_good))
 
 
 HEARTBEAT = {"type": "worker-heartbeat", "uuid": ..., "name": ...}
@@ -41,6 +47,7 @@ HEARTBEAT = {"type": "worker-heartbeat", "uuid": ..., "name": ...}
         *(({name: value}, False) for name in ("started", "received") for value in (None, "1", True, 0, math.nan)),
         *(({"retries": count}, 0 <= count < 2**53) for count in (-1, 0, 2**53 - 1, 2**53)),
         *(({"runtime": runtime_s}, runtime_s >= 0) for runtime_s in (-0.1, 0, 0.5)),
+        *(({"runtime": runtime_s}, False) for runtime_s in (math.nan, math.inf, -math.inf, 2**53, 10**400)),
         *(({"result": text}, is_shown) for text, is_shown in (("x" * 1_024, True), ("x" * 1_025, False), (None, True))),
         *(({"uuid": name}, False) for name in ("", None, "a\nb", 1)),
         *(({name: ...}, False) for name in ("hostname", "timestamp", "uuid", "name", "type")),
