@@ -15,7 +15,7 @@ import pytest
 import requests
 from requests import Request
 
-from relay.domain.invocation import Outcome
+from relay.domain.invocation import Outcome, Sent
 from relay.outbound import exchange, openings
 from relay.outbound.gate import Gate
 from relay.outbound.sender import Sender
@@ -234,6 +234,7 @@ def test_as_an_adapter_it_follows_nothing_and_raises_what_requests_raises(caller
         caller.transport.send(Request("GET", f"http://127.0.0.1:{closed_port()}/secret").prepare(), timeout=5)
     assert isinstance(failed.value, TransferFailed)
     assert str(failed.value) == "connect_failed"
+    assert (failed.value.result.outcome, failed.value.result.sent) == (Outcome.CONNECT_FAILED, Sent.NO)
     with receiver(hangs_up()) as r, pytest.raises(TransferFailed, match="connection_lost"):  # it may have been sent
         caller.transport.send(Request("GET", r.url).prepare(), timeout=BUSY_S)
 
