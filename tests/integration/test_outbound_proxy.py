@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 import warnings
 
 import gevent
+import pycurl
 import pytest
 
 from relay.domain.invocation import Outcome, Sent, State
 from relay.egress import AddressPolicy
 from relay.outbound import egress_proxy
-from relay.outbound.egress_proxy import ADDRESS_AGE_S, EgressProxy, connect_to
+from relay.outbound.egress_proxy import ADDRESS_AGE_S, MAX_ADDRESSES, EgressProxy, connect_to
 from relay.process.clock import boot_time_s
 from tests.connect_proxy import basic, connect_proxy
 from tests.integration.worker_harness import hook, worker_harness
@@ -98,9 +100,10 @@ def test_an_exception_for_a_name_holds_for_that_name_only():
             assert caller.call(f"http://no.example.com:{r.port}/").outcome is Outcome.ADDRESS_REFUSED
 
 
-def test_names_are_looked_up_here_and_one_that_does_not_resolve_is_dns_failed():
+@pytest.mark.parametrize("host", ["nothing.invalid", "a" * 64 + ".example.com"])
+def test_names_are_looked_up_here_and_one_that_does_not_resolve_is_dns_failed(host):
     with connect_proxy() as proxy, calling(proxy=AT.format(proxy.port)) as caller:
-        assert seen(caller.call("http://nothing.invalid/", timeout_s=20)) == (Outcome.DNS_FAILED, Sent.NO)
+        assert seen(caller.call(f"http://{host}/", timeout_s=20)) == (Outcome.DNS_FAILED, Sent.NO)
     assert proxy.heads == []
 
 
@@ -147,6 +150,32 @@ def test_a_name_is_looked_up_again_after_a_while_and_so_many_are_remembered(monk
     for number in range(5):
         addresses(f"{number}.example.com")
         assert len(proxy._known) <= 2
+
+
+def test_of_many_addresses_the_first_that_may_be_called_are_asked_for_each_once(monkeypatch):
+    found = ["10.0.0.1", *(f"192.0.2.{number // 2}" for number in range(2 * MAX_ADDRESSES + 4))]
+    rows = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 443)) for address in found]
+    monkeypatch.setattr(egress_proxy.hub_socket, "getaddrinfo", lambda *_, **__: rows)
+    proxy = EgressProxy("http://proxy:3128", AddressPolicy(allow=["192.0.2.0/24"]), "")
+    addresses = proxy.addresses("https://api.example.com/", boot_time_s() + BUSY_S)
+    assert addresses == tuple(f"192.0.2.{number}" for number in range(MAX_ADDRESSES))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown", "login"),
+    [
+        ("http://proxy:3128", "http://proxy:3128", None),
+        ("https://[2001:db8::1]:3128", "https://[2001:db8::1]:3128", None),
+        ("http://desk:p%3Ass%2Fw%40rd@proxy:3128", "http://proxy:3128", ("desk", PASSWORD)),
+        ("http://desk@proxy:3128", "http://proxy:3128", ("desk", "")),
+        ("http://:secret@proxy:3128", "http://proxy:3128", ("", "secret")),
+    ],
+)
+def test_a_proxy_is_named_without_its_user_and_password(url, shown, login):
+    proxy = EgressProxy(url, AddressPolicy(), "")
+    options = dict(proxy.options())
+    assert (options[pycurl.PROXY], repr(proxy)) == (shown, f"EgressProxy({shown})")
+    assert (options.get(pycurl.PROXYUSERNAME), options.get(pycurl.PROXYPASSWORD)) == (login or (None, None))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from relay.answer.endpoint_answer import EndpointAnswer
 from relay.answer.masking import Mask
 from relay.domain.invocation import Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
+from relay.errors import StoreFault, Unavailable
 from relay.executor.chain_evaluation import Hidden
 from relay.executor.conclusion import MAX_NEW_TOKENS, Conclusion, salvaged, unsendable
 from relay.executor.preparation import Prepared, Unsendable
@@ -161,6 +162,33 @@ def test_a_refused_token_gets_so_many_attempts_beyond_the_registered_ones(attemp
     again = beyond < MAX_NEW_TOKENS
     assert (settled.state, settled.delay_ms) == (State.RETRYING if again else State.DELIVERED, 0)
     assert (settled.result == b"", dropped) == (again, [call.access])
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "access", "again"),
+    [
+        (Outcome.ANSWERED, 401, SimpleNamespace(fresh=False), True),
+        (Outcome.ANSWERED, 401, SimpleNamespace(fresh=True), False),
+        (Outcome.ANSWERED, 401, None, False),
+        *((Outcome.ANSWERED, status, SimpleNamespace(fresh=False), False) for status in (200, 400, 403)),
+        (Outcome.ANSWER_REJECTED, 401, SimpleNamespace(fresh=False), False),
+    ],
+)
+@pytest.mark.parametrize("error", [None, Unavailable(), StoreFault()])
+def test_a_call_is_tried_again_with_a_new_token_only_where_an_older_one_was_refused_though_the_store_is_away(
+    outcome, status, access, again, error
+):
+    dropped = []
+
+    def drop(refused):
+        dropped.append(refused)
+        if error is not None:
+            raise error
+
+    answer = answered({}, status)._replace(outcome=outcome)
+    conclusion = Conclusion(VAULT, None, SimpleNamespace(drop=drop))
+    settled = conclusion.conclude(prepared(access=access), "token", answer, 1_000)
+    assert (settled.state is State.RETRYING, dropped) == (again, [access] * again)
 
 
 @pytest.mark.parametrize("in_s", [12, 600])

@@ -14,6 +14,7 @@ from kombu.transport import resolve_transport
 
 from relay.queue import LANES, Publisher, make_app
 from relay.settings import Settings
+from tests.timing import wait_until
 from workers import broadcasts, lanes
 from workers.broadcasts import QUESTIONS, Mailbox, is_question
 from workers.lanes import is_envelope, is_message
@@ -308,3 +309,43 @@ def test_whatever_the_answering_has_met_is_logged_and_it_goes_on(monkeypatch, ev
         ("broadcast", "ValueError"),
         ("broadcast", "OSError"),
     ]
+
+
+def listening(monkeypatch, loop):
+    """Return a mailbox that listens with ``loop``, without pauses."""
+    monkeypatch.setattr(broadcasts, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(broadcasts.log, "fault", lambda *_: None)
+    mailbox = Mailbox.__new__(Mailbox)
+    mailbox.loop, mailbox._node_stopped = loop, object()
+    return mailbox
+
+
+def test_a_mailbox_that_is_told_to_stop_while_its_connection_is_lost_listens_no_more(monkeypatch):
+    heard = []
+
+    def loop(consumer):
+        heard.append(consumer)
+        mailbox._node_stopped = None
+        raise OSError
+
+    mailbox = listening(monkeypatch, loop)
+    mailbox.start("one")
+    wait_until(lambda: heard, sleep=gevent.sleep)
+    gevent.sleep(0.01)
+    assert heard == ["one"]
+
+
+def test_a_mailbox_that_starts_again_listens_once(monkeypatch):
+    heard = []
+
+    def loop(consumer):
+        heard.append(consumer)
+        if consumer == "one":
+            mailbox.start("other")
+            raise OSError
+
+    mailbox = listening(monkeypatch, loop)
+    mailbox.start("one")
+    wait_until(lambda: len(heard) == 2, sleep=gevent.sleep)
+    gevent.sleep(0.01)
+    assert heard == ["one", "other"]

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import gevent
 import pytest
 from celery.exceptions import WorkerShutdown
+from celery.signals import worker_shutting_down
 
 from relay.errors import Unavailable
 from relay.process.clock import boot_time_s
@@ -261,13 +262,18 @@ def test_a_worker_that_is_told_to_stop_ends_hard_after_a_while_and_when_it_is_to
     monkeypatch.setattr(bootsteps.gevent, "spawn_later", lambda *args: later.append(args))
     monkeypatch.setattr(bootsteps.LANE_WAITS, "end", lambda: ended.append(1))
     monkeypatch.setattr(bootsteps.os, "_exit", exits.append)
-    step = bootsteps.Executing.__new__(bootsteps.Executing)
-    step._settings, step._told_to_stop = SimpleNamespace(stop_timeout_s=30.0), 0
-    step._on_signal()
-    assert (exits, ended) == ([], [1])
-    assert [(each[0], each[2]) for each in later] == [(30.0 + bootsteps.GOODBYE_S, bootsteps.HARD_STOP)]
-    step._on_signal()
-    assert exits == [bootsteps.HARD_STOP]
+    monkeypatch.setattr(bootsteps.Settings, "from_environ", lambda: SimpleNamespace(stop_timeout_s=30.0))
+    worker = SimpleNamespace()
+    step = bootsteps.Executing(worker)
+    try:
+        assert worker.parts is None
+        worker_shutting_down.send(sender="one@here", sig="TERM", how="Warm", exitcode=0)
+        assert (exits, ended) == ([], [1])
+        assert later == [(30.0 + bootsteps.GOODBYE_S, os._exit, bootsteps.HARD_STOP)]
+        worker_shutting_down.send(sender="one@here", sig="TERM", how="Warm", exitcode=0)
+        assert exits == [bootsteps.HARD_STOP]
+    finally:
+        worker_shutting_down.disconnect(step._on_signal)
 
 
 @pytest.mark.parametrize("tells_alerts", [False, True])

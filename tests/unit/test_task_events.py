@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from amqp.exceptions import ChannelError
 from amqp.exceptions import ConnectionError as Away
 from celery import Celery
 from kombu import Exchange, Queue
+from kombu.exceptions import OperationalError
 from kombu.transport import memory
 
 from relay.metrics.shown_calls import ShownCall
@@ -41,12 +43,13 @@ def test_each_call_is_one_event_however_many_there_are(count):
     assert said == [(f"call-{n}", types[n % 3], 999.75 + n, 1_000.0 + n, n) for n in range(count)]
 
 
-def test_events_that_the_broker_does_not_accept_are_lost_and_not_sent_again(monkeypatch):
+@pytest.mark.parametrize("error", [Away, ChannelError, OperationalError, OSError])
+def test_events_that_the_broker_does_not_accept_are_lost_and_not_sent_again(monkeypatch, error):
     tried = []
 
     def put(*message, **_more):
         tried.append(message)
-        raise Away
+        raise error
 
     monkeypatch.setattr(memory.Channel, "_put", put)
     app = Celery("relay", broker="memory://", set_as_current=False)
