@@ -8,7 +8,7 @@ import pytest
 
 from relay.domain.invocation import Outcome, Sent
 from relay.outbound import exchange
-from relay.outbound.exchange import UNREPEATABLE_IDLE_S
+from relay.outbound.exchange import MAX_KEPT_BODY_BYTES, UNREPEATABLE_IDLE_S
 from relay.outbound.gate import Gate
 from relay.process.clock import boot_time_s
 from tests.outbound import calling
@@ -21,11 +21,12 @@ from tests.receivers import (
     json_answer,
     make_authority,
     never_answers,
+    once_set,
     raw_answer,
     receiver,
     slow,
 )
-from tests.timing import BUSY_S, wait_until
+from tests.timing import BUSY_S, START_S, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -97,9 +98,20 @@ def test_one_handle_calls_one_endpoint_after_the_other_and_the_first_again(calle
 
 
 def test_no_more_handles_are_kept_than_calls_are_in_flight():
-    with receiver(slow(0.05, answer())) as r, calling(max_in_flight=2) as caller:
-        gevent.joinall([gevent.spawn(caller.call, r.url) for _ in range(6)], raise_error=True)
+    may_answer = threading.Event()
+    with receiver(once_set(may_answer, answer())) as r, calling(max_in_flight=2) as caller:
+        calls = [gevent.spawn(caller.call, r.url, timeout_s=START_S) for _ in range(6)]
+        wait_until(lambda: len(r.requests) == 6, sleep=gevent.sleep)
+        may_answer.set()
+        gevent.joinall(calls, raise_error=True)
         assert len(caller.transport._idle) == 2
+
+
+@pytest.mark.parametrize(("beyond", "kept"), [(0, 1), (1, 0)])
+def test_a_handle_that_holds_a_long_body_is_not_kept(caller, beyond, kept):
+    with receiver(answer()) as r:
+        assert caller.call(r.url, b"x" * (MAX_KEPT_BODY_BYTES + beyond)).outcome is Outcome.ANSWERED
+    assert len(caller.transport._idle) == kept
 
 
 class ClosesUnannounced:
@@ -155,14 +167,18 @@ def test_only_a_connection_over_tls_that_was_not_lost_counts_as_free(tmp_path, s
 
 
 def test_all_connections_of_an_endpoint_that_went_away_are_passed_over(caller):
-    gone = []
+    gone, may_answer = [], threading.Event()
 
     def closes_all_at_the_end(connection, request):
         connection.send(raw_answer(200, b"ok"))
         gone.append(connection)
 
-    with receiver(slow(0.2, closes_all_at_the_end)) as r:
-        calls = [gevent.spawn(caller.call, r.url, reference_id=f"ref-{index}") for index in range(30)]
+    with receiver(once_set(may_answer, closes_all_at_the_end)) as r:
+        calls = [
+            gevent.spawn(caller.call, r.url, reference_id=f"ref-{index}", timeout_s=START_S) for index in range(30)
+        ]
+        wait_until(lambda: len(r.requests) == 30, sleep=gevent.sleep)
+        may_answer.set()
         gevent.joinall(calls, raise_error=True)
         assert r.connections == 30
         wait_until(lambda: len(gone) == 30)
@@ -229,14 +245,15 @@ def running(caller):
 
 
 def test_a_killed_call_takes_its_transfer_with_it_and_harms_no_other(caller):
-    with receiver(in_turn(never_answers, slow(0.3, json_answer(1)))) as r:
-        doomed = gevent.spawn(caller.call, r.url, reference_id="doomed")
-        while not r.requests:
-            gevent.sleep(0.01)
-        other = gevent.spawn(caller.call, r.url, reference_id="other")
-        gevent.sleep(0.05)
+    may_answer = threading.Event()
+    with receiver(in_turn(never_answers, once_set(may_answer, json_answer(1)))) as r:
+        doomed = gevent.spawn(caller.call, r.url, reference_id="doomed", timeout_s=START_S)
+        wait_until(lambda: len(r.requests) == 1, sleep=gevent.sleep)
+        other = gevent.spawn(caller.call, r.url, reference_id="other", timeout_s=START_S)
+        wait_until(lambda: len(r.requests) == 2, sleep=gevent.sleep)
         doomed.kill()
         assert running(caller) == 1
+        may_answer.set()
         assert other.get().outcome is Outcome.ANSWERED
         assert running(caller) == 0
         assert caller.call(r.url, reference_id="next").outcome is Outcome.ANSWERED

@@ -177,6 +177,7 @@ def test_a_step_s_calls_have_what_their_webhook_s_registration_says(registry, gi
         news = evaluator.new_steps(ChainEvaluation(record, chain_state, create, ()), create)
         assert {(new.webhook_id, new.revision, new.pins) for new in news} == {(webhook, pins[webhook], nested)}
         assert len({new.reference_id for new in news}) == 2
+        assert {new.request_bytes for new in news} == {len(Trigger(1).to_json())}
         if step == 0:
             said = (shape.timeout_ms, shape.repeatable, shape.max_age_ms, shape.callback or "")
             assert {(new.timeout_ms, new.repeatable, new.max_age_ms, new.callback) for new in news} == {said}

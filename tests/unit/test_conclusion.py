@@ -13,7 +13,7 @@ import requests
 
 from relay.answer.endpoint_answer import EndpointAnswer
 from relay.answer.masking import Mask
-from relay.domain.invocation import Outcome, Sent, State
+from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import StoreFault, Unavailable
 from relay.executor.chain_evaluation import Hidden
@@ -121,6 +121,29 @@ def test_pauses_before_a_call_that_could_not_be_prepared_is_prepared_again_are_s
     pauses_ms = {unsendable(call, "token", 1).delay_ms for _ in range(50)}
     assert len(pauses_ms) > 40
     assert min(pauses_ms) < 5_000 < max(pauses_ms) <= 10_000
+
+
+@pytest.mark.parametrize("shape", [None, Shape("hook", "POST"), Shape("hook", "POST", retry=RetryPolicy(1))])
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [
+        (Outcome.REQUEST_REJECTED, State.REJECTED),
+        (Outcome.WEBHOOK_NOT_REGISTERED, State.REJECTED),
+        (Outcome.PREPARE_FAILED, State.UNREACHABLE),
+        (Outcome.ADDRESS_REFUSED, State.UNREACHABLE),
+        (Outcome.CONNECT_FAILED, State.UNREACHABLE),
+    ],
+)
+def test_a_call_that_could_not_be_prepared_has_no_attempt_that_counts_and_no_result_if_it_was_rejected(
+    outcome, state, shape
+):
+    call = prepared(2).record
+    settled = unsendable(Unsendable(call, outcome, shape), "token", 1_234)
+    assert (settled.reference_id, settled.claim_token) == (call.reference_id, "token")
+    assert (settled.state, settled.outcome, settled.delay_ms, settled.result) == (state, outcome, 0, b"")
+    is_rejected = state is State.REJECTED
+    assert (settled.status, settled.error) == ((None, None) if is_rejected else (0, True))
+    assert settled.attempt == (None if is_rejected else Attempt(0, 1_234, 0, 0, outcome, Sent.NO))
 
 
 @pytest.mark.parametrize("lost", [{"losses": 1}, {"state": State.SENDING}])
