@@ -65,6 +65,9 @@ def flower(browser, shop, story, tmp_path_factory):
         viewport={"width": 1180, "height": 560},
     )
     page = context.new_page()
+    page.faults = []
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.on("console", lambda message: page.faults.append(message.text) if message.type == "error" else None)
     page.pictures = Path(PICTURES) if PICTURES else tmp_path_factory.mktemp("pictures")
     yield page
     context.close()
@@ -92,6 +95,7 @@ def search(flower, text):
 def test_the_first_page_shows_every_worker_and_what_it_has_seen_fail(flower):
     text = shown(flower, "/", "interactive1@", "workers")
     assert "bulk1@" in text
+    assert flower.faults == []  # of its scripts, or of its content security policy
 
 
 def test_a_worker_s_page_shows_how_it_is_set_up_and_no_secret(flower):

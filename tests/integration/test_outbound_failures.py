@@ -1,6 +1,7 @@
 """Every way in which an attempt can fail, and what its outcome says about the request."""
 
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -16,7 +17,7 @@ import pytest
 from relay.domain.invocation import Outcome, Sent
 from relay.egress import AddressPolicy
 from relay.errors import SettingsError
-from relay.outbound import sender
+from relay.outbound import exchange, sender
 from relay.outbound.gate import Gate
 from relay.outbound.multi import HubMulti
 from relay.outbound.transport import CurlTransport
@@ -271,6 +272,18 @@ def test_a_guard_that_fails_refuses(capfd):
         assert caller.call(r.url).outcome is Outcome.ADDRESS_REFUSED
         assert r.connections == 0
     assert "boom" not in capfd.readouterr().err
+
+
+def test_a_process_that_may_open_no_more_sockets_has_sent_nothing(monkeypatch, capfd):
+    def no_more(*_):
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with calling() as caller, receiver(answer()) as r:
+        with monkeypatch.context() as patch:
+            patch.setattr(exchange, "_socket", SimpleNamespace(socket=no_more))
+            assert seen(caller.call(r.url)) == (Outcome.CONNECT_FAILED, Sent.NO, 0, b"")
+        assert caller.call(r.url).outcome is Outcome.ANSWERED
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

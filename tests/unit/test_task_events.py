@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from amqp.exceptions import ChannelError
 from amqp.exceptions import ConnectionError as Away
@@ -11,12 +13,15 @@ from kombu.exceptions import OperationalError
 from kombu.transport import memory
 
 from relay.metrics.shown_calls import ShownCall
+from workers.shown_events import is_event
 from workers.task_events import TaskEvents
+
+ENDED_S = 1_800_000_000.0
 
 
 def shown(number):
     state = ("SUCCESS", "FAILURE", "RETRY")[number % 3]
-    return ShownCall(f"call-{number}", "acme/hook", state, "200 answered", 0.25, number, "bulk", 1_000.0 + number)
+    return ShownCall(f"call-{number}", "acme/hook", state, "200 answered", 0.25, number, "bulk", ENDED_S + number)
 
 
 @pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 250])
@@ -30,17 +35,24 @@ def test_each_call_is_one_event_however_many_there_are(count):
         messages = []
         while (message := queue.get()) is not None:
             messages.append(message)
+    assert all(message.headers["hostname"] == "bulk@here" for message in messages)
     groups = [message.decode() for message in messages]
     events = [event for group in groups for event in group]
     assert [len(group) for group in groups] == [100] * (count // 100) + [count % 100] * (count % 100 > 0)
-    assert all(message.headers["hostname"] == "bulk@here" for message in messages)
+    assert all(map(is_event, events))  # Flower shows no others
     said = [(each["uuid"], each["type"], each["started"], each["timestamp"], each["retries"]) for each in events]
     assert [each["exception"] for each in events] == [None if n % 3 == 0 else "200 answered" for n in range(count)]
     assert {(each["name"], each["routing_key"], each["result"], each["hostname"]) for each in events} <= {
         ("acme/hook", "bulk", "200 answered", "bulk@here")
     }
+    assert {(each["args"], each["kwargs"], each["runtime"], each["pid"]) for each in events} <= {
+        ("()", "{}", 0.25, os.getpid())
+    }
+    assert all(each["received"] == each["started"] for each in events)
+    clocks = [each["clock"] for each in events]
+    assert clocks == sorted(set(clocks))
     types = ("task-succeeded", "task-failed", "task-retried")
-    assert said == [(f"call-{n}", types[n % 3], 999.75 + n, 1_000.0 + n, n) for n in range(count)]
+    assert said == [(f"call-{n}", types[n % 3], ENDED_S - 0.25 + n, ENDED_S + n, n) for n in range(count)]
 
 
 @pytest.mark.parametrize("error", [Away, ChannelError, OperationalError, OSError])
