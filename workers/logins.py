@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,8 +51,7 @@ class Logins:
             except Exception:  # noqa: BLE001 - malformed credentials make Flower fail in several ways
                 if handler.request.headers.get("Authorization"):  # a browser's first request has none
                     self._note("unauthenticated", environ)
-                    with suppress(RateLimited):  # the next attempt is refused
-                        self._failures.add(environ)
+                    self._failures.add(environ)
                 raise HTTPError(401) from None
 
         return limited_user_of
