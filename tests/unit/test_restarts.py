@@ -1,19 +1,22 @@
 """The supervisor records which processes it had to restart, for the doctor."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from relay.up.child import MARK, Child, end_leftovers
+from relay.up.child import MARK, Child, adopt_orphans, end_leftovers
 from relay.up.datadir import DataDir
 from relay.up.restarts import RestartLog, read_restarts
 from relay.up.supervisor import Supervisor
-from tests.timing import START_S
+from tests.timing import START_S, wait_until
 
 
 @pytest.fixture
@@ -174,6 +177,112 @@ def test_a_child_that_does_not_end_is_waited_for_until_a_second_signal_comes(dir
     took_s = time.monotonic() - began_s
     assert (deaf.is_gone(), deaf.status) == (True, -9)
     assert took_s < START_S / 2 if at_once else took_s >= 0.6
+
+
+#: Tells what it was started with, and on which stream.
+TELLING = """
+import json, os, sys
+told = [sys.stdin.read(), os.getcwd(), os.environ.get("GIVEN"), "HOME" in os.environ, os.getsid(0) == os.getpid()]
+print(json.dumps(told), flush=True)
+print("an error", file=sys.stderr)
+"""
+
+
+def test_a_child_has_its_log_for_all_that_it_says_and_nothing_of_ours_but_what_it_is_given(directory):
+    command = [sys.executable, "-c", TELLING]
+    child = Child("api", command, environ={"GIVEN": "x"}, directory=directory.path, log=directory.log("api"))
+    assert (child.pid, child.status, child.is_running(), child.is_gone()) == (None, None, False, True)
+    child.start()
+    wait_until(lambda: not child.is_running())
+    told, error = child.log.read_text().splitlines()
+    assert json.loads(told) == ["", str(directory.path), "x", False, True]
+    assert (error, child.status) == ("an error", 0)
+
+
+@pytest.mark.parametrize(("program", "wait_s", "status"), [(SLOW, START_S, 0), (DEAF, 0.1, -signal.SIGKILL)])
+def test_a_child_that_is_stopped_is_given_its_time_and_killed_only_after_it(directory, program, wait_s, status):
+    command = [sys.executable, "-c", program, "0"]
+    child = Child("server", command, environ={}, directory=directory.path, log=directory.log("server"))
+    child.stop(wait_s)  # it does not run yet
+    child.start()
+    wait_until(lambda: is_up(child))
+    child.stop(wait_s)
+    wait_until(child.is_gone)
+    assert child.status == status
+    child.stop(wait_s)
+    assert child.status == status
+
+
+#: Starts a process of its own, and says which.
+LEAVING = """
+import subprocess, sys, time
+left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(left.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def has_ended(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "Z"
+    except OSError:
+        return True
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there are orphans adopted")
+def test_a_child_is_gone_once_all_that_it_has_left_running_has_ended(directory):
+    adopt_orphans()
+    child = sleeper(directory, "api", LEAVING)
+    child.start()
+    wait_until(lambda: child.log.read_bytes().endswith(b"\n"))
+    left = int(child.log.read_text())
+    os.kill(child.pid, signal.SIGKILL)
+    wait_until(lambda: not child.is_running())
+    assert (child.is_gone(), has_ended(left)) == (False, False)
+    child.kill()
+    wait_until(child.is_gone)
+    assert has_ended(left)
+
+
+def test_a_child_is_started_again_when_it_is_gone_and_not_before(directory, monkeypatch):
+    clock_s, is_gone, seen = [1_000.0], [False], []
+    monkeypatch.setattr("relay.up.supervisor.time", SimpleNamespace(monotonic=lambda: clock_s[0]))
+    child = sleeper(directory, "api")
+    child.is_gone = lambda: is_gone[0]
+    kill, child.kill = child.kill, lambda: (seen.append("killed"), kill())
+    with Supervisor(lambda _: None, 5.0) as supervisor:
+        supervisor.start(child)
+        first = child.pid
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: not child.is_running())
+        supervisor.iterate()
+        clock_s[0] += 60  # far longer than the pause before its start
+        supervisor.iterate(0)
+        seen.append(child.pid == first)
+        is_gone[0] = True
+        supervisor.iterate(0)
+        seen.append(child.pid == first)
+    assert seen == ["killed", True, False, "killed"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there does a process hear that its parent has died")
+def test_a_child_ends_with_the_process_that_started_it_however_that_ends(directory):
+    program = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from relay.up.child import Child\n"
+        "command = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
+        "child = Child('api', command, environ={}, directory=Path(sys.argv[1]), log=Path(sys.argv[1], 'log'))\n"
+        "child.start()\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", program, str(directory.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
+        child = int(parent.stdout.readline())
+        assert not has_ended(child)
+        parent.kill()
+    wait_until(lambda: has_ended(child))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="leftovers are found in /proc")
