@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 
 from relay.errors import SettingsError, Unavailable
+from relay.queue import LANES
+from relay.store.backups.epoch import Phase
 from relay.store.health.readiness import Probe, probe
+from relay.store.health.workers import Workers
+from relay.store.keys import keyspace
 from relay.store.partitions.number import partitions_of
+from relay.store.scripting.loading import load_functions
 from relay.store.server.connection import client_of
-from relay.up import embedded, processes
+from relay.up import embedded, local, processes
 from relay.up.access import ADMINISTRATOR, OPERATOR
+from relay.up.child import Child
 from relay.up.datadir import DataDir
 from relay.up.local import LaunchPlan, LocalRelay
+from relay.up.supervisor import Supervisor
 from tests.procfile import default_processes
-from tests.timing import ANSWER_S, wait_until
+from tests.timing import ANSWER_S, BUSY_S, START_S, wait_until
 
 OTHER = "redis://:other-password@127.0.0.1:7777/0"
 AMQP = "amqp://user:password@127.0.0.1:5672/"
@@ -30,11 +44,12 @@ def start(tmp_path, monkeypatch):
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
 
-    def prepare(*, cluster=True, **environ):
+    def prepare(*, cluster=True, options=(), **environ):
         with monkeypatch.context() as patch:
             for name, text in environ.items():
                 patch.setenv(name, text)
-            relay = LocalRelay.prepare(tmp_path / "d", LaunchPlan(port=0, flower_port=0, cluster=cluster))
+            plan = LaunchPlan(port=0, flower_port=0, cluster=cluster, **dict(options))
+            relay = LocalRelay.prepare(tmp_path / "d", plan)
         relay.lock.close()
         return relay
 
@@ -135,3 +150,137 @@ def test_a_broker_of_ones_own_is_used_and_none_is_started(start):
 def test_a_number_of_replicas_that_was_given_stays(start):
     start(RELAY_STORE_REPLICAS="2")
     assert start().settings.store_replicas == 2
+
+
+# -- the processes
+
+
+def test_each_process_is_started_with_its_port_and_its_part_of_the_settings(start):
+    limits = {"RELAY_MAX_WAITERS": "7", "RELAY_MAX_CONNECTIONS": "99", "RELAY_API_CPU": "0"}
+    relay = start(cluster=False, options={"api": 2, "workers": 2, "demo": True}, **limits)
+    found = {each.name: each for each in relay.processes()}
+    workers = ["worker_interactive", "worker_bulk", "worker_interactive2", "worker_bulk2"]
+    assert list(found) == ["demo_endpoint", "api", "api2", *workers, "flower"]
+    assert (relay.settings.api_url, relay.settings.flower_url) == (
+        f"http://127.0.0.1:{relay.plan.port}",
+        f"http://127.0.0.1:{relay.plan.flower_port}",
+    )
+    for number, name in enumerate(("api", "api2")):
+        command = found[name].command
+        given = {option: value for option, value in pairwise(command) if option.startswith("--")}
+        assert (given["--port"], given["--backpressure"]) == (str(relay.plan.port), "99")
+        assert int(given["--blocking-threads"]) > 7
+        assert found[name].extra == {"RELAY_API_CPU": str(number)}
+    assert f"--port={relay.plan.flower_port}" in found["flower"].command
+    assert found["demo_endpoint"].command[-1] == str(relay.demo_port)
+    assert f"127.0.0.1:{relay.demo_port}" in relay.settings.to_environ()["RELAY_EGRESS_ALLOW"]
+
+
+def test_a_start_goes_on_once_its_server_answers_and_has_the_functions(start):
+    relay = start(cluster=False)
+    with Supervisor(lambda _: None, START_S) as supervisor:
+        relay.servers.start(supervisor, relay._child)
+        url = relay.servers.single.url(ADMINISTRATOR)
+        assert probe(url) is Probe.READY
+        assert load_functions(url) == 0, "none lacks them"
+
+
+@pytest.mark.parametrize("is_ended", [False, True])
+def test_a_server_that_ends_or_that_nobody_wants_any_more_is_not_waited_for(start, is_ended):
+    relay = start(cluster=False)
+
+    def child(process):
+        program = "import time; time.sleep(600)" if is_ended else "raise SystemExit(1)"
+        log = relay.directory.log(process.name)
+        return Child("valkey", [sys.executable, "-c", program], environ={}, directory=relay.directory.path, log=log)
+
+    with Supervisor(lambda _: None, START_S) as supervisor:
+        if is_ended:
+            os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Unavailable, match="did not start: its log in the data directory says why"):
+            relay.servers.start(supervisor, child)
+
+
+# -- waiting for the processes
+
+
+@pytest.fixture
+def waited(start, valkey, monkeypatch):
+    """Start on a server that is there, and wait for processes that this test stands in for; a look takes a minute."""
+
+    def wait(*, paths=("/readyz", "/healthcheck"), workers=2, hopeless=(), ends=False, url=valkey.url, api=1):
+        load_functions(valkey.url)
+        monkeypatch.setattr("relay.store.health.workers.SILENCE_MS", 1_000 * START_S)
+        monkeypatch.setattr(local, "_PROBE_S", BUSY_S)
+        relay = start(cluster=False, options={"api": api}, RELAY_REDIS_URL=url)
+        clock_s, looks = [1_000.0], []
+        monkeypatch.setattr(local, "time", SimpleNamespace(monotonic=lambda: clock_s[0]))
+        supervisor = SimpleNamespace(
+            ending=False, failing=lambda deaths: [SimpleNamespace(name=name) for name in hopeless if deaths == 4]
+        )
+
+        def beat():
+            with valkey.client() as client:
+                for number in range(workers):
+                    Workers(client).beat(f"w{number}", LANES)
+
+        def iterate(_wait_s):
+            looks.append(1)
+            clock_s[0] += 60
+            supervisor.ending = ends
+            beat()
+
+        beat()  # the heartbeats of an earlier start do not count
+        supervisor.iterate = iterate
+        with ExitStack() as stack:
+            for port in (relay.plan.port, relay.plan.flower_port):
+                server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", port), answering(paths)))
+                stack.callback(server.shutdown)
+                Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+            try:
+                return relay.wait(supervisor), len(looks)
+            except Unavailable as error:
+                return error.message.partition(".")[0], len(looks)
+
+    return wait
+
+
+def answering(paths):
+    """Make a handler of requests that answers 200 on these paths alone."""
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200 if self.path in paths else 503)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    return Answering
+
+
+AWAY = "redis://127.0.0.1:1/0"
+
+
+@pytest.mark.parametrize(
+    ("how", "outcome"),
+    [
+        ({}, (True, 1)),
+        ({"paths": ("/healthz", "/healthcheck")}, ("Did not start: api", 3)),
+        ({"paths": ("/readyz", "/healthz")}, ("Did not start: flower", 3)),
+        ({"workers": 1}, ("Did not start: workers", 3)),
+        ({"api": 2}, ("Did not start: api", 3)),  # one of the two listens
+        ({"url": AWAY}, ("Did not start: api, workers", 3)),
+        ({"workers": 0, "hopeless": ["worker_bulk"]}, ("Did not start: worker_bulk", 0)),
+        ({"workers": 0, "ends": True}, (False, 1)),
+        ({"ends": True}, (False, 1)),
+    ],
+)
+def test_a_start_is_over_when_all_is_ready_and_names_what_is_not_after_two_minutes(waited, how, outcome):
+    assert waited(**how) == outcome
+
+
+def test_after_a_restore_an_api_that_is_alive_is_ready_as_the_store_is_fenced(waited, valkey):
+    with valkey.client() as client:
+        client.hset(keyspace.shared("epoch"), "phase", Phase.FENCED)
+    assert waited(paths=("/healthz", "/healthcheck")) == (True, 1)
