@@ -247,7 +247,7 @@ class _Following:
     def first(self, screen: Screen, most: int) -> list[dict[str, Any]]:
         """Return the newest entries of the trails without a place, at most ``most``, and follow these from there on."""
         found = self._ask(screen, lambda trail: self._newest(trail, most))
-        return in_order(chain.from_iterable(found))[-most:] if most else []
+        return in_order(chain.from_iterable(found))[-most:]  # with 0, no trail has given any
 
     def lines(self, screen: Screen, *, follow: bool) -> Iterator[dict[str, Any]]:
         """Yield the next entries of all trails as lines; those of each trail are in order."""

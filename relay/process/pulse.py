@@ -54,11 +54,9 @@ class Pulse:
 
     def __init__(self, parts: Iterable[Part]) -> None:
         self._parts = tuple(parts)
-        self.looks = 0
 
     def look(self) -> None:
         """Look at every part once."""
-        self.looks += 1
         for part in self._parts:
             part.look()
 

@@ -146,11 +146,15 @@ def test_replays_leave_entries(audited):
 
 
 def test_key_rings_leave_an_entry_before_and_one_of_how_it_ended(audited):
+    (old,) = (row["key"] for row in audited.json("vault", "status", "--ring", "data"))
     for command in ("add", "promote", "reseal", "retire"):
         assert audited.run("vault", command, "--ring", "data").exit_code == 0
     acts = (Act.VAULT_ADD, Act.VAULT_PROMOTE, Act.VAULT_RESEAL, Act.VAULT_RETIRE)
-    found = [(act, outcome) for act, _, outcome in outcomes(audited, *acts)]
-    assert found == [(act, outcome) for act in acts for outcome in ("begun", "done")]
+    (new,) = (row["key"] for row in audited.json("vault", "status", "--ring", "data"))
+    subjects = ("data", f"data:{new}", "data", f"data:{old}")
+    assert outcomes(audited, *acts) == [
+        (act, subject, outcome) for act, subject in zip(acts, subjects, strict=True) for outcome in ("begun", "done")
+    ]
 
 
 def test_who_names_no_operator_is_the_system_s_user(audited):

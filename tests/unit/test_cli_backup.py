@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import redis
@@ -44,6 +45,7 @@ from relay.store.ledger.transitions import Advance, NewStep, NextStep
 from relay.store.partitions.format import FORMAT, NEWEST
 from relay.store.scripting.loading import load_into
 from relay.up.access import template
+from relay.upkeep.callbacks import CallbackSender
 from relay.vault import Vault
 from tests.contract.snapshots import everything
 from tests.timing import ANSWER_S, wait_until
@@ -840,6 +842,23 @@ def test_a_finish_that_was_stopped_half_way_takes_no_trail_any_more(empty, saved
         assert empty.json("restore", "finish", *trail, text="", exit_code=1)["message"] == "stopped here"
     assert "without --audit" in empty.json("restore", "finish", *trail, text="", exit_code=1)["message"]
     assert empty.json("restore", "finish")["undone"] == []
+
+
+def test_callbacks_that_cannot_be_recorded_keep_a_restore_from_being_finished_but_not_for_ever(empty, monkeypatch):
+    restore(empty)
+    clock_s, tries = [0.0], []
+
+    def sleep(_s):
+        clock_s[0] += 10.0
+
+    monkeypatch.setattr("relay.backup.unfinished.time", SimpleNamespace(monotonic=lambda: clock_s[0], sleep=sleep))
+    with monkeypatch.context() as patch:
+        patch.setattr(CallbackSender, "send_due", lambda _: tries.append(clock_s[0]))
+        fault = empty.json("restore", "finish", exit_code=1)
+    assert fault["message"] == "The callbacks of some ends cannot be recorded now: run the command again."
+    assert tries == [10.0 * number for number in range(8)]
+    assert empty.runtime().epochs.read().phase is Phase.FENCED
+    assert empty.json("restore", "finish")["ended"] == 2
 
 
 def test_calls_that_one_look_does_not_find_are_decided_about_at_the_next(empty, monkeypatch):

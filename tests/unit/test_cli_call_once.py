@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tests.receivers import closed_port, echo, json_answer, make_authority, receiver, slow
+from tests.receivers import answer, closed_port, echo, json_answer, make_authority, receiver, slow
 from tests.unit.cli import a_webhook
 from tests.unit.forked_command import run_command
 
@@ -72,6 +72,14 @@ def test_over_tls_the_handshake_has_its_own_time(call, tmp_path):
     assert "first byte" in out
     assert "HTTP 200" in out
     assert all(len(line) <= 80 for line in out.splitlines() if "webhook-id" not in line)
+
+
+def test_an_answer_without_a_body_is_shown_as_its_status_and_headers_alone(call):
+    with receiver(answer(204, b"", ("X-Request-Id", "abc"))) as endpoint:
+        code, out, _ = call(f"{endpoint.url}/x")
+    _, _, told = out.partition("HTTP 204\n")
+    assert (code, told.split("\n\n")[0]) == (0, "Content-Length: 0")
+    assert "null" not in out
 
 
 def test_an_endpoint_that_fails_is_called_once_whatever_its_registration_retries(call, cli):

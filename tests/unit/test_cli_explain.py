@@ -62,6 +62,27 @@ def test_a_long_body_is_cut_between_characters_and_says_so(cli):
     assert "\ufffd" not in shown["body"]["preview"]
 
 
+@pytest.mark.parametrize("before", range(4))
+@pytest.mark.parametrize("character", ["é", "\u20ac", "\U0001f600"], ids=len)
+def test_a_long_body_is_text_wherever_it_is_cut(cli, before, character):
+    size = len(character.encode())
+    cli.apply(a_webhook())
+    text = "x" * before + character * PREVIEW_BYTES
+    body = explain(cli, "--data", "-", text=f'"{text}"')["body"]
+    shown = before + (PREVIEW_BYTES - before) // size
+    assert (body["encoding"], body["complete"], body["preview"]) == ("text", False, text[:shown])
+
+
+@pytest.mark.parametrize("raw", [
+    b"x" * (PREVIEW_BYTES - 4) + b"\xf0xxx" + b"x", b"x" * (PREVIEW_BYTES - 1) + b"\xf0", b"\xf0" + b"x" * PREVIEW_BYTES,
+], ids=["no character before the cut", "half a character at the end", "no character at the beginning"])  # fmt: skip
+def test_a_body_that_is_no_text_is_shown_as_base64_however_long_it_is(cli, raw):
+    cli.apply(a_webhook(payload_encoding="base64", headers={"Content-Type": "image/jpeg"}))
+    body = explain(cli, "--data", "-", text=f'"{base64.b64encode(raw).decode()}"')["body"]
+    assert (body["encoding"], body["complete"]) == ("base64", len(raw) == PREVIEW_BYTES)
+    assert base64.b64decode(body["preview"]) == raw[:PREVIEW_BYTES]
+
+
 @pytest.mark.parametrize(("length", "end"), [(PREVIEW_BYTES, "xx"), (PREVIEW_BYTES + 1, "x...")])
 def test_people_see_whether_a_body_is_shown_whole(cli, length, end):
     cli.apply(a_webhook())

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,7 @@ from relay.cli.filters import read_time_ms
 from relay.cli.tail import Watch
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
+from relay.errors import Unavailable
 from relay.store.ledger.listing import Filter
 from relay.store.ledger.transitions import Advance, NewStep, NextStep
 from tests.unit.cli import a_webhook
@@ -235,6 +237,25 @@ def test_one_that_came_in_the_same_millisecond_as_the_last_one_seen_is_shown_too
     watch._newest_ms, watch._at_newest = cli.runtime().store.find(reference_id).created_at_ms, {"another"}
     assert [each.reference_id for each in watch.look()] == [reference_id]
     assert watch.look() == []
+
+
+def test_that_the_store_is_away_is_said_once_until_it_is_back(story, monkeypatch):
+    cli, made = story
+    record = cli.runtime().store.find(made[0])
+    away = Unavailable("The store is away.")
+    looks = iter([away, away, [record], [], away, away, KeyboardInterrupt()])
+
+    def look(_watch):
+        found = next(looks)
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    monkeypatch.setattr(Watch, "look", look)
+    monkeypatch.setattr("relay.cli.tail.time", SimpleNamespace(sleep=lambda _: None))
+    result = cli.run("invocations", "tail", "--plugin", "acme", "--lines", "0")
+    assert (result.exit_code, result.stderr) == (0, "The store is away.\n" * 2)
+    assert made[0] in result.stdout
 
 
 # -- show -----------------------------------------------------------------------------------------------------------

@@ -157,9 +157,15 @@ def test_a_file_with_an_invalid_id_is_wrong_usage_and_starts_nothing(failed, lin
     assert replay(cli, "list", "--plugin", "acme") == []
 
 
-def test_a_file_without_ids_is_wrong_usage(failed):
-    cli, _ = failed
-    assert cli.run("replay", "start", "--plugin", "acme", "--from-file", "-", text="# none\n").exit_code == 2
+@pytest.mark.parametrize(("text", "said"), [
+    (b"", "has no reference ids"), (b"# none\n\n", "has no reference ids"), (b"{made}\n# \xff\n", "is not text"),
+])  # fmt: skip
+def test_a_file_without_ids_or_with_anything_but_text_is_wrong_usage(failed, text, said):
+    cli, made = failed
+    text = text.replace(b"{made}", made[0].encode())
+    result = cli.run("replay", "start", "--plugin", "acme", "--from-file", "-", text=text)
+    assert (result.exit_code, f"The file that --from-file names {said}." in result.output) == (2, True)
+    assert replay(cli, "list", "--plugin", "acme") == []
 
 
 def test_filters_do_not_go_with_a_file(failed):

@@ -75,6 +75,12 @@ def test_only_a_pre_filled_header_has_a_secret(two, header):
     )
 
 
+def test_a_chain_has_no_header_with_a_secret(two):
+    of(two, "apply", "-", text=json.dumps({"id": "chain", "steps": [{"webhook": "hook"}]}))
+    refused = of(two, "set-secret", "chain", "--header", "Authorization", text=OTHER, exit_code=2)
+    assert refused["message"] == "Webhook `chain` has no pre-filled header `Authorization`."
+
+
 def test_a_slip_in_a_header_s_name_is_asked_about(two):
     refused = of(two, "set-secret", "hook", "--header", "Authorisation", text=OTHER, exit_code=2)
     assert refused["message"].endswith("`Authorisation`; did you mean `Authorization`?")

@@ -195,6 +195,8 @@ def test_a_rotation_says_what_it_did(cli, monkeypatch):
     *promoted, counts = cli.run("vault", "rotate").stdout.splitlines()
     assert [line.split(" seals with ")[0] for line in promoted] == ["target:", "data:"]
     assert counts == "1 values resealed, 2 old keys retired"
+    assert cli.json("vault", "reseal") == {"resealed": 0, "current": 1, "unreadable": 0}
+    assert cli.run("vault", "reseal").stdout.startswith("Values: 0 resealed, 1 current, 0 unreadable\n")
 
 
 @pytest.mark.parametrize("words", ["nope", "{'a': 1}", "{", "", "[NaN]", "[" * 40])

@@ -46,6 +46,7 @@ def test_a_new_relay_env_is_complete_private_and_never_replaced(cli, tmp_path):
     }
     assert (file.stat().st_mode & 0o777, directory.stat().st_mode & 0o777) == (0o600, 0o700)
     text = file.read_text()
+    assert text.endswith("\n"), "a line that is added to it is a line of its own"
     named = re.findall(r"^#?(RELAY_\w+)=", text, re.MULTILINE)
     assert named == [about.name for _, about in Settings.described()]
     given = {name: value for name, value in dotenv_values(file).items() if value}

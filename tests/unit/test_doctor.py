@@ -9,6 +9,7 @@ import shutil
 import socket
 import time
 from contextlib import nullcontext
+from importlib import metadata
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -138,6 +139,19 @@ def test_a_server_that_cannot_be_reached_is_the_problem_and_the_rest_is_still_lo
     assert "hunter2" not in str(found)
 
 
+def test_where_servers_answer_but_hold_nothing_that_can_be_read_their_contents_are_not_looked_at(
+    given, tmp_path, monkeypatch
+):
+    def silent(*_):
+        raise Unavailable("Nothing of the store answers.")
+
+    monkeypatch.setattr("relay.store.health.readiness._rest", silent)
+    found = findings(given, tmp_path)
+    assert list(found)[-3:] == ["store", "target keys", "data keys"]
+    assert (found["store"].level, found["store"].found) == (Level.PROBLEM, "Nothing of the store answers.")
+    assert found["redis"].level is Level.OK
+
+
 def test_a_registration_that_does_not_open_is_named(given, tmp_path):
     runtime = cli_runtime(Settings.from_environ(given))
     runtime.registry.apply(*read_registrations(WEBHOOK, runtime.rules, plugin="shop"))
@@ -169,9 +183,19 @@ def test_a_misspelled_setting_is_named(given, tmp_path, monkeypatch):
 
 
 def test_a_library_below_its_floor_is_named(given, tmp_path, monkeypatch):
-    monkeypatch.setattr(examination, "VERSION_FLOORS", {"celery": (99,), "no-such-library": (1,)})
-    found = findings(given, tmp_path)
-    assert {each.level for check, each in found.items() if check.startswith("version")} == {Level.PROBLEM}
+    exactly = tuple(map(int, re.findall(r"\d+", metadata.version("click"))[:3]))
+    floors = {"celery": (99, 1), "redis": (1, 0), "click": exactly, "no-such-library": (1,)}
+    monkeypatch.setattr(examination, "VERSION_FLOORS", floors)
+    found = {check: each for check, each in findings(given, tmp_path).items() if check.startswith("version of ")}
+    version = {name: metadata.version(name) for name in ("celery", "redis", "click")}
+    assert {
+        check.removeprefix("version of "): (each.level, each.found, each.advice) for check, each in found.items()
+    } == {
+        "celery": (Level.PROBLEM, version["celery"], "Install celery 99.1 or newer."),
+        "redis": (Level.OK, version["redis"], ""),
+        "click": (Level.OK, version["click"], ""),
+        "no-such-library": (Level.PROBLEM, "not installed", "Install no-such-library."),
+    }
 
 
 def register(given, document, plugin="shop"):
@@ -543,10 +567,21 @@ def test_calls_of_the_relay_itself_that_failed_are_a_problem_until_a_replay_succ
     assert (found.level, "shop/echo (2)" in found.found, bool(found.advice)) == (Level.PROBLEM, True, True)
 
 
+def refused_call(runtime, caller):
+    """Make a call that does not fit its webhook."""
+    request = {"data": {}, "headers": {"X-Not-There": "1"}}
+    call = TriggerRequest("shop", "echo", request, new_reference_id("shop"), caller)
+    assert isinstance(runtime.dispatcher.trigger_many([call])[0], RequestRejected)
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
 @pytest.mark.parametrize(("hours", "level"), [(23, Level.PROBLEM), (25, Level.OK)])
-def test_calls_that_failed_count_for_a_day(given, tmp_path, monkeypatch, hours, level):
+def test_calls_that_failed_count_for_a_day(given, tmp_path, monkeypatch, hours, level, is_refused):
     runtime = register(given, WEBHOOK)
-    ended_calls(runtime, "shop", "echo", 1, caller=OwnCaller.CALLBACK)
+    if is_refused:
+        refused_call(runtime, OwnCaller.CALLBACK)
+    else:
+        ended_calls(runtime, "shop", "echo", 1, caller=OwnCaller.CALLBACK)
     now_s = time.time()
     monkeypatch.setattr(time, "time", lambda: now_s + hours * 3_600)
     assert findings(given, tmp_path)["callbacks"].level is level
@@ -555,9 +590,7 @@ def test_calls_that_failed_count_for_a_day(given, tmp_path, monkeypatch, hours, 
 def test_an_alert_that_did_not_fit_its_webhook_counts_as_failed(given, tmp_path):
     given = given | {"RELAY_ALERTS": "shop/echo"}
     runtime = register(given, WEBHOOK)
-    request = {"data": {}, "headers": {"X-Not-There": "1"}}
-    call = TriggerRequest("shop", "echo", request, new_reference_id("shop"), OwnCaller.ALERT)
-    assert isinstance(runtime.dispatcher.trigger_many([call])[0], RequestRejected)
+    refused_call(runtime, OwnCaller.ALERT)
     assert findings(given, tmp_path)["alerts"].level is Level.PROBLEM
 
 

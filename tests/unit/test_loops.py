@@ -110,6 +110,17 @@ def test_a_process_whose_loop_cannot_go_on_ends_with_a_status_that_is_not_zero(e
     assert ended.returncode == loops.BROKEN == 72  # other stops have 70 or 71
 
 
+def test_a_loop_is_given_up_after_so_many_faults_in_a_row_and_not_sooner(said, monkeypatch):
+    def end(error, where):
+        raise GreenletExit(where, error)
+
+    monkeypatch.setattr(loops, "give_up", end)
+    faults, pauses = [Unheard()] * loops.LOOP_FAULTS, []
+    with pytest.raises(GreenletExit, match="some"):
+        Loop("some", in_turn(*[Unavailable()] * 500, *faults, "too late"), pauses.append).run()
+    assert len(pauses) == 500 + loops.LOOP_FAULTS - 1
+
+
 def test_a_loop_that_goes_well_again_has_its_faults_forgiven(said, monkeypatch):
     monkeypatch.setattr(loops, "give_up", lambda *_: pytest.fail("ended"))
     few = [Unheard()] * (loops.LOOP_FAULTS - 1)
