@@ -36,7 +36,7 @@ from relay.domain.reference_id import new_reference_id
 from relay.errors import Conflict, Unavailable
 from relay.store.backups import copying, snapshot
 from relay.store.backups.copying import REVISIONS_LEFT_OUT, BackupCounts
-from relay.store.backups.epoch import FENCE, Epoch, Phase
+from relay.store.backups.epoch import FENCE, Epoch, Epochs, Phase
 from relay.store.decisions.chain import key_subject, webhook_subject
 from relay.store.decisions.every import EveryDecision
 from relay.store.keys import keyspace
@@ -314,6 +314,39 @@ def test_a_restore_that_was_stopped_is_done_again(empty, monkeypatch):
     assert fault["code"] == "unavailable"
     monkeypatch.setattr(copying, "_copy_trail", whole)
     assert restore(empty)["records"] == 4
+    assert empty.json("restore", "finish")["ended"] == 2
+
+
+def test_what_comes_in_just_before_the_fence_keeps_the_store_as_it_was_and_open(empty, valkey, monkeypatch):
+    fence, key = Epochs.fence, "relay:{0}:p:acme:webhooks"
+
+    def fence_too_late(epochs, number):
+        with valkey.client() as client:
+            client.hset(key, "new", 1)
+        fence(epochs, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Epochs, "fence", fence_too_late)
+        assert f"is not empty (`{key}`)" in restore(empty, exit_code=1)["message"]
+    assert [each.decode() for each in store(valkey)] == [key]
+    runtime = empty.runtime()
+    assert (runtime.epochs.read(), runtime.epochs.fenced_partitions()) == (Epoch(), [])
+    with valkey.client() as client:
+        client.delete(key)
+    assert restore(empty)["records"] == 4
+
+
+def test_a_restore_that_has_other_counts_than_the_manifest_is_not_finished(empty):
+    file, vault = empty.directory / "b" / "manifest.json", empty.runtime().data_vault
+    manifest = Manifest.read(file.parent, vault)
+    (whole,) = manifest.files
+    one_more = replace(whole, counts=replace(whole.counts, records=whole.counts.records + 1))
+    file.write_text(replace(manifest, files=(one_more,)).to_json(vault))
+    fault = restore(empty, exit_code=1)
+    assert (fault["code"], "restore it again" in fault["message"]) == ("conflict", True)
+    assert "not restored completely" in empty.json("restore", "finish", exit_code=1)["message"]
+    file.write_text(manifest.to_json(vault))
+    assert restore(empty)["records"] == whole.counts.records
     assert empty.json("restore", "finish")["ended"] == 2
 
 

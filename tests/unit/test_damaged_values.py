@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from relay.store.keys import keyspace
@@ -142,8 +144,10 @@ def test_a_damaged_value_is_named_and_all_others_are_counted_resealed_and_retire
     assert f"Values that no configured key opens: 1 ({site.key(kind)})." in shown.stderr
     assert PLANTED.decode() not in shown.output
 
-    done = site.cli.json("vault", "reseal")
+    resealed = site.cli.run("vault", "reseal", "--output", "json")
+    done = json.loads(resealed.stdout)
     assert done == {"resealed": sum(before.values()) - 1, "current": 0, "unreadable": 1}
+    assert resealed.stderr == shown.stderr
     refused = site.cli.run("vault", "retire")
     assert refused.exit_code == 1
     assert f"Values of the {ring} ring that do not open: 1. They may need {old[ring]}" in refused.stderr

@@ -1,7 +1,8 @@
-"""Which servers `relay up` starts itself, and which settings prevent that."""
+"""Which servers and processes `relay up` starts itself, for what it waits, and what it says then."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from relay.cli.output import Screen
+from relay.cli.up import _say_ready
 from relay.errors import SettingsError, Unavailable
 from relay.queue import LANES
 from relay.store.backups.epoch import Phase
@@ -24,6 +27,7 @@ from relay.store.keys import keyspace
 from relay.store.partitions.number import partitions_of
 from relay.store.scripting.loading import load_functions
 from relay.store.server.connection import client_of
+from relay.store.server.errors import FENCED_SENTENCE
 from relay.up import embedded, local, processes
 from relay.up.access import ADMINISTRATOR, OPERATOR
 from relay.up.child import Child
@@ -284,3 +288,67 @@ def test_after_a_restore_an_api_that_is_alive_is_ready_as_the_store_is_fenced(wa
     with valkey.client() as client:
         client.hset(keyspace.shared("epoch"), "phase", Phase.FENCED)
     assert waited(paths=("/healthz", "/healthcheck")) == (True, 1)
+
+
+# -- what it says when it is ready
+
+
+def said(capsys, relay, form="table", demo=None):
+    _say_ready(Screen(form), relay, demo)
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("cluster", [False, True])
+def test_programs_are_told_where_everything_is(start, capsys, cluster):
+    relay = start(cluster=cluster, options={"api": 2})
+    told = json.loads(said(capsys, relay, "json", {"answer": {}, "record": {}, "curl": "curl x", "key": "whk_x"}))
+    api_url = f"http://127.0.0.1:{relay.plan.port}"
+    stores = {"storeServers": [f"127.0.0.1:{each.port}" for each in relay.servers.cluster.servers]} if cluster else {}
+    assert told == {
+        "apiUrl": api_url,
+        "apiProcesses": 2,
+        "consoleUrl": f"{api_url}/console",
+        "flowerUrl": f"http://127.0.0.1:{relay.plan.flower_port}",
+        "dataDir": str(relay.directory.path),
+        **stores,
+        "answer": {},
+        "record": {},
+        "curl": "curl x",
+        "key": "whk_x",
+    }
+
+
+@pytest.mark.parametrize("api", [1, 2])
+@pytest.mark.parametrize("cluster", [False, True])
+def test_people_are_told_where_everything_is_and_how_they_sign_in(start, capsys, cluster, api):
+    relay = start(cluster=cluster, options={"api": api})
+    lines = said(capsys, relay).strip().splitlines()
+    assert [line.partition(" ")[0] for line in lines] == [
+        *("API", *[""] * (api > 1), *["Store", ""] * cluster, "Console", "Flower", "", "Ctrl-C", "ready")
+    ]
+    api_url, auth = f"http://127.0.0.1:{relay.plan.port}", relay.settings.flower_auth.reveal()
+    assert lines[0] == f"API      {api_url}  (documentation: {api_url}/docs)"
+    assert ("2 processes share this port" in lines[1]) == (api > 1)
+    by_word = {line.split()[0]: line for line in lines if line}
+    assert by_word["Console"] == f"Console  {api_url}/console  (sign in with a key of the scope operate)"
+    assert f"http://127.0.0.1:{relay.plan.flower_port}  (user:password is RELAY_FLOWER_AUTH in" in by_word["Flower"]
+    assert auth not in "".join(lines)
+    if cluster:
+        assert all(f"127.0.0.1:{each.port}" in by_word["Store"] for each in relay.servers.cluster.servers)
+
+
+def test_people_are_shown_the_demo_and_its_secrets(start, capsys):
+    relay = start(cluster=False, options={"demo": True})
+    demo = {"answer": {"status": 200}, "record": {"state": "delivered"}, "curl": "curl x", "key": "whk_x"}
+    shown = said(capsys, relay, demo=demo)
+    order = ['"status": 200', '"state": "delivered"', "To send it again:\n\ncurl x\n", "API ", "(sign in with whk_x)"]
+    places = [shown.index(each) for each in [*order, f"(user:password {relay.settings.flower_auth.reveal()})", "ready"]]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("is_fenced", [False, True])
+def test_people_are_told_that_the_store_is_fenced_after_a_restore(start, valkey, capsys, is_fenced):
+    relay = start(cluster=False, RELAY_REDIS_URL=valkey.url)
+    with valkey.client() as client:
+        client.hset(keyspace.shared("epoch"), "phase", Phase.FENCED if is_fenced else Phase.FINISHED)
+    assert (f"\n{FENCED_SENTENCE}\n" in said(capsys, relay)) is is_fenced
