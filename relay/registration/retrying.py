@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -86,7 +87,8 @@ def _may_repeat(policy: RetryPolicy, last: Attempt, *, repeatable: bool) -> bool
 def read_retry_after(value: str | None, now_s: float) -> float | None:
     """Read the seconds to wait from a Retry-After field (RFC 9110, 10.2.3): a number of seconds, or a date.
 
-    ``now_s`` is seconds since the epoch. Returns None if the field is missing or unreadable.
+    ``now_s`` is seconds since the epoch. A date that names no zone is in UTC. Returns None if the field is missing or
+    unreadable.
     """
     if value is None:
         return None
@@ -94,6 +96,7 @@ def read_retry_after(value: str | None, now_s: float) -> float | None:
     if _SECONDS.match(text):
         return float(text)
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now_s)
+        date = parsedate_to_datetime(text)
+        return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - now_s)
     except (ValueError, TypeError, OverflowError, IndexError):
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,10 +96,27 @@ def test_retry_after_is_a_lower_bound_with_a_cap():
         ("", None),
         (None, None),
         ("Thu, 99 Jan 1970 00:01:40 GMT", None),
+        ("Thu, 01 Jan 1970 00:01:40 +99999999999999999999", None),
+        ("999999999", 999_999_999.0),
+        ("1000000000", None),
     ],
 )
 def test_retry_after_is_read_as_seconds_or_as_a_date(field, seconds):
     assert read_retry_after(field, 50.0) == seconds
+
+
+@pytest.mark.parametrize("zone", ["UTC0", "JST-9", "EST5"])
+@pytest.mark.parametrize(
+    "date", ["Thu, 01 Jan 1970 12:00:00 GMT", "Thursday, 01-Jan-70 12:00:00 GMT", "Thu Jan  1 12:00:00 1970"]
+)
+def test_each_form_of_a_date_is_read_as_utc_wherever_the_worker_runs(monkeypatch, zone, date):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert read_retry_after(date, 50.0) == 12 * 3600 - 50
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @given(st.text(max_size=60))
