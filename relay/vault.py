@@ -89,7 +89,7 @@ class Vault:
     def __init__(self, keys: dict[str, _Key], file: Path | None = None) -> None:
         self._keys = keys  # by id, newest first
         self._file = file
-        self._stamp = _stamp_of(file)
+        self._stamp: tuple[int, int] | None = None  # the first look reads the file anyhow: it may have changed by now
         self._looked_at_s = time.monotonic()
 
     @classmethod
@@ -112,9 +112,11 @@ class Vault:
             self._read_again()
 
     def _read_again(self) -> None:
+        if self._file is None:
+            return
         self._looked_at_s = time.monotonic()
         stamp = _stamp_of(self._file)
-        if self._file is None or stamp in (None, self._stamp):
+        if stamp in (None, self._stamp):
             return
         try:
             self._keys = _read_ring(read_private_file(self._file))
@@ -158,7 +160,7 @@ class Vault:
         if key_id not in self._keys:
             self._read_again()  # another process may already seal with a new key
         key = self._keys.get(key_id)
-        if key is None or key.sealing is None:
+        if key is None:
             raise VaultError
         start = len(key.header)
         associated = key.header + owner.encode()
@@ -269,13 +271,13 @@ def _read_ring(text: str) -> dict[str, _Key]:
     return by_id
 
 
-def _stamp_of(file: Path | None) -> tuple[int, int] | None:
+def _stamp_of(file: Path) -> tuple[int, int] | None:
     """Return a value that differs between versions of a file; None if there is no file now."""
     try:
-        found = None if file is None else file.stat()
+        found = file.stat()
     except OSError:
         return None
-    return None if found is None else (found.st_mtime_ns, found.st_ino)
+    return found.st_mtime_ns, found.st_ino
 
 
 def _read_key(entry: str, number: int) -> _Key:

@@ -148,3 +148,22 @@ def test_a_file_is_looked_at_once_a_second(ring, monkeypatch, age_s):
     looked_at_s = process._looked_at_s
     monkeypatch.setattr(vault_module.time, "monotonic", lambda: looked_at_s + age_s)
     assert process.key_ids == (ids if age_s < 1 else (*ids, new))
+
+
+def test_a_file_that_changes_while_a_vault_is_made_of_it_is_followed(ring, monkeypatch):
+    real = vault_module.read_private_file
+    with monkeypatch.context() as patch:
+        patch.setattr(vault_module, "read_private_file", lambda path: (real(path), patch.undo(), ring.add())[0])
+        process = ring.vault()
+    assert process.key_ids == ring.key_ids()
+    assert len(process.key_ids) == 2
+
+
+def test_a_ring_whose_file_is_gone_stays_in_force_until_there_is_one_again(ring):
+    process, ids = ring.vault(), ring.key_ids()
+    kept = ring.path.rename(ring.path.with_name("kept"))
+    assert process.key_ids == ids
+    assert process.open(process.seal(b"x", OWNER), OWNER) == b"x"
+    kept.rename(ring.path)
+    added = ring.add()
+    assert process.key_ids == (*ids, added)

@@ -70,6 +70,34 @@ def test_owners_of_different_kinds_are_different():
     assert len({owner(*given) for owner, given in KINDS.items()}) == len(KINDS)
 
 
+#: How each kind of owner is written, with those arguments: what is stored opens for no other text.
+WRITTEN = [
+    f"target/p/r/1/x/{hashlib.sha256(b's').hexdigest()}",
+    "payload/p/r/w/1/x//",
+    "result/p/r",
+    "raw/p/c/0/r",
+    "secrets/p/r/0",
+    "token/p/r/1/x",
+    "secret/p/r",
+    "subjects/p",
+]
+
+
+def test_owners_are_written_as_in_what_is_stored_already():
+    assert [owner(*given) for owner, given in KINDS.items()] == WRITTEN
+    step = payload_owner("p", "r", Purpose("w", 1, "{}", "c", 0), "x")
+    assert step == f"payload/p/r/w/1/x/{hashlib.sha256(b'{}').hexdigest()}/c/0"
+
+
+def test_what_is_stored_already_opens_and_is_recognised(vault):
+    sealed = "01026b32000102030405060708090a0b9b6ba6070eace8f137c4fed2bead1d5d859918fc96c5"
+    assert vault.open(bytes.fromhex(sealed), "payload/acme/1") == b"secret"
+    assert vault.macs(b"order", b"7") == ("531848a6ffe552fca5146cf790153e1faafb0f28559376d15babf0a3a949eae7",)
+    kept = "k2:mac:Mfq1gaq0jwqxAppNzr5FPLJ4WuEy7kTmgj3ThmWvfzk="
+    assert Vault.retired_text(NEW) == kept
+    assert Vault.from_text(f"{OLD},{kept}").macs(b"order", b"7")[1:] == vault.macs(b"order", b"7")
+
+
 @pytest.mark.parametrize("owner", KINDS)
 def test_owners_of_one_kind_differ_in_whatever_their_arguments_do(owner):
     given = KINDS[owner]
@@ -179,9 +207,16 @@ def test_a_malformed_ring_is_refused_without_quoting_it(text):
     assert refusal.value.__cause__ is None
 
 
-@pytest.mark.parametrize("bad", ["k 2:" + OLD[3:], "k2:*", "k2:" + base64.b64encode(b"short").decode()])
-def test_a_malformed_key_is_named_by_its_number_in_the_ring(bad):
-    with pytest.raises(SettingsError, match=r"^Vault key 2 is not "):
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        *((bad, "of the form id:base64") for bad in ("k 2:" + OLD[3:], "k2", ":" + OLD[3:])),
+        ("k2:*", "valid base64"),
+        ("k2:" + base64.b64encode(b"short").decode(), "32 bytes long"),
+    ],
+)
+def test_a_malformed_key_is_named_by_its_number_in_the_ring(bad, said):
+    with pytest.raises(SettingsError, match=rf"^Vault key 2 is not {said}"):
         Vault.from_text(f"{OLD},{bad}")
 
 
