@@ -113,9 +113,7 @@ class Draft:
             yield Stretch(min(first.start, last.start), max(first.stop, last.stop))  # parts may stand in any order
 
     def _origin(self, starts: list[int], place: int) -> Stretch:
-        number = bisect_right(starts, place) - 1
-        if number < 0:
-            return Stretch(place, place + 1)
+        number = bisect_right(starts, place) - 1  # not before the first edit: every draft begins with one
         start, stop, from_start, from_stop, whole = self.edits[number]
         if place >= stop:
             return Stretch(from_stop + place - stop, from_stop + place - stop + 1)
