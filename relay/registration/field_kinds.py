@@ -46,9 +46,10 @@ class Fields(Schema):
     error_messages = {"unknown": _UNKNOWN, "type": "must be an object"}  # noqa: RUF012 - marshmallow collects it
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
-        """Give the field its messages."""
+        """Give the field, and the items of a list, their messages."""
         del field_name
-        field_obj.error_messages |= _FIELD_WORDS
+        for each in (field_obj, getattr(field_obj, "inner", field_obj)):
+            each.error_messages |= _FIELD_WORDS
 
     def handle_error(self, error: ValidationError, data: Any, **_: Any) -> None:
         """Add to the message of an unknown field the name that was probably meant."""
@@ -68,7 +69,7 @@ def field_names(schema: type[Schema]) -> set[str]:
 class Text(fields.String):
     """A text, taken as it is written."""
 
-    default_error_messages = {"invalid": "must be a string (in quotes)"}  # noqa: RUF012 - marshmallow collects it
+    default_error_messages = {"invalid": "must be a string (in quotes)", **_FIELD_WORDS}  # noqa: RUF012 - see above
 
 
 class Flag(fields.Field[bool]):

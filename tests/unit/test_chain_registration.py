@@ -48,6 +48,7 @@ def read(**changes):
 def faults(**changes):
     with pytest.raises(DocumentError) as caught:
         read(**changes)
+    assert not [fault for fault in caught.value.faults if not fault.message[0].islower()]  # marshmallow's own words
     return {fault.pointer: fault.message for fault in caught.value.faults}
 
 
@@ -124,6 +125,7 @@ def test_a_webhook_has_no_result_expression():
         ({"steps": [{"webhook": "a"}] * 51}, "/steps"),
         ({"steps": ["login"]}, "/steps/0"),
         ({"steps": [{}]}, "/steps/0/webhook"),
+        ({"steps": [None]}, "/steps/0"),
         (with_step(webhook="No Id"), "/steps/0/webhook"),
         (with_step(data={"a": 1}), "/steps/0/data"),
         (with_step(data="a["), "/steps/0/data"),
@@ -138,10 +140,12 @@ def test_a_webhook_has_no_result_expression():
         (with_step(headers=["X-A"]), "/steps/0/headers"),
         (with_step(headers={f"X-{number}": "input" for number in range(65)}), "/steps/0/headers"),
         (with_step(queryParams={f"q{number}": "input" for number in range(33)}), "/steps/0/queryParams"),
+        (with_step(pathParams={f"p{number}": "input" for number in range(9)}), "/steps/0/pathParams"),
         (with_step(queryParams={"a": "`"}), "/steps/0/queryParams/a"),
         (with_step(onError="go"), "/steps/0/onError"),
         (with_step(mask="input"), "/steps/0/mask"),
         (with_step(mask=["input", ""]), "/steps/0/mask/1"),
+        (with_step(mask=["input", None]), "/steps/0/mask/1"),
         (with_step(mask=["input"] * 11), "/steps/0/mask"),
         (with_step(retry={}), "/steps/0/retry"),
         ({"result": "a b"}, "/result"),
@@ -159,6 +163,22 @@ def test_a_webhook_has_no_result_expression():
 )
 def test_a_fault_of_a_chain_is_named_with_its_place(changes, pointer):
     assert list(faults(**changes)) == [pointer]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"steps": [{"webhook": f"w-{number}"} for number in range(50)]},
+        {"timeout": 900},
+        with_step(mask=["input"] * 10),
+        with_step(headers={f"X-{number}": "input" for number in range(64)}),
+        with_step(queryParams={f"q{number}": "input" for number in range(32)}),
+        with_step(pathParams={f"p{number}": "input" for number in range(8)}),
+    ],
+)
+def test_a_chain_is_as_large_as_it_may_be(changes):
+    registration = read(**changes)
+    assert target_from_json(registration.target.to_json()) == registration.target
 
 
 def test_an_unknown_name_is_told_the_names_that_are_seen_where_it_stands():

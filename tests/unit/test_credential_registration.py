@@ -53,6 +53,7 @@ def faults(**changes):
         register(**changes)
     for fault in caught.value.faults:
         assert "planted" not in fault.message
+        assert fault.message[0].islower()  # marshmallow's own words begin with a capital
     return [fault.pointer for fault in caught.value.faults]
 
 
@@ -389,13 +390,27 @@ SECRET = {"clientSecret": "planted-client-secret"}
         (OAUTH | {"clientAuth": "post", "tokenParams": {"client_id": "x"}}, ["tokenParams"]),
         (OAUTH | {"audience": "a", "tokenParams": {"audience": "b"}}, ["tokenParams"]),
         (
-            OAUTH | {"tokenParams": {"grant_type": "x", "scope": "y", "a b": "z", "number": 5, "line": "a\nb"}},
-            [f"tokenParams/{name}" for name in ("a b", "grant_type", "line", "number", "scope")],
+            OAUTH
+            | {"tokenParams": {"grant_type": 5, "scope": "y", "a b": "z", "number": 5, "line": "a\nb", "no": None}},
+            [f"tokenParams/{name}" for name in ("a b", "grant_type", "line", "no", "number", "scope")],
         ),
     ],
 )
 def test_all_that_is_wrong_with_a_client_is_said_at_once(auth, pointers):
     assert sorted(faults(auth=auth)) == [f"/auth/{pointer}" for pointer in pointers]
+
+
+def test_what_is_wrong_with_a_parameter_of_the_token_request_is_said_of_its_name_first():
+    own = ("grant_type", "scope", "client_secret", "client_assertion", "client_assertion_type", "assertion")
+    given = {**dict.fromkeys(own, 5), "a b": 5, "a" * 65: "x", "fits": 5, "a" * 64: "x"}
+    with pytest.raises(DocumentError) as caught:
+        register(auth=OAUTH | {"tokenParams": given})
+    named = "must be named by 1 to 64 letters, digits and `._~-`"
+    assert {fault.pointer.rpartition("/")[2]: fault.message for fault in caught.value.faults} == {
+        **dict.fromkeys(own, "is a parameter that the relay sends itself"),
+        **dict.fromkeys(("a b", "a" * 65), named),
+        "fits": "must be a string (in quotes)",
+    }
 
 
 def test_the_audience_of_an_assertion_and_that_of_the_token_request_may_differ():

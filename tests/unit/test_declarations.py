@@ -324,6 +324,18 @@ def test_names_are_identifiers_and_differ():
     assert all(name.isascii() and name.isidentifier() and len(name) < 90 for name in given)
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("lab-order", "Item"), "LabOrderItem"), (("2-same_id", "data"), "W2SameIdData"), (("a", "#/$defs/xY"), "ADefsXY"),
+        ((), "W"), (("ab-", "\u00e4", "cD"), "AbCD"), (("x" * 90,), "X" + "x" * 79),
+    ],
+)  # fmt: skip
+def test_a_name_is_made_of_its_words_and_numbered_if_there_is_one_already(words, name):
+    names = TypeNames()
+    assert [names.give(*words) for _ in range(3)] == [name, f"{name}_2", f"{name}_3"]
+
+
 def test_an_id_needs_no_escape_in_either_language():
     assert not [chr(code) for code in range(0x1_0000) if ID_PATTERN.match(chr(code)) and not chr(code).isalnum()]
 

@@ -107,6 +107,8 @@ def test_an_extra_suffix_counts_as_ordinary_and_only_that_one():
     [
         ("http://127.0.0.1:8080/x", "127.0.0.1:8080"),
         ("http://127.0.0.1/x", "127.0.0.1"),
+        ("http://127.0.0.1:1/x", "127.0.0.1:1"),
+        ("http://127.0.0.1:65535/x", "127.0.0.1:65535"),
         ("https://127.0.0.1/x", "127.0.0.1"),
         ("http://[::1]:8000/x", "[::1]:8000"),
         ("http://[0:0:0:0:0:0:0:1]:8000/x", "[::1]:8000"),
@@ -120,7 +122,8 @@ def test_an_exempted_host_may_be_plain_a_literal_special_and_on_any_port(url, au
 
 @pytest.mark.parametrize(
     "url", ["http://[::1]:8001/", "http://localhost/", "http://vendor.com/", "https://10.0.0.1/", "http://127.0.0.1:8080/a b",
-            "ftp://127.0.0.1/", "http://127.0.0.1:8080/%2E", "http://u@127.0.0.1/"]
+            "ftp://127.0.0.1/", "http://127.0.0.1:8080/%2E", "http://u@127.0.0.1/",
+            *(f"http://127.0.0.1:{port}/" for port in ("", "0", "080", "65536", "99999", "+80", "a"))]
 )  # fmt: skip
 def test_an_exemption_is_for_its_host_and_port_and_leaves_the_grammar_alone(url):
     with pytest.raises(ValueError):

@@ -38,6 +38,7 @@ def register(**changes):
 def faults(text, plugin="lab", rules=RULES):
     with pytest.raises(DocumentError) as error:
         read_registrations(text if isinstance(text, str) else json.dumps(text), rules, plugin=plugin)
+    assert not [fault for fault in error.value.faults if not fault.message[0].islower()]  # marshmallow's own words
     return [fault.pointer for fault in error.value.faults]
 
 
@@ -204,6 +205,7 @@ def test_how_fast_and_how_often_a_webhook_is_called_is_taken_and_survives_the_st
         ("retry", {"attempts": 2, "factor": 0.5}, "/retry/factor"),
         ("retry", {"attempts": 2, "maximum": 90_000}, "/retry/maximum"),
         ("retry", {"attempts": 2, "statuses": [200]}, "/retry/statuses/0"),
+        ("retry", {"attempts": 2, "statuses": [500, None]}, "/retry/statuses/1"),
         ("retry", {"attempts": 2, "statuses": "500"}, "/retry/statuses"),
         ("retry", {"attempts": 2, "jitter": 1}, "/retry/jitter"),
         ("concurrency", 0, "/concurrency"),
