@@ -84,7 +84,7 @@ class Resolved:
         for found in _REFERENCE.finditer(text):
             yield (text[at : found.start()],) * 2
             at = found.end()
-            named = _NAMED.match(found[1] or "") if found[0].endswith("}") else None
+            named = _NAMED.match(found[1]) if found[0].endswith("}") else None
             if found[0] == "$${":
                 yield "${", "${"
             elif named is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
@@ -156,6 +157,13 @@ def test_a_chain_goes_on_after_a_failed_step_that_says_so():
         (REJECTED, Outcome.STEP_REJECTED, State.UNREACHABLE, "step_rejected"),
         (CANCELLED, Outcome.STEP_REJECTED, State.UNREACHABLE, "step_rejected"),
         (replace(CANCELLED, status=500), Outcome.STEP_REJECTED, State.UNREACHABLE, "step_rejected"),
+        *(
+            (replace(result, outcome=None), result.outcome, result.state, code)  # an outcome that cannot be read
+            for result, code in (
+                (failed(Outcome.CONNECT_FAILED), "unreachable"),
+                (failed(Outcome.LEASE_LOST), "interrupted"),
+            )
+        ),
     ],
 )
 def test_a_chain_ends_as_the_step_without_an_answer_that_ended_it(result, outcome, state, code):
@@ -276,7 +284,8 @@ def test_more_elements_than_the_limit_are_rejected():
 
 
 def test_a_result_that_cannot_be_made_is_rejected_after_the_last_step():
-    assert progress(plan(LOGIN, result="abs('x')"), INPUT, {0: [ok()]}).step == 1
+    reason = "/result: failed: a function was given an argument that it does not accept"
+    assert progress(plan(LOGIN, result="abs('x')"), INPUT, {0: [ok()]}) == Reject(1, reason)
 
 
 def test_numbers_and_booleans_become_texts_and_null_is_left_out():
@@ -295,8 +304,11 @@ def test_the_condition_of_a_step_that_was_created_is_not_asked_again():
 
 def test_the_texts_that_masks_find_are_secrets():
     chain = plan(step("login", mask=["steps[0].data.token", "steps[0].data.all", "input.data.user"]), CALL)
-    data = {"token": TOKEN, "all": [["another-secret", TOKEN], 12345678, "short", {"a": "not-in-objects"}]}
-    assert found_secrets(chain, INPUT, {0: [ok(data)]}) == (TOKEN, "another-secret")
+    data = {
+        "token": TOKEN,
+        "all": [["another-secret", TOKEN], 12345678, "7 signs", "8 signs!", {"a": "not-in-objects"}],
+    }
+    assert found_secrets(chain, INPUT, {0: [ok(data)]}) == (TOKEN, "another-secret", "8 signs!")
 
 
 @pytest.mark.parametrize("found", [MAX_SECRETS, MAX_SECRETS + 1])
@@ -306,10 +318,19 @@ def test_a_chain_hides_so_many_texts_and_no_more(found):
     if found <= MAX_SECRETS:
         assert found_secrets(chain, INPUT, {0: [ok([*tokens, *tokens])]}) == tuple(tokens)
         return
-    with pytest.raises(TooManySecrets):
-        found_secrets(chain, INPUT, {0: [ok(tokens)]})
-    with pytest.raises(TooManySecrets):  # together with those of the chains above
+    reason = f"/mask: finds more than {MAX_SECRETS} texts or {MAX_SECRET_CHARACTERS} characters to hide"
+    for at in range(3):
+        steps = [step("login", mask=["steps[0].data"] if number == at else []) for number in range(at + 1)]
+        results = {number: [ok(tokens)] for number in range(at + 1)}
+        with pytest.raises(TooManySecrets, match=re.escape(reason)) as raised:
+            found_secrets(plan(*steps), INPUT, results)
+        assert raised.value.step == at
+    with pytest.raises(TooManySecrets) as raised:  # together with those of the chains above
         found_secrets(chain, INPUT, {0: [ok(tokens[:200])]}, tokens[200:])
+    assert raised.value.step == 0
+    with pytest.raises(TooManySecrets) as raised:  # of the chains above alone
+        found_secrets(chain, INPUT, {0: [ok()]}, tokens)
+    assert raised.value.step is None
 
 
 @pytest.mark.parametrize("beyond", [0, 1])

@@ -18,6 +18,7 @@ from relay.registration.credentials import Basic, ClientCertificate, Credentials
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import Endpoint, EndpointRules
 from relay.registration.private_keys import read_signing_key
+from relay.registration.stored_secrets import filled, spelled
 from relay.request.trigger import Trigger
 from tests.rendered import render
 from tests.signing_keys import KINDS, key_pair
@@ -443,6 +444,30 @@ def test_the_address_of_the_token_endpoint_is_masked_also_where_that_of_the_webh
     mask = Mask.of(registration.shape, registration.target)
     assert mask.text('realm="https://login.vendor-internal.com/oauth2/token"')[0] == 'realm="[redacted]"'
     assert mask.text("see login.vendor-internal.com")[0] == "see [redacted]"
+
+
+@pytest.mark.parametrize("referring", [("certificate",), ("key",), ("certificate", "key")])
+@pytest.mark.parametrize("others", [[], [BASIC]])
+def test_a_certificate_and_its_key_may_refer_to_secrets(pems, referring, others):
+    values = dict(zip(("certificate", "key"), pems, strict=True))
+    written = values | {name: f"${{secret:{name}}}" for name in referring}
+    document = json.dumps(HOOK | {"auth": [*others, {"type": "mtls", **written}]})
+    _, (made,) = read_registrations(document, RULES, plugin="lab", look_up=lambda _plugin, _kind, name: values[name])
+    assert made.shape.secrets == referring
+    assert spelled(made.target).credentials.certificate == ClientCertificate(**written)
+    assert filled(made.target, values).credentials.certificate == ClientCertificate(**values)
+    assert not [name for name in referring if values[name][40:80] in made.target.to_json().decode()]
+
+
+@pytest.mark.parametrize("member", ["certificate", "key", "privateKey"])
+def test_a_nul_before_a_pem_makes_no_reference_of_it(pems, member):
+    auth = {"type": "mtls", "certificate": pems[0], "key": pems[1]}
+    auth = SIGNED | {"privateKey": PEM} if member == "privateKey" else auth
+    auth |= {member: f"\0planted\0\n{auth[member]}"}
+    with pytest.raises(DocumentError) as caught:
+        read_registrations(json.dumps(HOOK | {"auth": auth}), RULES, plugin="lab", look_up=lambda *_: "value")
+    told = [(fault.pointer, fault.message) for fault in caught.value.faults]
+    assert told == [(f"/auth/{member}", "must have no control characters")]
 
 
 def test_a_member_of_a_key_that_refers_to_a_secret_is_told_to_keep_the_whole_key_there():

@@ -85,6 +85,33 @@ def test_only_secrets_may_stand_elsewhere(monkeypatch):
     assert registration.shape.description == "${env:TEXT}"
 
 
+def test_the_address_of_a_token_endpoint_may_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("TOKEN_URL", "https://login.vendor.com/t")
+    client = '{type: "oauth2", tokenUrl: "${env:TOKEN_URL}", clientId: "c", clientSecret: "${secret:TOKEN}"}'
+    target = applied(
+        f"auth: {client}", look_up=lambda *given: secrets_of(*given) if given[1] == "secret" else look_up(*given)
+    )
+    assert target.credentials.authorization.token_url.url == "https://login.vendor.com/t"
+    assert referred(target) == ("TOKEN",)
+
+
+@pytest.mark.parametrize("value", [5, 1.5, True, None, {"a": [7, None]}])
+def test_what_is_no_text_refers_to_nothing(value):
+    target = applied(f"fixedData: {json.dumps({'a': value, 'b': '${secret:word}'})}", look_up=secrets_of)
+    assert filled(target, VALUES).fixed_data == {"a": value, "b": VALUES["word"]}
+
+
+@pytest.mark.parametrize("webhook", ["5", "null", '"text"', "[]"])
+def test_what_is_no_webhook_is_told_so_whether_or_not_references_are_looked_up(webhook):
+    told = []
+    for each in (None, secrets_of):
+        with pytest.raises(DocumentError) as caught:
+            read_registrations(f'{{plugin: "shop", webhooks: [{webhook}]}}', RULES, plugin="shop", look_up=each)
+        told.append([str(fault) for fault in caught.value.faults])
+    assert told[0] == told[1]
+    assert "must be an object" in told[0][0]
+
+
 def test_without_a_look_up_references_are_plain_text():
     assert applied('headers: {"X-Key": "${env:HOME}"}', look_up=None).headers == {"X-Key": "${env:HOME}"}
 
@@ -128,6 +155,24 @@ def test_a_target_keeps_references_to_secrets_and_nothing_of_their_values():
         "X-Own": "own",
     }
     assert made.signing == (VALUES["SIGN"],)
+
+
+def test_a_reference_stands_beside_two_dollars_that_are_none():
+    target = applied('headers: {"X-Key": "$${a} ${secret:TOKEN} $${secret:word}"}', look_up=secrets_of)
+    assert filled(target, VALUES).headers == {"X-Key": f"${{a}} {VALUES['TOKEN']} ${{secret:word}}"}
+    assert referred(target) == ("TOKEN",)
+
+
+def test_the_secrets_of_a_webhook_are_named_once_each_and_in_order():
+    names = [f"S{number}" for number in range(20)]
+    written = {f"X-{name}": f"${{secret:{name}}} ${{secret:S3}}" for name in reversed(names)}
+    _, (registration,) = read_registrations(
+        DOCUMENT.replace("MEMBERS", f"headers: {json.dumps(written)}"),
+        RULES,
+        plugin="shop",
+        look_up=lambda *_: "good-one",
+    )
+    assert registration.shape.secrets == referred(registration.target) == tuple(sorted(names))
 
 
 #: Lists of which any item may refer to a secret: what is written for the others, and how a target has the list.
@@ -180,6 +225,11 @@ def test_a_secret_in_the_url_s_query_is_escaped_and_stands_nowhere_else():
         with_query("${secret:TOKEN}/y?key=${secret:TOKEN}")
     assert [fault.pointer for fault in caught.value.faults] == ["/url"]
     assert "query only" in caught.value.faults[0].message
+    with pytest.raises(DocumentError) as caught:
+        with_query("x?key=${secret:NONE}")
+    assert [(fault.pointer, fault.message) for fault in caught.value.faults] == [
+        ("/url", "names NONE, which is not set")
+    ]
 
 
 @pytest.mark.parametrize("name", ["type", "tokenUrl"])
