@@ -131,7 +131,7 @@ def _character(escape: bytes) -> bytes | None:
 def _code_units(digits: bytes) -> bytes | None:
     if b"\\" in digits:
         units = bytes.fromhex(digits.replace(b"\\u", b"").decode())
-        return units.decode("utf-16-be", "surrogatepass").encode("utf-8", "surrogatepass")
+        return units.decode("utf-16-be").encode()
     return _code_point(int(digits, 16))
 
 

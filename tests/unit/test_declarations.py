@@ -42,6 +42,8 @@ SCHEMAS = [
     (obj(["k"], k={"enum": ["now", 'th"en', "'", 7, True, None]}), [{"k": 'th"en'}, {"k": 7}, {"k": None}], [{"k": "never"}, {"k": 8}, {}]),
     (obj(k={"const": "x"}), [{"k": "x"}], [{"k": "y"}]),
     (obj(k={"enum": [1.5, "x"]}), [{"k": 1.5}], [{"k": "y"}]),
+    (obj(k={"enum": [{"a": 1}, None]}), [{"k": {"a": 1}}, {"k": None}], [{"k": 1}, {"k": "x"}]),
+    (obj(k={"enum": [["a"], 2.5]}), [{"k": ["a"]}, {"k": 2.5}], [{"k": {}}, {"k": "x"}]),
     ({"type": "array", "items": TEXT}, [["a"], []], [[1], {}, "a"]),
     ({"type": "array", "prefixItems": [TEXT], "items": {"type": "number"}}, [["a", 1.5]], [["a", {}]]),
     ({"type": "object", "additionalProperties": {"type": "boolean"}}, [{"any": True}], [{"any": 1}]),
@@ -75,7 +77,7 @@ SCHEMAS = [
 ]  # fmt: skip
 
 FILE = {"filename": "a.pdf", "contentType": "application/pdf", "content": "aGk="}
-PARTS = obj(["scan"], scan={"type": "object"}, note=TEXT)
+PARTS = obj(["scan"], scan={"type": "object"}, note=TEXT, more={"type": ["null", "object"]})
 PATH = {"patientId": 4711, "class": "a"}
 
 
@@ -237,7 +239,7 @@ def test_the_other_calls_know_the_webhooks_too(folder):
         'export const n = webhooks.trigger<{ t: number }>("schema-1", { city: "P" }).then(({ data }) => data.t.toFixed());',
         'void webhooks.describe("filled");',
         'void webhooks.trigger("parts", new FormData());',
-        'void webhooks.trigger("described-parts", { scan: new Blob() });',
+        'void webhooks.trigger("described-parts", { scan: new Blob(), more: new Blob() });',
         'void webhooks.trigger("described-parts", new FormData());',
         'void webhooks.triggerAsync("path", null, {}, {}, { delay: 3, pathParams: { patientId: 1, class: "a" } });',
         'void webhooks.triggerMany([{ webhookId: "path", pathParams: { patientId: 1, class: "a" } }]);',
@@ -313,6 +315,15 @@ def test_alternatives_of_alternatives_are_declared_once_each():
 def test_more_alternatives_than_an_editor_shows_are_declared_as_any(beyond):
     whole = SchemaKinds({"anyOf": [{"const": number} for number in range(MAX_ALTERNATIVES + beyond)]}).whole
     assert (whole == ANY) == bool(beyond)
+
+
+@pytest.mark.parametrize(
+    ("others", "rest"), [(True, ["string", "number", "boolean"]), (TEXT, ["string"]), (False, ["never"])]
+)
+def test_a_form_takes_no_lists_or_objects_as_other_members_whatever_its_schema_says(others, rest):
+    shape = Shape("hook", "POST", encoding="form", data_schema={**obj(a=TEXT), "additionalProperties": others})
+    (call,) = calls_of([shape])
+    assert [each.word for each in parts(call.members["data"].kind.others)] == rest
 
 
 def test_names_are_identifiers_and_differ():

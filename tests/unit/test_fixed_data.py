@@ -94,6 +94,14 @@ def test_a_caller_who_would_set_one_is_refused(data, pointers):
     assert SECRET not in str(found)
 
 
+@pytest.mark.parametrize("fixed", [{}, [], "", 0, False, None])
+def test_an_empty_value_is_a_value_that_callers_do_not_add_to(fixed):
+    registration = registered({"a": fixed, "b": {"c": fixed}})
+    assert json.loads(sent(registration, {"b": {"own": 1}})) == {"a": fixed, "b": {"own": 1, "c": fixed}}
+    for mine in ({}, {"own": 1}, fixed):
+        assert list(refused(registration, {"a": mine, "b": {"c": mine}})) == ["/data/a", "/data/b/c"]
+
+
 def test_the_same_name_elsewhere_is_the_callers():
     data = {"account": {"key": "mine"}, "options": {"api_key": "mine"}}
     assert json.loads(sent(registered(), data))["options"]["api_key"] == "mine"

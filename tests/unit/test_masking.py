@@ -168,6 +168,11 @@ def test_what_shows_no_secret_is_returned_as_it_is(text):
         ({"Authorization": "Basic " + base64.b64encode(b"username:password").decode()}, "password"),
         ({"Authorization": "basic " + base64.b64encode(b"bob:bobspass").decode().rstrip("=")}, "bobspass"),
         ({"Authorization": "Basic " + base64.b64encode(b"bob:pass1").decode()}, "bob:pass1"),
+        ({"Authorization": "Basic abcde:no-base64"}, "abcde:no-base64"),
+        (
+            {"Authorization": "Basic " + base64.b64encode(b"\xff:not-utf-8").decode()},
+            base64.b64encode(b"\xff:not-utf-8").decode(),
+        ),
         ({"Authorization": 'Token token="abcdefghij"'}, "abcdefghij"),
         ({"X-Key": "Key first part two"}, "first part two"),
         ({"Cookie": "session=abcdefghij; theme=dark"}, "abcdefghij"),
@@ -350,6 +355,7 @@ def test_a_secret_without_anything_to_anchor_at_is_found_under_escapes_too():
     mask = mask_for("a/b/c/d/e")
     assert mask.text("x%20a%2Fb%2Fc%2Fd%2Fe%20y") == (f"x%20{REPLACEMENT}%20y", 1)
     assert mask.text("nothing escaped") == ("nothing escaped", 0)
+    assert mask_for("a b c d/e").text("x a b c d%2Fe y") == (f"x {REPLACEMENT} y", 1)
 
 
 def test_an_answer_that_is_nothing_but_hits_is_hidden_whole():

@@ -458,6 +458,12 @@ def test_the_plugin_is_named_beside_the_document_or_in_it():
     assert faults({"plugin": "a\n", "webhooks": [FULL]}, plugin=None) == ["/plugin"]
     assert faults({"plugin": "lab", "webhooks": [{**FULL, "id": 5}]}) == ["/webhooks/0/id"]
     assert read_registrations(json.dumps({"webhooks": [FULL]}), RULES, plugin="lab")[0] == "lab"
+    for text, plugin, name in (
+        (config, None, "lab"),
+        (json.dumps(FULL), "own", "own"),
+        (json.dumps(FULL), None, "usual"),
+    ):
+        assert read_registrations(text, RULES, plugin=plugin, default_plugin="usual")[0] == name
 
 
 def test_the_same_id_twice_in_a_document_is_refused():

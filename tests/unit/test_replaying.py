@@ -12,8 +12,8 @@ from relay.domain.reference_id import new_reference_id
 from relay.errors import NotFound, Unavailable
 from relay.registration import Shape
 from relay.replay.running import LONG_WAIT_S, PIECE, SOON_S, STEP_S, Replaying
-from relay.store.replays.jobs import ReplayState
-from relay.store.replays.runs import ClaimedJob, CreateReply, Original, ReplayVerdict
+from relay.store.replays.jobs import ReplayState, Skip
+from relay.store.replays.runs import ClaimedJob, CreateReply, NewReplay, Original, ReplayVerdict
 from relay.telemetry import log
 from relay.vault import Vault, payload_owner
 
@@ -170,6 +170,16 @@ def test_a_job_is_planned_to_its_end_before_it_runs(monkeypatch):
     assert (states, runs.left_ms, next(runs._answers, None)) == ([], [], None)
 
 
+@pytest.mark.parametrize("state", [each for each in ReplayState if each not in ("planning", "running")])
+def test_of_a_job_that_is_not_to_run_once_it_is_planned_nothing_is_made(monkeypatch, state):
+    runs = Runs([])
+    runs.claimed = ClaimedJob(ReplayState.PLANNING, "acme", by_hand=False, rate_per_second=None)
+    monkeypatch.setattr(runs, "plan", lambda *_: (state, 0), raising=False)
+    monkeypatch.setattr(runs, "read", Mock())
+    Replaying(runs, None, None, None, lambda _ready: None).run(new_reference_id())
+    assert (runs.read.called, runs.left_ms) == (False, [0])
+
+
 class Webhooks:
     """Webhooks, by id: each with the number of its revision and its shape, None if it was removed."""
 
@@ -193,6 +203,31 @@ def test_after_a_change_each_webhook_of_a_piece_is_read_anew():
     Replaying(runs, None, webhooks, None, lambda _ready: None).run(new_reference_id())
     once, anew = [("one", False), ("other", False)], [("one", True), ("other", True)]
     assert webhooks.asked == [*once, *anew, *once]
+
+
+@pytest.mark.parametrize("skip", Skip)
+def test_for_an_original_that_is_skipped_nothing_is_made(skip):
+    originals = [Original(new_reference_id(), each, Purpose("hook", 1), b"") for each in (skip, None)]
+    runs, webhooks = Runs([(ReplayVerdict.DECIDED, 0)], originals), Webhooks()
+    Replaying(runs, None, webhooks, None, lambda _ready: None).run(new_reference_id())
+    skipped, other = runs.news
+    assert skipped == NewReplay()
+    assert other.reference_id
+    assert webhooks.asked == [("hook", False)]
+
+
+@pytest.mark.parametrize("why", ["of another call", "of another revision", "of a revision that is gone", "damaged"])
+def test_a_payload_that_does_not_open_is_told_to_be_empty(why):
+    vault, ref, old = Vault.from_text(Vault.new_key_text()), new_reference_id(), Purpose("hook", 1)
+    sealed_for = {"of another call": new_reference_id()}.get(why, ref)
+    stamp = "hook-2" if why == "of another revision" else "hook-1"
+    sealed = vault.seal(b"trigger", payload_owner("acme", sealed_for, old, stamp))
+    webhooks = Webhooks(hook=(3, Shape("hook", "POST")))
+    old = old._replace(revision=0) if why == "of a revision that is gone" else old
+    originals = [Original(ref, None, old, sealed[:-1] if why == "damaged" else sealed)]
+    runs = Runs([(ReplayVerdict.DECIDED, 0)], originals)
+    Replaying(runs, None, webhooks, vault, lambda _ready: None).run(new_reference_id())
+    assert [(new.revision, new.payload) for new in runs.news] == [(3, b"")]
 
 
 def test_a_replay_of_a_chain_is_sealed_for_the_revisions_of_today():
