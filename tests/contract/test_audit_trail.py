@@ -568,12 +568,14 @@ def test_an_epoch_that_was_put_back_makes_no_worker_forget_what_it_has_seen(trai
     assert check(trail).wrong is not None
 
 
-def test_what_cannot_be_signed_is_said_once_a_minute(trail, redis_client, monkeypatch):
+@pytest.mark.parametrize("has_lock", [True, False])
+def test_what_cannot_be_signed_is_said_once_a_minute(trail, redis_client, monkeypatch, has_lock):
     told, now_s = [], [1_000.0]
     monkeypatch.setattr(checkpointing, "event", lambda name, **fields: told.append((now_s[0], fields.get("what"))))
     monkeypatch.setattr(checkpointing, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
     redis_client.set(BEGINNING, "planted")
     add(trail, 1)
+    assert has_lock or trail.take_lock("w2")
     worker = signing(trail)
     for now_s[0] in (1_000.0, 1_001.0, 1_059.0, 1_060.0, 1_100.0, 1_120.0):
         worker.iterate()

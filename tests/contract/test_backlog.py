@@ -1,9 +1,12 @@
 """The backlog: how many calls waited in each lane, per minute, as sweeps recorded it."""
 
+import time
+
 import pytest
 
-from relay.domain.reference_id import REPLAY_PREFIX, new_reference_id
+from relay.domain.reference_id import REPLAY_PREFIX, new_reference_id, reference_id_about
 from relay.store.counts.backlog import Backlog
+from relay.store.counts.notes import HOUR_MS
 from tests.store_keys import KEYS
 from tests.timing import BUSY_S
 
@@ -45,6 +48,22 @@ def test_alarms_of_replay_jobs_have_no_age_and_hide_that_of_no_call(ledger, back
     (found,) = backlog.of(["bulk"])
     assert found.pending == 26
     assert 0 <= found.oldest_ms / 1_000 < BUSY_S
+
+
+def test_old_calls_whose_alarms_were_postponed_behind_a_thousand_others_are_found_too(backlog, redis_client):
+    now_ms = int(time.time() * 1_000)
+    first, old = (
+        [reference_id_about(str(number), now_ms - age_ms, "acme") for number in range(count)]
+        for age_ms, count in ((0, 1_000), (HOUR_MS, 500))
+    )
+    redis_client.zadd(KEYS.due_queued("bulk"), dict.fromkeys(first, now_ms) | dict.fromkeys(old, now_ms + 1))
+    pipeline = redis_client.pipeline(transaction=False)
+    for ref in old:
+        pipeline.hset(KEYS.record(ref), "createdAt", now_ms - HOUR_MS)
+    pipeline.execute()
+    (found,) = backlog.of(["bulk"])
+    assert found.pending == 1_500
+    assert 0 <= (found.oldest_ms - HOUR_MS) / 1_000 < BUSY_S
 
 
 DELAYS_S = (None, 60, 600)

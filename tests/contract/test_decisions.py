@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -504,14 +505,18 @@ def test_a_process_that_lacks_a_key_of_the_ring_undoes_nothing_and_believes_it_o
     assert values_of(behind) == {"a": "2", "b": "2"}
 
 
-def test_what_is_no_entry_is_forged(redis_client, vault):
+def test_what_is_no_entry_is_forged(redis_client, vault, events_of):
+    told = events_of(decisions_module)
     chain = a_chain(redis_client, vault)
     decide(chain, a="1")
     for text in (b"", b"\xff\xfe", b"9" * 5_000 + b" key/a 2 mac", b"-7 key/a 2 mac", b"1 key/a"):
         redis_client.rpush(CHAIN, text)
         newcomer = a_chain(redis_client, vault)
-        assert values_of(newcomer) == values_of(chain) == {"a": "1"}
+        for _ in range(2):
+            assert values_of(newcomer) == values_of(chain) == {"a": "1"}
         assert not newcomer.is_intact
+    said = {"level": logging.ERROR, "root": "shared", "what": "forged", "subjects": []}
+    assert told == [("decisions_breach", said)] * 6  # each of the newcomers and the first process once
 
 
 # -- heads ----------------------------------------------------------------------------------------------------------------

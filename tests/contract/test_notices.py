@@ -109,6 +109,27 @@ def test_a_notice_that_was_kept_until_replicas_confirmed_says_where_its_result_i
         assert (told.reference_id, told.sealed, told.in_store) == (ref, None, bool(carried))
 
 
+def test_while_a_partition_does_not_confirm_later_notices_of_it_wait_behind_the_first(valkey, ledger, monkeypatch):
+    monkeypatch.setattr("relay.store.server.replicas.WAIT_MS", 20)
+    refs = []
+    with valkey.client() as client:
+        require_replicas(client, 1)
+        subscription = Subscription(client, "door")
+        for _ in range(3):
+            ref, token = ledger.claimed()
+            ledger.store.settle([ledger.settlement(ref, token)])
+            refs.append(ref)
+            (notice,) = read_notices(b"%s delivered answered 200 0 - 0\n" % ref.encode())
+            assert subscription._confirmed([notice]) == []
+        assert list(subscription._confirmed_since()) == []  # it was asked just now
+        subscription._confirm_at_s = 0.0
+        assert list(subscription._confirmed_since()) == []
+        subscription._scripts._replicas.count = 0  # from now on all is confirmed
+        subscription._confirm_at_s = 0.0
+        assert [notice.reference_id for notice in subscription._confirmed_since()] == refs
+        assert list(subscription._confirmed_since()) == []
+
+
 def test_a_notice_of_an_end_that_a_failover_has_undone_is_told_to_nobody(valkey, ledger):
     ended, token = ledger.claimed()
     ledger.store.settle([ledger.settlement(ended, token)])

@@ -107,6 +107,16 @@ def test_a_plugin_s_current_revisions_come_in_the_order_of_their_ids_with_who_ma
     assert registry.unverified("acme") == ["b", "planted"]
 
 
+def test_an_earlier_revision_that_is_made_current_again_is_not_listed_by_who_knew_it(registry, redis_client, vault):
+    other = Registry(redis_client, vault, vault)
+    registry.apply("acme", [a_registration()])
+    assert [each.number for each in other.shapes("acme")] == [1]
+    registry.apply("acme", [a_registration(path="/2")])
+    redis_client.hset(KEYS.webhooks("acme"), "ping", 1)
+    assert other.shapes("acme") == []
+    assert other.unverified("acme") == ["ping"]
+
+
 def test_an_identical_registration_makes_no_new_revision(registry):
     registry.apply("acme", [a_registration()])
     assert registry.apply("acme", [a_registration()]) == [Applied("ping", 1, "unchanged")]

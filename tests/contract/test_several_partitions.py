@@ -6,6 +6,9 @@ import time
 from itertools import chain, combinations
 
 import pytest
+from redis.cluster import RedisCluster
+from redis.exceptions import ConnectionError as ServerGone
+from redis.exceptions import TimeoutError as ServerSilent
 
 from relay.audit.entry import Act, AuditEntry, entry_from
 from relay.domain.invocation import Attempt, Outcome, Sent, State
@@ -19,6 +22,7 @@ from relay.store.keys.names import SHARED_ROOT, key_in, partition_root
 from relay.store.ledger.acceptance import AcceptVerdict, NewInvocation
 from relay.store.ledger.invocations import InvocationStore
 from relay.store.ledger.transitions import Settlement
+from relay.store.partitions.reachable import ask_partitions
 from relay.store.partitions.states import partition_states
 from relay.store.trail.trail import Trail
 from relay.store.trail.writer import AuditWriter
@@ -108,6 +112,25 @@ def test_whether_more_is_waiting_to_be_ended_is_said_for_every_partition(redis_c
     time.sleep(0.005)
     ended, more, _ = store.expire(limit=1)
     assert (ended, more) == (sum(map(bool, old)), max(old) > 1)
+
+
+@pytest.mark.parametrize("error", [ServerSilent(), ServerGone()])
+def test_the_one_server_of_all_partitions_is_not_waited_for_again_once_it_was_silent(redis_client, error):
+    asked = []
+
+    def ask(number):
+        asked.append(number)
+        if number == 1:
+            raise Unavailable from error
+        return number
+
+    if isinstance(error, ServerSilent) and not isinstance(redis_client, RedisCluster):
+        with pytest.raises(Unavailable):
+            ask_partitions(redis_client, Keyspace(4), ask)
+        assert asked == [0, 1]
+    else:
+        answers = ask_partitions(redis_client, Keyspace(4), ask)
+        assert (list(answers), list(answers.silent), answers.complete) == ([0, 2, 3], [1], False)
 
 
 @pytest.mark.parametrize("silent", [(), (0,), (1,), (0, 1)])

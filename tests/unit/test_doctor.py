@@ -416,6 +416,22 @@ def test_the_users_that_may_too_much_are_those_who_can_log_in_and_are_not_the_ad
             administrator.acl_deluser(*users)
 
 
+@pytest.mark.parametrize(
+    ("rights", "sees", "unrestricted"),
+    [((), False, ()), (("+config|get",), True, ("app",)), (("-acl|whoami",), False, ())],
+)
+def test_a_user_who_may_not_see_settings_or_users_is_told_what_it_may_see(valkey, rights, sees, unrestricted):
+    own = ["+@read", "+info", "+time", "+fcall", "+function|list", "+acl|whoami", "allkeys"]
+    with valkey.client() as administrator:
+        try:
+            administrator.execute_command("ACL SETUSER", "app", "on", "nopass", *own, *rights)
+            with redis.Redis.from_url(valkey.url, username="app", password="any", socket_timeout=ANSWER_S) as app:
+                found = read_server("s", app, app)
+        finally:
+            administrator.acl_deluser("app")
+    assert (found.fsync is not None, found.unrestricted) == (sees, unrestricted)
+
+
 def test_a_store_of_a_newer_release_is_a_problem_and_its_contents_are_not_looked_at(given, tmp_path, valkey):
     findings(given, tmp_path)
     assert findings(given, tmp_path)["format"].found == "1"

@@ -510,6 +510,8 @@ def test_each_kind_of_value_is_read_as_people_write_it_and_nothing_else_is(read,
     ("read", "text", "sentence"),
     [
         (kinds.number(2, 4), "5", "must be 2 to 4"),
+        (kinds.number(1, 999_999), "0", "must be 1 to 999999"),
+        (kinds.number(1, 1_000_000), "0", "must be 1 to 1000000"),
         (kinds.size("1KiB", "64MiB"), "1", "must be 1024 to 67108864 bytes"),
         (kinds.seconds(0, 60), "61", "must be 0 to 60 seconds"),
         (kinds.seconds(0.5, 2.5), "3", "must be 0.5 to 2.5 seconds"),
