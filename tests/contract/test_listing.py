@@ -1,5 +1,7 @@
 """Listings: which invocations they show, in which order, and page by page while invocations come and go."""
 
+import json
+from dataclasses import fields
 from itertools import pairwise
 
 import pytest
@@ -51,6 +53,31 @@ def created(ledger, ref, at):
     for key in ledger.client.keys("relay:{0}:p:acme:*"):
         if ledger.client.type(key) == b"zset" and ledger.client.zscore(key, ref) is not None:
             ledger.client.zadd(key, {ref: at})
+
+
+#: A value of each member of a filter, and how it is kept.
+MEMBERS = {
+    "webhook_id": ("hook", {"webhook": "hook"}),
+    "states": (frozenset(FINAL), {"states": ["cancelled", "delivered", "interrupted", "rejected", "unreachable"]}),
+    "status": ((404, "5xx", 0), {"statuses": ["404", "5xx", "0"]}),
+    "outcome": (Outcome.ANSWERED, {"outcome": "answered"}),
+    "caller": ("k1", {"caller": "k1"}),
+    "chain": ("parent", {"parent": "parent"}),
+    "replay": ("job", {"replay": "job"}),
+    "subject": ("hash", {"subject": "hash"}),
+    "since_ms": (0, {"since": 0}),
+    "until_ms": (7, {"until": 7}),
+    "error": (False, {"error": "0"}),
+    "unreplayed": (True, {"unreplayed": True}),
+}
+
+
+@pytest.mark.parametrize("names", [*([name] for name in MEMBERS), MEMBERS, []], ids="+".join)
+def test_a_filter_that_is_kept_selects_the_same_when_it_is_read_again(names):
+    wanted = Filter(**{name: MEMBERS[name][0] for name in names})
+    assert json.loads(wanted.to_json()) == {name: value for each in names for name, value in MEMBERS[each][1].items()}
+    assert Filter.from_json(wanted.to_json()) == wanted
+    assert set(MEMBERS) == {field.name for field in fields(Filter)}
 
 
 def ended(ledger, state=State.DELIVERED, outcome=Outcome.ANSWERED, status=200, **changes):

@@ -142,6 +142,16 @@ def test_the_notes_of_every_plugin_are_counted_at_once(ledger, measures):
     assert [ledger.client.exists(KEYS.notes(plugin)) for plugin in plugins] == [0, 0, 0]
 
 
+def test_a_minute_has_percentiles_of_all_webhooks_and_of_one(ledger, measures):
+    now_ms = time_ms_of(ledger.client)
+    for webhook, duration_ms in (("hook", 40), ("other", 4_000)):
+        ledger.client.rpush(KEYS.notes("acme"), f"{now_ms} {webhook} 1 delivered:answered:200:0={duration_ms}")
+    for webhook, least, most in (("", 40, 4_000), ("hook", 40, 40), ("other", 4_000, 4_000)):
+        times = [(each.p50_ms, each.p99_ms) for each in measures.minutes("acme", webhook_id=webhook)]
+        (found,) = {each for each in times if each != (None, None)}
+        assert found == (pytest.approx(least, rel=0.25), pytest.approx(most, rel=0.25))
+
+
 def test_ends_without_an_answer_or_a_try_have_no_duration(ledger, measures):
     ledger.store.cancel(ledger.accepted())
     ledger.accepted(refusal=Outcome.REQUEST_REJECTED, payload=b"")

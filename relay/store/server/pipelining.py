@@ -58,4 +58,3 @@ class Unanswered:
         if self._client is not None:
             self._client.connection.disconnect()
         self._client = self._connect = None
-        self._count = 0
