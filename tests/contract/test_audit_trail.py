@@ -231,6 +231,22 @@ def test_the_first_line_of_a_file_with_a_wrong_number_is_named(trail, wrong):
     assert file.misnumbered == min(wrong, default=None)
 
 
+def test_a_file_is_good_in_whatever_order_the_members_of_its_lines_are(trail, redis_client, small_segments):
+    add(trail, 6)
+    signing(trail).iterate()
+    free_lock(redis_client)
+    signing(trail, retention_ms=-1).iterate()  # now it has a signed beginning
+    redis_client.lset(ENTRIES, -1, "edited")
+    free_lock(redis_client)
+    signing(trail).iterate()
+    lines = exported(trail)
+    assert all(f'"{name}": ' in "".join(lines) for name in ("beginning", "checkpoint", "breach"))
+    for turned in (dict, lambda pairs: dict(reversed(pairs)), lambda pairs: dict(sorted(pairs))):
+        found = check_file([json.dumps(json.loads(line, object_pairs_hook=turned)) for line in lines])
+        assert (found.first, found.last, found.wrong.seq, found.wrong.what) == (6, 6, 6, "edited")
+        assert found.wrong.sentence.endswith("A worker found this and signed the finding.")
+
+
 @pytest.mark.parametrize("ends", ["well", "with an answer", "with a fault"])
 def test_what_is_done_between_two_entries_is_told_with_how_it_ended(trail, ends):
     errors = {"with an answer": NotFound(), "with a fault": ZeroDivisionError()}
