@@ -7,7 +7,9 @@ import time
 import pytest
 
 from relay.domain.invocation import Attempt, Outcome, Sent, State
-from tests.contract.ledger import DAY_MS
+from relay.errors import Unavailable
+from relay.store.server.replicas import require_replicas
+from tests.contract.ledger import DAY_MS, Ledger
 from tests.contract.replay_harness import ReplayHarness
 from tests.store_keys import KEYS
 
@@ -220,6 +222,20 @@ def test_many_that_are_too_old_end_in_pieces_of_which_every_webhook_has_its_part
     assert (ended, scripts) == (91, 5)
     assert {ledger.state(ref) for ref in many} == {State.UNREACHABLE}
     assert ledger.client.zcard(KEYS.ages()) == 0
+
+
+def test_replicas_are_waited_for_only_where_a_call_may_have_to_end(valkey, monkeypatch):
+    monkeypatch.setattr("relay.store.server.replicas.WAIT_MS", 20)
+    with valkey.client() as client:
+        ref = Ledger(client).accepted()
+        require_replicas(client, 1)
+        ledger = Ledger(client)
+        assert ledger.store.expire(limit=10) == (0, False, ())
+        client.hset(KEYS.record(ref), "endBy", 1)
+        ledger.look_at_ages()
+        with pytest.raises(Unavailable, match="may or may not have happened"):
+            ledger.store.expire(limit=10)
+        assert ledger.state(ref) is State.UNREACHABLE
 
 
 @pytest.mark.parametrize("act", ["claim", "expire"])

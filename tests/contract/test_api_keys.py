@@ -401,11 +401,15 @@ def test_a_new_vault_key_takes_over_from_the_old_one(redis_client):
         (("acme", ["admin"], []), "/scopes"),
         (("acme", ["trigger"], ["*"]), "/origins/0"),
         (("acme", ["trigger"], [f"https://h{n}.example" for n in range(33)]), "/origins"),
+        (("acme", ["trigger"], [], "x" * 101), "/name"),
+        (("acme", ["trigger"], [], "two  spaces"), "/name"),
+        (("acme", ["trigger"], [], " "), "/name"),
+        (("acme", ["trigger"], [], "a line\n"), "/name"),
     ],
 )
 def test_a_malformed_key_is_refused_and_leaves_nothing(api_keys, redis_client, wanted, pointer):
     with pytest.raises(BadParameter) as caught:
-        api_keys.create(*wanted)
+        api_keys.create(*wanted[:3], name="".join(wanted[3:]))
     assert caught.value.faults[0].pointer == pointer
     assert redis_client.keys("*") == []
 

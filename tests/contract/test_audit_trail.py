@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import logging
 import threading
+import zlib
 from contextlib import suppress
 from types import SimpleNamespace
 
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relay.audit.checkpoint import NOTHING, Checkpoint, Signed
+from relay.audit.checkpoint import NOTHING, Breach, Checkpoint, Signed
 from relay.audit.entry import Act, AuditEntry, entry_from
 from relay.audit.lines import heads_in, lines_of, trail_files
 from relay.audit.signing_keys import AuditSigner, PublicKeys, new_private_text
@@ -21,10 +23,11 @@ from relay.store.keys import keyspace
 from relay.store.keys.names import SHARED_ROOT
 from relay.store.server.clock import time_ms_of
 from relay.store.trail import trail as trail_module
-from relay.store.trail.trail import Trail, block_from, segment_of
+from relay.store.trail.trail import Trail, TrailEnd, block_from, checkpoint_in, segment_of
 from relay.store.trail.writer import AuditWriter
 from relay.upkeep import checkpointing
 from relay.upkeep.checkpointing import Checkpointing
+from relay.upkeep.trail_end import change_since
 from relay.vault import Vault
 from tests.depth import examples
 from tests.timing import BUSY_S
@@ -219,6 +222,67 @@ def test_entries_that_are_missed_are_named_from_the_first_to_the_last(gone, name
     assert TrailCheck("0", SIGNER.public, None).run(blocks).wrong is None
 
 
+@pytest.mark.parametrize(
+    ("change", "what", "sentence"),
+    [
+        ({"head": "00"}, "edited", "One of the entries from 1 to 2 was edited."),
+        ({"tags": ""}, "forged", "Entry 1: its checkpoint is not signed by a known key."),
+    ],
+)
+def test_a_checkpoint_that_contradicts_itself_is_wrong_whoever_signed_it(change, what, sentence):
+    entries = [b"%d forget k1 acme s     " % number for number in range(2)]
+    members = Checkpoint.over(1, NOTHING, entries, 1, None).members("0", SIGNER.key_id)
+    found = TrailCheck("0", SIGNER.public, None).run([Block(entries, Signed.by(SIGNER, members | change))])
+    assert (found.last, found.wrong.seq, found.wrong.what, found.wrong.sentence) == (0, 1, what, sentence)
+
+
+def test_a_checkpoint_does_not_become_a_beginning_that_hides_what_was_before_it(trail, redis_client, small_segments):
+    add(trail, 12)
+    signing(trail).iterate()
+    (segment,) = trail.segments(1, 1)
+    redis_client.set(BEGINNING, block_from(segment).signed.to_bytes())
+    redis_client.ltrim(SEGMENTS, 1, -1)
+    assert (check(trail).wrong.seq, check(trail).wrong.what) == (1, "forged")
+
+
+@pytest.mark.parametrize("packed", ["", "garbage", "no JSON", "7", "[7]", "[" * 100_000])
+def test_a_segment_that_cannot_be_read_is_forged_and_the_others_are_shown(trail, redis_client, small_segments, packed):
+    add(trail, 12)
+    signing(trail).iterate()
+    (segment,) = trail.segments(1, 1)
+    is_packed = packed not in {"", "garbage"}
+    told = zlib.compress(packed.encode()) if is_packed else packed.encode()
+    redis_client.lset(SEGMENTS, 1, checkpoint_in(segment).to_bytes() + b"\n" + told)
+    assert (check(trail).last, check(trail).wrong.seq, check(trail).wrong.what) == (5, 6, "forged")
+    assert [number for number, _ in trail.newest_first()] == [12, 11, 5, 4, 3, 2, 1]
+
+
+CHANGES = [
+    (0, [0, 1, 2, 3], None),
+    (0, [0, 1, 2, 3, 9], None),
+    (0, [0, 1], Breach(3, "removed")),
+    (0, [0, 9, 2, 3], Breach(2, "edited")),
+    (2, [2, 3], None),
+    (2, [2, 9], Breach(4, "edited")),
+    (4, [9], None),
+    (6, [], None),
+]
+
+
+@pytest.mark.parametrize(("archived", "left", "breach"), CHANGES)
+def test_what_was_signed_is_compared_with_what_is_in_no_segment_yet(archived, left, breach):
+    entries = [b"%d forget k1 acme s     " % number for number in range(10)]
+    point = Checkpoint.over(1, NOTHING, entries[:4], 1, None)
+    end = TrailEnd(0, b"", b"", b"", [entries[number] for number in left], more=False, now_ms=1)
+    base = (archived, Checkpoint.over(1, NOTHING, entries[:archived], 1, None).head)
+    assert change_since(point, end, base) == breach
+    later = Checkpoint.over(3, point.head, entries[2:4], 1, None)
+    if archived == 4:
+        assert change_since(point, end, (4, NOTHING)) == Breach(4, "forged")
+    if archived == 0:  # the segment that it follows is gone
+        assert change_since(later, end, base) == Breach(len(left) + 1, "cut")
+
+
 @pytest.mark.parametrize("wrong", [(), (1,), (3,), (2, 4), (1, 2, 3, 4)])
 def test_the_first_line_of_a_file_with_a_wrong_number_is_named(trail, wrong):
     add(trail, 4)
@@ -240,6 +304,8 @@ def test_a_file_is_good_in_whatever_order_the_members_of_its_lines_are(trail, re
     free_lock(redis_client)
     signing(trail).iterate()
     lines = exported(trail)
+    large = [line.replace('"at": ', '"at": 9999999999') for line in lines]  # a number that no signer writes
+    assert (check_file(large).last, check_file(large).wrong.what) == (0, "forged")
     assert all(f'"{name}": ' in "".join(lines) for name in ("beginning", "checkpoint", "breach"))
     for turned in (dict, lambda pairs: dict(reversed(pairs)), lambda pairs: dict(sorted(pairs))):
         found = check_file([json.dumps(json.loads(line, object_pairs_hook=turned)) for line in lines])
@@ -606,6 +672,34 @@ def test_entries_go_into_a_segment_once_the_oldest_is_old_or_tells_no_age(trail,
     signing(trail).iterate()
     assert redis_client.llen(SEGMENTS) == (age_ms in (checkpointing.SEGMENT_AGE_MS, None))
     assert (check(trail).wrong, check(trail).last) == (None, 3)
+
+
+@pytest.mark.parametrize("by", ["foreign", "garbage"])
+def test_a_head_that_no_known_key_signed_is_found_and_that_is_signed(trail, redis_client, events_of, by):
+    told = events_of(checkpointing)
+    add(trail, 2)
+    signing(trail).iterate()
+    foreign = AuditSigner(new_private_text())
+    members = Signed.from_bytes(redis_client.get(HEAD)).members
+    made = Signed.by(foreign, members | {"key": foreign.key_id}) if by == "foreign" else Signed({}, b"")
+    redis_client.set(HEAD, made.to_bytes())
+    add(trail, 1, 2)
+    for _ in range(2):  # the second one finds it signed
+        signing(trail).iterate()
+    breach = {"level": logging.ERROR, "trail": "0", "seq": 1, "what": "forged"}
+    assert [fields for name, fields in told if name == "audit_breach"] == [breach]
+    assert (check(trail).last, check(trail).wrong.seq, check(trail).wrong.what) == (3, 1, "forged")
+
+
+def test_so_many_processes_checkpoints_are_remembered_and_those_heard_last_stay(trail, monkeypatch):
+    monkeypatch.setattr(checkpointing, "_MOST_HEARD", 2)
+    add(trail, 1)
+    other = signing(trail, "other")
+    other.iterate()
+    worker = signing(trail)
+    for process in ("w2", "w3", "w2", "w4"):
+        worker.hear(process, *other.newest)
+    assert list(worker._heard) == ["w2", "w4"]
 
 
 def test_a_checkpoint_that_no_known_key_signed_is_not_heard(trail, redis_client):

@@ -7,17 +7,20 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import redis
 
 from relay.audit.checkpoint import Signed
+from relay.audit.entry import Act, AuditEntry
+from relay.audit.signing_keys import AuditSigner, new_private_text
 from relay.errors import Conflict, NotFound, Unauthenticated, Unavailable
 from relay.registration.retrying import RetryPolicy
 from relay.store.api_keys.keys import ApiKeys
 from relay.store.backups.epoch import Epoch, Epochs, Phase
 from relay.store.decisions import decisions as decisions_module
-from relay.store.decisions.chain import PAUSED, key_subject, pause_subject
+from relay.store.decisions.chain import GONE, PAUSED, key_subject, pause_subject
 from relay.store.decisions.decisions import STALE, Decisions
 from relay.store.decisions.every import EveryDecision
 from relay.store.decisions.heads import ChainHead, Heads
@@ -27,13 +30,18 @@ from relay.store.keys.keyspace import Keyspace
 from relay.store.keys.names import ROOT, SHARED_ROOT, partition_root, root_name
 from relay.store.ledger.policies import Policies
 from relay.store.registry.webhooks import Registry
+from relay.store.server.availability import going_on_without
+from relay.store.trail.trail import Trail
+from relay.store.trail.writer import AuditWriter
 from relay.text.quantities import Rate
 from relay.upkeep import watching as watching_module
-from relay.upkeep.watching import Watching
+from relay.upkeep.checkpointing import Checkpointing
+from relay.upkeep.watching import Watching, hear_all
 from relay.vault import Vault
 from tests.contract.ledger import Ledger
 from tests.contract.test_registry import a_registration
 from tests.store_keys import KEYS
+from tests.timing import ANSWER_S
 
 CHAIN = keyspace.decisions(SHARED_ROOT)
 WRITERS = [2, 8]
@@ -50,7 +58,10 @@ def a_chain(client, vault):
 
 def decide(chain, **values):
     """Decide about keys, as `ApiKeys` does, without their records."""
-    changes = {key_subject(key_id): value for key_id, value in values.items()}
+    decide_about(chain, {key_subject(key_id): value for key_id, value in values.items()})
+
+
+def decide_about(chain, changes):
     for end in chain.ends():
         if chain._scripts.run("write_keys", ["", 0, *end.adding(changes)]) != STALE:
             chain.refresh()
@@ -284,6 +295,75 @@ def test_nobody_is_believed_about_what_was_decided_on_an_older_chain(redis_clien
     assert values_of(late) == values_of(a_chain(redis_client, vault)) == values_of(chain)
     decide(a_chain(redis_client, vault), a="4")
     assert values_of(late) == values_of(chain) == {"a": "4", "b": "1"}
+
+
+@pytest.mark.parametrize("decided", [PAUSED, GONE])
+@pytest.mark.parametrize("written", [PAUSED, GONE])
+def test_a_pause_about_which_an_older_chain_says_something_else_holds(redis_client, vault, decided, written):
+    chain = a_chain(redis_client, vault)
+    decide(chain, a="1")
+    decide_about(chain, {pause_subject("acme", "hook"): decided})
+    set_back(redis_client, [])
+    decide_about(a_chain(redis_client, vault), {pause_subject("acme", "hook"): written})
+    chain.refresh()
+    assert chain.paused == {("acme", "hook")}
+    assert chain.repair()
+    newcomer = a_chain(redis_client, vault)
+    newcomer.refresh()
+    assert newcomer.paused == {("acme", "hook")}
+
+
+def test_what_was_found_set_back_is_not_written_back_once_the_store_was_restored(redis_client, vault):
+    chain = a_chain(redis_client, vault)
+    decide(chain, a="1")
+    kept = redis_client.lrange(CHAIN, 0, -1)
+    decide(chain, a="2")
+    set_back(redis_client, kept)
+    assert values_of(chain) == {"a": "2"}
+    Epochs(redis_client, vault).write(Epoch(1, Phase.FINISHED))
+    assert not chain.repair()
+    assert redis_client.lrange(CHAIN, 0, -1) == kept
+    assert (values_of(chain), chain.is_intact) == ({"a": "1"}, True)
+
+
+def test_who_can_do_without_decisions_does_not_wait_behind_others_that_read_them(redis_client, vault):
+    chain = a_chain(redis_client, vault)
+    decide(chain, a="1")
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with chain._lock:
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    try:
+        with going_on_without(0.01), pytest.raises(Unavailable):
+            chain.refresh()
+    finally:
+        done.set()
+        thread.join()
+    assert values_of(chain) == {"a": "1"}
+
+
+def test_a_server_whose_run_may_not_be_asked_for_tells_its_decisions_all_the_same(valkey, vault):
+    with valkey.client() as client:
+        decide(a_chain(client, vault), a="1")
+        client.execute_command("ACL SETUSER", "app", "on", "nopass", "~*", "+@all", "-info", "-lrange")
+        try:
+            with redis.Redis.from_url(valkey.url, username="app", password="any", socket_timeout=ANSWER_S) as app:
+                stored = StoredChain(app, SHARED_ROOT)
+                with pytest.raises(redis.ResponseError):
+                    stored.read(0)
+                client.execute_command("ACL SETUSER", "app", "+info", "+lrange")
+                last, entries, run = stored.read(1)
+                assert (last, entries, run) == (client.lindex(CHAIN, 0), [], client.info("server")["run_id"])
+                client.execute_command("ACL SETUSER", "app", "-info")
+                assert stored.read(0) == (last, [last], "")
+        finally:
+            client.acl_deluser("app")
 
 
 def test_decisions_that_were_added_to_an_older_chain_stay(redis_client, vault):
@@ -540,6 +620,55 @@ def test_heads_come_from_processes_of_the_relay_alone(valkey, vault):
         Heads(client, vault).tell(full)
         found = [next(listening) for _ in range(5)]
     assert [each for each in found if each is not None] == [head, full]
+
+
+def test_what_processes_publish_is_compared_in_every_root(redis_client, vault):
+    chains = [Decisions(redis_client, vault, root) for root in (ROOT, SHARED_ROOT)]
+    for chain in chains:
+        chain.refresh()
+    published = [None, ChainHead("w2", SHARED_ROOT, 0, 9, chains[1].head[1]), None]
+    heads = Heads(redis_client, vault)
+    heads.listen = lambda: iter(published)
+    hear_all(heads, [Watching("w1", chain, heads) for chain in chains])
+    assert [chain.is_intact for chain in chains] == [True, False]
+
+
+@pytest.mark.parametrize("phase", [Phase.COPYING, Phase.FENCED])
+def test_while_a_backup_is_copied_nobody_is_told_of_decisions_and_none_are_written_back(redis_client, vault, phase):
+    chain, told, heads = a_chain(redis_client, vault), [], Heads(redis_client, vault)
+    decide(chain, a="1")
+    heads.tell = told.append
+    Epochs(redis_client, vault).write(Epoch(5, phase, "b1"))
+    redis_client.delete(CHAIN)
+    Watching("w1", chain, heads).look()
+    assert not redis_client.exists(CHAIN)
+    assert [(head.process, head.root, head.epoch, head.seq) for head in told] == (
+        [] if phase is Phase.COPYING else [("w1", SHARED_ROOT, 5, 0)]
+    )
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_checkpoints_of_this_epoch_are_told_and_heard_beside_decisions(redis_client, vault, epoch):
+    signer, told, heads = AuditSigner(new_private_text()), [], Heads(redis_client, vault)
+    heads.tell = told.append
+
+    def process(name):
+        epochs = Epochs(redis_client, vault)
+        worker = Checkpointing(Trail(redis_client), epochs, signer, name, retention_ms=1 << 40)
+        return worker, Watching(name, Decisions(redis_client, vault, ROOT), heads, None, worker)
+
+    worker, watching = process("w1")
+    watching.look()  # nothing is signed yet
+    AuditWriter(redis_client).write_all([AuditEntry(0, Act.FORGET, "k1", "acme", "s1")])
+    worker.iterate()
+    watching.look()
+    assert [head.checkpoint and head.checkpoint.checkpoint().last for head in told] == [None, 1]
+    assert told[1].checkpoint_server == worker.newest[1]
+    other, other_watching = process("w2")
+    other_watching.look()
+    other._read_epoch()
+    other_watching.hear(replace(told[1], epoch=epoch))
+    assert list(other._heard) == ["w1"][epoch:]
 
 
 # -- pauses ---------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import redis
@@ -36,6 +37,19 @@ def test_a_script_that_confirms_is_not_now_without_its_replicas(runs, client, mo
     put_back(client, run.before)
     with pytest.raises(Unavailable, match="may or may not have happened"):
         Scripts(client).run(name, run.args, run.root)
+
+
+def test_a_server_with_too_few_replicas_is_asked_again_only_after_a_second(client, monkeypatch):
+    now_s = [100.0]
+    monkeypatch.setattr("relay.store.server.replicas.WAIT_MS", 20)
+    monkeypatch.setattr("relay.store.server.replicas.time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    require_replicas(client, 1)
+    client.config_resetstat()
+    for now_s[0], asked in ((100.0, 1), (100.9, 1), (101.0, 2), (101.5, 2), (102.0, 3)):
+        with pytest.raises(Unavailable, match="may or may not have happened"):
+            Scripts(client).write("relay:{0}:", "SET", "relay:{0}:any", now_s[0])
+        assert client.info("commandstats")["cmdstat_wait"]["calls"] == asked
+    assert client.get("relay:{0}:any") == b"102.0"
 
 
 @pytest.mark.parametrize("name", [*of_kind(Kind.READS), *of_kind(Kind.COUNTS)])

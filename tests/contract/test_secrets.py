@@ -294,6 +294,17 @@ def test_a_webhook_is_not_registered_where_a_value_that_was_just_set_does_not_fi
     assert process().current("acme", "hook") is None
 
 
+def test_a_user_that_is_damaged_does_not_hinder_the_value_with_which_it_is_repaired(registry, redis_client, process):
+    registry.secrets.set("acme", "KEY", FIRST)
+    apply(registry, hook("damaged"), hook("well"))
+    redis_client.delete(KEYS.revision("acme", "damaged", 1))
+    other = process()
+    with pytest.raises(BadParameter) as caught:
+        other.secrets.set("acme", "KEY", "two\nlines")
+    assert {fault.pointer.split("/")[1] for fault in caught.value.faults} == {"well"}
+    assert other.secrets.set("acme", "KEY", SECOND) == "changed"
+
+
 def test_users_follow_what_is_current(registry):
     registry.secrets.set("acme", "KEY", FIRST)
     registry.secrets.set("acme", "OTHER", FIRST)

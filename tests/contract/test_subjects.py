@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 from types import SimpleNamespace
 
@@ -21,6 +22,7 @@ from relay.store.scripting.scripts import Scripts
 from relay.store.subjects import hashes
 from relay.store.subjects.forgetting import LATER_MS, Forgetting
 from relay.store.subjects.hashes import SubjectHashes
+from relay.upkeep import forgetting as forgetting_module
 from relay.upkeep.forgetting import forget_due
 from relay.upkeep.sweeper import Sweeper
 from relay.vault import Vault
@@ -325,6 +327,17 @@ def test_workers_go_on_with_every_job_that_is_due(ledger, forgetting):
     assert forget_due(forgetting, Partitions(ledger.client, SINGLE)) == 2
     assert are_forgotten(ledger, *ours, *theirs)
     assert forget_due(forgetting, Partitions(ledger.client, SINGLE)) == 0
+
+
+def test_a_sweep_ends_once_its_time_for_jobs_is_over_and_the_next_goes_on(ledger, forgetting, monkeypatch):
+    refs = [ended(ledger, subject) for subject in (ANN, BOB)]
+    for subject in (ANN, BOB):
+        forgetting.begin("acme", subject)
+    clock = itertools.count(100.0, 0.5)  # each look at the clock is half a second after the one before
+    monkeypatch.setattr(forgetting_module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    for done in (1, 1, 0):
+        assert forget_due(forgetting, Partitions(ledger.client, SINGLE)) == done
+    assert are_forgotten(ledger, *refs)
 
 
 @pytest.mark.parametrize("part", ["jobs", "revisits"])

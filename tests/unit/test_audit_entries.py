@@ -1,6 +1,7 @@
 """Entries of the audit trail: scripts write them as words; they are shown as JSON, and read back to the same bytes."""
 
 import json
+import os
 from contextlib import suppress
 
 import pytest
@@ -96,3 +97,11 @@ def test_every_act_is_in_the_documentation():
 
     text = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
     assert not [act for act in Act if f"`{act}`" not in text]
+
+
+def test_a_process_of_a_user_without_a_name_acts_under_its_number(monkeypatch):
+    def unknown(number):
+        raise KeyError(number)
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert system_user() == str(os.getuid())

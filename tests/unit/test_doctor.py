@@ -384,6 +384,26 @@ def test_a_server_tells_what_it_is_and_has(valkey):
     assert 1 <= found.connections < found.most_connections == info["maxclients"]
 
 
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (redis.AuthenticationError("planted"), "Redis refuses the password of RELAY_REDIS_URL."),
+        (redis.BusyLoadingError("planted"), "Redis is still loading its data."),
+        (redis.TimeoutError("planted"), "Redis did not answer in time."),
+        (redis.ConnectionError("planted"), "Redis cannot be reached, or refuses to answer."),
+        (Unavailable("The server is being restored."), "The server is being restored."),
+    ],
+)
+def test_why_a_server_cannot_be_asked_is_told_without_its_address(valkey, monkeypatch, error, sentence):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(redis.Redis, "info", fail)
+    with pytest.raises(Unavailable) as caught:
+        read_health(valkey.url)
+    assert (caught.value.message, caught.value.__suppress_context__) == (sentence, True)
+
+
 @pytest.mark.parametrize(("role", "replicas"), [("master", 2), ("slave", None)])
 def test_only_a_primary_is_asked_how_many_replicas_it_has(valkey, monkeypatch, role, replicas):
     info = redis.Redis.info
