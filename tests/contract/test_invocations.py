@@ -365,8 +365,23 @@ def test_an_id_older_than_every_retention_is_expired_and_a_young_unknown_one_is_
         ledger.store.get("acme", "00000000-0000-7000-8000-000000000000")
     with pytest.raises(NotFound):
         ledger.store.get("acme", new_reference_id())
-    with pytest.raises(NotFound):
-        ledger.store.get("acme", "no-uuid")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no-uuid", f"{'0' * 8}-0000-4000-8000-{'0' * 12}", f"{'0' * 8}-0000-7000-8000-{'0' * 13}"]
+)
+def test_what_is_no_reference_id_is_not_found_and_asks_no_script(ledger, text):
+    before = ledger.everything()
+    for read in (
+        lambda: ledger.store.get("acme", text),
+        lambda: ledger.store.find(text),
+        lambda: ledger.store.look_up(text),
+        lambda: ledger.store.look_up(text, "acme"),
+        lambda: ledger.store.join("acme", text, "api1"),
+    ):
+        with pytest.raises(NotFound):
+            read()
+    assert ledger.everything() == before  # not even an entry of the audit trail
 
 
 def test_each_process_that_awaits_is_told_once_with_the_sealed_result(ledger):

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from relay.domain.invocation import Outcome, State
+from relay.store.counts import webhooks as webhooks_module
 from relay.store.counts.counts import ENDS
 from relay.store.counts.measures import DAY_MS, Measures, percentile_ms
 from relay.store.counts.notes import HOUR_MS, MINUTE_MS
@@ -177,6 +178,19 @@ def test_a_webhook_s_windows_hold_what_is_in_them_and_its_last_error_is_found(le
         assert sum(each.final["delivered"] for each in trend) == whole.final["delivered"]
         assert sum(each.errors for each in trend) == whole.errors
     assert (len(found.hour_trend), len(found.day_trend)) == (12, 25)
+
+
+def test_counts_of_many_webhooks_are_right_although_few_are_remembered(ledger, monkeypatch):
+    monkeypatch.setattr(webhooks_module, "_MAX_KNOWN", 2)
+    measures, at_ms = Measures(ledger.client), time_ms_of(ledger.client) - 10 * MINUTE_MS
+    for plugin in ("acme", "beta", "gamma"):
+        for webhook in ("hook", "other"):
+            ledger.client.hset(KEYS.minute(plugin, at_ms // MINUTE_MS, webhook), "delivered", 4)
+            ledger.client.hset(KEYS.hour(plugin, at_ms // HOUR_MS), f"{webhook}:delivered", 4)
+    for plugin in ("acme", "beta", "gamma") * 2:
+        found = measures.webhooks(plugin).by_webhook
+        assert [found[webhook].hour.final["delivered"] for webhook in ("hook", "other")] == [4, 4]
+    assert len(measures._webhooks._known) <= 2
 
 
 def test_a_repeated_script_counts_nothing_again(ledger):

@@ -15,7 +15,7 @@ from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
 from relay.store.counts.backlog import Backlog
-from relay.store.counts.measures import Measures
+from relay.store.counts.measures import Measures, Sweeps
 from relay.store.counts.notes import HOUR_MS
 from relay.store.keys.keyspace import Keyspace
 from relay.store.keys.names import SHARED_ROOT, key_in, partition_root
@@ -131,6 +131,23 @@ def test_the_one_server_of_all_partitions_is_not_waited_for_again_once_it_was_si
     else:
         answers = ask_partitions(redis_client, Keyspace(4), ask)
         assert (list(answers), list(answers.silent), answers.complete) == ([0, 2, 3], [1], False)
+
+
+@pytest.mark.parametrize("silent", [None, 0, 1])
+def test_sweeps_are_counted_in_all_partitions_or_not_at_all(redis_client, monkeypatch, silent):
+    for number, sweeps in enumerate((3, 5)):
+        key = key_in(partition_root(number), "sweeps")
+        redis_client.hset(key, mapping={"sweeps": sweeps, "published": 10 * sweeps})
+    measures = Measures(redis_client, KEYS)
+    read = measures._numbers
+
+    def answer(keys):
+        if silent is not None and keys[0].startswith(partition_root(silent)):
+            raise Unavailable
+        return read(keys)
+
+    monkeypatch.setattr(measures, "_numbers", answer)
+    assert measures.sweeps() == (Sweeps(8, 80) if silent is None else None)
 
 
 @pytest.mark.parametrize("silent", [(), (0,), (1,), (0, 1)])

@@ -75,11 +75,14 @@ def vault():
 # -- hashes ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_subject_has_one_hash_in_each_plugin_for_every_process(redis_client, vault):
+@pytest.mark.parametrize("kept", [1, 10])
+def test_a_subject_has_one_hash_in_each_plugin_for_every_process(redis_client, vault, monkeypatch, kept):
+    monkeypatch.setattr(hashes, "_MOST_KEPT", kept)
     one, other = SubjectHashes(redis_client, vault), SubjectHashes(redis_client, vault)
     assert one.of("acme", "4711") == other.of("acme", "4711") == one.known("acme", "4711")
     assert len({one.of("acme", "4711"), one.of("rival", "4711"), one.of("acme", "4712")}) == 3
     assert len(one.of("acme", "4711")) == 2 * hashes.HASH_BYTES
+    assert len(one._kept) == min(kept, 2)
 
 
 def test_a_search_makes_no_key_and_finds_nothing(redis_client, vault):

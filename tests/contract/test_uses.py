@@ -112,6 +112,27 @@ def test_a_change_that_would_break_a_chain_is_taken_together_with_the_chain_s(re
     assert [each.revision for each in applied] == [2, 2]
 
 
+def test_a_webhook_whose_callback_does_not_fit_is_refused_and_so_is_what_would_break_it(registry):
+    assert faults(registry, hook("tells", callback="gone"), hook("told")) == [
+        "/0/callback (line 1, column 77): names `gone`, which is not registered for this plugin"
+    ]
+    apply(registry, hook("tells", callback="told"), hook("told"), chain("book", "tells"))
+    (fault,) = faults(registry, hook("told", method="GET"))
+    assert fault == (
+        "/0 (line 1, column 2): would break `tells`: its /callback names `told`, whose GET request carries no data"
+    )
+    assert apply(registry, hook("told", method="PUT"))[0].revision == 2
+
+
+def test_a_user_that_is_damaged_hinders_no_change_of_what_it_uses(registry, redis_client):
+    apply(registry, hook("login", headers={"X-Note": None}), chain("book", "login", headers={"X-Note": "input.data"}))
+    apply(registry, hook("told"), hook("tells", callback="told"))
+    for user in ("book", "tells"):
+        redis_client.delete(KEYS.revision("acme", user, 1))
+    other = Registry(redis_client, *[registry._target_vault] * 2)
+    assert [each.change for each in apply(other, hook("login"), hook("told", method="GET"))] == ["changed"] * 2
+
+
 def test_a_change_that_makes_chains_above_it_too_deep_is_refused(registry):
     apply(registry, hook("plain"), chain("c1", "plain"), *(chain(f"c{n}", f"c{n - 1}") for n in range(2, 9)))
     apply(registry, chain("d1", "plain"))

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import redis
 
 from bench.ports import free_port
-from relay.errors import Unavailable
+from relay.errors import SettingsError, Unavailable
 from relay.settings import Settings
 from relay.store.keys import keyspace
+from relay.store.keys.names import key_in, partition_root
 from relay.store.partitions import number as number_module
 from relay.store.partitions.plugins import plugins_in
 from relay.up.processes import api, worker
@@ -132,3 +134,23 @@ def test_a_store_without_a_number_is_given_none_while_it_is_not_known_which_part
         assert client.keys("*") == []
         number_module.agree_on_partitions(client, 4)
         assert client.get(keyspace.shared("partitions")) == b"4"
+
+
+@pytest.mark.parametrize(("copied", "error"), [(None, Unavailable), (b"8", SettingsError), (b"4", None)])
+def test_while_the_shared_keys_are_silent_a_partition_s_copy_of_the_number_counts(valkey, monkeypatch, copied, error):
+    copies = [key_in(partition_root(number), "partitions_copy") for number in range(4)]
+    with valkey.client() as client:
+        if copied is not None:
+            client.set(copies[2], copied)
+        read = client.get
+
+        def get(key):
+            if key == keyspace.shared("partitions"):
+                raise redis.ConnectionError
+            return read(key)
+
+        monkeypatch.setattr(client, "get", get)
+        with nullcontext() if error is None else pytest.raises(error):
+            number_module.agree_on_partitions(client, 4)
+        assert client.mget(copies) == ([b"4"] * 4 if error is None else [None, None, copied, None])
+        assert not client.exists(keyspace.shared("partitions"))

@@ -404,6 +404,23 @@ def test_why_a_server_cannot_be_asked_is_told_without_its_address(valkey, monkey
     assert (caught.value.message, caught.value.__suppress_context__) == (sentence, True)
 
 
+@pytest.mark.parametrize(
+    ("told", "software", "version"),
+    [
+        ({"valkey_version": "8.1.0-rc1", "redis_version": "7.2.4"}, "valkey", (8, 1)),
+        ({"redis_version": "7.4.2"}, "redis", (7, 4, 2)),
+        ({"redis_version": "255.255.255"}, "redis", (255, 255, 255)),
+    ],
+)
+def test_a_server_s_version_is_that_of_its_own_software(valkey, monkeypatch, told, software, version):
+    monkeypatch.setattr(redis.Redis, "info", lambda *_: told)
+    with valkey.client() as client:
+        found = read_server("s", client, client)
+    assert (found.software, found.version) == (software, version)
+    assert (found.append_only, found.append_only_healthy, found.eviction, found.replicas) == (False, True, None, 0)
+    assert (found.used_bytes, found.maximum_bytes, found.connections, found.most_connections) == (0, 0, 0, None)
+
+
 @pytest.mark.parametrize(("role", "replicas"), [("master", 2), ("slave", None)])
 def test_only_a_primary_is_asked_how_many_replicas_it_has(valkey, monkeypatch, role, replicas):
     info = redis.Redis.info

@@ -365,8 +365,9 @@ def test_a_document_has_a_largest_size():
 
 
 def test_half_a_surrogate_pair_is_no_document():
-    with pytest.raises(DocumentError):
+    with pytest.raises(DocumentError) as caught:
         read_document("{a: '\ud800'}")
+    assert [(fault.pointer, fault.message) for fault in caught.value.faults] == [("", "is not valid Unicode text")]
 
 
 SCRIPTISH = st.lists(
