@@ -217,6 +217,8 @@ def test_entries_that_are_missed_are_named_from_the_first_to_the_last(gone, name
         ends = [*blocks[:2], Block(unsigned, None, is_open=True)]
         cut = TrailCheck("0", SIGNER.public, None, known).run(ends).wrong
         assert (cut.seq, cut.what) == (3, "cut")
+    altered = TrailCheck("0", SIGNER.public, None, {4: NOTHING, 2: NOTHING}).run(blocks).wrong
+    assert (altered.seq, altered.what) == (2, "edited")
     wrong = TrailCheck("0", SIGNER.public, None).run(blocks[gone:]).wrong
     assert (wrong.seq, wrong.what, wrong.sentence) == (1, "removed", f"{named}: it was signed and is missing.")
     assert TrailCheck("0", SIGNER.public, None).run(blocks).wrong is None

@@ -233,9 +233,11 @@ def test_a_repeated_write_adds_its_decision_once(redis_client, vault):
 
 
 @pytest.mark.parametrize("kept", [*range(4), "another type"])
-def test_a_process_goes_by_what_it_remembers_reports_it_and_writes_it_back(redis_client, vault, kept, monkeypatch):
-    told = []
-    monkeypatch.setattr(decisions_module, "event", lambda name, **fields: told.append((name, fields["what"])))
+def test_a_process_goes_by_what_it_remembers_reports_it_and_writes_it_back(
+    redis_client, vault, kept, monkeypatch, events_of
+):
+    told = events_of(decisions_module)
+    monkeypatch.setattr(decisions_module, "_NAMED", 3)
     chain = a_chain(redis_client, vault)
     for number in range(4):
         decide(chain, a=str(number), **{f"k{number}": "x"})
@@ -247,7 +249,9 @@ def test_a_process_goes_by_what_it_remembers_reports_it_and_writes_it_back(redis
         set_back(redis_client, redis_client.lrange(CHAIN, 0, 2 * kept - 1) if kept else [])
     assert values_of(chain) == before
     assert not chain.is_intact
-    assert told == [("decisions_breach", "restored")]
+    gone = ["key/a", *(f"key/k{number}" for number in range(kept if isinstance(kept, int) else 0, 4))]
+    said = {"level": logging.ERROR, "root": "shared", "what": "restored", "subjects": gone[:3]}
+    assert told == [("decisions_breach", said)]
     newcomer = a_chain(redis_client, vault)
     assert values_of(newcomer) != before
     assert chain.repair()
@@ -398,9 +402,8 @@ def test_callers_of_a_server_that_is_away_wait_together_and_not_one_after_anothe
 
 
 @pytest.mark.parametrize("is_restored", [False, True])
-def test_what_a_failover_lost_is_no_tampering(redis_client, vault, monkeypatch, is_restored):
-    told = []
-    monkeypatch.setattr(decisions_module, "event", lambda name, **fields: told.append(fields["what"]))
+def test_what_a_failover_lost_is_no_tampering(redis_client, vault, monkeypatch, events_of, is_restored):
+    told = events_of(decisions_module)
     read, run = StoredChain.read, ["one"]
     monkeypatch.setattr(StoredChain, "read", lambda self, start: (*read(self, start)[:2], run[0]))
     chain = a_chain(redis_client, vault)
@@ -412,7 +415,8 @@ def test_what_a_failover_lost_is_no_tampering(redis_client, vault, monkeypatch, 
         Epochs(redis_client, vault).write(Epoch(1, Phase.FINISHED))
     run[0] = "two"
     assert values_of(chain) == {"a": "1"}
-    assert (told, chain.is_intact) == ([] if is_restored else ["lost"], True)
+    said = {"level": logging.WARNING, "root": "shared", "what": "lost", "subjects": ["key/a"]}
+    assert (told, chain.is_intact) == ([] if is_restored else [("decisions_breach", said)], True)
     assert not chain.repair()
     decide(chain, a="3")
     assert values_of(a_chain(redis_client, vault)) == {"a": "3"}
