@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from redis import exceptions
 
 from relay.store.api_keys.keys import KEY_AGE_S
 from relay.store.server import availability as module
+from relay.store.server import replicas
 from relay.store.server.availability import (
     GONE_S,
     LEFT_OUT_S,
@@ -20,6 +23,7 @@ from relay.store.server.availability import (
     waiting_longer,
 )
 from relay.store.server.connection import client_of
+from relay.store.server.replicas import refresh_primaries
 from tests.receivers import LOOPBACK, closed_port, full_backlog
 from tests.timing import ANSWER_S
 
@@ -236,3 +240,15 @@ def test_where_the_server_waits_itself_it_is_given_the_time():
         assert module._short_s.get() == SHORT_S
     with waiting_longer(1.0):
         assert module._short_s.get() is None
+
+
+def test_a_cluster_is_asked_for_its_primaries_only_so_often_and_any_other_server_never(cluster_node, monkeypatch):
+    now_s, asked = [0.0], []
+    monkeypatch.setattr(replicas, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    url = cluster_node.tcp_url
+    with client_of(url) as server, client_of(url.replace("redis://", "redis+cluster://")) as cluster:
+        monkeypatch.setattr(cluster.nodes_manager, "initialize", lambda: asked.append(now_s[0]))
+        for now_s[0], within_s in ((100.0, 1.0), (100.9, 1.0), (101.0, 1.0), (101.1, 0.0), (101.2, 0.2), (101.4, 0.2)):
+            refresh_primaries(cluster, at_most_once_in_s=within_s)
+            refresh_primaries(server, at_most_once_in_s=within_s)
+    assert asked == [100.0, 101.0, 101.1, 101.4]
