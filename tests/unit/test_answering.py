@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from redis import exceptions
+from redis.cluster import ClusterPipeline
 
 from relay.store.api_keys.keys import KEY_AGE_S
 from relay.store.server import availability as module
@@ -252,3 +253,30 @@ def test_a_cluster_is_asked_for_its_primaries_only_so_often_and_any_other_server
             refresh_primaries(cluster, at_most_once_in_s=within_s)
             refresh_primaries(server, at_most_once_in_s=within_s)
     assert asked == [100.0, 101.0, 101.1, 101.4]
+
+
+def test_a_pipeline_of_a_cluster_raises_errors_unless_it_is_to_return_them(cluster_node):
+    with client_of(cluster_node.tcp_url.replace("redis://", "redis+cluster://"), socket_timeout=ANSWER_S) as client:
+        pipeline = client.pipeline(transaction=False)
+        pipeline.set("{p}:text", "x").lpush("{p}:text", "x").get("{p}:text")
+        with pytest.raises(exceptions.ResponseError, match="WRONGTYPE"):
+            pipeline.execute()
+        pipeline.set("{p}:text", "x").lpush("{p}:text", "x").get("{p}:text")
+        is_set, refused, text = pipeline.execute(raise_on_error=False)
+        assert (is_set, type(refused), text) == (True, exceptions.ResponseError, b"x")
+        client.delete("{p}:text")
+
+
+def test_after_a_pipeline_has_found_the_cluster_down_its_primaries_are_asked_for(cluster_node, monkeypatch):
+    def down(*_):
+        raise exceptions.ClusterDownError("CLUSTERDOWN The cluster is down")
+
+    asked = []
+    with client_of(cluster_node.tcp_url.replace("redis://", "redis+cluster://"), socket_timeout=ANSWER_S) as client:
+        monkeypatch.setattr(client.nodes_manager, "initialize", lambda: asked.append("primaries"))
+        with monkeypatch.context() as patch:
+            patch.setattr(ClusterPipeline, "execute", down)
+            with pytest.raises(exceptions.ClusterDownError):
+                client.pipeline(transaction=False).get("{p}:text").execute()
+        assert client.pipeline(transaction=False).get("{p}:text").execute() == [None]
+    assert asked == ["primaries"]
