@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -53,8 +54,8 @@ class Api:
         self.runtime = api_runtime(settings)
         self.waiters = Waiters(SimpleNamespace(process="api"), self.runtime.store, 8)
         addresses = SourceAddresses(settings.trusted_proxies)
-        counts = ActCounts(self.runtime.audit_writer)
-        self.app = create_app(settings, self.runtime, self.waiters, counts, RequestLog(addresses))
+        self.counts = ActCounts(self.runtime.audit_writer)
+        self.app = create_app(settings, self.runtime, self.waiters, self.counts, RequestLog(addresses))
         self._client = TestClient(self.app)
         keys = self.runtime.api_keys
         self.key, _ = keys.create("acme", ["trigger"], [OWN])
@@ -201,6 +202,25 @@ def test_why_a_call_has_no_outline_is_said_of_chains_and_their_steps_too(more, m
     resource = OutlineResource(SimpleNamespace(payload_of=lambda _: b""), None, None)
     found = resource._outline(replace(OUTLINED, is_chain=is_chain, **more))
     assert found == {"parts": [], "complete": False, "missing": missing}
+
+
+@pytest.mark.parametrize(
+    ("revision", "sealed"),
+    [(NotFound(), b"{}"), (VaultError(), b"{}"), (SimpleNamespace(stamp="s"), VaultError())],
+    ids=str,
+)
+def test_a_trigger_that_does_not_open_has_no_outline(revision, sealed):
+    def give(found):
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    resource = OutlineResource(
+        SimpleNamespace(payload_of=lambda _: b"sealed"),
+        SimpleNamespace(revision=lambda *_: give(revision)),
+        SimpleNamespace(open=lambda *_: give(sealed)),
+    )
+    assert resource._outline(OUTLINED) == {"parts": [], "complete": False, "missing": "unreadable"}
 
 
 @pytest.mark.parametrize("host", ["a.example.com,b.example.com", "a.example.com, a.example.com", ""])
@@ -376,6 +396,19 @@ def test_what_is_done_at_a_stop_holds_up_the_end_for_a_bounded_time(how):
     command = [sys.executable, "-c", HANGING, how]
     done = subprocess.run(command, capture_output=True, timeout=START_S, check=True)
     assert done.stdout == b"begun\n"
+
+
+def test_only_the_main_thread_watches_for_a_stop():
+    done, names = [], []
+
+    def watch():
+        on_stop(lambda: done.append("act"))
+        names.extend(each.name for each in threading.enumerate())
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(watch).result()
+    assert "stop" not in names
+    assert done == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
