@@ -248,6 +248,73 @@ def test_a_schema_is_a_json_schema(name):
     jsonschema_rs.validator_for({**DOCUMENT, "$ref": f"#/components/schemas/{name}"})
 
 
+#: Members that may be missing, and those that may be null or anything, by schema; all others are always there.
+MAY_BE_MISSING = {
+    "BulkItem": "data delay headers idempotencyKey pathParams queryParams subject",
+    "BulkResult": "problem referenceId state",
+    "Chain": "item parent step steps",
+    "Document": "components paths",
+    "Invocation": "caller chain damaged forgottenAt notBefore request",
+    "InvocationRow": "caller chain damaged forgottenAt notBefore",
+    "Lanes": "minutes",
+    "Problem": "errors referenceId",
+    "Replay": "damaged",
+    "ReplayFilter": "outcome since states status subject until webhookId",
+    "ReplayRequest": "dryRun filter includeUncertain max ratePerSecond referenceIds",
+    "Trigger": "data delay headers pathParams queryParams subject",
+    "Unready": "errors lanes referenceId warnings workers",
+    "Webhook": "pathParams payload",
+}
+MAY_BE_NULL = {
+    "Answer": "data",
+    "Attempt": "outcome",
+    "Breaker": "openUntil",
+    "BulkItem": "data delay headers idempotencyKey pathParams queryParams subject",
+    "Group": "outcome status",
+    "Invocation": "caller chain expiresAt finishedAt replayOf replayedBy result revision state",
+    "InvocationPage": "cursor",
+    "InvocationRow": "caller chain expiresAt finishedAt replayOf replayedBy result revision state",
+    "Lane": "oldestSeconds workers",
+    "LanePending": "bulk interactive replay",
+    "Minute": "p50Ms p95Ms p99Ms",
+    "Outline": "missing",
+    "Ready": "workers",
+    "Replay": "caller filter finishedAt matched ratePerSecond state",
+    "Result": "data error status",
+    "RowResult": "error status",
+    "StartedReplay": "matched",
+    "Trigger": "data delay headers pathParams queryParams subject",
+    "Webhook": "dataSchema description payloadEncoding",
+    "WebhookTraffic": "lastErrorAt",
+}
+
+
+def test_a_schema_says_which_members_may_be_missing_and_which_may_be_null():
+    missing, null = {}, {}
+    for name, each in DOCUMENT["components"]["schemas"].items():
+        members = sorted(each["properties"])
+        missing[name] = " ".join(member for member in members if member not in each.get("required", ()))
+        null[name] = " ".join(
+            member
+            for member in members
+            if jsonschema_rs.is_valid({**DOCUMENT, "$ref": f"#/components/schemas/{name}/properties/{member}"}, None)
+        )
+    assert {name: members for name, members in missing.items() if members} == MAY_BE_MISSING
+    assert {name: members for name, members in null.items() if members} == MAY_BE_NULL
+
+
+def test_what_has_no_schema_of_its_own_is_text():
+    for path, _, operation in OPERATIONS:
+        answers = operation["responses"].values()
+        given = [each for each in operation["parameters"] if each["in"] != "query"]
+        headers = [header for answer in answers for header in answer.get("headers", {}).values()]
+        bodies = [
+            body for answer in answers for kind, body in answer.get("content", {}).items() if not kind.endswith("json")
+        ]
+        for each in (*given, *headers, *bodies):
+            assert each["schema"] == {"type": "string"}, path
+
+
 def test_only_what_callers_send_has_no_further_members():
     closed = {
         name for name, each in DOCUMENT["components"]["schemas"].items() if not each.get("additionalProperties", True)
