@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from types import SimpleNamespace
 
 import pytest
@@ -50,6 +51,20 @@ def waiting(*states):
     records = Records(*states)
     waiters = Waiters(SimpleNamespace(process="p1"), records, 8)
     return waiters, records, waiters.expect(NEW, WEBHOOK)
+
+
+class Woken:
+    """The signals of a caller who does not have to wait for any: each has come before the caller asks."""
+
+    def __init__(self):
+        self._signals = deque()
+
+    def put(self, signal):
+        self._signals.append(signal)
+
+    def get(self, *, timeout):
+        assert self._signals, f"nothing has woken the caller, who would wait for {timeout:.0f} s"
+        return self._signals.popleft()
 
 
 def soon():
@@ -131,6 +146,7 @@ def test_while_the_store_is_away_a_caller_waits_on_and_at_its_deadline_nothing_i
 @pytest.mark.parametrize("error", [RequestRejected(), Unavailable("away")], ids=repr)
 def test_a_trigger_that_was_not_accepted_ends_the_wait_with_its_error(error, is_late):
     _, records, caller = waiting(State.QUEUED)
+    caller._signals = Woken()
     with caller:
         replying = threading.Thread(target=caller.reply, args=(error,))
         if is_late:  # the caller looks for the reply itself
@@ -169,6 +185,7 @@ def test_at_its_deadline_a_caller_waits_for_the_reply_to_its_trigger():
 @pytest.mark.parametrize("states", [[State.DELIVERED], [State.QUEUED, State.DELIVERED], [State.QUEUED]])
 def test_a_repeat_waits_for_the_older_invocation_and_asks_for_its_notice_once(states):
     waiters, records, caller = waiting(*states)
+    caller._signals = Woken()
     with caller:
         caller.reply(KNOWN)  # which wakes the caller
         if states == [State.QUEUED]:
@@ -183,6 +200,16 @@ def test_a_repeat_waits_for_the_older_invocation_and_asks_for_its_notice_once(st
     looks = [("join p1", "acme", OLDER), ("get", "acme", OLDER)]
     assert records.looks == looks[: len(states)]
     assert waiters._expected == {}
+
+
+@pytest.mark.parametrize("state", [State.QUEUED, State.DELIVERED])
+def test_whoever_follows_an_older_invocation_has_its_record_at_the_deadline(state):
+    _, records, caller = waiting(State.QUEUED, state)
+    with caller:
+        assert caller.follow(KNOWN).state is State.QUEUED
+        assert caller.wait(at_once()).state is state
+        assert caller.accepted is KNOWN
+    assert records.looks == [("join p1", "acme", OLDER), ("get", "acme", OLDER)]
 
 
 class Joined:
