@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from relay.accept.dispatcher import GROUP_ITEMS, Dispatcher
-from relay.accept.intake import TriggerRequest
+from relay.accept.intake import Intake, TriggerRequest
 from relay.domain.invocation import Outcome, Purpose, State
 from relay.domain.reference_id import new_reference_id
 from relay.egress import AddressPolicy
@@ -35,6 +35,7 @@ from relay.vault import Vault, payload_owner
 from tests.store_keys import KEYS
 
 DAY_MS = 24 * 3600 * 1000
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 RULES = EndpointRules(AddressPolicy(), frozenset())
 HOOKS = """
 {id: "order", url: "https://hook.example.com/orders", method: "POST", headers: {"X-Locale": null},
@@ -165,9 +166,10 @@ def test_an_awaited_trigger_takes_the_interactive_lane_and_names_who_waits(harne
 )
 def test_a_refused_trigger_leaves_a_rejected_record_without_contents(harness, changes, error, outcome):
     with pytest.raises(error) as raised:
-        harness.trigger(**changes)
+        harness.trigger(**changes, traceparent=TRACE)
     record = harness.record(raised.value.reference_id, plugin=changes.get("plugin", "acme"))
     assert (record.state, record.outcome) == (State.REJECTED, outcome)
+    assert (record.caller, record.traceparent, record.lane) == ("k1", TRACE, "bulk")
     assert harness.store.payload_of(record.reference_id) is None
     assert (harness.waiting(), harness.lanes.announced) == ([], [])
 
@@ -242,6 +244,31 @@ def test_a_delay_is_compared_as_the_time_that_it_is(harness, first, again):
     accepted = harness.trigger(idempotency_key="k-1", value={"data": {"a": 1}, "delay": first})
     known = harness.trigger(idempotency_key="k-1", value={"data": {"a": 1}, "delay": again})
     assert (known.verdict, known.reference_id) == (AcceptVerdict.KNOWN, accepted.reference_id)
+
+
+@pytest.mark.parametrize(
+    ("value", "canonical"),
+    [
+        ({}, '{"data":null,"headers":{},"queryParams":{}}'),
+        ({"subject": "ann", "delay": 0.5}, '{"data":null,"delayMs":500,"headers":{},"queryParams":{},"subject":"ann"}'),
+        (
+            {
+                "queryParams": {"b": 1, "a": "x"},
+                "pathParams": {"c": True},
+                "data": {"z": 1, "é": [1.5]},
+                "headers": None,
+            },
+            '{"data":{"z":1,"\\u00e9":[1.5]},"headers":{},"pathParams":{"c":true},"queryParams":{"a":"x","b":1}}',
+        ),
+    ],
+    ids=str,
+)
+def test_a_key_is_compared_in_the_form_that_earlier_releases_have_stored(harness, value, canonical):
+    call = a_call(value=value, idempotency_key="k-1")
+    known = Intake(harness.registry, harness.vault, harness.subjects).check_in(call).new.idempotency
+    place = (b"acme", b"order")
+    assert known.macs == harness.vault.macs(b"idempotency key", *place, b"k-1")
+    assert known.fingerprints == harness.vault.macs(b"idempotency fingerprint", *place, canonical.encode())
 
 
 @pytest.mark.parametrize("name", ["delay", "subject", "headers", "queryParams", "pathParams", "nope"])
