@@ -6,7 +6,7 @@ import io
 import itertools
 import json
 import random
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
 
@@ -204,6 +204,14 @@ def test_a_record_is_got_as_it_is_now_and_waited_for_only_if_that_is_wanted(name
     course = Course(lambda _: FINAL)
     course.run(name, REF, None)
     assert [request.headers.get("Prefer") for _, request in course.sent] == [prefer]
+
+
+@pytest.mark.parametrize(("status", "is_read"), [(199, False), (200, True), (299, True), (300, False), (304, False)])
+def test_only_a_success_is_read(status, is_read):
+    course = Course(lambda _: Answer(status, FINAL.document))
+    with nullcontext() if is_read else pytest.raises(errors.Internal):
+        assert course.run("get", REF, None) == FINAL.document
+    assert len(course.sent) == 1
 
 
 @pytest.mark.parametrize("state", State)

@@ -16,6 +16,7 @@ from relay.registration.endpoint import Endpoint
 from relay.registration.retrying import REPEATABLE_STATUSES, STATUSES
 from relay.request.assertions import LIFETIME_S, bearer_assertion, client_assertion
 from relay.request.oauth import MAX_GRANT_VALUES, MAX_TOKEN_LENGTH, NoToken, TokenGrant, read_grant, token_request
+from relay.request.rendering import USER_AGENT
 from tests.signing_keys import key_pair
 
 NOW_S = 1_800_000_000.5
@@ -35,11 +36,16 @@ def test_the_token_request_is_a_form_with_the_client_in_its_authorization():
         "scope": ["read write"],
         "audience": ["api"],
     }
-    assert request.headers["Content-Type"] == "application/x-www-form-urlencoded"
-    assert request.headers["Content-Length"] == str(len(request.body))
+    headers = dict(request.headers)
     # RFC 6749, 2.3.1: both are form-encoded before they are joined
-    login = b64decode(request.headers["Authorization"].removeprefix("Basic ")).decode()
+    login = b64decode(headers.pop("Authorization").removeprefix("Basic ")).decode()
     assert login == "client+id%3A1:s%E2%82%ACcret%2B%2F"
+    assert headers == {
+        "Accept": "application/json",
+        "User-Agent": USER_AGENT,
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Content-Length": str(len(request.body)),
+    }
 
 
 def test_what_is_not_registered_is_not_asked_for():

@@ -65,6 +65,20 @@ def test_an_answer_without_a_code_is_told_by_its_status(document, status, code):
     assert read_problem(status, document).code == code
 
 
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"detail": "It is paused.", "title": "Conflict"}, "It is paused."),
+        ({"title": "Conflict"}, "Conflict"),
+        ({"detail": "", "title": "Conflict"}, "Conflict"),
+        ({"detail": ["no text"], "title": "Conflict"}, errors.Conflict.sentence),
+        ({}, errors.Conflict.sentence),
+    ],
+)
+def test_a_problem_says_its_detail_or_else_its_title_or_what_its_code_means(said, message):
+    assert read_problem(409, {"code": "conflict", **said}).message == message
+
+
 @pytest.mark.parametrize("kind", [errors.VaultError, errors.SettingsError, errors.DocumentError, errors.RelayError])
 def test_a_fault_of_our_own_is_internal_and_tells_no_details(kind):
     problem = problem_of(kind("the key k1 is not in the ring"))
