@@ -231,6 +231,22 @@ def test_a_request_has_one_host(api, host):
     assert api.call("/healthz", extras={"HTTP_HOST": "", "SERVER_PROTOCOL": "HTTP/1.0"}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "key", "status", "closes"),
+    [
+        ("/v1/triggers", b"[]", None, 202, False),
+        ("/v1/triggers", b"[]", "none", 401, True),
+        ("/v1/triggers", b"", "none", 401, False),
+        ("/v1/nothing", b"[]", None, 404, True),
+        ("/healthz", b"[]", None, 405, True),
+    ],
+)
+def test_an_answer_to_a_request_whose_body_was_not_read_closes_the_connection(api, path, body, key, status, closes):
+    answer = api.call(path, "POST", key=key, body=body, **JSON)
+    assert (answer.status_code, answer.headers.get("Connection")) == (status, "close" if closes else None)
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
 @pytest.mark.parametrize("host", ["LOCALHOST:8000", "Localhost:8000", "localhost:8000"])
 def test_the_relay_s_own_origin_is_the_host_in_any_case(api, host):
     for origin, status in (

@@ -7,7 +7,7 @@ from queue import SimpleQueue
 import pytest
 
 from relay.accept.groupcommit import GroupCommit
-from relay.errors import Unavailable
+from relay.errors import StoreFault, Unavailable
 
 
 class Recorder:
@@ -187,6 +187,60 @@ def test_what_a_commit_raises_reaches_every_caller_of_the_group_as_its_own_error
     assert [(type(error), error.message, error.retry_after_s) for error in raised] == [(Unavailable, "away", 3)] * 3
     assert len({id(error) for error in raised}) == 3
     assert submit(commit, 7, 1) == 7  # the next item is committed as if nothing had happened
+
+
+@pytest.mark.parametrize("error", [StoreFault("planted"), ValueError("planted")], ids=repr)
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_an_item_that_makes_its_group_fail_fails_alone(error, failing):
+    class Failing(Recorder):
+        def __call__(self, items):
+            replies = super().__call__(items)
+            if failing in items:
+                raise error
+            return replies
+
+    recorder, told = Failing(), SimpleQueue()
+    commit = commits(recorder)
+    with ThreadPoolExecutor(1) as pool:
+        held_up(commit, recorder, pool)
+        for item in (1, 2, 3):
+            commit.submit(item, 1, lambda reply, item=item: told.put((item, reply)))
+        recorder.go_on.set()
+        replies = [told.get(timeout=60) for _ in range(3)]
+    assert replies == [(item, error if item == failing else 10 * item) for item in (1, 2, 3)]
+    assert recorder.groups == [[0], [1, 2, 3], [1], [2], [3]]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_commit_with_another_number_of_replies_answers_nobody_with_the_reply_of_another(count):
+    recorder, told = Recorder(), SimpleQueue()
+    commit = commits(lambda items: (recorder(items) * 3)[: count if len(items) > 1 else 1])
+    with ThreadPoolExecutor(1) as pool:
+        first = held_up(commit, recorder, pool)
+        for item in (1, 2):
+            commit.submit(item, 1, told.put)
+        recorder.go_on.set()
+        assert first.result(60) == 0
+        assert [type(told.get(timeout=60)) for _ in (1, 2)] == [RuntimeError] * 2
+        assert submit(commit, 4, 1) == 40
+
+
+def test_a_caller_that_cannot_be_told_keeps_no_other_from_its_reply(monkeypatch):
+    faults, recorder, told, error = [], Recorder(), SimpleQueue(), KeyError("planted")
+    monkeypatch.setattr("relay.accept.groupcommit.log.fault", lambda *given: faults.append(given))
+
+    def fail(_reply):
+        raise error
+
+    commit = commits(recorder)
+    with ThreadPoolExecutor(1) as pool:
+        held_up(commit, recorder, pool)
+        for item, deliver in ((1, told.put), (2, fail), (3, told.put)):
+            commit.submit(item, 1, deliver)
+        recorder.go_on.set()
+        assert [told.get(timeout=60) for _ in range(2)] == [10, 30]
+        assert submit(commit, 4, 1) == 40
+    assert faults == [(error, "deliver")]
 
 
 def test_a_reply_can_be_delivered_instead_of_waited_for():

@@ -112,6 +112,18 @@ def test_refusals_without_a_key_share_one_line_a_minute(monkeypatch):
     assert told == [(60, of_two), (120, of_three)]
 
 
+def test_refusals_are_counted_from_any_number_of_addresses_and_so_many_addresses_are_told_apart(monkeypatch):
+    told = []
+    monkeypatch.setattr(unkeyed_refusals, "event", lambda _name, **more: told.append(more))
+    monkeypatch.setattr(unkeyed_refusals, "PERIOD_S", 0)
+    monkeypatch.setattr(unkeyed_refusals, "MAX_SOURCE_ADDRESSES", 3)
+    refusals = UnkeyedRefusals()
+    for number in (0, 0, 1, 2, 3, 4, 1):
+        refusals.add("unauthenticated" if number else "misdirected_request", f"192.0.2.{number}")
+    refusals.write_if_due()
+    assert told == [{"count": 7, "codes": {"misdirected_request": 2, "unauthenticated": 5}, "addresses": 3}]
+
+
 @pytest.mark.parametrize("act", [Act.REQUEST, Act.TRIGGER])
 @pytest.mark.parametrize(("reference_id", "items", "code"), [
     *((None, None, None), (None, 3, None), ("r-1", None, "request_rejected"), ("r-1", None, "internal")),
