@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from api.app import create_app
 from api.awaiting import Waiters
 from api.door import ApiRequest
 from api.health import ReadyResource
+from api.hosts import Hosts
 from api.invocations import OutlineResource
 from api.request_audit import ActCounts
 from api.request_log import RequestLog
@@ -28,7 +30,7 @@ from relay.audit.entry import Act
 from relay.authentication.source_address import SourceAddresses
 from relay.declarations.typescript import MODULE_TYPES
 from relay.domain.invocation import Invocation, State, StepOf
-from relay.errors import Conflict, NotFound, Unavailable, VaultError
+from relay.errors import Conflict, MisdirectedRequest, NotFound, Unavailable, VaultError
 from relay.queue import LANES
 from relay.request.outline import MAX_OUTLINED_BYTES
 from relay.settings import Settings
@@ -229,6 +231,16 @@ def test_a_request_has_one_host(api, host):
     assert (answer.status_code, answer.json["code"]) == (400, "bad_parameter")
     assert answer.json["detail"] == "The request must have exactly one Host header."
     assert api.call("/healthz", extras={"HTTP_HOST": "", "SERVER_PROTOCOL": "HTTP/1.0"}).status_code == 200
+
+
+@pytest.mark.parametrize("host", [":8000", ".", "[::1", "[x]", "relay.example.com.evil.com"])
+@pytest.mark.parametrize(("public", "is_refused"), [((), False), (("relay.example.com",), True)])
+def test_what_is_no_name_of_the_relay_is_refused_if_its_names_are_known(host, public, is_refused):
+    hosts, request = Hosts(public, "http://localhost:8000"), ApiRequest(create_environ("/v1/webhooks"))
+    request.env["HTTP_HOST"] = host
+    assert not hosts.is_own(request, f"http://{host}")
+    with pytest.raises(MisdirectedRequest) if is_refused else nullcontext():
+        hosts.check(request)
 
 
 @pytest.mark.parametrize(

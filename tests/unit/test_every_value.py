@@ -241,6 +241,7 @@ ADVISED = {
     "cycle": "contains itself",
     "500 levels": "is nested too deeply",
     "a mapping that raises": "doing so raises OSError",
+    **dict.fromkeys(("half a surrogate pair", "half a surrogate pair as a name"), "is text with half of a surrogate"),
 }
 
 

@@ -231,6 +231,14 @@ NAMES = st.sampled_from(["api_key", "options", "account", "key", "tags", "x", "A
 DATA = st.recursive(st.none() | st.text(max_size=3) | st.lists(st.none()), lambda inner: st.dictionaries(NAMES, inner), max_leaves=12)  # fmt: skip
 
 
+@pytest.mark.parametrize("data", ["text", "", [], [1], 5, False])
+def test_data_that_no_check_lets_through_is_not_sent_with_fixed_members(data):
+    registration = registered()
+    with pytest.raises(RequestRejected) as error:
+        render(registration.shape, registration.target, Trigger(data), reference_id=REF)
+    assert [fault.pointer for fault in error.value.faults] == ["/data"]
+
+
 @given(DATA)
 def test_whatever_a_caller_gives_the_fixed_values_are_what_is_sent(data):
     registration = registered()

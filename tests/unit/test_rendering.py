@@ -143,6 +143,7 @@ def test_a_flat_object_goes_out_as_a_form_where_that_is_registered():
         ({"a": 1}, {"encoding": "base64"}),
         ("not base64", {"encoding": "base64"}),
         ("é", {"encoding": "base64"}),
+        ("AAAA AAAA", {"encoding": "base64"}),
         ({"a": {"b": 1}}, {"encoding": "form"}),
     ],
 )
