@@ -13,18 +13,17 @@ from api.reference.operation import BODY_PROBLEMS, DocumentedAnswer, Operation, 
 from api.reference.schemas import DAMAGED, Group
 from api.replay_requests import ReplayBody
 from relay import errors
-from relay.store.replays.jobs import ReplayState, Skip
+from relay.store.replays.jobs import ReplayState
 
 Plan: Final = schema(
     "ReplayPlan",
     matched=whole("How many invocations match."),
     skipped=whole("How many of them would be skipped."),
     breakdown=several(Group, "The matching invocations, by webhook, outcome and status."),
-    skippedReasons=counts_by("How many are skipped for each reason.", Skip),
+    skippedReasons=counts_by("How many are skipped for each reason."),
     leftOut=counts_by(
         "How many more the filter selects that do not match, since their replay has succeeded (`replayed`) or is "
-        "under way (`being_replayed`).",
-        Skip,
+        "under way (`being_replayed`)."
     ),
 )
 
@@ -49,7 +48,7 @@ Replay: Final = schema(
     ),
     createdAt=time("When the job was made."),
     finishedAt=time("When it ended.", maybe=True),
-    skippedReasons=counts_by("How many are skipped for each reason.", Skip),
+    skippedReasons=counts_by("How many are skipped for each reason."),
     caller=text("The id of the API key that made it, or `cli`.", maybe=True),
     filter=anything(
         "What was chosen, by the names of the API's filters (of a subject only that one was named: `true`); null if "
