@@ -449,7 +449,7 @@ function problemOf({ status, document, retryAfter, cause }) {
   if (cause) return new WebhookError("unavailable", "The relay cannot be reached.", { cause });
   if (typeof document?.code !== "string") {
     const code = CODE_BY_STATUS[status] ?? "internal";
-    return new WebhookError(code, "The answer did not come from a relay that this client understands.", { status });
+    return new WebhookError(code, "The answer did not come from a relay that this client understands.", { status, retryAfter });
   }
   const message = document.detail ?? document.title ?? document.code;
   const errors = Array.isArray(document.errors) ? document.errors : [];

@@ -305,12 +305,21 @@ for (const [pause, name] of [["Retry-After", "get"], ["a record that is unfinish
 
 for (const [status, code] of Object.entries({ 302: "internal", 401: "unauthenticated", 403: "forbidden", 404: "internal", 413: "too_large", 429: "rate_limited", 500: "internal", 502: "unavailable", 503: "unavailable", 504: "unavailable" })) {
   for (const document of [null, [], {}, { code: 5 }, "busy"]) {
-    test(`a ${status} with ${JSON.stringify(document)} is ${code}`, async () => {
-      const { api } = client(() => answered(Number(status), document));
+    test(`a ${status} with ${JSON.stringify(document)} is ${code}, and says when to come again`, async () => {
+      const { api } = client(() => answered(Number(status), document, { "Retry-After": "40" }));
       const { error } = await clock.until(api.webhooks.list({ timeout: 0 }));
-      assert.deepEqual([error.name, error.code, error.status], ["WebhookError", code, Number(status)]);
+      assert.deepEqual([error.name, error.code, error.status, error.retryAfter], ["WebhookError", code, Number(status), 40]);
     });
   }
+}
+
+for (const [status, isRead] of [[200, true], [299, true], [300, false], [304, false]]) {
+  test(`of a ${status} the record is ${isRead ? "" : "not "}read`, async () => {
+    const record = { referenceId: REF, state: "queued", result: null };
+    const { at, api } = client(() => Object.defineProperty(answered(200, record), "status", { value: status }));
+    const { value, error } = await clock.until(api.webhooks.get(REF));
+    assert.deepEqual([value, error?.code, at.length], isRead ? [record, undefined, 1] : [undefined, "internal", 1]);
+  });
 }
 
 for (const [said, message] of [[{ detail: "d", title: "t" }, "d"], [{ title: "t" }, "t"], [{}, "conflict"]]) {
