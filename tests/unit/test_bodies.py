@@ -96,6 +96,9 @@ def test_large_bodies_in_hand_are_bounded_and_given_back_however_it_ends():
         assert error.value.retry_after_s >= 1
         with reader.read(a_request(b"x" * SMALL_BYTES, CONTENT_LENGTH=str(SMALL_BYTES))) as small:
             assert len(small.content) == SMALL_BYTES  # small ones are not counted
+    exact = bodies(10 * SMALL_BYTES, max_parsing_bytes=2 * size)
+    with exact.read(large()), exact.read(large()), pytest.raises(Unavailable):
+        exact.read(large())
     for _ in range(5):
         with pytest.raises(BadParameter):
             reader.read(large(length=size, content=b"x"))
