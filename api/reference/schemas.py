@@ -92,7 +92,10 @@ Accepted: Final = schema(
 BulkResult: Final = schema(
     "BulkResult",
     referenceId=reference("The invocation's reference id, if the item was accepted.", required=False),
-    state=fields.String(validate=validate.OneOf([str(state) for state in State])),
+    state=fields.String(
+        validate=validate.OneOf([str(state) for state in State]),
+        metadata={"description": "The invocation's state, if the item was accepted."},
+    ),
     problem=fields.Nested(Problem, metadata={"description": "The problem, if the item was refused."}),
 )
 
@@ -245,5 +248,8 @@ Unready: Final = schema(
 )
 
 Document: Final = schema(
-    "Document", openapi=text("The version of OpenAPI."), paths=fields.Dict(), components=fields.Dict()
+    "Document",
+    openapi=text("The version of OpenAPI."),
+    paths=fields.Dict(metadata={"description": "The operations, by path and method."}),
+    components=fields.Dict(metadata={"description": "The schemas, and how a key is given."}),
 )

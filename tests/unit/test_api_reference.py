@@ -197,6 +197,9 @@ def test_an_operation_is_on_the_page_with_all_that_is_said_of_it():
         "<tr><td><code>limit</code></td><td>query</td><td></td></tr>",
         '<p>Body, <code>application/json</code>: array of <a href="#schema-Thing">Thing</a></p>',
         '<tr><td>200</td><td>Seen.</td><td><a href="#schema-Thing">Thing</a></td></tr>',
+        '<tr><th scope="col">parameter</th><th scope="col">in</th><th scope="col">meaning</th></tr>',
+        '<tr><th scope="col">status</th><th scope="col">meaning</th><th scope="col">body</th></tr>',
+        '<tr><th scope="col">member</th><th scope="col">type</th><th scope="col">presence</th><th scope="col">meaning</th></tr>',
         "<details open><summary>curl</summary>",
         "<details><summary>JavaScript</summary>",
         '<span data-own="data">{&quot;hello&quot;: &quot;world&quot;}</span> <span data-own="webhookId">order</span> border',
@@ -301,6 +304,12 @@ def test_a_schema_says_which_members_may_be_missing_and_which_may_be_null():
         )
     assert {name: members for name, members in missing.items() if members} == MAY_BE_MISSING
     assert {name: members for name, members in null.items() if members} == MAY_BE_NULL
+
+
+def test_every_member_is_described():
+    schemas = DOCUMENT["components"]["schemas"]
+    members = [(name, member, said) for name, each in schemas.items() for member, said in each["properties"].items()]
+    assert [(name, member) for name, member, said in members if not said.get("description")] == []
 
 
 def test_what_has_no_schema_of_its_own_is_text():
