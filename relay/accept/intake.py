@@ -97,7 +97,7 @@ class Intake:
         self._vault = vault
         self._subjects = subjects
 
-    def check_in(self, call: TriggerRequest, *, fresh: bool = False) -> CheckedTrigger:
+    def check_in(self, call: TriggerRequest, *, fresh: bool) -> CheckedTrigger:
         """Look up a trigger's webhook, check the trigger and seal it; return its record, or that of its refusal.
 
         Without ``fresh`` the registration may come from the cache; it is read again before a trigger is refused.

@@ -265,7 +265,7 @@ def test_a_delay_is_compared_as_the_time_that_it_is(harness, first, again):
 )
 def test_a_key_is_compared_in_the_form_that_earlier_releases_have_stored(harness, value, canonical):
     call = a_call(value=value, idempotency_key="k-1")
-    known = Intake(harness.registry, harness.vault, harness.subjects).check_in(call).new.idempotency
+    known = Intake(harness.registry, harness.vault, harness.subjects).check_in(call, fresh=False).new.idempotency
     place = (b"acme", b"order")
     assert known.macs == harness.vault.macs(b"idempotency key", *place, b"k-1")
     assert known.fingerprints == harness.vault.macs(b"idempotency fingerprint", *place, canonical.encode())
@@ -303,6 +303,12 @@ def test_idempotency_keys_are_apart_per_plugin_and_webhook_and_never_stored(harn
 def test_a_malformed_idempotency_key_is_a_bad_parameter(harness, key):
     with pytest.raises(BadParameter):
         harness.trigger(idempotency_key=key)
+
+
+@pytest.mark.parametrize("key", ["!", "~", "x" * 255])
+def test_an_idempotency_key_is_one_to_255_visible_characters(harness, key):
+    known = [harness.trigger(idempotency_key=key) for _ in range(2)]
+    assert [each.verdict for each in known] == [AcceptVerdict.ACCEPTED, AcceptVerdict.KNOWN]
 
 
 def test_a_webhook_that_was_changed_a_moment_ago_is_looked_up_again(harness):

@@ -15,6 +15,10 @@ from api.preferences import MAX_WAIT_S, Preferences
         ("wait=10,respond-async", True, 10),
         ("Respond-Async , WAIT = 7", True, 7),
         ('wait="12"', False, 12),
+        ('wait="1\\2"', False, 12),
+        ('respond-async=""', True, None),
+        ('x="\\"", wait=5', False, 5),
+        ("wait=5" + " " * 4_090, False, 5),
         ("wait=5; foo=bar, respond-async; x", True, 5),
         ("wait=3, wait=9", False, 3),  # RFC 7240, 2: the first counts
         ('return=minimal, handling="a,wait=9", wait=4', False, 4),
@@ -44,6 +48,7 @@ def test_preferences_are_read_as_rfc_7240_writes_them(header, respond_async, wai
         "\\",
         '"' * 5000,
         ("wait=5," * 2000),
+        "wait=5" + " " * 4_091,
         "wait=\\",
     ],
 )
