@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import Fault, RequestRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAX_DELAY_S: Final = 30 * 24 * 3600
 MAX_SUBJECT_CHARS: Final = 256
@@ -39,9 +42,9 @@ def is_subject(value: Any) -> bool:
     )
 
 
-def subject_of(trigger: Any) -> str | None:
-    """Return the subject in a trigger's JSON value; None if it names none. Raises ``RequestRejected``."""
-    subject = trigger.get("subject") if isinstance(trigger, dict) else None
+def subject_of(trigger: Mapping[str, Any]) -> str | None:
+    """Return the subject in a trigger's JSON object; None if it names none. Raises ``RequestRejected``."""
+    subject = trigger.get("subject")
     if subject is None:
         return None
     if not is_subject(subject):

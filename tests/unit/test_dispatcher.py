@@ -133,10 +133,11 @@ def harness():
 
 def test_an_accepted_trigger_is_recorded_sealed_and_published(harness):
     accepted = harness.trigger(
-        value={"data": {"name": "Ann"}, "headers": {"x-locale": "en"}, "queryParams": {"lang": 1}}
+        value={"data": {"name": "Ann"}, "headers": {"x-locale": "en"}, "queryParams": {"lang": 1}}, traceparent=TRACE
     )
     record = harness.record(accepted.reference_id)
-    assert (record.state, record.lane, record.timeout_ms, record.caller) == (State.QUEUED, "bulk", 7000, "k1")
+    assert (record.state, record.lane, record.timeout_ms) == (State.QUEUED, "bulk", 7000)
+    assert (record.caller, record.traceparent) == ("k1", TRACE)
     assert (harness.waiting(), harness.lanes.announced) == ([accepted.reference_id], [("bulk", 0)])
     sealed = harness.store.payload_of(accepted.reference_id)
     assert b"Ann" not in sealed
