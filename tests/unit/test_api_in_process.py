@@ -22,7 +22,7 @@ from api.awaiting import Waiters
 from api.door import ApiRequest
 from api.health import ReadyResource
 from api.hosts import Hosts
-from api.invocations import OutlineResource
+from api.invocations import InvocationResource, OutlineResource
 from api.request_audit import ActCounts
 from api.request_log import RequestLog
 from api.stopping import on_stop
@@ -223,6 +223,15 @@ def test_a_trigger_that_does_not_open_has_no_outline(revision, sealed):
         SimpleNamespace(open=lambda *_: give(sealed)),
     )
     assert resource._outline(OUTLINED) == {"parts": [], "complete": False, "missing": "unreadable"}
+
+
+@pytest.mark.parametrize("prefer", [None, "wait=0", "respond-async"])
+def test_a_record_that_nobody_waits_for_is_read_once(prefer):
+    request = ApiRequest(create_environ(headers={} if prefer is None else {"Prefer": prefer}))
+    request.context.key, answer = SimpleNamespace(plugin="acme", scopes=frozenset({"trigger"})), falcon.Response()
+    InvocationResource(SimpleNamespace(look_up=lambda *_: OUTLINED), None, None).on_get(request, answer, REF)
+    assert json.loads(answer.data)["state"] == "queued"
+    assert answer.get_header("Preference-Applied") == ("wait=0" if prefer == "wait=0" else None)
 
 
 @pytest.mark.parametrize("host", ["a.example.com,b.example.com", "a.example.com, a.example.com", ""])

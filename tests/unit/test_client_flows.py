@@ -175,6 +175,18 @@ def test_no_bytes_are_bytes_too():
     assert [json.loads(each.body) for _, each in course.sent if each.body] == [{"data": ""}]
 
 
+def test_a_memoryview_that_was_released_is_refused():
+    view = memoryview(b"a")
+    view.release()
+    given = {
+        "": copy_trigger(view),
+        "/1": bulk.copy_items([{"webhookId": "ok", "data": each} for each in (b"a", view)]),
+    }
+    for place, copy in given.items():
+        with pytest.raises(errors.RequestRejected, match=f" {place}/data: is a memoryview that was released"):
+            copy.checked()
+
+
 @pytest.mark.parametrize("at", range(3))
 def test_an_item_that_is_too_large_alone_was_not_accepted_and_has_no_key(at):
     def respond(number):
