@@ -29,7 +29,6 @@ end
 
 -- Sets a parked call's far alarm; that of the oldest parked call of a webhook with a rate is set to when it may go.
 function parking.set_parked_alarm(run, w, ref, lane)
-  permits.flush(run, w)
   if w.every and not w.paused and permits.allowance(run, w) < 1
     and redis.call('ZRANGE', KEY.parked(run, w.plugin, w.webhook), 0, 0)[1] == ref then
     return alarms.set_running(run, ref, lane, math.max(run.now, w.tat + w.every))
