@@ -103,6 +103,22 @@ def test_an_answer_that_comes_after_the_restore_was_finished_is_late(ledger):
     assert "lateAnswer" in record.extra
 
 
+@pytest.mark.parametrize("callback", ["", "told"])
+def test_a_call_that_a_restore_ends_leaves_behind_only_the_callback_that_it_has(ledger, callback):
+    ledger.limit(concurrency=1)
+    refs = ledger.accepted_many(2, callback=callback)
+    assert ledger.store.claim(refs, "t1").parked == {refs[1]}
+    ledger.client.hset(KEYS.pending(), "fence", 1)
+    args = [*ledger.store._limits.retention_args, 2, refs[0], "", refs[1], ""]
+    assert Scripts(ledger.client).run("restore", args) == [2, 0, 0]
+    for key in (KEYS.running("acme", "hook"), KEYS.parked("acme", "hook"), KEYS.open_calls("acme", "hook")):
+        assert not ledger.client.exists(key)
+    assert [ledger.alarms(ref) for ref in refs] == [set(), set()]
+    assert ledger.client.hmget(KEYS.pending(), "count", "bytes") == [b"0", b"0"]
+    told = ledger.client.zrange(KEYS.callbacks(), 0, -1)
+    assert sorted(told) == ([ref.encode() for ref in sorted(refs)] if callback else [])
+
+
 def test_nothing_is_decided_about_in_a_partition_that_is_not_fenced(ledger):
     ref = ledger.accepted()
     assert Scripts(ledger.client).run("restore", [*ledger.store._limits.retention_args, 1, ref, ""]) == [0, 0, 0]

@@ -114,12 +114,39 @@ def test_a_refusal_leaves_a_rejected_record_without_contents(ledger):
     assert record.expires_at_ms - record.finished_at_ms == LIMITS.rejected_retention_ms
 
 
+def test_each_trigger_is_answered_with_the_state_of_the_call_that_it_is_about(redis_client):
+    ledger = Ledger(redis_client, replace(LIMITS, max_pending=2))
+    keyed = Idempotency(("key",), ("print",))
+    first, done = ledger.new(idempotency=keyed), ledger.new()
+    refused = ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"")
+    answers = ledger.accept([first, done, refused, ledger.new(), ledger.new(revision=2)])
+    ledger.store.cancel(done.reference_id)
+    answers += ledger.accept([first, done, refused, ledger.new(idempotency=keyed)])
+    answers += ledger.accept([ledger.new(idempotency=Idempotency(("key",), ("other",)))])
+    ledger.client.delete(KEYS.record(first.reference_id))
+    answers += ledger.accept([ledger.new(idempotency=keyed)])
+    assert [(answer.verdict, answer.state) for answer in answers] == [
+        (AcceptVerdict.ACCEPTED, State.QUEUED),
+        (AcceptVerdict.ACCEPTED, State.QUEUED),
+        (AcceptVerdict.ACCEPTED, State.REJECTED),
+        (AcceptVerdict.OVER_CAPACITY, None),
+        (AcceptVerdict.STALE, None),
+        (AcceptVerdict.ACCEPTED, State.QUEUED),
+        (AcceptVerdict.ACCEPTED, State.CANCELLED),
+        (AcceptVerdict.ACCEPTED, State.REJECTED),
+        (AcceptVerdict.KNOWN, State.QUEUED),
+        (AcceptVerdict.KEY_REUSED, State.QUEUED),
+        (AcceptVerdict.KNOWN, None),  # its record is gone
+    ]
+
+
 def test_refusals_beyond_the_minutes_limit_are_only_counted(ledger):
     news = [ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"") for _ in range(REFUSALS_A_MINUTE + 5)]
-    verdicts = [answer.verdict for answer in ledger.accept(news)]
-    if AcceptVerdict.UNRECORDED not in verdicts[-5:]:  # a new minute began while the script ran
-        verdicts = [answer.verdict for answer in ledger.accept([ledger.new(refusal=n.refusal) for n in news])]
-    assert AcceptVerdict.UNRECORDED in verdicts
+    answers = ledger.accept(news)
+    if AcceptVerdict.UNRECORDED not in [answer.verdict for answer in answers[-5:]]:  # a new minute began meanwhile
+        answers = ledger.accept([ledger.new(refusal=n.refusal) for n in news])
+    assert AcceptVerdict.UNRECORDED in [answer.verdict for answer in answers]
+    assert {answer.state for answer in answers} == {State.REJECTED}
     assert ledger.store.counts("acme")["unrecorded"] >= 1
 
 
@@ -134,16 +161,12 @@ def test_refusals_beyond_the_minutes_limit_are_only_counted(ledger):
     ids=str,
 )
 def test_what_is_over_a_pending_cap_is_refused_and_the_rest_of_its_group_is_not(redis_client, limits):
-    from dataclasses import replace
-
     ledger = Ledger(redis_client, replace(LIMITS, **limits))
     verdicts = [answer.verdict for answer in ledger.accept([ledger.new() for _ in range(5)])]
     assert verdicts == [AcceptVerdict.ACCEPTED] * 3 + [AcceptVerdict.OVER_CAPACITY] * 2
 
 
 def test_a_plugin_that_has_filled_its_share_keeps_no_other_out(redis_client):
-    from dataclasses import replace
-
     ledger = Ledger(redis_client, replace(LIMITS, max_pending_bytes=1000, max_pending_bytes_per_plugin=250))
     redis_client.hset(KEYS.webhooks("other"), "hook", 1)
     greedy = [ledger.new() for _ in range(20)]

@@ -228,6 +228,19 @@ def test_a_callback_is_told_soon(redis_client, clock, taken, jump_ms):
     assert [each.reference_id for each in callbacks.take(0, 5)] == [ref]
 
 
+@pytest.mark.parametrize("limit", [1, 3, 4, 5, 6])
+def test_no_more_callbacks_are_handed_out_than_were_asked_for(redis_client, clock, limit):
+    refs = [reference_id(number) for number in range(5)]
+    end = {"state": "delivered", "plugin": PLUGIN, "callback": "told", "status": 200, "error": 0, "webhook": "hook"}
+    for ref in refs:
+        redis_client.hset(KEYS.record(ref), mapping=end | {"finishedAt": START_MS, "revision": 1})
+    ahead_ms = START_MS + HOLD_MS + 1  # further than any hold, so the clock has gone back
+    redis_client.zadd(KEYS.callbacks(0), dict.fromkeys(refs[:3], START_MS) | dict.fromkeys(refs[3:], ahead_ms))
+    taken = [each.reference_id for each in Callbacks(redis_client).take(0, limit)]
+    assert taken == refs[:limit]
+    assert [each.reference_id for each in Callbacks(redis_client).take(0, 6)] == refs[limit:]
+
+
 @each_jump
 def test_an_alert_fires_once_it_has_held_for_long_enough(redis_client, clock, jump_ms):
     alerts, holds = Alerts(redis_client, PLUGIN), Condition("lane_unserved bulk", True, {}, hold_ms=MINUTE_MS)

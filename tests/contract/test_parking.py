@@ -188,6 +188,17 @@ def test_a_rate_lets_a_seconds_worth_go_and_wakes_the_oldest_when_it_may(clock, 
     assert ids(ledger.store.sweep(limit=10)) == refs[5:7]
 
 
+@pytest.mark.parametrize(("limits", "wakes"), [({"rateCount": 3, "ratePeriod": 1000}, True), ({}, False)])
+def test_a_repeated_claim_names_again_whom_the_rate_lets_go_too(clock, ledger, limits, wakes):
+    ledger.limit(concurrency=9, **limits)
+    running, parked, ref = ledger.accepted_many(3)
+    ledger.store.claim([running], "t1")
+    assert ledger.store.claim([], "t2", park=[parked]).ready == ()
+    claimed = ledger.store.claim([ref], "t3")
+    assert (claimed.granted, ids(claimed.ready)) == ({ref}, [parked] if wakes else [])
+    assert ids(ledger.store.claim([ref], "t3").ready) == ids(claimed.ready)  # its reply was lost
+
+
 def test_a_slow_rate_never_lets_two_go_together(ledger):
     ledger.limit(rateCount=6, ratePeriod=60_000)
     refs = ledger.accepted_many(3)
