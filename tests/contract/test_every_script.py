@@ -9,10 +9,26 @@ import pytest
 import redis
 
 from relay.errors import Unavailable
+from relay.store.keys import keyspace
+from relay.store.keys.names import SHARED_ROOT
 from relay.store.scripting.library import Kind, library
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.replicas import require_replicas
 from tests.contract.snapshots import everything, put_back
+
+#: Scripts that add to the chain of decisions, or act on its end as their caller read it.
+DECIDING = (
+    *("apply_webhooks", "remove_webhook", "pause", "resume", "enforce", "set_secret", "remove_secret", "write_keys"),
+    *("rewrite_decisions", "rewrite_key_decisions"),
+)
+#: What may have happened to a chain since it was read.
+SINCE = {
+    "something was decided": lambda client, chain: client.rpush(chain, "decided since"),
+    "its end was replaced": lambda client, chain: client.exists(chain) and client.lset(chain, -1, "another end"),
+    "its beginning was dropped": lambda client, chain: client.lpop(chain),
+}
+#: What adds nothing needs only the end to be as it was read.
+CHANGED = [(name, since) for name in DECIDING for since in SINCE if name != "enforce" or "beginning" not in since]
 
 
 @pytest.fixture
@@ -67,6 +83,17 @@ def test_a_script_that_reads_is_one_that_the_server_lets_write_nothing(runs, cli
     before = everything(client)
     root = run.root or "relay:{0}:"
     client.execute_command("FCALL_RO", library().functions[name].name, 1, root, *run.args)
+    assert everything(client) == before
+
+
+@pytest.mark.parametrize(("name", "since"), CHANGED)
+def test_a_script_whose_chain_has_changed_since_it_was_read_says_so_and_does_nothing(runs, client, name, since):
+    run = next(run for run in reversed(runs) if run.script == name)
+    chain = keyspace.decisions(SHARED_ROOT if library().functions[name].is_shared else run.root or "relay:{0}:")
+    put_back(client, run.before)
+    assert SINCE[since](client, chain)
+    before = everything(client)
+    assert Scripts(client).run(name, run.args, run.root) in {b"stale", 0}
     assert everything(client) == before
 
 
