@@ -9,6 +9,7 @@ import pytest
 from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.errors import Unavailable
 from relay.store.server.replicas import require_replicas
+from tests.contract.clocked import START_MS
 from tests.contract.ledger import DAY_MS, Ledger
 from tests.contract.replay_harness import ReplayHarness
 from tests.store_keys import KEYS
@@ -236,6 +237,23 @@ def test_replicas_are_waited_for_only_where_a_call_may_have_to_end(valkey, monke
         with pytest.raises(Unavailable, match="may or may not have happened"):
             ledger.store.expire(limit=10)
         assert ledger.state(ref) is State.UNREACHABLE
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("ages_ms", [(3_000, 9_000, 6_000), (9_000, 6_000, 3_000), (6_000, 3_000, 9_000)])
+def test_each_of_a_webhooks_calls_ends_when_its_own_time_is_over_and_not_before(clock, ledger, ages_ms, together):
+    news = [ledger.new(max_age_ms=age_ms) for age_ms in ages_ms]
+    for group in [news] if together else [[new] for new in news]:
+        ledger.accept(group)
+    for new in sorted(news, key=lambda new: new.max_age_ms):
+        end_ms = START_MS + new.max_age_ms
+        assert ledger.client.zscore(KEYS.ages(), "acme/hook") == end_ms
+        clock.set_ms(end_ms - 1)
+        assert ledger.store.expire(limit=9)[0] == 0
+        clock.set_ms(end_ms)
+        assert ledger.store.expire(limit=9)[0] == 1
+        assert ledger.client.hget(KEYS.record(new.reference_id), "state") == b"unreachable"
+    assert ledger.client.zcard(KEYS.ages()) == 0
 
 
 @pytest.mark.parametrize("act", ["claim", "expire"])

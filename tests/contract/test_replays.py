@@ -14,7 +14,7 @@ from relay.domain.reference_id import new_reference_id, reference_time_ms
 from relay.errors import BadParameter, Conflict, NotFound, StoreFault, Unavailable
 from relay.replay.planning import MIN_RATE, PLANNING_S, SAMPLE
 from relay.store.ledger.invocations import GRACE_MS
-from relay.store.ledger.listing import Filter, OutcomeGroups
+from relay.store.ledger.listing import LOOKED_AT, LOOKED_AT_BY_SCRIPT, Filter, OutcomeGroups
 from relay.store.ledger.transitions import Advance, NewStep, NextStep
 from relay.store.replays import runs as replay_runs
 from relay.store.replays.jobs import ReplayState
@@ -1240,6 +1240,20 @@ def test_a_cursor_beyond_what_a_job_made_begins_at_its_end_and_comes_to_an_end(h
     page = harness.ledger.listing.page("acme", Filter(replay=job.replay_id), cursor=cursor)
     assert [row.reference_id for row in page.rows] == ([] if is_forgotten else made[::-1])
     assert page.cursor is None
+
+
+@pytest.mark.parametrize("skipped", [LOOKED_AT_BY_SCRIPT, LOOKED_AT, LOOKED_AT + 1])
+def test_what_a_job_made_is_listed_however_many_originals_it_has_skipped_since(harness, skipped):
+    harness.failed(2)
+    job = harness.start()
+    harness.create_all(job)
+    decided, made = f"relay:{{0}}:replay:{job.replay_id}:decided", harness.made(job)
+    harness.client.rpush(decided, *["expired"] * skipped)
+    rows, cursor = [], None
+    for _ in range(1 + skipped // LOOKED_AT):  # a page looks at no more
+        page = harness.ledger.listing.page("acme", Filter(replay=job.replay_id), cursor=cursor)
+        rows, cursor = rows + page.rows, page.cursor
+    assert ([row.reference_id for row in rows], cursor) == (made[::-1], None)
 
 
 def test_an_ended_job_is_kept_for_its_time(harness):
