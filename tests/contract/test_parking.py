@@ -215,12 +215,30 @@ def test_a_paused_webhook_sends_nothing_until_it_is_resumed(ledger):
     assert ledger.store.claim(refs, "t2").granted == set(refs)
 
 
-def test_resuming_wakes_no_more_than_the_cap_allows(ledger):
-    ledger.limit(concurrency=2)
-    refs = ledger.accepted_many(5)
+@pytest.mark.parametrize(("cap", "running"), [(1, 0), (1, 1), (2, 1), (3, 0), (5, 1), (6, 0)])
+@pytest.mark.parametrize("page", [1, 100])
+def test_resuming_wakes_as_many_as_the_cap_allows(ledger, monkeypatch, cap, running, page):
+    monkeypatch.setattr(policies_module, "_PAGE", page)
+    ledger.limit(concurrency=cap)
+    for _ in range(running):
+        ledger.claimed()
     ledger.policies.pause("acme", "hook")
+    refs = ledger.accepted_many(4)
+    assert ledger.store.claim(refs, "t1").parked == set(refs)
+    assert resumed(ledger) == refs[: cap - running]
+
+
+@pytest.mark.parametrize(("used", "woken"), [(0, 2), (1, 1), (2, 0), (3, 0)])
+def test_resuming_wakes_as_many_as_the_rate_allows_and_has_the_oldest_looked_at_if_it_allows_none(
+    clock, ledger, used, woken
+):
+    ledger.limit(rateCount=2, ratePeriod=1000, tat=START_MS - 1000 + 500 * used)
+    ledger.policies.pause("acme", "hook")
+    refs = ledger.accepted_many(4)
     ledger.store.claim(refs, "t1")
-    assert resumed(ledger) == refs[:2]
+    assert resumed(ledger) == refs[:woken]
+    alarm_ms = ledger.client.zscore(KEYS.due_running(), refs[0])
+    assert alarm_ms == (None if woken else START_MS + 500 * (used - 1))
 
 
 def test_a_retry_waits_its_time_and_is_then_claimed(ledger):
