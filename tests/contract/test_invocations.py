@@ -12,8 +12,10 @@ from relay.domain.reference_id import new_reference_id, reference_id_about
 from relay.errors import Conflict, Expired, NotFound
 from relay.store.keys import keyspace
 from relay.store.ledger.acceptance import AcceptVerdict, Idempotency
+from relay.store.ledger.callbacks import Callbacks, End
 from relay.store.ledger.invocations import REFUSALS_A_MINUTE
 from relay.store.ledger.listing import Filter, Page
+from tests.contract.clocked import START_MS
 from tests.contract.ledger import DAY_MS, LIMITS, Ledger
 from tests.store_keys import KEYS
 
@@ -406,6 +408,48 @@ def test_what_is_no_reference_id_is_not_found_and_asks_no_script(ledger, text):
         with pytest.raises(NotFound):
             read()
     assert ledger.everything() == before  # not even an entry of the audit trail
+
+
+def lost(ledger, ref):
+    ledger.store.claim([ref], ledger.token())
+    ledger.lose_lease(ref)
+    ledger.store.claim([ref], ledger.token())
+
+
+def settled(ledger, ref, settlement):
+    token = ledger.token()
+    ledger.store.claim([ref], token)
+    ledger.store.settle([settlement(ref, token)])
+
+
+#: How a call ends, and the status and whether it counts as an error, as its callback tells it.
+ENDS_TOLD = {
+    "answered": (lambda ledger, ref: settled(ledger, ref, ledger.settlement), 200, False),
+    "not reached": (lambda ledger, ref: settled(ledger, ref, ledger.failure), 0, True),
+    "cancelled": (lambda ledger, ref: ledger.store.cancel(ref), 0, True),
+    "lost": (lost, 0, True),
+    "too old": (lambda ledger, ref: ledger.grow_old(ref), 0, True),
+}
+
+
+@pytest.mark.parametrize(("end", "status", "error"), ENDS_TOLD.values(), ids=ENDS_TOLD)
+def test_a_call_that_has_a_callback_has_it_due_as_soon_as_it_ends(clock, ledger, end, status, error):
+    ref, other = ledger.accepted(callback="told"), ledger.accepted()
+    callbacks = Callbacks(ledger.client)
+    assert callbacks.take(0, 9) == []
+    clock.set_ms(START_MS + 5)
+    for each in (ref, other):
+        end(ledger, each)
+    assert callbacks.take(0, 9) == [End(ref, "acme", "told", status, error, START_MS + 5, "hook", 1)]
+    assert callbacks.take(0, 9) == []  # another worker has taken it
+    assert ledger.client.zcard(KEYS.callbacks()) == 1
+
+
+def test_a_refusal_has_its_callback_due_at_once(clock, ledger):
+    news = [ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"", callback=each) for each in ("told", "")]
+    ledger.accept(news)
+    told = End(news[0].reference_id, "acme", "told", 0, True, START_MS, "hook", 1)
+    assert Callbacks(ledger.client).take(0, 9) == [told]
 
 
 def test_each_process_that_awaits_is_told_once_with_the_sealed_result(ledger):
