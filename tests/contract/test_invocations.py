@@ -30,6 +30,41 @@ def test_an_accepted_trigger_is_queued_with_one_alarm_and_counted(ledger):
     assert ledger.client.hgetall(KEYS.pending()) == {b"count": b"1", b"bytes": b"100"}
 
 
+def as_stored(fields):
+    """Return fields as a record has them."""
+    return {name.encode(): str(value).encode() for name, value in fields.items()}
+
+
+@pytest.mark.parametrize("delay_ms", [0, 5_000])
+@pytest.mark.parametrize("pins", [None, '{"hook":1}'])
+@pytest.mark.parametrize("is_bare", [False, True])
+def test_a_trigger_is_recorded_as_it_was_given(clock, ledger, pins, delay_ms, is_bare):
+    more = {"caller": "k9", "traceparent": "00-1-2-03", "callback": "told", "subject": "hash"}
+    if is_bare:
+        more = dict.fromkeys(more, "")
+    ledger.client.hset(KEYS.webhooks("acme"), "hook", 3)
+    given = {"revision": 3, "lane": "interactive", "timeout_ms": 7_000, "request_bytes": 12, "payload": b"\x01text"}
+    waiter = None if is_bare else "api1"
+    new = ledger.new(
+        **given, **more, waiter=waiter, pins=pins, max_age_ms=90_000, delay_ms=delay_ms, repeatable=is_bare
+    )
+    ledger.accept([new])
+    first_ms = START_MS + delay_ms
+    fields = {"plugin": "acme", "webhook": "hook", "revision": 3, "state": "queued", "lane": "interactive"}
+    fields |= {"createdAt": START_MS, "readyAt": START_MS, "timeout": 7_000, "repeatable": int(is_bare)}
+    fields |= {"requestBytes": 12, "endBy": first_ms + 90_000, **more, "waiters": waiter or ""}
+    if delay_ms:
+        fields |= {"notBefore": first_ms, "pause": delay_ms}
+    if pins:
+        fields |= {"chain": 1, "pins": pins, "deadline": first_ms + 7_000, "step": -1, "open": 0}
+        fields["root"] = new.reference_id
+    expected = {name: value for name, value in fields.items() if value != ""}
+    assert ledger.client.hgetall(KEYS.record(new.reference_id)) == as_stored(expected)
+    assert ledger.store.payload_of(new.reference_id) == b"\x01text"
+    ends_ms = first_ms + (7_000 if pins else 90_000)
+    assert ledger.client.zscore(KEYS.open_calls("acme", "hook"), new.reference_id) == ends_ms
+
+
 def test_a_group_is_accepted_in_order(ledger):
     news = [ledger.new() for _ in range(40)]
     assert [answer.reference_id for answer in ledger.accept(news)] == [new.reference_id for new in news]

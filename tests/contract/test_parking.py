@@ -112,6 +112,16 @@ def test_the_sweeper_leaves_a_parked_call_of_a_full_webhook_alone(ledger):
     assert ledger.client.zscore(KEYS.due_queued("bulk"), refs[1]) / 1000 - time.time() > 800
 
 
+@pytest.mark.parametrize("limit", [1, 60, 100, 101])
+def test_a_sweep_wakes_as_many_of_the_oldest_parked_calls_as_it_may(ledger, limit):
+    refs = ledger.accepted_many(100)
+    ledger.limit(paused="1")
+    ledger.store.claim(refs, "t1")
+    ledger.limit(paused="", concurrency=100)
+    ledger.ring(refs[50])
+    assert ids(ledger.store.sweep(limit=limit)) == refs[:limit]
+
+
 def test_calls_beyond_a_webhooks_share_of_a_process_are_parked_and_woken_one_for_one(ledger):
     refs = ledger.accepted_many(4)
     claimed = ledger.store.claim(refs[:2], "t1", park=refs[2:])

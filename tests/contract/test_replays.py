@@ -246,6 +246,28 @@ def test_a_replay_is_a_new_record_made_by_todays_registration(harness):
     assert harness.client.hget(KEYS.pending(), "count") == b"1"
 
 
+@pytest.mark.parametrize("pins", [None, '{"hook":1}'])
+def test_a_replay_is_recorded_as_its_maker_and_its_original_say(clock, harness, pins):
+    original = harness.ended(request_bytes=12, subject="hash", callback="first", timeout_ms=1_000)
+    job = harness.start()
+    clock.set_ms(START_MS + 5)
+    new = NewReplay(new_reference_id(), 1, 7_000, True, b"\x02text", pins, 90_000, "told")
+    created = harness.runs.create(job.replay_id, harness.take(job), 0, [new])
+    assert (created.verdict, harness.made(job)) == (ReplayVerdict.DECIDED, [new.reference_id])
+    now_ms = START_MS + 5
+    fields = {"plugin": "acme", "webhook": "hook", "revision": 1, "state": "queued", "lane": "replay", "caller": "k9"}
+    fields |= {"createdAt": now_ms, "readyAt": now_ms, "timeout": 7_000, "repeatable": 1, "requestBytes": 12}
+    fields |= {"endBy": now_ms + 90_000, "callback": "told", "subject": "hash", "replay": job.replay_id}
+    fields |= {"replayOf": original, "follows": original}
+    if pins:
+        fields |= {"chain": 1, "pins": pins, "deadline": now_ms + 7_000, "step": -1, "open": 0}
+        fields["root"] = new.reference_id
+    record = {name.encode(): str(value).encode() for name, value in fields.items()}
+    assert harness.client.hgetall(KEYS.record(new.reference_id)) == record
+    assert harness.client.get(KEYS.payload(new.reference_id)) == b"\x02text"
+    assert harness.client.zscore(KEYS.due_queued("replay"), new.reference_id) == now_ms + GRACE_MS
+
+
 @pytest.mark.parametrize("caller", ["callback", "alert"])
 def test_a_replay_of_what_the_relay_itself_called_has_no_callback_and_no_replay_of_it_has(harness, caller):
     harness.ended(caller=caller)
