@@ -136,6 +136,17 @@ def test_failing_calls_leave_no_sockets(caller):
         assert process.num_fds() <= before + 5
 
 
+def test_a_transport_that_is_closed_keeps_no_connection():
+    def dialled(port):
+        return [each for each in psutil.Process().net_connections("tcp") if each.raddr and each.raddr.port == port]
+
+    with receiver(answer()) as r:
+        with calling() as caller:
+            caller.call(r.url)
+            assert len(dialled(r.port)) == 1
+        assert dialled(r.port) == []
+
+
 def test_the_number_of_open_connections_is_bounded():
     with calling(max_in_flight=8) as caller, receiver(slow(0.01, answer())) as r:
         calls = [gevent.spawn(caller.call, r.url, timeout_s=20) for _ in range(300)]

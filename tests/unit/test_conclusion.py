@@ -171,7 +171,8 @@ def test_an_answer_of_the_wrong_form_is_not_tried_again():
 )
 def test_a_breaker_is_told_of_an_endpoint_that_was_tried_whether_it_could_be_contacted(outcome, contacted):
     answer = answered({})._replace(outcome=outcome)
-    assert Conclusion(VAULT, None).conclude(prepared(), "token", answer, 1_000).contacted is contacted
+    settled = Conclusion(VAULT, None).conclude(prepared(), "token", answer, 1_000)
+    assert (settled.contacted, settled.status) == (contacted, 200 if outcome is Outcome.ANSWERED else 0)
 
 
 @pytest.mark.parametrize("attempts", [None, 2, 3, 10])

@@ -258,6 +258,7 @@ def test_what_celery_asks_is_a_question(changes):
             {"arguments": arguments}
             for arguments in ([1], "x", {"other": True}, {"safe": "x"}, {"safe": {}}, {"safe": 2})
         ),
+        {"method": "no_such_method", "arguments": {}},
         *({"method": "ping", "arguments": {"safe": True}}, {"another": None}, {"pattern": "*"}, {"ticket": "x"}),
         *({"destination": destination} for destination in ("w@h", {}, [1], ["w@h", None])),
         *({"reply_to": reply_to} for reply_to in ("x", [], {}, {**REPLY_TO, "exchange": "relay"})),
