@@ -19,8 +19,8 @@ from relay.process.clock import boot_time_s
 from tests.connect_proxy import basic, connect_proxy
 from tests.integration.worker_harness import hook, worker_harness
 from tests.outbound import calling
-from tests.receivers import answer, closed_port, hangs_up, json_answer, make_authority, receiver
-from tests.timing import BUSY_S, stop_clock
+from tests.receivers import answer, closed_port, hangs_up, json_answer, make_authority, once_set, receiver
+from tests.timing import BUSY_S, START_S, stop_clock, wait_until
 
 SECRET = "a-header-for-the-endpoint-alone"
 PASSWORD = "p:ss/w@rd"
@@ -244,6 +244,20 @@ def test_the_next_address_is_asked_for_where_the_proxy_cannot_reach_the_first():
         with calling(proxy=AT.format(proxy.port), resolve=known) as caller:
             assert caller.call(f"http://api.example.com:{r.port}/").outcome is Outcome.ANSWERED
     assert [line.split()[1] for line in proxy.lines] == [f"127.0.0.9:{r.port}", f"127.0.0.1:{r.port}"]
+
+
+def test_calls_through_the_proxy_to_one_name_do_not_wait_for_one_another():
+    may_answer = threading.Event()
+    with (
+        receiver(once_set(may_answer, answer())) as r,
+        connect_proxy() as proxy,
+        calling(proxy=AT.format(proxy.port)) as caller,
+    ):
+        calls = [gevent.spawn(caller.call, r.url, timeout_s=START_S) for _ in range(3)]
+        wait_until(lambda: len(r.requests) == len(calls), sleep=gevent.sleep)
+        may_answer.set()
+        gevent.joinall(calls, raise_error=True)
+    assert [call.value.outcome for call in calls] == [Outcome.ANSWERED] * 3
 
 
 def test_no_variable_of_the_environment_lets_a_call_past_the_proxy(monkeypatch):

@@ -274,6 +274,20 @@ def test_what_has_another_form_is_not_a_question(body):
     assert not is_question(body)
 
 
+def test_of_celery_s_commands_a_worker_keeps_the_questions_alone(monkeypatch):
+    def foreign(_state):
+        """Stands for a question that another library has added."""
+
+    known = broadcasts.control.Panel.data
+    monkeypatch.setattr(broadcasts.control.Panel, "data", known | {"foreign": foreign})
+    monkeypatch.setattr(broadcasts.pidbox, "gPidbox", Mailbox.__base__)
+    assert known.keys() > QUESTIONS.keys()
+    broadcasts.take_questions_alone()
+    assert broadcasts.control.Panel.data.keys() == {*QUESTIONS, "foreign"}
+    assert broadcasts.pidbox.gPidbox is Mailbox
+    assert not is_question(asked(method="shutdown", arguments={}))
+
+
 @pytest.mark.parametrize("is_asked", [True, False])
 def test_a_mailbox_lets_celery_answer_a_question_without_its_sender_s_clock_and_drops_anything_else(
     monkeypatch, events_of, is_asked
