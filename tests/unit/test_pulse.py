@@ -106,6 +106,7 @@ def test_nothing_is_held_against_the_parts_while_the_store_is_away():
     assert [heart.beat() for _ in range(2 * STUCK_LOOKS)] == [[]] * 2 * STUCK_LOOKS
     store.away = False
     assert heart.beat() == []
+    assert heart.looks == 2 * STUCK_LOOKS + 2  # or the thread that watches it would end the process
 
 
 def test_a_heart_notes_and_logs_a_server_whose_clock_does_not_go_on_as_it_did(monkeypatch, events_of):
@@ -123,10 +124,11 @@ def test_a_heart_notes_and_logs_a_server_whose_clock_does_not_go_on_as_it_did(mo
 
 @pytest.mark.parametrize("stuck", [[], ["settler"]])
 def test_a_worker_with_a_part_that_is_stuck_says_which_and_ends(monkeypatch, events_of, stuck):
-    said, exits = events_of(log), []
+    said, exits, slept = events_of(log), [], []
     monkeypatch.setattr(heartbeat.os, "_exit", exits.append)
-    monkeypatch.setattr(heartbeat.gevent, "sleep", lambda _: None)
+    monkeypatch.setattr(heartbeat.gevent, "sleep", slept.append)
     heartbeat.Beating._iterate(SimpleNamespace(beat=lambda: stuck))
+    assert slept == [LOOK_S]
     assert exits == [STUCK] * bool(stuck)
     assert said == [(log.Event.STUCK, {"level": logging.ERROR, "parts": stuck})] * bool(stuck)
 
@@ -175,15 +177,19 @@ def test_a_heart_that_stands_still_ends_its_process_after_a_minute(monkeypatch):
 def test_a_consumer_that_waits_for_a_slot_or_for_its_broker_is_not_stuck(monkeypatch, is_full, is_away):
     clock, watched = stop_clock(monkeypatch), []
     monkeypatch.setattr(heartbeat, "Pulse", watched.extend)
-    monkeypatch.setattr(heartbeat, "ThreadPool", lambda _: SimpleNamespace(spawn=lambda *_: None))
-    monkeypatch.setattr(heartbeat.Looping, "start", lambda *_: None)
+    begun = []
+    monkeypatch.setattr(heartbeat, "ThreadPool", lambda _: SimpleNamespace(spawn=lambda *work: begun.append(work)))
+    monkeypatch.setattr(heartbeat.Looping, "start", lambda _self, worker: begun.append(worker))
     executor = SimpleNamespace(parts=lambda: (Part("settler", Moving().moves),), is_full=is_full)
     runtime = SimpleNamespace(publisher=None, workers=None)
     parts = SimpleNamespace(executor=executor, runtime=runtime, sweeper=SimpleNamespace(moves=7))
     called = []
     app = SimpleNamespace(amqp=SimpleNamespace(queues=SimpleNamespace(consume_from={"bulk": None})))
     worker = SimpleNamespace(parts=parts, app=app, hostname="one", consumer=SimpleNamespace(call_soon=called.append))
-    heartbeat.Beating(None).start(worker)
+    beating = heartbeat.Beating(None)
+    beating.start(worker)
+    assert begun == [worker, (beating._watch, beating._heart)]
+    assert [name for name, _ in beating.loops(worker)] == ["broker", "heartbeat"]
     clock(heartbeat.AWAY_S + 1 if is_away else 0)
     by_name = {part.name: part for part in watched}
     assert list(by_name) == ["settler", "sweeper", "consumer"]
@@ -206,6 +212,19 @@ def test_a_broker_counts_as_away_once_it_has_not_answered_for_a_while_and_no_lon
         found.append(broker.is_away)
     assert found == [False, False, True, False, False]
     assert slept == [LOOK_S] * 4
+
+
+def test_a_consumer_gets_one_callback_at_a_time_and_moves_when_it_has_called_it():
+    called, worker = [], SimpleNamespace()
+    consumer = heartbeat.Consumer(worker)
+    assert consumer.moves() == 0  # there is none yet
+    worker.consumer = SimpleNamespace(call_soon=called.append)
+    for rounds in range(3):
+        assert [consumer.moves() for _ in range(5)] == [rounds] * 5
+        (answer,) = called
+        called.clear()
+        answer()
+    assert consumer.moves() == 3
 
 
 # -- a stop -------------------------------------------------------------------------------------------------------------
