@@ -98,15 +98,16 @@ def test_a_heart_beats_only_while_every_part_moves():
     assert (stuck[-2], stuck[-1]) == ([], ["settler"])
 
 
-def test_nothing_is_held_against_the_parts_while_the_store_is_away():
+@pytest.mark.parametrize("before", [1, STILL_LOOKS + 1])
+def test_nothing_is_held_against_the_parts_while_the_store_is_away(before):
     store = Store()
     heart = Heart(Pulse([Part("calls", lambda: 1)]), store, "w1", ["bulk"])
-    heart.beat()
+    assert [heart.beat() for _ in range(before)] == [[]] * before
     store.away = True
     assert [heart.beat() for _ in range(2 * STUCK_LOOKS)] == [[]] * 2 * STUCK_LOOKS
     store.away = False
     assert heart.beat() == []
-    assert heart.looks == 2 * STUCK_LOOKS + 2  # or the thread that watches it would end the process
+    assert heart.looks == before + 2 * STUCK_LOOKS + 1  # or the thread that watches it would end the process
 
 
 def test_a_heart_notes_and_logs_a_server_whose_clock_does_not_go_on_as_it_did(monkeypatch, events_of):
