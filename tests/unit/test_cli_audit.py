@@ -342,6 +342,9 @@ def test_a_line_that_is_not_of_an_export_is_named(audited, tmp_path, line):
 
 def test_an_invalid_key_is_refused(audited, tmp_path):
     file = tmp_path / "x"
+    file.write_bytes(b"\xff\xfe")
+    result = audited.run("audit", "verify", "--key", str(file))
+    assert (result.exit_code, "does not hold public keys" in result.stderr) == (2, True)
     file.write_text(base64.b64encode(b"short").decode())
     assert audited.run("audit", "verify", "--key", str(file)).exit_code == 1
     del audited.keys["RELAY_AUDIT_KEY"]
@@ -367,6 +370,23 @@ def without_first(asked):
         return asked(trail, *args)
 
     return ask
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("list",), ("export",), ("export", "--file", "{file}"), ("tail", "--no-follow", "--output", "json")],
+    ids=" ".join,
+)
+def test_what_a_trail_that_is_away_would_have_shown_is_said_to_be_missing(away, tmp_path, monkeypatch, command):
+    monkeypatch.setattr(Trail, "last_number", without_first(Trail.last_number))
+    file = tmp_path / "trail.jsonl"
+    result = away.run("audit", *(word.format(file=file) for word in command))
+    missing = "Trail 0: it did not answer, and its entries are missing here.\n"
+    assert (result.exit_code, result.stderr) == (1, missing)
+    shown = file.read_text() if "--file" in command else result.stdout
+    assert "shared" in shown
+    assert "webhook_apply" not in shown
+    assert ("entries" in result.stdout) == ("--file" in command)
 
 
 def test_a_trail_whose_server_is_away_is_named_and_the_others_are_checked(away):

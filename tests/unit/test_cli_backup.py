@@ -33,7 +33,8 @@ from relay.backup.restoring import Restoring
 from relay.backup.undoing import ShippedTrail
 from relay.backup.unfinished import Unfinished
 from relay.domain.reference_id import new_reference_id
-from relay.errors import Conflict, Unavailable
+from relay.errors import Conflict, NotFound, Unavailable
+from relay.store.api_keys.keys import ApiKeys
 from relay.store.backups import copying, snapshot
 from relay.store.backups.copying import REVISIONS_LEFT_OUT, BackupCounts
 from relay.store.backups.epoch import FENCE, Epoch, Epochs, Phase
@@ -735,6 +736,24 @@ def test_what_a_restore_shows_to_end_is_what_ends_also_in_chains_of_chains(cli):
     assert {each: runtime.store.find(each.reference_id).final for each in calls} == {each: each.ends for each in calls}
 
 
+def test_a_chain_that_calls_what_is_not_known_any_more_ends(cli):
+    cli.apply(a_webhook(id="get", method="GET", headers={}, queryParams=[]))
+    cli.apply({"id": "gets", "steps": [{"webhook": "get"}]})
+    calls = [cli.json("trigger", name, *PLUGIN, "--async")["referenceId"] for name in ("gets", "get")]
+    begin(cli.runtime(), calls[0])
+    runtime = cli.runtime()
+    runtime.epochs.write(Epoch(7, Phase.FENCED, "backup"))
+    runtime.epochs.fence(7)
+    for is_known in (True, False):
+        if not is_known:
+            runtime.client.delete(runtime.keyspace.of_plugin("revision", "acme", webhook="get", revision=1))
+            runtime = cli.runtime()
+        unfinished = Unfinished(runtime.client, runtime.keyspace, runtime.registry, runtime.limits, runtime.epochs)
+        found = {each.reference_id: each.ends for each in unfinished.calls()}
+        assert [found.pop(each) for each in calls] == [not is_known, False]
+        assert list(found.values()) == [not is_known], "its step ends with it"
+
+
 def test_what_was_lost_is_counted_with_all_of_each_entry_after_the_backup():
     lost = [("trigger", "accepted", {"count": 40}), ("trigger", "accepted", {}), ("trigger", "refused", {"count": 9})]
     lost += [("key_create", "created", {}), ("key_rotate", "rotated", {}), ("replay_start", "started", {})]
@@ -905,6 +924,23 @@ def test_calls_that_one_look_does_not_find_are_decided_about_at_the_next(empty, 
 
     monkeypatch.setattr(Unfinished, "_calls_of", find_one_at_first)
     assert empty.json("restore", "finish") == {"ended": 2, "goOn": 2, "replays": 0, "undone": []}
+
+
+def test_an_act_that_cannot_be_done_again_is_named_and_the_others_are_done(empty, saved, monkeypatch):
+    def refuse(*_):
+        raise NotFound("There is no such key.")
+
+    monkeypatch.setattr(ApiKeys, "revoke", refuse)
+    said = empty.run(
+        "restore", str(empty.directory / "b"), "--audit", str(saved[-1] / "trail.jsonl"), "--output", "json"
+    )
+    undone = json.loads(said.stdout)["unfinished"]["undone"]
+    assert [(each["what"], each["applied"]) for each in undone if each["what"].startswith("key ")] == [
+        ("key revoked", False),
+        ("key rotated", False),
+    ]
+    assert {each["applied"] for each in undone if not each["what"].startswith("key ")} == {True}
+    assert said.stderr.count(": There is no such key.\n") == 2
 
 
 def test_a_restore_that_is_cut_off_while_it_asks_is_given_again_and_asks_again(empty, saved, monkeypatch):

@@ -56,6 +56,17 @@ def worker(cli):
     thread.join()
 
 
+def test_a_call_that_is_cancelled_while_it_is_waited_for_says_so(cli, monkeypatch):
+    def cancel(_s):
+        (row,) = cli.runtime().listing.page("acme", Filter(states=frozenset({State.QUEUED}))).rows
+        cli.runtime().store.cancel(row.reference_id)
+
+    monkeypatch.setattr("relay.cli.trigger.time", SimpleNamespace(monotonic=time.monotonic, sleep=cancel))
+    said = trigger(cli, exit_code=1)
+    assert said["code"] == "cancelled"
+    assert cli.json("invocations", "show", said["referenceId"])["state"] == "cancelled"
+
+
 def trigger(cli, *arguments, exit_code=0, text=None):
     return cli.json("trigger", "ping", "--plugin", "acme", *arguments, exit_code=exit_code, text=text)
 

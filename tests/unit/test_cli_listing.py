@@ -15,6 +15,7 @@ from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
 from relay.store.ledger.listing import Filter
 from relay.store.ledger.transitions import Advance, NewStep, NextStep
+from tests.store_keys import KEYS
 from tests.unit.cli import a_webhook
 from tests.unit.test_cli_invocations import settle, trigger
 
@@ -237,6 +238,16 @@ def test_one_that_came_in_the_same_millisecond_as_the_last_one_seen_is_shown_too
     watch._newest_ms, watch._at_newest = cli.runtime().store.find(reference_id).created_at_ms, {"another"}
     assert [each.reference_id for each in watch.look()] == [reference_id]
     assert watch.look() == []
+
+
+def test_one_that_is_gone_is_watched_no_more_and_the_others_are(cli):
+    gone, other = (trigger(cli, "--async")["referenceId"] for _ in range(2))
+    watch = Watch(cli.runtime(), "acme", Filter())
+    watch.begin(10)
+    cli.runtime().client.delete(KEYS.record(gone))
+    settle(cli, other)
+    for expected in ([other], []):
+        assert [each.reference_id for each in watch.look()] == expected
 
 
 def test_that_the_store_is_away_is_said_once_until_it_is_back(story, monkeypatch):

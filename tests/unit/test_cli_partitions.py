@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 
+from relay.errors import SettingsError
 from relay.queue import make_app
 from relay.settings import Settings
 from relay.store.counts.totals import StoreCounts
@@ -155,6 +156,13 @@ def keyspaces_in(part, place, seen):
         names = vars(part) if hasattr(part, "__dict__") else getattr(part, "__slots__", ())
         for name in tuple(names):
             yield from keyspaces_in(getattr(part, name, None), f"{place}.{name}", seen)
+
+
+def test_a_worker_without_the_target_ring_does_not_start(cli):
+    keys = {"RELAY_REDIS_URL": cli.url, "RELAY_DATA_KEYS": cli.keys["RELAY_DATA_KEYS"]}
+    settings = Settings.from_environ(keys)
+    with pytest.raises(SettingsError, match="give workers the target key ring"):
+        worker_parts(settings, make_app(settings), "w1", ["bulk"])
 
 
 @pytest.mark.parametrize("process", ["the API", "a worker"])

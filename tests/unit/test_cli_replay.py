@@ -1,12 +1,15 @@
 import json
 import re
 import time
+from types import SimpleNamespace
 
 import pytest
 import redis
 
 from relay.cli.id_file import IdFile
 from relay.domain.reference_id import new_reference_id
+from relay.errors import Unavailable
+from relay.replay.planning import Replays
 from tests.store_keys import KEYS
 from tests.timing import ANSWER_S
 from tests.unit.cli import a_webhook
@@ -202,6 +205,64 @@ def test_a_follower_ends_with_the_job_and_fails_where_it_was_cancelled(failed):
     timer.join()
     assert result.exit_code == 1
     assert json.loads(result.stdout)["state"] == "cancelled"
+
+
+def follow_until(monkeypatch, look):
+    """Let a command that follows a replay look again when ``look`` was called, and not wait."""
+    monkeypatch.setattr("relay.cli.progress.time", SimpleNamespace(sleep=lambda _: look()))
+
+
+def test_a_replay_is_followed_from_its_start_and_leaving_it_leaves_it_running(failed, monkeypatch):
+    cli, _ = failed
+    runtime = cli.runtime()
+
+    def only():
+        (job,) = runtime.replays.list("acme")
+        return job
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    follow_until(monkeypatch, interrupt)
+    left = cli.run("replay", "start", "--plugin", "acme", "--follow")
+    assert (left.exit_code, left.stdout) == (0, "")
+    assert left.stderr == f"The replay goes on: relay replay status {only().replay_id}\n"
+    assert not only().over
+    follow_until(monkeypatch, lambda: runtime.replays.cancel("acme", only().replay_id))
+    result = cli.run("replay", "status", only().replay_id, "--follow", "--output", "json")
+    assert (result.exit_code, json.loads(result.stdout)["state"]) == (1, "cancelled")
+
+
+def test_a_store_that_is_away_for_a_while_ends_no_following(failed, monkeypatch):
+    cli, _ = failed
+    replay_id = start(cli)["replayId"]
+    runtime, get, looks = cli.runtime(), Replays.get, []
+
+    def look():
+        looks.append(1)
+        if len(looks) == 3:
+            runtime.replays.cancel("acme", replay_id)
+
+    def get_if_there(replays, *names):
+        if len(looks) in {1, 2}:
+            raise Unavailable
+        return get(replays, *names)
+
+    follow_until(monkeypatch, look)
+    monkeypatch.setattr(Replays, "get", get_if_there)
+    result = cli.run("replay", "status", replay_id, "--follow", "--output", "json")
+    assert (result.exit_code, json.loads(result.stdout)["state"], len(looks)) == (1, "cancelled", 3)
+
+
+@pytest.mark.parametrize("more", [("--max", "1"), ("--include-uncertain",)], ids=" ".join)
+def test_a_plan_takes_no_option_beside_its_rate(failed, more):
+    cli, _ = failed
+    plan_id = replay(cli, "plan", "--plugin", "acme")["planId"]
+    result = cli.run("replay", "start", plan_id, "--plugin", "acme", *more)
+    assert (result.exit_code, "only --rate can be given with its id" in result.stderr) == (2, True)
+    assert replay(cli, "list", "--plugin", "acme") == []
+    assert start(cli, plan_id, "--rate", "2")["matched"] == 3
+    assert replay(cli, "list", "--plugin", "acme")[0]["ratePerSecond"] == 2
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import pty
 from types import SimpleNamespace
 
 import pytest
+from click import UsageError
 
 from relay.audit.entry import Act, entry_from
-from relay.cli.parameters import read_secret
+from relay.cli.parameters import read_secret, read_source
 from relay.cli.secrets import _row
 from relay.errors import BadParameter
 from relay.store.registry.secrets import SecretSetting
@@ -65,6 +66,22 @@ def test_a_value_comes_from_standard_input_or_a_file_and_loses_its_last_line_bre
 )
 def test_a_value_loses_one_line_break_at_its_end_and_nothing_else(given, kept):
     assert read_secret("Value", io.BytesIO(given.encode())) == kept
+
+
+def test_input_is_taken_up_to_its_limit(monkeypatch):
+    monkeypatch.setattr("relay.cli.parameters.MAX_INPUT_BYTES", 10)
+    assert read_source(io.BytesIO(b"x" * 10).read) == b"x" * 10
+    with pytest.raises(UsageError, match="more than 10 bytes"):
+        read_source(io.BytesIO(b"x" * 11).read)
+
+
+def test_references_to_the_environment_and_to_files_are_looked_up_when_a_webhook_is_applied(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("VENDOR_TOKEN", FIRST)
+    (tmp_path / "key").write_text(f"{SECOND}\n")
+    headers = {"Authorization": "Bearer ${env:VENDOR_TOKEN}", "X-Key": f"${{file:{tmp_path / 'key'}}}"}
+    cli.apply(hook(headers=headers), plugin="shop")
+    assert filled(cli).headers == {"Authorization": f"Bearer {FIRST}", "X-Key": SECOND}
+    assert of(cli, "webhooks", "show", "hook")["secrets"] == []
 
 
 def type_value(cli, typed):

@@ -58,6 +58,14 @@ def test_a_new_relay_env_is_complete_private_and_never_replaced(cli, tmp_path):
     assert (refused["code"], file.read_text()) == ("conflict", text)
 
 
+def test_a_place_that_cannot_be_written_to_has_no_relay_env(cli, tmp_path):
+    (tmp_path / "file").touch()
+    directory = tmp_path / "file" / "d"
+    refused = cli.json("--data-dir", str(directory), "settings", "init", exit_code=1)
+    sentence = f"{directory / 'relay.env'} cannot be written: use another --data-dir."
+    assert (refused["code"], refused["message"]) == ("bad_settings", sentence)
+
+
 def test_a_malformed_address_makes_no_relay_env(cli, tmp_path):
     refused = cli.json("--data-dir", str(tmp_path / "x"), "settings", "init", "--redis-url", "nonsense", exit_code=1)
     assert (refused["code"], (tmp_path / "x").exists()) == ("bad_settings", False)

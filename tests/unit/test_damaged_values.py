@@ -141,6 +141,21 @@ def test_values_that_go_while_they_are_looked_for_need_no_key(site, monkeypatch)
     assert (set(keys.values()), damaged) == ({0}, [])
 
 
+def test_an_old_key_is_retired_alone_and_only_once_nothing_is_sealed_under_it(site):
+    before, old = site.whole, {ring: key for (ring, key), count in site.whole.items() if count}
+    refused = site.cli.json("vault", "retire", old["data"], exit_code=1)
+    count = before["data", old["data"]]
+    sentence = f"{count} values are still sealed under {old['data']} of the data ring: relay vault reseal."
+    assert (refused["code"], refused["message"]) == ("conflict", sentence)
+    assert site.rows()[0] == before
+    site.cli.json("vault", "reseal")
+    assert site.cli.json("vault", "retire", old["data"]) == [{"ring": "data", "key": old["data"]}]
+    assert set(site.rows()[0]) == set(before) - {("data", old["data"])}
+    assert site.cli.json("vault", "retire", old["data"], exit_code=1)["code"] == "not_found"
+    assert site.cli.json("vault", "retire", _newest(site, "data"), exit_code=1)["code"] == "conflict"
+    assert site.checked() == site.checks
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_value_is_named_and_all_others_are_counted_resealed_and_retired(site, kind, damage):

@@ -37,6 +37,13 @@ def test_a_directory_with_anything_else_in_it_is_refused_and_left_as_it_is(tmp_p
     assert sorted(each.name for each in folder.iterdir()) == sorted(names)
 
 
+@pytest.mark.parametrize(("place", "said"), [("file", "cannot be read"), ("file/d", "cannot be made")])
+def test_a_place_where_there_can_be_no_directory_is_refused(tmp_path, place, said):
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match=f"{said}.*--data-dir"):
+        DataDir.make(tmp_path / place)
+
+
 TEXTS = (
     "plain",
     "",

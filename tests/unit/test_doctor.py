@@ -32,11 +32,11 @@ from relay.doctor.installation import LATELY_S, OFTEN
 from relay.doctor.servers import examine_servers
 from relay.domain.invocation import Outcome, OwnCaller, State
 from relay.domain.reference_id import new_reference_id
-from relay.errors import RequestRejected, Unavailable
+from relay.errors import RequestRejected, StoreFault, Unavailable
 from relay.queue import LANES
 from relay.registration.document import read_registrations
 from relay.settings import Settings
-from relay.store.backups.epoch import Epochs
+from relay.store.backups.epoch import Epochs, Phase
 from relay.store.counts.backlog import LaneBacklog
 from relay.store.health.readiness import ServerWarnings, StoreHealth, _warnings_of, failed_writes, read_health
 from relay.store.health.server import ServerHealth, read_server
@@ -478,6 +478,31 @@ def test_a_store_of_a_newer_release_is_a_problem_and_its_contents_are_not_looked
     assert found["format"].level is Level.PROBLEM
     assert "Start that release" in found["format"].advice
     assert "alerts" not in found
+
+
+def test_a_store_that_is_being_restored_is_a_problem_until_that_is_finished(given, tmp_path, valkey):
+    assert "restore" not in findings(given, tmp_path)
+    for phase, level in ((Phase.FENCED, Level.PROBLEM), (Phase.DECIDING, Level.PROBLEM), (Phase.FINISHED, None)):
+        with valkey.client() as client:
+            client.hset(keyspace.shared("epoch"), "phase", phase)
+        found = findings(given, tmp_path).get("restore")
+        assert (found and found.level) == level
+        assert found is None or "docs/backup.md" in found.advice
+
+
+def test_registrations_that_cannot_be_read_at_all_are_a_problem(given, tmp_path, monkeypatch):
+    def fail(*_):
+        raise StoreFault("Something is wrong with the store.")
+
+    register(given, WEBHOOK)
+    monkeypatch.setattr("relay.store.registry.webhooks.Registry.unverified", fail)
+    found = findings(given, tmp_path)
+    assert (found["registrations"].level, found["registrations"].found) == (
+        Level.PROBLEM,
+        "Something is wrong with the store.",
+    )
+    assert "endpoints" not in found
+    assert "breakers" in found, "what follows is examined all the same"
 
 
 def test_keys_that_end_soon_are_named_and_others_counted(given, tmp_path):

