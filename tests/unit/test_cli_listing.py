@@ -254,7 +254,7 @@ def test_that_the_store_is_away_is_said_once_until_it_is_back(story, monkeypatch
     cli, made = story
     record = cli.runtime().store.find(made[0])
     away = Unavailable("The store is away.")
-    looks = iter([away, away, [record], [], away, away, KeyboardInterrupt()])
+    looks = iter([away, away, [record], [], away, KeyboardInterrupt()])
 
     def look(_watch):
         found = next(looks)
