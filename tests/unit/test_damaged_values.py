@@ -7,6 +7,7 @@ import json
 import pytest
 import redis
 
+from relay.rotation.ring_file import RingFile
 from relay.store.keys import keyspace
 from relay.store.keys.names import SHARED_ROOT, partition_root
 from relay.vault import (
@@ -148,9 +149,11 @@ def test_an_old_key_is_retired_alone_and_only_once_nothing_is_sealed_under_it(si
     sentence = f"{count} values are still sealed under {old['data']} of the data ring: relay vault reseal."
     assert (refused["code"], refused["message"]) == ("conflict", sentence)
     assert site.rows()[0] == before
-    site.cli.json("vault", "reseal")
+    for command in ("add", "promote", "reseal"):  # now there are two old keys
+        site.cli.json("vault", command)
+    every = set(site.rows()[0])
     assert site.cli.json("vault", "retire", old["data"]) == [{"ring": "data", "key": old["data"]}]
-    assert set(site.rows()[0]) == set(before) - {("data", old["data"])}
+    assert set(site.rows()[0]) == every - {("data", old["data"])}
     assert site.cli.json("vault", "retire", old["data"], exit_code=1)["code"] == "not_found"
     assert site.cli.json("vault", "retire", _newest(site, "data"), exit_code=1)["code"] == "conflict"
     assert site.checked() == site.checks
@@ -267,6 +270,11 @@ def test_decisions_that_fail_verification_keep_the_old_data_keys_until_they_are_
         assert ("of the target ring" in refused["message"]) == ("target" in command), "the other ring is gone through"
         assert site.client.lrange(chain, 0, -1) == forged
     assert ring.strip() in (site.cli.directory / "data.keys").read_text(), "no key was taken out"
+    site.cli.json("vault", "add", "--ring", "target")
+    site.cli.json("vault", "promote", "--ring", "target")
+    site.cli.json("vault", "reseal", exit_code=1)
+    old = next(key for key in RingFile("target", site.cli.directory / "target.keys").key_ids()[1:])
+    assert site.cli.json("vault", "retire", old) == [{"ring": "target", "key": old}], "it needs no decisions"
     keys = site.rows()[0]
     assert sum(keys.values()) == len(KINDS), "all values are resealed all the same"
     assert {key for (_, key), count in keys.items() if count} == {_newest(site, each) for each in ("data", "target")}

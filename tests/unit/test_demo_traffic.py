@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import random
@@ -22,7 +23,8 @@ from relay.client import Relay
 from relay.egress import AddressPolicy
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
-from relay.up import demo_traffic
+from relay.up import demo, demo_traffic
+from relay.up.datadir import DataDir
 from tests.unit.fake_relay import KEY, FakeRelay, Webhook
 
 RULES = EndpointRules(AddressPolicy(allow=["127.0.0.1:9900"]))
@@ -95,6 +97,31 @@ def test_the_sample_endpoint_misbehaves_where_it_is_asked_to(endpoint):
     assert status(f"{endpoint}/status/9999") == 200
     with pytest.raises(OSError, match="closed"):
         status(f"{endpoint}/hang-up")
+
+
+def test_the_demo_s_key_is_kept_while_it_is_good_and_made_anew_once_it_is_not(cli, tmp_path):
+    runtime, directory = cli.runtime(), DataDir.make(tmp_path / "d")
+    text = demo._key(runtime, directory)
+    assert (directory.path / "demo.key").read_text() == f"{text}\n"
+    assert demo._key(runtime, directory) == text
+    (key,) = runtime.api_keys.list()
+    assert (key.plugin, set(key.scopes)) == ("demo", {"trigger", "operate"})
+    runtime.api_keys.revoke(key.id)
+    other = demo._key(cli.runtime(), directory)
+    assert other != text
+    assert directory.read_secret("demo.key") == other
+    assert cli.runtime().api_keys.authenticate(other).plugin == "demo"
+
+
+def test_a_key_of_the_demo_that_cannot_be_written_down_does_not_stay(cli, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "full")
+
+    directory = DataDir.make(tmp_path / "d")
+    monkeypatch.setattr(DataDir, "write", full)
+    with pytest.raises(OSError, match="full"):
+        demo._key(cli.runtime(), directory)
+    assert [key.revoked for key in cli.runtime().api_keys.list()] == [True]
 
 
 def test_traffic_without_the_demo_says_what_to_give(tmp_path):

@@ -261,6 +261,19 @@ def test_webhooks_whose_calls_wait_are_named_with_how_many(given, tmp_path):
     assert "paused" not in found
 
 
+def test_webhooks_are_named_in_the_order_of_their_names(given, tmp_path):
+    names = ["e", "b", "d", "a", "c", "f"]
+    runtime = register(given, "\n".join(WEBHOOK.replace("echo", name) for name in names))
+    for name in names:
+        runtime.policies.pause("shop", name)
+        ref = new_reference_id()
+        runtime.dispatcher.trigger_many([TriggerRequest("shop", name, {}, ref, "k1")])
+        runtime.store.claim([ref], "t1")
+    assert (
+        findings(given, tmp_path)["paused"].found == f"calls wait: {listed([f'shop/{n} (1)' for n in sorted(names)])}"
+    )
+
+
 def test_each_lane_tells_what_waits_in_it_and_for_how_long(given, tmp_path):
     runtime = register(given, WEBHOOK)
     runtime.workers.beat("w1", LANES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -308,6 +309,48 @@ def test_after_a_restore_an_api_that_is_alive_is_ready_as_the_store_is_fenced(wa
     with valkey.client() as client:
         client.hset(keyspace.shared("epoch"), "phase", Phase.FENCED)
     assert waited(paths=("/healthz", "/healthcheck")) == (True, 1)
+
+
+# -- a start that does not get so far
+
+
+@pytest.fixture
+def up(cli, tmp_path, monkeypatch):
+    """Run `relay up` with a shell script in place of the server; return the result."""
+
+    def run(script, **environ):
+        program = tmp_path / "server"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setattr(embedded, "find_program", lambda: str(program))
+        ports = ("--port", "0", "--flower-port", "0")
+        place = ("--data-dir", str(tmp_path / "d"))
+        return cli.run(*place, "up", *ports, environ=dict.fromkeys(NAMES) | environ)
+
+    return run
+
+
+def test_a_start_that_fails_says_why_and_shows_the_last_lines_of_the_logs(up):
+    result = up("for n in $(seq 12); do echo line $n; done; exit 1")
+    shown = [f"valkey               | line {number}" for number in range(3, 13)]
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "\n".join([*shown, "Stopping the processes (Ctrl-C again: at once)"]) in result.stderr
+    assert "line 2\n" not in result.stderr
+    assert "Error: The embedded server did not start" in result.stderr
+
+
+def test_a_start_that_is_ended_before_it_is_ready_has_not_failed(up):
+    result = up("kill -TERM $PPID; exec sleep 600")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.endswith("Stopping the processes (Ctrl-C again: at once)\n")
+
+
+def test_a_start_says_which_settings_it_takes_over_from_the_last_one(up):
+    assert "relay.env" not in up("exit 1", RELAY_LOG_LEVEL="warning").stderr
+    gc.collect()  # the error has the lock of the directory
+    said = up("exit 1").stderr
+    assert "Taken from relay.env of the last start" in said
+    assert "\n  RELAY_LOG_LEVEL=warning\n" in said
 
 
 # -- what it says when it is ready
