@@ -18,6 +18,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import metadata
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from redis.client import Pipeline
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from relay.audit.entry import Act
+from relay.audit.signing_keys import new_private_text
 from relay.backup.manifest import Manifest
 from relay.backup.restoring import Restoring
 from relay.backup.undoing import ShippedTrail
@@ -38,6 +40,7 @@ from relay.store.api_keys.keys import ApiKeys
 from relay.store.backups import copying, snapshot
 from relay.store.backups.copying import REVISIONS_LEFT_OUT, BackupCounts
 from relay.store.backups.epoch import FENCE, Epoch, Epochs, Phase
+from relay.store.backups.snapshot import sources_of
 from relay.store.decisions.chain import key_subject, webhook_subject
 from relay.store.decisions.every import EveryDecision
 from relay.store.keys import keyspace
@@ -136,7 +139,15 @@ def test_a_backup_says_what_it_holds_and_holds_no_key(saved):
     }
     assert said["elsewhere"]["RELAY_DATA_KEYS"] == "the environment (RELAY_DATA_KEYS)"
     manifest = json.loads((folder / "b" / "manifest.json").read_text())
-    assert manifest["relay"]
+    assert list(manifest) == [
+        *("format", "backup", "relay", "beganAt", "endedAt", "epoch", "partitions", "storeFormat", "counts"),
+        *("files", "elsewhere", "rings", "mac"),
+    ]
+    counts = {name: said[name] for name in manifest["counts"]}
+    assert manifest["counts"] == manifest["files"][0]["counts"] == counts
+    assert counts["records"] == 4
+    assert manifest["relay"] == metadata.version("webhook-relay")
+    assert manifest["beganAt"] <= manifest["endedAt"]
     assert manifest["storeFormat"] == FORMAT
     assert manifest["files"][0]["server"].startswith("valkey ")
     assert {path.name for path in (folder / "b").iterdir()} == {"manifest.json", "server1.rdb"}
@@ -146,6 +157,45 @@ def test_a_backup_says_what_it_holds_and_holds_no_key(saved):
         content = path.read_bytes()
         for ring in cli.keys.values():
             assert ring.rpartition(":")[2].encode() not in content
+
+
+def test_a_backup_says_in_which_files_the_keys_and_passwords_are_that_it_does_not_hold(cli, tmp_path):
+    cli.use_ring_files()
+    (tmp_path / "passwords").mkdir()
+    cli.keys["RELAY_AUDIT_KEY"] = new_private_text()
+    said = cli.json("backup", str(tmp_path / "b"))
+    assert said["elsewhere"] == {
+        "RELAY_DATA_KEYS": str(tmp_path / "data.keys"),
+        "RELAY_TARGET_KEYS": str(tmp_path / "target.keys"),
+        "RELAY_AUDIT_KEY": "the environment (RELAY_AUDIT_KEY)",
+        "passwords of server users": str(tmp_path / "passwords"),
+    }
+    assert json.loads((tmp_path / "b" / "manifest.json").read_text())["elsewhere"] == said["elsewhere"]
+
+
+def test_a_backup_of_a_server_that_was_replaced_meanwhile_is_not_completed(empty, monkeypatch):
+    looks = []
+
+    def sources(client, roots):
+        looks.append(1)
+        found = sources_of(client, roots)
+        return found if len(looks) == 1 else [replace(each, run="another") for each in found]
+
+    monkeypatch.setattr("relay.backup.taking.sources_of", sources)
+    fault = empty.json("backup", str(empty.directory / "other"), exit_code=1)
+    assert (fault["code"], "was replaced" in fault["message"]) == ("conflict", True)
+    assert "not completed" in empty.json("restore", str(empty.directory / "other"), exit_code=2)["message"]
+
+
+def test_a_restore_and_its_end_are_in_the_trail(empty):
+    backup = restore(empty)["backup"]
+    empty.json("restore", "finish")
+    rows = empty.json("audit", "list", "--act", "restore")
+    assert [(row["subject"], row["outcome"]) for row in rows[::-1]] == [
+        (backup, "fenced"),
+        ("finish", "begun"),
+        ("finish", "done"),
+    ]
 
 
 def test_a_backup_needs_an_empty_directory(empty):

@@ -518,7 +518,7 @@ def test_registrations_that_cannot_be_read_at_all_are_a_problem(given, tmp_path,
     assert "breakers" in found, "what follows is examined all the same"
 
 
-def test_keys_that_end_soon_are_named_and_others_counted(given, tmp_path):
+def test_keys_that_end_soon_are_named_and_others_counted(given, tmp_path, monkeypatch):
     keys = cli_runtime(Settings.from_environ(given)).api_keys
     day_s = 86_400
     keys.create("shop", ["trigger"], lifetime_s=8 * day_s)
@@ -527,8 +527,14 @@ def test_keys_that_end_soon_are_named_and_others_counted(given, tmp_path):
     _, ending = keys.create("shop", ["trigger"], lifetime_s=6 * day_s)
     found = findings(given, tmp_path)["keys"]
     assert (found.level, found.found) == (Level.PROBLEM, f"end within 7 days: {ending.id} of shop")
+    now_s = time.time()
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: now_s + 6.5 * day_s)
+        later = findings(given, tmp_path)["keys"].found
+    assert "end within 7 days: " in later
+    assert ending.id not in later, "it has ended"
     keys.revoke(ending.id)
-    assert findings(given, tmp_path)["keys"].level is Level.OK
+    assert findings(given, tmp_path)["keys"].found == "2 live"
 
 
 def test_a_key_that_somebody_else_wrote_is_a_problem(given, tmp_path, valkey):
@@ -735,8 +741,10 @@ def test_a_server_without_this_version_s_functions_is_a_problem_that_one_command
     found = findings(given, tmp_path)["functions"]
     assert (found.level, found.found) == (Level.PROBLEM, f"it lacks {library().name}")
     assert "`relay functions load`" in found.advice
-    assert load_functions(valkey.url) == 1
+    cli = Cli(given["RELAY_REDIS_URL"], tmp_path, {name: given[name] for name in given if name != "RELAY_REDIS_URL"})
+    assert cli.json("functions", "load") == {"library": library().name, "servers": 1}
     assert findings(given, tmp_path)["functions"].level is Level.OK
+    assert cli.run("functions", "load").stdout == f"{library().name} was loaded into 0 servers.\n"
 
 
 def test_the_command_fails_for_problems_and_not_for_notes(given, tmp_path):
