@@ -13,6 +13,7 @@ from relay.cli.tail import Watch
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
+from relay.request.directions import SUBJECT_RULE
 from relay.store.ledger.listing import Filter
 from relay.store.ledger.transitions import Advance, NewStep, NextStep
 from tests.store_keys import KEYS
@@ -85,20 +86,25 @@ def test_a_filter_by_a_name_that_never_was_says_so(story, command, arguments, sa
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "said"),
     [
-        ("--status", "6xx"),
-        ("--status", "12"),
-        ("--outcome", "gone"),
-        ("--chain", "x"),
-        ("--since", "yesterday"),
-        ("--caller", "a b"),
-        ("--with-replayed",),
-        ("--limit", "0"),
+        (("--status", "6xx"), "a status is 0 or 100 to 999"),
+        (("--status", "12"), "a status is 0 or 100 to 999"),
+        (("--outcome", "gone"), "'gone' is not one of"),
+        (("--chain", "x"), "'x' is not a reference id"),
+        (("--replay", "x"), "'x' is not the id of a replay"),
+        (("--since", "yesterday"), "or an age: 90s, 15m, 2h, 7d"),
+        (("--until", "2026-13-01T00:00:00Z"), "or an age: 90s, 15m, 2h, 7d"),
+        (("--caller", "a b"), "neither the id of an API key"),
+        (("--subject", "a\nb"), SUBJECT_RULE),
+        (("--with-replayed",), "--with-replayed needs --failed"),
+        (("--limit", "0"), "is not in the range"),
     ],
+    ids=str,
 )
-def test_a_filter_that_is_not_valid_is_wrong_usage(cli, arguments):
-    assert cli.run("invocations", "list", "--plugin", "acme", *arguments).exit_code == 2
+def test_a_filter_that_is_not_valid_is_wrong_usage(cli, arguments, said):
+    result = cli.run("invocations", "list", "--plugin", "acme", *arguments)
+    assert (result.exit_code, said in result.stderr) == (2, True), result.stderr
 
 
 def test_how_long_ago_is_counted_from_now():

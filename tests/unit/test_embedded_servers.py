@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import pytest
 
 from relay.cli.output import Screen
-from relay.cli.up import _say_ready
+from relay.cli.up import _run, _say_ready
 from relay.errors import SettingsError, Unavailable
 from relay.queue import LANES
 from relay.store.backups.epoch import Phase
@@ -34,6 +34,7 @@ from relay.up.access import ADMINISTRATOR, OPERATOR
 from relay.up.child import Child
 from relay.up.datadir import DataDir
 from relay.up.local import LaunchPlan, LocalRelay
+from relay.up.log_file import LogTail
 from relay.up.supervisor import Supervisor
 from tests.procfile import default_processes
 from tests.timing import ANSWER_S, BUSY_S, START_S, wait_until
@@ -351,6 +352,26 @@ def test_a_start_says_which_settings_it_takes_over_from_the_last_one(up):
     said = up("exit 1").stderr
     assert "Taken from relay.env of the last start" in said
     assert "\n  RELAY_LOG_LEVEL=warning\n" in said
+
+
+@pytest.mark.parametrize("is_verbose", [False, True])
+def test_the_lines_of_the_logs_are_shown_where_they_are_asked_for(capsys, tmp_path, is_verbose):
+    endings, written = iter([False, False, True]), iter(["one\nt", "wo\x1b[2J\n"])
+    (tmp_path / "api.log").write_text("of an earlier start\n")
+
+    class Ending:
+        @property
+        def ending(self):
+            return next(endings)
+
+        def iterate(self):
+            with (tmp_path / "api.log").open("a") as log:
+                log.write(next(written))
+
+    relay = SimpleNamespace(start=lambda _: None, wait=lambda _: False)
+    _run(Screen("table"), relay, Ending(), LogTail(tmp_path) if is_verbose else None)
+    shown = "api                  | one\napi                  | two\\x1b[2J\n"
+    assert capsys.readouterr() == ("", shown if is_verbose else "")
 
 
 # -- what it says when it is ready
