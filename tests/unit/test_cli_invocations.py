@@ -12,6 +12,7 @@ from relay.errors import WebhookNotRegistered
 from relay.store.ledger.listing import Filter
 from relay.store.ledger.transitions import Settlement
 from relay.vault import payload_owner, result_owner
+from tests.store_keys import KEYS
 from tests.unit.cli import a_webhook
 
 FIELDS = [
@@ -56,17 +57,6 @@ def worker(cli):
     thread.join()
 
 
-def test_a_call_that_is_cancelled_while_it_is_waited_for_says_so(cli, monkeypatch):
-    def cancel(_s):
-        (row,) = cli.runtime().listing.page("acme", Filter(states=frozenset({State.QUEUED}))).rows
-        cli.runtime().store.cancel(row.reference_id)
-
-    monkeypatch.setattr("relay.cli.trigger.time", SimpleNamespace(monotonic=time.monotonic, sleep=cancel))
-    said = trigger(cli, exit_code=1)
-    assert said["code"] == "cancelled"
-    assert cli.json("invocations", "show", said["referenceId"])["state"] == "cancelled"
-
-
 def trigger(cli, *arguments, exit_code=0, text=None):
     return cli.json("trigger", "ping", "--plugin", "acme", *arguments, exit_code=exit_code, text=text)
 
@@ -90,6 +80,31 @@ def test_a_delayed_trigger_is_not_waited_for(cli, monkeypatch, more):
     record = show(cli, accepted["referenceId"])
     created, earliest = (datetime.fromisoformat(record[name]) for name in ("createdAt", "notBefore"))
     assert (earliest - created).total_seconds() == 60
+
+
+def test_a_call_that_is_cancelled_while_it_is_waited_for_says_so(cli, monkeypatch):
+    def cancel(_s):
+        (row,) = cli.runtime().listing.page("acme", Filter(states=frozenset({State.QUEUED}))).rows
+        cli.runtime().store.cancel(row.reference_id)
+
+    monkeypatch.setattr("relay.cli.trigger.time", SimpleNamespace(monotonic=time.monotonic, sleep=cancel))
+    said = trigger(cli, exit_code=1)
+    assert said["code"] == "cancelled"
+    assert cli.json("invocations", "show", said["referenceId"])["state"] == "cancelled"
+
+
+def test_an_answer_that_does_not_open_fails_a_trigger_and_names_the_call_that_was_made(cli, monkeypatch):
+    def answer(_s):
+        (row,) = cli.runtime().listing.page("acme", Filter(states=frozenset({State.QUEUED}))).rows
+        settle(cli, row.reference_id, data=b'"planted"')
+        cli.runtime().client.set(KEYS.result(row.reference_id), b"nothing that was sealed")
+
+    monkeypatch.setattr("relay.cli.trigger.time", SimpleNamespace(monotonic=time.monotonic, sleep=answer))
+    said = trigger(cli, exit_code=1)
+    assert (said["code"], "`relay invocations show`" in said["message"]) == ("vault", True)
+    shown = cli.run("invocations", "show", said["referenceId"], "--output", "json")
+    assert "The answer's data are left out" in shown.stderr
+    assert json.loads(shown.stdout)["result"] == {"status": 200, "data": None, "error": False}
 
 
 def test_a_trigger_gives_the_four_members(cli, worker):

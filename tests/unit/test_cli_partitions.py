@@ -14,6 +14,7 @@ from relay.settings import Settings
 from relay.store.counts.totals import StoreCounts
 from relay.store.health.workers import Workers
 from relay.store.keys.keyspace import Keyspace
+from relay.store.partitions.states import PartitionState
 from relay.wiring.runtime import cli_runtime
 from relay.wiring.worker_runtime import worker_parts
 from tests.receivers import closed_port
@@ -156,6 +157,20 @@ def keyspaces_in(part, place, seen):
         names = vars(part) if hasattr(part, "__dict__") else getattr(part, "__slots__", ())
         for name in tuple(names):
             yield from keyspaces_in(getattr(part, name, None), f"{place}.{name}", seen)
+
+
+@pytest.mark.parametrize("away", [0, 1, 2])
+def test_partitions_whose_servers_are_away_are_counted(cli, monkeypatch, away):
+    states = [
+        PartitionState(n, f"relay:{{{n}}}:", None if n < away else "127.0.0.1:1", ("acme",), 1, 2) for n in range(2)
+    ]
+    monkeypatch.setattr("relay.cli.partitions.partition_states", lambda *_: states)
+    result = cli.run("partitions", "show")
+    said = f"The servers of {away} of 2 partitions cannot be reached: calls of their plugins wait.\n"
+    assert (result.exit_code, result.stderr) == (0, said if away else "")
+    assert [line.split()[1] for line in result.stdout.splitlines()[-2:]] == ["away"] * away + ["127.0.0.1:1"] * (
+        2 - away
+    )
 
 
 def test_a_worker_without_the_target_ring_does_not_start(cli):

@@ -613,6 +613,19 @@ def test_alerts_that_go_to_no_webhook_are_a_problem(cli):
     assert (found("alerts")["level"], found("alerts")["found"]) == ("ok", "go to ops/on-alert")
 
 
+def test_alerts_are_a_problem_where_their_webhook_cannot_be_looked_up(given, tmp_path, monkeypatch):
+    given = given | {"RELAY_ALERTS": "shop/echo"}
+    register(given, WEBHOOK)
+    assert findings(given, tmp_path)["alerts"].found == "go to shop/echo"
+
+    def away(*_, **__):
+        raise Unavailable("The store is away.")
+
+    monkeypatch.setattr("relay.store.registry.webhooks.Registry.current", away)
+    found = findings(given, tmp_path)["alerts"]
+    assert (found.level, found.found) == (Level.PROBLEM, "The store is away.")
+
+
 def ended_calls(runtime, plugin, webhook_id, count, *, caller="k1", ok=False, outcome=Outcome.CONNECT_FAILED):
     """Make calls of a webhook that have ended, each with or without an answer; return their reference ids."""
     refs = [new_reference_id(plugin) for _ in range(count)]
