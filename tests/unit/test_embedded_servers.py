@@ -10,8 +10,10 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
+from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
 
@@ -31,7 +33,7 @@ from relay.store.server.connection import client_of
 from relay.store.server.errors import FENCED_SENTENCE
 from relay.up import embedded, local, processes
 from relay.up.access import ADMINISTRATOR, OPERATOR
-from relay.up.child import Child
+from relay.up.child import MARK, Child
 from relay.up.datadir import DataDir
 from relay.up.local import LaunchPlan, LocalRelay
 from relay.up.log_file import LogTail
@@ -200,6 +202,44 @@ def test_each_process_is_started_with_its_port_and_its_part_of_the_settings(star
     assert f"--port={relay.plan.flower_port}" in found["flower"].command
     assert found["demo_endpoint"].command[-1] == str(relay.demo_port)
     assert f"127.0.0.1:{relay.demo_port}" in relay.settings.to_environ()["RELAY_EGRESS_ALLOW"]
+
+
+KEYS = ("RELAY_TARGET_KEYS", "RELAY_DATA_KEYS", "RELAY_AUDIT_KEY", "RELAY_FLOWER_AUTH")
+SHOWING = "import json, os; print(json.dumps([dict(os.environ), os.getcwd()]))"
+
+
+@pytest.mark.parametrize(
+    ("process", "given", "users"),
+    [
+        (processes.api(number=2, cpu=3), ["RELAY_DATA_KEYS_FILE"], {"api"}),
+        (
+            processes.worker("bulk"),
+            ["RELAY_AUDIT_KEY", "RELAY_DATA_KEYS_FILE", "RELAY_TARGET_KEYS_FILE"],
+            {"worker", "consumer"},
+        ),
+        (processes.flower(), ["RELAY_FLOWER_AUTH"], {"flower"}),
+        (processes.demo_endpoint(1), [], set()),
+        (processes.demo_traffic("http://127.0.0.1:1", "key"), [], set()),
+    ],
+    ids=lambda each: getattr(each, "name", ""),
+)
+def test_a_process_runs_in_the_data_directory_with_what_it_needs_and_no_other_secrets(start, process, given, users):
+    relay = start(cluster=False, RELAY_EGRESS_PROXY="http://u:planted-password@127.0.0.1:1")
+    child = relay._child(replace(process, command=(sys.executable, "-c", SHOWING)))
+    child.start()
+    wait_until(lambda: not child.is_running())
+    environ, place = json.loads(child.log.read_text())
+    path = relay.directory.path
+    assert (child.log, place) == (path / "logs" / f"{process.name}.log", str(path))
+    assert sorted(name for name in environ if name.removesuffix("_FILE") in KEYS) == given
+    rings = {f"RELAY_{ring.upper()}_KEYS_FILE": str(path / f"{ring}.keys") for ring in ("target", "data")}
+    assert all(environ[name] == rings[name] for name in given if name in rings)
+    urls = {name: text for name, text in environ.items() if name in NAMES and "://" in text}
+    assert {text.split("://")[1].split(":")[0] for text in urls.values()} == users
+    assert (environ[MARK], environ["PYTHONUNBUFFERED"]) == (str(path), "1")
+    assert environ["PYTHONPATH"].split(os.pathsep)[0] == str(Path(local.__file__).parents[2])
+    assert process.extra.items() <= environ.items()
+    assert ("planted-password" in str(environ)) == process.name.startswith("worker")
 
 
 def test_a_start_goes_on_once_its_server_answers_and_has_the_functions(start):
