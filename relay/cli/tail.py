@@ -58,9 +58,13 @@ class Watch:
             self._take(row, shown=row.reference_id in refs)
         return shown[::-1]
 
-    def look(self) -> list[Invocation]:
-        """Return the matching invocations that have ended or come to match, and then the new ones."""
-        return [*self._changed(), *self._new()]
+    def look(self) -> Iterator[Invocation]:
+        """Yield the matching invocations that have ended or come to match, and then the new ones.
+
+        Each as soon as it is found: it is not found again if the store goes away before the end of the look.
+        """
+        yield from self._changed()
+        yield from self._new()
 
     def _changed(self) -> Iterator[Invocation]:
         for reference_id, was_shown in list(self._watched.items()):

@@ -148,7 +148,7 @@ class Reader:
         watch = Watch(self._runtime, PLUGIN, Filter())
         try:
             watch.begin(10)
-            watch.look()
+            list(watch.look())
         except RelayError as error:
             yield "tail", "damaged" if _is_damage(error) else repr(error)
 

@@ -14,7 +14,8 @@ from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
 from relay.request.directions import SUBJECT_RULE
-from relay.store.ledger.listing import Filter
+from relay.store.ledger.invocations import InvocationStore
+from relay.store.ledger.listing import Filter, Listing
 from relay.store.ledger.transitions import Advance, NewStep, NextStep
 from tests.store_keys import KEYS
 from tests.unit.cli import a_webhook
@@ -225,7 +226,7 @@ def test_each_state_that_matches_is_shown_once_however_often_one_looks(cli, whic
     watch = Watch(cli.runtime(), "acme", wanted)
     shown = list(watch.begin(10)) if is_new else []
     reference_id = trigger(cli, "--async")["referenceId"]
-    shown += watch.look() if is_new else watch.begin(10)
+    shown += list(watch.look()) if is_new else watch.begin(10)
     store = cli.runtime().store
     for act in (
         lambda: None,
@@ -234,7 +235,7 @@ def test_each_state_that_matches_is_shown_once_however_often_one_looks(cli, whic
     ):
         act()
         shown += watch.look()
-        assert watch.look() == watch.look() == []
+        assert list(watch.look()) == list(watch.look()) == []
     assert [(each.reference_id, str(each.state)) for each in shown] == [(reference_id, state) for state in expected]
 
 
@@ -243,7 +244,7 @@ def test_one_that_came_in_the_same_millisecond_as_the_last_one_seen_is_shown_too
     reference_id = trigger(cli, "--async")["referenceId"]
     watch._newest_ms, watch._at_newest = cli.runtime().store.find(reference_id).created_at_ms, {"another"}
     assert [each.reference_id for each in watch.look()] == [reference_id]
-    assert watch.look() == []
+    assert list(watch.look()) == []
 
 
 def test_one_that_is_gone_is_watched_no_more_and_the_others_are(cli):
@@ -254,6 +255,32 @@ def test_one_that_is_gone_is_watched_no_more_and_the_others_are(cli):
     settle(cli, other)
     for expected in ([other], []):
         assert [each.reference_id for each in watch.look()] == expected
+
+
+@pytest.mark.parametrize(("part", "name", "nth"), [(InvocationStore, "find", 2), (Listing, "every", 1)])
+def test_what_was_found_before_the_store_went_away_is_shown_and_the_rest_once_it_is_back(
+    cli, monkeypatch, part, name, nth
+):
+    refs = [trigger(cli, "--async")["referenceId"] for _ in range(2)]
+    watch = Watch(cli.runtime(), "acme", Filter())
+    watch.begin(10)
+    for ref in refs:
+        settle(cli, ref)
+    new = trigger(cli, "--async")["referenceId"]
+    ask, asked = getattr(part, name), []
+
+    def ask_unless_away(*args):
+        asked.append(1)
+        if len(asked) == nth:
+            raise Unavailable
+        return ask(*args)
+
+    monkeypatch.setattr(part, name, ask_unless_away)
+    look, before = watch.look(), 1 if name == "find" else 2
+    assert [next(look).reference_id for _ in range(before)] == refs[:before]
+    with pytest.raises(Unavailable):
+        next(look)
+    assert [each.reference_id for each in watch.look()] == [*refs[before:], new]
 
 
 def test_that_the_store_is_away_is_said_once_until_it_is_back(story, monkeypatch):
