@@ -386,6 +386,18 @@ def test_a_start_that_is_ended_before_it_is_ready_has_not_failed(up):
     assert result.stderr.endswith("Stopping the processes (Ctrl-C again: at once)\n")
 
 
+def test_processes_are_given_longer_to_end_than_workers_take_for_their_last_calls(up, monkeypatch):
+    given_s = []
+
+    def supervisor(tell, stop_s, note):
+        given_s.append(stop_s)
+        return Supervisor(tell, stop_s, note)
+
+    monkeypatch.setattr("relay.cli.up.Supervisor", supervisor)
+    up("exit 1", RELAY_STOP_TIMEOUT="70")
+    assert given_s == [80.0]
+
+
 def test_a_start_says_which_settings_it_takes_over_from_the_last_one(up):
     assert "relay.env" not in up("exit 1", RELAY_LOG_LEVEL="warning").stderr
     gc.collect()  # the error has the lock of the directory

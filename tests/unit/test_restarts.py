@@ -229,6 +229,17 @@ def has_ended(pid):
         return True
 
 
+def test_a_log_that_cannot_be_put_aside_keeps_no_process_from_being_watched(directory, monkeypatch):
+    def full(_path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("relay.up.child.put_aside", full)
+    child = sleeper(directory, "api")
+    with Supervisor(lambda _: None, 5.0) as supervisor:
+        supervisor.start(child)
+        killed(supervisor, child)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only there are orphans adopted")
 def test_a_child_is_gone_once_all_that_it_has_left_running_has_ended(directory):
     adopt_orphans()
