@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import stat
 import sys
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -118,6 +119,9 @@ def opened_file(path: str | None) -> Iterator[IO[str]]:
     except OSError:
         raise click.UsageError("The file that --file names cannot be written.") from None
     with open(descriptor, "w", encoding="utf-8", newline="") as file:  # noqa: PTH123 - a descriptor has no path
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):  # no terminal and no /dev/null
+            with suppress(PermissionError):  # another user's file, or a file system without rights
+                os.fchmod(descriptor, _MODE)  # a file that was there before may be open to others
         yield file
 
 

@@ -1,6 +1,8 @@
 import csv
 import io
 import json
+import os
+import pty
 
 import pytest
 
@@ -123,6 +125,17 @@ def test_no_cell_of_csv_is_a_formula(cli, text):
     assert row["data"] == "'-5"
 
 
+def test_what_is_no_file_keeps_its_rights(exported):
+    cli, _, _ = exported
+    master, slave = pty.openpty()
+    rights = os.fstat(slave).st_mode
+    said = cli.json("invocations", "export", "--plugin", "acme", "--file", os.ttyname(slave))
+    assert (said["rows"], os.fstat(slave).st_mode) == (2, rights)
+    assert os.read(master, 100)
+    os.close(slave)
+    os.close(master)
+
+
 def test_a_file_is_written_for_its_owner_only_and_said_to_be(exported):
     cli, _, _ = exported
     file = cli.directory / "out.csv"
@@ -130,6 +143,10 @@ def test_a_file_is_written_for_its_owner_only_and_said_to_be(exported):
     assert said == {"file": str(file), "rows": 2}
     assert file.stat().st_mode & 0o777 == 0o600
     assert len(list(csv.DictReader(io.StringIO(file.read_text())))) == 2
+    file.chmod(0o644)
+    file.write_text("of an earlier export\n" * 1_000)
+    assert cli.run("invocations", "export", "--plugin", "acme", "--file", str(file)).exit_code == 0
+    assert (file.stat().st_mode & 0o777, len(file.read_text().splitlines())) == (0o600, 2)
     nowhere = str(cli.directory / "no" / "out")
     assert cli.run("invocations", "export", "--plugin", "acme", "--file", nowhere).exit_code == 2
 
