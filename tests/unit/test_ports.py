@@ -123,6 +123,16 @@ def test_one_port_for_two_processes_is_refused(tmp_path):
         LocalRelay.prepare(tmp_path / "d", LaunchPlan(port=port, flower_port=port))
 
 
+@pytest.mark.parametrize(("option", "name"), [("--port", "port"), ("--flower-port", "flower_port")])
+def test_a_port_on_which_something_listens_is_refused_with_the_option_that_gave_it(tmp_path, option, name):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        plan = LaunchPlan(**{"port": 0, "flower_port": 0, name: port})
+        with pytest.raises(SettingsError, match=f"Port {port} is taken: give another one with {option} "):
+            LocalRelay.prepare(tmp_path / "d", plan)
+    assert not (tmp_path / "d" / "relay.env").exists()
+
+
 @pytest.mark.skipif(not CAN_BE_SHARED, reason="processes share a port on Linux only")
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_every_socket_that_listens_on_a_port_is_counted(count):
