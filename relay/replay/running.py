@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from relay.chains import pins_of
 from relay.domain.invocation import Purpose
-from relay.domain.reference_id import REPLAY_PREFIX, new_reference_id, replay_named_by
+from relay.domain.reference_id import new_reference_id, replay_named_by
 from relay.errors import NotFound, Unavailable, VaultError
 from relay.store.replays.jobs import ReplayState
 from relay.store.replays.runs import NewReplay, ReplayVerdict
@@ -69,8 +69,8 @@ class Replaying:
     @staticmethod
     def named_by(names: Sequence[object]) -> list[str]:
         """Return the ids of the replay jobs among these names of calls and jobs."""
-        prefixed = [name for name in names if isinstance(name, str) and name.startswith(REPLAY_PREFIX)]
-        return [replay_id for replay_id in map(replay_named_by, prefixed) if replay_id is not None]
+        named = (replay_named_by(name) for name in names if isinstance(name, str))
+        return [replay_id for replay_id in named if replay_id is not None]
 
     def run(self, replay_id: str) -> None:
         """Plan and run a job as far as it can go now; return at once if it has another holder. Never raises."""

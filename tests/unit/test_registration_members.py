@@ -111,6 +111,29 @@ def test_signing_secrets_are_compared_one_by_one():
     assert compared(after, registered(signing=whsec("a"))) == {"signing.1": ("(hidden)", None)}
 
 
+@pytest.mark.parametrize(
+    ("fields", "members"),
+    [
+        ({"steps": [{"webhook": "one"}, {"webhook": "two", "data": "input"}]}, {"steps"}),
+        ({"steps": [{"webhook": "one"}, {"webhook": "three"}]}, {"steps", "uses"}),
+        ({"result": "steps[0]"}, {"result"}),
+        ({"timeout": 7}, {"timeoutMs"}),
+        ({}, set()),
+    ],
+)
+def test_what_differs_between_two_revisions_of_a_chain_is_shown(fields, members):
+    plain = {"id": "book", "steps": [{"webhook": "one"}, {"webhook": "two"}]}
+    before, after = (
+        read_registrations(json.dumps(each), RULES, plugin="shop")[1][0] for each in (plain, plain | fields)
+    )
+    found = compared(before, after)
+    assert found.keys() == members
+    for member in members & {"steps", "result"}:
+        sides = [json.loads(each.target.to_json())[member] for each in (before, after)]
+        assert found[member] == tuple(sides)
+    assert compared(after, before) == {member: both[::-1] for member, both in found.items()}
+
+
 #: Members of a shape that a chain or a webhook may have, none of them as it is by default.
 SHAPE = {
     "fillable_headers": ("X-A",), "query_params": ("a",), "encoding": "form", "data_schema": {"type": "object"}, "hidden": True,

@@ -18,6 +18,14 @@ from relay.telemetry import log
 from relay.vault import Vault, payload_owner
 
 
+@pytest.fixture(autouse=True)
+def logged(events_of):
+    """What a job logs: nothing but what a test expects, and then takes."""
+    said = events_of(log)
+    yield said
+    assert said == []
+
+
 class Runs:
     """A job of these originals, whose creations are answered with verdicts and waits (ms), in order."""
 
@@ -147,19 +155,19 @@ def test_a_worker_that_stops_plans_no_further_and_takes_no_other_job(monkeypatch
 
 @pytest.mark.parametrize("failing", ["claim", "read", "create", "leave"])
 @pytest.mark.parametrize(
-    ("error", "logged"),
+    ("error", "expected"),
     [
-        (Unavailable(), (log.Event.STORE_AWAY, "doing", "replay")),
-        (ZeroDivisionError(), (log.Event.INTERNAL_ERROR, "kind", "ZeroDivisionError")),
+        (Unavailable(), (log.Event.STORE_AWAY, {"doing": "replay", "replay": "the-job"})),
+        (ZeroDivisionError(), (log.Event.INTERNAL_ERROR, {"where": "replay", "kind": "ZeroDivisionError"})),
     ],
 )
-def test_a_job_that_fails_is_logged_and_may_be_run_again(monkeypatch, events_of, failing, error, logged):
-    said, runs = events_of(log), Runs([(ReplayVerdict.PACED, LONG_MS + 1)])
+def test_a_job_that_fails_is_logged_and_may_be_run_again(monkeypatch, logged, failing, error, expected):
+    runs = Runs([(ReplayVerdict.PACED, LONG_MS + 1)])
     replaying = Replaying(runs, None, None, None, lambda _ready: None)
     monkeypatch.setattr(runs, failing, Mock(side_effect=error))
-    replaying.run(new_reference_id())
-    ((name, fields),) = said
-    assert (name, fields[logged[1]], replaying.busy) == (logged[0], logged[2], False)
+    replaying.run("the-job")
+    name, fields = logged.pop()
+    assert (name, fields | expected[1], replaying.busy) == (expected[0], fields, False)
 
 
 def test_a_job_is_planned_to_its_end_before_it_runs(monkeypatch):
