@@ -93,6 +93,7 @@ def test_the_defaults_are_those_of_the_design():
 def test_idempotent_methods_are_repeatable_and_others_when_they_say_so(method, repeatable):
     assert Shape("a", method).repeatable is repeatable
     assert Shape("a", method, idempotent=True).repeatable
+    assert Shape("a", method, chain=True).repeatable
 
 
 def test_the_method_defaults_to_post_with_payload_encoding_only():
@@ -161,6 +162,7 @@ def test_data_and_answers_are_each_checked_by_a_schema_of_their_own():
     shape = register(dataSchema={"type": "string"}, responseSchema={"type": "integer"}).shape
     assert (shape.takes_answer(1), shape.takes_answer("x")) == (True, False)
     assert ([*shape.schema_faults("x")], len([*shape.schema_faults(1)])) == ([], 1)
+    assert (Shape("a", "POST").takes_answer(1), [*Shape("a", "POST").schema_faults(1)]) == (True, [])
 
 
 @pytest.mark.parametrize(

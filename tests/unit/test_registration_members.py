@@ -9,7 +9,7 @@ from itertools import combinations
 import pytest
 
 from relay.egress import AddressPolicy
-from relay.registration import Shape, Step, target_from_json
+from relay.registration import ChainTarget, Shape, Step, Target, target_from_json
 from relay.registration.callback import MEMBERS, callback_faults
 from relay.registration.changes import changes
 from relay.registration.credentials import Basic, ClientCertificate, Credentials, OAuth2Client
@@ -255,3 +255,64 @@ def test_a_callback_is_another_webhook_of_the_plugin():
     (fault,) = callback_faults(Shape("hook", "POST", callback="gone"), lambda _: None)
     assert fault == ("/callback", "names `gone`, which is not registered for this plugin")
     assert list(callback_faults(Shape("hook", "POST"), lambda _: None)) == []
+
+
+PLAIN_SHAPE = {
+    "id": "hook", "method": "POST", "fillableHeaders": [], "queryParams": [], "encoding": "json", "dataSchema": None,
+    "hidden": False, "idempotent": False, "timeoutMs": 20_000, "revealUrl": False, "description": None, "retry": None,
+    "concurrency": None, "rate": None, "responseSchema": None, "chain": False, "uses": [],
+}  # fmt: skip
+FULL_SHAPE = {
+    "id": "hook", "method": "POST", "fillableHeaders": ["X-A"], "queryParams": ["a"], "encoding": "form",
+    "dataSchema": {"type": "object"}, "hidden": True, "idempotent": True, "timeoutMs": 7, "revealUrl": True, "description": "d",
+    "retry": {"attempts": 3, "initial": 1.0, "factor": 2.0, "maximum": 300.0, "statuses": [500]}, "concurrency": 3,
+    "rate": "5/m", "responseSchema": False, "pathParams": {"p": "x"}, "fixedMembers": {"f": None}, "maxAgeMs": 9,
+    "callback": "c", "chain": True, "uses": ["u"], "secrets": ["S"],
+}  # fmt: skip
+PLAIN_STEP = {
+    "webhook": "hook", "data": None, "headers": {}, "queryParams": {}, "when": None, "onError": "stop", "forEach": None,
+    "mask": [],
+}  # fmt: skip
+FULL_STEP = {
+    "webhook": "hook", "data": "input.a", "headers": {"X-A": "input.b"}, "queryParams": {"q": "input.c"},
+    "pathParams": {"p": "input.h"}, "when": "input.d", "onError": "continue", "forEach": "input.e",
+    "mask": ["input.f", "input.g"],
+}  # fmt: skip
+FULL_CLIENT = {
+    "tokenUrl": ["https", "a.com", 443, "/t", ""], "clientId": "c", "clientSecret": "planted", "scope": "s", "audience": "a",
+    "clientAuth": "post", "grant": "jwt_bearer", "privateKey": {"kty": "EC"}, "keyId": "k", "algorithm": "ES256",
+    "issuer": "i", "subject": "s", "tokenParams": {"p": "v"},
+}  # fmt: skip
+AT = Endpoint("https", "a.com", 443, "/x")
+WRITTEN_AT = ["https", "a.com", 443, "/x", ""]
+NONE = {"authorization": None, "certificate": None}
+#: Shapes and targets, and how they are written in the store, where every release must find them.
+STORED = [
+    (Shape("hook", "POST"), PLAIN_SHAPE),
+    (Shape("hook", "POST", **SHAPE), FULL_SHAPE),
+    (Target(AT), {"endpoint": WRITTEN_AT, "headers": {}, "signing": [], "credentials": NONE}),
+    (
+        Target(AT, {"X-A": "b"}, ("whsec_x",), Credentials(Basic("u", "p")), {"f": 1}),
+        {
+            "endpoint": WRITTEN_AT, "headers": {"X-A": "b"}, "signing": ["whsec_x"],
+            "credentials": NONE | {"authorization": {"username": "u", "password": "p"}}, "fixedData": {"f": 1},
+        },
+    ),
+    (
+        Target(AT, credentials=Credentials(
+            OAuth2Client(Endpoint("https", "a.com", 443, "/t"), **CLIENT), ClientCertificate("chain", "key"))),
+        {
+            "endpoint": WRITTEN_AT, "headers": {}, "signing": [],
+            "credentials": {"authorization": FULL_CLIENT, "certificate": ["chain", "key"]},
+        },
+    ),
+    (ChainTarget((Step("hook"),)), {"steps": [PLAIN_STEP], "result": None}),
+    (ChainTarget((Step("hook", **STEP),), Expression("input")), {"steps": [FULL_STEP], "result": "input"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("part", "stored"), STORED)
+def test_a_registration_is_stored_byte_for_byte_as_before_and_read_from_there(part, stored):
+    written = json.dumps(stored, separators=(",", ":")).encode()
+    assert part.to_json() == written
+    assert (Shape.from_json(written) if isinstance(part, Shape) else target_from_json(written)) == part
