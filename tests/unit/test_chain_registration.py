@@ -181,6 +181,24 @@ def test_a_chain_is_as_large_as_it_may_be(changes):
     assert target_from_json(registration.target.to_json()) == registration.target
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"steps": []}, "must be a list of 1 to 50 steps"),
+        ({"steps": {}}, "must be a list of 1 to 50 steps"),
+        (with_step(mask=["input"] * 11), "must be a list of at most 10 expressions"),
+        (with_step(mask="input"), "must be a list of at most 10 expressions"),
+        (with_step(headers=[]), "must be an object of names and expressions"),
+        (with_step(headers={f"X-{number}": "input" for number in range(65)}), "holds more than 64 names"),
+        (with_step(queryParams={f"q{number}": "input" for number in range(33)}), "holds more than 32 names"),
+        (with_step(pathParams={f"p{number}": "input" for number in range(9)}), "holds more than 8 names"),
+        ({"timeout": 901}, "must be a number, more than 0 and at most 900 seconds"),
+    ],
+)
+def test_what_is_too_large_for_a_chain_is_told_how_large_it_may_be(changes, said):
+    assert list(faults(**changes).values()) == [said]
+
+
 def test_an_unknown_name_is_told_the_names_that_are_seen_where_it_stands():
     found = faults(**with_step(data="inptu.data", forEach="inptu.data", when="inptu.ok"), result="inptu.data")
     said = {pointer.rpartition("/")[2]: message.partition("sees only ")[2] for pointer, message in found.items()}

@@ -276,6 +276,13 @@ def test_a_field_is_as_long_as_it_may_be_and_no_longer(field):
     assert faults(FULL | given(most + 1)) == [f"/{field}"]
 
 
+def test_header_values_are_as_long_as_they_may_be_each_and_together():
+    longest = {f"X-{number}": "a" * 2_048 for number in range(4)}
+    assert register(headers=longest | {"X-Open": None}).target.headers == longest
+    assert faults(FULL | {"headers": longest | {"X-One": "a"}}) == ["/headers"]
+    assert faults(FULL | {"headers": {"X-One": "a" * 2_049}}) == ["/headers/X-One"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "timeout_ms"), [(0.0001, 1), (0.001, 1), (0.0011, 2), (1.5, 1_500), (1.9991, 2_000), (120, 120_000)]
 )
