@@ -1,5 +1,6 @@
 """The grammar of a registered URL."""
 
+import re
 from urllib.parse import unquote
 
 import pytest
@@ -75,6 +76,58 @@ def test_what_is_outside_the_grammar_is_refused_without_being_quoted(url):
         parse_endpoint(url, RULES)
     assert type(error.value) is ValueError
     assert "vendor" not in str(error.value)
+
+
+#: What is told of a URL, and the URLs that are told so.
+REASONS = {
+    "is longer than 2048 characters": ["https://vendor.com/".ljust(2_049, "a"), "\u00e9" * 2_049],
+    "must be of visible ASCII": ["https://vendor.com/\u00e9", "https://vend\u00f6r.com/", " https://vendor.com/", "https://vendor.com/?a=\n", ""],
+    "outside its path": ["https://{id}.vendor.com/", "https://vendor.com:{port}/", "https://u:p@{host}/", "https://{host}?a={b}"],
+    "must hold no user and password": ["https://u:p@vendor.com/", "https://u@vendor.com", "https://u:p@vendor.com/{id}", "ftp://u:p@vendor.com/"],
+    "must be an absolute URL": ["vendor.com", "//vendor.com/", "https:/vendor.com/", "https://a_b.com/", "https://vendor.com:+443/", "https://vendor.com#x"],
+    "must begin with `https://`": ["ftp://vendor.com/", "ws://127.0.0.1/"],
+    "only where RELAY_EGRESS_ALLOW": ["http://vendor.com/", "http://vendor.com:443/", "http://10.0.0.1/"],
+    "looks like an address": ["https://127.1/", "https://01.2.3.4/", "https://[1::2::3]/", "https://[1.2.3.4]/"],
+    "letters, digits and hyphens": ["https://-a.com/", "https://vendor.com./", "https://" + "a" * 64 + ".com/"],
+    "a port that is not a number from 1": ["https://vendor.com:0/", "https://vendor.com:/", "https://vendor.com:0443/", "https://vendor.com:65536/"],
+    "must name its host": ["https://93.184.216.34/", "https://[2a00::1]/"],
+    "at least two labels": ["https://vendor/", "https://localhost/"],
+    "under a special-use suffix": ["https://vendor.test/", "https://x.home.arpa/"],
+    "a port that is not open": ["https://vendor.com:80/", "https://vendor.com:8443/"],
+    "a brace in its path": ["https://vendor.com/a{id}", "https://vendor.com/{id}b/", "https://vendor.com/{", "https://vendor.com/{a{b}}"],
+    "a character in its path": ["https://vendor.com/x#y", "https://vendor.com/a|b"],
+    "two upper-case hexadecimal digits": ["https://vendor.com/%", "https://vendor.com/%2", "https://vendor.com/%c3", "https://vendor.com/?a=%2f"],
+    "needs no escape": ["https://vendor.com/%41", "https://vendor.com/%7E", "https://vendor.com/?a=%61"],
+    "escapes a control character": ["https://vendor.com/%2F", "https://vendor.com/%5C", "https://vendor.com/%7F", "https://vendor.com/?a=%1F"],
+    "has `//` in its path": ["https://vendor.com//x", "https://vendor.com/x//", "https://vendor.com//"],
+    "a dot segment": ["https://vendor.com/.", "https://vendor.com/x/..", "https://vendor.com/..;a/x", "https://vendor.com/.;/"],
+    "in its path whose name": ["https://vendor.com/{a|b}", "https://vendor.com/{}", "https://vendor.com/{" + "a" * 65 + "}"],
+    "twice in its path": ["https://vendor.com/{a}/{b}/{a}"],
+    "more than 8": ["https://vendor.com" + "".join(f"/{{p{number}}}" for number in range(9))],
+    "ends in an empty query": ["https://vendor.com/?", "https://vendor.com?"],
+    "a brace in its query": ["https://vendor.com/?a={id}", "https://vendor.com/?}"],
+    "a character in its query": ["https://vendor.com/?a#b", "https://vendor.com/?a=b|c"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_what_is_wrong_with_a_url_is_told(reason):
+    for url in REASONS[reason]:
+        with pytest.raises(ValueError, match=re.escape(reason)):
+            parse_endpoint(url, RULES)
+
+
+def test_an_open_port_makes_no_plain_http_of_it_and_no_host_of_an_address():
+    rules = EndpointRules(AddressPolicy(ports=[80, 443]))
+    assert parse_endpoint("https://vendor.com:80/", rules).authority == "vendor.com:80"
+    for url in ("http://vendor.com/", "http://vendor.com:443/", "https://93.184.216.34:80/", "https://vendor:80/"):
+        with pytest.raises(ValueError):
+            parse_endpoint(url, rules)
+
+
+def test_a_url_without_a_query_fixes_nothing():
+    assert parse_endpoint("https://vendor.com/x", RULES).fixed_query == ()
+    assert parse_endpoint("https://vendor.com/?a&&b=", RULES).fixed_query == (("a", ""), ("", ""), ("b", ""))
 
 
 @pytest.mark.parametrize(
