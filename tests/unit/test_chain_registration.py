@@ -273,6 +273,15 @@ def test_a_step_that_cannot_fit_its_webhook_is_a_fault(step, pointer, message):
 
 
 @pytest.mark.parametrize(
+    "schema",
+    [None, True, {}, {"type": "object"}, {"required": ["to"]}, {"properties": {}}, {"properties": {"to": True}}],
+)
+def test_a_member_that_no_schema_describes_is_no_fault(schema):
+    webhooks = {"hook": Shape("hook", "POST", data_schema=schema)}
+    assert checked([{"webhook": "hook", "data": "{to: input.data, kind: 'fax'}"}], webhooks) == {}
+
+
+@pytest.mark.parametrize(
     ("step", "pointer"),
     [
         ({"webhook": "tell", "data": "{to: 'ada', kind: 'fax'}"}, "/data"),

@@ -244,6 +244,7 @@ def test_an_empty_for_each_is_a_finished_step():
         (step("look", for_each="input.data.user"), "/forEach: did not give a list"),
         (step("look", for_each="input.data.nothing"), "/forEach: did not give a list"),
         (step("look", when="abs('x')"), "/when: failed: a function was given an argument that it does not accept"),
+        (step("look", for_each="abs('x')"), "/forEach: failed: a function was given an argument that it does not accept"),
         (step("gone"), "/webhook: its pinned revision is missing"),
     ],
 )  # fmt: skip

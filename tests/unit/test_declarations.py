@@ -166,6 +166,17 @@ def test_the_table_says_what_the_door_says():
     assert [call for call in CALLS if fits(*call[:5]) != call[5]] == []
 
 
+def test_data_may_be_left_out_where_the_door_takes_none():
+    for call in calls_of(SHAPES.values()):
+        schema, path = SHAPES[call.webhook_id].data_schema, PATH if call.webhook_id == "path" else {}
+        means_an_object = isinstance(schema, dict) and "properties" in schema and "type" not in schema
+        is_needed = means_an_object or not fits(call.webhook_id, None, None, None, path)
+        assert call.members["data"].required is is_needed, call.webhook_id
+        assert call.members["pathParams"].required is bool(path)
+        assert not call.members["headers"].required
+        assert not call.members["queryParams"].required
+
+
 def lines_at_fault(text, pattern):
     return {int(found) for found in re.findall(pattern, text, re.MULTILINE)}
 

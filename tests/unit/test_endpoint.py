@@ -94,7 +94,7 @@ REASONS = {
     "at least two labels": ["https://vendor/", "https://localhost/"],
     "under a special-use suffix": ["https://vendor.test/", "https://x.home.arpa/"],
     "a port that is not open": ["https://vendor.com:80/", "https://vendor.com:8443/"],
-    "a brace in its path": ["https://vendor.com/a{id}", "https://vendor.com/{id}b/", "https://vendor.com/{", "https://vendor.com/{a{b}}"],
+    "a brace in its path": ["https://vendor.com/a{id}", "https://vendor.com/{id}b/", "https://vendor.com/{", "https://vendor.com/a}", "https://vendor.com/{a{b}}"],
     "a character in its path": ["https://vendor.com/x#y", "https://vendor.com/a|b"],
     "two upper-case hexadecimal digits": ["https://vendor.com/%", "https://vendor.com/%2", "https://vendor.com/%c3", "https://vendor.com/?a=%2f"],
     "needs no escape": ["https://vendor.com/%41", "https://vendor.com/%7E", "https://vendor.com/?a=%61"],
@@ -105,7 +105,7 @@ REASONS = {
     "twice in its path": ["https://vendor.com/{a}/{b}/{a}"],
     "more than 8": ["https://vendor.com" + "".join(f"/{{p{number}}}" for number in range(9))],
     "ends in an empty query": ["https://vendor.com/?", "https://vendor.com?"],
-    "a brace in its query": ["https://vendor.com/?a={id}", "https://vendor.com/?}"],
+    "a brace in its query": ["https://vendor.com/?a={id}", "https://vendor.com/?{", "https://vendor.com/?}"],
     "a character in its query": ["https://vendor.com/?a#b", "https://vendor.com/?a=b|c"],
 }  # fmt: skip
 
