@@ -414,9 +414,25 @@ def test_a_short_secret_is_taken_with_a_warning_that_does_not_quote_it():
     assert "hunter2" not in warnings[0]
 
 
-def test_a_webhook_that_carries_no_data_is_told_that_its_schema_is_in_vain():
-    assert register(method="GET").warnings
-    assert register(method="DELETE", dataSchema=..., payload_encoding="base64").warnings
+@pytest.mark.parametrize("method", ["GET", "DELETE", "POST", "PUT"])
+@pytest.mark.parametrize(
+    "field", [{}, {"dataSchema": True}, {"payload": "multipart"}, {"payload_encoding": "base64"}], ids=str
+)
+def test_a_webhook_that_carries_no_data_is_told_what_is_in_vain(method, field):
+    warnings = register(**{"method": method, "headers": {}, "dataSchema": ...} | field).warnings
+    told = (f"A {method} request carries no data: dataSchema, payload and payload_encoding have no effect.",)
+    assert warnings == (told if method in {"GET", "DELETE"} and field else ())
+
+
+@pytest.mark.parametrize("length", [7, 8])
+def test_each_secret_that_is_too_short_to_be_masked_is_named(length):
+    value = "x" * length
+    headers = {"X-Key": value, "Accept": "a/b", "USER-AGENT": "x", "X-Open": None}
+    auth = {"type": "basic", "username": "u", "password": value}
+    warnings = register(headers=headers, auth=auth, fixedData={"a": {"b/c": [value, 5, True, None]}}).warnings
+    whats = ("The value of X-Key", "The password", "The value of fixedData/a/b~1c/0")
+    told = tuple(f"{what} is shorter than 8 characters: it cannot be masked in answers." for what in whats)
+    assert warnings == (told if length == 7 else ())
 
 
 def test_every_fault_is_named_with_its_place():
