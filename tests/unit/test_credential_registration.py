@@ -460,6 +460,24 @@ def test_a_certificate_and_its_key_may_refer_to_secrets(pems, referring, others)
     assert not [name for name in referring if values[name][40:80] in made.target.to_json().decode()]
 
 
+def test_a_secret_that_does_not_fit_is_named_by_its_place_among_the_credentials(pems):
+    other = trustme.CA().issue_cert(common_name="bob").private_key_pem.bytes().decode()
+    good, bad = {"PASSWORD": "good-enough", "KEY": pems[1]}, {"PASSWORD": "planted\nline", "KEY": other}
+    basic = BASIC | {"password": "${secret:PASSWORD}"}
+    mtls = {"type": "mtls", "certificate": pems[0], "key": "${secret:KEY}"}
+    for auth, pointers in (
+        (basic, ["/auth/password"]),
+        (mtls, ["/auth/key"]),
+        ([basic, mtls], ["/auth/0/password", "/auth/1/key"]),
+    ):
+        document = json.dumps(HOOK | {"auth": auth})
+        _, (made,) = read_registrations(document, RULES, plugin="lab", look_up=lambda _plugin, _kind, name: good[name])
+        with pytest.raises(DocumentError) as caught:
+            filled(made.target, bad)
+        assert [fault.pointer for fault in caught.value.faults] == pointers
+        assert "planted" not in str(caught.value.faults)
+
+
 @pytest.mark.parametrize("member", ["certificate", "key", "privateKey"])
 def test_a_nul_before_a_pem_makes_no_reference_of_it(pems, member):
     auth = {"type": "mtls", "certificate": pems[0], "key": pems[1]}

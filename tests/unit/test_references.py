@@ -285,8 +285,10 @@ def test_a_value_that_does_not_fit_is_refused_at_whichever_place_of_a_list_it_st
 
 def test_a_control_character_of_a_secret_does_not_reach_a_url():
     target = with_query("x?key=${secret:S}", lambda *_: "good")
-    with pytest.raises(DocumentError):
+    with pytest.raises(DocumentError) as caught:
         filled(target, {"S": "a\r\nb"})
+    (fault,) = caught.value.faults
+    assert (fault.pointer, fault.message) == ("/url", "escapes a control character, slash or backslash")
 
 
 def test_a_nul_stands_in_no_text_that_may_hold_a_reference():

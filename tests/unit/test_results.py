@@ -339,6 +339,7 @@ def test_a_type_that_shows_a_secret_is_not_repeated(shown):
     mask = mask_for("abcdefghij")
     reading = read(b"\xff", f"image/x-{shown}", mask=mask)
     assert (reading.result.data["contentType"], reading.masked) == ("application/octet-stream", 0)
+    assert read(b"", f"image/x-{shown}", mask=mask).result.data is None
 
 
 def test_gzip_that_nobody_announced_is_bytes():
