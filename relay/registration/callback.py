@@ -35,7 +35,7 @@ def callback_faults(shape: Shape, lookup: Callable[[str], Shape | None]) -> Iter
         )
     if callback.path_params:
         yield _POINTER, f"names `{shape.callback}`, whose path its caller has to fill: a callback gives only data"
-    if not callback.chain and callback.method in BODILESS_METHODS:
+    if callback.method in BODILESS_METHODS:
         yield _POINTER, f"names `{shape.callback}`, whose {callback.method} request carries no data"
     elif callback.encoding in {"base64", "multipart"}:
         yield _POINTER, f"names `{shape.callback}`, which sends bytes or files: a callback gets an object"

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relay.answer import search
 from relay.answer.endpoint_answer import EndpointAnswer
 from relay.answer.masking import REPLACEMENT, Mask
-from relay.answer.results import MAX_DEPTH, Result, answer_json, failure_result, json_data
+from relay.answer.results import MAX_DEPTH, Result, answer_json, failure_result, json_data, read_body
 from relay.domain.invocation import MEANINGS, WITH_RESULT, Outcome, Sent, State, is_error
 from relay.executor.preparation import Prepared
 from relay.executor.reading import AnswerReader
@@ -18,6 +19,7 @@ from relay.registration import Shape, Target
 from relay.registration.endpoint import Endpoint
 from relay.store.ledger.transitions import CallRecord
 from relay.text import gradual_json
+from tests.encoders import ENCODERS
 
 SECRET = "s3cr3t/valu+e"
 ENDPOINT = Endpoint("https", "hooks.partner.com", 443, "/in/box-1", "")
@@ -77,6 +79,8 @@ def test_json_null_and_an_empty_body_are_null():
     assert data(b"null") is None
     for content_type in ("application/json", "text/plain", "image/png", None):
         assert data(b"", content_type) is None
+        body = read_body(answer(b"", content_type))
+        assert (body.data, body.text, body.is_json) == (None, None, False)
 
 
 def test_integers_of_any_size_survive():
@@ -113,6 +117,8 @@ def test_json_that_nests_too_deep_is_text():
     assert data(deepest) == json.loads(deepest)
     beside = b"[[]," + deepest[1:]
     assert data(beside) == json.loads(beside)
+    filled = deepest.replace(b"[]", b'[1, "a", null]')
+    assert data(filled) == json.loads(filled)
     half = MAX_DEPTH // 2
     mixed = b'{"a":[' * half + b"]}" * half
     assert data(mixed) == json.loads(mixed)
@@ -340,6 +346,26 @@ def test_a_type_that_shows_a_secret_is_not_repeated(shown):
     reading = read(b"\xff", f"image/x-{shown}", mask=mask)
     assert (reading.result.data["contentType"], reading.masked) == ("application/octet-stream", 0)
     assert read(b"", f"image/x-{shown}", mask=mask).result.data is None
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", "image/png"])
+def test_an_answer_that_was_not_searched_to_the_end_is_rejected(monkeypatch, content_type):
+    body = json.dumps({"a": "%41%42%43%44 and more of it"}).encode()
+    assert read(body, content_type).outcome is Outcome.ANSWERED
+    monkeypatch.setattr(search, "MIN_WORK", 0)
+    monkeypatch.setattr(search, "WORK_PER_BYTE", 0)
+    reading = read(body, content_type)
+    assert reading.outcome is Outcome.ANSWER_REJECTED
+    assert reading.result == failure_result(Outcome.ANSWER_REJECTED, Sent.ANSWERED)
+
+
+@pytest.mark.parametrize("innermost", ["octal of all", "JS of all", "backslashes"])
+def test_the_escapes_of_json_are_no_layer_of_what_its_strings_hold(innermost):
+    shown = SECRET
+    for name in ("percent of all", "html hex of all", innermost):  # the last writes what JSON has to escape
+        shown = ENCODERS[name](shown)
+    reading = read(json.dumps({"a": shown}).encode())
+    assert (reading.result.data, reading.masked) == ({"a": REPLACEMENT}, 1)
 
 
 def test_gzip_that_nobody_announced_is_bytes():
