@@ -4,6 +4,7 @@ from multiprocessing.connection import wait
 
 import pytest
 
+from relay.telemetry import log
 from tests.unit.cli import Cli
 from tests.unit.command_tree import make_site
 from tests.unit.forked_command import start_command
@@ -59,3 +60,11 @@ def terminal(cli):
         return process.exitcode, shown.decode().replace("\r\n", "\n")
 
     return run
+
+
+@pytest.fixture
+def logged(events_of):
+    """The (name, fields) that are logged: nothing but what a test expects, and takes from this list."""
+    found = events_of(log)
+    yield found
+    assert found == []

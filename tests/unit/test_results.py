@@ -26,6 +26,11 @@ ENDPOINT = Endpoint("https", "hooks.partner.com", 443, "/in/box-1", "")
 MASK = Mask.of(Shape("w", "POST"), Target(ENDPOINT, {"Authorization": f"Bearer {SECRET}"}))
 
 
+@pytest.fixture(autouse=True)
+def nothing_else_is_logged(logged):
+    """A fault of reading, which makes the answer a rejected one, fails the test."""
+
+
 def answer(
     body: bytes,
     content_type: str | None = "application/json",
