@@ -124,7 +124,6 @@ def test_an_invalid_signing_secret_is_refused(signing, pointer):
         (OAUTH | {"tokenUrl": "http://login.example.com/token"}, "/auth/tokenUrl"),
         (OAUTH | {"tokenUrl": "https://10.0.0.1/token"}, "/auth/tokenUrl"),
         (OAUTH | {"tokenUrl": "https://planted:secret@login.example.com/"}, "/auth/tokenUrl"),
-        (OAUTH | {"tokenUrl": "https://login.example.com/{tenant}/token"}, "/auth/tokenUrl"),
         (OAUTH | {"scope": "ä"}, "/auth/scope"),
         (OAUTH | {"clientSecret": ""}, "/auth/clientSecret"),
         ([OAUTH | {"clientId": None}], "/auth/0/clientId"),
