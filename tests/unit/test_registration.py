@@ -165,6 +165,27 @@ def test_data_and_answers_are_each_checked_by_a_schema_of_their_own():
     assert (Shape("a", "POST").takes_answer(1), [*Shape("a", "POST").schema_faults(1)]) == (True, [])
 
 
+@pytest.mark.parametrize("field", ["dataSchema", "responseSchema"])
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        *((schema, "must be a JSON Schema: an object, true or false") for schema in ("object", 5, [], [{}])),
+        ({"title": "x" * 65_536}, "is larger than 65536 bytes"),
+        ({"$schema": "http://json-schema.org/draft-07/schema#"}, "must be JSON Schema 2020-12 (`$schema` names another dialect)"),
+        ({"properties": {"a~b/c": OUTWARD}}, "has a reference at /properties/a~0b~1c/$ref that does not begin with `#`"),
+        ({"anyOf": [True, OUTWARD]}, "has a reference at /anyOf/1/$ref that does not begin with `#`"),
+        ({"a": {"$dynamicRef": "x"}}, "has a reference at /a/$dynamicRef that does not begin with `#`"),
+        ({"$ref": "#/$defs/none"}, "has a reference that leads nowhere"),
+        ({"type": "thing"}, "is not a valid JSON Schema at /type (patterns: without look-around)"),
+        ({"properties": {"a": {"pattern": "(?=a)"}}}, "is not a valid JSON Schema at /properties/a/pattern (patterns: without look-around)"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_schema_is_told(field, schema, said):
+    with pytest.raises(DocumentError) as caught:
+        register(**{field: schema})
+    assert [(fault.pointer, fault.message) for fault in caught.value.faults] == [(f"/{field}", said)]
+
+
 @pytest.mark.parametrize(
     "field",
     [
