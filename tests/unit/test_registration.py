@@ -297,6 +297,56 @@ def test_a_field_is_as_long_as_it_may_be_and_no_longer(field):
     assert faults(FULL | given(most + 1)) == [f"/{field}"]
 
 
+AGE_RULE = 'must be a number of seconds or a string such as "90s", "15m", "12h" or "7d", 1 s to 30 d'
+ID_RULE = "must be 1 to 64 of a-z, 0-9, `_` and `-`, beginning and ending with a letter or digit"
+#: Bad values of fields, where their faults are, and what is told there.
+TOLD = [
+    ("hidden", 1, "/hidden", "must be true or false"),
+    ("timeout", 121, "/timeout", "must be a number, more than 0 and at most 120 seconds"),
+    ("retry", 5, "/retry", "must be an object"),
+    ("retry", {}, "/retry/attempts", "is required"),
+    ("retry", {"attempts": 101}, "/retry/attempts", "must be a whole number from 1 to 100"),
+    ("retry", {"attempts": 2, "factor": 0.5}, "/retry/factor", "must be a number, at least 1 and at most 100"),
+    ("retry", {"attempts": 2, "initial": 0}, "/retry/initial", "must be a number, more than 0 and at most 86400 seconds"),
+    ("retry", {"attempts": 2, "statuses": 5}, "/retry/statuses", "must be a list of statuses"),
+    ("retry", {"attempts": 2, "statuses": [500] * 51}, "/retry/statuses", "holds more than 50 statuses"),
+    *(("maxAge", value, "/maxAge", AGE_RULE) for value in (0, "x", True, [], "31d")),
+    ("rate", "5/h", "/rate", 'must be a rate such as "50/s" or "600/m"'),
+    ("description", "x" * 2_001, "/description", "is longer than 2,000 characters"),
+    ("description", 5, "/description", "must be a string (in quotes)"),
+    ("queryParams", "a", "/queryParams", "must be a list of names"),
+    ("queryParams", [f"p{number}" for number in range(33)], "/queryParams", "holds more than 32 names"),
+    ("queryParams", ["a", "a"], "/queryParams", "holds a name twice"),
+    ("queryParams", [None], "/queryParams/0", "must not be null: leave it out"),
+    ("queryParams", ["a b"], "/queryParams/0", "must be 1 to 64 of letters, digits and `._~-`"),
+    ("headers", [], "/headers", "must be an object of header names and values"),
+    ("headers", {"X-A": 5}, "/headers/X-A", "must be a string"),
+    ("headers", {f"X-{number}": None for number in range(65)}, "/headers", "holds more than 64 headers"),
+    ("fixedData", {}, "/fixedData", "must be an object of at least one member, with values"),
+    ("fixedData", {"a": "x" * 9_000}, "/fixedData", "is larger than 8192 bytes"),
+    ("fixedData", {"a": "\0"}, "/fixedData", "holds the character NUL"),
+    ("id", None, "/id", "must not be null: leave it out"),
+    *((name, "A", f"/{name}", ID_RULE) for name in ("id", "callback")),
+    ("method", "get", "/method", "must be exactly one of GET, POST, PUT, PATCH, DELETE"),
+    ("payload", "x", "/payload", 'must be "multipart"'),
+    ("payload_encoding", "hex", "/payload_encoding", 'must be "base64"'),
+    ("Id", 1, "/Id", "is not a known field; did you mean `id`?"),
+    ("result", "a", "/result", "is only allowed with `steps`"),
+    ("pathParams", [], "/pathParams", "must be an object of names and objects such as {pattern: ...}"),
+    ("pathParams", {"a": 5}, "/pathParams/a", "must be an object with nothing but a `pattern`, which may be left out"),
+    ("pathParams", {"a": {"pattern": ""}}, "/pathParams/a/pattern", "must be a string of 1 to 256 characters"),
+    ("pathParams", {"a": {"pattern": "("}}, "/pathParams/a/pattern", "is not a regular expression (without look-around)"),
+    ("pathParams", {"a/b": {}}, "/pathParams/a~1b", "is not in the path of `url`, as a segment `{a/b}`"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "value", "pointer", "said"), TOLD)
+def test_what_is_wrong_with_a_field_is_told_at_its_place(field, value, pointer, said):
+    with pytest.raises(DocumentError) as caught:
+        register(**{field: value})
+    assert [(fault.pointer, fault.message) for fault in caught.value.faults] == [(pointer, said)]
+
+
 def test_header_values_are_as_long_as_they_may_be_each_and_together():
     longest = {f"X-{number}": "a" * 2_048 for number in range(4)}
     assert register(headers=longest | {"X-Open": None}).target.headers == longest
