@@ -494,3 +494,89 @@ def test_a_member_of_a_key_that_refers_to_a_secret_is_told_to_keep_the_whole_key
         read_registrations(json.dumps(HOOK | {"auth": auth}), RULES, plugin="lab", look_up=lambda *_: "value")
     (message,) = [fault.message for fault in caught.value.faults if fault.pointer == "/auth/privateKey/d"]
     assert "keep the whole JWK" in message
+
+
+LINE_RULE = "must be 1 to 2048 characters"
+USED_BY_KEYS = "is used only with the client authentication private_key_jwt or the grant jwt_bearer"
+KEY_ID_RULE = "is required with the client authentication private_key_jwt, unless a JWK has a `kid`"
+#: Credentials, and what is told of each of their members that is at fault ("": of all of them).
+TOLD = [
+    *((auth, {"": 'must have a `type` of "basic", "oauth2" or "mtls"'}) for auth in (5, {}, {"type": "x"}, {"type": 5})),
+    ([], {"": "must be one kind of credentials, or a list of one or two"}),
+    ([BASIC, OAUTH], {"": 'holds two that cannot be combined: only "mtls" can be combined with another'}),
+    (BASIC | {"username": "a:b"}, {"/username": "must have no colon"}),
+    (BASIC | {"username": "", "password": "x" * 2_049}, {"/username": LINE_RULE, "/password": LINE_RULE}),
+    (BASIC | {"username": "a\x7f", "realm": 1}, {"/username": "must have no control characters", "/realm": "is not a known field"}),
+    *(
+        ({"type": "oauth2", "tokenUrl": OAUTH["tokenUrl"], **given}, {
+            "/clientId": "is required", "/clientSecret": f"is required with the client authentication {proof}",
+        })
+        for given, proof in (({}, "basic"), ({"clientAuth": "post"}, "post"))
+    ),
+    (WITHOUT_ID, {"/keyId": KEY_ID_RULE, "/privateKey": "is required, to sign with"}),
+    (WITHOUT_ID | {"privateKey": PEM}, {"/keyId": KEY_ID_RULE}),
+    ({"type": "oauth2", "tokenUrl": OAUTH["tokenUrl"], "grant": "jwt_bearer", "privateKey": PEM}, {
+        "/issuer": "is required with the grant jwt_bearer, unless clientId is the issuer",
+    }),
+    (SIGNED | SECRET | {"privateKey": PEM}, {"/clientSecret": "is not used with the client authentication private_key_jwt"}),
+    (SIGNED | {"privateKey": PEM, "issuer": "i", "subject": "s"}, dict.fromkeys(
+        ("/issuer", "/subject"), "is used only with the grant jwt_bearer")),
+    (OAUTH | {"privateKey": PEM, "keyId": "k", "algorithm": "ES256"}, dict.fromkeys(
+        ("/privateKey", "/keyId", "/algorithm"), USED_BY_KEYS)),
+    (OAUTH | {"clientAuth": "mtls", "grant": "password", "algorithm": "none"}, {
+        "/clientAuth": "must be one of basic, post, private_key_jwt", "/grant": "must be one of client_credentials, jwt_bearer",
+        "/algorithm": "must be one of RS256, RS384, ES256, ES384, PS256",
+    }),
+    (OAUTH | {"scope": "\u00e4"}, {"/scope": "must be names of visible ASCII"}),
+    (OAUTH | {"tokenParams": []}, {"/tokenParams": "must be an object of names and strings"}),
+    (OAUTH | {"tokenParams": {f"p{number}": "x" for number in range(17)}}, {"/tokenParams": "holds more than 16 names"}),
+    (OAUTH | {"tokenParams": {"client_id": "x"}}, {"/tokenParams": "holds client_id, which the relay sends itself"}),
+    (OAUTH | {"audience": "a", "tokenParams": {"audience": "b"}}, {"/tokenParams": "holds audience, which `audience` gives as well"}),
+    (SIGNED | {"privateKey": 5}, {"/privateKey": "must be a private key: PEM text, or a JWK (an object)"}),
+    (SIGNED | {"privateKey": "x" * 32_769}, {"/privateKey": "is longer than 32768 bytes"}),
+    (SIGNED | {"privateKey": {"d": "x" * 32_769}}, {"/privateKey": "is longer than 32768 bytes"}),
+    (SIGNED | {"privateKey": jwk_without("P-256", "d")}, {"/privateKey": "is a public key: the private one is needed"}),
+    (SIGNED | {"privateKey": PEM, "algorithm": "RS256"}, {"/algorithm": "does not fit the private key, which signs with ES256"}),
+    ({"type": "mtls"}, {"/certificate": "is required", "/key": "is required"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("auth", "said"), TOLD)
+def test_what_is_wrong_with_credentials_is_told_of_each_member(auth, said):
+    with pytest.raises(DocumentError) as caught:
+        register(auth=auth)
+    told = {fault.pointer.removeprefix("/auth"): fault.message for fault in caught.value.faults}
+    assert told == said
+
+
+def test_what_is_wrong_with_a_certificate_is_told(pems):
+    good = {"type": "mtls", "certificate": pems[0], "key": pems[1]}
+    too_long = "must be PEM text of at most 32768 bytes"
+    for member, wrong, said in (
+        ("certificate", "x", "must be a certificate in PEM, first its own, then those that it was issued by"),
+        ("certificate", pems[0] + "x" * 32_768, too_long),
+        ("certificate", pems[0] + "\u00e4", too_long),
+        ("key", "x", "must be a private key in PEM, not encrypted"),
+        ("key", "x" * 32_769, too_long),
+        ("key", PEM, "is not the key of the certificate"),
+    ):
+        with pytest.raises(DocumentError) as caught:
+            register(auth=good | {member: wrong})
+        assert [(fault.pointer, fault.message) for fault in caught.value.faults] == [(f"/auth/{member}", said)]
+    assert register(auth=good | {"key": pems[1].ljust(32_768, "\n")})
+
+
+@pytest.mark.parametrize(
+    ("signing", "pointer", "said"),
+    [
+        *((value, "/signing", "must be a secret, or a list of 1 to 5 of them") for value in (5, [], [whsec()] * 6)),
+        ("x", "/signing", "must begin with `whsec_`"),
+        *((value, "/signing", "must be base64 of 24 to 64 bytes after `whsec_`") for value in ("whsec_x", whsec(23), whsec(65))),
+        (["x"], "/signing/0", "must begin with `whsec_`"),
+        ([whsec(), whsec()], "/signing/1", "is given twice"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_signing_secret_is_told(signing, pointer, said):
+    with pytest.raises(DocumentError) as caught:
+        register(signing=signing)
+    assert [(fault.pointer, fault.message) for fault in caught.value.faults] == [(pointer, said)]

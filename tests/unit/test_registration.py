@@ -174,6 +174,8 @@ def test_data_and_answers_are_each_checked_by_a_schema_of_their_own():
         ({"$schema": "http://json-schema.org/draft-07/schema#"}, "must be JSON Schema 2020-12 (`$schema` names another dialect)"),
         ({"properties": {"a~b/c": OUTWARD}}, "has a reference at /properties/a~0b~1c/$ref that does not begin with `#`"),
         ({"anyOf": [True, OUTWARD]}, "has a reference at /anyOf/1/$ref that does not begin with `#`"),
+        ({"properties": 5}, "is not a valid JSON Schema at /properties (patterns: without look-around)"),
+        ({"properties": [OUTWARD]}, "has a reference at /properties/0/$ref that does not begin with `#`"),
         ({"a": {"$dynamicRef": "x"}}, "has a reference at /a/$dynamicRef that does not begin with `#`"),
         ({"$ref": "#/$defs/none"}, "has a reference that leads nowhere"),
         ({"type": "thing"}, "is not a valid JSON Schema at /type (patterns: without look-around)"),
