@@ -2,6 +2,7 @@ import hashlib
 import re
 import time
 from contextlib import suppress
+from dataclasses import replace
 from types import SimpleNamespace
 from urllib.parse import unquote
 
@@ -12,7 +13,9 @@ from relay.audit.entry import Act, entry_from
 from relay.errors import BadParameter, NotFound, Unauthenticated, Unavailable
 from relay.store.api_keys import keys as keys_module
 from relay.store.api_keys.keys import KEY_AGE_S, ApiKeys
+from relay.store.api_keys.records import decided_of, is_ended, to_fields
 from relay.store.api_keys.rules import origin_fault
+from relay.store.decisions.chain import GONE, IN_DOUBT
 from relay.store.decisions.decisions import Decisions
 from relay.store.keys import keyspace
 from relay.store.keys.names import SHARED_ROOT
@@ -464,6 +467,12 @@ def test_an_origin_as_browsers_write_it_is_taken(origin):
 )
 def test_an_origin_that_no_browser_would_send_is_refused(origin):
     assert origin_fault(origin)
+
+
+def test_a_key_has_ended_if_that_was_decided_or_is_in_doubt(api_keys):
+    _, key = api_keys.create("acme", ["trigger"])
+    decided = [decided_of(key.id, to_fields(replace(key, revoked=revoked))) for revoked in (False, True)]
+    assert [is_ended(each) for each in ("", *decided, GONE, f"0{IN_DOUBT}")] == [False, False, True, True, True]
 
 
 def test_what_is_remembered_of_keys_is_bounded(api_keys, monkeypatch):

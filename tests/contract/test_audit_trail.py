@@ -259,6 +259,14 @@ def test_a_segment_that_cannot_be_read_is_forged_and_the_others_are_shown(trail,
     assert [number for number, _ in trail.newest_first()] == [12, 11, 5, 4, 3, 2, 1]
 
 
+def test_a_segment_that_unpacks_to_more_than_any_worker_packs_is_forged(trail, small_segments, monkeypatch):
+    add(trail, 5)
+    signing(trail).iterate()
+    assert check(trail).wrong is None
+    monkeypatch.setattr(trail_module, "_MAX_SEGMENT_BYTES", 100)
+    assert (check(trail).wrong.seq, check(trail).wrong.what) == (1, "forged")
+
+
 CHANGES = [
     (0, [0, 1, 2, 3], None),
     (0, [0, 1, 2, 3, 9], None),

@@ -14,7 +14,7 @@ from redis.connection import Connection
 from relay.accept.intake import TriggerRequest
 from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.domain.reference_id import bucket_of_plugin, new_reference_id
-from relay.errors import Conflict, SettingsError, Unavailable
+from relay.errors import BadParameter, Conflict, SettingsError, Unavailable
 from relay.registration.document import read_registrations
 from relay.settings import Settings
 from relay.store.backups.epoch import Epoch, Phase
@@ -439,6 +439,14 @@ def test_the_number_is_permanent_once_it_is_chosen(client):
     with pytest.raises(Conflict, match=f"has {PARTITIONS} partitions, and their number is permanent"):
         divide(client, PARTITIONS + 1)
     assert divide(client) == 0, "it was done before"
+
+
+def test_a_cluster_is_not_divided_and_nothing_is_changed(cluster_node):
+    with client_of(cluster_node.tcp_url.replace("redis://", "redis+cluster://"), socket_timeout=ANSWER_S) as client:
+        client.flushall()
+        with pytest.raises(BadParameter, match="is a cluster"):
+            divide(client)
+        assert client.keys("*") == []
 
 
 def test_what_another_process_has_written_meanwhile_is_not_overwritten(client):
