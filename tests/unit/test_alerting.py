@@ -221,6 +221,22 @@ def test_what_is_told_says_what_is_wrong_and_since_when(site, state, before):
     }
 
 
+def test_every_kind_of_alert_says_in_a_sentence_what_is_wrong(site):
+    site.lanes = frozenset(LANES) - {"bulk"}
+    site.silent = (0,)
+    site.oldest_ms = {"replay": 4_000}
+    site.counts = {("acme", "hook"): counted(10, 7)}
+    site.breakers = {("acme", "hook"): "open"}
+    site.look()
+    assert {call.value["data"]["alert"]: call.value["data"]["message"] for call in site.calls} == {
+        "lane_unserved": "No worker serves the lane bulk.",
+        "backlog_old": "The oldest call in the lane replay has waited for 4 s.",
+        "breaker_open": "The breaker of acme/hook is open: its endpoint cannot be contacted.",
+        "failures": "70% of the calls of acme/hook failed in the last five minutes.",
+        "partitions_silent": "Partition 0 does not answer: calls of its plugins wait.",
+    }
+
+
 def test_a_change_has_one_reference_id_whoever_tells_of_it_and_each_has_its_own(site):
     site.oldest_ms = {"bulk": 4_000, "replay": 4_000}
     site.look()

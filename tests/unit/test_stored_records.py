@@ -67,6 +67,7 @@ def test_a_field_that_cannot_be_read_is_named_and_counts_as_missing(field, text,
     found = invocation_from(REF, "key", encoded({**FIELDS, field: text}), ())
     assert found.damaged == (field,)
     assert not getattr(found, member)
+    assert not found.final
 
 
 def test_each_field_of_a_replay_job_is_a_member_of_its_own():
