@@ -13,6 +13,7 @@ from relay.domain.invocation import Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
 from relay.store.keys.keyspace import SINGLE
+from relay.store.ledger import notices as notices_module
 from relay.store.ledger.notices import Notice, Subscription, read_notices
 from relay.store.ledger.reading import RecordReader
 from relay.store.scripting.scripts import Scripts
@@ -109,7 +110,11 @@ def test_a_notice_that_was_kept_until_replicas_confirmed_says_where_its_result_i
         assert (told.reference_id, told.sealed, told.in_store) == (ref, None, bool(carried))
 
 
-def test_while_a_partition_does_not_confirm_later_notices_of_it_wait_behind_the_first(valkey, ledger, monkeypatch):
+@pytest.mark.parametrize("most", [2, 3])
+def test_while_a_partition_does_not_confirm_later_notices_of_it_wait_behind_the_first(
+    valkey, ledger, monkeypatch, most
+):
+    monkeypatch.setattr(notices_module, "_MOST_UNCONFIRMED", most)
     monkeypatch.setattr("relay.store.server.replicas.WAIT_MS", 20)
     refs = []
     with valkey.client() as client:
@@ -126,7 +131,7 @@ def test_while_a_partition_does_not_confirm_later_notices_of_it_wait_behind_the_
         assert list(subscription._confirmed_since()) == []
         subscription._scripts._replicas.count = 0  # from now on all is confirmed
         subscription._confirm_at_s = 0.0
-        assert [notice.reference_id for notice in subscription._confirmed_since()] == refs
+        assert [notice.reference_id for notice in subscription._confirmed_since()] == refs[-most:]
         assert list(subscription._confirmed_since()) == []
 
 

@@ -280,3 +280,46 @@ def test_after_a_pipeline_has_found_the_cluster_down_its_primaries_are_asked_for
                 client.pipeline(transaction=False).get("{p}:text").execute()
         assert client.pipeline(transaction=False).get("{p}:text").execute() == [None]
     assert asked == ["primaries"]
+
+
+@pytest.mark.parametrize(
+    ("error", "of_cluster", "of_other"),
+    [
+        (exceptions.TimeoutError(), 1, 3),  # it would keep the caller waiting for as long again
+        (exceptions.ConnectionError(), 3, 3),
+        (exceptions.ClusterDownError("CLUSTERDOWN"), 3, 3),
+        (exceptions.MovedError("1 127.0.0.1:1"), 3, 3),
+        (exceptions.AskError("1 127.0.0.1:1"), 1, 1),  # it is not followed
+        (exceptions.ResponseError(), 1, 1),
+    ],
+)
+def test_what_a_primary_did_not_do_is_tried_again_unless_it_is_silent(
+    cluster_node, monkeypatch, error, of_cluster, of_other
+):
+    def act(server):
+        asked.append(server)
+        raise error
+
+    monkeypatch.setattr(replicas, "_PAUSE_S", 0.0)
+    for url, tries in (
+        (cluster_node.tcp_url.replace("redis://", "redis+cluster://"), of_cluster),
+        (cluster_node.tcp_url, of_other),
+    ):
+        asked = []
+        with client_of(url, socket_timeout=ANSWER_S) as client:
+            with pytest.raises(type(error)):
+                replicas.on_primary(client, "relay:{0}:", act)
+            assert len(asked) == tries
+
+
+def test_what_a_silent_primary_did_not_do_is_tried_where_the_keys_are_by_then(cluster_node, monkeypatch):
+    with client_of(cluster_node.tcp_url.replace("redis://", "redis+cluster://"), socket_timeout=ANSWER_S) as client:
+        primaries = iter(("old", "new", "new"))
+        monkeypatch.setattr(replicas, "primary_of", lambda *_: next(primaries))
+
+        def act(server):
+            if server == "old":
+                raise exceptions.TimeoutError
+            return f"done by {server}"
+
+        assert replicas.on_primary(client, "relay:{0}:", act) == "done by new"
