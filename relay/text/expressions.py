@@ -88,7 +88,7 @@ def read_expression(text: str) -> Expression:
     try:
         tree = _parsed(text)
     except JMESPathError as error:
-        place = getattr(error, "lex_position", getattr(error, "lexer_position", None))
+        place = getattr(error, "lex_position", None)
         where = f" at character {place + 1}" if isinstance(place, int) and place >= 0 else ""
         path = "; JMESPath has no `$`: write `input.data` for `$.input.data`" if text.lstrip().startswith("$") else ""
         raise ValueError(f"is not a JMESPath expression{where}{path}") from None

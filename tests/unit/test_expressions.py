@@ -250,8 +250,10 @@ def test_names_values_and_what_holds_them_count_for_the_size(monkeypatch, value,
         read_expression("a").evaluate({"a": value})
 
 
-@pytest.mark.parametrize(("text", "where"), [("a.b ^", 5), ("a #", 3), ("#", 1)])
-def test_a_character_that_cannot_be_is_told_with_its_place(text, where):
+@pytest.mark.parametrize(
+    ("text", "where"), [("a.b ^", 5), ("a #", 3), ("#", 1), ("a b", 3), ("a | | b", 5), ("foo.", 5), ("a[", 3)]
+)
+def test_what_cannot_be_is_told_with_its_place(text, where):
     with pytest.raises(ValueError, match=f"at character {where}$"):
         read_expression(text)
 
