@@ -159,6 +159,12 @@ def test_a_wrong_value_names_its_variable(name, text):
     assert fault_of(**{name: text}).startswith(f"RELAY_{name}: must be")
 
 
+@pytest.mark.parametrize("given", [{}, {"BROKER_URL": "redis+cluster://127.0.0.1:7000"}])
+def test_a_store_that_is_a_cluster_needs_a_broker_that_is_none(given):
+    fault = fault_of(REDIS_URL="redis+cluster://127.0.0.1:7000", **given)
+    assert fault == "RELAY_BROKER_URL: must be set, and name no cluster: Celery cannot use one."
+
+
 def test_every_wrong_variable_is_named_at_once():
     message = fault_of(DEFAULT_WAIT="x", MAX_WAITERS="x", LOG_LEVEL="x")
     assert all(name in message for name in ("RELAY_DEFAULT_WAIT", "RELAY_MAX_WAITERS", "RELAY_LOG_LEVEL"))
