@@ -532,7 +532,7 @@ def test_an_entry_however_long_leaves_the_trail_readable(trail, redis_client, si
 
 
 def test_many_long_entries_go_into_segments_of_their_own_all_at_once(trail, redis_client, monkeypatch):
-    monkeypatch.setattr(checkpointing, "_ITERATION_S", BUSY_S)
+    monkeypatch.setattr(checkpointing, "_ITERATION_S", float("inf"))
     redis_client.rpush(ENTRIES, *[b"\x01" * (1024 * 1024)] * 14)  # as one segment they would be longer than is read
     signing(trail, "w1").iterate()
     assert (check(trail).wrong, check(trail).last, redis_client.llen(SEGMENTS)) == (None, 14, 14)
