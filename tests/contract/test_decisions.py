@@ -352,6 +352,29 @@ def test_who_can_do_without_decisions_does_not_wait_behind_others_that_read_them
     assert values_of(chain) == {"a": "1"}
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_who_has_waited_while_another_read_the_decisions_needs_not_read_them_again(
+    redis_client, vault, monkeypatch, whole
+):
+    chain, waits, read, reads = a_chain(redis_client, vault), threading.Event(), StoredChain.read, []
+    decide(chain, a="1")
+    thread = threading.Thread(target=lambda: chain.refresh(whole=whole))
+
+    def patience_s():
+        if threading.current_thread() is thread:
+            waits.set()
+        return -1.0
+
+    monkeypatch.setattr(StoredChain, "read", lambda self, start: reads.append(start) or read(self, start))
+    monkeypatch.setattr(decisions_module, "patience_s", patience_s)
+    with chain._lock:
+        thread.start()
+        waits.wait()
+        chain.refresh()
+    thread.join()
+    assert reads == [1, 0][: 1 + whole]
+
+
 def test_a_server_whose_run_may_not_be_asked_for_tells_its_decisions_all_the_same(valkey, vault):
     with valkey.client() as client:
         decide(a_chain(client, vault), a="1")

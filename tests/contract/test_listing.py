@@ -3,6 +3,7 @@
 import json
 from dataclasses import fields
 from itertools import pairwise
+from urllib.parse import quote
 
 import pytest
 
@@ -344,6 +345,15 @@ def test_the_newest_replay_of_a_replay_is_found_or_the_last_that_is_left(ledger,
         assert found == {}
     else:
         assert (found[refs[0]].reference_id, found[refs[0]].replayed_by) == (refs[-1], None)
+
+
+def test_a_cursor_of_any_length_leads_back_to_its_position_and_needs_no_escaping():
+    ref = new_reference_id()
+    for number in (*range(300), *(10**digits for digits in range(3, 12))):
+        for position in (f"#{number}", f"{number}:{ref}"):
+            cursor = listing_module._cursor_of(position)
+            assert quote(cursor, safe="") == cursor
+            assert listing_module._position_of(cursor) == position
 
 
 @pytest.mark.parametrize("wanted", [Filter(), Filter(webhook_id="hook")])
