@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.domain.invocation import Outcome, State
+from relay.domain.invocation import FINAL, Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Conflict
 from relay.store.ledger.invocations import CHAIN_STEPS, GRACE_MS
@@ -382,3 +382,13 @@ def test_calls_of_several_chains_are_read_together_each_from_its_first_to_before
     assert [each and each.reference_id for each in steps.of(next(iter(made)), 0, 3)] == [
         None if ref == gone else ref for ref in made[next(iter(made))][:3]
     ]
+
+
+@pytest.mark.parametrize("state", [*State, "", "later"])
+def test_what_a_chain_hides_is_read_until_it_is_over(redis_client, state):
+    ref = new_reference_id("acme")
+    steps = Steps(redis_client)
+    assert steps.secrets(ref) is None
+    redis_client.set(KEYS.secrets(ref), b"sealed")
+    redis_client.hset(KEYS.record(ref), "state", state)
+    assert steps.secrets(ref) == (None if state in {"", *FINAL} else b"sealed")

@@ -177,6 +177,21 @@ def test_an_answer_that_is_an_error_is_one(cluster_node, monkeypatch):
             server.connection_pool.release(each)
 
 
+def test_who_lost_the_connection_on_which_it_waited_keeps_nobody_from_asking(cluster_node, monkeypatch):
+    with client_of(cluster_node.tcp_url.replace("redis://", "redis+cluster://"), socket_timeout=ANSWER_S) as client:
+        server = client.get_redis_connection(client.get_default_node())
+        first, second = (server.connection_pool.get_connection() for _ in range(2))
+        first.send_command("QUIT")
+        assert first.read_response() == b"OK"
+        with pytest.raises(exceptions.ConnectionError):
+            first.read_response()  # the server has closed it
+        monkeypatch.setattr(module, "PATIENCE_S", -1.0)  # whoever waits, waits for too long
+        second.send_command("PING")
+        assert second.read_response() == b"PONG"
+        for each in (first, second):
+            server.connection_pool.release(each)
+
+
 def test_a_server_that_was_silent_is_asked_again_on_connections_that_are_made_anew(cluster_node):
     with client_of(cluster_node.tcp_url.replace("redis://", "redis+cluster://"), socket_timeout=ANSWER_S) as client:
         node = client.get_redis_connection(client.get_default_node())

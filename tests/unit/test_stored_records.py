@@ -81,6 +81,8 @@ def test_each_field_of_a_replay_job_is_a_member_of_its_own():
         REF, "acme", ReplayState.PAUSED, 1, 2, 3, 4, 5, {why: number for number, why in enumerate(Skip, 10)}, 2.5, True, 6,
         700, 800, "k1", by_hand=True,
     )  # fmt: skip
+    for rate in (0.001, 1.0, float(MOST)):
+        assert _job_from(REF, "key", encoded({**fields, "rate": str(rate)})).rate_per_second == rate
     for rate in ("0", "-1", "nan", "inf", str(MOST * 10)):
         assert _job_from(REF, "key", encoded({**fields, "rate": rate})).damaged == ("rate",)
 
