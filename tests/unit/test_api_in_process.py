@@ -253,6 +253,17 @@ def test_what_is_no_name_of_the_relay_is_refused_if_its_names_are_known(host, pu
 
 
 @pytest.mark.parametrize(
+    "host", ["console.example.com", "Relay.example.com:8443", "localhost:1", "127.0.0.1", "[::1]:8000"]
+)
+def test_the_names_of_the_settings_and_addresses_are_the_relay_s_own(host):
+    hosts = Hosts(("relay.example.com",), "http://console.example.com:8000")
+    request = ApiRequest(create_environ("/v1/webhooks"))
+    request.env["HTTP_HOST"] = host
+    assert hosts.is_own(request, f"https://{host}")
+    assert not hosts.is_own(request, f"https://{host}9")
+
+
+@pytest.mark.parametrize(
     ("path", "body", "key", "status", "closes"),
     [
         ("/v1/triggers", b"[]", None, 202, False),

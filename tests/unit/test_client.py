@@ -481,6 +481,16 @@ def test_it_trusts_the_authority_that_it_is_given_and_no_other(tmp_path):
             relay.webhooks.available()
 
 
+def test_a_client_that_is_closed_leaves_no_connection(fake):
+    before = set(threading.enumerate())
+    with Relay(fake.base_url, KEY) as relay:
+        assert len(relay.webhooks.available()) == len(fake.webhooks)
+        (serving,) = (each for each in set(threading.enumerate()) - before if "process_request" in each.name)
+        assert serving.is_alive()  # it ends with its connection
+    serving.join(BUSY_S)
+    assert not serving.is_alive()
+
+
 def test_each_of_many_threads_keeps_its_connection(fake, relay, caplog):
     with ThreadPoolExecutor(20) as pool:
         assert {each["status"] for each in pool.map(relay.trigger, ["slow"] * 20)} == {200}

@@ -15,6 +15,7 @@ from relay.client import bulk
 from relay.client.copies import copy_trigger
 from relay.client.exchange import Answer, End, Request, Requester, advance
 from relay.client.flows import RESULT_MEMBERS, Flows, WaitEnded
+from relay.client.frozen import LARGE_BYTES
 from relay.domain.invocation import State
 
 REF = "01a22681-27be-74b3-8241-93ca9c8d6835"
@@ -173,6 +174,21 @@ def test_no_bytes_are_bytes_too():
     course = Course(lambda n: willing(course, n, payloadEncoding="base64"))
     course.run("trigger", "hook", copy_trigger(b""), None, None)
     assert [json.loads(each.body) for _, each in course.sent if each.body] == [{"data": ""}]
+
+
+LONG = 2 * LARGE_BYTES
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(bytes(LONG), bytearray(LONG), memoryview(bytes(LONG)), "x" * LONG, [0] * LONG, {"x" * LONG: 1}),
+        *({str(number): None for number in range(LONG)}, {"file": io.BytesIO(bytes(LONG))}),
+    ],
+    ids=lambda data: type(data).__name__,
+)
+def test_what_is_long_is_known_to_be(data):
+    assert copy_trigger(data).size_bytes > LARGE_BYTES > copy_trigger({"a": 1}).size_bytes
 
 
 def test_a_memoryview_that_was_released_is_refused():
