@@ -68,3 +68,15 @@ def logged(events_of):
     found = events_of(log)
     yield found
     assert found == []
+
+
+@pytest.fixture
+def misleading_environ(monkeypatch, tmp_path):
+    """Environment variables of a proxy that there is not, and of logins for this machine."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    logins = tmp_path / "netrc"
+    logins.write_text("".join(f"machine {host} login me password secret\n" for host in ("127.0.0.1", "localhost")))
+    monkeypatch.setenv("NETRC", str(logins))
