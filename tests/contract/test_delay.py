@@ -6,6 +6,7 @@ import time
 
 from relay.domain.invocation import State
 from relay.store.keys import keyspace
+from tests.contract.clocked import START_MS
 from tests.contract.ledger import DAY_MS
 from tests.store_keys import KEYS
 
@@ -73,3 +74,14 @@ def test_a_group_with_a_delayed_call_leaves_no_other_one_waiting(ledger):
     ledger.store.accept([delayed, plain], [("bulk", b"")])
     assert ledger.store.waiting.take(0, ["bulk"], most=10).reference_ids == [plain.reference_id]
     assert ledger.client.zscore(KEYS.due_running(), delayed.reference_id) / 1000 - time.time() > 50
+
+
+def test_a_claim_tells_how_long_a_first_attempt_could_have_been_made(clock, ledger):
+    at_once, delayed = ledger.accepted(), ledger.accepted(delay_ms=1_000)
+    clock.set_ms(START_MS + 2_500)
+    token = ledger.token()
+    assert ledger.store.claim([at_once, delayed], token).waited_ms == {at_once: 2_500, delayed: 1_500}
+    ledger.store.settle([ledger.failure(at_once, token, state=State.RETRYING, delay_ms=1_000)])
+    clock.set_ms(START_MS + 9_000)
+    again = ledger.store.claim([at_once], ledger.token())
+    assert (again.granted, again.waited_ms) == ({at_once}, {})

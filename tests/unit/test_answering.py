@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 from redis import exceptions
 from redis.cluster import ClusterPipeline
+from redis.connection import Connection
 
 from relay.store.api_keys.keys import KEY_AGE_S
 from relay.store.server import availability as module
@@ -216,8 +218,23 @@ def test_who_cannot_connect_in_time_waits_in_vain_too():
     assert first.type is exceptions.TimeoutError
 
 
+def test_a_connection_that_was_needed_only_soon_waits_as_usual_later(monkeypatch):
+    waited_s, connection = [], connection_to(closed_port())
+
+    def connect(self):
+        waited_s.append(self.socket_connect_timeout)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(Connection, "_connect", connect)
+    for within in (nullcontext(), going_on_without(0.05), nullcontext()):
+        with within, pytest.raises(exceptions.ConnectionError):
+            connection.connect()
+    assert waited_s == [0.2, 0.05, 0.2]
+
+
 def test_a_server_that_refuses_connections_is_asked_by_all():
     port = closed_port()
+    assert not module.is_silent(LOOPBACK, port)  # nobody has asked it yet
     for _ in range(3):
         with pytest.raises(exceptions.ConnectionError):
             connection_to(port).connect()

@@ -144,7 +144,7 @@ def test_items_are_spread_with_their_places_and_in_pieces_of_their_size():
 
 def test_fields_are_read_as_what_they_are_or_named_in_the_order_of_reading():
     stored = StoredFields(
-        "key", {b"a": b"7", b"b": b"x", b"c": b"", b"d": b"[1]", b"e": b"-1", b"f": str(MOST).encode()}
+        "key", {b"a": b"7", b"b": b"x", b"c": b"", b"d": b"[1]", b"e": b"-1", b"f": str(MOST).encode(), b"\xff": b"1"}
     )
     assert (stored.number("a"), stored.number("b"), stored.number("c"), stored.number("none")) == (7, None, None, None)
     assert (stored.text("b"), stored.json("d", tuple), stored.json("b", tuple)) == ("x", (1,), None)
