@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import inspect
+import io
 import json
 import threading
 import time
@@ -16,8 +17,9 @@ from relay.client.async_relay import AsyncWebhooks
 from relay.client.async_transport import AsyncTransport
 from relay.client.bulk import copy_items, write
 from relay.client.calls import Webhooks
+from relay.client.copies import copy_trigger
 from relay.client.exchange import Request
-from relay.client.frozen import LARGE_BYTES
+from relay.client.frozen import LARGE_BYTES, Frozen, freeze
 from relay.process.descriptors import allow_calls
 from tests.receivers import make_authority
 from tests.timing import BUSY_S, least, wait_until
@@ -282,6 +284,19 @@ def test_much_data_that_json_cannot_hold_is_refused_as_little_is(fake, data, sai
     with pytest.raises(errors.RequestRejected, match=said):
         run(fake, lambda relay: relay.trigger("ok", data))
     assert {seen.method for seen in fake.seen} <= {"GET"}
+
+
+@pytest.mark.parametrize(
+    ("data", "is_frozen"),
+    [
+        *(({"text": "x" * LARGE_BYTES}, True), (["x"] * LARGE_BYTES, True), (bytes(LARGE_BYTES), True), ("x", False)),
+        *((bytearray(LARGE_BYTES), False), (array("b", bytes(LARGE_BYTES)), False), (tuple([0] * LARGE_BYTES), False)),
+        ({"text": "x" * LARGE_BYTES, "file": io.BytesIO(b"x")}, False),
+    ],
+    ids=["dict", "list", "bytes", "short", "bytearray", "array", "tuple", "file"],
+)
+def test_long_plain_data_is_frozen_and_any_other_is_copied_at_once(data, is_frozen):
+    assert isinstance(freeze(copy_trigger, data, data=[data]), Frozen) is is_frozen
 
 
 @pytest.mark.parametrize("at", range(3))

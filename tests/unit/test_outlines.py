@@ -10,7 +10,7 @@ SECRET = "Jane Doe, 1970-01-01"
 
 
 def rows(trigger):
-    return [tuple(part.values()) for part in outline_of(trigger)[0]]
+    return [(part["pointer"], part["types"], part["count"], part["bytes"]) for part in outline_of(trigger)[0]]
 
 
 def test_every_place_is_named_with_types_and_sizes_and_items_of_a_list_together():
