@@ -9,6 +9,8 @@ import json
 import threading
 import time
 from array import array
+from collections import UserDict
+from types import MappingProxyType
 
 import pytest
 
@@ -247,6 +249,21 @@ def test_the_items_of_an_iterator_are_all_sent(fake):
     items = [{"webhookId": "ok", "data": n} for n in range(3)]
     assert len(run(fake, lambda relay: relay.trigger_many(iter(items)))) == 3
     assert [item["data"] for item in fake.seen[0].json] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("size", [1, 2 * LARGE_BYTES])
+@pytest.mark.parametrize("kind", [dict, MappingProxyType, UserDict])
+def test_an_item_is_any_mapping(fake, kind, size):
+    items = [kind({"webhookId": "ok", "data": {"text": "x" * size}}) for _ in range(2)]
+    assert len(run(fake, lambda relay: relay.trigger_many(items))) == 2
+    assert [item["data"] for item in fake.seen[0].json] == [{"text": "x" * size}] * 2
+
+
+@pytest.mark.parametrize("item", [5, None, "ok", ["ok"]])
+def test_an_item_that_is_not_a_mapping_is_a_type_error_before_anything_is_sent(fake, item):
+    with pytest.raises(TypeError, match="must be a mapping"):
+        run(fake, lambda relay: relay.trigger_many([{"webhookId": "ok"}, item]))
+    assert fake.seen == []
 
 
 def test_what_changes_while_much_data_waits_is_sent_as_it_was(fake):
