@@ -493,8 +493,9 @@ def test_a_job_keeps_at_most_1000_of_its_own_unfinished_and_is_woken_when_half_h
     harness.published.clear()
     harness.send(made[:499])
     assert (f"replay-{job.replay_id}", "replay") not in harness.published
-    harness.send(made[499:501])
-    assert harness.published.count((f"replay-{job.replay_id}", "replay")) == 1
+    for last in (500, 501):  # once
+        harness.send(made[last - 1 : last])
+        assert harness.published.count((f"replay-{job.replay_id}", "replay")) == 1
     assert harness.create_all(job).verdict is ReplayVerdict.DECIDED
     harness.send(harness.made(job)[501:])
     assert harness.job(job).state is ReplayState.DONE
