@@ -833,6 +833,31 @@ def test_a_pause_gives_a_chain_its_whole_time_again_unless_it_has_begun(harness,
     assert (int(harness.client.hget(KEYS.record(chain), "deadline")) == ends_ms) == has_begun
 
 
+@pytest.mark.parametrize(("timeout_ms", "age_ms"), [(7_000, 90_000), (90_000, 7_000)])
+def test_a_chain_of_a_job_is_looked_at_when_its_time_is_over_which_a_pause_gives_it_again(
+    clock, harness, timeout_ms, age_ms
+):
+    harness.failed(1)
+    job = harness.start()
+    new = NewReplay(new_reference_id(), 1, timeout_ms, True, b"\x02", "{}", age_ms)
+    harness.runs.create(job.replay_id, harness.take(job), 0, [new])
+
+    def looked_at_ms(*, again):
+        if again:  # too early
+            harness.ledger.look_at_ages()
+            assert harness.ledger.store.expire(limit=9)[0] == 0
+        return harness.client.zscore(KEYS.open_calls("acme", "hook"), new.reference_id)
+
+    for again in (False, True):
+        assert looked_at_ms(again=again) == START_MS + min(timeout_ms, age_ms)
+    harness.replays.pause("acme", job.replay_id)
+    assert looked_at_ms(again=True) == START_MS + age_ms
+    clock.set_ms(START_MS + 1_000)
+    harness.replays.resume("acme", job.replay_id)
+    for again in (False, True):
+        assert looked_at_ms(again=again) == START_MS + min(1_000 + timeout_ms, age_ms)
+
+
 @pytest.mark.parametrize("is_repeated", [False, True])
 def test_a_chain_that_was_claimed_and_has_not_begun_when_its_job_is_paused_waits_for_the_resume(harness, is_repeated):
     job, chain = unclaimed_chain(harness)

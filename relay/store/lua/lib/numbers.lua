@@ -5,7 +5,7 @@ local numbers = {}
 local MOST_TEXTS = 256
 local texts, count = {}, 0 -- of the latest integers: the ids of a group share a few times
 
--- Returns an integer as text; tostring() would write large ones as 1.7e+12.
+-- Returns an integer as text; tostring() would write times in microseconds as 1.7e+15.
 function numbers.int(value)
   local text = texts[value]
   if not text then
