@@ -512,6 +512,14 @@ def test_each_process_that_awaits_is_told_once_with_the_sealed_result(ledger):
     listener.close()
 
 
+@pytest.mark.parametrize("first", ["api10", None])
+def test_each_process_that_joins_waits_once_though_ids_are_parts_of_others(ledger, first):
+    ref = ledger.accepted(waiter=first)
+    for process in ("api10", "api1", "pi1", "api10", "api", "api1"):
+        assert ledger.store.join("acme", ref, process).state is State.QUEUED
+    assert ledger.client.hget(KEYS.record(ref), "waiters") == b"api10,api1,pi1,api"
+
+
 def test_joining_a_final_invocation_returns_it_and_waits_for_nothing(ledger):
     ref, token = ledger.claimed()
     ledger.store.settle([ledger.settlement(ref, token)])

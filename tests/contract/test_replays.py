@@ -1209,6 +1209,24 @@ def test_a_job_whose_originals_are_few_among_many_is_planned_for_a_while_and_the
     assert (f"replay-{job.replay_id}", "replay") in harness.published
 
 
+@pytest.mark.parametrize("pieces", [0, 1, 2])
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_what_a_stopped_run_has_found_is_found_again_and_counts_once(harness, monkeypatch, pieces, left):
+    monkeypatch.setattr(replay_runs, "LOOKED_AT", 2)
+    newest_first, replay_id = harness.failed(6)[::-1], new_reference_id("acme")
+    ids = f"relay:{{0}}:replay:{replay_id}:ids"
+    harness.runs.make(replay_id, "acme", Request(filter=FAILED), "maker", caller="k9", ended_by_ms=None)
+    for piece in range(5):
+        if piece == pieces and left:  # it was stopped before it wrote down how far it had come
+            harness.client.rpush(ids, *newest_first[2 * piece : 2 * piece + left])
+        state, count = harness.runs.plan(replay_id, "maker")
+        assert harness.client.lrange(ids, 0, -1) == [ref.encode() for ref in newest_first[:count]]
+        if state != "planning":
+            break
+    assert (state, count) == ("running", 6)
+    assert harness.store.get("acme", replay_id).matched == 6
+
+
 def test_a_job_that_is_cancelled_while_it_is_planned_has_what_was_found(harness, monkeypatch):
     monkeypatch.setattr("relay.replay.planning.PLANNED_AT_ONCE", 0)
     for _ in range(7):
