@@ -235,7 +235,7 @@ def test_as_an_adapter_it_gives_a_requests_response(caller):
     with receiver(json_answer({"ok": True}, 418)) as r:
         response = caller.transport.send(Request("POST", r.url, data=b"x").prepare(), timeout=5)
     assert (response.status_code, response.json(), response.url) == (418, {"ok": True}, r.url)
-    assert response.headers["CONTENT-type"] == "application/json"
+    assert (response.headers["CONTENT-type"], response.request.url) == ("application/json", r.url)
 
 
 def test_as_an_adapter_it_follows_nothing_and_raises_what_requests_raises(caller):

@@ -15,8 +15,9 @@ from relay.domain.invocation import Outcome, Sent, State
 from relay.egress import AddressPolicy
 from relay.outbound import egress_proxy
 from relay.outbound.egress_proxy import ADDRESS_AGE_S, MAX_ADDRESSES, EgressProxy, connect_to
+from relay.outbound.exchange import MAX_HEADER_LINES
 from relay.process.clock import boot_time_s
-from tests.connect_proxy import basic, connect_proxy
+from tests.connect_proxy import OPEN, basic, connect_proxy
 from tests.integration.worker_harness import hook, worker_harness
 from tests.outbound import calling
 from tests.receivers import answer, closed_port, hangs_up, json_answer, make_authority, once_set, receiver
@@ -56,7 +57,9 @@ def test_a_call_goes_through_the_proxy_which_is_asked_for_the_address_and_told_n
     assert request.header("proxy-connection") is None
 
 
-def test_what_the_proxy_says_when_it_opens_the_tunnel_is_no_part_of_the_answer():
+def test_what_the_proxy_says_when_it_opens_the_tunnel_is_no_part_of_the_answer_nor_of_its_limits(monkeypatch):
+    more = b"X-Proxy: told\r\n" * MAX_HEADER_LINES
+    monkeypatch.setattr("tests.connect_proxy.OPEN", OPEN.removesuffix(b"\r\n") + more + b"\r\n")
     with receiver(answer(503, b"")) as r, connect_proxy() as proxy, calling(proxy=AT.format(proxy.port)) as caller:
         reply = caller.call(r.url)
     assert (reply.status, reply.retry_after) == (503, None)

@@ -97,12 +97,14 @@ def test_what_has_another_form_is_not_a_message(raw):
     assert not is_message(raw)
 
 
-@pytest.mark.parametrize(("error", "is_dropped"), [(KeyError, True), (OSError, False), (BrokenPipeError, False)])
+@pytest.mark.parametrize(
+    ("error", "is_dropped"), [(KeyError, True), (OSError, False), (BrokenPipeError, False), (RuntimeError, False)]
+)
 def test_a_message_that_celery_cannot_take_is_dropped_and_acknowledged_unless_the_connection_is_lost(
     events_of, error, is_dropped
 ):
     class Broken:
-        connection_errors, channel_errors = (OSError,), ()
+        connection_errors, channel_errors = (OSError,), (RuntimeError,)
 
         def _deliver(self, _message, _queue):
             raise error
@@ -125,7 +127,7 @@ def test_a_message_that_celery_cannot_take_is_dropped_and_acknowledged_unless_th
 def test_only_a_worker_waits_for_its_lanes_in_its_own_way_but_beside_it_too_what_comes_is_checked(
     monkeypatch, is_worker
 ):
-    monkeypatch.setattr(lanes, "is_module_patched", lambda _name: is_worker)
+    monkeypatch.setattr(lanes, "is_module_patched", {"select": is_worker}.get)
     monkeypatch.setattr(lanes.redis, "poll", "kombu's")
     monkeypatch.setattr(lanes.functional, "sleep", "kombu's")
     monkeypatch.setattr(lanes, "TRANSPORT_ALIASES", aliases := {})
