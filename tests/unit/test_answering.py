@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -23,12 +25,13 @@ from relay.store.server.availability import (
     PatientConnection,
     WaitingConnections,
     going_on_without,
+    leaving_out_longer,
     waiting_longer,
 )
 from relay.store.server.connection import client_of
 from relay.store.server.replicas import refresh_primaries
 from tests.receivers import LOOPBACK, closed_port, full_backlog
-from tests.timing import ANSWER_S
+from tests.timing import ANSWER_S, BUSY_S
 
 
 @pytest.fixture
@@ -216,6 +219,22 @@ def test_who_cannot_connect_in_time_waits_in_vain_too():
         with pytest.raises(NotAskedError):
             connection_to(port).connect()
     assert first.type is exceptions.TimeoutError
+
+
+def test_who_can_go_on_without_an_answer_waits_for_a_moment_and_then_leaves_the_server_out():
+    with socket.create_server((LOOPBACK, 0)) as silent:  # connections wait in its backlog
+        where = {"host": LOOPBACK, "port": silent.getsockname()[1], "socket_timeout": ANSWER_S, "retry": None}
+        first, second = PatientConnection(**where), PatientConnection(**where)
+        began_s = time.monotonic()
+        with going_on_without(0.05), leaving_out_longer():
+            with pytest.raises(exceptions.TimeoutError) as caught:
+                first.connect()  # says what it is, and waits for the answer
+            assert (caught.type, module.is_silent(LOOPBACK, where["port"])) == (exceptions.TimeoutError, True)
+            with pytest.raises(NotAskedError):
+                second.connect()
+        assert time.monotonic() - began_s < BUSY_S < ANSWER_S
+        for each in (first, second):
+            each.disconnect()
 
 
 def test_a_connection_that_was_needed_only_soon_waits_as_usual_later(monkeypatch):
