@@ -182,6 +182,18 @@ def test_an_answer_that_is_an_error_is_one(cluster_node, monkeypatch):
             server.connection_pool.release(each)
 
 
+def test_who_has_asked_and_does_not_read_the_answer_yet_keeps_nobody_from_asking(cluster_node, monkeypatch):
+    with client_of(cluster_node.tcp_url.replace("redis://", "redis+cluster://"), socket_timeout=ANSWER_S) as client:
+        server = client.get_redis_connection(client.get_default_node())
+        first, second = (server.connection_pool.get_connection() for _ in range(2))
+        monkeypatch.setattr(module, "PATIENCE_S", -1.0)  # whoever waits, waits for too long
+        for each in (first, second):
+            each.send_command("PING")
+        for each in (first, second):
+            assert each.read_response() == b"PONG"
+            server.connection_pool.release(each)
+
+
 def test_who_lost_the_connection_on_which_it_waited_keeps_nobody_from_asking(cluster_node, monkeypatch):
     with client_of(cluster_node.tcp_url.replace("redis://", "redis+cluster://"), socket_timeout=ANSWER_S) as client:
         server = client.get_redis_connection(client.get_default_node())
