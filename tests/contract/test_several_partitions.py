@@ -215,7 +215,8 @@ def test_calls_of_several_partitions_are_read_settled_and_released_each_as_it_st
     store, plugins = wide
     news = [made(plugin) for plugin in in_turn(plugins, 9)]
     refs = [answer.reference_id for answer in store.accept(news, ())[0]]
-    assert store.claim(refs[:6], "mine").granted == set(refs[:6])
+    claimed = store.claim(refs[:6], "mine")
+    assert claimed.granted == claimed.waited_ms.keys() == set(refs[:6])
     assert {each.reference_id: each.payload for each in store.read(refs)} == {
         new.reference_id: new.payload for new in news
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import ResponseError
@@ -15,6 +17,7 @@ from relay.store.ledger.records import attempt_text, invocation_from
 from relay.store.partitions.reachable import Answers, Silence, partitions_in_words
 from relay.store.partitions.spreading import Spread, pieces, spread
 from relay.store.replays.jobs import ReplayJob, ReplayState, Skip, _job_from
+from relay.store.server import fields as fields_module
 from relay.store.server.clock import ClockJump, within_ms
 from relay.store.server.fields import MOST, WHOLE, StoredFields, one_value
 from relay.store.server.pipelining import Unanswered
@@ -140,6 +143,18 @@ def test_items_are_spread_with_their_places_and_in_pieces_of_their_size():
     assert [list(pieces(range(count), 2)) for count in (0, 1, 2, 3, 4)] == [
         [], [[0]], [[0, 1]], [[0, 1], [2]], [[0, 1], [2, 3]],
     ]  # fmt: skip
+
+
+def test_damage_is_logged_once_for_each_field_of_each_key(events_of):
+    told = events_of(fields_module)
+    fields_module.tell_damage.cache_clear()
+    for _ in range(2):
+        for key in ("one", "other"):
+            stored = StoredFields(key, {b"a": b"x", b"b": b"-1", b"c": b"7"})
+            assert [stored.number(name) for name in ("a", "b", "c", "none")] == [None, None, 7, None]
+        StoredFields("whole", ResponseError("WRONGTYPE")).number("a")
+    damaged = [("one", "a"), ("one", "b"), ("other", "a"), ("other", "b"), ("whole", WHOLE)]
+    assert told == [("value_damaged", {"level": logging.ERROR, "key": key, "field": name}) for key, name in damaged]
 
 
 def test_fields_are_read_as_what_they_are_or_named_in_the_order_of_reading():
