@@ -208,6 +208,20 @@ def test_the_same_key_with_another_trigger_is_refused_and_leaves_a_record(harnes
     assert harness.record(raised.value.reference_id).state is State.REJECTED
 
 
+@pytest.mark.parametrize("change", ["changed", "removed"])
+def test_a_repeat_is_the_first_invocation_although_its_webhook_has_changed_or_is_gone(harness, change):
+    def repeat(submit):
+        (again,) = submit(harness, [a_call(idempotency_key="k-1", value={"headers": {"X-Locale": "en"}})])
+        return again.verdict, again.reference_id
+
+    _, first = repeat(submit_as_list)
+    if change == "changed":  # so that the trigger does not fit any more
+        harness.register('{id: "order", url: "https://hook.example.com/orders", method: "POST"}')
+    else:
+        harness.registry.remove("acme", "order")
+    assert [repeat(submit) for submit in (submit_as_list, submit_together)] == [(AcceptVerdict.KNOWN, first)] * 2
+
+
 #: Each differs from all others; a delay is compared as the time that it is, as commands write fractions.
 TRIGGERS = [
     {"data": {"a": 1}},
@@ -238,6 +252,13 @@ def test_a_key_is_for_one_trigger_whichever_of_its_members_differs(harness, firs
                 assert (outcome.verdict, outcome.reference_id) == (AcceptVerdict.KNOWN, accepted.reference_id)
             else:
                 assert isinstance(outcome, IdempotencyKeyReused)
+
+
+@pytest.mark.parametrize(("delay", "waits_ms"), [(None, None), (0, None), (0.5, 500), (60, 60_000)])
+def test_a_call_waits_as_long_as_its_trigger_says(harness, delay, waits_ms):
+    record = harness.record(harness.trigger(value={"delay": delay}).reference_id)
+    waited = None if record.not_before_ms is None else record.not_before_ms - record.created_at_ms
+    assert waited == waits_ms
 
 
 @pytest.mark.parametrize(("first", "again"), [(0, None), (None, 0.0), (5, 5.0), (0.5, 0.5)])
@@ -476,6 +497,11 @@ def test_groups_of_a_long_list_are_bounded_by_bytes_too(harness, groups):
     calls = [a_call(value={"data": "x" * 400_000}) for _ in range(4)]
     harness.dispatcher.trigger_many([*calls, a_call(value={"data": "x" * 3_000_000}), a_call()])
     assert groups == [2, 2, 1, 1]
+    groups.clear()
+    assert [type(each) for each in harness.dispatcher.trigger_many([a_call(value={"data": "x" * 3_000_000})])] == [
+        Accepted
+    ]
+    assert groups == [1]
 
 
 def test_where_the_broker_is_the_store_the_script_publishes_what_it_accepts():
