@@ -350,6 +350,14 @@ def test_a_webhook_that_was_removed_a_moment_ago_is_not_registered(harness):
         harness.trigger()
 
 
+def test_a_webhook_whose_current_revision_is_gone_is_not_registered(harness):
+    assert harness.client.delete(KEYS.revision("acme", "order", 1))
+    harness.registry = Registry(harness.client, harness.vault, Vault.from_text(Vault.new_key_text()))
+    dispatcher = Dispatcher(harness.registry, harness.store, harness.vault, harness.subjects, harness.lanes)
+    with pytest.raises(WebhookNotRegistered):
+        dispatcher.trigger(a_call())
+
+
 def test_when_too_much_is_pending_nothing_is_accepted():
     harness = Harness(max_pending=1)
     harness.trigger()

@@ -11,7 +11,7 @@ import pytest
 
 from relay.answer.endpoint_answer import EndpointAnswer
 from relay.domain.invocation import Outcome, Sent
-from relay.registration.credentials import JWT_BEARER, OAuth2Client
+from relay.registration.credentials import JWT_BEARER, PRIVATE_KEY_JWT, OAuth2Client
 from relay.registration.endpoint import Endpoint
 from relay.registration.retrying import REPEATABLE_STATUSES, STATUSES
 from relay.request.assertions import LIFETIME_S, bearer_assertion, client_assertion
@@ -46,6 +46,37 @@ def test_the_token_request_is_a_form_with_the_client_in_its_authorization():
         "Content-Type": "application/x-www-form-urlencoded",
         "Content-Length": str(len(request.body)),
     }
+
+
+SIGNING = {"scope": "read", "private_key": key_pair("P-256").pem, "algorithm": "ES256"}
+
+
+@pytest.mark.parametrize(
+    ("client", "fields"),
+    [
+        (OAuth2Client(URL, "c1", "s", client_auth="post"), {"grant_type", "client_id", "client_secret"}),
+        (
+            OAuth2Client(URL, "c1", client_auth=PRIVATE_KEY_JWT, **SIGNING),
+            {"grant_type", "scope", "client_assertion_type", "client_assertion"},
+        ),
+        (
+            OAuth2Client(URL, "c1", client_auth=PRIVATE_KEY_JWT, grant=JWT_BEARER, **SIGNING),
+            {"grant_type", "scope", "assertion", "client_assertion_type", "client_assertion"},
+        ),
+    ],
+    ids=["secret in the form", "assertion", "two assertions"],
+)
+def test_a_client_proves_in_the_form_who_it_is_in_the_way_that_is_registered(client, fields):
+    request = token_request(client, NOW_S)
+    form = {name: value for name, (value,) in parse_qs(request.body.decode()).items()}
+    assert form.keys() == fields
+    assert "Authorization" not in request.headers
+    if "client_assertion" in fields:
+        assert form["client_assertion_type"] == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+        assert claims_of(form["client_assertion"]) == {"iss": "c1", "sub": "c1", "aud": URL.url}
+    if "assertion" in fields:
+        assert form["grant_type"] == "urn:ietf:params:oauth:grant-type:jwt-bearer"
+        assert claims_of(form["assertion"]) == {"iss": "c1", "sub": "c1", "aud": URL.url, "scope": "read"}
 
 
 def test_what_is_not_registered_is_not_asked_for():
