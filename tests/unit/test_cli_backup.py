@@ -900,7 +900,7 @@ def test_a_secret_that_is_in_use_after_a_restore_stays_and_no_webhook_is_paused_
     cli.close()
 
 
-ENTRY = {"trail": "0", "seq": 99_999, "at": "2026-11-29T00:00:00Z", "act": "trigger", "operator": "root"}
+ENTRY = {"trail": "0", "seq": 99_999, "at": "2026-11-29T00:00:00.000Z", "act": "trigger", "operator": "root"}
 ENTRY |= {"plugin": "acme", "outcome": "accepted"}
 NO_TRAIL = {
     "text": (b"who did what\n", "Line 1 of the file is no JSON object"),
@@ -915,6 +915,12 @@ NO_TRAIL = {
         for value in ([1], {}, 1.5, "" if name in {"seq", "count", "references"} else 7)
     },
 }
+
+
+def test_an_entry_and_a_signature_are_a_trail():
+    lines = [json.dumps(ENTRY), "", json.dumps({"trail": "0", "checkpoint": {}, "signature": ""})]
+    trail = ShippedTrail(io.BytesIO("\n".join(lines).encode()), {"0": 99_998})
+    assert (trail.following, trail.lost) == ({"0": 1}, {"triggers": 1})
 
 
 @pytest.mark.parametrize("how", NO_TRAIL)
