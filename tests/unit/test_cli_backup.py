@@ -849,6 +849,11 @@ SINCE = {
     "both removed": (remove("chain", "step"), "", {}),
     "changed, then both removed": ([*apply(STEP | {"description": "x"}), *remove("chain", "step")], "", {}),
     "the user removed twice": ([*remove("chain", "step"), *apply(OTHER), *remove("chain")], "", {}),
+    "a new one changed and paused": (
+        [*apply(a_webhook(id="new"), a_webhook(id="new", description="x")), ("webhooks", "pause", "new", *PLUGIN)],
+        "",
+        {"chain": False, "step": False},
+    ),
     "the user stays": (remove("chain", "step"), "n\n", {"chain": False, "step": True}),
     "the user was changed": ([*apply(OTHER), *remove("step")], "", {"chain": True, "step": True}),
     "changed and paused": (
@@ -875,7 +880,8 @@ def test_a_webhook_that_was_removed_or_paused_is_not_live_after_a_restore(valkey
     with valkey.client() as client:
         client.flushall()
     said = cli.run("restore", str(tmp_path / "b"), "--audit", str(tmp_path / "trail.jsonl"), text=answers)
-    assert ("It is paused." in said.stderr) == ("step" in left and how != "changed and paused")
+    assert ("It is paused." in said.stderr) == (left.get("step", False) and how != "changed and paused")
+    assert "acme/new" not in said.stderr, "the backup does not know it"
     rows = cli.json("webhooks", "list", *PLUGIN)
     assert {row["id"]: cli.runtime().policies.traffic("acme", row["id"]).paused for row in rows} == left
     cli.close()
