@@ -169,6 +169,11 @@ def test_a_path_has_so_many_placeholders_and_no_more():
     assert [pointer for pointer, _ in faults(path_params={name: {} for name in names})] == ["/pathParams"]
 
 
+@pytest.mark.parametrize("pattern", [".", "x" * MAX_PATTERN_LENGTH])
+def test_a_pattern_is_as_short_and_as_long_as_it_may_be(pattern):
+    assert registered(path_params={"patientId": {"pattern": pattern}}).shape.path_params == {"patientId": pattern}
+
+
 def test_a_value_has_so_many_characters_and_no_more():
     assert segment_fault("x" * MAX_PATH_VALUE_LENGTH) is None
     assert "longer" in segment_fault("x" * (MAX_PATH_VALUE_LENGTH + 1))

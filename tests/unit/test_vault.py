@@ -138,6 +138,11 @@ def test_every_altered_byte_and_every_cut_is_noticed(vault):
             vault.open(sealed[:position], "me")
     with pytest.raises(VaultError):
         vault.open(sealed + b"x", "me")
+    least = len(vault.seal(b"", "me"))
+    assert Vault.key_id_of(sealed[:least]) == "k2"
+    for length in range(least):
+        with pytest.raises(VaultError):
+            Vault.key_id_of(sealed[:length])
 
 
 def test_sealing_the_same_value_twice_looks_different(vault):
