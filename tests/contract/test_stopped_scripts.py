@@ -59,6 +59,23 @@ def test_a_script_that_is_stopped_before_any_of_its_writes_can_be_repeated(runs,
     assert dict(wrong) == {}
 
 
+def test_a_run_that_adds_originals_and_is_stopped_anywhere_loses_and_doubles_none_when_it_is_repeated(client, runs):
+    run = max((run for run in runs if run.script == "replay_add"), key=lambda run: len(run.args))
+    put_back(client, run.before)
+    run_once(client, run)
+    ids = f"relay:{{0}}:replay:{run.args[0]}:ids"
+    expected, writes = client.lrange(ids, 0, -1), 0
+    assert len(expected) > 1
+    while True:
+        put_back(client, run.before)
+        if not run_once(client, run, writes):
+            break
+        run_once(client, run)
+        assert client.lrange(ids, 0, -1) == expected
+        writes += 1
+    assert writes > 2 * len(expected)
+
+
 def _most_different(runs):
     """Return a few runs: those with the most arguments, and the last."""
     return [*sorted(runs, key=lambda run: len(run.args))[-2:], runs[-1]][-len(runs) :]

@@ -17,18 +17,21 @@ local function main(run)
   if not job then
     return { jobs.state_of(run, id) == 'running' and 'running' or 'late', redis.call('LLEN', KEY.replay_ids(run, id)) }
   end
+  local ids, seen = KEY.replay_ids(run, id), KEY.replay_seen(run, id)
   if (tonumber(job.position) or 0) == tonumber(run.args[4]) then
     for index = 6, #run.args do
-      if redis.call('LLEN', KEY.replay_ids(run, id)) >= job.max then break end
-      if redis.call('SADD', KEY.replay_seen(run, id), run.args[index]) == 1 then
-        redis.call('LPUSH', KEY.replay_ids(run, id), run.args[index])
+      local ref = run.args[index]
+      if redis.call('LLEN', ids) >= job.max then break end
+      if redis.call('SISMEMBER', seen, ref) == 0 then
+        if redis.call('LINDEX', ids, 0) ~= ref then redis.call('LPUSH', ids, ref) end -- unless a stopped run has
+        redis.call('SADD', seen, ref)
       end
     end
     redis.call('HSET', KEY.replay(run, id), 'position', int(tonumber(run.args[4]) + 1))
   end
   held.renew_lease(run, id, tonumber(run.args[3]))
   if run.args[5] == '1' then held.end_planning(run, job) end
-  return { redis.call('HGET', KEY.replay(run, id), 'state'), redis.call('LLEN', KEY.replay_ids(run, id)) }
+  return { redis.call('HGET', KEY.replay(run, id), 'state'), redis.call('LLEN', ids) }
 end
 
 return { kind = 'confirms', is_fenced = true, run = main }
