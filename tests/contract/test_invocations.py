@@ -15,6 +15,7 @@ from relay.store.ledger.acceptance import AcceptVerdict, Idempotency
 from relay.store.ledger.callbacks import Callbacks, End
 from relay.store.ledger.invocations import REFUSALS_A_MINUTE
 from relay.store.ledger.listing import Filter, Page
+from relay.store.ledger.transitions import CallRecord
 from tests.contract.clocked import START_MS
 from tests.contract.ledger import DAY_MS, LIMITS, Ledger
 from tests.store_keys import KEYS
@@ -304,6 +305,17 @@ def test_an_answer_after_the_lease_end_counts_if_nobody_has_claimed_since(ledger
     assert ledger.store.settle([ledger.settlement(ref, token)]).verdicts == (True,)
 
 
+def test_an_answer_of_a_worker_that_lost_the_call_does_not_end_the_attempt_of_its_next_holder(ledger):
+    ref, token = ledger.claimed(repeatable=True)
+    ledger.lose_lease(ref)
+    holder = ledger.token()
+    assert ledger.store.claim([ref], holder).granted == {ref}
+    assert ledger.store.settle([ledger.settlement(ref, token, status=500)]).verdicts == (False,)
+    assert ledger.state(ref) is State.SENDING
+    assert ledger.store.settle([ledger.settlement(ref, holder)]).verdicts == (True,)
+    assert ledger.store.find(ref).status == 200
+
+
 def test_a_late_answer_is_refused_counted_once_and_kept(ledger):
     ref, token = ledger.claimed()
     ledger.lose_lease(ref)
@@ -532,8 +544,15 @@ def test_a_worker_reads_what_it_needs_and_only_of_unfinished_ones(ledger):
     ref, final = ledger.accepted(traceparent="tp"), ledger.accepted()
     ledger.store.cancel(final)
     (published,) = ledger.store.read([final, ref, new_reference_id()])
-    assert (published.reference_id, published.payload, published.traceparent) == (ref, b"\x01sealed", "tp")
-    assert (published.revision, published.current_revision, published.timeout_ms) == (1, 1, 20_000)
+    expected = CallRecord(ref, State.QUEUED, "acme", "hook", 1, 1, b"\x01sealed", "tp", 20_000, "bulk")
+    assert published == expected
+    ledger.client.hset(KEYS.record(ref), "repeatable", "1")
+    ledger.store.claim([ref], ledger.token())
+    ledger.lose_lease(ref)
+    ledger.store.claim([ref], ledger.token())
+    ledger.client.hdel(KEYS.webhooks("acme"), "hook")
+    lost = {"state": State.SENDING, "current_revision": None, "tries": 1, "losses": 1}
+    assert ledger.store.read([ref]) == [expected._replace(**lost)]
 
 
 @pytest.mark.parametrize("tried", [True, False])

@@ -238,6 +238,16 @@ def test_resuming_wakes_as_many_as_the_cap_allows(ledger, monkeypatch, cap, runn
     assert resumed(ledger) == refs[: cap - running]
 
 
+def test_a_parked_call_whose_record_is_gone_is_left_out_of_a_resume_and_parked_no_more(ledger):
+    ledger.policies.pause("acme", "hook")
+    gone, ref = ledger.accepted_many(2)
+    ledger.store.claim([gone, ref], "t1")
+    ledger.client.delete(KEYS.record(gone))
+    assert resumed(ledger) == [ref]
+    assert ledger.client.zrange(KEYS.parked("acme", "hook"), 0, -1) == [ref.encode()]
+    assert not ledger.client.exists(KEYS.record(gone))
+
+
 @pytest.mark.parametrize(("used", "woken"), [(0, 2), (1, 1), (2, 0), (3, 0)])
 def test_resuming_wakes_as_many_as_the_rate_allows_and_has_the_oldest_looked_at_if_it_allows_none(
     clock, ledger, used, woken
