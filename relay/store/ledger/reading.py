@@ -81,11 +81,10 @@ class RecordReader:
 
         Raises `Unavailable` if too few of them have it, or if the present primary does not have its end.
         """
-        if (
-            self._scripts.waits
-            and not self._scripts.run("ended", [reference_id], self.keys.root_of_ref(reference_id))[0]
-        ):
-            raise Unavailable
+        if self._scripts.waits:
+            (is_final,) = self._scripts.run("ended", [reference_id], self.keys.root_of_ref(reference_id))
+            if not is_final:
+                raise Unavailable
 
     def result_of(self, reference_id: str) -> bytes | None:
         """Read the sealed data of an answer; None if no answer is stored."""
