@@ -161,6 +161,7 @@ def test_a_backup_says_what_it_holds_and_holds_no_key(saved):
             assert ring.rpartition(":")[2].encode() not in content
 
 
+@pytest.mark.usefixtures("saved")  # with it the server does not wait for further replicas
 def test_a_backup_says_in_which_files_the_keys_and_passwords_are_that_it_does_not_hold(cli, tmp_path):
     cli.use_ring_files()
     (tmp_path / "passwords").mkdir()

@@ -77,7 +77,7 @@ SCHEMAS = [
 ]  # fmt: skip
 
 FILE = {"filename": "a.pdf", "contentType": "application/pdf", "content": "aGk="}
-PARTS = obj(["scan"], scan={"type": "object"}, note=TEXT, more={"type": ["null", "object"]})
+PARTS = obj(["scan"], scan={"type": "object"}, note=TEXT, more={"anyOf": [{"type": "null"}, obj(["a"], a=TEXT)]})
 PATH = {"patientId": 4711, "class": "a"}
 
 
