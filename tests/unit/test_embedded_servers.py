@@ -372,7 +372,7 @@ def up(cli, tmp_path, monkeypatch):
 
 
 def test_a_start_that_fails_says_why_and_shows_the_last_lines_of_the_logs(up):
-    result = up("for n in $(seq 12); do echo line $n; done; exit 1")
+    result = up("n=0; while [ $n -lt 12 ]; do n=$((n + 1)); echo line $n; done; exit 1")
     shown = [f"valkey               | line {number}" for number in range(3, 13)]
     assert (result.exit_code, result.stdout) == (1, "")
     assert "\n".join([*shown, "Stopping the processes (Ctrl-C again: at once)"]) in result.stderr

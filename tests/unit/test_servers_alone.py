@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from relay.errors import SettingsError, Unavailable
@@ -27,7 +25,10 @@ def test_the_server_of_a_data_directory_runs_for_a_command_and_keeps_what_that_w
 
 
 def test_a_server_that_does_not_start_for_a_command_is_said_not_to_and_the_directory_is_free(tmp_path, monkeypatch):
-    monkeypatch.setattr(embedded, "find_program", lambda: shutil.which("false"))
+    failing = tmp_path / "server"
+    failing.write_text("#!/bin/sh\nexit 1\n")
+    failing.chmod(0o700)
+    monkeypatch.setattr(embedded, "find_program", lambda: str(failing))
     with pytest.raises(Unavailable, match="did not start: its log"), server_alone(tmp_path / "d"):
         pass
     DataDir.make(tmp_path / "d").lock().close()
