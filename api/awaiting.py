@@ -195,7 +195,7 @@ class Expectation:
             try:
                 invocation = self._look(accepted)
             except Unavailable:
-                if signal is Signal.OVER:
+                if signal is Signal.OVER or time.monotonic() >= deadline_s:  # a silent store takes long to give up
                     return None
                 continue  # the next look may find it
             if invocation.final or signal is Signal.OVER:
@@ -211,14 +211,9 @@ class Expectation:
         return accepted_or_raise(self._reply)
 
     def _look(self, accepted: Accepted) -> Invocation:
-        """Return the record. Raises `Unavailable` also for an end that a failover may still undo."""
         if accepted.verdict is AcceptVerdict.ACCEPTED or self._joined:
-            invocation = self._waiters.store.get(self._plugin, self._reference_id)
-        else:
-            invocation = self.follow(accepted)
-        if invocation.final:
-            self._waiters.store.confirm_end(self._reference_id)
-        return invocation
+            return self._waiters.store.get_confirmed(self._plugin, self._reference_id)
+        return self.follow(accepted)
 
     def _next(self, deadline_s: float) -> Notice | Signal:
         left_s = deadline_s - time.monotonic()

@@ -139,7 +139,7 @@ class TriggerResource:
                 return expectation
             accepted = self._dispatcher.trigger(call)
         known = awaited and accepted.verdict is AcceptVerdict.KNOWN  # the end of an earlier invocation may be known
-        return accepted, self._store.get(plugin, accepted.reference_id) if known else None
+        return accepted, self._store.get_confirmed(plugin, accepted.reference_id) if known else None
 
 
 class TriggersResource:

@@ -27,7 +27,7 @@ from tests.cluster.servers import WITHIN_S, cluster, wait_for_servers
 from tests.integration.api_harness import running_api
 from tests.integration.worker_harness import worker_harness
 from tests.receivers import answer, json_answer, receiver
-from tests.timing import BUSY_S, START_S, wait_until
+from tests.timing import START_S, wait_until
 from tests.unit.forked_command import start_command
 
 SHARDS = 3
@@ -264,12 +264,6 @@ def test_plugins_in_other_shards_are_served_in_time(site, shard, plugins, endpoi
     for each in plugins:
         wait_until(lambda each=each: site.trigger(each).status_code == 200, WITHIN_S, every_s=0.5)
     wait_until(lambda: "over" in alert_states(site, endpoint), BY_ITSELF_S, every_s=0.5)
-
-
-def is_too_late(site, plugin, route, seconds, limit_s):
-    """Return whether a request that took so long was late, and all the same ones after it, or far too late."""
-    again = (took_s(site, plugin, *route)[0] for _ in range(TRIES))
-    return seconds > limit_s + BUSY_S or (seconds > limit_s and all(each > limit_s for each in again))
 
 
 def is_late(site, plugin, name, usual):

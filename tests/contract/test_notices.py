@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,6 @@ from relay.store.keys.keyspace import SINGLE
 from relay.store.ledger import notices as notices_module
 from relay.store.ledger.notices import Notice, Subscription, read_notices
 from relay.store.ledger.reading import RecordReader
-from relay.store.scripting.scripts import Scripts
 from relay.store.server.replicas import require_replicas
 from relay.telemetry import log
 from tests.contract.ledger import LIMITS, Ledger
@@ -149,27 +149,35 @@ def test_a_notice_of_an_end_that_a_failover_has_undone_is_told_to_nobody(valkey,
         assert [notice.reference_id for notice in subscription._confirmed_since()] == [ended]
 
 
-def test_an_end_is_confirmed_once_the_replicas_that_are_asked_for_have_it(valkey, ledger):
+def test_an_end_is_read_once_the_replicas_that_are_asked_for_have_it(valkey, ledger):
     ended, token = ledger.claimed()
     ledger.store.settle([ledger.settlement(ended, token)])
-    undone = ledger.claimed()[0]
-    for ref in (ended, undone):
-        ledger.store.confirm_end(ref)  # no replica is asked for
+    sending = ledger.claimed()[0]
+    plugin = ledger.store.find(ended).plugin
+    assert ledger.store.get_confirmed(plugin, ended).final  # no replica is asked for
     with valkey.client() as client:
         require_replicas(client, 1)
-        for ref in (ended, undone):
+        store = Ledger(client).store
+        assert not store.get_confirmed(plugin, sending).final
+        assert store.get(plugin, ended).final, "who does not wait is told at once"
+        for read in (store.get_confirmed, partial(store.join, process="api1")):
             with pytest.raises(Unavailable):
-                Ledger(client).store.confirm_end(ref)
+                read(plugin, ended)
 
 
-def test_an_end_that_a_failover_has_undone_is_not_confirmed(ledger):
+def test_an_end_that_a_failover_undoes_meanwhile_is_not_told(ledger):
     ended, token = ledger.claimed()
     ledger.store.settle([ledger.settlement(ended, token)])
-    scripts = SimpleNamespace(waits=True, run=Scripts(ledger.client).run)  # as if all replicas had all
+    told = [1]
+    scripts = SimpleNamespace(
+        waits=True, run=lambda name, refs, _root: told if (name, refs) == ("ended", [ended]) else None
+    )
     reader = RecordReader(ledger.client, scripts, SINGLE, LIMITS)
-    reader.confirm_end(ended)
+    plugin = ledger.store.find(ended).plugin
+    assert reader.get_confirmed(plugin, ended).final
+    told[0] = 0  # as the new primary says, which does not have it
     with pytest.raises(Unavailable):
-        reader.confirm_end(ledger.claimed()[0])
+        reader.get_confirmed(plugin, ended)
 
 
 def test_every_notice_of_a_message_is_read_wherever_its_result_is():

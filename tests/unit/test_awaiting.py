@@ -26,7 +26,7 @@ class Records:
     """A server that answers each look with what comes next, and then for ever with the last."""
 
     def __init__(self, *states):
-        self.states, self.looks, self.confirms = list(states), [], []
+        self.states, self.looks = list(states), []
 
     def _look(self, how, plugin, reference_id):
         self.looks.append((how, plugin, reference_id))
@@ -35,13 +35,8 @@ class Records:
             raise state
         return SimpleNamespace(reference_id=reference_id, state=state, final=state.final)
 
-    def get(self, plugin, reference_id):
+    def get_confirmed(self, plugin, reference_id):
         return self._look("get", plugin, reference_id)
-
-    def confirm_end(self, reference_id):
-        assert reference_id == self.looks[-1][2]
-        if self.confirms and not self.confirms.pop(0):
-            raise Unavailable
 
     def join(self, plugin, reference_id, *, process):
         return self._look(f"join {process}", plugin, reference_id)
@@ -117,17 +112,13 @@ def test_a_caller_whose_notice_is_lost_learns_of_the_end_before_its_deadline(mon
     assert records.looks == [("get", "acme", NEW)] * 3
 
 
-@pytest.mark.parametrize("reply", [ACCEPTED, KNOWN], ids=["a new call", "an older call"])
-def test_a_caller_gets_no_end_that_replicas_do_not_have(monkeypatch, reply):
-    monkeypatch.setattr(awaiting, "_LOOK_AGAIN_S", 0.01)
-    _, records, caller = waiting(State.DELIVERED)
-    records.confirms = [False, False]
+def test_a_caller_whose_time_is_over_does_not_ask_a_silent_store_again():
+    _, records, caller = waiting(Unavailable())
     with caller:
-        caller.reply(reply)
-        assert caller.wait(soon()).state is State.DELIVERED
-        assert len(records.looks) == 3
-        records.confirms = [False]
+        caller.reply(ACCEPTED)
+        caller.tell(Signal.LOOK)
         assert caller.wait(at_once()) is None
+    assert len(records.looks) == 1
 
 
 def test_while_the_store_is_away_a_caller_waits_on_and_at_its_deadline_nothing_is_known():

@@ -51,6 +51,18 @@ class RecordReader:
             raise NotFound
         return invocation
 
+    def get_confirmed(self, plugin: str, reference_id: str) -> Invocation:
+        """Read a record like `get`, but an end only once the replicas that are asked for have it.
+
+        Raises `Unavailable` if too few of them have it, or if a failover has undone it.
+        """
+        invocation = self.get(plugin, reference_id)
+        if invocation.final and self._scripts.waits:
+            (is_final,) = self._scripts.run("ended", [reference_id], self.keys.root_of_ref(reference_id))
+            if not is_final:
+                raise Unavailable
+        return invocation
+
     def find(self, reference_id: str) -> Invocation:
         """Read the record of an invocation of any plugin, for operators; raises what `get` raises."""
         if reference_time_ms(reference_id) is None:
@@ -70,21 +82,11 @@ class RecordReader:
         return self._found(reference_id, dict(zip(pairs[::2], pairs[1::2], strict=True)), steps, int(now_ms))
 
     def join(self, plugin: str, reference_id: str, process: str) -> Invocation:
-        """Add an API process to the waiters of an invocation, unless it is final; raises what `get` raises."""
+        """Add an API process to the waiters of an invocation, unless it is final; read it like `get_confirmed`."""
         if reference_time_ms(reference_id) is None:
             raise NotFound
         self._scripts.run("join", [reference_id, plugin, process], self.keys.root_of_ref(reference_id))
-        return self.get(plugin, reference_id)  # read after joining, so that an end in between is seen
-
-    def confirm_end(self, reference_id: str) -> None:
-        """Return once a final record is on the replicas that are asked for, so that a failover cannot undo its end.
-
-        Raises `Unavailable` if too few of them have it, or if the present primary does not have its end.
-        """
-        if self._scripts.waits:
-            (is_final,) = self._scripts.run("ended", [reference_id], self.keys.root_of_ref(reference_id))
-            if not is_final:
-                raise Unavailable
+        return self.get_confirmed(plugin, reference_id)  # read after joining, so that an end in between is seen
 
     def result_of(self, reference_id: str) -> bytes | None:
         """Read the sealed data of an answer; None if no answer is stored."""
