@@ -139,6 +139,26 @@ def test_a_caller_may_ask_for_a_longer_wait_than_others_get(cli, valkey, prefer,
     api.runtime.close()
 
 
+def test_a_repeat_for_which_there_is_no_room_to_wait_gets_no_end_that_a_failover_may_undo(valkey, cli, monkeypatch):
+    cli.apply(a_webhook())
+    api = Api(valkey.tcp_url, **cli.environ)
+
+    def trigger(prefer):
+        headers = {**JSON, "Prefer": prefer, "Idempotency-Key": "order-7"}
+        return api.call("/v1/webhooks/ping/trigger", "POST", body=b"{}", **headers)
+
+    def not_confirmed(*_):
+        raise Unavailable
+
+    assert trigger("respond-async").status_code == 202
+    api.waiters.release()
+    assert trigger("wait=9").status_code == 202
+    monkeypatch.setattr(api.runtime.store, "get_confirmed", not_confirmed)
+    assert trigger("wait=9").status_code == 503
+    assert trigger("respond-async").status_code == 202
+    api.runtime.close()
+
+
 @pytest.mark.parametrize(
     "path", ["invocations", "replays", "stats", "groups", "lanes", "traffic", "webhooks", "nothing"]
 )
