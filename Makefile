@@ -72,9 +72,9 @@ bench: env  ## this relay, as shipped, and its peers: 20 minutes (BENCH_ARGS=--q
 chaos: env  ## 200,000 invocations with kills, stalls and restarts; checks every promise afterwards
 	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
-mutate: env  ## mutates the code that matters most, reports mutations that no test notices: hours (MUTATE_ARGS=--sample=5)
-	test -x .venv-mutate/bin/cosmic-ray || { $(PYTHON) -m venv .venv-mutate && \
-		.venv-mutate/bin/python -m pip --disable-pip-version-check --quiet install cosmic-ray==8.7.0; }
+mutate: env  ## puts small faults into the product, one at a time, and reports those that no test notices (MUTATE_ARGS='door --count 200')
+	rm -f build/mutation/executed-*.json
+	-$(PYTEST) -q -p tests.mutation.executed $(addprefix tests/,unit executor contract integration)
 	$(BIN)/python -m tests.mutation $(MUTATE_ARGS)
 
 pictures: env  ## the console's pictures in docs/images, from a running demo with traffic
@@ -108,4 +108,4 @@ release: $(TOOLS_STAMP)  ## everything that would be published, in dist/, linted
 	$(TOOLS)/bin/python deploy/release.py
 
 clean:  ## removes the environment and the tools' files (not .relay, which holds keys)
-	rm -rf $(VENV) $(TOOLS) .venv-mutate build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(TOOLS) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
