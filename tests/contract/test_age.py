@@ -8,6 +8,7 @@ import pytest
 
 from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.errors import Unavailable
+from relay.store.ledger.invocations import GRACE_MS
 from relay.store.server.replicas import require_replicas
 from tests.contract.clocked import START_MS
 from tests.contract.ledger import DAY_MS, Ledger
@@ -131,6 +132,20 @@ def test_a_claim_sends_nothing_that_has_had_its_time(ledger, hold):
     assert ledger.everything() == before
 
 
+@pytest.mark.parametrize("tried", [False, True])
+@pytest.mark.parametrize(("before_ms", "granted"), [(1, True), (0, False)])
+def test_a_claim_sends_a_call_until_its_time_is_over_and_not_then(clock, ledger, before_ms, granted, tried):
+    ref = ledger.accepted(max_age_ms=MINUTE_MS)
+    if tried:
+        token = ledger.token()
+        ledger.store.claim([ref], token)
+        ledger.store.settle([retry_of(ledger, ref, token, Outcome.CONNECT_TIMEOUT, Sent.NO, delay_ms=0)])
+    clock.set_ms(START_MS + MINUTE_MS - before_ms)
+    assert ledger.store.claim([ref], ledger.token()).granted == ({ref} if granted else set())
+    state = ledger.client.hget(KEYS.record(ref), "state")
+    assert state == (b"sending" if granted else b"unreachable")
+
+
 @pytest.mark.parametrize("hold", HOLDS)
 def test_what_is_young_is_left_alone(ledger, hold):
     ref = hold(ledger)
@@ -189,6 +204,18 @@ def test_what_was_lost_only_now_is_left_to_a_worker_that_can_take_it(ledger):
     ledger.client.hset(KEYS.record(ref), "leaseEnd", int(time.time() * 1000) - 1)
     assert ledger.grow_old(ref)[0] == 0
     assert ledger.state(ref) is State.SENDING
+
+
+@pytest.mark.parametrize(("repeatable", "state"), [(True, b"unreachable"), (False, b"interrupted")])
+def test_what_was_lost_and_is_too_old_ends_once_a_worker_has_had_the_time_to_take_it(clock, ledger, repeatable, state):
+    ref, _ = ledger.claimed(max_age_ms=1_000, repeatable=repeatable)
+    last_ms = ledger.time_ms(ref, "leaseEnd") + 2 * GRACE_MS
+    for now_ms, ended in ((START_MS + 1_000, 0), (last_ms - 1, 0), (last_ms, 1)):
+        clock.set_ms(now_ms)
+        assert ledger.store.expire(limit=9)[0] == ended
+        if not ended:  # it is looked at again just then
+            assert ledger.client.zscore(KEYS.ages(), "acme/hook") == last_ms
+    assert ledger.client.hget(KEYS.record(ref), "state") == state
 
 
 def test_the_age_of_a_webhook_is_its_own_or_that_of_the_settings(ledger):

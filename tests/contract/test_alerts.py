@@ -3,8 +3,9 @@
 import pytest
 
 from relay.queue import LANES
-from relay.store.health.alerts import PERIOD_MS, Alerts, Condition
+from relay.store.health.alerts import PERIOD_MS, AlertChange, Alerts, Condition
 from relay.store.keys.keyspace import SINGLE
+from tests.contract.clocked import START_MS
 
 BRIEF = Condition("lane_unserved bulk", True, {"lane": "bulk"}, hold_ms=60_000)
 AT_ONCE = Condition("backlog_old bulk", True, {"lane": "bulk", "value": 1, "bound": 1})
@@ -57,6 +58,30 @@ def test_what_has_held_for_long_enough_counts(alerts):
     assert alerts.evaluate([BRIEF]) == []
     long_ago = Condition(BRIEF.name, True, BRIEF.detail, hold_ms=0)
     assert names(alerts.evaluate([long_ago])) == [("lane_unserved bulk", "firing")]
+
+
+def test_an_alert_says_when_it_fired_and_its_end_says_since_when_and_about_what(clock, alerts):
+    other = Condition("backlog_old replay", True, {"lane": "replay"}, hold_ms=90_000)
+    for now_ms in (START_MS, START_MS + 1, START_MS + 59_999):
+        clock.set_ms(now_ms)
+        assert alerts.evaluate([other, BRIEF]) == []
+    fired_ms, ended_ms = START_MS + 60_000, START_MS + 75_000
+    clock.set_ms(fired_ms)
+    fired = AlertChange(f"{BRIEF.name} firing {fired_ms}", BRIEF.name, "firing", fired_ms, fired_ms, BRIEF.detail)
+    assert alerts.evaluate([other, BRIEF]) == [fired]
+    clock.set_ms(ended_ms)
+    over = AlertChange(f"{BRIEF.name} over {ended_ms}", BRIEF.name, "over", ended_ms, fired_ms, BRIEF.detail)
+    ended = Condition(BRIEF.name, False, {"lane": "another by now"})
+    assert sorted(alerts.evaluate([ended, other]), key=lambda each: each.at_ms) == [fired, over]
+    assert alerts.holding() == [other.name]
+    clock.set_ms(START_MS + 90_000)
+    assert min(names(alerts.evaluate([ended, other]))) == (other.name, "firing")
+
+
+def test_an_alert_that_has_fired_fires_once_though_the_clock_goes_back(clock, alerts):
+    (fired,) = alerts.evaluate([AT_ONCE])
+    clock.set_ms(START_MS - 600_000)
+    assert alerts.evaluate([AT_ONCE]) == [fired]
 
 
 @pytest.mark.parametrize("condition", [AT_ONCE, BRIEF])

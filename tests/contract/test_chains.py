@@ -11,6 +11,7 @@ from relay.store.ledger.invocations import CHAIN_STEPS, GRACE_MS
 from relay.store.ledger.steps import Steps
 from relay.store.ledger.transitions import Advance, Advanced, NewStep, NextStep
 from tests.contract.clocked import START_MS
+from tests.contract.ledger import ids
 from tests.store_keys import KEYS
 
 
@@ -152,6 +153,33 @@ def test_a_step_that_exists_is_not_created_again_by_a_late_thought(chain, ledger
     assert ledger.client.llen(KEYS.steps(chain.ref)) == 1
 
 
+def test_a_chain_never_goes_back_to_an_earlier_step(chain, ledger):
+    for step in range(2):
+        (ref,) = chain.advance(step=step)[1]
+        chain.deliver(ref)
+    verdict, _, ready = chain.advance(step=0)  # prepared long ago
+    assert (verdict, ready) == (Advance.ADVANCED, [chain.ref])
+    assert ledger.client.hget(KEYS.record(chain.ref), "step") == b"1"
+    assert ledger.client.llen(KEYS.steps(chain.ref)) == 2
+
+
+@pytest.mark.parametrize("over", ["queued", "running"])
+def test_a_repeated_advance_gives_a_step_the_alarm_that_it_lacks_and_moves_no_other(clock, chain, ledger, over):
+    token, news = chain.claim(), [chain.step(), chain.step()]
+    ledger.store.advance([NextStep(chain.ref, token, 0, news)])
+    (has, lacks), queued = [new.reference_id for new in news], KEYS.due_queued("bulk")
+    if over == "running":
+        ledger.client.zrem(queued, has)
+    ledger.client.zadd(queued if over == "queued" else KEYS.due_running(), {has: START_MS + 7})
+    ledger.client.zrem(queued, lacks)  # the first run was stopped before it had written this one
+    clock.set_ms(START_MS + 100)
+    assert ids(ledger.store.advance([NextStep(chain.ref, token, 0, news)]).ready) == [has, lacks]
+    found = {key: ledger.client.zrange(key, 0, -1, withscores=True) for key in (queued, KEYS.due_running())}
+    alarms = {ref.decode(): at for pairs in found.values() for ref, at in pairs}
+    deadline_ms = ledger.time_ms(chain.ref, "deadline")
+    assert alarms == {has: START_MS + 7, lacks: START_MS + 100 + GRACE_MS, chain.ref: deadline_ms}
+
+
 def test_only_the_holder_may_advance(chain, ledger):
     chain.claim()
     assert ledger.store.advance([NextStep(chain.ref, "stranger", 0, [chain.step()])]) == Advanced((Advance.LATE,), ())
@@ -208,6 +236,15 @@ def test_no_step_is_created_past_the_deadline(chain):
     chain.past_deadline()
     assert chain.advance(token=token)[0] is Advance.ENDED
     assert chain.state() is State.UNREACHABLE
+
+
+def test_steps_of_an_advance_that_was_stopped_end_with_their_chain_past_its_deadline(chain, ledger):
+    (step,) = chain.begun()
+    ledger.client.hset(KEYS.record(chain.ref), mapping={"state": "sending", "token": "t1", "lastToken": "", "step": -1})
+    chain.past_deadline()
+    assert chain.advance(token="t1")[::2] == (Advance.ENDED, [])
+    assert (chain.state(), chain.state(step)) == (State.UNREACHABLE, State.CANCELLED)
+    assert ledger.client.hgetall(KEYS.pending()) == {b"count": b"0", b"bytes": b"0"}
 
 
 def test_a_step_whose_chain_is_over_is_not_sent(chain, ledger):

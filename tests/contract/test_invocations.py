@@ -116,6 +116,21 @@ def test_similar_triggers_of_a_group_are_one_entry_of_the_audit_trail_with_the_s
     ]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"caller": "k2"}, {"webhook_id": "other"}, {"plugin": "rival"}, {"refusal": Outcome.REQUEST_REJECTED}],
+    ids=str,
+)
+def test_triggers_of_a_group_of_which_one_thing_differs_are_two_entries_of_the_audit_trail(ledger, changes):
+    ledger.client.hset(KEYS.webhooks("acme"), "other", 1)
+    ledger.client.hset(KEYS.webhooks("rival"), "hook", 1)
+    news = [ledger.new(), ledger.new(**changes)]
+    ledger.accept(news)
+    entries = [entry.decode().split(" ") for entry in ledger.client.lrange("relay:{0}:audit:entries", 0, -1)]
+    assert [entry[-1] for entry in entries] == [new.reference_id for new in news]
+    assert [entry[2:5] for entry in entries] == [[new.caller, new.plugin, new.webhook_id] for new in news]
+
+
 def test_the_same_idempotency_key_with_another_trigger_is_refused(ledger):
     ledger.accepted(idempotency=Idempotency(("mac",), ("print",)))
     (answer,) = ledger.accept([ledger.new(idempotency=Idempotency(("mac",), ("other",)))])
@@ -153,6 +168,20 @@ def test_a_refusal_leaves_a_rejected_record_without_contents(ledger):
     assert record.expires_at_ms - record.finished_at_ms == LIMITS.rejected_retention_ms
 
 
+@pytest.mark.parametrize(("revision", "counted"), [(0, "-"), (1, "hook")])
+def test_a_refusal_is_recorded_as_it_was_given(clock, ledger, revision, counted):
+    more = {"caller": "k9", "traceparent": "00-1-2-03", "callback": "told", "subject": "hash"}
+    new = ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"", revision=revision, delay_ms=5_000, **more)
+    ledger.accept([new])
+    fields = {"plugin": "acme", "webhook": "hook", "revision": revision, "state": "rejected", "lane": "bulk", **more}
+    fields |= {"createdAt": START_MS, "readyAt": START_MS, "timeout": 20_000, "repeatable": 0, "requestBytes": 0}
+    fields |= {"outcome": "request_rejected", "sent": "no", "finishedAt": START_MS}
+    fields |= {"expiresAt": START_MS + LIMITS.rejected_retention_ms}
+    assert ledger.client.hgetall(KEYS.record(new.reference_id)) == as_stored(fields)
+    note = f"{START_MS} {counted} 0 rejected:request_rejected::=0"  # metrics do not name what nobody registered
+    assert note.encode() in ledger.client.lrange("relay:{0}:p:acme:notes", 0, -1)
+
+
 def test_each_trigger_is_answered_with_the_state_of_the_call_that_it_is_about(redis_client):
     ledger = Ledger(redis_client, replace(LIMITS, max_pending=2))
     keyed = Idempotency(("key",), ("print",))
@@ -179,14 +208,39 @@ def test_each_trigger_is_answered_with_the_state_of_the_call_that_it_is_about(re
     ]
 
 
-def test_refusals_beyond_the_minutes_limit_are_only_counted(ledger):
-    news = [ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"") for _ in range(REFUSALS_A_MINUTE + 5)]
-    answers = ledger.accept(news)
-    if AcceptVerdict.UNRECORDED not in [answer.verdict for answer in answers[-5:]]:  # a new minute began meanwhile
-        answers = ledger.accept([ledger.new(refusal=n.refusal) for n in news])
-    assert AcceptVerdict.UNRECORDED in [answer.verdict for answer in answers]
-    assert {answer.state for answer in answers} == {State.REJECTED}
-    assert ledger.store.counts("acme")["unrecorded"] >= 1
+def test_refusals_beyond_the_minutes_limit_are_only_counted(clock, ledger):
+    def refused(count):
+        return ledger.accept([ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"") for _ in range(count)])
+
+    minute, minute_ends_ms = START_MS // 60_000, (START_MS // 60_000 + 1) * 60_000
+    assert refused(1)[0].verdict is AcceptVerdict.ACCEPTED
+    assert 60 < ledger.client.ttl(f"relay:{{0}}:p:acme:refusals:{minute}") <= 120
+    assert {answer.verdict for answer in refused(REFUSALS_A_MINUTE - 1)} == {AcceptVerdict.ACCEPTED}
+    for now_ms in (START_MS, minute_ends_ms - 1):
+        clock.set_ms(now_ms)
+        answers = refused(2)
+        assert [(answer.verdict, answer.state) for answer in answers] == [
+            (AcceptVerdict.UNRECORDED, State.REJECTED)
+        ] * 2
+        assert not ledger.client.exists(*(KEYS.record(answer.reference_id) for answer in answers))
+    assert ledger.store.counts("acme")["unrecorded"] == 4
+    clock.set_ms(minute_ends_ms)
+    assert refused(1)[0].verdict is AcceptVerdict.ACCEPTED
+
+
+def test_so_many_refusals_for_want_of_room_are_remembered_for_ten_minutes(redis_client):
+    ledger = Ledger(redis_client, replace(LIMITS, max_pending=0))
+    news = [ledger.new() for _ in range(66)]
+    for new in news:
+        assert ledger.accept([new, ledger.new()])[0].verdict is AcceptVerdict.OVER_CAPACITY
+    remembered = [ref.decode() for ref in redis_client.lrange("relay:{0}:p:acme:recent-over-capacity", 0, -1)]
+    assert remembered == [new.reference_id for new in news[:1:-1]]
+    assert 0 < redis_client.ttl("relay:{0}:p:acme:recent-over-capacity") <= 600
+    for new in news[2:]:
+        ledger.accept([new])  # its reply was lost
+    assert ledger.store.counts("acme")["over_capacity"] == 2 * len(news)
+    entries = [entry.split() for entry in redis_client.lrange("relay:{0}:audit:entries", 0, -1)]
+    assert [entry[5:8] for entry in entries] == [[b"1", b"over_capacity", b"2"]] * len(news)
 
 
 @pytest.mark.parametrize(
@@ -233,6 +287,19 @@ def test_a_claim_with_the_same_token_grants_again_and_moves_no_lease(ledger):
     before = ledger.everything()
     assert ledger.store.claim([ref], token).granted == {ref}
     assert ledger.everything() == before
+
+
+@pytest.mark.parametrize(("before_ms", "ended"), [(1, False), (0, True)])
+def test_a_lease_holds_the_call_and_its_permit_until_its_end(clock, ledger, before_ms, ended):
+    ledger.limit(concurrency=1)
+    ref, _ = ledger.claimed(repeatable=True)
+    other = ledger.accepted()
+    clock.set_ms(ledger.time_ms(ref, "leaseEnd") - before_ms)
+    assert ledger.store.claim([ref], ledger.token()).granted == ({ref} if ended else set())
+    ledger.store.cancel(other)
+    late, last = ledger.accepted_many(2)
+    clock.set_ms(ledger.time_ms(ref, "leaseEnd") - before_ms)
+    assert ledger.store.claim([late, last], ledger.token()).granted == ({late} if ended else set())
 
 
 def test_a_running_call_cannot_be_claimed_by_another(ledger):
@@ -497,6 +564,20 @@ def test_a_refusal_has_its_callback_due_at_once(clock, ledger):
     ledger.accept(news)
     told = End(news[0].reference_id, "acme", "told", 0, True, START_MS, "hook", 1)
     assert Callbacks(ledger.client).take(0, 9) == [told]
+
+
+@pytest.mark.parametrize("gone", ["its record", "its callback", "its end"])
+def test_an_end_that_is_not_to_be_told_any_more_is_given_to_nobody_and_leaves_the_list(ledger, gone):
+    refs = ledger.accepted_many(2, callback="told")
+    for ref in refs:
+        ledger.store.cancel(ref)
+    record = KEYS.record(refs[0])
+    if gone == "its record":
+        ledger.client.delete(record)
+    else:
+        ledger.client.hset(record, mapping={"callback": ""} if gone == "its callback" else {"state": "queued"})
+    assert [end.reference_id for end in Callbacks(ledger.client).take(0, 9)] == refs[1:]
+    assert ledger.client.zrange(KEYS.callbacks(), 0, -1) == [refs[1].encode()]
 
 
 def test_each_process_that_awaits_is_told_once_with_the_sealed_result(ledger):

@@ -162,6 +162,37 @@ def test_a_filter_takes_what_it_names(ledger, ends, wanted, places):
     assert listed(ledger, 1, **wanted) == [ends[place] for place in places]
 
 
+#: Ends of which each differs from the one before in a single thing: the status, the error, the outcome, the state.
+GROUPED = (
+    (State.DELIVERED, Outcome.ANSWERED, 200, False),
+    (State.DELIVERED, Outcome.ANSWERED, 302, False),
+    (State.DELIVERED, Outcome.ANSWERED, 302, True),
+    (State.DELIVERED, Outcome.RESPONSE_REJECTED, 302, True),
+    (State.UNREACHABLE, Outcome.RESPONSE_REJECTED, 302, True),
+    (State.UNREACHABLE, Outcome.CONNECT_FAILED, 0, True),
+)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_calls_that_end_together_are_each_found_by_how_it_ended(ledger, turned):
+    made, token = ledger.accepted_many(2 * len(GROUPED)), ledger.token()
+    ledger.store.claim(made, token)
+    ends = dict(zip(made, (GROUPED[::-1] if turned else GROUPED) * 2, strict=True))
+    ledger.store.settle(
+        [
+            ledger.settlement(ref, token, state=state, outcome=outcome, status=status, error=error)
+            for ref, (state, outcome, status, error) in ends.items()
+        ]
+    )
+    for state, outcome, status, error in GROUPED:
+        wanted = {"states": frozenset({state}), "outcome": outcome, "status": (status,), "error": error}
+        expected = {ref for ref, end in ends.items() if end == (state, outcome, status, error)}
+        assert set(listed(ledger, **wanted)) == expected
+    note = ledger.client.lindex("relay:{0}:p:acme:notes", -1).decode()
+    counted = {kind: len(times.split(",")) for kind, _, times in (each.partition("=") for each in note.split(" ")[3:])}
+    assert counted == {f"{end[0]}:{end[1]}:{end[2] // 100}:{int(end[3])}": 2 for end in GROUPED}
+
+
 def test_many_of_the_same_moment_are_listed_once_each(ledger):
     accepted = [answer.reference_id for answer in ledger.accept([ledger.new() for _ in range(200)])]
     for ref in accepted:

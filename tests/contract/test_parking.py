@@ -88,6 +88,20 @@ def test_a_lost_repeatable_call_without_a_free_place_is_queued_and_parked(ledger
     assert ledger.store.settle([ledger.settlement(refs[0], "t1")]).verdicts == (False,)
 
 
+@pytest.mark.parametrize("holds", ["a pause", "a breaker"])
+def test_a_lost_call_that_is_held_back_keeps_no_permit(clock, ledger, holds):
+    ref, token = ledger.claimed(repeatable=True)
+    limits = {"paused": "1"} if holds == "a pause" else {"openUntil": START_MS + 90_000, "openFor": 90_000, "retry": 1}
+    ledger.limit(**limits)
+    clock.set_ms(ledger.time_ms(ref, "leaseEnd"))
+    claimed = ledger.store.claim([ref], ledger.token())
+    assert (claimed.granted, claimed.parked) == (set(), {ref} if holds == "a pause" else set())
+    assert not ledger.client.exists(KEYS.running("acme", "hook"))
+    fields = ledger.client.hmget(KEYS.record(ref), "state", "token", "leaseEnd", "losses")
+    assert fields == [b"queued" if holds == "a pause" else b"retrying", b"", b"", b"1"]
+    assert ledger.store.settle([ledger.settlement(ref, token)]).verdicts == (False,)
+
+
 def test_a_released_call_and_its_freed_place_are_both_ready(ledger):
     ledger.limit(concurrency=1)
     refs = ledger.accepted_many(2)
@@ -279,6 +293,17 @@ def test_a_retry_waits_its_time_and_is_then_claimed(ledger):
     ]
 
 
+@pytest.mark.parametrize(("before_ms", "granted"), [(1, False), (0, True)])
+def test_a_retry_is_sent_at_its_time_and_not_before(clock, ledger, before_ms, granted):
+    ref, token = ledger.claimed()
+    ledger.store.settle([ledger.failure(ref, token, state=State.RETRYING, delay_ms=60_000)])
+    fields = ledger.client.hmget(KEYS.record(ref), "notBefore", "pause", "token", "lastToken", "leaseEnd", "losses")
+    assert fields == [b"%d" % (START_MS + 60_000), b"60000", b"", token.encode(), b"", b"0"]
+    clock.set_ms(START_MS + 60_000 - before_ms)
+    assert ids(ledger.store.sweep(limit=9)) == ([ref] if granted else [])
+    assert ledger.store.claim([ref], ledger.token()).granted == ({ref} if granted else set())
+
+
 def test_a_retry_that_has_come_due_is_published_at_once(ledger):
     ref, token = ledger.claimed()
     ledger.store.settle([ledger.failure(ref, token, state=State.RETRYING, delay_ms=0)])
@@ -315,13 +340,14 @@ def test_a_breaker_opens_after_twenty_failures_in_a_row_and_ends_calls_as_unreac
     assert [(attempt.outcome, attempt.sent) for attempt in record.attempts] == [(Outcome.BREAKER_OPEN, Sent.NO)]
 
 
-def test_a_success_in_between_keeps_the_breaker_closed(ledger):
-    refs = ledger.accepted_many(20)
+@pytest.mark.parametrize("before", [1, 19])
+def test_a_success_in_between_keeps_the_breaker_closed(ledger, before):
+    refs = ledger.accepted_many(before + 20)
     ledger.store.claim(refs, "t1")
-    ledger.store.settle([ledger.failure(ref, "t1") for ref in refs[:19]])
-    ledger.store.settle([ledger.settlement(refs[19], "t1", contacted=True)])
-    ref, token = ledger.claimed()
-    ledger.store.settle([ledger.failure(ref, token)])
+    ledger.store.settle([ledger.failure(ref, "t1") for ref in refs[:before]])
+    ledger.store.settle([ledger.settlement(refs[before], "t1", contacted=True)])
+    ledger.store.settle([ledger.failure(ref, "t1") for ref in refs[before + 1 :]])
+    assert ledger.policies.traffic("acme", "hook").failures == 19
     assert ledger.store.claim([ledger.accepted()], "t2").granted
 
 
@@ -374,6 +400,65 @@ def test_nineteen_failures_in_a_row_leave_a_breaker_closed_and_twenty_open_it(le
     ledger.store.claim(refs, "t-open")
     ledger.store.settle([ledger.failure(ref, "t-open") for ref in refs])
     assert bool(ledger.store.claim([ledger.accepted()], "t1").granted) is granted
+
+
+OPEN_MS = 30_000
+
+
+def held(ledger, ref):
+    """Return what the record of a call that a breaker holds back says of it."""
+    return [text.decode() for text in ledger.client.hmget(KEYS.record(ref), "state", "held", "notBefore", "pause")]
+
+
+def test_an_open_breaker_holds_calls_until_it_may_be_probed_and_for_seconds_while_it_is(clock, ledger):
+    ledger.limit(retry=1)
+    open_breaker(ledger)
+    refs, until_ms = ledger.accepted_many(3), START_MS + OPEN_MS
+    for now_ms in (START_MS, until_ms - 1):
+        clock.set_ms(now_ms)
+        assert ledger.store.claim(refs[:1], ledger.token()).granted == set()
+        assert held(ledger, refs[0]) == ["retrying", "1", str(until_ms), str(until_ms - START_MS)]
+    clock.set_ms(until_ms)
+    assert ledger.store.claim(refs[:2], "probe").granted == {refs[0]}
+    assert held(ledger, refs[1]) == ["retrying", "1", str(until_ms + 5_000), "5000"]
+    ends_ms = ledger.time_ms(refs[0], "leaseEnd")
+    clock.set_ms(ends_ms - 2_000)
+    assert ledger.store.claim(refs[2:], ledger.token()).granted == set()
+    assert held(ledger, refs[2]) == ["retrying", "1", str(ends_ms), "2000"]
+    clock.set_ms(ends_ms - 1)
+    assert ledger.store.claim([refs[1]], ledger.token()).granted == set()
+    clock.set_ms(ends_ms)  # the worker that probed is gone
+    assert ledger.store.claim(refs[2:], ledger.token()).granted == {refs[2]}
+
+
+def test_failures_of_calls_that_were_under_way_keep_a_breaker_open_no_longer(clock, ledger):
+    refs = ledger.accepted_many(24)
+    ledger.store.claim(refs, "t1")
+    ledger.store.settle([ledger.failure(ref, "t1") for ref in refs[:20]])
+    opened = {b"openUntil": b"%d" % (START_MS + OPEN_MS), b"openFor": b"%d" % OPEN_MS}
+    for number, now_ms in enumerate((START_MS, START_MS + 1, START_MS + OPEN_MS - 1), 20):
+        clock.set_ms(now_ms)
+        ledger.store.settle([ledger.failure(refs[number], "t1")])
+        found = ledger.client.hgetall(KEYS.policy("acme", "hook"))
+        assert {name: found[name] for name in opened} == opened
+        assert found[b"failures"] == b"%d" % (number + 1)
+    clock.set_ms(START_MS + OPEN_MS)  # from now on a failure says that the endpoint is still away
+    ledger.store.settle([ledger.failure(refs[23], "t1")])
+    opened = ledger.client.hmget(KEYS.policy("acme", "hook"), "openUntil", "openFor")
+    assert opened == [b"%d" % (START_MS + 3 * OPEN_MS), b"%d" % (2 * OPEN_MS)]
+
+
+@pytest.mark.parametrize("failures", [19, 20])
+def test_of_failures_that_come_with_the_contact_that_closes_a_breaker_twenty_open_it_again(clock, ledger, failures):
+    refs = ledger.accepted_many(21 + failures)
+    ledger.store.claim(refs, "t1")
+    ledger.store.settle([ledger.failure(ref, "t1") for ref in refs[:20]])
+    clock.set_ms(START_MS + OPEN_MS)
+    contact = ledger.settlement(refs[20], "t1", contacted=True)
+    ledger.store.settle([contact, *(ledger.failure(ref, "t1") for ref in refs[21:])])
+    opened = ledger.client.hmget(KEYS.policy("acme", "hook"), "failures", "openUntil", "openFor")
+    until_ms = START_MS + 2 * OPEN_MS
+    assert opened == ([b"20", b"%d" % until_ms, b"%d" % OPEN_MS] if failures == 20 else [b"19", None, None])
 
 
 def test_closing_a_breaker_gives_out_the_calls_that_it_held_back(ledger):

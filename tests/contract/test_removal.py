@@ -86,6 +86,25 @@ def test_a_sweep_finds_what_the_remover_left_undone(ledger):
     assert ledger.store.revisits(0, limit=10) == []
 
 
+def test_a_sweep_finds_what_was_left_undone_by_who_closed_a_breaker(ledger):
+    ledger.limit(retry=1)
+    open_breaker(ledger)
+    held = ledger.accepted()
+    ledger.store.claim([held], ledger.token())
+    Scripts(ledger.client).run("close_breaker", ["acme", "hook", actor()])
+    assert ledger.store.revisits(0, limit=10) == [("acme", "hook")]
+    assert [ref for page in ledger.store.revisit("acme", "hook") for ref, _ in page] == [held]
+    assert ledger.store.revisits(0, limit=10) == []
+
+
+def test_a_lost_call_whose_webhook_was_removed_is_not_sent_again(ledger):
+    ref, _ = ledger.claimed(repeatable=True)
+    remove(ledger)
+    ledger.lose_lease(ref)
+    assert ledger.store.claim([ref], ledger.token()).granted == set()
+    assert end_of(ledger, ref) == (State.INTERRUPTED, Outcome.LEASE_LOST)
+
+
 def test_many_waiting_calls_end_in_pieces(valkey):
     with valkey.client() as client:
         ledger = Ledger(client)

@@ -9,6 +9,7 @@ from relay.store.ledger.notices import read_notices
 from relay.store.scripting.scripts import Scripts
 from tests.contract.test_chains import Chain
 from tests.store_keys import KEYS
+from tests.timing import BUSY_S
 
 FAR_MS = 3_600_000
 
@@ -72,6 +73,20 @@ def breaker_open(ledger, ref):
     ledger.store.claim([ref], ledger.token())
 
 
+def cancelled(ledger, ref):
+    ledger.store.cancel(ref)
+
+
+def cancelled_after_a_refusal(ledger, ref):
+    tried(ledger, ref, Outcome.CONNECT_FAILED, Sent.NO, retried=True)
+    ledger.store.cancel(ref)
+
+
+def cancelled_after_a_503(ledger, ref):
+    tried(ledger, ref, Outcome.ANSWERED, Sent.ANSWERED, retried=True, status=503)
+    ledger.store.cancel(ref)
+
+
 ENDS = [
     (connection_lost, Outcome.CONNECTION_LOST, Sent.MAYBE),
     (dns_failed, Outcome.DNS_FAILED, Sent.NO),
@@ -83,6 +98,9 @@ ENDS = [
     (too_old_after_a_503, Outcome.EXPIRED, Sent.MAYBE),
     (too_old_after_a_refusal, Outcome.EXPIRED, Sent.NO),
     (breaker_open, Outcome.BREAKER_OPEN, Sent.NO),
+    (cancelled, None, Sent.NO),
+    (cancelled_after_a_refusal, None, Sent.NO),
+    (cancelled_after_a_503, None, Sent.MAYBE),
 ]
 
 
@@ -94,9 +112,11 @@ def test_record_and_notice_of_an_end_without_an_answer_say_what_was_sent(ledger,
         end(ledger, ref)
         record = ledger.store.find(ref)
         assert (record.outcome, record.sent) == (outcome, sent)
-        messages = iter(lambda: listener.get_message(timeout=1), None)
-        (notice,) = [each for m in messages if m["type"] == "message" for each in read_notices(m["data"])]
-    assert (notice.reference_id, notice.outcome, notice.sent) == (ref, outcome, sent)
+        messages = iter(lambda: listener.get_message(timeout=BUSY_S), None)
+        (notice,) = read_notices(next(each["data"] for each in messages if each["type"] == "message"))
+        assert listener.get_message() is None  # one message
+    assert (notice.reference_id, notice.state, notice.outcome, notice.sent) == (ref, record.state, outcome, sent)
+    assert (notice.status, notice.error, notice.sealed) == (record.status, record.error, None)
 
 
 def test_an_answer_says_nothing_of_what_was_sent(ledger):

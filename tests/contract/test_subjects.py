@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from relay.audit.actor import actor
 from relay.domain.invocation import State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable, VaultError
@@ -243,13 +244,47 @@ def test_what_is_accepted_meanwhile_and_what_has_not_ended_is_forgotten_at_its_e
 def test_what_has_not_ended_is_looked_at_again_in_a_second_and_not_before(clock, redis_client):
     ledger = Ledger(redis_client)
     forgetting = Forgetting(redis_client)
+    key = key_in(ROOT, "forgettings")
     ref, token = ledger.claimed(subject=ANN)
     forgetting.begin("acme", ANN)
+    assert redis_client.zscore(key, f"acme/{ANN}") == START_MS
     forgetting.go_on("acme", ANN)
     ledger.store.settle([ledger.settlement(ref, token)])
-    assert forgetting.go_on("acme", ANN).unfinished == 1
+    for now_ms in (START_MS, START_MS + LATER_MS - 1):
+        clock.set_ms(now_ms)
+        assert forgetting.go_on("acme", ANN).unfinished == 1
+        assert redis_client.zscore(key, f"acme/{ANN}") == START_MS + LATER_MS
     clock.set_ms(START_MS + LATER_MS)
     assert forgetting.go_on("acme", ANN).done
+    assert redis_client.zscore(key, f"acme/{ANN}") is None
+
+
+def test_how_a_job_that_is_done_went_can_be_asked_for_an_hour(ledger, forgetting):
+    ended(ledger)
+    forgetting.begin("acme", ANN)
+    key = key_in(ROOT, "forgetting", plugin="acme", subject=ANN)
+    assert ledger.client.pttl(key) == -1
+    forgetting.go_on("acme", ANN)
+    assert 3_500_000 < ledger.client.pttl(key) <= 3_600_000
+
+
+def test_a_job_is_due_at_once_while_it_has_not_looked_at_everything(clock, ledger, forgetting):
+    waiting = ledger.accepted(subject=ANN)
+    for _ in range(3):
+        ended(ledger)
+    forgetting.begin("acme", ANN)
+    looked = []
+    for number in range(4):
+        clock.set_ms(START_MS + number)
+        progress = forgetting.go_on("acme", ANN, 1)
+        looked.append((progress.looked, progress.walked, progress.unfinished))
+        assert ledger.client.zscore(key_in(ROOT, "forgettings"), f"acme/{ANN}") == START_MS + number
+    assert looked == [(1, False, 0), (2, False, 0), (3, False, 0), (4, False, 1)]
+    clock.set_ms(START_MS + 4)
+    assert forgetting.go_on("acme", ANN, 1).walked
+    ahead_ms = ledger.client.zscore(key_in(ROOT, "forgettings"), f"acme/{ANN}") - START_MS
+    assert ahead_ms == 3 + LATER_MS
+    ledger.store.cancel(waiting)
 
 
 def test_a_running_chain_keeps_its_steps_until_it_has_ended(ledger, forgetting):
@@ -405,4 +440,5 @@ def test_the_audit_trail_says_who_began_and_how_many_were_forgotten_but_not_of_w
         ["forget_subject", "acme", "", "", "started", "", "", ""],
         ["forget_subject", "acme", "", "", "forgotten", "2", "", ""],
     ]
+    assert {each[2] for each in entries if each[1] == "forget_subject"} == {actor()}
     assert not any(ANN in word for entry in entries for word in entry)

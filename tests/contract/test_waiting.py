@@ -87,6 +87,14 @@ def test_a_repeated_accept_lets_no_call_wait_twice(ledger):
     assert taken(ledger) == refs_of(news)
 
 
+def test_a_call_that_a_group_names_twice_is_accepted_and_waits_once(ledger):
+    (new,) = news_of(ledger, 1)
+    (first, second), _ = ledger.store.accept([new, new], ELSEWHERE)
+    assert first == second
+    assert ledger.client.hget(KEYS.pending(), "count") == b"1"
+    assert taken(ledger) == [new.reference_id]
+
+
 def test_a_call_of_which_no_lane_is_named_does_not_wait(ledger):
     ledger.store.accept([ledger.new()], ())
     ledger.store.accept([ledger.new()], [("interactive", b"")])
@@ -101,12 +109,34 @@ def test_the_first_lanes_calls_are_taken_first(ledger):
     assert taken(ledger, lanes=LANES) == refs_of(bulk[2:])
 
 
-def test_what_is_taken_at_once_is_bounded_by_bytes_too(ledger):
-    news = news_of(ledger, 3, payload=b"x" * (TAKEN_BYTES // 2 + 1))
-    ledger.store.accept(news, ELSEWHERE)
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 5])
+def test_no_more_calls_are_taken_than_are_asked_for_whichever_lanes_they_are_in(ledger, most):
+    news = [ledger.new(lane=lane) for lane in LANES for _ in range(2)]
+    ledger.store.accept(news, elsewhere(LANES, 0))
+    some = ledger.store.waiting.take(0, LANES, most=most)
+    assert (some.reference_ids, some.more) == (refs_of(news[:most]), True)
+    rest = ledger.store.waiting.take(0, LANES, most=len(news) - most)
+    assert (rest.reference_ids, rest.more) == (refs_of(news[most:]), False)
+
+
+@pytest.mark.parametrize("lane", ["interactive", "bulk"])
+@pytest.mark.parametrize(("more", "count"), [(1, 2), (0, 3)])
+def test_what_is_taken_at_once_is_bounded_by_bytes_too(ledger, more, count, lane):
+    """The last call may go beyond the bound, so that what is exactly as much leaves room for another one."""
+    news = news_of(ledger, 2, payload=b"x" * (TAKEN_BYTES // 2 + more), lane="interactive")
+    news += news_of(ledger, 2, lane=lane)
+    ledger.store.accept(news, elsewhere(LANES, 0))
     some = ledger.store.waiting.take(0, LANES, most=10)
-    assert (some.reference_ids, some.more) == (refs_of(news[:2]), True)
-    assert taken(ledger) == refs_of(news[2:])
+    assert (some.reference_ids, some.more) == (refs_of(news[:count]), True)
+    assert taken(ledger, lanes=LANES) == refs_of(news[count:])
+
+
+def test_more_ready_calls_than_one_command_takes_are_queued_in_their_order(ledger):
+    refs = [f"ref-{number}" for number in range(2_001)]
+    assert ledger.store.waiting.queue([(ref, "bulk") for ref in refs], elsewhere) == [("bulk", 0)] * -(
+        -2_001 // GROUP_IDS
+    )
+    assert ledger.client.lrange("relay:{0}:waiting:bulk", 0, -1) == [ref.encode() for ref in refs]
 
 
 def test_a_single_call_is_taken_whatever_its_size(ledger):

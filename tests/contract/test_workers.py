@@ -4,6 +4,7 @@ import pytest
 
 from relay.store.health.workers import FORGET_MS, SILENCE_MS, Workers, live_workers, workers_by_lane
 from relay.store.keys import keyspace
+from tests.contract.clocked import START_MS
 
 
 @pytest.fixture
@@ -51,3 +52,27 @@ def test_a_worker_that_was_silent_for_an_hour_is_forgotten_with_its_lanes(worker
     workers.beat("w1", ["bulk"])
     assert redis_client.zrange(keyspace.shared("workers"), 0, -1) == [b"silent", b"w1"]
     assert set(redis_client.hkeys(keyspace.shared("worker_lanes"))) == {b"silent", b"w1"}
+
+
+@pytest.mark.parametrize(
+    ("silent_ms", "alive", "known"),
+    [
+        (0, 2, True),
+        (SILENCE_MS, 2, True),
+        (SILENCE_MS + 1, 1, True),
+        (FORGET_MS - 1, 1, True),
+        (FORGET_MS, 1, False),
+        (-SILENCE_MS, 2, True),
+        (-SILENCE_MS - 1, 1, False),
+    ],
+)
+def test_a_beat_counts_who_was_heard_of_in_time_and_forgets_who_was_not(
+    clock, workers, redis_client, silent_ms, alive, known
+):
+    workers.beat("other", ["bulk"])
+    clock.set_ms(START_MS + silent_ms)
+    workers.beat("w1", ["replay"])
+    assert workers.number_alive == alive
+    lanes = {b"w1": b"replay"} | ({b"other": b"bulk"} if known else {})
+    assert redis_client.hgetall(keyspace.shared("worker_lanes")) == lanes
+    assert set(redis_client.zrange(keyspace.shared("workers"), 0, -1)) == lanes.keys()
