@@ -67,7 +67,6 @@ local function look_at_job_left(run, id)
       'token', '', 'leaseEnd', '', 'skipped', int(skipped), 'skipped:restored', int(left))
   end
   effects.in_pieces('RPUSH', KEY.replay_decided(run, id), decided, 1)
-  redis.call('DEL', KEY.replay_seen(run, id))
   jobs.may_end(run, id)
   run.jobs_ended = run.jobs_ended + 1
 end

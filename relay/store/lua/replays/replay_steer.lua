@@ -80,7 +80,6 @@ end
 local function cancel(run)
   if run.state ~= 'cancelled' then write_cancelled(run) end
   jobs.unset_alarm(run, run.id)
-  redis.call('DEL', KEY.replay_seen(run, run.id))
   for _, ref in ipairs(redis.call('SMEMBERS', KEY.replay_open(run, run.id))) do cancel_call(run, ref) end
   jobs.may_end(run, run.id)
 end
