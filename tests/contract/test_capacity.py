@@ -180,6 +180,16 @@ def test_calls_that_their_lane_refuses_keep_no_more_than_one_permit_and_not_for_
     assert line.look("interactive") == mine[:1]
 
 
+@pytest.mark.parametrize("wait_ms", [999, 1_000])
+def test_a_lane_that_has_not_claimed_what_was_woken_is_passed_over_as_a_whole(clock, ledger, wait_ms):
+    line = Line(ledger, clock, {"concurrency": 1}, [("bulk", 3), ("interactive", 2)])
+    oldest, *_, first, _ = line.parked
+    assert line.settle(line.running, "t1") == [oldest]
+    line.wait(wait_ms)
+    ledger.client.zadd(KEYS.due_queued("interactive"), {first: 1})
+    assert line.sweep() == ([oldest] if wait_ms < 1_000 else [first])  # who may still come is only named again
+
+
 @pytest.mark.parametrize("lane", LANES_OF)
 def test_what_a_look_costs_does_not_grow_with_the_backlog_of_other_lanes(valkey, lane):
     costs = []

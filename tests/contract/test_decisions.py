@@ -30,6 +30,7 @@ from relay.store.keys.keyspace import Keyspace
 from relay.store.keys.names import ROOT, SHARED_ROOT, partition_root, root_name
 from relay.store.ledger.policies import Policies
 from relay.store.registry.webhooks import Registry
+from relay.store.scripting.scripts import Scripts
 from relay.store.server.availability import going_on_without
 from relay.store.trail.trail import Trail
 from relay.store.trail.writer import AuditWriter
@@ -848,3 +849,12 @@ def test_a_webhook_that_is_removed_is_no_longer_paused(redis_client, vault):
     assert decisions.paused([("acme", "ping")]) == set()
     registry.apply("acme", [a_registration()])
     assert registry.current("acme", "ping")[0] == 2
+
+
+@pytest.mark.parametrize("count", [1, 1_000, 1_001, 2_001])
+def test_however_many_decisions_replace_a_chain_each_is_written_once_and_in_order(redis_client, count):
+    entries, chain = [f"entry-{number}" for number in range(count)], "relay:{0}:decisions"
+    redis_client.rpush(chain, "one", "other")
+    for _ in range(2):  # the first reply may be lost
+        assert Scripts(redis_client).run("rewrite_decisions", ["", "cli", 2, "other", *entries]) == 1
+        assert redis_client.lrange(chain, 0, -1) == [entry.encode() for entry in entries]

@@ -125,3 +125,23 @@ def test_a_full_server_confirms_what_it_still_does(runs, client, valkey_server, 
         assert isinstance(caught.value.__cause__, redis.exceptions.OutOfMemoryError)
     finally:
         client.config_set("maxmemory", "0")
+
+
+#: Scripts that add work.
+ADDING = {"accept", "replay_make", "replay_create"}
+
+
+@pytest.mark.parametrize("name", sorted(library().functions))
+def test_a_full_server_refuses_what_adds_work_and_nothing_else(runs, client, name):
+    run, function = next(run for run in runs if run.script == name), library().functions[name]
+    put_back(client, run.before)
+    root = run.root or (SHARED_ROOT if function.is_shared else "relay:{0}:")
+    client.config_set("maxmemory", "1mb")
+    try:
+        if name in ADDING:
+            with pytest.raises(redis.exceptions.OutOfMemoryError):
+                client.fcall(function.name, 1, root, *run.args)
+        else:
+            client.fcall(function.name, 1, root, *run.args)
+    finally:
+        client.config_set("maxmemory", "0")

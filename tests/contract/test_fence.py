@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from relay.domain.reference_id import new_reference_id
 from relay.errors import Conflict, Unavailable
 from relay.store.backups.epoch import Epoch, Epochs, Phase, is_fenced_on
 from relay.store.decisions.decisions import Decisions
@@ -16,7 +17,10 @@ from relay.store.scripting.scripts import Scripts
 from relay.store.server.replicas import require_replicas
 from relay.upkeep.watching import Watching
 from relay.vault import Vault
+from tests.contract.ledger import LIMITS
+from tests.contract.replay_harness import ReplayHarness
 from tests.contract.snapshots import everything, put_back
+from tests.contract.test_chains import Chain
 from tests.store_keys import KEYS
 
 VAULT = Vault.from_text(Vault.new_key_text())
@@ -101,6 +105,33 @@ def test_an_answer_that_comes_after_the_restore_was_finished_is_late(ledger):
     assert record.sent == "maybe"
     assert [(each.outcome, each.sent) for each in record.attempts] == [("restored", "maybe")]
     assert "lateAnswer" in record.extra
+
+
+def test_a_restore_says_how_many_calls_it_ended_and_lets_go_on_and_how_many_jobs_it_ended(ledger):
+    harness, (ended, other), (going_on, chain) = (
+        ReplayHarness(ledger),
+        ledger.accepted_many(2),
+        (
+            ledger.accepted(repeatable=True),
+            ledger.accepted(pins="{}", repeatable=True),
+        ),
+    )
+    final, begun = harness.ended(), Chain(ledger)
+    begun.begun(count=2)
+    jobs = [f"replay-{harness.start().replay_id}" for _ in range(2)]
+    ledger.client.hset(KEYS.pending(), "fence", 1)
+
+    def restore(*refs, ends=""):
+        given = [part for ref in refs for part in (ref, ends)]
+        return Scripts(ledger.client).run("restore", [*LIMITS.retention_args, len(refs), *given])
+
+    refs = [ended, going_on, chain, final, new_reference_id("acme"), *jobs]
+    assert restore(*refs) == [1, 1, 2]
+    assert restore(*refs) == [0, 0, 0]
+    assert restore(begun.ref, other, ends="1") == [4, 0, 0]  # the chain, its two steps, and the other call
+    states = [ledger.state(ref) for ref in (ended, other, going_on, chain, begun.ref)]
+    assert states == ["interrupted", "interrupted", "queued", "queued", "interrupted"]
+    assert ledger.client.hget(KEYS.record(chain), "restored") == b"1"
 
 
 @pytest.mark.parametrize("callback", ["", "told"])

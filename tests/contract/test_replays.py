@@ -721,6 +721,7 @@ def test_while_a_job_is_paused_claims_of_its_calls_put_them_back(harness):
     harness.published.clear()
     assert harness.replays.resume("acme", job.replay_id).state is ReplayState.RUNNING
     assert set(harness.published) == {(two, "replay"), (f"replay-{job.replay_id}", "replay")}
+    assert not harness.client.exists(f"relay:{{0}}:replay:{job.replay_id}:parked")
     assert harness.send([two]) == {two}
     harness.create_all(job)
     harness.send(harness.made(job)[2:])
@@ -757,6 +758,35 @@ def test_a_held_call_is_found_by_the_sweep_unless_its_job_is_paused(harness, sta
         harness.client.hset(KEYS.replay(job.replay_id), "state", state)
     harness.client.zadd(KEYS.due_queued("replay"), {ref: 1})
     assert harness.ledger.store.sweep(limit=10) == (() if state == "paused" else ((ref, "replay"),))
+
+
+def test_a_held_call_is_looked_at_every_quarter_of_an_hour_while_its_job_is_paused(clock, harness):
+    harness.failed(1)
+    job = harness.start()
+    harness.create_all(job)
+    (ref,) = harness.made(job)
+    harness.replays.pause("acme", job.replay_id)
+    assert harness.ledger.store.claim([ref], "t1").parked == {ref}
+    for quarter in range(3):
+        clock.set_ms(START_MS + quarter * 15 * 60_000)
+        assert ref not in {each for each, _ in harness.ledger.store.sweep(limit=9)}
+        assert harness.client.zscore(KEYS.due_queued("replay"), ref) == START_MS + max(1, quarter + 1) * 15 * 60_000
+
+
+@pytest.mark.parametrize("originals", [1, 1_000, 1_001, 2_001])
+def test_a_job_that_a_restore_ends_skips_however_many_originals_are_left(harness, originals):
+    harness.failed(1)
+    job = harness.start()
+    ids = f"relay:{{0}}:replay:{job.replay_id}:ids"
+    if originals > 1:
+        harness.client.lpush(ids, *(f"ref-{number}" for number in range(originals - 1)))
+    harness.client.hset(KEYS.replay(job.replay_id), "matched", originals)
+    harness.client.hset(KEYS.pending(), "fence", 1)
+    args = [*LIMITS.retention_args, 1, f"replay-{job.replay_id}", ""]
+    assert harness.store._scripts.run("restore", args, KEYS.root("acme")) == [0, 0, 1]
+    assert harness.decided(job) == ["restored"] * originals
+    found = harness.job(job)
+    assert (found.state, found.skipped, found.skipped_reasons) == (ReplayState.DONE, originals, {"restored": originals})
 
 
 def test_a_paused_jobs_lost_call_waits_too_and_is_sent_after_resume(harness):

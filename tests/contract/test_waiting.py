@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from relay.domain.invocation import Outcome
+from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import REPLAY_PREFIX, new_reference_id
 from relay.queue import GROUP_IDS, LANES
 from relay.store.ledger.invocations import GRACE_MS
 from relay.store.ledger.waiting import TAKEN_BYTES
+from tests.contract.clocked import START_MS
 from tests.store_keys import KEYS
 
 ELSEWHERE = [("bulk", b"")]
@@ -201,6 +202,36 @@ def test_a_lost_call_is_found_while_younger_ones_wait(ledger):
     pass_time(ledger, GRACE_MS)
     assert swept(ledger) == set(refs_of(lost))
     assert taken(ledger) == refs_of(younger)
+
+
+@pytest.mark.parametrize(("later_ms", "found"), [(999, False), (1_000, True)])
+def test_a_lost_call_is_told_from_those_that_wait_if_they_came_a_second_later(clock, ledger, later_ms, found):
+    lost, younger = ledger.new(), ledger.new()
+    ledger.store.accept([lost], ELSEWHERE)
+    assert taken(ledger) == [lost.reference_id]
+    clock.set_ms(START_MS + later_ms)
+    ledger.store.accept([younger], ELSEWHERE)
+    clock.set_ms(START_MS + 60_000)
+    assert swept(ledger) == ({lost.reference_id} if found else set())
+    assert taken(ledger) == [younger.reference_id]
+
+
+@pytest.mark.parametrize("limit", range(1, 9))
+def test_a_sweep_takes_as_many_alarms_as_it_may_those_of_retries_first_and_then_lane_by_lane(ledger, limit):
+    retried, token = ledger.accepted_many(2), ledger.token()
+    ledger.store.claim(retried, token)
+    ledger.store.settle([ledger.failure(ref, token, state=State.RETRYING, delay_ms=0) for ref in retried])
+    due = {lane: [ledger.accepted(lane=lane) for _ in range(2)] for lane in LANES}
+    for number, ref in enumerate(retried):
+        ledger.client.zadd(KEYS.due_running(), {ref: 1 + number})
+        ledger.client.hset(KEYS.record(ref), "notBefore", 1)
+    for lane, refs in due.items():
+        ledger.client.zadd(KEYS.due_queued(lane), {ref: 1 + number for number, ref in enumerate(refs)})
+    expected = [*retried, *(ref for lane in LANES for ref in due[lane])]
+    assert [ref for ref, _ in ledger.store.sweep(limit=limit)] == expected[:limit]
+    assert [ref for ref, _ in ledger.store.sweep(limit=9)] == expected[limit:]
+    assert ledger.store.sweep(limit=9) == ()
+    assert ledger.client.hmget("relay:{0}:sweeps", "sweeps", "published") == [b"3", b"8"]
 
 
 def test_a_lost_call_of_one_lane_is_found_while_another_is_long(ledger):
