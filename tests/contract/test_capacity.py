@@ -190,6 +190,34 @@ def test_a_lane_that_has_not_claimed_what_was_woken_is_passed_over_as_a_whole(cl
     assert line.sweep() == ([oldest] if wait_ms < 1_000 else [first])  # who may still come is only named again
 
 
+def test_who_is_about_to_claim_keeps_one_permit_and_leaves_the_others(clock, ledger):
+    line = Line(ledger, clock, {"concurrency": 1}, [("bulk", 4), ("interactive", 3)])
+    bulk, interactive = line.parked[:4], line.parked[4:]
+    assert line.settle(line.running, "t1") == bulk[:1]
+    ledger.limit(concurrency=3)
+    assert line.look("interactive") == interactive[:2]
+    ledger.ring(bulk[3])
+    assert line.sweep() == bulk[:3]
+
+
+@pytest.mark.parametrize("lanes", [(30, 3, 7), (10, 1, 60), (60, 3, 10), (0, 2, 60), (33, 3, 0), (60, 1, 0)])
+def test_calls_of_a_lane_among_the_oldest_or_the_youngest_of_others_are_each_woken_once(clock, ledger, lanes):
+    before, own, behind = lanes
+    parked = [("bulk", before), ("interactive", own), ("bulk", behind)]
+    line = Line(ledger, clock, {"concurrency": 100}, [(lane, count) for lane, count in parked if count])
+    assert line.look("interactive") == line.parked[before : before + own]
+
+
+def test_a_call_that_the_rate_is_about_to_wake_is_not_overtaken(clock, ledger):
+    line = Line(ledger, clock, {"rateCount": 1, "ratePeriod": 60_000}, [("bulk", 1), ("interactive", 2)])
+    line.wait(60_000)
+    assert line.look("interactive") == []  # the next sweep wakes the oldest
+    assert line.parked[0] in line.sweep()
+    assert line.look("interactive") == []
+    line.wait(1_000)
+    assert line.look("interactive") == line.parked[1:2]
+
+
 @pytest.mark.parametrize("lane", LANES_OF)
 def test_what_a_look_costs_does_not_grow_with_the_backlog_of_other_lanes(valkey, lane):
     costs = []

@@ -855,6 +855,8 @@ def test_a_webhook_that_is_removed_is_no_longer_paused(redis_client, vault):
 def test_however_many_decisions_replace_a_chain_each_is_written_once_and_in_order(redis_client, count):
     entries, chain = [f"entry-{number}" for number in range(count)], "relay:{0}:decisions"
     redis_client.rpush(chain, "one", "other")
-    for _ in range(2):  # the first reply may be lost
-        assert Scripts(redis_client).run("rewrite_decisions", ["", "cli", 2, "other", *entries]) == 1
+    for act in ("", "decisions_restore"):  # the first reply may be lost
+        assert Scripts(redis_client).run("rewrite_decisions", [act, "cli", 2, "other", *entries]) == 1
         assert redis_client.lrange(chain, 0, -1) == [entry.encode() for entry in entries]
+    (noted,) = redis_client.lrange("relay:{0}:audit:entries", 0, -1)
+    assert noted.decode().split(" ")[1:] == ["decisions_restore", "cli", "", "", "", "restored", str(count), "", ""]

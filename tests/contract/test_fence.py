@@ -117,7 +117,10 @@ def test_a_restore_says_how_many_calls_it_ended_and_lets_go_on_and_how_many_jobs
         ),
     )
     final, begun = harness.ended(), Chain(ledger)
-    begun.begun(count=2)
+    step, lost, delivered, gone = begun.begun(count=4)
+    begun.claim(lost)
+    begun.deliver(delivered)
+    ledger.client.delete(KEYS.record(gone))
     jobs = [f"replay-{harness.start().replay_id}" for _ in range(2)]
     ledger.client.hset(KEYS.pending(), "fence", 1)
 
@@ -128,7 +131,11 @@ def test_a_restore_says_how_many_calls_it_ended_and_lets_go_on_and_how_many_jobs
     refs = [ended, going_on, chain, final, new_reference_id("acme"), *jobs]
     assert restore(*refs) == [1, 1, 2]
     assert restore(*refs) == [0, 0, 0]
-    assert restore(begun.ref, other, ends="1") == [4, 0, 0]  # the chain, its two steps, and the other call
+    assert restore(begun.ref, other, ends="1") == [4, 0, 0]  # the chain, two of its steps, and the other call
+    attempts = {ref: [each.outcome for each in ledger.store.find(ref).attempts] for ref in (begun.ref, step, lost)}
+    assert attempts == {begun.ref: [], step: ["restored"], lost: ["restored"]}
+    kept = ledger.store.find(ended)
+    assert kept.expires_at_ms - kept.finished_at_ms == LIMITS.failed_retention_ms
     states = [ledger.state(ref) for ref in (ended, other, going_on, chain, begun.ref)]
     assert states == ["interrupted", "interrupted", "queued", "queued", "interrupted"]
     assert ledger.client.hget(KEYS.record(chain), "restored") == b"1"

@@ -722,6 +722,7 @@ def test_while_a_job_is_paused_claims_of_its_calls_put_them_back(harness):
     assert harness.replays.resume("acme", job.replay_id).state is ReplayState.RUNNING
     assert set(harness.published) == {(two, "replay"), (f"replay-{job.replay_id}", "replay")}
     assert not harness.client.exists(f"relay:{{0}}:replay:{job.replay_id}:parked")
+    assert harness.client.hget(KEYS.record(two), "parked") == b""
     assert harness.send([two]) == {two}
     harness.create_all(job)
     harness.send(harness.made(job)[2:])
@@ -773,6 +774,19 @@ def test_a_held_call_is_looked_at_every_quarter_of_an_hour_while_its_job_is_paus
         assert harness.client.zscore(KEYS.due_queued("replay"), ref) == START_MS + max(1, quarter + 1) * 15 * 60_000
 
 
+def test_a_resume_passes_over_held_calls_that_are_over_or_gone(harness):
+    harness.failed(1)
+    job, gone, over = harness.start(), new_reference_id("acme"), harness.ended()
+    harness.replays.pause("acme", job.replay_id)
+    harness.client.zadd(f"relay:{{0}}:replay:{job.replay_id}:parked", {gone: 1, over: 2})
+    before = harness.client.hgetall(KEYS.record(over))
+    harness.published.clear()
+    harness.replays.resume("acme", job.replay_id)
+    assert harness.published == [(f"replay-{job.replay_id}", "replay")]
+    assert harness.client.hgetall(KEYS.record(over)) == before
+    assert not harness.client.exists(KEYS.record(gone))
+
+
 @pytest.mark.parametrize("originals", [1, 1_000, 1_001, 2_001])
 def test_a_job_that_a_restore_ends_skips_however_many_originals_are_left(harness, originals):
     harness.failed(1)
@@ -787,6 +801,38 @@ def test_a_job_that_a_restore_ends_skips_however_many_originals_are_left(harness
     assert harness.decided(job) == ["restored"] * originals
     found = harness.job(job)
     assert (found.state, found.skipped, found.skipped_reasons) == (ReplayState.DONE, originals, {"restored": originals})
+
+
+def restored(harness, job):
+    """Decide about a job as the end of a restore does; return its state, and how many the script says it has ended."""
+    harness.client.hset(KEYS.pending(), "fence", 1)
+    args = [*LIMITS.retention_args, 1, f"replay-{job.replay_id}", ""]
+    *_, ended = harness.store._scripts.run("restore", args, KEYS.root("acme"))
+    harness.client.hdel(KEYS.pending(), "fence")
+    return harness.job(job).state, ended
+
+
+@pytest.mark.parametrize("found", [0, 1, 2])
+def test_a_job_that_is_planned_still_when_a_restore_ends_it_skips_what_was_found(harness, monkeypatch, found):
+    monkeypatch.setattr(replay_runs, "LOOKED_AT", 1)
+    harness.failed(3)
+    job = SimpleNamespace(plugin="acme", replay_id=new_reference_id("acme"))
+    harness.runs.make(job.replay_id, "acme", Request(filter=FAILED), "maker", caller="k9", ended_by_ms=None)
+    for _ in range(found):
+        assert harness.runs.plan(job.replay_id, "maker")[0] == "planning"
+    assert restored(harness, job) == (ReplayState.DONE, 1)
+    assert (harness.job(job).matched, harness.job(job).skipped) == (found, found)
+    assert restored(harness, job) == (ReplayState.DONE, 0)
+
+
+@pytest.mark.parametrize("made", [1, 2])
+def test_a_paused_job_whose_calls_a_restore_lets_go_on_stays_paused(harness, made):
+    harness.failed(2)
+    job = harness.start()
+    harness.step(job, harness.take(job), limit=made)
+    harness.replays.pause("acme", job.replay_id)
+    for ended in (2 - made, 0):  # of which all were decided, nothing is left to be skipped
+        assert restored(harness, job) == (ReplayState.PAUSED, ended)
 
 
 def test_a_paused_jobs_lost_call_waits_too_and_is_sent_after_resume(harness):
