@@ -12,13 +12,14 @@ from redis.exceptions import ResponseError
 from relay.audit.entry import Act, entry_from
 from relay.errors import BadParameter, NotFound, Unauthenticated, Unavailable
 from relay.store.api_keys import keys as keys_module
-from relay.store.api_keys.keys import KEY_AGE_S, ApiKeys
+from relay.store.api_keys.keys import KEPT_S, KEY_AGE_S, ApiKeys
 from relay.store.api_keys.records import decided_of, is_ended, to_fields
 from relay.store.api_keys.rules import origin_fault
 from relay.store.decisions.chain import GONE, IN_DOUBT
 from relay.store.decisions.decisions import Decisions
 from relay.store.keys import keyspace
 from relay.store.keys.names import SHARED_ROOT
+from relay.store.server.availability import SHORT_S, patience_s
 from relay.vault import Vault
 
 DECISIONS = keyspace.decisions(SHARED_ROOT)
@@ -555,3 +556,87 @@ def test_a_key_that_was_verified_opens_no_door_while_the_only_server_is_away(val
         monkeypatch.setattr(ApiKeys, "_verified", away)
         with pytest.raises(Unavailable):
             keys.authenticate(text)
+
+
+@pytest.fixture
+def now_s(monkeypatch):
+    """This process's clock, in a list; the test moves it."""
+    now_s = [time.monotonic()]
+    monkeypatch.setattr(keys_module, "time", SimpleNamespace(monotonic=lambda: now_s[0], time=time.time))
+    return now_s
+
+
+@pytest.mark.parametrize("redis_client", ["valkey"], indirect=True)
+def test_a_process_of_a_cluster_accepts_keys_that_it_has_verified_for_ten_minutes_while_their_server_is_silent(
+    api_keys, redis_client, vault, monkeypatch, now_s
+):
+    begun_s, asked = now_s[0], []
+    (text, key), (ended, revoked), (unknown, _) = (api_keys.create("acme", ["trigger"]) for _ in range(3))
+    for each in (text, ended):
+        api_keys.authenticate(each)
+    ApiKeys(redis_client, vault).revoke(revoked.id)
+    api_keys._decisions.refresh()
+
+    def silent(_, key_id):
+        asked.append((key_id, round(now_s[0] - begun_s, 1), patience_s()))
+        raise Unavailable
+
+    monkeypatch.setattr(ApiKeys, "_verified", silent)
+    for later_s in (0.9, KEY_AGE_S, 1.9, 2.0, KEPT_S - 0.1):
+        now_s[0] = begun_s + later_s
+        assert api_keys.authenticate(text) == key
+    assert asked == [(key.id, later_s, SHORT_S) for later_s in (KEY_AGE_S, 2.0, KEPT_S - 0.1)]
+    with pytest.raises(Unauthenticated):
+        api_keys.authenticate(ended)
+    with pytest.raises(Unavailable):
+        api_keys.authenticate(unknown)
+    now_s[0] = begun_s + KEPT_S + KEY_AGE_S
+    with pytest.raises(Unavailable):
+        api_keys.authenticate(text)
+    assert asked[-1] == (key.id, KEPT_S + KEY_AGE_S, -1.0), "who has nothing else waits as long as it takes"
+
+
+@pytest.mark.parametrize("redis_client", ["valkey"], indirect=True)
+def test_of_the_keys_that_were_verified_those_used_last_are_kept(api_keys, monkeypatch, now_s):
+    monkeypatch.setattr(keys_module, "_MAX_REMEMBERED", 2)
+    texts = [api_keys.create("acme", ["trigger"])[0] for _ in range(3)]
+    for number in (0, 1, 0, 2):
+        api_keys.authenticate(texts[number])
+
+    def silent(*_):
+        raise Unavailable
+
+    monkeypatch.setattr(ApiKeys, "_verified", silent)
+    now_s[0] += KEY_AGE_S
+    assert [bool(api_keys.authenticate(texts[number])) for number in (0, 2)] == [True, True]
+    with pytest.raises(Unavailable):
+        api_keys.authenticate(texts[1])
+
+
+def test_allowed_origins_are_known_for_ten_minutes_while_the_store_is_away(api_keys, monkeypatch, now_s):
+    begun_s, asked = now_s[0], []
+    api_keys.create("acme", ["trigger"], ["https://a.example"])
+    assert api_keys.origins() == {"https://a.example"}
+
+    def away(_):
+        asked.append((round(now_s[0] - begun_s, 1), patience_s()))
+        raise Unavailable
+
+    monkeypatch.setattr(ApiKeys, "_every", away)
+    for later_s in (0.9, KEY_AGE_S, 1.9, 2.0, KEPT_S - 0.1):
+        now_s[0] = begun_s + later_s
+        assert api_keys.origins() == {"https://a.example"}
+    assert asked == [(later_s, SHORT_S) for later_s in (KEY_AGE_S, 2.0, KEPT_S - 0.1)]
+    now_s[0] = begun_s + KEPT_S + KEY_AGE_S
+    with pytest.raises(Unavailable):
+        api_keys.origins()
+
+
+def test_a_missing_key_is_not_asked_for_again_within_a_second(api_keys, monkeypatch, now_s):
+    asked, verified = [], ApiKeys._verified
+    monkeypatch.setattr(ApiKeys, "_verified", lambda self, key_id: asked.append(key_id) or verified(self, key_id))
+    for later_s in (0.0, 0.9, 0.2):
+        now_s[0] += later_s
+        with pytest.raises(Unauthenticated):
+            api_keys.authenticate(f"whk_{'0' * 16}_{'0' * 43}")
+    assert asked == ["0" * 16] * 2

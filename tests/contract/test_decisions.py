@@ -6,8 +6,9 @@ import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import redis
@@ -20,6 +21,7 @@ from relay.registration.retrying import RetryPolicy
 from relay.store.api_keys.keys import ApiKeys
 from relay.store.backups.epoch import Epoch, Epochs, Phase
 from relay.store.decisions import decisions as decisions_module
+from relay.store.decisions import heads as heads_module
 from relay.store.decisions.chain import GONE, PAUSED, key_subject, pause_subject
 from relay.store.decisions.decisions import STALE, Decisions
 from relay.store.decisions.every import EveryDecision
@@ -394,6 +396,19 @@ def test_a_server_whose_run_may_not_be_asked_for_tells_its_decisions_all_the_sam
             client.acl_deluser("app")
 
 
+@pytest.mark.parametrize("text", ["WRONGTYPE Operation", "LOADING the dataset", "ERR index out of range"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_chain_that_cannot_be_read_is_empty_only_if_it_is_none(redis_client, monkeypatch, text, place):
+    stored, replies = StoredChain(redis_client, SHARED_ROOT), [b"last", [b"more"], {"run_id": "r"}]
+    replies[place] = redis.ResponseError(text)
+    monkeypatch.setattr(redis.client.Pipeline, "execute", lambda *_, **__: replies)
+    if text.startswith("WRONGTYPE"):
+        assert stored.read(1) == (None, [], "r")
+    else:
+        with pytest.raises(redis.ResponseError, match=text):
+            stored.read(1)
+
+
 def test_decisions_that_were_added_to_an_older_chain_stay(redis_client, vault):
     chain = a_chain(redis_client, vault)
     decide(chain, a="1")
@@ -648,6 +663,48 @@ def test_heads_come_from_processes_of_the_relay_alone(valkey, vault):
         Heads(client, vault).tell(full)
         found = [next(listening) for _ in range(5)]
     assert [each for each in found if each is not None] == [head, full]
+
+
+class Quiet:
+    """A server on whose channels messages come at their seconds; each poll takes its whole time."""
+
+    def __init__(self, now_s, messages):
+        self._now_s, self._messages = now_s, messages
+        self.channels, self.pings, self.published = [], [], []
+
+    def pubsub(self):
+        return nullcontext(SimpleNamespace(subscribe=self.channels.append, ping=self._ping, get_message=self._poll))
+
+    def publish(self, channel, message):
+        self.published.append((channel, message))
+
+    def _ping(self):
+        self.pings.append(self._now_s[0])
+
+    def _poll(self, timeout):
+        self._now_s[0] += timeout
+        return self._messages.pop(self._now_s[0], None)
+
+
+def test_heads_are_asked_of_another_server_after_ten_quiet_seconds_and_the_connection_is_tested_after_five(
+    redis_client, vault, monkeypatch
+):
+    now_s, pong, refreshed = [100.0], {"type": "pong", "data": b""}, []
+    monkeypatch.setattr(heads_module, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    servers = [Quiet(now_s, {}), Quiet(now_s, {103.0: pong, 110.0: pong}), Quiet(now_s, {})]
+    monkeypatch.setattr(heads_module, "primaries_of", lambda _: servers)
+    monkeypatch.setattr(
+        heads_module, "refresh_primaries", lambda _, *, at_most_once_in_s: refreshed.append(at_most_once_in_s)
+    )
+    heads = Heads(redis_client, vault)
+    assert list(heads.listen()) == [None] * 19
+    assert (now_s[0], servers[1].pings, servers[1].channels) == (120.0, [108.0, 115.0], [keyspace.heads()])
+    assert list(heads.listen()) == [None] * 9
+    assert (now_s[0], servers[2].pings, servers[0].channels, refreshed) == (130.0, [125.0], [], [1.0, 1.0])
+    heads.tell(ChainHead("w1", SHARED_ROOT, 3, 7, "run"))
+    assert [len(each.published) for each in servers] == [0, 0, 1]
+    list(heads.listen())
+    assert servers[0].channels == [keyspace.heads()]
 
 
 def test_what_processes_publish_is_compared_in_every_root(redis_client, vault):

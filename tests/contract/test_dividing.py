@@ -459,6 +459,24 @@ def test_what_another_process_has_written_meanwhile_is_not_overwritten(client):
     divide(client)
 
 
+def test_a_key_that_is_gone_before_it_is_renamed_hides_no_name_that_is_taken(client, monkeypatch):
+    keys = keyspace.Keyspace(PARTITIONS)
+    plugin = next(name for name in PLUGINS if keys.partition_of(name))
+    names = [keyspace.SINGLE.of_plugin(kind, plugin) for kind in ("replays", "webhooks", "secret_names")]
+    client.hset(names[1], "hook", 1)
+    division = Division(client, PARTITIONS)
+    division.begin()
+    assert division.size() == client.dbsize() > 1
+    listed = [[name.encode() for name in names], []]
+    monkeypatch.setattr(client, "scan_iter", lambda **_: iter(listed.pop(0)))
+    assert sum(division.steps()) == 3
+    assert client.exists(keys.of_plugin("webhooks", plugin))
+    client.hset(names[1], "other", 1)
+    listed.append([name.encode() for name in names])
+    with pytest.raises(Conflict, match="delete one of them"):
+        list(division.steps())
+
+
 def test_what_comes_while_a_store_is_divided_is_moved_too(valkey):
     keys = keyspace.Keyspace(PARTITIONS)
     plugin = next(name for name in PLUGINS if keys.partition_of(name))

@@ -95,19 +95,19 @@ def test_a_result_is_heard_as_it_was_sealed_and_no_library_writes_it_down(ledger
     assert "sealed" not in caplog.text
 
 
-@pytest.mark.parametrize("carried", [b"", b"\0sealed"])
-def test_a_notice_that_was_kept_until_replicas_confirmed_says_where_its_result_is(valkey, ledger, carried):
+@pytest.mark.parametrize(("carried", "size"), [(b"", 0), (b"\0sealed", 7), (b"", -1)])
+def test_a_notice_that_was_kept_until_replicas_confirmed_says_where_its_result_is(valkey, ledger, carried, size):
     ref, token = ledger.claimed()
     ledger.store.settle([ledger.settlement(ref, token, result=carried)])
     with valkey.client() as client:
         require_replicas(client, 1)
         subscription = Subscription(client, "door")
-        (notice,) = read_notices(b"%s delivered answered 200 0 - %d\n%s" % (ref.encode(), len(carried), carried))
+        (notice,) = read_notices(b"%s delivered answered 200 0 - %d\n%s" % (ref.encode(), size, carried))
         assert subscription._confirmed([notice]) == []
         subscription._scripts._replicas.count = 0  # from now on all is confirmed
         subscription._confirm_at_s = 0.0
         (told,) = subscription._confirmed_since()
-        assert (told.reference_id, told.sealed, told.in_store) == (ref, None, bool(carried))
+        assert (told.reference_id, told.sealed, told.in_store) == (ref, None, size != 0)
 
 
 @pytest.mark.parametrize("most", [2, 3])

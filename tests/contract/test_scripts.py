@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import redis
 
 from relay.errors import SettingsError, StoreFault, Unavailable
 from relay.store.keys.names import ROOT
+from relay.store.partitions import reachable
 from relay.store.scripting import loading as functions
 from relay.store.scripting import scripts
 from relay.store.scripting.library import Kind, Library, ScriptFunction, library
-from relay.store.scripting.loading import Functions, load_functions, load_into, renew
+from relay.store.scripting.loading import Functions, has_functions, load_functions, load_into, renew
 from relay.store.scripting.scripts import AHEAD, Scripts
 from relay.store.server.replicas import primaries_of
 from relay.up import access
@@ -188,6 +191,81 @@ def test_a_full_server_runs_what_it_knows_and_is_unavailable_for_what_it_does_no
                 runner.run("read", [])
         finally:
             client.config_set("maxmemory", "0")
+
+
+class OneServer:
+    """A server of a cluster as a check of its functions sees it: it has them, lacks them, refuses or does not answer."""
+
+    def __init__(self, *answers):
+        self._answers = list(answers)
+        self.loaded = 0
+
+    def fcall(self, *_):
+        if error := self._answers.pop(0):
+            raise error
+
+    def function_load(self, _):
+        self.loaded += 1
+
+
+LACKING = redis.ResponseError("Function not found")
+REFUSES = redis.exceptions.NoPermissionError("NOPERM")
+FULL = redis.exceptions.OutOfMemoryError("OOM")
+
+
+@pytest.fixture
+def now_s(monkeypatch):
+    now_s = [1_000.0]
+    monkeypatch.setattr(functions, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    return now_s
+
+
+def checking(monkeypatch, *servers):
+    monkeypatch.setattr(reachable, "primaries_of", lambda _: servers)
+    return Functions(None)
+
+
+def test_servers_that_have_the_functions_are_believed_to_for_ten_seconds(monkeypatch, now_s):
+    server = OneServer(None, LACKING, None)
+    checked = checking(monkeypatch, server)
+    for later_s in (0.0, 9.9):
+        now_s[0] = 1_000.0 + later_s
+        checked.check()
+    assert (len(server._answers), server.loaded) == (2, 0)
+    now_s[0] = 1_010.0
+    checked.check()
+    assert (len(server._answers), server.loaded) == (1, 1)
+    now_s[0] = 1_019.9
+    checked.check()
+    assert len(server._answers) == 1
+
+
+def test_a_server_that_does_not_answer_is_checked_again_at_once_and_the_others_serve_meanwhile(monkeypatch, now_s):
+    servers = OneServer(None, None, None), OneServer(redis.ConnectionError(), LACKING, None)
+    checked = checking(monkeypatch, *servers)
+    for left, loaded in ((2, 0), (1, 1), (1, 1)):
+        checked.check()
+        assert [len(each._answers) for each in servers] == [left, left]
+        assert [each.loaded for each in servers] == [0, loaded]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_one_server_that_refuses_is_enough_to_say_so(monkeypatch, now_s, first):
+    servers = [OneServer(None, None), OneServer(REFUSES, None)]
+    checked = checking(monkeypatch, *(reversed(servers) if first else servers))
+    with pytest.raises(Unavailable):
+        checked.check()
+    checked.check()
+    assert [each._answers for each in servers] == [[], []]
+
+
+def test_a_replica_that_refuses_to_run_a_function_has_it():
+    assert has_functions(OneServer(redis.exceptions.ReadOnlyError("READONLY")))
+    assert has_functions(OneServer(None))
+    assert not has_functions(OneServer(LACKING))
+    for error in (REFUSES, FULL, redis.ResponseError("Function not found: by somebody"), redis.ConnectionError()):
+        with pytest.raises(type(error)):
+            has_functions(OneServer(error))
 
 
 def test_a_start_on_a_server_of_its_own_takes_the_scripts_of_other_versions_away(valkey):

@@ -8,12 +8,13 @@ from itertools import chain, combinations
 import pytest
 from redis.cluster import RedisCluster
 from redis.exceptions import ConnectionError as ServerGone
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as ServerSilent
 
 from relay.audit.entry import Act, AuditEntry, entry_from
 from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
-from relay.errors import Unavailable
+from relay.errors import StoreFault, Unavailable
 from relay.store.counts.backlog import Backlog
 from relay.store.counts.measures import Measures, Sweeps
 from relay.store.counts.notes import HOUR_MS
@@ -22,8 +23,10 @@ from relay.store.keys.names import SHARED_ROOT, key_in, partition_root
 from relay.store.ledger.acceptance import AcceptVerdict, NewInvocation
 from relay.store.ledger.invocations import InvocationStore
 from relay.store.ledger.transitions import Settlement
-from relay.store.partitions.reachable import ask_partitions
-from relay.store.partitions.states import partition_states
+from relay.store.partitions import reachable
+from relay.store.partitions import states as states_module
+from relay.store.partitions.reachable import ask_first, ask_partitions
+from relay.store.partitions.states import PartitionState, partition_states
 from relay.store.trail.trail import Trail
 from relay.store.trail.writer import AuditWriter
 from tests.contract.ledger import LIMITS
@@ -283,3 +286,54 @@ def test_each_partition_says_what_it_has_and_what_is_damaged_is_not_known(redis_
     redis_client.delete(SEVERAL.of_plugin("plugin_index", plugins[2]))
     redis_client.set(SEVERAL.of_plugin("plugin_index", plugins[2]), "planted")
     assert states() == [expected[0], (1, (plugins[1],), None, 2), (2, (plugins[2],), 3, None)]
+
+
+def test_of_a_partition_that_is_silent_only_its_number_is_known(redis_client, wide, monkeypatch):
+    read, known = states_module.plugins_in, partition_states(redis_client, SEVERAL)
+
+    def answer(client, number):
+        if number == 1:
+            raise Unavailable
+        return read(client, number)
+
+    monkeypatch.setattr(states_module, "plugins_in", answer)
+    assert partition_states(redis_client, SEVERAL) == [known[0], PartitionState(1, partition_root(1), None), known[2]]
+
+
+@pytest.mark.parametrize("away", ["", "0", "0 1"])
+@pytest.mark.parametrize("servers", [1, 2])
+def test_partitions_are_asked_one_after_another_where_the_shared_keys_are_silent_and_are_on_another_server(
+    redis_client, monkeypatch, servers, away
+):
+    silent, asked = {SHARED_ROOT, *map(partition_root, map(int, away.split()))}, []
+    monkeypatch.setattr(reachable, "primaries_of", lambda _: range(servers))
+
+    def ask(root):
+        asked.append(root)
+        if root in silent:
+            raise Unavailable(root)
+        return root
+
+    every = [SHARED_ROOT, *map(partition_root, range(3))] if servers > 1 else [SHARED_ROOT]
+    expected = next((each for each in every if each not in silent), None)
+    if expected is None:
+        with pytest.raises(Unavailable, match=every[-1]):
+            ask_first(redis_client, SEVERAL, ask)
+        assert asked == every
+    else:
+        assert ask_first(redis_client, SEVERAL, ask) == expected
+        assert asked == every[: every.index(expected) + 1]
+
+
+@pytest.mark.parametrize("error", [StoreFault(), Unavailable()])
+def test_a_server_that_refuses_is_no_reason_to_ask_another(redis_client, monkeypatch, error):
+    asked = []
+    monkeypatch.setattr(reachable, "primaries_of", lambda _: range(2))
+
+    def refuse(root):
+        asked.append(root)
+        raise error from (ResponseError() if isinstance(error, Unavailable) else None)
+
+    with pytest.raises(type(error)):
+        ask_first(redis_client, SEVERAL, refuse)
+    assert asked == [SHARED_ROOT]

@@ -6,13 +6,17 @@ import socket
 import time
 from contextlib import nullcontext
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import pytest
 from redis import exceptions
 from redis.cluster import ClusterPipeline
 from redis.connection import Connection
 
+from relay.errors import Unavailable
 from relay.store.api_keys.keys import KEY_AGE_S
+from relay.store.keys.keyspace import Keyspace
+from relay.store.partitions.reachable import ask_partitions
 from relay.store.server import availability as module
 from relay.store.server import replicas
 from relay.store.server.availability import (
@@ -247,6 +251,30 @@ def test_who_can_go_on_without_an_answer_waits_for_a_moment_and_then_leaves_the_
         assert time.monotonic() - began_s < BUSY_S < ANSWER_S
         for each in (first, second):
             each.disconnect()
+
+
+def test_a_connection_whose_server_is_found_silent_while_it_greets_it_is_not_made():
+    with socket.create_server((LOOPBACK, 0)) as server:
+        port = server.getsockname()[1]
+
+        def greet(connection):
+            module._BY_SERVER[LOOPBACK, port].timed_out("another", time.monotonic())
+            connection.send_command("PING")
+
+        connection = PatientConnection(host=LOOPBACK, port=port, retry=None, redis_connect_func=greet)
+        with pytest.raises(NotAskedError):
+            connection.connect()
+        connection.disconnect()
+
+
+def test_a_root_whose_server_has_just_been_silent_is_not_asked(cluster_node, monkeypatch):
+    place, asked = urlsplit(cluster_node.tcp_url), []
+    with client_of(cluster_node.tcp_url.replace("redis://", "redis+cluster://"), socket_timeout=ANSWER_S) as client:
+        assert list(ask_partitions(client, Keyspace(2), asked.append)) == [None, None]
+        monkeypatch.setattr(replicas, "is_silent", lambda *where: where == (place.hostname, place.port))
+        with pytest.raises(Unavailable):
+            ask_partitions(client, Keyspace(2), asked.append)
+        assert asked == [0, 1]
 
 
 def test_a_connection_that_was_needed_only_soon_waits_as_usual_later(monkeypatch):

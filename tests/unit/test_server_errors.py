@@ -6,7 +6,8 @@ import pytest
 from redis import exceptions
 
 from relay.errors import NotFound, StoreFault, Unavailable
-from relay.store.server.errors import store_errors
+from relay.store.server.errors import is_of_another_type, store_errors
+from relay.store.server.replies import replies_to
 from tests.executor.server_faults import ANSWERS, OURS, Unheard, answered, every_class, in_pipeline
 
 #: The only classes which mean that redis-py itself was called wrongly.
@@ -127,3 +128,18 @@ def test_too_few_replicas_are_not_now(valkey, flags):
                 client.pipeline(transaction=False).hset("h", "a", "b").execute()
         finally:
             client.config_set("min-replicas-to-write", 0)
+
+
+def test_a_value_of_another_type_costs_only_its_own_reply_and_hides_no_other_error(redis_client):
+    redis_client.set("text", "x")
+    ask = [("HGETALL", "text"), ("GET", "text"), ("LRANGE", "text", 0, -1), ("GET", "nothing")]
+    first, text, second, nothing, now = replies_to(redis_client, ask, time_of="text")
+    assert [is_of_another_type(each) for each in (first, second)] == [True, True]
+    assert (text, nothing, len(now)) == (b"x", None, 2)
+    assert replies_to(redis_client, [("GET", "text")]) == [b"x"]
+    assert replies_to(redis_client, []) == []
+    for wrong in (("INCR", "text"), ("GET", "text", "x")):
+        for commands in ([ask[0], wrong], [wrong, ask[0]], [wrong]):
+            with pytest.raises(StoreFault) as caught:
+                replies_to(redis_client, commands)
+            assert not is_of_another_type(caught.value.__cause__)

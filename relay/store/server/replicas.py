@@ -136,10 +136,7 @@ def primary_of(client: Any, key: str) -> Any:
     """Return a client of the one server that has a key."""
     if not isinstance(client, RedisCluster):
         return client
-    node = cast("Any", client).get_node_from_key(key)
-    if node is None:
-        raise Unavailable
-    return client.get_redis_connection(node)
+    return client.get_redis_connection(cast("Any", client).get_node_from_key(key))
 
 
 def check_not_silent(client: Any, root: str) -> None:
