@@ -1,4 +1,5 @@
 import hashlib
+import logging
 import re
 import time
 from contextlib import suppress
@@ -227,7 +228,8 @@ def forge(redis_client, key_id, fields):
     redis_client.sadd("relay:{shared}:keys", key_id)
 
 
-def test_a_record_that_somebody_else_wrote_is_no_record(api_keys, redis_client):
+def test_a_record_that_somebody_else_wrote_is_no_record(api_keys, redis_client, events_of):
+    told = events_of(keys_module)
     secret = "a" * 43
     fields = {
         "sha256": hashlib.sha256(secret.encode()).hexdigest(),
@@ -241,6 +243,7 @@ def test_a_record_that_somebody_else_wrote_is_no_record(api_keys, redis_client):
         forge(redis_client, "0" * 16, {**fields, **mac})
         with pytest.raises(Unauthenticated):
             api_keys.authenticate(f"whk_{'0' * 16}_{secret}")
+        assert told[-1] == ("key_unverified", {"level": logging.ERROR, "key": "0" * 16})
     assert api_keys.list() == []
     assert api_keys.unverified() == ("0" * 16,)
 

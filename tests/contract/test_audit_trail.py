@@ -79,10 +79,12 @@ def free_lock(client):
     client.delete(keyspace.audit("lock"))
 
 
-def test_what_is_added_is_signed_and_found_good(trail):
+def test_what_is_added_is_signed_and_found_good(trail, events_of):
+    told = events_of(checkpointing)
     add(trail, 3)
     assert (check(trail).last, check(trail).unsigned) == (0, 3)
     signing(trail).iterate()
+    assert told == [("audit_signed", {"trail": "0", "seq": 3, "head": check(trail).head.hex()})]
     found = check(trail)
     assert (found.wrong, found.first, found.last, found.unsigned) == (None, 1, 3, 0)
     add(trail, 2)
@@ -186,7 +188,8 @@ def test_two_workers_who_both_believe_they_have_the_lock_make_one_segment(trail,
     assert len(trail.end().entries) == 7
 
 
-def test_pruning_keeps_the_rest_verifiable(trail, redis_client, small_segments):
+def test_pruning_keeps_the_rest_verifiable(trail, redis_client, small_segments, events_of):
+    told = events_of(checkpointing)
     add(trail, 13)
     signing(trail).iterate()
     before = exported(trail)
@@ -194,6 +197,8 @@ def test_pruning_keeps_the_rest_verifiable(trail, redis_client, small_segments):
     signing(trail, retention_ms=-1).iterate()
     found = check(trail)
     assert (found.wrong, found.first, found.last) == (None, 11, 13)
+    pruned = [fields for name, fields in told if name == "audit_pruned"]
+    assert pruned == [{"trail": "0", "segments": 2, "before": 11}]
     assert [number for number, _ in trail.newest_first()] == [13, 12, 11]
     assert ([number for number, _ in trail.after(11)], trail.last_number()) == ([12, 13], 13)
     assert check_file(exported(trail)).wrong is None
@@ -663,7 +668,7 @@ def test_an_epoch_that_was_put_back_makes_no_worker_forget_what_it_has_seen(trai
 @pytest.mark.parametrize("has_lock", [True, False])
 def test_what_cannot_be_signed_is_said_once_a_minute(trail, redis_client, monkeypatch, has_lock):
     told, now_s = [], [1_000.0]
-    monkeypatch.setattr(checkpointing, "event", lambda name, **fields: told.append((now_s[0], fields.get("what"))))
+    monkeypatch.setattr(checkpointing, "event", lambda name, **fields: told.append((now_s[0], name, fields)))
     monkeypatch.setattr(checkpointing, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
     redis_client.set(BEGINNING, "planted")
     add(trail, 1)
@@ -671,7 +676,8 @@ def test_what_cannot_be_signed_is_said_once_a_minute(trail, redis_client, monkey
     worker = signing(trail)
     for now_s[0] in (1_000.0, 1_001.0, 1_059.0, 1_060.0, 1_100.0, 1_120.0):
         worker.iterate()
-    assert told == [(at_s, "forged") for at_s in (1_000.0, 1_060.0, 1_120.0)]
+    said = "audit_breach", {"level": logging.ERROR, "trail": "0", "what": "forged"}
+    assert told == [(at_s, *said) for at_s in (1_000.0, 1_060.0, 1_120.0)]
 
 
 @pytest.mark.parametrize("age_ms", [0, checkpointing.SEGMENT_AGE_MS - 60_000, checkpointing.SEGMENT_AGE_MS, None])

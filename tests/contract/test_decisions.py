@@ -33,6 +33,7 @@ from relay.store.keys.names import ROOT, SHARED_ROOT, partition_root, root_name
 from relay.store.ledger.policies import Policies
 from relay.store.registry.webhooks import Registry
 from relay.store.scripting.scripts import Scripts
+from relay.store.server import fields as fields_module
 from relay.store.server.availability import going_on_without
 from relay.store.trail.trail import Trail
 from relay.store.trail.writer import AuditWriter
@@ -398,7 +399,9 @@ def test_a_server_whose_run_may_not_be_asked_for_tells_its_decisions_all_the_sam
 
 @pytest.mark.parametrize("text", ["WRONGTYPE Operation", "LOADING the dataset", "ERR index out of range"])
 @pytest.mark.parametrize("place", [0, 1])
-def test_a_chain_that_cannot_be_read_is_empty_only_if_it_is_none(redis_client, monkeypatch, text, place):
+def test_a_chain_that_cannot_be_read_is_empty_only_if_it_is_none(redis_client, monkeypatch, events_of, text, place):
+    told = events_of(fields_module)
+    fields_module.tell_damage.cache_clear()
     stored, replies = StoredChain(redis_client, SHARED_ROOT), [b"last", [b"more"], {"run_id": "r"}]
     replies[place] = redis.ResponseError(text)
     monkeypatch.setattr(redis.client.Pipeline, "execute", lambda *_, **__: replies)
@@ -407,6 +410,7 @@ def test_a_chain_that_cannot_be_read_is_empty_only_if_it_is_none(redis_client, m
     else:
         with pytest.raises(redis.ResponseError, match=text):
             stored.read(1)
+    assert [fields["key"] for _, fields in told] == ([CHAIN] if text.startswith("WRONGTYPE") else [])
 
 
 def test_decisions_that_were_added_to_an_older_chain_stay(redis_client, vault):
@@ -810,11 +814,8 @@ def test_webhooks_that_are_paused_and_resumed_at_the_same_time_are_as_was_decide
     [{"paused": ""}, {"concurrency": "9"}, {"rateCount": "", "ratePeriod": ""}, {"retry": ""}, {"ratePeriod": b"\xff"}],
     ids=str,
 )
-def test_a_policy_that_somebody_alters_is_reported_and_is_again_as_was_decided(
-    redis_client, vault, altered, monkeypatch
-):
-    told = []
-    monkeypatch.setattr(watching_module, "event", lambda name, **fields: told.append((name, fields["webhook"])))
+def test_a_policy_that_somebody_alters_is_reported_and_is_again_as_was_decided(redis_client, vault, altered, events_of):
+    told = events_of(watching_module)
     decisions, policy = EveryDecision(redis_client, vault), KEYS.policy("acme", "ping")
     registry = Registry(redis_client, vault, vault, decisions=decisions)
     registry.apply("acme", [a_registration(concurrency=3, rate=Rate(6, 60), retry=RetryPolicy(2))])
@@ -828,12 +829,11 @@ def test_a_policy_that_somebody_alters_is_reported_and_is_again_as_was_decided(
     watching.look()
     assert redis_client.hgetall(policy) == before
     watching.look()
-    assert told == [("policy_unverified", "ping")]
+    assert told == [("policy_unverified", {"level": logging.ERROR, "plugin": "acme", "webhook": "ping"})]
 
 
-def test_a_pause_that_was_not_decided_is_reported_once_and_stays(redis_client, vault, monkeypatch):
-    told = []
-    monkeypatch.setattr(watching_module, "event", lambda name, **fields: told.append((name, fields["webhook"])))
+def test_a_pause_that_was_not_decided_is_reported_once_and_stays(redis_client, vault, events_of):
+    told = events_of(watching_module)
     decisions, policy = EveryDecision(redis_client, vault), KEYS.policy("acme", "ping")
     Registry(redis_client, vault, vault, decisions=decisions).apply("acme", [a_registration()])
     policies = Policies(redis_client, Ledger(redis_client).store, decisions)
@@ -843,7 +843,7 @@ def test_a_pause_that_was_not_decided_is_reported_once_and_stays(redis_client, v
     for _ in range(4):
         watching.look()
     assert redis_client.hget(policy, "paused") == b"1"
-    assert told == [("policy_unverified", "ping")]
+    assert told == [("policy_unverified", {"level": logging.ERROR, "plugin": "acme", "webhook": "ping"})]
     assert redis_client.llen(keyspace.audit("entries")) == before
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import logging
 import threading
 import time
 from contextvars import copy_context
@@ -469,11 +470,15 @@ def test_a_target_does_not_open_beside_a_shape_that_somebody_loosened(registry, 
 # -- what a writer of the server can do --------------------------------------------------------------------------------
 
 
-def test_a_removed_webhook_is_not_revived_by_writing_its_pointer_back(registry, redis_client):
+def test_a_removed_webhook_is_not_revived_by_writing_its_pointer_back(registry, redis_client, events_of):
+    told = events_of(registry_module)
     registry.apply("acme", [a_registration()])
     registry.remove("acme", "ping")
+    assert registry.current("acme", "ping", refresh=True) is None
+    assert told == []
     redis_client.hset("relay:{0}:p:acme:webhooks", "ping", 1)
     assert registry.current("acme", "ping", refresh=True) is None
+    assert told == [("revision_unverified", {"level": logging.ERROR, "plugin": "acme", "webhook": "ping"})]
     assert registry.shapes("acme") == []
     assert registry.unverified("acme") == ["ping"]
 

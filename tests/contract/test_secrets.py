@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from contextvars import copy_context
@@ -88,10 +89,9 @@ def test_a_value_shows_in_no_repr(registry):
 @pytest.mark.parametrize("since", ["set", "removed", "removed and set"])
 @pytest.mark.parametrize("reader", ["that was running", "that has just begun"])
 def test_an_earlier_value_that_is_put_back_counts_as_not_set(
-    process, registry, redis_client, monkeypatch, since, reader
+    process, registry, redis_client, monkeypatch, events_of, since, reader
 ):
-    told = []
-    monkeypatch.setattr(secrets_module, "event", lambda name, **fields: told.append((name, fields["secret"])))
+    told = events_of(secrets_module)
     monkeypatch.setattr(secrets_module, "AGE_S", 0.0)
     running, key = process().secrets, KEYS.secret("acme", "KEY")
     registry.secrets.set("acme", "KEY", FIRST)
@@ -106,7 +106,7 @@ def test_an_earlier_value_that_is_put_back_counts_as_not_set(
     secrets = running if reader == "that was running" else process().secrets
     with pytest.raises(NotFound):
         secrets.values("acme", ["KEY"])
-    assert told == [("secret_unverified", "KEY")]
+    assert told == [("secret_unverified", {"level": logging.ERROR, "plugin": "acme", "secret": "KEY"})]
     assert registry.secrets.set("acme", "KEY", "planted-third-value") == "changed"
     assert secrets.values("acme", ["KEY"])[0].value == "planted-third-value"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from itertools import chain, combinations
 
@@ -27,6 +28,7 @@ from relay.store.partitions import reachable
 from relay.store.partitions import states as states_module
 from relay.store.partitions.reachable import ask_first, ask_partitions
 from relay.store.partitions.states import PartitionState, partition_states
+from relay.store.server import fields as fields_module
 from relay.store.trail.trail import Trail
 from relay.store.trail.writer import AuditWriter
 from tests.contract.ledger import LIMITS
@@ -270,8 +272,10 @@ def test_entries_of_the_audit_trail_whose_partition_is_silent_are_returned_and_t
         assert written == [subject for subject, its_root in root_of.items() if its_root == root]
 
 
-def test_each_partition_says_what_it_has_and_what_is_damaged_is_not_known(redis_client, wide):
+def test_each_partition_says_what_it_has_and_what_is_damaged_is_not_known(redis_client, wide, events_of):
     store, plugins = wide
+    told = events_of(fields_module)
+    fields_module.tell_damage.cache_clear()
     store.accept([made(plugins[number]) for number in (0, 1, 1, 2, 2, 2)], ())
     redis_client.sadd(SEVERAL.of_plugin("plugins", plugins[1]), plugins[1], "not a plugin")
 
@@ -286,6 +290,11 @@ def test_each_partition_says_what_it_has_and_what_is_damaged_is_not_known(redis_
     redis_client.delete(SEVERAL.of_plugin("plugin_index", plugins[2]))
     redis_client.set(SEVERAL.of_plugin("plugin_index", plugins[2]), "planted")
     assert states() == [expected[0], (1, (plugins[1],), None, 2), (2, (plugins[2],), 3, None)]
+    damaged = [
+        (SEVERAL.of_plugin("plugins", plugins[1]), "not a plugin"),
+        (key_in(partition_root(1), "pending"), "count"),
+    ]
+    assert told == [("value_damaged", {"level": logging.ERROR, "key": key, "field": name}) for key, name in damaged]
 
 
 def test_of_a_partition_that_is_silent_only_its_number_is_known(redis_client, wide, monkeypatch):

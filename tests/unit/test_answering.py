@@ -358,6 +358,24 @@ def test_a_pipeline_of_a_cluster_raises_errors_unless_it_is_to_return_them(clust
         client.delete("{p}:text")
 
 
+def test_after_any_error_of_a_cluster_its_primaries_are_asked_for(cluster_node, monkeypatch):
+    port, asked = urlsplit(cluster_node.tcp_url).port, []
+    errors = [exceptions.MovedError(f"0 {LOOPBACK}:{port}")] * 3
+    with client_of(cluster_node.tcp_url.replace("redis://", "redis+cluster://"), socket_timeout=ANSWER_S) as client:
+        monkeypatch.setattr(client.nodes_manager, "initialize", lambda *_, **__: asked.append(len(errors)))
+        read = PatientConnection.read_response
+
+        def answer(self, *args, **options):
+            reply = read(self, *args, **options)
+            if errors and reply is None:
+                raise errors.pop()
+            return reply
+
+        monkeypatch.setattr(PatientConnection, "read_response", answer)
+        assert client.get("{p}:nothing") is None
+    assert asked == [2, 1, 0]
+
+
 def test_after_a_pipeline_has_found_the_cluster_down_its_primaries_are_asked_for(cluster_node, monkeypatch):
     def down(*_):
         raise exceptions.ClusterDownError("CLUSTERDOWN The cluster is down")
@@ -374,33 +392,39 @@ def test_after_a_pipeline_has_found_the_cluster_down_its_primaries_are_asked_for
 
 
 @pytest.mark.parametrize(
-    ("error", "of_cluster", "of_other"),
+    ("error", "of_cluster", "of_other", "refreshed_s"),
     [
-        (exceptions.TimeoutError(), 1, 3),  # it would keep the caller waiting for as long again
-        (exceptions.ConnectionError(), 3, 3),
-        (exceptions.ClusterDownError("CLUSTERDOWN"), 3, 3),
-        (exceptions.MovedError("1 127.0.0.1:1"), 3, 3),
-        (exceptions.AskError("1 127.0.0.1:1"), 1, 1),  # it is not followed
-        (exceptions.ResponseError(), 1, 1),
+        (exceptions.TimeoutError(), 1, 3, 0.0),  # it would keep the caller waiting for as long again
+        (NotAskedError(), 1, 3, 1.0),
+        (exceptions.ConnectionError(), 3, 3, 0.0),
+        (exceptions.ClusterDownError("CLUSTERDOWN"), 3, 3, 0.0),
+        (exceptions.MovedError("1 127.0.0.1:1"), 3, 3, 0.0),
+        (exceptions.AskError("1 127.0.0.1:1"), 1, 1, None),  # it is not followed
+        (exceptions.ResponseError(), 1, 1, None),
     ],
 )
 def test_what_a_primary_did_not_do_is_tried_again_unless_it_is_silent(
-    cluster_node, monkeypatch, error, of_cluster, of_other
+    cluster_node, monkeypatch, error, of_cluster, of_other, refreshed_s
 ):
     def act(server):
         asked.append(server)
         raise error
 
+    def refresh(_, *, at_most_once_in_s):
+        refreshed.append(at_most_once_in_s)
+
     monkeypatch.setattr(replicas, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(replicas, "refresh_primaries", refresh)
     for url, tries in (
         (cluster_node.tcp_url.replace("redis://", "redis+cluster://"), of_cluster),
         (cluster_node.tcp_url, of_other),
     ):
-        asked = []
+        asked, refreshed = [], []
         with client_of(url, socket_timeout=ANSWER_S) as client:
             with pytest.raises(type(error)):
                 replicas.on_primary(client, "relay:{0}:", act)
             assert len(asked) == tries
+            assert refreshed == ([] if refreshed_s is None else [refreshed_s] * min(tries, 2))
 
 
 def test_what_a_silent_primary_did_not_do_is_tried_where_the_keys_are_by_then(cluster_node, monkeypatch):

@@ -14,6 +14,7 @@ from relay.store.health.server import failed_writes
 from relay.store.ledger.callbacks import End, _end_from
 from relay.store.ledger.limits import Limits
 from relay.store.ledger.records import attempt_text, invocation_from
+from relay.store.ledger.transitions import CallRecord, call_record_from, found_from
 from relay.store.partitions.reachable import Answers, Silence, partitions_in_words
 from relay.store.partitions.spreading import Spread, pieces, spread
 from relay.store.replays.jobs import ReplayJob, ReplayState, Skip, _job_from
@@ -155,6 +156,45 @@ def test_damage_is_logged_once_for_each_field_of_each_key(events_of):
         StoredFields("whole", ResponseError("WRONGTYPE")).number("a")
     damaged = [("one", "a"), ("one", "b"), ("other", "a"), ("other", "b"), ("whole", WHOLE)]
     assert told == [("value_damaged", {"level": logging.ERROR, "key": key, "field": name}) for key, name in damaged]
+
+
+def call_text(**changes):
+    """Return a call as ``lua/lib/rows.lua`` writes it."""
+    values = {
+        "state": "queued", "plugin": "acme", "webhook": "ping", "revision": "3", "current": "4", "traceparent": "00-a",
+        "timeout": "200", "lane": "bulk", "tries": "1", "losses": "2", "full": "1", "chain": "", "parent": "", "step": "",
+        "pins": "",
+    }  # fmt: skip
+    return " ".join((values | changes).values()).encode()
+
+
+def test_each_word_of_a_call_is_a_member_of_its_own():
+    called = ("acme", "ping", 3, 4, b"sealed", "00-a", 200, "bulk", 1, 2)
+    assert call_record_from(REF, call_text(), b"sealed") == CallRecord(
+        REF, State.QUEUED, *called, True, None, None, None
+    )
+    of_chain = call_text(chain="1", parent="p", step="0", pins='{"a": 1}', full="")
+    expected = CallRecord(REF, State.QUEUED, *called, False, '{"a": 1}', "p", 0)
+    assert call_record_from(REF, of_chain, b"sealed") == expected
+    least = call_record_from(REF, call_text(current="", traceparent="", pins="x"), b"")
+    called = ("acme", "ping", 3, None, b"", None, 200, "bulk", 1, 2)
+    assert least == CallRecord(REF, State.QUEUED, *called, True, None, None, None)
+
+
+def test_a_call_that_cannot_be_read_is_named_in_the_log_and_one_that_has_ended_is_left_out(events_of):
+    told = events_of(fields_module)
+    fields_module.tell_damage.cache_clear()
+    texts = {
+        "good": call_text(), "short": b"queued acme", "gone": b"", "no state": call_text(state="later"),
+        "no number": call_text(tries="x"), "ended": call_text(state="delivered"), "last": call_text(state="sending"),
+    }  # fmt: skip
+    rows = [item for text in texts.values() for item in (text, b"sealed")]
+    assert [each.reference_id for each in found_from([*texts, "not read"], rows)] == ["good", "last"]
+    assert _end_from([b"an end", *[b""] * 8]) is None
+    assert told == [
+        ("value_damaged", {"level": logging.ERROR, "key": key, "field": WHOLE})
+        for key in ("short", "no state", "no number", "an end")
+    ]
 
 
 def test_fields_are_read_as_what_they_are_or_named_in_the_order_of_reading():
