@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
+from zlib import crc32
 
 import pytest
 import redis
@@ -13,10 +15,12 @@ import redis
 from relay.domain.invocation import Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
+from relay.store.keys import keyspace
 from relay.store.keys.keyspace import SINGLE
 from relay.store.ledger import notices as notices_module
 from relay.store.ledger.notices import Notice, Subscription, read_notices
 from relay.store.ledger.reading import RecordReader
+from relay.store.server.availability import SHORT_S, patience_s
 from relay.store.server.replicas import require_replicas
 from relay.telemetry import log
 from tests.contract.ledger import LIMITS, Ledger
@@ -195,6 +199,82 @@ def test_every_notice_of_a_message_is_read_wherever_its_result_is():
         Notice(refs[2], State.UNREACHABLE, Outcome.DNS_FAILED, 0, True, Sent.NO, None),
         Notice(refs[3], State.CANCELLED, None, None, None, None, None),
     ]
+
+
+class Channel:
+    """A channel on which messages come at their seconds; each poll takes its whole time."""
+
+    def __init__(self, now_s, messages, port=1):
+        self._now_s, self._messages = now_s, messages
+        self.said = []  # what was asked for, and when
+        self.connection_pool = SimpleNamespace(connection_kwargs={"host": "here", "port": port})
+
+    def pubsub(self, **_):
+        return nullcontext(self)
+
+    def subscribe(self, channel):
+        self.said.append((channel, self._now_s[0], patience_s()))
+
+    def ping(self):
+        self.said.append(("ping", round(self._now_s[0], 2), patience_s()))
+
+    def get_message(self, timeout):
+        self._now_s[0] += timeout
+        return self._messages.pop(round(self._now_s[0], 2), None)
+
+
+PONG, SUBSCRIBED = {"type": "pong"}, {"type": "subscribe"}
+
+
+@pytest.fixture
+def now_s(monkeypatch):
+    now_s = [100.0]
+    monkeypatch.setattr(notices_module, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    return now_s
+
+
+@pytest.mark.parametrize(
+    ("silence", "polls", "pings", "given_up_s"),
+    [
+        ("_OF_A_SERVER", {101.0: SUBSCRIBED, 107.0: PONG}, [106.0, 112.0], 117.0),
+        ("_OF_A_CLUSTER", {100.25: SUBSCRIBED, 101.0: PONG}, [100.75, 101.5], 102.0),
+    ],
+)
+def test_a_quiet_channel_is_tested_and_then_given_up_and_another_server_asked(
+    monkeypatch, now_s, silence, polls, pings, given_up_s
+):
+    subscription, renewed, refreshed = Subscription(redis.Redis(port=1), "api1"), [], []
+    turn = (crc32(b"api1") + 1) % 2  # processes spread over the servers
+    used, other = Channel(now_s, dict(polls), port=1 + turn), Channel(now_s, {}, port=2 - turn)
+    subscription._silence = getattr(notices_module, silence)
+
+    def refresh(_, *, at_most_once_in_s):
+        refreshed.append(at_most_once_in_s)
+
+    monkeypatch.setattr(notices_module, "primaries_of", lambda _: [used, other])
+    monkeypatch.setattr(notices_module, "refresh_primaries", refresh)
+    assert list(subscription._listen(lambda: renewed.append(now_s[0]), threading.Event())) == []
+    assert now_s[0] == given_up_s
+    assert renewed == [min(polls), given_up_s], "once it is subscribed, and once it may have missed something"
+    channel = keyspace.notice("api1")
+    assert used.said == [(channel, 100.0, SHORT_S), *(("ping", at_s, -1.0) for at_s in pings)]
+    assert list(subscription._listen(lambda: None, threading.Event())) == []
+    assert other.said[0][0] == channel
+    assert refreshed == [1.0, 1.0]
+
+
+def test_a_message_of_another_release_makes_the_waiters_read_their_records_and_hides_no_notice(monkeypatch, now_s):
+    ref, renewed, stop = new_reference_id(), [], threading.Event()
+    good = f"{ref} cancelled - - - - 0\n".encode()
+    unknown = (b"a new form\n", good + b"no line", good.replace(b"cancelled", b"later"))
+    messages = {101.0 + number: {"type": "message", "data": data} for number, data in enumerate((*unknown, good))}
+    subscription = Subscription(redis.Redis(port=1), "api1")
+    monkeypatch.setattr(notices_module, "primaries_of", lambda _: [Channel(now_s, messages)])
+    heard = []
+    for notice in subscription._listen(lambda: renewed.append(now_s[0]), stop):
+        heard.append((now_s[0], notice.reference_id))
+        stop.set()
+    assert (renewed, heard, now_s[0]) == ([101.0, 102.0, 103.0], [(104.0, ref)], 104.0)
 
 
 class Waits(threading.Event):

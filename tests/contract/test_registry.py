@@ -8,7 +8,7 @@ import pytest
 
 from relay.audit.actor import act_as_operator
 from relay.audit.entry import name_of
-from relay.errors import Conflict, DocumentError, NotFound, SettingsError, VaultError
+from relay.errors import Conflict, DocumentError, Fault, NotFound, SettingsError, VaultError
 from relay.registration import Shape, Target, target_from_json
 from relay.registration.building import Registration
 from relay.registration.endpoint import Endpoint
@@ -279,8 +279,9 @@ def test_a_plugin_has_a_bounded_number_of_webhooks(registry, monkeypatch):
     monkeypatch.setattr(registry_module, "MAX_WEBHOOKS", 2)
     registry.apply("acme", [a_registration("a"), a_registration("b")])
     registry.apply("acme", [a_registration("b", path="/x")])
-    with pytest.raises(DocumentError):
+    with pytest.raises(DocumentError) as caught:
         registry.apply("acme", [a_registration("b", path="/y"), a_registration("c")])
+    assert caught.value.faults == (Fault("", "a plugin has at most 2 webhooks"),)
     assert registry.open_target("acme", "b", 2).endpoint.path == "/x"
     assert registry.current("acme", "b")[0] == 2
 

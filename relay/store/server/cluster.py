@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from socket import gethostbyname
 from typing import TYPE_CHECKING, Any, Final
@@ -83,11 +83,8 @@ class Forming:
             return True
         for number, client in enumerate(clients[: self._primaries]):
             first, end = (SLOTS * each // self._primaries for each in (number, number + 1))
-            try:
+            with suppress(redis.ResponseError):  # they may have been assigned already, by an earlier step
                 client.execute_command("CLUSTER ADDSLOTSRANGE", first, end - 1)
-            except redis.ResponseError as error:
-                if "busy" not in str(error):  # assigned already, by an earlier step
-                    raise
         return False
 
     def _followed(self, clients: Sequence[Any]) -> bool:
