@@ -4,6 +4,7 @@ import itertools
 import json
 from base64 import urlsafe_b64encode
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -1119,9 +1120,18 @@ def test_a_plan_is_kept_for_its_time_and_for_its_plugin(harness):
     harness.store.save_plan("acme", plan_id, b"plan", keep_s=86_400)
     assert harness.store.plan_of("acme", plan_id) == b"plan"
     assert 86_300 < harness.client.ttl(KEYS.of_plugin("replay_plan", "acme", plan=plan_id)) <= 86_400
-    for plugin, wanted in (("rival", plan_id), ("acme", new_reference_id("acme")), ("acme", "*")):
+    malformed = "*", "", "\udc80"
+    for plugin, wanted in (
+        ("rival", plan_id),
+        ("acme", new_reference_id("acme")),
+        *(("acme", id_) for id_ in malformed),
+    ):
         with pytest.raises(NotFound):
             harness.store.plan_of(plugin, wanted)
+    for wanted in malformed:
+        for act in (harness.store.get, partial(harness.store.steer, verb="pause")):
+            with pytest.raises(NotFound):
+                act("acme", wanted)
     harness.failed(1)
     planned = harness.replays.plan("acme", Request(filter=FAILED)).plan_id
     assert 0 < harness.client.ttl(KEYS.of_plugin("replay_plan", "acme", plan=planned)) <= 86_400

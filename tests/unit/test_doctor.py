@@ -450,6 +450,25 @@ def test_a_server_of_a_cluster_counts_once_by_whatever_name_and_one_that_only_th
     assert len(read_health(f"redis+cluster://127.0.0.1:{port}").servers) == 1
 
 
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
+def test_what_only_an_administrator_may_read_is_read_of_the_same_server_with_the_administrator_s_address(
+    cluster_node, scheme
+):
+    place = f"127.0.0.1:{urlsplit(cluster_node.tcp_url).port}"
+    users = {"app": ("nopass", "-config"), "boss": (">secret", "+config")}
+    with cluster_node.client() as client:
+        for name, rules in users.items():
+            client.execute_command("ACL SETUSER", name, "reset", "on", "~*", "&*", "+@all", *rules)
+    try:
+        url = f"{scheme}://app:any@{place}"
+        for admin_url, fsync in ((None, None), (f"{scheme}://boss:secret@{place}", "everysec")):
+            (server,) = read_health(url, admin_url).servers
+            assert (server.fsync, server.name) == (fsync, "the server" if scheme == "redis" else place)
+    finally:
+        with cluster_node.client() as client:
+            client.acl_deluser(*users)
+
+
 def test_the_users_that_may_too_much_are_those_who_can_log_in_and_are_not_the_administrator(valkey):
     own = ["+@read", "+info", "+time", "+fcall", "+function|list", "+acl|whoami", "allkeys"]
     users = {"app": ["on", *own], "loose": ["on", "+@all"], "locked": ["off", "+@all"], "shy": ["on", "+flushall"]}
