@@ -267,6 +267,29 @@ def test_a_connection_whose_server_is_found_silent_while_it_greets_it_is_not_mad
         connection.disconnect()
 
 
+@pytest.mark.parametrize(
+    ("command", "answers", "is_silent"), [(("BLPOP", "nothing", 0), 0, True), (("SUBSCRIBE", "nothing"), 1, False)]
+)
+def test_who_gets_no_answer_has_waited_in_vain_and_who_listens_has_not(
+    cluster_node, monkeypatch, command, answers, is_silent
+):
+    where = {"host": LOOPBACK, "port": urlsplit(cluster_node.tcp_url).port}
+    connection = PatientConnection(**where, socket_timeout=ANSWER_S, retry=None)
+    connection.connect()
+    now_s = time.monotonic()
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now_s))
+    try:
+        connection.send_command(*command)
+        for _ in range(answers):
+            connection.read_response(push_request=True)
+        with going_on_without(0.05), pytest.raises(exceptions.TimeoutError):
+            connection.read_response(timeout=0.05, push_request=True, disconnect_on_error=False)
+        assert module.is_silent(**where) is is_silent
+    finally:
+        connection._waiting.answered(connection)
+        connection.disconnect()
+
+
 def test_a_root_whose_server_has_just_been_silent_is_not_asked(cluster_node, monkeypatch):
     place, asked = urlsplit(cluster_node.tcp_url), []
     with client_of(cluster_node.tcp_url.replace("redis://", "redis+cluster://"), socket_timeout=ANSWER_S) as client:

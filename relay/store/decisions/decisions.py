@@ -165,20 +165,17 @@ class Decisions:
             if self._write(""):
                 return
 
-    def hear(self, seq: int, server: str) -> bool:
-        """Compare with the head that another process has read; return False if the chain here is older.
+    def hear(self, seq: int, server: str) -> None:
+        """Compare with the head that another process has read; report it if the chain here is older.
 
         What another run of the server had does not count: a failover may lose what was not confirmed.
         """
         if seq <= self._seq or server != self._server:
-            return True
+            return
         self.refresh()
-        if seq <= self._seq or server != self._server:
-            return True
-        if seq > self._heard:
+        if self._seq < seq > self._heard and server == self._server:
             self._heard, self.is_intact = seq, False
             self._report("restored", [])
-        return False
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
