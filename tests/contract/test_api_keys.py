@@ -547,6 +547,37 @@ def test_a_rotation_whose_reply_is_lost_makes_one_key_whatever_is_decided_betwee
     assert api_keys.authenticate(text) == new
 
 
+@pytest.mark.parametrize("done", ["nothing", "all", "all, and then the key was revoked"])
+@pytest.mark.parametrize("act", ["create", "rotate"])
+def test_what_the_server_refuses_leaves_no_new_key_and_the_old_one_as_it_was(
+    api_keys, redis_client, vault, monkeypatch, act, done
+):
+    _, key = api_keys.create("acme", ["trigger"], lifetime_s=3_600.0)
+    run, refused = api_keys._scripts.run, []
+
+    def refusing(name, args=(), root=None):
+        if name == "write_keys" and not refused:
+            refused.append(name)
+            if done != "nothing":
+                run(name, args, root)
+            if "revoked" in done:
+                ApiKeys(redis_client, vault).revoke(key.id)
+            raise Unavailable from ResponseError("OOM")
+        return run(name, args, root)
+
+    monkeypatch.setattr(api_keys._scripts, "run", refusing)
+    with pytest.raises(Unavailable) as caught:
+        api_keys.rotate(key.id, 60.0) if act == "rotate" else api_keys.create("acme", ["trigger"])
+    assert "may have been" not in caught.value.message
+    found = ApiKeys(redis_client, vault)
+    (left,) = found.list()
+    if "revoked" in done:
+        assert (left.id, left.revoked) == (key.id, True)
+    else:
+        assert left == key
+    assert found.unverified() == ()
+
+
 def test_a_key_that_was_verified_opens_no_door_while_the_only_server_is_away(valkey, vault, monkeypatch):
     def away(*_):
         raise Unavailable

@@ -653,6 +653,14 @@ def test_what_is_no_entry_is_forged(redis_client, vault, events_of):
     assert told == [("decisions_breach", said)] * 6  # each of the newcomers and the first process once
 
 
+def test_what_is_remembered_of_decisions_that_were_read_is_bounded(redis_client, vault, monkeypatch):
+    monkeypatch.setattr(decisions_module, "_MOST_READ", 2)
+    chain = a_chain(redis_client, vault)
+    for number in range(9):
+        decide(chain, a=str(number))
+        assert len(chain._read_ever) == 1 + number % 3
+
+
 # -- heads ----------------------------------------------------------------------------------------------------------------
 
 

@@ -44,7 +44,7 @@ from relay.store.backups.snapshot import sources_of
 from relay.store.decisions.chain import key_subject, webhook_subject
 from relay.store.decisions.every import EveryDecision
 from relay.store.keys import keyspace
-from relay.store.keys.names import ROOT, TRAIL, key_in
+from relay.store.keys.names import ROOT, SHARED_ROOT, TRAIL, key_in, partition_root
 from relay.store.ledger.transitions import Advance, NewStep, NextStep
 from relay.store.partitions.format import FORMAT, NEWEST
 from relay.store.scripting.loading import load_into
@@ -476,6 +476,51 @@ def test_a_trail_is_copied_in_its_order_and_what_the_empty_store_wrote_follows(v
         for kind in ("audit_head", "audit_beginning"):
             assert target.get(names[kind]) == (f"old {kind}".encode() if kind in known else None)
         target.flushdb()
+
+
+#: What processes write into a store, also an empty one; it is neither copied nor deleted.
+RUNNING = (
+    *(f"{ROOT}{name}" for name in ("confirmed", "counting", "partitions", "audit:lock")),
+    *(f"{ROOT}p:acme:{name}" for name in ("alerts", "pending-alerts", "alerts:lock")),
+    *(f"{SHARED_ROOT}{name}" for name in ("partitions", "workers", "workers:lanes", "clock:jump")),
+)
+#: What processes write into an empty store, and a restore replaces.
+REPLACED = tuple(
+    f"{ROOT}{name}"
+    for name in ("sweeps", "format", "decisions", "due:backlog:7", "waiting:bulk", "audit:entries", "audit:head")
+)
+CONTENTS = tuple(
+    f"{ROOT}{name}" for name in ("inv:x", "p:acme:webhooks", "p:acme:alerts:more", "plugins", "due:queued:bulk")
+)
+
+
+def test_what_a_restore_has_copied_is_deleted_and_what_processes_need_stays(valkey):
+    with valkey.client() as client:
+        pending, epoch = key_in(ROOT, "pending"), keyspace.shared("epoch")
+        client.hset(pending, mapping={FENCE: 7, "count": 3})
+        client.hset(epoch, "number", 7)
+        others = f"{partition_root(1)}inv:y", f"{SHARED_ROOT}key:k", "somebody:s"
+        for key in (*RUNNING, *REPLACED, *CONTENTS, *others):
+            client.set(key, "x")
+        for number in (6, 8):
+            with pytest.raises(Conflict, match="Another restore has begun"):
+                copying.clear(client, [ROOT], number)
+        assert client.exists(*REPLACED, *CONTENTS) == len(REPLACED + CONTENTS)
+        copying.clear(client, [ROOT], 7)
+        assert {key.decode() for key in client.keys("*")} == {*RUNNING, *others, pending, epoch}
+        copying.clear(client, [ROOT, SHARED_ROOT], 7)
+        assert {key.decode() for key in client.keys("*")} == {*RUNNING, others[0], others[2], pending, epoch}
+
+
+def test_only_what_no_process_writes_into_an_empty_store_is_in_the_way(valkey):
+    with valkey.client() as client:
+        for key in (*RUNNING, *REPLACED, key_in(ROOT, "pending"), keyspace.shared("epoch"), "somebody:s"):
+            client.set(key, "x")
+        assert copying.first_key(client) is None
+        for key in (*CONTENTS, f"{SHARED_ROOT}keys"):
+            client.set(key, "x")
+            assert copying.first_key(client) == key
+            client.delete(key)
 
 
 FILE, MARK = b"REDIS0011" + bytes(range(256)), b"0123456789abcdef" * 2 + b"01234567"
