@@ -131,7 +131,7 @@ class Alerting:
 
 def _plugin_in(name: str) -> str:
     """Return the plugin in the name of an alert about a webhook."""
-    return name.split(" ", 1)[1].split("/", maxsplit=1)[0]
+    return name.partition(" ")[2].partition("/")[0]
 
 
 def _silence(silence: Silence) -> Condition:
