@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from zlib import crc32
@@ -16,7 +17,8 @@ from relay.domain.invocation import Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
 from relay.store.keys import keyspace
-from relay.store.keys.keyspace import SINGLE
+from relay.store.keys.keyspace import SINGLE, Keyspace
+from relay.store.keys.names import partition_root
 from relay.store.ledger import notices as notices_module
 from relay.store.ledger.notices import Notice, Subscription, read_notices
 from relay.store.ledger.reading import RecordReader
@@ -137,6 +139,34 @@ def test_while_a_partition_does_not_confirm_later_notices_of_it_wait_behind_the_
         subscription._confirm_at_s = 0.0
         assert [notice.reference_id for notice in subscription._confirmed_since()] == refs[-most:]
         assert list(subscription._confirmed_since()) == []
+
+
+def test_a_confirmed_end_is_told_at_once_unless_an_earlier_one_of_its_partition_is_not_confirmed_yet():
+    keys, away, asked = Keyspace(2), {partition_root(0)}, []
+    plugins = [next(name for name in "abcdefgh" if keys.partition_of(name) == number) for number in range(2)]
+    message = b"%s delivered answered 200 0 - 3\nabc"
+    first, second, third = (
+        list(read_notices(b"".join(message % new_reference_id(plugin).encode() for plugin in plugins)))
+        for _ in range(3)
+    )
+
+    def run(name, refs, root):
+        asked.append((name, root, refs))
+        if root in away:
+            raise Unavailable
+        return [1] * len(refs)
+
+    subscription = Subscription(redis.Redis(port=1), "door", keys)
+    subscription._scripts = SimpleNamespace(waits=True, run=run)
+    assert subscription._confirmed(first) == first[1:]
+    away.clear()
+    assert subscription._confirmed(second) == second[1:]
+    assert asked[2:] == [("ended", partition_root(1), [second[1].reference_id])]
+    assert list(subscription._confirmed_since()) == []
+    subscription._confirm_at_s = 0.0
+    told = list(subscription._confirmed_since())
+    assert told == [replace(each[0], sealed=None, in_store=True) for each in (first, second)]
+    assert subscription._confirmed(third) == third
 
 
 def test_a_notice_of_an_end_that_a_failover_has_undone_is_told_to_nobody(valkey, ledger):
