@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -498,6 +499,18 @@ def test_an_unknown_id_is_expired_if_it_may_be_of_what_is_kept_for_the_shortest_
         ledger.store.get("acme", reference_id_about("old", now_ms - 2 * DAY_MS, "acme"))
     with pytest.raises(NotFound):
         ledger.store.get("acme", reference_id_about("young", now_ms - DAY_MS // 2, "acme"))
+
+
+@pytest.mark.parametrize("malformed", ["", "*", "\udc80", "x" * 36])
+def test_what_is_no_reference_id_is_not_found_and_nothing_is_written(ledger, malformed):
+    store, before = ledger.store, sorted(ledger.client.keys("*"))
+    for read in (
+        *(partial(store.get, "acme"), partial(store.get_confirmed, "acme"), store.find, store.look_up),
+        partial(store.join, "acme", process="api1"),
+    ):
+        with pytest.raises(NotFound):
+            read(reference_id=malformed)
+    assert sorted(ledger.client.keys("*")) == before
 
 
 def test_an_id_older_than_every_retention_is_expired_and_a_young_unknown_one_is_not_found(ledger):

@@ -487,7 +487,12 @@ def test_the_users_that_may_too_much_are_those_who_can_log_in_and_are_not_the_ad
 
 @pytest.mark.parametrize(
     ("rights", "sees", "unrestricted"),
-    [((), False, ()), (("+config|get",), True, ("app",)), (("-acl|whoami",), False, ())],
+    [
+        ((), False, ()),
+        (("+config|get",), True, ("app",)),
+        (("-acl|whoami",), False, ()),
+        (("+config|get", "-acl|whoami"), True, ("",)),  # its name is not known
+    ],
 )
 def test_a_user_who_may_not_see_settings_or_users_is_told_what_it_may_see(valkey, rights, sees, unrestricted):
     own = ["+@read", "+info", "+time", "+fcall", "+function|list", "+acl|whoami", "allkeys"]

@@ -232,3 +232,44 @@ def test_each_trail_of_an_export_is_read_to_its_end_before_the_next_is_taken():
         list(next(files).blocks())
     with pytest.raises(BadParameter, match=r"Line 9 of the file"):
         next(files)
+
+
+def exported():
+    return [json.dumps(line) for line in lines_of("0", beginning(), [block_over(5, 3), Block(ENTRIES[7:], None)])]
+
+
+def test_an_export_is_read_as_it_was_written():
+    blocks = [block_over(5, 3), Block(ENTRIES[7:], None, is_open=True)]
+    assert [*map(read_whole, trail_files(exported()))] == [("0", beginning(), blocks, None)]
+    assert [json.loads(line).get("seq") for line in exported()] == [None, 5, 6, 7, None, 8]
+
+
+def read_whole(file):
+    blocks = list(file.blocks())
+    return file.name, file.begins, blocks, file.misnumbered
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("no JSON", "7", "[]", "[" * 100_000),
+        *('{"trail": "0", "checkpoint": 7, "signature": "AAAA"}', '{"trail": "0", "checkpoint": {}}'),
+        *('{"trail": "0", "checkpoint": {}, "signature": "A"}', '{"trail": "0", "checkpoint": {}, "signature": 7}'),
+    ],
+    ids=lambda text: text[:50],
+)
+@pytest.mark.parametrize("at", [1, 3])
+def test_a_line_that_no_export_has_is_named(text, at):
+    with pytest.raises(BadParameter, match=rf"^Line {at + 1} of the file is not a line of `relay audit export`\.$"):
+        [*map(read_whole, trail_files([*exported()[:at], text, *exported()[at:]]))]
+
+
+@pytest.mark.parametrize(
+    "change", [{"act": 7}, {"act": ""}, {"at": "now"}, {"sizes": 7}, {"more": 1}, {"key": "\udc80"}]
+)
+def test_a_line_made_of_no_entry_is_wrong_under_its_number(change):
+    lines = [json.loads(line) for line in exported()]
+    lines[2] |= change
+    file = next(trail_files(map(json.dumps, lines)))
+    found = TrailCheck("0", SIGNER.public, file.begins).run(file.blocks())
+    assert (found.wrong.seq, found.wrong.what) == (6, "edited")

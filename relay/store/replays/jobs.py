@@ -147,8 +147,6 @@ class ReplayStore:
             raise NotFound
         args = [GRACE_MS, *self._limits.retention_args, plugin, replay_id, verb, actor()]
         verdict, state, ready = self._scripts.run("replay_steer", args, self._keys.root_of_ref(replay_id))
-        if verdict == b"unknown":
-            raise NotFound
         if verdict == b"refused":
             raise Conflict(f"The replay is {state.decode()}: it cannot be {_PAST[verb]}.")
         return self.get(plugin, replay_id), ready_from(ready)
