@@ -321,6 +321,29 @@ def test_a_pause_about_which_an_older_chain_says_something_else_holds(redis_clie
     assert newcomer.paused == {("acme", "hook")}
 
 
+@pytest.mark.parametrize("server", ["one", "two"])
+def test_a_chain_that_was_being_restored_when_it_was_read_is_read_again(redis_client, vault, monkeypatch, server):
+    read, run, only = StoredChain.read, ["one"], []
+
+    def answer(self, start):
+        last, added, _ = read(self, start)
+        return last, added[: only.pop()] if only and start == 0 else added, run[0]
+
+    monkeypatch.setattr(StoredChain, "read", answer)
+    chain = a_chain(redis_client, vault)
+    decide(chain, a="1")
+    decide(chain, b="1")
+    kept = redis_client.lrange(CHAIN, 0, -1)
+    decide(chain, a="2")
+    Epochs(redis_client, vault).write(Epoch(1, Phase.FINISHED))
+    set_back(redis_client, kept)
+    run[0] = server
+    only.append(1)
+    chain.refresh()
+    assert [chain.value(key_subject(name)) for name in "ab"] == ["1", "1"]
+    assert (chain.is_intact, chain.epoch, only) == (True, 1, [])
+
+
 def test_what_was_found_set_back_is_not_written_back_once_the_store_was_restored(redis_client, vault):
     chain = a_chain(redis_client, vault)
     decide(chain, a="1")
@@ -331,7 +354,8 @@ def test_what_was_found_set_back_is_not_written_back_once_the_store_was_restored
     Epochs(redis_client, vault).write(Epoch(1, Phase.FINISHED))
     assert not chain.repair()
     assert redis_client.lrange(CHAIN, 0, -1) == kept
-    assert (values_of(chain), chain.is_intact) == ({"a": "1"}, True)
+    assert (chain.value(key_subject("a")), chain.is_intact) == ("1", True)
+    assert values_of(chain) == {"a": "1"}
 
 
 def test_who_can_do_without_decisions_does_not_wait_behind_others_that_read_them(redis_client, vault):

@@ -321,6 +321,24 @@ class Waits(threading.Event):
         return self.is_set()
 
 
+def test_a_store_that_was_away_is_back_once_it_is_heard_also_without_a_notice(monkeypatch):
+    noted, ways = [], iter(["away", "quiet", "away", "notice", "away"])
+    noting = SimpleNamespace(note=lambda _: noted.append("away"), succeeded=lambda: noted.append("back"))
+    monkeypatch.setattr(notices_module, "Failures", lambda what: noting if what == "notices" else None)
+    subscription, waits = Subscription(redis.Redis(port=1), "api1"), Waits(3)
+
+    def listen(*_):
+        way = next(ways)
+        if way == "notice":
+            yield way
+        if way == "away":
+            raise Unavailable
+
+    subscription._listen = listen
+    subscription.run(lambda _: None, lambda: None, waits)
+    assert noted == ["away", "back", "away", "back", "back", "away"]
+
+
 def test_the_pauses_between_tries_grow_to_a_second_and_are_short_again_after_a_notice():
     answers, waits = iter([None] * 7 + ["notice"] + [None] * 3), Waits(10)
     subscription = Subscription(redis.Redis(port=1), "api1")

@@ -207,6 +207,8 @@ def test_the_last_entry_in_a_segment_is_the_base_of_what_follows_it():
         ([3, 8, 6], 4, "edited", False),
         ([3, 8, 4, 5, 6], 4, "inserted", False),
         ([8, 4, 5, 6], 3, "edited", False),
+        ([3], 3, "edited", False),
+        ([3], 2, "edited", False),
         ([], 3, "removed", True),
         ([], 2, "cut", True),
         ([], 3, "forged", False),
@@ -216,6 +218,14 @@ def test_a_trail_is_cut_off_where_nothing_signed_is_left_from_a_change_on(left, 
     """Entries 1 and 2 are in a segment, and 3 to 6 were signed after it."""
     end = TrailEnd(1, b"", b"", b"", [ENTRIES[number - 1] for number in left], more=False, now_ms=1)
     assert is_cut_off(point_over(3, 4), end, 2, Breach(seq, what)) is is_cut
+
+
+def test_of_two_equal_entries_the_second_is_missed_though_the_first_is_there():
+    point = Checkpoint.over(1, NOTHING, ENTRIES[:1] * 2, 7, None)
+    end = TrailEnd(0, b"", b"", b"", ENTRIES[:1], more=False, now_ms=1)
+    assert is_cut_off(point, end, 0, Breach(2, "removed"))
+    end = TrailEnd(0, b"", b"", b"", ENTRIES[:1] * 2, more=False, now_ms=1)
+    assert is_cut_off(point_over(1, 2), end, 0, Breach(2, "edited"))
 
 
 def test_each_trail_of_an_export_is_read_to_its_end_before_the_next_is_taken():
