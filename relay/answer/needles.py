@@ -151,7 +151,6 @@ def _parts_of_credentials(authorization: Basic | OAuth2Client | None) -> Iterato
 def _address(endpoint: Endpoint) -> Iterator[Needle]:
     """Yield the URL, its authority, host and path, alone and joined as servers echo them."""
     yield from (Needle(endpoint.host), Needle(endpoint.host.strip("[]")), Needle(endpoint.authority))
-    yield Needle(f"{endpoint.host}:{endpoint.port}", whole=False)
     first, *further = endpoint.fixed_paths
     for path in {first, unquote(first)}:
         yield from _parts_of_path(path, alone=not further)

@@ -94,6 +94,9 @@ def test_a_process_remembers_so_many_tokens(process, monkeypatch):
         assert tokens.access(REVISION._replace(webhook_id=f"hook-{number}"), CREDENTIALS)
         assert len(tokens._known) <= 2
         assert len(tokens._fetching) <= 3
+    other = process()
+    assert all(other.existing(REVISION._replace(webhook_id=f"hook-{number}"), CREDENTIALS) for number in range(7))
+    assert len(other._known) <= 2
 
 
 def test_a_process_remembers_so_many_failures(process, server, monkeypatch):

@@ -75,6 +75,15 @@ def test_each_visible_character_is_found_under_each_encoding(name):
         assert_hidden(mask_for(secret), f"a <{encoded(secret, (name,))}> b", (name, secret))
 
 
+@pytest.mark.parametrize("before", range(3))
+@pytest.mark.parametrize("write", [bytes.hex, lambda text: base64.b64encode(text).decode()], ids=["hex", "base64"])
+def test_each_character_is_found_at_each_place_of_a_packed_text(write, before):
+    for code in (*b"\t\n\r", *range(0x21, 0x7F)):
+        secret = f"/{chr(code)}" * 6
+        escaped = json.dumps(secret)[1:-1].replace("/", "\\/").encode()
+        assert mask_for(secret).text(write(b"." * before + escaped))[1], code
+
+
 @pytest.mark.parametrize("name", ["xxd", "dump"])
 def test_a_secret_between_two_lines_of_a_dump_is_hidden_among_bytes_that_are_no_text(name):
     secret = "z/y:x-w!"
@@ -154,6 +163,11 @@ def test_exactly_a_secret_is_hidden_behind_an_escape_at_any_distance_from_what_l
     for distance in range(700):
         shown = f"planted {' ' * distance}{escape} {' ' * 900}a planted{escape}secret b"
         assert mask.text(shown) == (shown.replace(f"planted{escape}secret", REPLACEMENT), 1), distance
+
+
+@pytest.mark.parametrize("secret", ["abcd" + "    ////////" * 10, "////////    " * 10 + "abcd"])
+def test_a_secret_is_hidden_whose_escapes_are_long_and_far_from_its_letters(secret):
+    assert mask_for(secret).text(f"x {secret.replace('/', '&amp;amp;#x2F;')} y") == (f"x {REPLACEMENT} y", 1)
 
 
 @pytest.mark.parametrize("at", range(search.SLICE_BYTES - 400, search.SLICE_BYTES + 40, 30))
@@ -451,7 +465,7 @@ ORDINARY = {
 }
 
 
-@pytest.mark.parametrize("size", [1, 200_000])
+@pytest.mark.parametrize("size", [1, 300_000])
 @pytest.mark.parametrize("name", ORDINARY)
 def test_ordinary_answers_are_neither_withheld_nor_changed(name, size):
     mask = Mask.of_all([mask_for(secret) for secret in SECRETS])

@@ -155,6 +155,18 @@ def test_a_call_that_nobody_lets_go_goes_by_itself_when_its_patience_has_ended(o
     assert begin(openings)
 
 
+def test_a_call_that_was_woken_in_vain_rests_again(openings, monkeypatch):
+    held, looks = busy(openings), []
+    calls = waiting(openings, 2)
+    held.pop().end(is_kept=False)
+    assert started(calls) == [True, False]
+    monkeypatch.setattr(module, "boot_time_s", lambda: looks.append(1) or boot_time_s())
+    for _ in range(100):
+        gevent.sleep(0)
+    gevent.killall(calls)
+    assert len(looks) < 10
+
+
 @pytest.mark.parametrize("killed", [True, False], ids=["is killed", "may go"])
 def test_the_next_one_s_patience_ends_too_when_the_first(openings, monkeypatch, killed):
     monkeypatch.setattr(module, "MAX_PATIENCE_S", 0.2)

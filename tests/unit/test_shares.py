@@ -182,6 +182,19 @@ def test_an_endpoint_has_not_answered_since_the_first_of_its_calls_that_are_runn
     assert not slots.soon_free([SLOW], 10)
 
 
+def test_an_endpoint_has_not_answered_since_its_last_answer(clock):
+    slots = held_by_the_slow(2, 10)
+    for soon, after_s in ((True, 0.06), (True, 0.06), (False, 0.11)):
+        slots.answered(SLOW, 0.01)
+        clock(after_s)
+        assert bool(slots.soon_free([SLOW], 10)) is soon
+    slots.answered(SLOW, 0.0)
+    slots.leave(SLOW, 0.01)
+    clock(0.06)
+    assert slots.soon_free([SLOW], 0.07)
+    assert not slots.soon_free([SLOW], 0.05)
+
+
 def test_a_message_does_not_wait_for_a_webhook_that_holds_nothing_any_more():
     slots = held_by_the_slow(1, 10)
     slots.leave(SLOW, 0.01)
