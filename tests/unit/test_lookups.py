@@ -82,6 +82,22 @@ def test_after_a_look_up_that_hung_another_is_tried_in_time(lookups, monkeypatch
     assert isinstance(begin(lookups), Lookup)
 
 
+def test_who_waits_for_a_look_up_that_hung_sleeps_until_the_next_one_or_its_own_deadline(lookups, monkeypatch):
+    now_s, slept_s = [100.0], []
+
+    def pass_s(seconds):
+        now_s[0] += seconds
+        return now_s[0]
+
+    monkeypatch.setattr(lookups_module, "boot_time_s", lambda: pass_s(0.25))
+    monkeypatch.setattr(gevent, "sleep", lambda seconds: slept_s.append(seconds) or pass_s(seconds))
+    lookups.begin(ORIGIN, 100.0, 200.0).end(None)
+    now_s[0] = 101.0
+    assert lookups.begin(ORIGIN, 101.0, 104.0) is Outcome.CONNECT_TIMEOUT
+    assert lookups.begin(ORIGIN, 104.0, 200.0)
+    assert slept_s == [3.0, _HOLD_S - 4]
+
+
 def test_a_leader_that_fails_before_it_looks_up_lets_the_next_one_lead(lookups):
     leader = begin(lookups)
     waiting = followers(lookups, count=1)

@@ -242,6 +242,29 @@ def test_the_endpoint_is_hidden_however_it_is_named(shown):
     assert (masked, count) == (f"<{REPLACEMENT}>", 1)
 
 
+@pytest.mark.parametrize("change", [str.lower, str.upper, str.swapcase])
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "planted-key-0",
+        "hooks.partner-service.com",
+        "services/T0/in%20box",
+        "services/T0/in box",
+        "ab%2Fcd%20ef+gh",
+        "ab/cd ef gh",
+        "planted-word",
+    ],
+)
+def test_hex_and_base64_are_hidden_whose_letters_have_changed_their_case(secret, change):
+    mask = mask_of({"Authorization": "Bearer planted-key-0", "Cookie": "a=planted-word"})
+    for before in range(3):
+        shown = b"." * before + secret.encode() + b"."
+        for packed in (base64.b64encode(shown).decode(), shown.hex()):
+            masked, count = mask.text(f"<{change(packed)}>")
+            assert count == 1
+            assert len(masked.replace(REPLACEMENT, "")) <= 2 + 8
+
+
 def test_an_url_echoed_as_plain_http_shows_neither_host_nor_port_nor_path():
     masked, _ = mask_of().text("http://hooks.partner-service.com:8443/services/T0/in%20box?token=x")
     assert masked == f"http://{REPLACEMENT}?token=x"
