@@ -23,6 +23,7 @@ from email.mime.text import MIMEText
 import pytest
 
 from relay.answer import search
+from relay.answer.decoded_text import DecodedText
 from relay.answer.endpoint_answer import EndpointAnswer
 from relay.answer.masking import REPLACEMENT, Mask
 from relay.answer.results import hide, read_body
@@ -437,6 +438,13 @@ def test_of_a_long_answer_only_what_is_near_an_escape_costs_anything(monkeypatch
     monkeypatch.setattr(search, "WORK_PER_BYTE", 0)
     text = "some words " * 2_000 + "and%2Fsome%2Fothers" + " some words" * 2_000
     assert mask_for(SECRETS[0]).text(text) == (text, 0)
+
+
+def test_a_long_answer_is_searched_a_slice_at_a_time(monkeypatch):
+    mask, sizes = mask_for(SECRETS[0]), []
+    monkeypatch.setattr(search, "DecodedText", lambda raw: sizes.append(len(raw)) or DecodedText(raw))
+    assert mask.text("some words " * 40_000)[1] == 0
+    assert max(sizes) <= search.SLICE_BYTES + mask._search._reach < sum(sizes)
 
 
 def test_what_is_no_text_among_bytes_costs_nothing(monkeypatch):

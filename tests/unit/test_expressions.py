@@ -265,11 +265,14 @@ def test_a_json_path_is_pointed_to_jmespath(text):
 
 
 @pytest.mark.parametrize(("length", "fits"), [(0, True), (64 * 99, True), (64 * 100 - 1, True), (64 * 100, False)])
-def test_a_long_list_that_is_selected_costs_as_much_as_it_is_long(monkeypatch, length, fits):
-    monkeypatch.setattr(expressions, "MAX_VISITS", 100)
-    expression, value = read_expression("items"), {"items": [0] * length}
+@pytest.mark.parametrize(("text", "items", "visits"), [("items", [0], 1), ("to_string(items)", "a", 2)])
+def test_a_long_list_that_is_selected_and_a_long_text_that_is_made_cost_as_much_as_they_are_long(
+    monkeypatch, text, items, visits, length, fits
+):
+    monkeypatch.setattr(expressions, "MAX_VISITS", 99 + visits)
+    expression, value = read_expression(text), {"items": items * length}
     if fits:
-        assert expression.evaluate(value) == [0] * length
+        assert expression.evaluate(value) == items * length
     else:
         with pytest.raises(Unevaluable, match="takes too long"):
             expression.evaluate(value)

@@ -30,6 +30,7 @@ except ValueError as error:
     library.exception("failed")
     library.error("\\udcff")  # cannot be written
 log.event(log.Event.SWEPT, level=logging.ERROR, published=object)
+library.error("no exception", exc_info=True)
 """
 STAMP = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z"
 LINES = [
@@ -40,6 +41,7 @@ LINES = [
     {"event": "failed", "level": "error", "logger": "some.library", "kind": "ValueError"},
     {"event": "log_lines_dropped", "lines": 1, "level": "warning"},
     {"published": "<class 'object'>", "event": "swept", "level": "error"},
+    {"event": "no exception", "level": "error", "logger": "some.library"},
 ]
 
 

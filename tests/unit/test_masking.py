@@ -215,6 +215,7 @@ def test_what_is_shorter_than_eight_characters_is_not_looked_for():
     mask = mask_of({"X-Key": "1234567"}, Endpoint("https", "a.io", 443, "/post"))
     assert mask.text("1234567 a.io /post")[1] == 0
     assert mask.text("see https://a.io/post") == (f"see {REPLACEMENT}", 1)
+    assert mask_for("12345678").text("12345678") == (REPLACEMENT, 1)
 
 
 @pytest.mark.parametrize(

@@ -287,7 +287,11 @@ def test_a_worker_that_is_told_to_stop_ends_hard_after_a_while_and_when_it_is_to
     step = bootsteps.Executing(worker)
     try:
         assert worker.parts is None
+        step._pause(0)
         worker_shutting_down.send(sender="one@here", sig="TERM", how="Warm", exitcode=0)
+        with pytest.raises(WorkerShutdown) as stopped:  # a worker that still waits for the store ends as it was told to
+            step._pause(0)
+        assert stopped.value.code == 0
         assert (exits, ended) == ([], [1])
         assert later == [(30.0 + bootsteps.GOODBYE_S, os._exit, bootsteps.HARD_STOP)]
         worker_shutting_down.send(sender="one@here", sig="TERM", how="Warm", exitcode=0)
