@@ -16,6 +16,7 @@ from relay.executor import batch, pipeline
 from relay.executor.batch import HOLD_S, LEFT_OUT, Batch
 from relay.executor.pipeline import CLAIM_ITEMS, MAX_TOKENS_WANTED, SETTLE_S, Executor
 from relay.executor.preparation import Unsendable
+from relay.executor.slots import BRIEF_S
 from relay.process.pulse import LOOK_S
 from relay.registration.fields import MAX_TIMEOUT_S
 from relay.store.keys.keyspace import SINGLE
@@ -422,6 +423,15 @@ def test_so_many_calls_wait_for_tokens_and_more_come_again(store, executor, held
     assert len(store.granted) == started
 
 
+def test_a_call_for_which_no_endpoint_is_called_counts_as_answered_at_once(store, executor, clock):
+    for _ in range(2):
+        executor.run([store.call()])
+        for _ in range(3):
+            gevent.sleep(0)
+        clock(0.6 * BRIEF_S)
+    assert executor._slots.soon_free([("acme", "hook")], BUSY_S)
+
+
 # -- calls that wait -----------------------------------------------------------------------------------------------------
 
 
@@ -464,6 +474,23 @@ def test_a_partition_that_cannot_be_asked_delays_no_other(store, executor):
     executor.look()
     wait_until(lambda: store.granted == [ref], BUSY_S, sleep=gevent.sleep)
     assert executor.run_waiting(("bulk",), 0) == {"started": 0, "skipped": 0, "parked": 0}
+
+
+def test_a_partition_that_does_not_answer_is_not_asked_again_meanwhile(store, executor):
+    may_answer, take = Event(), store.waiting.take
+
+    def hang(partition, lanes, *, most):
+        taken = take(partition, lanes, most=most)
+        if partition == 0:
+            may_answer.wait()
+        return taken
+
+    store.waiting.take = hang
+    for _ in range(3):
+        executor.look()
+        soon(lambda: 1 not in executor._looking)
+    assert sorted(partition for partition, _ in store.waiting.asked) == [0, 1, 1, 1]
+    may_answer.set()
 
 
 def test_a_worker_that_drains_takes_nothing(store, executor):
