@@ -280,7 +280,8 @@ def test_parked_calls_are_woken_as_far_as_there_is_room_and_run_here(store, exec
     assert store.woken[1][:2] == ("other", 4)
 
 
-def test_a_process_whose_slots_are_all_taken_wakes_nobody(store, executor):
+def test_a_process_whose_slots_are_all_taken_wakes_nobody_and_asks_for_nobody(store, executor):
+    store.webhooks = lambda *, limit: pytest.fail(f"asked for {limit}")
     executor.run([store.call(f"hook{number}") for number in range(SLOTS)])
     executor.scheduler.wake()
     assert store.woken == []

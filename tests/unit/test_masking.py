@@ -426,6 +426,12 @@ def test_a_secret_that_is_part_of_the_replacement_does_not_make_every_answer_a_h
     assert mask_for("redacted").text(f"was {REPLACEMENT}")[1] == 0
 
 
+@pytest.mark.parametrize("blank", "+_")
+def test_a_secret_is_hidden_whose_blanks_are_written_as_forms_and_e_mail_headers_write_them(blank):
+    secret = "the planted word"
+    assert mask_for(secret).text(f"<{secret.replace(' ', blank)}>") == (f"<{REPLACEMENT}>", 1)
+
+
 def test_a_target_without_anything_to_hide_hides_nothing():
     mask = mask_of(endpoint=Endpoint("https", "a.io", 443, "/"), reveal_url=True)
     assert mask.hits(b"anything") == 0
