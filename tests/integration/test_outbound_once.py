@@ -1,15 +1,18 @@
 """A request leaves at most once, whatever happens to the connection that carries it."""
 
+import socket
 import threading
 import time
+from contextlib import ExitStack
 
 import gevent
 import pytest
 
 from relay.domain.invocation import Outcome, Sent
-from relay.outbound import exchange
+from relay.outbound import exchange, sockets
 from relay.outbound.exchange import MAX_KEPT_BODY_BYTES, UNREPEATABLE_IDLE_S
 from relay.outbound.gate import Gate
+from relay.outbound.sockets import Sockets
 from relay.process.clock import boot_time_s
 from tests.outbound import calling
 from tests.receivers import (
@@ -186,6 +189,20 @@ def test_all_connections_of_an_endpoint_that_went_away_are_passed_over(caller):
             connection.close()
         assert caller.call(r.url, reference_id="next").outcome is Outcome.ANSWERED
         assert (r.connections, r.receipts["next"]) == (31, 1)
+
+
+def test_of_so_many_connections_the_newest_are_checked(monkeypatch):
+    monkeypatch.setattr(sockets, "_MAX_KNOWN", 2)
+    known, ends = Sockets(), []
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        for _ in range(4):
+            connection = stack.enter_context(socket.create_connection(server.getsockname()))
+            ends.append(connection.getsockname())
+            known.learn([server.fileno(), connection.fileno()], *ends[-1])
+            server.accept()[0].close()
+        wait_until(lambda: all(known.has_ended(*end) for end in ends[2:]))
+        assert not any(known.has_ended(*end) for end in ends[:2])
 
 
 def test_a_connection_idle_for_longer_is_not_used_for_an_unrepeatable_request(caller, monkeypatch):

@@ -287,6 +287,17 @@ def test_a_process_whose_slots_are_all_taken_wakes_nobody_and_asks_for_nobody(st
     assert store.woken == []
 
 
+@pytest.mark.parametrize(("replied_after_s", "late_s"), [(0.0, 0.0), (4.9, 0.0), (5.1, 0.1), (9.0, 4.0)])
+def test_a_slow_reply_to_a_claim_costs_calls_no_time_up_to_half_the_margin_of_their_leases(
+    store, executor, clock, replied_after_s, late_s
+):
+    grant = store.claim
+    store.claim = lambda *args, **kwargs: (clock(replied_after_s), grant(*args, **kwargs))[1]
+    call = Unsendable(store.published[store.call()], Outcome.ADDRESS_REFUSED)
+    _, (active,) = executor._claimer.claim([call], [], [])
+    assert active.gate.deadline_s - active.claimed_at_s == pytest.approx(call.record.timeout_ms / 1000 - late_s)
+
+
 def test_what_may_go_now_runs_here_as_far_as_there_is_room_and_all_else_waits_for_any_worker(store, executor):
     others = []
     executor.scheduler._publisher.publish_ready = others.extend
