@@ -154,12 +154,13 @@ class ErrorHandlers:
 
     def relay(self, req: falcon.Request, resp: falcon.Response, error: RelayError, _params: dict[str, Any]) -> None:
         """Answer with the problem document of an error that the relay raised."""
-        problem = problem_of(error)
+        problem, context = problem_of(error), req.context
+        context.code = problem.document["code"]
+        context.reference_id = error.reference_id or context.reference_id
         if problem.status == 500:
             fault(error, "api")
-        req.context.code = problem.document["code"]
-        if error.reference_id:
-            req.context.reference_id = error.reference_id
+            if context.reference_id:  # the caller needs it to ask for the result later
+                problem.document["referenceId"] = context.reference_id
         if problem.status in _COUNTED:
             self._count(req, problem.document["code"])
         problem.write(resp)

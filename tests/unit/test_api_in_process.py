@@ -102,11 +102,13 @@ def test_an_unforeseen_error_is_told_with_the_id_of_its_invocation_and_its_words
 
 
 @pytest.mark.parametrize("error", [VaultError("planted"), NotFound(), Conflict(), Unavailable()], ids=repr)
-def test_only_what_is_the_relay_s_own_fault_is_logged_as_one(api, faults, error):
+def test_only_what_is_the_relay_s_own_fault_is_logged_as_one_and_names_its_invocation(api, faults, error):
     api.add("/v1/broken", error)
     answer = api.call("/v1/broken")
-    assert answer.json["code"] == ("internal" if isinstance(error, VaultError) else error.code)
-    assert faults == ([error] if isinstance(error, VaultError) else [])
+    is_own = isinstance(error, VaultError)
+    assert answer.json["code"] == ("internal" if is_own else error.code)
+    assert answer.json.get("referenceId") == (REF if is_own else None)
+    assert faults == ([error] if is_own else [])
 
 
 @pytest.mark.parametrize(("origin", "allowed"), [(None, None), (OWN, OWN), (OTHER, None)])
@@ -176,7 +178,31 @@ def test_a_preflight_may_have_a_query_and_is_good_for_ten_minutes(api):
         answer = api.call(f"/v1/webhooks/order/trigger{query}", "OPTIONS", Origin=OWN)
         assert (answer.status_code, answer.headers["Access-Control-Max-Age"]) == (200, "600")
         assert answer.headers["Access-Control-Allow-Methods"] == "GET, POST"
-    assert "Access-Control-Max-Age" not in api.call("/v1/webhooks", Origin=OWN).headers
+        names = {"authorization", "content-type", "idempotency-key", "prefer", "traceparent"}
+        assert set(answer.headers["Access-Control-Allow-Headers"].split(", ")) == names
+        assert "Access-Control-Expose-Headers" not in answer.headers
+
+
+@pytest.mark.parametrize("key", [None, "none"])
+def test_a_page_may_read_answers_and_problems_and_the_headers_that_it_needs(api, key):
+    for origin in (OWN, "https://unknown.example.com", None):
+        answer = api.call("/v1/webhooks", key=key, **({} if origin is None else {"Origin": origin}))
+        found = {name.lower(): value for name, value in answer.headers.items() if name.lower().startswith("access")}
+        exposed = {"Location", "Retry-After", "Preference-Applied"}
+        if origin == OWN:
+            assert set(found.pop("access-control-expose-headers").split(", ")) == exposed
+        assert found == ({"access-control-allow-origin": OWN} if origin == OWN else {})
+        assert answer.headers["Vary"] == "Origin"
+    assert "Vary" not in api.call("/healthz", Origin=OWN).headers
+
+
+@pytest.mark.parametrize(
+    ("method", "allowed"), [("BREW", "GET, HEAD, POST, OPTIONS"), ("DELETE", "GET, HEAD, OPTIONS")]
+)
+def test_a_method_that_a_route_does_not_have_is_told_with_those_that_there_are(api, method, allowed):
+    answer = api.call("/healthz", method)
+    assert (answer.status_code, answer.json["code"]) == (405, "method_not_allowed")
+    assert set(answer.headers["Allow"].split(", ")) == set(allowed.split(", "))
 
 
 @pytest.mark.parametrize("forwarded", [False, True])
@@ -368,6 +394,18 @@ def test_readiness_says_what_it_knows_while_parts_of_the_store_are_silent(silenc
         assert told["detail"] == ("No worker serves the lane interactive." if served else "No worker is alive.")
 
 
+@pytest.mark.parametrize("silent", ["partitions", "warnings"])
+def test_an_api_that_reaches_no_server_is_not_ready(silent):
+    def now():
+        raise Unavailable("planted")
+
+    known = SimpleNamespace(silence=Silence, now=tuple)
+    parts = {"partitions": known, "warnings": known} | {silent: SimpleNamespace(silence=now, now=now)}
+    resource = ReadyResource(functions=None, epochs=None, workers=None, **parts)
+    with pytest.raises(Unavailable, match=r"^Redis cannot be reached\.$"):
+        resource.on_get(ApiRequest(create_environ()), falcon.Response())
+
+
 def test_from_a_stop_on_nobody_waits(api):
     assert api.waiters.expect("r", ("acme", "order")) is not None
     api.waiters.release()
@@ -420,8 +458,11 @@ def test_what_is_published_says_what_it_is_and_how_long_it_may_be_kept(api, path
     assert answer.headers.get("Access-Control-Allow-Origin") == headers.get("Access-Control-Allow-Origin")
     is_page = path == "/docs" or path.startswith("/console")
     assert ("frame-ancestors 'none'" in answer.headers.get("Content-Security-Policy", "")) is is_page
-    again = api.call(path, If_None_Match=answer.headers["ETag"])
-    assert (again.status_code, again.content) == (304, b"")
+    tag, other = answer.headers["ETag"], '"0"'
+    for tags in (f"W/{tag}", "*", f"{other}, {tag}", f"{tag},{other}", tag):
+        again = api.call(path, If_None_Match=tags)
+        assert (again.status_code, again.content) == (304, b"")
+    assert api.call(path, If_None_Match=f"{other}, W/{other}").content == answer.content
     about = ("ETag", "Cache-Control", "Vary", "Content-Security-Policy", "Access-Control-Allow-Origin")
     assert [again.headers.get(name) for name in about] == [answer.headers.get(name) for name in about]
 
