@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import combinations
 from types import SimpleNamespace
@@ -149,6 +150,42 @@ def test_a_member_of_a_filter_that_is_null_counts_as_not_given_but_an_unknown_on
     with pytest.raises(RequestRejected) as caught:
         read_replay({"filter": {name: None, "nothing": None}})
     assert [fault.pointer for fault in caught.value.faults] == ["/filter/nothing"]
+
+
+#: Members of the body of a replay that are wrong, each with its place.
+WRONG = [
+    *((each, "") for each in ([], "filter", None, {}, {"filter": {}, "referenceIds": [CHAIN]})),
+    *(({"filter": each}, "/filter") for each in ([], "order", 1)),
+    *(
+        ({"filter": {"status": [each]}}, "/filter/status/0")
+        for each in (1, 99, 1000, -1, True, 5.5, "503", "0xx", "6xx")
+    ),
+    *(({"filter": {"states": [each]}}, "/filter/states/0") for each in ("queued", "", 1)),
+    *(({"filter": {"subject": each}}, "/filter/subject") for each in ("", "x" * 257, "a\nb", 7)),
+    *(({"filter": {"since": each}}, "/filter/since") for each in ("noon", 7, "", "2026-11-30")),
+    *(({"referenceIds": [CHAIN, each]}, "/referenceIds/1") for each in ("x", 7, CHAIN[:-1], CHAIN.replace("-7", "-4"))),
+    ({"filter": {"outcome": "lost"}}, "/filter/outcome"),
+    ({"filter": {"webhookId": "Order"}}, "/filter/webhookId"),
+]
+
+
+@pytest.mark.parametrize(("body", "pointer"), WRONG, ids=repr)
+def test_a_faulty_member_of_a_replay_is_named_at_its_place(body, pointer):
+    with pytest.raises(RequestRejected) as caught:
+        read_replay(body)
+    assert [(fault.pointer, bool(fault.message)) for fault in caught.value.faults] == [(pointer, True)]
+
+
+@pytest.mark.parametrize("status", [0, 100, 999, "1xx", "5xx"])
+def test_a_status_of_a_replay_s_filter_is_a_number_of_three_digits_none_or_a_class(status):
+    assert read_replay({"filter": {"status": [status]}})["filter"]["status"] == [status]
+
+
+@pytest.mark.parametrize(("subject", "is_taken"), [("x" * 256, True), ("x" * 257, False), ("a\nb", False)])
+def test_a_listing_by_subject_takes_what_can_be_one(subject, is_taken):
+    with nullcontext() if is_taken else pytest.raises(BadParameter) as caught:
+        assert query(ListingQuery, ("subject", subject))["subject"] == subject
+    assert is_taken or [fault.pointer for fault in caught.value.faults] == ["subject"]
 
 
 DAY_MS = 24 * 3_600_000

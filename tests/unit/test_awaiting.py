@@ -70,6 +70,32 @@ def at_once():
     return time.monotonic()
 
 
+@pytest.mark.parametrize("error", [None, OSError("lost"), SystemExit()], ids=repr)
+def test_the_process_hears_notices_and_ends_when_it_no_longer_can(monkeypatch, error):
+    """Without a listener, its callers would wait in vain."""
+    given_up, over = [], threading.Event()
+
+    def hear(deliver, renew, stop):
+        deliver(NOTICE)
+        renew()
+        over.set()
+        assert not stop.is_set()
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(awaiting, "give_up", lambda *how: given_up.append(how))
+    waiters = Waiters(SimpleNamespace(process="p1", run=hear), Records(State.QUEUED), 8)
+    with waiters.expect(NEW, WEBHOOK) as caller:
+        others = set(threading.enumerate())
+        waiters.start()
+        for listener in set(threading.enumerate()) - others:
+            listener.join()
+        assert over.wait(60)
+        heard = [caller._signals.get_nowait() for _ in range(caller._signals.qsize())]
+    assert heard == [NOTICE, Signal.LOOK]
+    assert given_up == ([] if error is None else [(error, "notices")])
+
+
 @pytest.mark.parametrize("reply", [None, ACCEPTED])
 def test_a_notice_ends_a_wait_without_a_look_whether_the_reply_has_come_or_not(reply):
     waiters, records, caller = waiting(State.QUEUED)

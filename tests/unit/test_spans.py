@@ -1,15 +1,18 @@
 import sys
 from types import SimpleNamespace
 
+import falcon
 import pytest
 from falcon.testing import create_environ
 
-from api.door import ApiRequest, end_span
+from api.door import ApiRequest, Door, end_span
 from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.errors import SettingsError
 from relay.settings import Settings
 from relay.store.ledger.transitions import Settlement
 from relay.telemetry.spans import Spans, end_of, make_spans
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def settings(**variables):
@@ -62,6 +65,25 @@ def test_a_span_is_at_fault_when_the_relay_is_and_names_no_webhook_that_is_unkno
     assert attributes["error"] == (status >= 500)
     assert attributes["http.response.status_code"] == status
     assert ("relay.webhook" in attributes) == (code != "webhook_not_registered")
+
+
+@pytest.mark.parametrize("is_traced", [True, False])
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_a_trigger_has_a_span_from_its_resource_to_its_answer(is_traced, method):
+    """The resource and the rest of the door are not looked at here."""
+    ended, given, nothing = [], [], SimpleNamespace(add=lambda *_: None, add_request=lambda *_: None)
+    span = SimpleNamespace(traceparent=TRACE.replace("b7", "c8"), end=ended.append)
+    spans = SimpleNamespace(door=lambda traceparent: given.append(traceparent) or span)
+    door = Door(None, None, spans, nothing, nothing)
+    headers = {"traceparent": TRACE}
+    request, answer = ApiRequest(create_environ("/hooks", method=method, headers=headers)), falcon.Response()
+    request.context.key = SimpleNamespace(plugin="acme")
+    door.process_resource(request, answer, SimpleNamespace(is_traced=is_traced), {"webhook_id": "order"})
+    is_begun = is_traced and method == "POST"
+    assert given == ([TRACE] if is_begun else [])
+    assert request.context.traceparent == (span.traceparent if is_begun else None)
+    door.process_response(request, answer, None, req_succeeded=True)
+    assert [each["relay.webhook"] for each in ended] == (["order"] if is_begun else [])
 
 
 @pytest.mark.parametrize("reference_id", [None, "r-1"])
