@@ -591,8 +591,6 @@ class Copies {
       return isPlain(copy) && Object.values(copy).some(isBlob) ? new Form(copy) : copy;
     } catch (cause) {
       return this.unreadable(at, cause); // such as a buffer that was transferred
-    } finally {
-      this.dataAt = null;
     }
   }
 
