@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import ANY
 
@@ -135,27 +136,39 @@ def test_a_repeat_of_a_call_that_ended_without_a_result_is_told_why(site, outcom
     assert site.get(f"invocations/{ref}")["result"] is None
 
 
-@pytest.mark.parametrize("how", ["trigger", "record"])
-def test_who_waits_is_answered_when_the_call_ends(site, how, monkeypatch):
+@pytest.mark.parametrize("is_ended", [True, False])
+@pytest.mark.parametrize("earlier", [False, True])
+def test_who_waits_is_answered_when_the_call_ends_or_the_api_is_about_to_stop(site, earlier, is_ended, monkeypatch):
     monkeypatch.setattr("api.awaiting._LOOK_AGAIN_S", 0.02)  # no notices are heard here
-    earlier = None if how == "trigger" else site.trigger().json["referenceId"]
+    ref = site.trigger().json["referenceId"] if earlier else None
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(
-            lambda: (
-                site.trigger(Prefer="wait=60")
-                if earlier is None
-                else site.call(f"/v1/invocations/{earlier}", Prefer="wait=60")
-            )
-        )
-        ids = [] if earlier is None else [earlier]
-        while not ids:
-            ids = [row["referenceId"] for row in site.get("invocations")["invocations"]]
-        site.settle(ids, status=404, data=[1])
+        if earlier:
+            waiting = pool.submit(site.call, f"/v1/invocations/{ref}", Prefer="wait=60")
+        else:
+            waiting = pool.submit(site.trigger, Prefer="wait=60")
+        while not site.waiters._expected or ref is None:
+            time.sleep(0.001)
+            ref = ref or next((row["referenceId"] for row in site.get("invocations")["invocations"]), None)
+        if is_ended:
+            site.settle([ref], status=404, data=[1])
+        else:
+            site.waiters.release()
         answer = waiting.result()
-    result = {"status": 404, "data": [1], "error": True}
-    assert (answer.status_code, answer.headers["Preference-Applied"]) == (200, "wait=60")
-    assert answer.json == ({"referenceId": ids[0], **result} if earlier is None else site.get(f"invocations/{earlier}"))
-    assert site.store.get("acme", ids[0]).lane == ("interactive" if earlier is None else "bulk")
+    result = {"status": 404, "data": [1], "error": True} if is_ended else {"state": "queued"}
+    assert (answer.status_code, answer.headers["Preference-Applied"]) == (
+        200 if is_ended or earlier else 202,
+        "wait=60",
+    )
+    assert answer.json == (site.get(f"invocations/{ref}") if earlier else {"referenceId": ref, **result})
+    assert site.store.get("acme", ref).lane == ("bulk" if earlier else "interactive")
+
+
+@pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-ndjson"])
+def test_a_trigger_s_body_has_to_be_json(site, content_type):
+    headers = {} if content_type is None else {"Content_Type": content_type}
+    answer = site.call("/v1/webhooks/ping/trigger", "POST", body=b"{}", **headers)
+    assert told(answer) == [415, problem(415, "unsupported_media_type")]
+    assert site.get("invocations")["invocations"] == []
 
 
 @pytest.mark.parametrize("name", RESULTS)

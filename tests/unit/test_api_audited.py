@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from relay.audit.entry import entry_from
-from relay.domain.reference_id import UUID_PATTERN
+from relay.domain.reference_id import UUID_PATTERN, new_reference_id
 from relay.store.keys.names import ROOT, SHARED_ROOT
 from relay.store.trail.trail import Trail
 from tests.unit.cli import a_webhook
@@ -16,6 +16,8 @@ from tests.unit.test_api_in_process import REF, Api
 
 UNKNOWN = "/v1/replays/01890000-0000-7000-8000-000000000000"
 TRIGGER, MANY = "/v1/webhooks/ping/trigger", "/v1/triggers"
+#: An id as new as those of records that are kept, and a wish to wait.
+NEVER, WAIT = new_reference_id("acme"), {"Prefer": "wait=60"}
 REFUSED = {"idempotencyKey": "", "webhookId": "ping"}
 #: Requests, and all entries that they leave: act, subject and outcome.
 ENTRIES = [
@@ -33,6 +35,8 @@ ENTRIES = [
     (("POST", MANY, []), [("trigger", "", "done")]),
     (("POST", MANY, {}), [("trigger", "", "malformed_json")]),
     (("GET", f"/v1/invocations/{REF}"), [("look_up", "", "not_found")]),
+    (("GET", f"/v1/invocations/{REF}", WAIT), [("look_up", "", "not_found")]),
+    (("GET", f"/v1/invocations/{NEVER}", WAIT), [("look_up", "", "not_found")]),
     (("GET", f"/v1/invocations/{REF}/request"), [("look_up", "", "not_found")]),
     (("GET", "/v1/invocations?limit=0"), [("request", "GET:/v1/invocations", "bad_parameter")]),
     (("GET", "/v1/traffic"), [("request", "GET:/v1/traffic", "done")]),
@@ -69,7 +73,10 @@ def test_a_request_leaves_one_entry_and_a_list_also_one_for_its_refused_items(ap
 
 
 def call(api, key, method, path, *body):
-    """Send a request, perhaps with a body: a JSON value, or None for what is no JSON."""
+    """Send a request, perhaps with a body: a JSON value, or None for what is no JSON. A GET has headers instead."""
+    if method == "GET":
+        api.call(path, key=key, **dict(*body))
+        return
     content = (
         {"body": "{" if body == (None,) else json.dumps(*body), "Content_Type": "application/json"} if body else {}
     )
