@@ -73,4 +73,4 @@ def _item(item: Any, index: int) -> dict[Any, Any]:
 
 def write(copy: Mapping[str, Any]) -> bytes:
     """Write a copy of a trigger, or of an item, as JSON."""
-    return json.dumps(copy, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return json.dumps(copy, ensure_ascii=False, separators=(",", ":")).encode()
