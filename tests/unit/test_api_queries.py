@@ -15,7 +15,16 @@ from falcon.testing import create_environ
 
 from api.door import ApiRequest
 from api.overview import MAX_GROUPS, GroupsResource
-from api.queries import DEFAULT_LIMIT, LanesQuery, ListingQuery, OverviewQuery, ReplaysQuery, filter_of, read_query
+from api.queries import (
+    DEFAULT_LIMIT,
+    LanesQuery,
+    ListingQuery,
+    OverviewQuery,
+    ReplaysQuery,
+    check_parameters,
+    filter_of,
+    read_query,
+)
 from api.replay_requests import read_replay, request_of
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
@@ -108,6 +117,29 @@ def test_every_fault_of_a_query_is_named_at_once():
         query(ListingQuery, *wrong.items(), ("nothing", "1"))
     subject = {"subject"}  # which may be any text
     assert {fault.pointer for fault in caught.value.faults} == wrong.keys() - subject | {"nothing"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "has_query", "said"),
+    [
+        ("POST", "/v1/webhooks/order/trigger", False, "put it into queryParams of the body"),
+        ("POST", "/v1/triggers", False, "put it into queryParams of the body"),
+        ("POST", "/v1/replays", True, "this route has none"),
+        ("GET", "/v1/traffic", False, "this route has none"),
+        *((method, "/v1/replays", True, None) for method in ("GET", "HEAD")),
+    ],
+)
+def test_a_route_without_parameters_names_each_that_it_gets_and_says_where_it_belongs(method, path, has_query, said):
+    resource = SimpleNamespace(query=ReplaysQuery) if has_query else SimpleNamespace()
+    names = ["a", "b c", *(f"n{number}" for number in range(60))]
+    request = ApiRequest(create_environ(path, method=method, query_string=urlencode([(name, "1") for name in names])))
+    with nullcontext() if said is None else pytest.raises(BadParameter) as caught:
+        check_parameters(request, resource)
+    if said is not None:
+        shown = ["a", "", *names[2:50]]  # of a name that cannot be shown nothing is
+        assert [fault.pointer for fault in caught.value.faults] == shown
+        assert all(said in fault.message for fault in caught.value.faults)
+    check_parameters(ApiRequest(create_environ(path, method=method)), resource)
 
 
 @pytest.mark.parametrize("names", FEW_MEMBERS, ids="+".join)
