@@ -204,6 +204,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # it writes an answer in two pieces: the second would wait for an acknowledgement
     relay: FakeRelay
 
     def do_POST(self):

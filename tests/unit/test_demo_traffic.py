@@ -9,10 +9,12 @@ import random
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from contextlib import closing
 from http.client import HTTPConnection
 from http.server import ThreadingHTTPServer
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -56,6 +58,39 @@ def test_it_goes_on_calling_whatever_comes_back(monkeypatch):
         demo_traffic.run(relay, random.Random(1), lambda: len(fake.seen) >= 40)
         called = {seen.path.split("/")[3] for seen in fake.seen if seen.path.endswith("/trigger")}
     assert {"get-patient", "create-invoice", "send-reminder"} <= called
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_it_waits_for_about_half_of_the_results_and_for_no_more_than_sixteen_at_once(monkeypatch, ends):
+    pauses, waited = [], []
+
+    class Waiting:
+        """Stands in for a thread that waits for a result, which comes at once or never."""
+
+        def __init__(self, target, args, daemon):
+            assert daemon, "nothing may keep the process from ending"
+            self._wait = lambda: target(*args)
+
+        def start(self):
+            waited.append(self)
+            if ends:
+                self._wait()
+
+    monkeypatch.setattr(demo_traffic, "time", SimpleNamespace(sleep=pauses.append))
+    monkeypatch.setattr(demo_traffic, "Thread", Waiting)
+    webhooks = {name: Webhook(at_request=2) for name in demo_traffic.WEIGHTS if name != "create-invoice"}
+    asked = iter(range(201))
+    with FakeRelay(**webhooks) as fake, Relay(fake.base_url, KEY) as relay:
+        demo_traffic.run(relay, random.Random(1), lambda: next(asked) == 200)
+        triggers = [seen for seen in fake.seen if seen.path.endswith("/trigger")]
+    preferred = [seen.headers["prefer"].partition("=")[0] for seen in triggers]
+    assert Counter(preferred) == {"respond-async": 200 - len(waited), **({"wait": len(waited)} if ends else {})}
+    assert (60 < len(waited) < 140) if ends else len(waited) == 16
+    refused = sum("create-invoice" in seen.path and seen.headers["prefer"] == "respond-async" for seen in triggers)
+    assert len(pauses) == 200 + refused, "it makes a pause when it is refused"
+    assert (max(pauses), pauses.count(2.0) >= refused > 0) == (2.0, True)
+    assert 0.15 < (sum(pauses) - 2 * refused) / 200 < 0.35, "it makes four calls a second"
+    assert {tuple(seen.json.get("queryParams") or ()) for seen in triggers if "get-patient" in seen.path} == {("id",)}
 
 
 @pytest.fixture(scope="module")

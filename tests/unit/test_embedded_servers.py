@@ -43,6 +43,7 @@ from tests.timing import ANSWER_S, BUSY_S, START_S, wait_until
 
 OTHER = "redis://:other-password@127.0.0.1:7777/0"
 AMQP = "amqp://user:password@127.0.0.1:5672/"
+AWAY = "redis://127.0.0.1:1/0"
 NAMES = ("RELAY_REDIS_URL", "RELAY_STORE_URL", "RELAY_BROKER_URL", "RELAY_STORE_REPLICAS", "RELAY_PARTITIONS")
 
 
@@ -267,6 +268,48 @@ def test_a_server_that_ends_or_that_nobody_wants_any_more_is_not_waited_for(star
             relay.servers.start(supervisor, child)
 
 
+def started(relay):
+    """Start a relay whose server is there; return the names of the processes that were started, in order."""
+    names = []
+    relay.start(SimpleNamespace(start=lambda child, **_: names.append(child.name)))
+    return names
+
+
+PROCESSES = ["api", "worker_interactive", "worker_bulk", "flower"]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_server_of_ones_own_is_given_the_functions_before_the_processes_start(start, valkey, is_there):
+    with valkey.client() as client:
+        client.function_flush()
+    assert started(start(cluster=False, RELAY_REDIS_URL=valkey.tcp_url if is_there else AWAY)) == PROCESSES
+    assert load_functions(valkey.url) == (0 if is_there else 1)
+
+
+def test_no_process_starts_on_a_store_with_another_number_of_partitions(start, valkey):
+    with valkey.client() as client:
+        client.set(keyspace.shared("partitions"), 4)
+    relay, names = start(cluster=False, RELAY_REDIS_URL=valkey.tcp_url, RELAY_PARTITIONS="8"), []
+    with pytest.raises(SettingsError, match="the store has 4"):
+        relay.start(SimpleNamespace(start=lambda child, **_: names.append(child.name)))
+    assert names == []
+
+
+def test_no_process_starts_where_nobody_may_load_the_functions_that_are_missing(start, valkey):
+    with valkey.client() as administrator:
+        administrator.function_flush()
+        rights = ("+@all", "-function|load", "allkeys", "allchannels")
+        administrator.execute_command("ACL SETUSER", "app", "on", "nopass", *rights)
+        try:
+            url = valkey.tcp_url.replace("redis://", "redis://app:any@")
+            relay, names = start(cluster=False, RELAY_REDIS_URL=url), []
+            with pytest.raises(SettingsError, match="may load functions"):
+                relay.start(SimpleNamespace(start=lambda child, **_: names.append(child.name)))
+            assert names == []
+        finally:
+            administrator.acl_deluser("app")
+
+
 # -- waiting for the processes
 
 
@@ -323,9 +366,6 @@ def answering(paths):
             pass
 
     return Answering
-
-
-AWAY = "redis://127.0.0.1:1/0"
 
 
 @pytest.mark.parametrize(
