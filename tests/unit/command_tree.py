@@ -214,5 +214,12 @@ def arguments(site: Site, path: tuple[str, ...], **changes: Any) -> list[str]:
     return [*path, *line]
 
 
+def about(site: Site, path: tuple[str, ...], **changes: Any) -> tuple[str, str]:
+    """Return the plugin and the subject that a command with these parameters names, each '' if it names none."""
+    values = {name: _filled(site, value) for name, value in {**GOOD[path], **changes}.items() if isinstance(value, str)}
+    subjects = [values[name] for name in ("webhook_id", "key_id", "replay_id", "secret") if name in values]
+    return values.get("plugin", ""), (*subjects, "")[0]
+
+
 def _filled(site: Site, word: str) -> str:
     return word.format(key_id=site.key_id, ref=site.ref, replay_id=site.replay_id, dir=site.cli.directory)

@@ -1,5 +1,6 @@
 """Every command leaves its act in the audit trail, even if its target does not exist; a few leave none: why not."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from relay.audit.entry import Act, entry_from
 from relay.store.trail.trail import trails
 from tests.unit.cli import Cli, a_webhook
-from tests.unit.command_tree import LEAVES, arguments, make_site, names_of, wrong_name
+from tests.unit.command_tree import LEAVES, about, arguments, make_site, names_of, wrong_name
 from tests.unit.kept import Kept
 
 #: Maps a command to the act or acts that it leaves, or to the reason why it leaves none.
@@ -68,6 +69,45 @@ ACTS = {
     ("audit", "tail"): Act.AUDIT_TAIL,
     ("audit", "key"): "it shows public keys of the machine's own settings and calls no server",
 }
+#: What a command's entries name besides or instead of its arguments ({} stands for an id that it makes), and outcomes.
+LEFT = {
+    ("webhooks", "test"): "ping accepted",
+    ("webhooks", "pause"): "ping paused",
+    ("webhooks", "resume"): "ping unchanged",
+    ("webhooks", "close-breaker"): "ping closed",
+    ("webhooks", "rollback"): "ping changed",
+    ("webhooks", "set-secret"): "ping changed",
+    ("webhooks", "apply"): "pong created",
+    ("webhooks", "remove"): "ping removed",
+    ("secrets", "set"): "TOKEN changed",
+    ("secrets", "remove"): "TOKEN removed",
+    ("keys", "create"): "{} created",
+    ("keys", "rotate"): "{} rotated",
+    ("keys", "revoke"): "{} revoked",
+    ("trigger",): "ping accepted",
+    ("invocations", "export"): "records begun, records done",
+    ("invocations", "show"): "ping queued",
+    ("invocations", "cancel"): "ping cancelled",
+    ("invocations", "forget"): "ping forgotten",
+    ("replay", "start"): "{} started",
+    ("replay", "list"): "replays done",
+    ("replay", "pause"): "{} paused",
+    ("replay", "resume"): "{} unchanged",
+    ("replay", "cancel"): "{} cancelled",
+    ("vault", "add"): "data begun, data done",
+    ("vault", "promote"): "data:{} begun, data:{} done",
+    ("vault", "reseal"): "data begun, data done",
+    ("vault", "retire"): "data:{} begun, data:{} done",
+    ("vault", "rotate"): ", ".join(
+        f"{what} begun, {what} done" for what in ("data", "data:{}", "data", *["data:{}"] * 2)
+    ),
+    ("backup",): " begun,  done",
+    ("restore",): " conflict",
+    ("partitions", "divide"): "2 begun, 2 done",
+    ("audit", "export"): " begun,  done",
+    ("audit", "verify"): " begun,  done",
+}
+AN_ID = re.compile(r"k\d{14}-[0-9a-f]{8}|[0-9a-f]{16}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 AUDITED = [path for path, act in ACTS.items() if isinstance(act, Act | set)]
 CASES = [(path, name) for path in AUDITED for name in names_of(path)]
 #: Commands refused although everything that they name exists, with their parameters and the error's code.
@@ -145,6 +185,8 @@ def test_an_act_on_what_is_not_there_leaves_one_entry_with_the_error_s_code(site
     _, left = left_by(site, arguments(site, path, **{name: wrong}))
     assert [each.act for each in left] == [ACTS[path]]
     assert left[0].outcome in {"bad_parameter", "not_found", "webhook_not_registered"}
+    plugin, subject = about(site, path, **{name: wrong})
+    assert (left[0].plugin, left[0].subject) == (plugin, "records" if path[-1] == "export" else subject)
     assert left[0].who.startswith("@")
 
 
@@ -161,7 +203,12 @@ def test_a_refused_act_leaves_one_entry_with_the_error_s_code(site, path, change
     changes = {name: value.replace("{seals}", seals) for name, value in changes.items()}
     result, left = left_by(site, arguments(site, path, **changes))
     assert result.exit_code in {1, 2}
-    assert [(each.act, each.outcome) for each in left] == [(ACTS[path], code)]
+    plugin, subject = about(site, path, **changes)
+    if path == ("invocations", "forget"):
+        subject = "ping"  # a script has written it
+    assert [(each.act, each.plugin, each.subject, each.outcome) for each in left] == [
+        (ACTS[path], plugin, subject if path != ("webhooks", "apply") else "", code)
+    ]
 
 
 @pytest.mark.parametrize("path", AUDITED, ids=" ".join)
@@ -178,5 +225,8 @@ def test_a_command_leaves_its_act(new_site, path):
     failed = {("webhooks", "test"), ("doctor",), ("restore",)}
     assert result.exit_code == (1 if path in failed else 0), result.output
     assert {each.act for each in left} == (ACTS[path] if isinstance(ACTS[path], set) else {ACTS[path]})
-    assert not {each.outcome for each in left} & {"not_found", "bad_parameter"}
+    plugin, subject = about(site, path)
+    assert {each.plugin for each in left} == {plugin or "acme" * path[0].startswith("keys")}
+    entries = ", ".join(AN_ID.sub("{}", f"{each.subject} {each.outcome}") for each in left)
+    assert entries == LEFT.get(path, f"{AN_ID.sub('{}', subject)} done")
     assert all(each.who.startswith("@") for each in left)

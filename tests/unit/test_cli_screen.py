@@ -2,6 +2,7 @@
 
 import errno
 import os
+from types import SimpleNamespace
 
 import pytest
 
@@ -125,12 +126,14 @@ def test_the_plugin_of_the_environment_or_of_the_data_directory_stands_in_for_th
     assert "ping" in cli.run("webhooks", "list", environ=environ).stdout
     assert "ping" not in cli.run("webhooks", "list", "--plugin", "other", environ=environ).stdout
     result = cli.run("webhooks", "list")
-    assert (result.exit_code, "RELAY_PLUGIN" in result.stderr) == (2, True)
+    assert result.exit_code == 2
+    assert "Missing option '--plugin'. Or set RELAY_PLUGIN." in result.stderr
     env_file = tmp_path / "relay.env"
     env_file.write_text("RELAY_PLUGIN=acme\n")
     env_file.chmod(0o600)
     assert "ping" in cli.run("webhooks", "list").stdout
-    assert cli.run("webhooks", "list", environ={**cli.environ, "RELAY_PLUGIN": "A B"}).exit_code == 2
+    result = cli.run("webhooks", "list", environ={**cli.environ, "RELAY_PLUGIN": "A B"})
+    assert (result.exit_code, "Invalid value for '--plugin'" in result.stderr) == (2, True)
 
 
 def test_a_server_that_is_down_is_said_with_what_to_do(cli):
@@ -185,6 +188,26 @@ def test_a_ring_that_is_in_the_environment_is_not_rotated_and_what_to_do_is_said
     assert refused.exit_code == 1
     assert "The data ring is in the environment: put it into a file (mode 0600)" in refused.stderr
     assert "RELAY_DATA_KEYS_FILE" in refused.stderr
+    act = "add" if command == "rotate" else command
+    (left, *_) = cli.json("audit", "list", "--act", f"vault_{act}")
+    assert (left["subject"], left["outcome"]) == ("data", "bad_settings")
+
+
+@pytest.mark.parametrize(("age_s", "wait_s"), [(-100, 3), (0, 3), (1, 2), (2.5, 0.5), (3, 0), (9_999, 0)])
+def test_a_step_that_needs_every_process_to_know_a_ring_waits_until_it_must_have_been_read(
+    cli, monkeypatch, age_s, wait_s
+):
+    cli.use_ring_files(keys=2)
+    pauses, changed_s = [], 1_700_000_000
+    clock = SimpleNamespace(time=lambda: changed_s + age_s, sleep=pauses.append)
+    for command, rings in (("status", 0), ("promote", 2), ("reseal", 2), ("retire", 2), ("add", 0)):
+        for ring in ("target", "data"):
+            os.utime(cli.directory / f"{ring}.keys", (changed_s, changed_s))
+        with monkeypatch.context() as patch:
+            patch.setattr("relay.cli.vault.time", clock)
+            assert cli.run("vault", command).exit_code == 0
+        assert (command, pauses) == (command, [pytest.approx(wait_s)] * rings)
+        pauses.clear()
 
 
 def test_a_rotation_says_what_it_did(cli, monkeypatch):

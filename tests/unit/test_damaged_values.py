@@ -269,6 +269,8 @@ def test_decisions_that_fail_verification_keep_the_old_data_keys_until_they_are_
         assert (refused["code"], "fail verification" in refused["message"]) == ("conflict", True)
         assert ("of the target ring" in refused["message"]) == ("target" in command), "the other ring is gone through"
         assert site.client.lrange(chain, 0, -1) == forged
+    left = site.cli.json("audit", "list", "--act", "vault_retire", "--outcome", "conflict")
+    assert [each["subject"] for each in left if ":" not in each["subject"]] == ["data"]
     assert ring.strip() in (site.cli.directory / "data.keys").read_text(), "no key was taken out"
     site.cli.json("vault", "add", "--ring", "target")
     site.cli.json("vault", "promote", "--ring", "target")
