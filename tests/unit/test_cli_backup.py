@@ -833,6 +833,8 @@ def test_what_a_restore_shows_to_end_is_what_ends_also_in_chains_of_chains(cli):
     assert len(calls) == 8 + len(CHAINS) + 3  # and the steps of three steps
     assert {each.ends for each in calls if each.webhook_id == "get"} == {False, True}
     unfinished.decide(sender=None)  # there is no end that was not told
+    with pytest.raises(Conflict, match="there is nothing to finish"):
+        unfinished.decide(sender=None)
     assert {each: runtime.store.find(each.reference_id).final for each in calls} == {each: each.ends for each in calls}
 
 

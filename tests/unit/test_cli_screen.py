@@ -5,11 +5,14 @@ import os
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
+from relay.cli import main
+from relay.cli.completion import NEWEST
 from relay.domain.reference_id import new_reference_id
 from relay.store.replays.runs import NewReplay
+from tests.store_keys import KEYS
 from tests.unit.cli import a_webhook
-from tests.unit.forked_command import run_command
 from tests.unit.test_cli_invocations import settle, trigger
 
 RED = "\x1b[31m"
@@ -145,11 +148,14 @@ def test_a_server_that_is_down_is_said_with_what_to_do(cli):
     assert "relay up" in cli.run("webhooks", "list", "--plugin", "acme", environ={}).stderr
 
 
-def complete(cli, words, **more):
+def complete(cli, words, shell="bash", **more):
+    """Return what the shell is offered for the last of these words; zsh also gets a line of help for each."""
     typed = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1 + words.endswith(" "))}
-    environ = {**os.environ, **cli.environ, "_RELAY_COMPLETE": "bash_complete", **typed, **more}
-    _, shown, _ = run_command([], environ, cli.directory)
-    return [line.partition(",")[2] for line in shown.splitlines() if line]
+    environ = {**cli.environ, "_RELAY_COMPLETE": f"{shell}_complete"}
+    shown = CliRunner().invoke(main, env={**environ, **typed, **more}, prog_name="relay").stdout.splitlines()
+    if shell == "zsh":
+        return dict(zip(shown[1::3], shown[2::3], strict=True))
+    return [line.partition(",")[2] for line in shown if line]
 
 
 def test_the_shell_completes_commands_plugins_webhooks_keys_and_reference_ids(story):
@@ -163,6 +169,39 @@ def test_the_shell_completes_commands_plugins_webhooks_keys_and_reference_ids(st
     assert key in complete(cli, "relay keys revoke ")
     assert set(made) < set(complete(cli, "relay invocations show "))
     assert complete(cli, "relay webhooks show --plugin ", RELAY_REDIS_URL="redis://127.0.0.1:1/0") == []
+
+
+def test_the_shell_is_offered_what_the_plugin_that_is_meant_has_with_what_it_is(story):
+    cli, made = story
+    cli.apply(a_webhook(id="far"), plugin="other")
+    elsewhere = cli.json("trigger", "far", "--plugin", "other", "--async")["referenceId"]
+    job = cli.json("replay", "start", "--plugin", "acme")["replayId"]
+    cli.json("secrets", "set", "TOKEN", "--plugin", "acme", text="a-planted-secret")
+    ids = [
+        cli.json("keys", "create", "--plugin", "acme", "--scope", "trigger", *name)["id"]
+        for name in ((), ("--name", "nightly"), ())
+    ]
+    cli.json("keys", "revoke", ids.pop())
+    assert set(complete(cli, "relay webhooks show ")) == {"far", LONG, "ping"}
+    assert complete(cli, "relay webhooks show --plugin other ") == ["far"]
+    assert complete(cli, "relay webhooks show ", "zsh", RELAY_PLUGIN="acme") == {
+        LONG: "_",
+        "ping": "What it is for, in rather many words for a table",
+    }
+    assert complete(cli, "relay keys revoke ", "zsh") == {ids[0]: "acme", ids[1]: "acme nightly"}
+    assert complete(cli, "relay secrets remove --plugin acme ") == ["TOKEN"]
+    assert complete(cli, "relay secrets remove --plugin other ") == complete(cli, "relay secrets remove ") == []
+    for words in ("relay replay pause ", "relay replay pause --plugin acme "):
+        assert complete(cli, words, "zsh") == {job: "running"}
+    assert complete(cli, "relay replay pause --plugin other ") == []
+    assert complete(cli, "relay invocations show --plugin other ", "zsh") == {elsewhere: "far queued"}
+    everywhere = complete(cli, "relay invocations show ", "zsh")
+    assert everywhere.items() >= {elsewhere: "far queued", made[0]: "ping delivered"}.items()
+    cli.runtime().client.hset(KEYS.record(elsewhere), "state", "nonsense")
+    assert complete(cli, "relay invocations show --plugin other ", "zsh") == {elsewhere: "far damaged"}
+    for _ in range(NEWEST + 1):
+        cli.json("trigger", "far", "--plugin", "other", "--async")
+    assert len(complete(cli, "relay invocations show --plugin other ")) == NEWEST
 
 
 @pytest.mark.parametrize(

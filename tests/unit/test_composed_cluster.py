@@ -7,9 +7,12 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 from ruamel.yaml import YAML
 
+from relay.errors import Unavailable
 from relay.settings import Settings
+from relay.store.server.cluster import ClusterSeat
 from relay.up import members
 from tests.architecture.sources import ROOT
 
@@ -72,6 +75,49 @@ def test_each_server_has_data_of_its_own_and_they_are_what_the_cluster_is_made_o
     assert (form["image"], form["command"]) == (BASE["services"]["api"]["image"], ["python", "-m", members.__name__])
     assert "ADMIN_PASSWORD" in example("valkey")
     assert form["depends_on"] == {name: {"condition": "service_healthy"} for name in STORES}
+
+
+@pytest.mark.parametrize(
+    ("given", "primaries", "within_s"),
+    [
+        ({"SERVERS": "a:1 b:2", "REPLICAS": "0"}, 2, 600.0),
+        ({"SERVERS": "a:1 b:2 ::1:3 d:4"}, 2, 600.0),
+        ({"SERVERS": "a:1 b:2 ::1:3 d:4", "REPLICAS": "3"}, 1, 5.0),
+        ({"SERVERS": "a:1 b:2 c:3"}, None, None),
+        ({"SERVERS": "a:1 b:2", "REPLICAS": "2"}, None, None),
+        ({"SERVERS": "a:1 b"}, None, None),
+        ({"SERVERS": "a:1 b:x"}, None, None),
+        ({"SERVERS": "a:1 :2"}, None, None),
+        ({"SERVERS": "a:1 b:²"}, None, None),
+    ],
+)
+@pytest.mark.parametrize("error", [None, Unavailable("The cluster did not form.")])
+def test_the_servers_that_are_named_become_primaries_and_replicas(monkeypatch, given, primaries, within_s, error):
+    formed = []
+
+    class Forming:
+        def __init__(self, seats, count):
+            formed.append((seats, count))
+
+        def finish(self, is_wanted, limit_s):
+            formed.append((is_wanted(), limit_s))
+            if error:
+                raise error
+
+    monkeypatch.setattr(members, "Forming", Forming)
+    limit = [] if within_s in {None, 600.0} else ["--within", str(within_s)]
+    done = CliRunner().invoke(members.form, limit, env={"ADMIN_PASSWORD": "planted", **given})
+    if primaries is None:
+        assert (done.exit_code, formed, "planted" in done.output) == (2, [], False)
+        return
+    places = [server.rpartition(":") for server in given["SERVERS"].split()]
+    seats = [
+        ClusterSeat(f"redis://admin:planted@{host}:{port}/0", host, int(port), int(port) + 10_000)
+        for host, _, port in places
+    ]
+    assert formed == [(seats, primaries), (True, within_s)]
+    told = "Error: The cluster did not form." if error else "The cluster serves, and every replica follows its primary."
+    assert (done.exit_code, done.output.strip()) == (1 if error else 0, told)
 
 
 def test_the_functions_are_loaded_into_the_cluster_once_it_is_formed():

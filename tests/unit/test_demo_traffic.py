@@ -6,6 +6,7 @@ import errno
 import itertools
 import json
 import random
+import shlex
 import time
 import urllib.error
 import urllib.request
@@ -27,7 +28,7 @@ from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
 from relay.up import demo, demo_traffic
 from relay.up.datadir import DataDir
-from tests.unit.fake_relay import KEY, FakeRelay, Webhook
+from tests.unit.fake_relay import KEY, FakeRelay, Reply, Webhook
 
 RULES = EndpointRules(AddressPolicy(allow=["127.0.0.1:9900"]))
 
@@ -132,6 +133,33 @@ def test_the_sample_endpoint_misbehaves_where_it_is_asked_to(endpoint):
     assert status(f"{endpoint}/status/9999") == 200
     with pytest.raises(OSError, match="closed"):
         status(f"{endpoint}/hang-up")
+
+
+@pytest.mark.parametrize("traffic", [False, True])
+def test_the_demo_registers_its_webhooks_triggers_one_and_says_how_to_repeat_that(cli, tmp_path, traffic):
+    directory = DataDir.make(tmp_path / "a folder")
+    answer = {"referenceId": "r1", "status": 200, "data": {"body": {"hello": "world"}}, "error": False}
+    record = {"referenceId": "r1", "state": "delivered", "result": None}
+    with FakeRelay() as fake:
+        fake.faults += [Reply(200, answer), Reply(200, record)]  # answers, whatever key it is given
+        cli.keys.update(RELAY_API_URL=fake.base_url, RELAY_EGRESS_ALLOW="127.0.0.1:9900")
+        found = demo.run_demo(cli.runtime().settings, directory, 9900, traffic=traffic)
+    key = directory.read_secret("demo.key")
+    path = f"{fake.base_url}/v1/webhooks/demo-echo/trigger"
+    header = f"Authorization: Bearer $(cat '{directory.path}/demo.key')"
+    triggered, looked_up = fake.seen
+    assert (triggered.json, looked_up.path) == (
+        {"data": {"hello": "world"}, "headers": {"X-Note": "sent by the demo"}, "queryParams": {"page": 1}},
+        "/v1/invocations/r1",
+    )
+    assert {each.headers["authorization"] for each in fake.seen} == {f"Bearer {key}"}
+    curl = shlex.split(found.pop("curl"))
+    assert [json.loads(curl.pop())] == [triggered.json]
+    assert curl == ["curl", path, "-H", header, "-H", "Content-Type: application/json", "-d"]
+    assert found == {"answer": answer, "record": record, "key": key}
+    known = cli.json("webhooks", "list", "--plugin", "demo")
+    assert {row["id"] for row in known} == {"demo-echo", *(demo_traffic.WEIGHTS if traffic else ())}
+    assert cli.json("webhooks", "show", "demo-echo", "--plugin", "demo")["url"] == "http://127.0.0.1:9900/echo"
 
 
 def test_the_demo_s_key_is_kept_while_it_is_good_and_made_anew_once_it_is_not(cli, tmp_path):

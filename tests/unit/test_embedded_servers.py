@@ -466,6 +466,31 @@ def test_the_lines_of_the_logs_are_shown_where_they_are_asked_for(capsys, tmp_pa
     assert capsys.readouterr() == ("", shown if is_verbose else "")
 
 
+@pytest.mark.parametrize(
+    ("options", "begun"), [({}, []), ({"demo": True}, ["demo"]), ({"demo": True, "traffic": True}, ["demo", "traffic"])]
+)
+def test_the_demo_begins_once_all_is_ready_and_its_traffic_after_it(start, capsys, monkeypatch, options, begun):
+    relay, seen = start(cluster=False, options=options), []
+    demo = {"answer": {}, "record": {}, "curl": "curl x", "key": "whk_x"}
+
+    def run_demo(settings, directory, port, *, traffic):
+        assert (settings, directory, port) == (relay.settings, relay.directory, relay.demo_port)
+        seen.append(("demo", traffic))
+        return demo
+
+    def start_child(child, **_):
+        if child.name == "demo_traffic":
+            seen.append(("traffic", True))
+
+    monkeypatch.setattr("relay.up.demo.run_demo", run_demo)
+    monkeypatch.setattr(LocalRelay, "start", lambda *_: None)
+    monkeypatch.setattr(LocalRelay, "wait", lambda *_: True)
+    _run(Screen("json"), relay, SimpleNamespace(ending=True, start=start_child), None)
+    assert seen == [(name, len(begun) > 1) for name in begun]
+    told = json.loads(capsys.readouterr().out)
+    assert {name: told[name] for name in demo if name in told} == (demo if begun else {})
+
+
 # -- what it says when it is ready
 
 

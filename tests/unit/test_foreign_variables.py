@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from relay.process.foreign import foreign_names
+from relay.process.foreign import foreign_names, start_anew_without_foreign
 from relay.settings import Settings, child_environ
 
 FOREIGN = [
@@ -75,6 +75,18 @@ def test_a_process_that_was_started_with_such_variables_starts_itself_anew_witho
     assert arguments == ["--option", "a b"]
     assert not foreign_names(names)
     assert "PATH" in names
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_process_starts_itself_anew_only_if_it_has_such_a_variable(monkeypatch, is_there):
+    started = []
+    environ = {"PATH": "/bin", "RELAY_EGRESS_PROXY": "http://127.0.0.1:1"}
+    monkeypatch.setattr(os, "environ", {**environ, "LD_PRELOAD": "/x"} if is_there else environ)
+    monkeypatch.setattr(os, "execve", lambda *given: started.append(given))
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "workers.flower", "--port=1"])
+    start_anew_without_foreign()
+    again = (sys.executable, [sys.executable, "-m", "workers.flower", "--port=1"], environ)
+    assert started == ([again] if is_there else [])
 
 
 @pytest.mark.parametrize("program", ["workers.app", "workers.lane_app", "workers.flower"])

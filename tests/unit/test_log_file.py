@@ -69,10 +69,12 @@ def test_a_large_log_is_put_aside_and_no_more_are_kept_than_may_be(tmp_path):
     ids=["a whole line", "a line that is being written", "a line that is never ended", "nothing"],
 )
 def test_a_log_is_copied_with_the_rest_of_a_line_that_is_being_written(monkeypatch, reads, copied):
-    monkeypatch.setattr("relay.up.log_file._LOOK_S", 0)
+    looks = []
+    monkeypatch.setattr("relay.up.log_file.time", SimpleNamespace(sleep=looks.append))
     copy, left = io.BytesIO(), iter(reads)
     _copy(SimpleNamespace(read=lambda _: next(left)), copy)
     assert copy.getvalue() == copied
+    assert len(looks) == {b"half": _LOOKS, b"one\nhalf\n": 1}.get(copied, 0), "its writer is given time"
 
 
 def test_what_a_running_child_writes_goes_on_at_the_beginning_of_an_emptied_log(tmp_path):

@@ -110,6 +110,18 @@ def test_a_process_whose_loop_cannot_go_on_ends_with_a_status_that_is_not_zero(e
     assert ended.returncode == loops.BROKEN == 72  # other stops have 70 or 71
 
 
+@pytest.mark.parametrize("error", [SystemExit(0), KeyboardInterrupt()])
+def test_the_end_of_such_a_process_comes_at_once_and_is_said(said, monkeypatch, error):
+    def end(status):
+        raise GreenletExit(status)
+
+    monkeypatch.setattr(loops.os, "_exit", end)
+    pauses = []
+    with pytest.raises(GreenletExit, match="72"):
+        Loop("some", in_turn("well", error, "too late"), pauses.append).run()
+    assert (pauses, [name for name, _ in said]) == ([], ["internal_error"])
+
+
 def test_a_loop_is_given_up_after_so_many_faults_in_a_row_and_not_sooner(said, monkeypatch):
     def end(error, where):
         raise GreenletExit(where, error)

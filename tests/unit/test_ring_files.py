@@ -40,6 +40,14 @@ def test_a_promoted_key_seals_and_the_old_one_still_opens(ring):
     assert [process.open(each, OWNER) for each in (before, after)] == [b"before", b"after"]
 
 
+@pytest.mark.parametrize("key_id", ["", "another", "ol"])
+def test_only_a_key_of_the_ring_is_promoted(ring, key_id):
+    text = ring.text()
+    with pytest.raises(SettingsError, match=f"The data ring has no key {key_id}"):
+        ring.promote(key_id)
+    assert ring.text() == text
+
+
 def test_the_newest_key_is_the_one_that_was_added_last_also_when_it_seals_already(ring):
     new = ring.add()
     assert ring.newest_id() == new
