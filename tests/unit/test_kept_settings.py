@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.audit.signing_keys import new_private_text
+from relay.audit.signing_keys import AuditSigner, new_private_text
 from relay.errors import SettingsError
 from relay.settings import Settings
 from relay.up.datadir import DataDir, new_flower_auth
@@ -106,6 +106,35 @@ def test_a_redis_of_ones_own_is_kept_and_given_up_by_an_empty_address(start):
     assert list(settings_in_words(again.kept_settings)) == ["RELAY_REDIS_URL"], "it holds a password"
     assert start(RELAY_REDIS_URL="").servers.single is not None
     assert start().kept_settings == {}
+
+
+def test_a_number_of_replicas_is_kept_with_a_redis_of_ones_own_and_not_with_an_embedded_cluster(start):
+    own = {"RELAY_REDIS_URL": OTHER, "RELAY_STORE_REPLICAS": "1"}
+    start(**own)
+    assert start().kept_settings == own
+    assert start(RELAY_REDIS_URL="").kept_settings == {"RELAY_STORE_REPLICAS": "1"}
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("target.keys", "RELAY_TARGET_KEYS"), ("data.keys", "RELAY_DATA_KEYS"), ("audit.key", "RELAY_AUDIT_KEY")],
+)
+def test_a_key_file_that_was_altered_is_named_before_anything_is_written(start, file, name):
+    directory = start().directory
+    before = directory.env_file.read_text()
+    directory.write(file, "planted")
+    said = refused(start, "RELAY_LOG_LEVEL", "warning")
+    assert said.startswith(f"{name}: ")
+    assert "planted" not in said
+    assert directory.env_file.read_text() == before
+
+
+def test_the_name_of_an_operator_is_not_written_down_for_others(start):
+    relay = start(RELAY_OPERATOR="ann")
+    assert relay.settings.operator == "ann"
+    assert "RELAY_OPERATOR" not in relay.directory.env_file.read_text()
+    signer = AuditSigner(relay.settings.audit_key.reveal())
+    assert (relay.directory.path / "audit.pub").read_text() == signer.public.text()
 
 
 def test_keys_of_the_environment_are_kept_where_there_are_no_files_for_them(start):

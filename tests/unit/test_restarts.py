@@ -241,8 +241,10 @@ def test_a_log_that_cannot_be_put_aside_keeps_no_process_from_being_watched(dire
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there are orphans adopted")
-def test_a_child_is_gone_once_all_that_it_has_left_running_has_ended(directory):
+def test_a_child_is_gone_once_all_that_it_has_left_running_has_ended(directory, monkeypatch):
     adopt_orphans()
+    kill, sent = os.killpg, []
+    monkeypatch.setattr(os, "killpg", lambda group, number: (sent.append(number), kill(group, number))[1])
     child = sleeper(directory, "api", LEAVING)
     child.start()
     wait_until(lambda: child.log.read_bytes().endswith(b"\n"))
@@ -250,7 +252,9 @@ def test_a_child_is_gone_once_all_that_it_has_left_running_has_ended(directory):
     os.kill(child.pid, signal.SIGKILL)
     wait_until(lambda: not child.is_running())
     assert (child.is_gone(), has_ended(left)) == (False, False)
+    assert sent == [0], "to look ends nothing"
     child.kill()
+    assert sent == [0, signal.SIGKILL]
     wait_until(child.is_gone)
     assert has_ended(left)
 
