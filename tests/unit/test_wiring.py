@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 from contextlib import closing
 
@@ -13,12 +14,13 @@ from relay.errors import SettingsError
 from relay.queue import make_app
 from relay.rotation.ring_file import RingFile
 from relay.settings import Settings
-from relay.store.keys.names import SHARED_ROOT
+from relay.store.keys import keyspace
+from relay.store.keys.names import SHARED_ROOT, partition_root
 from relay.store.server.clock import time_ms_at
 from relay.wiring.runtime import api_runtime, cli_runtime
 from relay.wiring.worker_runtime import worker_parts
 from tests.store_keys import KEYS
-from tests.timing import wait_until
+from tests.timing import ANSWER_S, wait_until
 from tests.unit.cli import a_webhook
 
 
@@ -80,6 +82,25 @@ def test_a_worker_makes_sure_that_it_may_open_as_many_connections_as_its_calls_n
         worker_parts(settings, make_app(settings), "w1", ["bulk"])
 
 
+def test_a_worker_tells_others_under_its_name_how_far_it_has_read(cli, valkey):
+    cli.apply(a_webhook())
+    settings = settings_of(cli)
+    with (
+        valkey.client() as client,
+        client.pubsub(ignore_subscribe_messages=True) as channel,
+        closing(worker_parts(settings, make_app(settings), "w1", ["bulk"])) as parts,
+    ):
+        channel.subscribe(keyspace.heads())
+        assert channel.get_message(timeout=ANSWER_S) is None, "it is subscribed"
+        for watching in parts.watching:
+            watching.look()
+        heard = [channel.get_message(timeout=ANSWER_S)["data"] for _ in parts.watching]
+    told = [json.loads(each.partition(b"\n")[2]) for each in heard]
+    assert {name for name, *_ in told} == {"w1"}
+    assert {root for _, root, *_ in told} == {SHARED_ROOT, partition_root(0)}
+    assert max(seq for _, _, _, seq, *_ in told) > 0
+
+
 def test_a_process_that_is_over_has_closed_its_connections_and_opens_none_to_do_so(cli, valkey):
     cli.apply(a_webhook())
     with valkey.client() as client:
@@ -100,5 +121,6 @@ def test_the_acts_of_a_command_are_its_operator_s_whether_a_script_writes_them_o
     with closing(cli_runtime(settings_of(cli, RELAY_OPERATOR="ann"))) as runtime:
         runtime.audit_writer.write("key_list")
         runtime.store.cancel(reference_id)
-    for act in ("key_list", "cancel"):
-        assert [each["operator"] for each in cli.json("audit", "list", "--act", act)] == ["ann"]
+        runtime.dispatcher.trigger(TriggerRequest("acme", "ping", {}, new_reference_id("acme"), "cli"))
+    for act in ("key_list", "cancel", "trigger"):
+        assert cli.json("audit", "list", "--act", act)[0]["operator"] == "ann"
