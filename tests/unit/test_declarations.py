@@ -15,7 +15,7 @@ from relay.declarations.kinds import ANY, MAX_ALTERNATIVES, NULL, Plain, parts
 from relay.declarations.names import TypeNames, note
 from relay.declarations.python import python_of
 from relay.declarations.schema_kinds import MAX_PARTS, SchemaKinds
-from relay.declarations.typescript import typescript_of
+from relay.declarations.typescript import MODULE_TYPES, typescript_of
 from relay.errors import RequestRejected
 from relay.registration.shape import Shape
 from relay.request.trigger import Trigger, check
@@ -175,6 +175,173 @@ def test_data_may_be_left_out_where_the_door_takes_none():
         assert call.members["pathParams"].required is bool(path)
         assert not call.members["headers"].required
         assert not call.members["queryParams"].required
+
+
+VISIT = {
+    **obj(
+        ["patient", "kind", "other"],
+        patient={**TEXT, "description": "The patient's\nname."},
+        kind={"enum": ["first", 2, True, "first"]},
+        at=obj(["street"], street={**TEXT, "description": "With its number."}, floor={"type": ["integer", "null"]}),
+        drugs={"type": "array", "items": {"$ref": "#/$defs/drug", "description": "One of several."}},
+        notes={"type": "object", "additionalProperties": TEXT},
+        more={**obj(a={"type": "number"}), "additionalProperties": True},
+        none={"type": "object", "additionalProperties": False},
+        mixed={"type": "array", "prefixItems": [TEXT], "items": {"$ref": "#/$defs/code"}},
+        always=True,
+    ),
+    "$defs": {"drug": obj(["name"], name=TEXT, instead={"$ref": "#/$defs/drug"}), "code": {"type": "integer"}},
+}
+#: The webhooks of a plugin as its developers read them.
+READ = (
+    Shape("visit", "POST", ("X-Note",), ("page", "two words"), data_schema=VISIT, description="Books a visit."),
+    Shape("look-2", "GET", path_params={"patientId": ".+"}),
+    Shape("hidden", "POST", hidden=True),
+    Shape("send", "PUT"),
+)
+TYPESCRIPT = """
+type VisitDataDefsCode = number;
+type VisitDataDefsDrug = {
+  name: string;
+  instead?: VisitDataDefsDrug;
+};
+declare global {
+  /** The webhooks of the plugin acme. */
+  interface RelayWebhooks {
+    /** Books a visit. */
+    visit: {
+      data: {
+        /** The patient's name. */
+        patient: string;
+        kind: "first" | 2 | true;
+        at?: {
+          /** With its number. */
+          street: string;
+          floor?: number | null;
+        };
+        drugs?: Array<VisitDataDefsDrug>;
+        notes?: Record<string, string>;
+        more?: {
+          a?: number;
+          [name: string]: any;
+        };
+        none?: Record<string, never>;
+        mixed?: Array<string | VisitDataDefsCode>;
+        always?: any;
+        other: any;
+      };
+      headers?: {
+        "X-Note"?: string;
+      } | null;
+      queryParams?: {
+        page?: string | number | boolean;
+        "two words"?: string | number | boolean;
+      } | null;
+      pathParams?: Record<string, never> | null;
+    };
+    "look-2": {
+      data?: null;
+      headers?: Record<string, never> | null;
+      queryParams?: Record<string, never> | null;
+      pathParams: {
+        patientId: string | number | boolean;
+      };
+    };
+    send: {
+      data?: Data;
+      headers?: Record<string, never> | null;
+      queryParams?: Record<string, never> | null;
+      pathParams?: Record<string, never> | null;
+    };
+  }
+}
+"""
+PYTHON_TYPES = """
+VisitDataDefsCode = int
+VisitDataDefsDrug = TypedDict(
+    'VisitDataDefsDrug',
+    {
+        'name': str,
+        'instead': NotRequired["VisitDataDefsDrug"],
+    },
+)
+VisitDataAt = TypedDict(
+    'VisitDataAt',
+    {
+        # With its number.
+        'street': str,
+        'floor': NotRequired[Union[int, None]],
+    },
+)
+VisitData = TypedDict(
+    'VisitData',
+    {
+        # The patient's name.
+        'patient': str,
+        'kind': Literal['first', 2, True],
+        'at': NotRequired[VisitDataAt],
+        'drugs': NotRequired[list["VisitDataDefsDrug"]],
+        'notes': NotRequired[Mapping[str, str]],
+        'more': NotRequired[Mapping[str, Any]],
+        'none': NotRequired[Mapping[str, Never]],
+        'mixed': NotRequired[list[Union[str, "VisitDataDefsCode"]]],
+        'always': NotRequired[Any],
+        'other': Any,
+    },
+)
+VisitHeaders = TypedDict(
+    'VisitHeaders',
+    {
+        'X-Note': NotRequired[str],
+    },
+)
+VisitQueryParams = TypedDict(
+    'VisitQueryParams',
+    {
+        'page': NotRequired[Union[str, float, bool]],
+        'two words': NotRequired[Union[str, float, bool]],
+    },
+)
+VisitItem = TypedDict('VisitItem', {"webhookId": Literal['visit'], "data": VisitData, "headers": NotRequired[Union[VisitHeaders, None]], "queryParams": NotRequired[Union[VisitQueryParams, None]], "pathParams": NotRequired[Union[Mapping[str, Never], None]], SHARED})
+Look2PathParams = TypedDict(
+    'Look2PathParams',
+    {
+        'patientId': Union[str, float, bool],
+    },
+)
+Look2Item = TypedDict('Look2Item', {"webhookId": Literal['look-2'], "data": NotRequired[None], "headers": NotRequired[Union[Mapping[str, Never], None]], "queryParams": NotRequired[Union[Mapping[str, Never], None]], "pathParams": Look2PathParams, SHARED})
+SendItem = TypedDict('SendItem', {"webhookId": Literal['send'], "data": NotRequired[Union[str, Mapping[str, Any], list[Any], None]], "headers": NotRequired[Union[Mapping[str, Never], None]], "queryParams": NotRequired[Union[Mapping[str, Never], None]], "pathParams": NotRequired[Union[Mapping[str, Never], None]], SHARED})
+""".replace("SHARED", '"subject": NotRequired[str], "idempotencyKey": NotRequired[str], "delay": NotRequired[float]')
+NONE = "Union[Mapping[str, Never], None] = None"
+OPTIONS = "subject: str | None = None, timeout_s: float | None = None, idempotency_key: str | None = None"
+PYTHON_CALLS = f"""
+    @overload
+    def trigger(self, webhook_id: Literal['visit'], data: VisitData, headers: Union[VisitHeaders, None] = None, query_params: Union[VisitQueryParams, None] = None, *, path_params: {NONE}, {OPTIONS}) -> Result: ...
+    @overload
+    def trigger(self, webhook_id: Literal['look-2'], data: None = None, headers: {NONE}, query_params: {NONE}, *, path_params: Look2PathParams, {OPTIONS}) -> Result: ...
+    @overload
+    def trigger(self, webhook_id: Literal['send'], data: Union[str, Mapping[str, Any], list[Any], None] = None, headers: {NONE}, query_params: {NONE}, *, path_params: {NONE}, {OPTIONS}) -> Result: ...
+    @overload
+    def trigger_async(self, webhook_id: Literal['visit'], data: VisitData, headers: Union[VisitHeaders, None] = None, query_params: Union[VisitQueryParams, None] = None, *, path_params: {NONE}, {OPTIONS}, delay_s: float | None = None) -> Accepted: ...
+    @overload
+    def trigger_async(self, webhook_id: Literal['look-2'], data: None = None, headers: {NONE}, query_params: {NONE}, *, path_params: Look2PathParams, {OPTIONS}, delay_s: float | None = None) -> Accepted: ...
+    @overload
+    def trigger_async(self, webhook_id: Literal['send'], data: Union[str, Mapping[str, Any], list[Any], None] = None, headers: {NONE}, query_params: {NONE}, *, path_params: {NONE}, {OPTIONS}, delay_s: float | None = None) -> Accepted: ...
+    def trigger_many(self, items: Iterable[VisitItem | Look2Item | SendItem], *, timeout_s: float | None = None) -> list[dict[str, Any]]: ...
+"""
+
+
+def test_typescript_reads_as_a_developer_would_write_it():
+    assert typescript_of("acme", calls_of(READ)) == MODULE_TYPES + TYPESCRIPT
+
+
+def test_python_reads_as_a_developer_would_write_it():
+    text = python_of("acme-lab", calls_of(READ))
+    assert "\n    from acme_lab_webhooks import webhooks_of\n" in text
+    about = '(Protocol):\n    """The client\'s calls, each with what its webhook takes."""'
+    asynchronous = PYTHON_CALLS.replace("    def ", "    async def ")
+    both = f"\n\nclass Webhooks{about}{PYTHON_CALLS}\n\nclass AsyncWebhooks{about}{asynchronous}"
+    assert f"    state: str\n{PYTHON_TYPES}{both}\n\n@overload\ndef webhooks_of(" in text
 
 
 def lines_at_fault(text, pattern):
