@@ -14,7 +14,7 @@ from relay.declarations.calls import calls_of
 from relay.declarations.kinds import ANY, MAX_ALTERNATIVES, NULL, Plain, parts
 from relay.declarations.names import TypeNames, note
 from relay.declarations.python import python_of
-from relay.declarations.schema_kinds import MAX_PARTS, SchemaKinds
+from relay.declarations.schema_kinds import MAX_PARTS, MAX_REFERENCES, SchemaKinds
 from relay.declarations.typescript import MODULE_TYPES, typescript_of
 from relay.errors import RequestRejected
 from relay.registration.shape import Shape
@@ -482,6 +482,100 @@ def test_a_schema_that_grows_without_end_is_declared_as_far_as_it_is_small():
     assert len(str(kinds.whole)) < 1_000 * MAX_ALTERNATIVES
     many = SchemaKinds({"allOf": [{"anyOf": [True] * 300}] * (MAX_PARTS // 300 + 1)})
     assert many.whole == ANY
+
+
+def declared(schema):
+    """Return how both languages declare a member that has to fit this schema; an object of TypeScript in one line."""
+    calls = list(calls_of([Shape("hook", "POST", data_schema=obj(k=schema))]))
+    typescript = re.search(r"data: \{\s+k\?: (.*);\n {6}\};", typescript_of("acme", calls), re.DOTALL)[1]
+    python = re.search(r"'k': NotRequired\[(.*)\],\n", python_of("acme", calls))[1]
+    return " ".join(typescript.split()), python
+
+
+ANYTHING, NOTHING, INTEGER, NUMBER = True, False, {"type": "integer"}, {"type": "number"}
+SOME = {"enum": ["a", 1, True]}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "typescript", "python"),
+    [
+        (ANYTHING, TEXT, "string", "str"),
+        (NOTHING, TEXT, "never", "Never"),
+        (NOTHING, ANYTHING, "never", "Never"),
+        (TEXT, TEXT, "string", "str"),
+        (TEXT, NUMBER, "never", "Never"),
+        (INTEGER, NUMBER, "number", "int"),
+        (SOME, TEXT, '"a"', "Literal['a']"),
+        (SOME, INTEGER, "1", "Literal[1]"),
+        (SOME, NUMBER, "1", "Literal[1]"),
+        (SOME, {"type": "boolean"}, "true", "Literal[True]"),
+        (SOME, {"type": "null"}, "never", "Never"),
+        (SOME, {"type": "array"}, "never", "Never"),
+        (SOME, {"enum": ["b", "a", 2]}, '"a"', "Literal['a']"),
+        ({"const": 1}, {"const": True}, "never", "Never"),
+        ({"const": "a"}, {"const": "b"}, "never", "Never"),
+        ({"type": ["string", "integer"]}, {"type": ["integer", "null"]}, "number", "int"),
+        ({"type": ["string", "null"]}, TEXT, "string", "str"),
+        ({"type": "array", "items": TEXT}, {"items": {"enum": ["a", 1]}}, 'Array<"a">', "list[Literal['a']]"),
+        ({"type": "array", "items": TEXT}, TEXT, "never", "Never"),
+        ({"type": "object"}, {"type": "object"}, "Record<string, any>", "Mapping[str, Any]"),
+        ({"type": "object"}, {"additionalProperties": TEXT}, "Record<string, string>", "Mapping[str, str]"),
+        (
+            {"additionalProperties": {"type": ["string", "null"]}}, {"additionalProperties": SOME},
+            'Record<string, "a">', "Mapping[str, Literal['a']]",
+        ),
+        (obj(a=TEXT), {"type": "object"}, "{ a?: string; }", "HookDataK"),
+        (obj(a=TEXT), {"additionalProperties": TEXT}, "{ a?: string; [name: string]: any; }", "Mapping[str, str]"),
+        (obj(["a"], a=TEXT), obj(a=SOME, b=INTEGER), '{ a: "a"; b?: number; }', "HookDataK"),
+        (obj(a=TEXT), obj(a={"type": "string", "description": "Said."}), "{ /** Said. */ a?: string; }", "HookDataK"),
+        (obj(a=TEXT), {"required": ["a", "b"]}, "{ a: string; b: any; }", "HookDataK"),
+    ],
+)  # fmt: skip
+def test_what_has_to_fit_two_schemas_is_declared_as_what_they_have_in_common(one, other, typescript, python):
+    assert declared({"allOf": [one, other]}) == (typescript, python)
+    if "Literal" not in python and "{" not in typescript:
+        assert declared({"allOf": [other, one]}) == (typescript, python)
+
+
+@pytest.mark.parametrize(
+    ("schema", "typescript", "python"),
+    [
+        ({}, "any", "Any"),
+        ({"enum": [2.5, None, [1], "a", {}]}, '"a" | null | number | Array<any> | Record<string, any>',
+         "Union[Literal['a'], None, float, list[Any], Mapping[str, Any]]"),
+        ({"const": None, "type": "string"}, "null", "None"),
+        ({"items": TEXT, "properties": {"a": TEXT}}, "{ a?: string; } | Array<string>", "Union[HookDataK, list[str]]"),
+        ({"prefixItems": [TEXT]}, "Array<any>", "list[Any]"),
+        ({"type": "array", "prefixItems": [TEXT], "items": False}, "Array<string>", "list[str]"),
+        ({"oneOf": [TEXT, NUMBER], "anyOf": [NUMBER, {"type": "null"}]}, "number", "float"),
+        ({"$id": "urn:x", "type": "string"}, "any", "Any"),
+        ({"$ref": "#/properties/k/$defs/b/1", "$defs": {"b": [INTEGER, TEXT]}}, "string", "str"),
+        ({"$ref": "#/properties/k/$defs/b/2", "$defs": {"b": [INTEGER, TEXT]}}, "any", "Any"),
+        ({"$ref": "#/properties/k/$defs/b/x", "$defs": {"b": [INTEGER, TEXT]}}, "any", "Any"),
+        ({"$ref": "#/properties/k/$defs/c", "$defs": {"b": TEXT}}, "any", "Any"),
+        ({"$ref": "#/properties/k/$defs/b/items", "$defs": {"b": {"$id": "urn:x", "items": TEXT}}}, "any", "Any"),
+        ({"$ref": "#/properties/k/$defs/b%20~0~1", "$defs": {"b ~/": TEXT}, "type": "string"}, "string", "str"),
+        ({"$ref": "#/properties/k/$defs/b", "$defs": {"b": INTEGER}, "type": "number"}, "number", "int"),
+        ({"$ref": "#there", "$defs": {"b": {"$anchor": "there", **TEXT}}, "type": "number"}, "number", "float"),
+    ],
+)  # fmt: skip
+def test_a_schema_is_declared_by_what_it_says(schema, typescript, python):
+    assert declared(schema) == (typescript, python)
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_so_many_pairs_of_alternatives_are_compared_and_no_more(beyond):
+    one, other = ([{"const": n} for n in numbers] for numbers in (range(16 + beyond), range(8, 24)))
+    typescript, _ = declared({"allOf": [{"anyOf": one}, {"anyOf": other}]})
+    assert typescript == " | ".join(map(str, range(17) if beyond else range(8, 16)))
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_so_many_references_lead_to_one_another_and_no_more(beyond):
+    last = MAX_REFERENCES - 1 + beyond
+    chain = {f"a{n}": {"$ref": f"#/properties/k/$defs/a{n + 1}"} for n in range(last)} | {f"a{last}": TEXT}
+    typescript, _ = declared({"allOf": [{"$ref": "#/properties/k/$defs/a0"}], "$defs": chain})
+    assert typescript == ("any" if beyond else "string")
 
 
 def test_alternatives_of_alternatives_are_declared_once_each():
