@@ -10,6 +10,7 @@ from relay.registration import Shape, Target, target_from_json
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import Endpoint, EndpointRules
 from relay.text.strict_json import read_json
+from tests.receivers import json_answer, receiver
 
 RULES = EndpointRules(AddressPolicy(), frozenset())
 #: Refers to a schema that the compiler has at hand: nothing else would refuse it.
@@ -177,6 +178,11 @@ def test_data_and_answers_are_each_checked_by_a_schema_of_their_own():
         ({"properties": 5}, "is not a valid JSON Schema at /properties (patterns: without look-around)"),
         ({"properties": [OUTWARD]}, "has a reference at /properties/0/$ref that does not begin with `#`"),
         ({"a": {"$dynamicRef": "x"}}, "has a reference at /a/$dynamicRef that does not begin with `#`"),
+        ({"not": {"$recursiveRef": "x#"}}, "has a reference at /not/$recursiveRef that does not begin with `#`"),
+        *(
+            ({keyword: {"default": OUTWARD}}, f"has a reference at /{keyword}/default/$ref that does not begin with `#`")
+            for keyword in ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+        ),
         ({"$ref": "#/$defs/none"}, "has a reference that leads nowhere"),
         ({"type": "thing"}, "is not a valid JSON Schema at /type (patterns: without look-around)"),
         ({"properties": {"a": {"pattern": "(?=a)"}}}, "is not a valid JSON Schema at /properties/a/pattern (patterns: without look-around)"),
@@ -186,6 +192,20 @@ def test_what_is_wrong_with_a_schema_is_told(field, schema, said):
     with pytest.raises(DocumentError) as caught:
         register(**{field: schema})
     assert [(fault.pointer, fault.message) for fault in caught.value.faults] == [(f"/{field}", said)]
+
+
+@pytest.mark.parametrize("keyword", ["const", "enum", "default", "examples"])
+def test_nothing_is_fetched_for_a_schema_even_if_what_it_calls_data_is_one(keyword):
+    with receiver(json_answer({})) as endpoint:
+        url = f"{endpoint.url}/schema"
+        data = [{"$ref": url}] if keyword in {"enum", "examples"} else {"$ref": url}
+        within = "/0" if keyword in {"enum", "examples"} else ""
+        schema = {keyword: data, "properties": {"a": {"$ref": f"#/{keyword}{within}"}}}
+        with pytest.raises(DocumentError) as caught:
+            register(dataSchema=schema)
+        assert register(dataSchema={"$defs": {"a": {"$id": url, "$schema": url}}})  # nor for a part's own dialect
+    assert [fault.message for fault in caught.value.faults] == ["has a reference that leads nowhere"]
+    assert endpoint.requests == []
 
 
 @pytest.mark.parametrize(
