@@ -484,14 +484,15 @@ def test_a_mask_counts_for_a_step_that_ran_and_for_no_other(mask, is_skipped, da
 @pytest.mark.parametrize("above", [(), ("handed-down", TOKEN)])
 def test_a_mask_finds_the_same_in_an_answer_by_itself_whatever_was_skipped_before_it(skipped, each, above):
     whens = ["`false`" if number in skipped else "`true`" for number in range(2)]
-    masked = step("look", mask=["steps[2].data.token", "steps[2].data[].data.token", "steps[0].data.own"])
+    masks = ["steps[2].data.token", "steps[2].data[].data.token", "steps[0].data.own", "join('-', [input.data.user, 'told'])"]
+    masked = step("look", mask=masks)
     masked = masked if each is None else replace(masked, for_each=Expression(each))
     chain = plan(step("login", when=whens[0]), step("look", when=whens[1]), masked)
     before = {number: [ok({"own": "secret-of-the-first"})] for number in range(2) if number not in skipped}
     answer = ok({"token": TOKEN})
     beside = secrets_beside(masked, 2, seen_before(chain, INPUT, before, 2), answer, above)
     assert beside == found_secrets(chain, INPUT, {**before, 2: [answer]}, above)
-    assert {TOKEN, *above} <= set(beside)
+    assert {TOKEN, "ada-told", *above} <= set(beside)
     assert ("secret-of-the-first" in beside) == (0 not in skipped)
 
 
