@@ -344,6 +344,18 @@ def test_python_reads_as_a_developer_would_write_it():
     assert f"    state: str\n{PYTHON_TYPES}{both}\n\n@overload\ndef webhooks_of(" in text
 
 
+@pytest.mark.parametrize(
+    ("number", "overloads", "items"), [(0, 0, "Never"), (1, 0, "W0Item"), (2, 8, "W0Item | W1Item")]
+)
+def test_python_has_overloads_where_there_are_several_webhooks(number, overloads, items):
+    text = python_of("2x", calls_of([Shape(f"w{n}", "GET") for n in range(number)]))
+    assert "\n    from webhooks import webhooks_of\n" in text  # a name with a digit first could not be imported
+    assert text.count("    @overload\n") == overloads
+    assert text.count("trigger(self, webhook_id: Never) -> Result: ...\n") == 2 * (number == 0)
+    assert text.count("trigger_async(self, webhook_id: Never) -> Accepted: ...\n") == 2 * (number == 0)
+    assert text.count(f"trigger_many(self, items: Iterable[{items}], *, timeout_s: float | None = None)") == 2
+
+
 def lines_at_fault(text, pattern):
     return {int(found) for found in re.findall(pattern, text, re.MULTILINE)}
 
