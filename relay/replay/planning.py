@@ -208,30 +208,26 @@ class Replays:
         self._runs.make(replay_id, plugin, request, claim_token, caller=caller, ended_by_ms=ended_by_ms)
         told = f"Replay {replay_id} was made nevertheless: do not start another one."
         with adding_sentence(told, Unavailable, StoreFault):
-            if request.filter is None:
-                self._add(plugin, replay_id, claim_token, request)
-            else:
+            in_time = request.filter is not None or self._add(plugin, replay_id, claim_token, request)
+            if request.filter is not None:
                 self._plan_briefly(replay_id, claim_token)
             made = self._store.get(plugin, replay_id)
             self._publish(self._runs.leave(replay_id, claim_token, after_ms=0))
+        if not in_time:
+            raise Unavailable("The reference ids came too slowly: the replay was ended.")
         return made
 
-    def _add(self, plugin: str, replay_id: str, claim_token: str, request: Request) -> None:
+    def _add(self, plugin: str, replay_id: str, claim_token: str, request: Request) -> bool:
+        """Add the given ids; return False if the job was ended before all of them came."""
         number = 0
         try:
             for number, piece in enumerate(_pieces(request, None), 1):
-                self._add_piece(replay_id, claim_token, number - 1, piece)
+                if self._runs.add(replay_id, claim_token, number - 1, piece, last=False)[0] == LATE:
+                    return False
         except BadParameter:
-            self._store.steer(plugin, replay_id, "cancel")
+            self.cancel(plugin, replay_id)
             raise
-        self._add_piece(replay_id, claim_token, number, [], last=True)
-
-    def _add_piece(
-        self, replay_id: str, claim_token: str, number: int, piece: Sequence[str], *, last: bool = False
-    ) -> None:
-        state, _ = self._runs.add(replay_id, claim_token, number, piece, last=last)
-        if state == LATE:
-            raise Unavailable("The reference ids came too slowly: the replay was ended.")
+        return self._runs.add(replay_id, claim_token, number, [], last=True)[0] != LATE
 
     def _plan_briefly(self, replay_id: str, claim_token: str) -> None:
         """Plan a job for as long as a caller may wait."""

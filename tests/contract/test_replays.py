@@ -225,6 +225,33 @@ def test_a_start_that_fails_says_whether_the_job_was_made_nevertheless(harness, 
     assert str(caught.value) == " ".join([str(error()), *told])
 
 
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("by_worker", [False, True])
+def test_ids_that_come_after_the_job_was_ended_start_nothing_and_nobody_is_told_that_it_was_made(
+    harness, place, by_worker
+):
+    originals = harness.failed(1)
+
+    def slow_ids():
+        for number in range(3):
+            if number == place:
+                (job,) = harness.store.list("acme")
+                if by_worker:  # to which the maker seems lost
+                    harness.lose_holder(job)
+                    harness.take(job)
+                harness.replays.cancel("acme", job.replay_id)
+            if number < 2:
+                yield from (originals[0], *(new_reference_id() for _ in range(249)))
+
+    with pytest.raises(Unavailable) as caught:
+        harness.start(reference_ids=slow_ids())
+    assert str(caught.value) == "The reference ids came too slowly: the replay was ended."
+    (job,) = harness.store.list("acme")
+    assert (job.state, job.started) == (ReplayState.CANCELLED, 0)
+    harness.create_all(harness.start(reference_ids=originals))
+    assert harness.record(originals[0]).replayed_by is not None
+
+
 # -- what is made ---------------------------------------------------------------------------------------------------
 
 
