@@ -484,7 +484,12 @@ def test_a_mask_counts_for_a_step_that_ran_and_for_no_other(mask, is_skipped, da
 @pytest.mark.parametrize("above", [(), ("handed-down", TOKEN)])
 def test_a_mask_finds_the_same_in_an_answer_by_itself_whatever_was_skipped_before_it(skipped, each, above):
     whens = ["`false`" if number in skipped else "`true`" for number in range(2)]
-    masks = ["steps[2].data.token", "steps[2].data[].data.token", "steps[0].data.own", "join('-', [input.data.user, 'told'])"]
+    masks = [
+        "steps[2].data.token",
+        "steps[2].data[].data.token",
+        "steps[0].data.own",
+        "join('-', [input.data.user, 'told'])",
+    ]
     masked = step("look", mask=masks)
     masked = masked if each is None else replace(masked, for_each=Expression(each))
     chain = plan(step("login", when=whens[0]), step("look", when=whens[1]), masked)
