@@ -569,6 +569,14 @@ def test_what_has_to_fit_two_schemas_is_declared_as_what_they_have_in_common(one
         ({"$ref": "#/properties/k/$defs/b%20~0~1", "$defs": {"b ~/": TEXT}, "type": "string"}, "string", "str"),
         ({"$ref": "#/properties/k/$defs/b", "$defs": {"b": INTEGER}, "type": "number"}, "number", "int"),
         ({"$ref": "#there", "$defs": {"b": {"$anchor": "there", **TEXT}}, "type": "number"}, "number", "float"),
+        (
+            {"allOf": [obj(a={"$ref": "#/properties/k/$defs/b"}), obj(["a"], a=TEXT)], "$defs": {"b": TEXT}},
+            "{ a: HookDataPropertiesKDefsB; }", "HookDataK",
+        ),
+        (
+            {"allOf": [obj(a=TEXT), obj(a={"$ref": "#/properties/k/$defs/b"})], "$defs": {"b": TEXT}},
+            "{ a?: string; }", "HookDataK",
+        ),
     ],
 )  # fmt: skip
 def test_a_schema_is_declared_by_what_it_says(schema, typescript, python):

@@ -7,6 +7,7 @@ import pytest
 from relay.egress import AddressPolicy
 from relay.errors import DocumentError
 from relay.registration import Shape, Target, target_from_json
+from relay.registration.data_schema import compile_schema
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import Endpoint, EndpointRules
 from relay.text.strict_json import read_json
@@ -192,6 +193,14 @@ def test_what_is_wrong_with_a_schema_is_told(field, schema, said):
     with pytest.raises(DocumentError) as caught:
         register(**{field: schema})
     assert [(fault.pointer, fault.message) for fault in caught.value.faults] == [(f"/{field}", said)]
+
+
+def test_a_schema_that_is_too_deep_for_its_compiler_is_no_valid_one():
+    schema = True
+    for _ in range(300):
+        schema = {"not": schema}
+    with pytest.raises(ValueError, match=r"^is not a valid JSON Schema$"):
+        compile_schema(schema)
 
 
 @pytest.mark.parametrize("keyword", ["const", "enum", "default", "examples"])
