@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
+import re
+from base64 import b64decode, b64encode
 from itertools import combinations
 
 import pytest
@@ -145,12 +146,22 @@ def test_two_certificates_cannot_be_combined(pems):
     assert faults(auth=[mtls, mtls]) == ["/auth"]
 
 
+def on_an_unknown_curve(pem):
+    """Return the key or certificate of a P-256 key as one with a curve that the library does not know."""
+    opening, text, ending = re.fullmatch(r"(-+[A-Z ]+-+\n)(.*?)(\n-+[A-Z ]+-+\n)", pem, re.DOTALL).groups()
+    p256, unknown = (bytes.fromhex(f"06082a8648ce3d0301{number}") for number in ("07", "05"))
+    assert p256 in b64decode(text)
+    return opening + b64encode(b64decode(text).replace(p256, unknown)).decode() + ending
+
+
 def test_certificate_and_key_must_be_readable_and_belong_together(pems):
     certificate, key = pems
     certificates = [
         f"{each}-----END CERTIFICATE-----\n" for each in certificate.split("-----END CERTIFICATE-----\n")[:-1]
     ]
     other = trustme.CA().issue_cert(common_name="bob")
+    of_p256 = trustme.CA().issue_cert(common_name="eve", key_type=trustme.KeyType.ECDSA)
+    unknown = on_an_unknown_curve(of_p256.cert_chain_pems[0].bytes().decode())
     loaded = serialization.load_pem_private_key(key.encode(), None)
     locked = loaded.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"pw")
@@ -164,6 +175,8 @@ def test_certificate_and_key_must_be_readable_and_belong_together(pems):
         ((key, key), "/auth/certificate"),
         ((certificate, key + "x" * 32 * 1024), "/auth/key"),
         ((certificate + "ä", key), "/auth/certificate"),
+        ((unknown, key), "/auth/certificate"),
+        ((certificate, on_an_unknown_curve(of_p256.private_key_pem.bytes().decode())), "/auth/key"),
     ):
         assert faults(auth={"type": "mtls", "certificate": wrong[0], "key": wrong[1]}) == [pointer]
 
@@ -322,6 +335,7 @@ BAD_KEYS = {
     "a public PEM": lambda: key_pair("RSA").public.as_pem(private=False).decode(),
     "a short RSA key": lambda: key_pair("RSA-1024").pem,
     "another curve": lambda: key_pair("P-521").pem,
+    "an unknown curve": lambda: on_an_unknown_curve(key_pair("P-256").pem),
     "another curve's JWK": lambda: key_pair("P-521").jwk,
     "a public JWK": lambda: jwk_without("P-256", "d"),
     "a JWK without its kind": lambda: jwk_without("P-256", "kty"),
