@@ -10,6 +10,7 @@ import socket
 import time
 from contextlib import nullcontext
 from importlib import metadata
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -38,7 +39,17 @@ from relay.registration.document import read_registrations
 from relay.settings import Settings
 from relay.store.backups.epoch import Epochs, Phase
 from relay.store.counts.backlog import LaneBacklog
-from relay.store.health.readiness import ServerWarnings, StoreHealth, _warnings_of, failed_writes, read_health
+from relay.store.health import readiness
+from relay.store.health import server as server_module
+from relay.store.health.readiness import (
+    Probe,
+    ServerWarnings,
+    StoreHealth,
+    _warnings_of,
+    failed_writes,
+    probe,
+    read_health,
+)
 from relay.store.health.server import ServerHealth, read_server
 from relay.store.health.workers import LiveWorker, Workers
 from relay.store.keys import keyspace
@@ -405,6 +416,66 @@ def test_a_server_that_forbids_to_look_at_its_settings_has_no_warnings_of_them(v
         assert ServerWarnings(client).now() == outcome
         Workers(client).note_jump(ClockJump(1_795_000_000_000, 61_000))
         assert "clock jumped" in ServerWarnings(client).now()[0]
+
+
+def test_warnings_are_read_again_after_ten_seconds(valkey, monkeypatch):
+    now_s, looks = [0.0], []
+    monkeypatch.setattr(readiness, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    monkeypatch.setattr(ServerWarnings, "_look", lambda _: looks.append(now_s[0]) or [f"look {len(looks)}"])
+    with valkey.client() as client:
+        warnings = ServerWarnings(client)
+        told = []
+        for now_s[0] in (0.0, 9.9, 10.0, 19.9, 20.1):
+            told += warnings.now()
+    assert (looks, told) == ([0.0, 10.0, 20.1], ["look 1", "look 1", "look 2", "look 2", "look 3"])
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (None, Probe.READY),
+        (redis.BusyLoadingError(), Probe.LOADING),
+        (redis.AuthenticationError(), Probe.AWAY),
+        (redis.ConnectionError(), Probe.AWAY),
+        (RuntimeError(), Probe.AWAY),
+    ],
+)
+def test_a_server_can_be_used_once_it_answers_and_has_loaded_its_data(valkey, monkeypatch, error, state):
+    def answer(_):
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(redis.Redis, "ping", answer)
+    assert probe(valkey.url) is state
+
+
+def test_each_of_several_servers_is_waited_for_more_briefly_than_a_single_one(cluster_node, monkeypatch):
+    make, waited_s = readiness.client_of, []
+
+    def noting(url, *, socket_timeout, socket_connect_timeout, retry):
+        assert (socket_timeout, retry.get_retries()) == (socket_connect_timeout, 0)
+        waited_s.append(socket_timeout)
+        return make(url, socket_timeout=ANSWER_S, socket_connect_timeout=socket_connect_timeout, retry=retry)
+
+    monkeypatch.setattr(readiness, "client_of", noting)
+    read_health(cluster_node.tcp_url)
+    assert waited_s == [3.0] * 3
+    waited_s.clear()
+    port = urlsplit(cluster_node.tcp_url).port
+    read_health(f"redis+cluster://127.0.0.1:{port},127.0.0.1:{free_port()}")
+    assert waited_s == [3.0, *[0.75] * 4]
+    waited_s.clear()
+    probe(cluster_node.tcp_url)
+    assert waited_s == [0.75]
+
+
+def test_how_far_the_server_s_clock_is_off_is_taken_from_the_quickest_answer(valkey, monkeypatch):
+    here_s = iter([10.0, 10.4, 20.0, 20.1, 30.0, 30.3])
+    monkeypatch.setattr(server_module, "time", SimpleNamespace(time=lambda: next(here_s)))
+    server_ms = iter([99_000, 23_050, 99_000])
+    monkeypatch.setattr(server_module, "time_ms_of", lambda _: next(server_ms))
+    with valkey.client() as client:
+        assert read_server("s", client, client).skew_ms == pytest.approx(3_000)
 
 
 def test_a_server_tells_what_it_is_and_has(valkey):
