@@ -747,6 +747,26 @@ def test_heads_are_asked_of_another_server_after_ten_quiet_seconds_and_the_conne
     assert servers[0].channels == [keyspace.heads()]
 
 
+def test_a_head_is_heard_whichever_key_of_the_ring_vouches_for_it_and_whatever_a_newer_release_adds(
+    redis_client, monkeypatch
+):
+    old, new, now_s = Vault.new_key_text(), Vault.new_key_text(), [100.0]
+    server, head = Quiet(now_s, {}), ChainHead("w1", ROOT, 3, 7, "run", None, "another run")
+    monkeypatch.setattr(heads_module, "primaries_of", lambda _: [server])
+    Heads(redis_client, Vault.from_text(old)).tell(head)
+    ((channel, message),) = server.published
+    assert channel == keyspace.heads()
+    payload = message.partition(b"\n")[2]
+    longer = payload[:-1] + b',"more"]'
+    more = Vault.from_text(old).macs(b"heads", longer)[0].encode() + b"\n" + longer
+    unheard = [(f"{new},{old}", message + b" "), (old, message.replace(b"w1", b"w2")), (new, message)]
+    heard = [(ring, each) for ring in (old, f"{new},{old}", f"{old},{new}") for each in (message, more)]
+    for cases, expected in ((heard, head), (unheard, None)):
+        for ring, data in cases:
+            server._messages[now_s[0] + 1.0] = {"type": "message", "data": data}
+            assert next(Heads(redis_client, Vault.from_text(ring)).listen()) == expected
+
+
 def test_what_processes_publish_is_compared_in_every_root(redis_client, vault):
     chains = [Decisions(redis_client, vault, root) for root in (ROOT, SHARED_ROOT)]
     for chain in chains:

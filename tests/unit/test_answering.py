@@ -253,7 +253,8 @@ def test_who_can_go_on_without_an_answer_waits_for_a_moment_and_then_leaves_the_
             each.disconnect()
 
 
-def test_a_connection_whose_server_is_found_silent_while_it_greets_it_is_not_made():
+def test_a_connection_whose_server_is_found_silent_while_it_greets_it_is_not_made(monkeypatch):
+    monkeypatch.setattr(module, "PAUSE_S", ANSWER_S)
     with socket.create_server((LOOPBACK, 0)) as server:
         port = server.getsockname()[1]
 
@@ -265,6 +266,7 @@ def test_a_connection_whose_server_is_found_silent_while_it_greets_it_is_not_mad
         with pytest.raises(NotAskedError):
             connection.connect()
         connection.disconnect()
+        connection._waiting.answered(connection)
 
 
 @pytest.mark.parametrize(

@@ -455,7 +455,7 @@ def test_each_of_several_servers_is_waited_for_more_briefly_than_a_single_one(cl
     def noting(url, *, socket_timeout, socket_connect_timeout, retry):
         assert (socket_timeout, retry.get_retries()) == (socket_connect_timeout, 0)
         waited_s.append(socket_timeout)
-        return make(url, socket_timeout=ANSWER_S, socket_connect_timeout=socket_connect_timeout, retry=retry)
+        return make(url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S, retry=retry)
 
     monkeypatch.setattr(readiness, "client_of", noting)
     read_health(cluster_node.tcp_url)
