@@ -59,8 +59,9 @@ def test_forgetting_destroys_the_contents_and_keeps_the_record(ledger):
 
 def test_what_is_not_final_cannot_be_forgotten(ledger):
     ref = ledger.accepted()
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict) as caught:
         ledger.store.forget("acme", ref)
+    assert caught.value.reference_id == ref
     assert ledger.store.payload_of(ref) is not None
 
 

@@ -441,8 +441,9 @@ def test_a_queued_invocation_can_be_cancelled_once_and_for_all(ledger):
 
 def test_a_call_that_is_being_sent_cannot_be_cancelled(ledger):
     ref, _ = ledger.claimed()
-    with pytest.raises(Conflict, match="sending"):
+    with pytest.raises(Conflict, match="sending") as caught:
         ledger.store.cancel(ref)
+    assert caught.value.reference_id == ref
 
 
 def test_another_plugin_can_neither_read_join_nor_cancel(ledger):

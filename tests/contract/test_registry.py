@@ -16,6 +16,7 @@ from relay.registration.retrying import RetryPolicy
 from relay.registration.stored_secrets import reference
 from relay.store.decisions.stored import StoredChain
 from relay.store.keys import keyspace
+from relay.store.registry import uses as uses_module
 from relay.store.registry import webhooks as registry_module
 from relay.store.registry.revisions import Applied
 from relay.store.registry.webhooks import POINTER_AGE_S, Registry
@@ -284,6 +285,15 @@ def test_a_plugin_has_a_bounded_number_of_webhooks(registry, monkeypatch):
     assert caught.value.faults == (Fault("", "a plugin has at most 2 webhooks"),)
     assert registry.open_target("acme", "b", 2).endpoint.path == "/x"
     assert registry.current("acme", "b")[0] == 2
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4])
+def test_so_many_faults_of_a_document_are_named_and_nothing_is_written(registry, redis_client, monkeypatch, most):
+    monkeypatch.setattr(uses_module, "MAX_FAULTS", most)
+    with pytest.raises(DocumentError) as caught:
+        registry.apply("acme", [a_registration(name, callback="gone") for name in "cab"])
+    assert [fault.pointer for fault in caught.value.faults] == ["/callback"] * min(most, 3)
+    assert redis_client.keys("*") == []
 
 
 def test_a_repeated_apply_whose_reply_was_lost_changes_nothing_and_answers_as_the_first_time(registry, redis_client):
