@@ -76,6 +76,21 @@ def vault():
 # -- hashes ---------------------------------------------------------------------------------------------------------------
 
 
+def test_a_plugin_s_key_is_read_again_after_a_second(redis_client, vault, monkeypatch):
+    now_s = [0.0]
+    monkeypatch.setattr(hashes, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    subjects = SubjectHashes(redis_client, vault)
+    first = subjects.of("acme", "4711")
+    redis_client.delete(KEYS.of_plugin("subject_key", "acme"))
+    found = []
+    for now_s[0] in (0.0, 0.9, 1.0, 1.9):
+        found.append(subjects.of("acme", "4711"))
+    assert found[:2] == [first] * 2
+    assert found[2] == found[3] != first
+    assert len({subjects.known("other", "4711") for _ in range(2)}) == 2
+    assert not redis_client.exists(KEYS.of_plugin("subject_key", "other"))
+
+
 @pytest.mark.parametrize("kept", [1, 10])
 def test_a_subject_has_one_hash_in_each_plugin_for_every_process(redis_client, vault, monkeypatch, kept):
     monkeypatch.setattr(hashes, "_MOST_KEPT", kept)
