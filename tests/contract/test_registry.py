@@ -390,6 +390,7 @@ def test_an_apply_that_lost_a_race_plans_again(registry, redis_client, monkeypat
 
 
 def test_an_apply_that_loses_every_race_is_a_conflict(registry, monkeypatch):
+    monkeypatch.setattr("relay.store.decisions.decisions._TRY_S", 0.2)
     monkeypatch.setattr(registry, "_commit", lambda *_: False)
     with pytest.raises(Conflict):
         registry.apply("acme", [a_registration()])
