@@ -56,11 +56,22 @@ def test_what_can_be_read_is_told_at_once(poller, pair):
     assert poller.poll(0) == poller.poll(30) == poller.poll(None) == [(ours.fileno(), READ)]
 
 
-def test_what_comes_later_is_waited_for_while_other_greenlets_run(poller, pair):
+@pytest.mark.parametrize("timeout_s", [0, FOR_EVER_S])
+def test_others_run_though_there_is_always_something_to_read(poller, pair, timeout_s):
+    ours, theirs = pair
+    poller.register(ours, READ)
+    theirs.send(b"x")
+    other = gevent.spawn(list)
+    assert poller.poll(timeout_s)
+    assert other.dead
+
+
+@pytest.mark.parametrize("timeout_s", [FOR_EVER_S, None])
+def test_what_comes_later_is_waited_for_while_other_greenlets_run(poller, pair, timeout_s):
     ours, theirs = pair
     poller.register(ours, READ | ERR)
     gevent.spawn_later(0.05, theirs.send, b"x")
-    assert poller.poll(30) == [(ours.fileno(), READ)]
+    assert poller.poll(timeout_s) == [(ours.fileno(), READ)]
 
 
 def test_a_wait_ends_when_its_time_has_come(poller, pair):
@@ -118,7 +129,7 @@ def test_a_wait_ends_with_the_worker(poller, pair, waits):
 def test_whoever_no_longer_waits_is_left_alone_at_the_end(poller, pair, waits):
     ours, theirs = pair
     poller.register(ours, READ)
-    theirs.send(b"x")
+    gevent.spawn(theirs.send, b"x")
     assert poller.poll(FOR_EVER_S)
     waits.end()
     gevent.sleep(0.01)
