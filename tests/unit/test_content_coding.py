@@ -63,6 +63,13 @@ def test_a_body_with_anything_after_it_is_refused(coding, form, after):
         decoded(deflated(b"content", form) + after, coding)
 
 
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_gzip_body_whose_file_name_is_longer_than_a_step_reads_is_decoded(members):
+    plain = gzip.compress(b"content")
+    named = plain[:3] + b"\x08" + plain[4:10] + b"n" * (3 * STEP_CODED_BYTES) + b"\0" + plain[10:]
+    assert decoded(named * members, "gzip") == b"content" * members
+
+
 @pytest.mark.parametrize("at", [-1, -5])
 def test_a_false_length_or_checksum_is_refused(at):
     coded = bytearray(gzip.compress(b"content"))

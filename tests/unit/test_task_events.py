@@ -36,6 +36,7 @@ def test_each_call_is_one_event_however_many_there_are(count):
         while (message := queue.get()) is not None:
             messages.append(message)
     assert all(message.headers["hostname"] == "bulk@here" for message in messages)
+    assert all(message.properties["delivery_mode"] == 1 for message in messages)  # no broker writes them to its disk
     groups = [message.decode() for message in messages]
     events = [event for group in groups for event in group]
     assert [len(group) for group in groups] == [100] * (count // 100) + [count % 100] * (count % 100 > 0)
