@@ -38,15 +38,19 @@ def test_a_request_s_address_is_its_peer_s_or_what_a_trusted_proxy_says(trusted,
     assert SourceAddresses(networks(trusted)).of(a_request(peer, forwarded)) == found
 
 
-def test_failures_are_limited_by_address_and_only_for_the_minute(monkeypatch):
-    now = [1_000_020.0]
+SECONDS = [(0.0, 60), (1.0, 59), (59.9, 1)]
+
+
+@pytest.mark.parametrize(("second", "left_s"), SECONDS)
+def test_failures_are_limited_by_address_and_only_for_the_minute(monkeypatch, second, left_s):
+    now = [1_000_020.0 + second]
     monkeypatch.setattr(source_address.time, "time", lambda: now[0])
     failures = FailedAuthentications(SourceAddresses(), 3)
     for _ in range(3):
         failures.add(a_request("198.51.100.7"))
     with pytest.raises(RateLimited) as error:
         failures.add(a_request("198.51.100.7"))
-    assert error.value.retry_after_s == 60 - int(now[0]) % 60
+    assert error.value.retry_after_s == left_s
     failures.add(a_request("198.51.100.8"))
     now[0] += 60
     failures.add(a_request("198.51.100.7"))
@@ -65,16 +69,18 @@ def test_addresses_beyond_number_are_limited_together(monkeypatch):
         failures.add(a_request("198.51.100.15"))
 
 
-def test_who_has_failed_too_often_is_not_looked_at_where_a_secret_can_be_guessed(monkeypatch):
-    now = [1_000_020.0]
+@pytest.mark.parametrize(("second", "left_s"), SECONDS)
+@pytest.mark.parametrize("most", [1, 3])
+def test_who_has_failed_too_often_is_not_looked_at_where_a_secret_can_be_guessed(monkeypatch, most, second, left_s):
+    now = [1_000_020.0 + second]
     monkeypatch.setattr(source_address.time, "time", lambda: now[0])
-    failures = FailedAuthentications(SourceAddresses(), 3)
-    for _ in range(3):
+    failures = FailedAuthentications(SourceAddresses(), most)
+    for _ in range(most):
         failures.check(a_request("198.51.100.7"))
         failures.add(a_request("198.51.100.7"))
     with pytest.raises(RateLimited) as error:
         failures.check(a_request("198.51.100.7"))
-    assert error.value.retry_after_s == 60 - int(now[0]) % 60
+    assert error.value.retry_after_s == left_s
     failures.check(a_request("198.51.100.8"))
     now[0] += 60
     failures.check(a_request("198.51.100.7"))
