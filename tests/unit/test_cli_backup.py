@@ -206,6 +206,23 @@ def test_a_backup_needs_an_empty_directory(empty):
     assert "not empty" in fault["message"]
 
 
+def test_every_file_of_a_backup_is_safe_on_disk_as_a_whole_and_then_so_are_their_names(empty, monkeypatch):
+    synced, sync, folder = [], os.fsync, empty.directory / "new"
+
+    def noted(descriptor):
+        found = os.fstat(descriptor)
+        synced.append((found.st_ino, found.st_size))
+        sync(descriptor)
+
+    monkeypatch.setattr("relay.backup.taking.os.fsync", noted)
+    empty.json("backup", str(folder))
+    whole = [folder / "server1.rdb", folder / "manifest.json"]
+    assert synced[:-1] == [(path.stat().st_ino, path.stat().st_size) for path in whole]
+    assert synced[-1][0] == folder.stat().st_ino
+    assert {path.stat().st_mode & 0o777 for path in whole} == {0o600}
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_backup_is_taken_without_the_target_ring_and_needs_none_of_its_keys(empty, monkeypatch):
     monkeypatch.delitem(empty.keys, "RELAY_TARGET_KEYS")
     empty.json("backup", str(empty.directory / "other"))
