@@ -360,7 +360,7 @@ def test_a_store_that_is_not_empty_is_refused_and_stays_as_it_was(empty, valkey)
     assert store(valkey) == before
 
 
-def test_only_a_fenced_store_is_finished_and_it_is_not_backed_up(empty):
+def test_only_a_fenced_store_is_finished_and_it_is_not_backed_up(empty, saved):
     assert "nothing to finish" in empty.json("restore", "finish", exit_code=1)["message"]
     restore(empty)
     assert "being restored" in empty.json("backup", str(empty.directory / "c"), exit_code=1)["message"]
@@ -369,7 +369,10 @@ def test_only_a_fenced_store_is_finished_and_it_is_not_backed_up(empty):
     file.write_text(replace(Manifest.read(file.parent, vault), backup="another").to_json(vault))
     assert "is not empty" in restore(empty, exit_code=1)["message"]
     assert empty.json("restore", "finish") == {"ended": 2, "goOn": 2, "replays": 0, "undone": []}
-    assert "nothing to finish" in empty.json("restore", "finish", exit_code=1)["message"]
+    before = empty.json("keys", "list")
+    refused = empty.run("restore", "finish", "--audit", str(saved[-1] / "trail.jsonl"), text="y\n" * 99)
+    assert (refused.exit_code, "nothing to finish" in refused.stderr, "[Y/n]" in refused.stderr) == (1, True, False)
+    assert empty.json("keys", "list") == before
 
 
 def test_a_restore_that_was_stopped_is_done_again(empty, monkeypatch):
