@@ -21,6 +21,7 @@ from relay.registration.endpoint import Endpoint, EndpointRules
 from relay.registration.private_keys import read_signing_key
 from relay.registration.stored_secrets import filled, spelled
 from relay.request.trigger import Trigger
+from relay.text.strict_json import dump_json
 from tests.rendered import render
 from tests.signing_keys import KINDS, key_pair
 
@@ -376,6 +377,17 @@ def test_an_algorithm_fits_its_key_or_is_refused(algorithm, kind):
 
 PEM = key_pair("P-256").pem
 SECRET = {"clientSecret": "planted-client-secret"}
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+@pytest.mark.parametrize("form", ["pem", "jwk"])
+def test_a_private_key_has_so_many_bytes_and_no_more(form, beyond):
+    most, jwk = 32 * 1024 + beyond, key_pair("P-256").jwk | {"note": ""}
+    key = PEM.ljust(most, "\n") if form == "pem" else jwk | {"note": "x" * (most - len(dump_json(jwk)))}
+    if beyond:
+        assert faults(auth=SIGNED | {"privateKey": key}) == ["/auth/privateKey"]
+    else:
+        assert register(auth=SIGNED | {"privateKey": key})
 
 
 @pytest.mark.parametrize(
