@@ -111,6 +111,8 @@ def test_the_method_defaults_to_post_with_payload_encoding_only():
 def test_the_registered_content_type_says_whether_an_object_goes_out_as_a_form(content_type, encoding):
     assert register(headers={"content-TYPE": content_type}).shape.encoding == encoding
     assert register(headers={"Content-Type": content_type}, payload_encoding="base64").shape.encoding == "base64"
+    for other in ("application/x-www-form-urlencoded", "text/plain"):  # of another header, which means nothing
+        assert register(headers={"X-Type": other, "Content-Type": content_type}).shape.encoding == encoding
 
 
 @pytest.mark.parametrize(
