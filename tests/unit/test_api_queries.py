@@ -27,13 +27,12 @@ from api.queries import (
 )
 from api.replay_requests import read_replay, request_of
 from relay.domain.invocation import Outcome, State
-from relay.domain.reference_id import new_reference_id
 from relay.errors import BadParameter, RequestRejected
 from relay.store.ledger.listing import Counted, Filter, OutcomeGroup
 from relay.store.replays.runs import Request
 
 SUBJECTS = SimpleNamespace(known=lambda plugin, subject: f"{plugin}:{subject}")
-CHAIN, REPLAY = new_reference_id("acme"), new_reference_id("acme")
+CHAIN, REPLAY = "01a22d07-ed74-76e0-a28d-eb079703b3ad", "01a22d07-ed74-76e0-a28d-eb0819b4f3ad"
 TIME, TIME_MS = "2026-11-30T12:00:00.500Z", 1_796_040_000_500
 #: Parameters of a listing, each with what it makes of the members of a filter.
 PARAMETERS = {
