@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from relay.audit.actor import actor
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Conflict, NotFound
@@ -12,6 +13,7 @@ from relay.store.keys.keyspace import SINGLE
 from relay.store.ledger.transitions import NewStep, NextStep
 from relay.store.partitions.reachable import Partitions
 from relay.store.replays.jobs import ReplayState
+from relay.store.scripting.scripts import Scripts
 from relay.upkeep import sweeper
 from relay.upkeep.sweeper import PRUNING_S, RECORDS, Sweeper
 from tests.contract.ledger import DAY_MS, LIMITS, Ledger
@@ -55,6 +57,9 @@ def test_forgetting_destroys_the_contents_and_keeps_the_record(ledger):
     assert ledger.store.payload_of(ref) is None
     assert ledger.store.result_of(ref) is None
     assert ledger.store.forget("acme", ref) == after
+    entries = [entry.decode().split(" ")[1:] for entry in ledger.client.lrange("relay:{0}:audit:entries", 0, -1)]
+    noted = [entry for entry in entries if entry[0] == "forget"]
+    assert noted == [["forget", actor(), "acme", "hook", "", "forgotten", "", "", ref]] * 2
 
 
 def test_what_is_not_final_cannot_be_forgotten(ledger):
@@ -224,6 +229,22 @@ def test_the_oldest_contents_of_a_plugin_go_first_and_their_records_stay(redis_c
     assert bounded.store.payload_of(waiting) is not None
     assert bytes_of(redis_client)[1] == 2 * each
     assert bounded.store.drop_contents(limit=2) == 0
+
+
+@pytest.mark.parametrize("limit", [2, 5, 9])
+@pytest.mark.parametrize("kept_calls", [0, 1, 3, 4])
+def test_whether_a_plugin_still_keeps_too_much_is_said(ledger, kept_calls, limit):
+    refs = [settled(ledger) for _ in range(4)]
+    each = bytes_of(ledger.client)[1] // 4
+    runs = []
+    while not runs or runs[-1][1]:
+        dropped, more = Scripts(ledger.client).run("drop_contents", ["acme", kept_calls * each, limit])
+        runs.append((dropped, more))
+    assert sum(dropped for dropped, _ in runs) == 4 - kept_calls
+    assert len(runs) <= 1 + (4 - kept_calls) // limit + (limit == 2)
+    assert runs[-1][1] == b""
+    assert [each for _, each in runs[:-1]] == [b"1"] * (len(runs) - 1)
+    assert sum(has_contents(ledger, ref) == (True, True) for ref in refs) == kept_calls
 
 
 def test_each_plugin_that_keeps_too_much_loses_its_oldest_contents_at_once_and_no_other_does(redis_client):

@@ -1215,6 +1215,16 @@ def test_a_plan_of_ids_counts_them_once(harness):
     assert (plan.matched, plan.skipped_reasons, plan.plan_id) == (2, {"expired": 1}, None)
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (1, 0, 2)])
+def test_a_plan_of_ids_goes_from_the_first_to_the_last_in_whatever_order_they_are_given(clock, harness, order):
+    refs = []
+    for number in range(3):
+        clock.set_ms(START_MS + number)
+        refs.append(harness.ended())
+    (group,) = harness.replays.plan("acme", Request(reference_ids=[refs[place] for place in order])).breakdown
+    assert (group.count, group.first_ms, group.last_ms) == (3, START_MS, START_MS + 2)
+
+
 def test_a_plan_of_many_adds_up(harness):
     for _ in range(7):
         harness.ledger.accept([harness.ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"") for _ in range(80)])
