@@ -16,10 +16,12 @@ from relay.store.ledger.acceptance import AcceptVerdict, Idempotency
 from relay.store.ledger.callbacks import Callbacks, End
 from relay.store.ledger.invocations import REFUSALS_A_MINUTE
 from relay.store.ledger.listing import Filter, Page
+from relay.store.ledger.notices import read_notices
 from relay.store.ledger.transitions import CallRecord
 from tests.contract.clocked import START_MS
 from tests.contract.ledger import DAY_MS, LIMITS, Ledger
 from tests.store_keys import KEYS
+from tests.timing import BUSY_S
 
 
 def test_an_accepted_trigger_is_queued_with_one_alarm_and_counted(ledger):
@@ -358,6 +360,28 @@ def test_a_settled_call_is_final_and_everything_that_it_held_is_free(ledger):
     assert ledger.client.hgetall(KEYS.pending()) == {b"count": b"0", b"bytes": b"0"}
 
 
+@pytest.mark.parametrize("is_bare", [False, True])
+def test_a_call_that_ends_is_recorded_as_its_first_attempt_says(clock, ledger, is_bare):
+    ref, token = ledger.claimed(request_bytes=0 if is_bare else 12)
+    before = ledger.client.hgetall(KEYS.record(ref))
+    more = {"response_bytes": 9, "masked": 2, "reason": "step_failed", "result": b"sealed"}
+    if is_bare:
+        more = {"response_bytes": 0, "masked": 0, "result": b""}
+    clock.set_ms(START_MS + 40)
+    ledger.store.settle([ledger.settlement(ref, token, **more)])
+    after = ledger.client.hgetall(KEYS.record(ref))
+    fields = {"state": "delivered", "outcome": "answered", "status": 200, "error": 0, "finishedAt": START_MS + 40}
+    fields |= {"expiresAt": START_MS + 40 + LIMITS.retention_ms, "attempts": '[1000,5,200,"answered","answered"]'}
+    if not is_bare:
+        fields |= {"responseBytes": 9, "masked": 2, "reason": "step_failed", "keptBytes": 12 + len(b"sealed")}
+    assert dict(after.items() - before.items()) == as_stored(fields)
+    assert ledger.client.zscore("relay:{0}:p:acme:ends:delivered:answered:2:0", ref) == START_MS
+    assert ledger.client.lindex("relay:{0}:p:acme:notes", -1) == b"%d hook 0 delivered:answered:2:0=40" % (
+        START_MS + 40
+    )
+    assert not ledger.client.exists(KEYS.open_calls("acme", "hook"))
+
+
 def test_a_repeated_settle_changes_nothing_and_answers_as_the_first_time(ledger):
     ref, token = ledger.claimed()
     settlement = ledger.settlement(ref, token)
@@ -617,6 +641,18 @@ def test_each_process_that_awaits_is_told_once_with_the_sealed_result(ledger):
         b"relay:notice:api2": entry.format(refs[1]).encode() + b"\x00sealed\xff",
     }
     listener.close()
+
+
+@pytest.mark.parametrize(("size", "in_store"), [(65_536, False), (65_537, True)])
+def test_a_result_that_is_too_large_for_a_notice_is_left_in_the_store(ledger, size, in_store):
+    ref, token = ledger.claimed(waiter="api1")
+    with ledger.client.pubsub() as listener:
+        listener.subscribe(keyspace.notice("api1"))
+        ledger.store.settle([ledger.settlement(ref, token, result=b"x" * size)])
+        messages = iter(lambda: listener.get_message(timeout=BUSY_S), None)
+        (notice,) = read_notices(next(each["data"] for each in messages if each["type"] == "message"))
+    assert (notice.in_store, notice.sealed) == (in_store, None if in_store else b"x" * size)
+    assert ledger.store.result_of(ref) == b"x" * size
 
 
 @pytest.mark.parametrize("first", ["api10", None])

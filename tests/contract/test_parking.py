@@ -114,6 +114,7 @@ def test_a_cancelled_parked_call_is_not_woken(ledger):
     refs = ledger.accepted_many(3)
     ledger.store.claim(refs, "t1")
     ledger.store.cancel(refs[1])
+    assert ledger.client.hget(KEYS.record(refs[1]), "parked") == b""
     assert ids(ledger.store.settle([ledger.settlement(refs[0], "t1")]).ready) == [refs[2]]
 
 
