@@ -160,6 +160,7 @@ def test_who_went_without_a_word_keeps_nobody_from_asking(clock, waiting):
     clock(GONE_S + 0.1)
     waiting.begin_wait("b")
     waiting.begin_wait("c")
+    assert list(waiting._waiting) == ["b", "c"], "it is not remembered either"
 
 
 def test_a_connection_that_listens_and_is_not_read_keeps_nobody_from_asking(cluster_node, monkeypatch):

@@ -440,6 +440,21 @@ def test_what_expires_while_it_is_copied_is_left_out(valkey, kind, gone_after):
     )
 
 
+def test_neither_a_key_that_is_gone_nor_the_last_number_of_a_webhook_s_revisions_ends_the_copying(valkey):
+    gone, text = f"{ROOT}inv:gone:result", f"{ROOT}inv:x:result"
+    last = [key_in(ROOT, "last_revision", plugin="acme", webhook=name) for name in ("hook", "other")]
+    with valkey.client() as source, valkey.client() as looking:
+        for number, key in enumerate((gone, last[0], text, last[1])):
+            source.set(key, number)
+        keys = [key.encode() for key in (gone, last[0], text, last[1])]
+        commands = list(copying._copying(Expiring(source, looking, gone, 1), keys))
+    assert [(name, key.decode(), int(value)) for name, key, value in commands] == [
+        ("SET", last[0], 1 + REVISIONS_LEFT_OUT),
+        ("SET", text, 2),
+        ("SET", last[1], 3 + REVISIONS_LEFT_OUT),
+    ]
+
+
 @pytest.mark.parametrize("kind", ["string", "list", "hash", "set", "zset"])
 @pytest.mark.parametrize("ends_at_ms", [-1, 4_000_000_000_000])
 @pytest.mark.parametrize("members", [1, 2, 3, 1_201])
