@@ -485,6 +485,7 @@ def test_what_is_remembered_of_keys_is_bounded(api_keys, monkeypatch):
     for text in texts * 2:
         assert api_keys.authenticate(text)
     assert len(api_keys._remembered) <= 2
+    assert len(api_keys._used_at_s) <= 2
 
 
 LIFETIMES_S = (None, 60.0, 3_600.0)
