@@ -12,6 +12,7 @@ from redis.cluster import ClusterNode, NodesManager, RedisCluster
 from redis.sentinel import Sentinel
 
 from relay.errors import Unavailable
+from relay.store.partitions.states import _address_of
 from relay.store.scripting.scripts import Scripts
 from relay.store.server import connection as module
 from relay.store.server import replicas
@@ -135,6 +136,19 @@ def test_a_process_waits_briefly_tries_rarely_and_requires_the_replicas_of_its_s
             assert options["retry"].get_retries() == 2
             assert client.connection_pool.max_connections == 4_096
             assert Scripts(client).waits is (count > 0)
+
+
+def test_the_server_of_a_partition_is_named_by_its_present_place(cluster_node, monkeypatch):
+    monkeypatch.setattr(Sentinel, "discover_master", lambda *_: ("relay.example", 6380))
+    place = urlsplit(cluster_node.tcp_url)
+    urls = {
+        f"redis+sentinel://{LOOPBACK}:1/relay": "relay.example:6380",
+        cluster_node.tcp_url: f"{place.hostname}:{place.port}",
+        cluster_node.url: f"unix:{urlsplit(cluster_node.url).path}",
+    }
+    for url, named in urls.items():
+        with client_of(url) as client:
+            assert _address_of(client) == named
 
 
 class Confirming:
