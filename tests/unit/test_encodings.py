@@ -91,6 +91,13 @@ def test_a_secret_between_two_lines_of_a_dump_is_hidden_among_bytes_that_are_no_
     assert_hidden(mask_for(secret), encoded("\x01" * 12 + secret + "\x01" * 12, (name,)), name)
 
 
+@pytest.mark.parametrize("name", ["xxd", "dump"])
+def test_the_text_after_a_dump_of_a_secret_is_shown_whole(name):
+    secret = "z/y:x-w!" * 5
+    (shown, after), hits = mask_for(secret).value([encoded(secret, (name,)).rstrip("\n"), "after"])
+    assert (shown.replace(REPLACEMENT, ""), after, hits) == ("", "after", 1)
+
+
 #: Some of each kind: they are looked for side by side in the same text.
 KINDS = [
     "base64",
