@@ -343,6 +343,53 @@ def test_a_webhook_that_was_changed_a_moment_ago_is_looked_up_again(harness):
     assert harness.record(harness.trigger(value={"headers": {"X-Locale": "en"}}).reference_id).revision == 3
 
 
+class Restless(Lanes):
+    """A broker that is asked while a group is committed; the webhook is changed then, so many times."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.changes, self.changed = iter(range(1, times + 1)), None
+
+    def messages(self, lanes, partition):
+        for number in self.changes:
+            self.changed(HOOKS.replace("timeout: 7", f"timeout: {10 + number}"))
+            break
+        return super().messages(lanes, partition)
+
+
+@pytest.mark.parametrize(("times", "is_accepted"), [(0, True), (3, True), (4, False)])
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_a_webhook_that_keeps_changing_is_looked_up_four_times_and_no_more(times, is_accepted, is_listed):
+    harness = Harness(Restless(times))
+    harness.lanes.changed = harness.register
+    if is_listed:
+        (outcome,) = harness.dispatcher.trigger_many([a_call()])
+    else:
+        replies = SimpleQueue()
+        harness.dispatcher.submit(a_call(), replies.put)
+        outcome = replies.get(timeout=60)
+    assert isinstance(outcome, Accepted if is_accepted else Unavailable)
+    assert len(harness.waiting()) == is_accepted
+    if is_accepted:
+        assert harness.record(outcome.reference_id).revision == times + 1
+    else:
+        assert outcome.message == "The webhook's registration keeps changing: send the trigger again."
+    harness.dispatcher.close()
+
+
+def test_a_dispatcher_that_is_closed_leaves_no_thread():
+    others = set(threading.enumerate())
+    harness = Harness(Restless(1))
+    harness.lanes.changed = harness.register
+    harness.trigger()
+    begun = set(threading.enumerate()) - others
+    assert len(begun) == 2  # one commits, and one tries again
+    harness.dispatcher.close()
+    for thread in begun:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in begun)
+
+
 def test_a_webhook_that_was_removed_a_moment_ago_is_not_registered(harness):
     harness.trigger()
     Registry(harness.client, harness.vault).remove("acme", "order")
