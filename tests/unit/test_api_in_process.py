@@ -196,6 +196,7 @@ def test_a_page_may_read_answers_and_problems_and_the_headers_that_it_needs(api,
     assert "Vary" not in api.call("/healthz", Origin=OWN).headers
 
 
+@pytest.mark.filterwarnings("ignore:Unknown REQUEST_METHOD")
 @pytest.mark.parametrize(
     ("method", "allowed"), [("BREW", "GET, HEAD, POST, OPTIONS"), ("DELETE", "GET, HEAD, OPTIONS")]
 )
