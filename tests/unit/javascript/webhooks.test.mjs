@@ -488,6 +488,14 @@ test("what JSON.rawJSON made, where an engine has it, is left to JSON", async ()
   assert.deepEqual([error, given[0].data.number === number], [undefined, true]);
 });
 
+for (const value of [new WeakMap(), new Map().values(), function* () {}]) {
+  test(`the caller's own json is not given ${Object.prototype.toString.call(value)}, of which it cannot know more`, async () => {
+    const { at, api } = client(final, { json: { parse: JSON.parse, stringify: JSON.stringify } });
+    const { error } = await clock.until(api.webhooks.trigger("ok", { value }));
+    assert.deepEqual([error?.code, error?.errors[0]?.pointer, at], ["request_rejected", "/data/value", []]);
+  });
+}
+
 test("each member whose name is no text is one fault, and the others are checked", async () => {
   const { at, api } = client(final);
   const { error } = await clock.until(api.webhooks.trigger("ok", { [Symbol("five")]: 5, a: { [Symbol("six")]: 6, b: NaN }, c: NaN }));
