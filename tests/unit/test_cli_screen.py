@@ -152,7 +152,9 @@ def complete(cli, words, shell="bash", **more):
     """Return what the shell is offered for the last of these words; zsh also gets a line of help for each."""
     typed = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1 + words.endswith(" "))}
     environ = {**cli.environ, "_RELAY_COMPLETE": f"{shell}_complete"}
-    shown = CliRunner().invoke(main, env={**environ, **typed, **more}, prog_name="relay").stdout.splitlines()
+    done = CliRunner().invoke(main, env={**environ, **typed, **more}, prog_name="relay")
+    assert (done.exit_code, done.stderr) == (0, "")
+    shown = done.stdout.splitlines()
     if shell == "zsh":
         return dict(zip(shown[1::3], shown[2::3], strict=True))
     return [line.partition(",")[2] for line in shown if line]
