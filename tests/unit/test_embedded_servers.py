@@ -252,6 +252,29 @@ def test_a_start_goes_on_once_its_server_answers_and_has_the_functions(start):
         assert load_functions(url) == 0, "none lacks them"
 
 
+def test_a_cluster_is_formed_once_its_servers_answer_and_then_given_the_functions(start, monkeypatch):
+    relay, seen, runs = start(), [], [True]
+    names = ["valkey", *(f"store{number}" for number in range(1, 7))]
+
+    class Forming:
+        def __init__(self, seats, primaries):
+            ports = [(seat.port, seat.bus_port, seat.url.startswith("redis://admin:")) for seat in seats]
+            seen.append(("forming", len({port for port, *_ in ports}), all(each[2] for each in ports), primaries))
+
+        def finish(self, is_wanted):
+            seen.append(is_wanted())
+            runs.clear()
+            seen.append(is_wanted())
+
+    monkeypatch.setattr("relay.up.cluster.Forming", Forming)
+    monkeypatch.setattr(embedded.EmbeddedServer, "wait", lambda server, _: seen.append(f"{server.name} answers"))
+    monkeypatch.setattr("relay.up.servers.renew", seen.append)
+    supervisor = SimpleNamespace(ending=False, start=lambda child, *, ends_last: seen.append((child.name, ends_last)))
+    relay.servers.start(supervisor, lambda process: SimpleNamespace(name=process.name, is_running=lambda: bool(runs)))
+    begun = [*((name, True) for name in names), *(f"{name} answers" for name in names)]
+    assert seen == [*begun, ("forming", 6, True, 3), True, False, relay.servers.cluster.url(ADMINISTRATOR)]
+
+
 @pytest.mark.parametrize("is_ended", [False, True])
 def test_a_server_that_ends_or_that_nobody_wants_any_more_is_not_waited_for(start, is_ended):
     relay = start(cluster=False)
