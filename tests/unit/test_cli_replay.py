@@ -89,6 +89,14 @@ def test_a_replay_is_started_looked_at_and_listed(failed):
     assert "these reference ids" in cli.run("replay", "status", by_hand).stdout
 
 
+def test_no_more_replays_are_listed_than_are_asked_for_the_newest_first(failed):
+    cli, _ = failed
+    made = [start(cli)["replayId"] for _ in range(3)]
+    for limit in (1, 2, 3, 4):
+        listed = replay(cli, "list", "--plugin", "acme", "--limit", str(limit))
+        assert [each["replayId"] for each in listed] == made[::-1][:limit]
+
+
 def test_a_plan_is_started_by_its_id(failed):
     cli, _ = failed
     plan = replay(cli, "plan", "--plugin", "acme")
