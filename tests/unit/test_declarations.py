@@ -569,6 +569,13 @@ def test_what_has_to_fit_two_schemas_is_declared_as_what_they_have_in_common(one
         ({"$ref": "#/properties/k/$defs/b%20~0~1", "$defs": {"b ~/": TEXT}, "type": "string"}, "string", "str"),
         ({"$ref": "#/properties/k/$defs/b", "$defs": {"b": INTEGER}, "type": "number"}, "number", "int"),
         ({"$ref": "#there", "$defs": {"b": {"$anchor": "there", **TEXT}}, "type": "number"}, "number", "float"),
+        ({"$ref": "#/properties/k/$defs/0", "$defs": {"0": TEXT}}, "string", "str"),
+        ({**obj(a=NUMBER), "additionalProperties": TEXT}, "{ a?: number; [name: string]: any; }", "Mapping[str, Union[str, float]]"),
+        *(
+            ({**obj(a=TEXT), **others}, "{ a?: string; [name: string]: any; }", "Mapping[str, Any]")
+            for others in ({"unevaluatedProperties": TEXT}, {"patternProperties": {"^x": TEXT}})
+        ),
+        ({**obj(a=TEXT), "unevaluatedProperties": False}, "{ a?: string; }", "HookDataK"),
         (
             {"allOf": [obj(a={"$ref": "#/properties/k/$defs/b"}), obj(["a"], a=TEXT)], "$defs": {"b": TEXT}},
             "{ a: HookDataPropertiesKDefsB; }", "HookDataK",
@@ -581,6 +588,42 @@ def test_what_has_to_fit_two_schemas_is_declared_as_what_they_have_in_common(one
 )  # fmt: skip
 def test_a_schema_is_declared_by_what_it_says(schema, typescript, python):
     assert declared(schema) == (typescript, python)
+
+
+BYTES = "string | Blob | ArrayBuffer | ArrayBufferView"
+SENT_FILE = "Blob | { filename: string; contentType?: string; content: string }"
+LETTER = obj(["scan"], scan={"type": "object"}, note=TEXT, either={"type": ["object", "string"]})
+OPEN, SCALAR = "Record<string, any>", "string | number | boolean"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "schema", "typescript"),
+    [
+        ("json", True, "data?: Data"),
+        ("json", TEXT, "data: string"),
+        ("json", {"type": ["object", "null"]}, f"data?: {OPEN} | null"),
+        ("json", LETTER, f"data: {{ scan: {OPEN}; note?: string; either?: {OPEN} | string; }}"),
+        ("form", None, f"data?: string | Record<string, {SCALAR}> | null"),
+        ("form", True, f"data?: string | Record<string, {SCALAR}> | null"),
+        ("form", {"type": "object", "additionalProperties": NUMBER}, "data: Record<string, number>"),
+        ("form", {"type": ["object", "null"]}, f"data?: Record<string, {SCALAR}> | null"),
+        ("form", obj(a=NUMBER), "data: { a?: number; }"),
+        ("base64", None, f"data?: {BYTES} | null"),
+        ("base64", TEXT, f"data: {BYTES}"),
+        ("base64", {"type": ["string", "null"]}, f"data?: {BYTES} | null"),
+        ("multipart", None, f"data?: Record<string, string | number | {SENT_FILE}> | null | FormData"),
+        ("multipart", {"type": "null"}, "data?: null"),
+        ("multipart", {"type": ["object", "null"]}, f"data?: Record<string, string | number | {SENT_FILE}> | null | FormData"),
+        (
+            "multipart", LETTER,
+            f"data: {{ scan: {OPEN} | {SENT_FILE}; note?: string; either?: {OPEN} | string | {SENT_FILE}; }} | FormData",
+        ),
+    ],
+)  # fmt: skip
+def test_data_is_declared_as_its_encoding_can_send_it(encoding, schema, typescript):
+    text = typescript_of("acme", calls_of([Shape("hook", "POST", encoding=encoding, data_schema=schema)]))
+    found = re.search(r"\n {6}(data\??: .*?);\n {6}headers", text, re.DOTALL)[1]
+    assert " ".join(found.split()) == typescript
 
 
 @pytest.mark.parametrize("beyond", [0, 1])
