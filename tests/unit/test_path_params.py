@@ -313,6 +313,7 @@ def step_faults_of(path_params, called):
         ({"patientId": "'..'"}, ["/steps/0/pathParams/patientId"]),
         ({"patientId": "`null`"}, ["/steps/0/pathParams/patientId"]),
         ({"patientId": "input.data", "x": "input"}, ["/steps/0/pathParams/x"]),
+        ({"x": "input"}, ["/steps/0/pathParams/patientId", "/steps/0/pathParams/x"]),
     ],
 )
 def test_a_step_has_to_fill_the_path_of_its_webhook_and_nothing_else(path_params, pointers):
