@@ -56,7 +56,7 @@ def collector():
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
-            assert self.path == "/v1/traces"
+            assert self.requestline == "POST /v1/traces HTTP/1.1"
             got.take(body)
             self.send_response(200)
             self.send_header("Content-Length", "0")
@@ -166,9 +166,10 @@ def test_a_collector_that_is_gone_costs_no_call(tmp_path_factory):
         assert not harness.final(harness.trigger()).error
 
 
-def test_a_span_in_the_queue_begins_when_the_call_began_to_wait_and_ends_when_it_was_claimed():
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_span_in_the_queue_begins_when_the_call_began_to_wait_and_ends_when_it_was_claimed(end):
     with collector() as got:
-        spans = OtlpSpans(got.url, process="w1", percent=100)
+        spans = OtlpSpans(got.url + end, process="w1", percent=100)
         span = spans.attempt(f"00-{TRACE}-{CALLER}-01", claimed_at_ms=1_700_000_010_000, waited_ms=4_000)
         span.end({"relay.reference_id": "r1", "error": True})
         spans.attempt(f"00-{TRACE}-{CALLER}-01", claimed_at_ms=1, waited_ms=None).end({"error": False})
