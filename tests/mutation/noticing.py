@@ -16,12 +16,13 @@ import pytest
 
 from tests.mutation import ROOT
 from tests.mutation.choosing import Executed
+from tests.scheduling import unit_of
 
 if TYPE_CHECKING:
     from tests.mutation.areas import Fault
 
 #: Tests count as hanging after this many times their usual duration plus this many seconds.
-TIMES, MORE_S = 3, 20
+TIMES, MORE_S = 4, 60
 #: What tests import beside the project's packages: imported once and not for every fault.
 _LIBRARIES: Final = (
     *("celery.app.task", "cryptography.fernet", "fakeredis", "falcon.testing", "hypothesis", "jsonschema", "orjson"),
@@ -107,13 +108,17 @@ def _end_children() -> None:
 
 
 class _Chosen:
-    """A plugin of pytest that runs the chosen tests alone, file by file."""
+    """A plugin of pytest that runs the chosen tests alone, unit by unit."""
 
     def __init__(self, tests: list[str], files: list[str]) -> None:
         self._tests = set(tests)
-        self._places = {file: place for place, file in enumerate(files)}
+        self._files = {file: place for place, file in enumerate(files)}
+        self._units = {unit_of(file): place for file, place in reversed(self._files.items())}  # which share a fixture
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items):
         chosen = [item for item in items if self._tests & {item.nodeid, item.nodeid.partition("::")[0]}]
-        items[:] = sorted(chosen, key=lambda item: self._places[item.nodeid.partition("::")[0]])
+        items[:] = sorted(chosen, key=self._place)
+
+    def _place(self, item):
+        return self._units[unit_of(item.nodeid)], self._files[item.nodeid.partition("::")[0]]
