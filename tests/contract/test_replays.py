@@ -759,13 +759,19 @@ def test_while_a_job_is_paused_claims_of_its_calls_put_them_back(harness):
     assert harness.client.keys("*:parked:*") == []
 
 
-def test_a_call_that_its_job_held_and_that_is_sent_is_held_no_more(harness):
+def held_call(harness):
+    """Return a job that was paused before its one call was claimed, and the call's id."""
     harness.failed(1)
     job = harness.start()
     harness.create_all(job)
     (ref,) = harness.made(job)
     harness.replays.pause("acme", job.replay_id)
     assert harness.ledger.store.claim([ref], "t1").parked == {ref}
+    return job, ref
+
+
+def test_a_call_that_its_job_held_and_that_is_sent_is_held_no_more(harness):
+    job, ref = held_call(harness)
     harness.client.hset(KEYS.replay(job.replay_id), "state", "running")  # a resume was stopped half-way
     assert harness.ledger.store.claim([ref], "t2").granted == {ref}
     harness.replays.pause("acme", job.replay_id)
@@ -776,12 +782,7 @@ def test_a_call_that_its_job_held_and_that_is_sent_is_held_no_more(harness):
 
 @pytest.mark.parametrize("state", ["paused", "running", "cancelled", "done", None])
 def test_a_held_call_is_found_by_the_sweep_unless_its_job_is_paused(harness, state):
-    harness.failed(1)
-    job = harness.start()
-    harness.create_all(job)
-    (ref,) = harness.made(job)
-    harness.replays.pause("acme", job.replay_id)
-    assert harness.ledger.store.claim([ref], "t1").parked == {ref}
+    job, ref = held_call(harness)
     harness.client.delete(KEYS.replay(job.replay_id))
     if state is not None:
         harness.client.hset(KEYS.replay(job.replay_id), "state", state)
@@ -790,12 +791,7 @@ def test_a_held_call_is_found_by_the_sweep_unless_its_job_is_paused(harness, sta
 
 
 def test_a_held_call_is_looked_at_every_quarter_of_an_hour_while_its_job_is_paused(clock, harness):
-    harness.failed(1)
-    job = harness.start()
-    harness.create_all(job)
-    (ref,) = harness.made(job)
-    harness.replays.pause("acme", job.replay_id)
-    assert harness.ledger.store.claim([ref], "t1").parked == {ref}
+    _, ref = held_call(harness)
     for quarter in range(3):
         clock.set_ms(START_MS + quarter * 15 * 60_000)
         assert ref not in {each for each, _ in harness.ledger.store.sweep(limit=9)}
