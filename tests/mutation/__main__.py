@@ -14,12 +14,12 @@ import sys
 import tempfile
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice, zip_longest
 from multiprocessing import get_context
 from pathlib import Path
 
-from tests.mutation import FOLDER
+from tests.mutation import FOLDER, ROOT
 from tests.mutation.areas import AREAS, draw
 from tests.mutation.noticing import begin, judge
 
@@ -30,6 +30,8 @@ def main():
     options = _options()
     drawn = (islice(draw(area, options.seed), options.count) for area in options.areas)
     chosen = [fault for turn in zip_longest(*drawn) for fault in turn if fault is not None]
+    if options.control:
+        chosen = [replace(fault, after=fault.before, text=(ROOT / fault.path).read_text()) for fault in chosen]
     results = FOLDER / "faults.jsonl"
     tried, unnoticed = Counter(), []
     with (
@@ -56,6 +58,7 @@ def _options():
     parser.add_argument("areas", nargs="*", default=list(AREAS), help=f"of {', '.join(AREAS)}; all by default")
     parser.add_argument("--count", type=int, default=50, help="faults in each area")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--control", action="store_true", help="put in no faults: nothing may be noticed")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     return parser.parse_args()
 
