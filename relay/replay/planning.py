@@ -208,8 +208,10 @@ class Replays:
         self._runs.make(replay_id, plugin, request, claim_token, caller=caller, ended_by_ms=ended_by_ms)
         told = f"Replay {replay_id} was made nevertheless: do not start another one."
         with adding_sentence(told, Unavailable, StoreFault):
-            in_time = request.filter is not None or self._add(plugin, replay_id, claim_token, request)
-            if request.filter is not None:
+            in_time = True
+            if request.filter is None:
+                in_time = self._add(plugin, replay_id, claim_token, request)
+            else:
                 self._plan_briefly(replay_id, claim_token)
             made = self._store.get(plugin, replay_id)
             self._publish(self._runs.leave(replay_id, claim_token, after_ms=0))
