@@ -13,7 +13,7 @@ from celery.worker import control, pidbox
 
 from relay.domain.reference_id import UUID_PATTERN
 from relay.telemetry import log
-from workers.lanes import drop_broadcast
+from workers.lanes import drop
 
 #: What Flower's pages and container probes ask, and the arguments that each question may have.
 QUESTIONS: Final = {
@@ -80,7 +80,7 @@ class Mailbox(pidbox.gPidbox):
     def on_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - its clock is not to be trusted
         """Answer a question; drop anything else."""
         if not is_question(body):
-            drop_broadcast()
+            drop("broadcast")
             return
         super().on_message(body, None)
 

@@ -47,7 +47,7 @@ class Event(StrEnum):
     PRUNED = "pruned"  # worker: records past their retention were deleted
     CLOCK_JUMPED = "clock_jumped"  # worker: the server's clock jumped, perhaps because another machine serves now
     STUCK = "stuck"  # worker: a part of it no longer moves; the process ends, to be started again
-    MESSAGE_DROPPED = "message_dropped"  # worker: a lane contained something that is not a message of the relay
+    MESSAGE_DROPPED = "message_dropped"  # worker: a lane contained something that names no waiting calls
     LOG_LINES_DROPPED = "log_lines_dropped"  # any: the log's sink was full, closed or slow, and takes lines again
     CONTENTS_DROPPED = "contents_dropped"  # worker: plugins kept too many bytes; their oldest contents were deleted
     AUDIT_SIGNED = "audit_signed"  # worker: once a minute: number and head of the newest signed entry of the trail

@@ -13,7 +13,7 @@ from .sources import ROOT, modules, name_of, nodes_of, text_of, tree_of
 CALLED_FROM_OUTSIDE = {
     *("emit", "log_message", "Meta"),  # logging, http.server, marshmallow
     *("_validate", "on_bind_field", "_get_value", "list_commands", "get_command"),  # marshmallow, environs, click
-    *("_log_as_json", "_enable_no_events"),  # a Celery signal, a command of its remote control
+    *("_log_as_json", "create_task_handler", "on_decode_error"),  # a Celery signal, methods of its consumer
     *("process_resource", "process_request", "process_response", "map_http_methods"),  # falcon
     *("on_get", "on_get_one", "on_get_types", "on_post"),
     *("available", "describe", "AsyncRelay"),  # relay.client
