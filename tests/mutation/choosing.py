@@ -55,7 +55,8 @@ class Executed:
         if fault.path.endswith(".lua"):
             tests = set().union(*(self._lines[script][0] for script in _scripts_with(fault.path)))
         else:
-            tests = self._lines[fault.path][fault.line]
+            lines = self._lines[fault.path]
+            tests = lines[fault.line] or set().union(*lines.values())  # a line that runs while the module is imported
         if tests:
             yield self._quickest(tests)
             files = sorted({_file_of(test) for test in tests}, key=lambda file: (self._seconds_of_files[file], file))
