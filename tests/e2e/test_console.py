@@ -138,6 +138,37 @@ def test_an_operator_finds_what_failed_and_why_and_replays_only_that(console, cl
     assert console.said == []
 
 
+def test_the_progress_of_a_job_counts_what_succeeded_failed_and_was_skipped(console):
+    job = {"matched": 20, "delivered": 10, "failed": 4, "skipped": 2}
+    found = console.page.evaluate(
+        """async (job) => {
+          const meter = (await import("/console/views/replay_parts.js")).jobMeter(job);
+          const said = ["aria-valuemin", "aria-valuenow", "aria-valuemax"].map((name) => meter.getAttribute(name));
+          return [said, [...meter.children].map((part) => [part.className, part.style.getPropertyValue("--w")])];
+        }""",
+        job,
+    )
+    assert found == [["0", "16", "20"], [["good", "50%"], ["bad", "20%"], ["idle", "10%"]]]
+
+
+@pytest.mark.parametrize("view", ["webhooks", "invocations", "invocations?failed=true"])
+def test_numbers_stand_at_the_right_below_the_name_of_their_column(console, view):
+    console.page.evaluate("(hash) => (location.hash = hash)", f"/{view}")
+    console.page.locator("main tbody tr td").first.wait_for()
+    numbers, wrong = console.page.evaluate(
+        """() => {
+          const isRight = (cell) => getComputedStyle(cell).textAlign === "right";
+          const names = [...document.querySelectorAll("main thead th")];
+          const cells = [...document.querySelectorAll("main tbody td")];
+          const numbers = cells.filter((cell) => /^[\\d,.]+( %| ms| s)?$/.test(cell.innerText.trim()));
+          const wrong = cells.filter((cell) => isRight(cell) !== isRight(names[cell.cellIndex]));
+          return [numbers.length, [...wrong, ...numbers.filter((cell) => !isRight(cell))].map((cell) => cell.innerText)];
+        }"""
+    )
+    assert numbers > 0
+    assert wrong == []
+
+
 def test_a_chain_is_shown_with_its_steps(console, clinic):
     console.go(f"invocations/{clinic.chain}", "book")
     chain = console.page.locator(".tree")
