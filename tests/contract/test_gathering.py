@@ -175,6 +175,13 @@ def numbers_of(page, metric):
     return found
 
 
+def test_a_repeated_batch_counts_once_whatever_other_plugins_and_workers_have_added_meanwhile(redis_client):
+    measures = Measures(redis_client)
+    for plugin, worker, batch in (("acme", "w1", "1"), ("other", "w1", "2"), ("acme", "w2", "3"), ("acme", "w1", "1")):
+        measures.add(plugin, worker, batch, {"c:accepted": 2})
+    assert [measures.totals(plugin)["c", "accepted"] for plugin in ("acme", "other")] == [4, 2]
+
+
 def test_each_total_of_a_plugin_has_its_place_on_the_page(parts, redis_client):
     page, _, measures = parts
     amounts = {
