@@ -48,16 +48,14 @@ class ActCounts:
         self._counts: Counter[AlikeRequests] = Counter()
         self._unkeyed: Counter[AlikeRequests] = Counter()
         self._unkeyed_s = time.monotonic()
-        self._stopped = threading.Event()
 
     def start(self) -> None:
         """Start a thread that writes the counts every second."""
-        loop = Loop("audit", self._iterate, self._stopped.wait)
+        loop = Loop("audit", self._iterate, time.sleep)
         threading.Thread(target=loop.run, name="audit", daemon=True).start()
 
     def stop(self) -> None:
         """Write the remaining counts, including those of requests without a key."""
-        self._stopped.set()
         self._unkeyed_s = -_UNKEYED_S
         self.write()
 
@@ -101,8 +99,7 @@ class ActCounts:
                 self._counts[entries[entry]] += entry.count or 0
 
     def _iterate(self) -> None:
-        if self._stopped.wait(PERIOD_S):
-            time.sleep(PERIOD_S)
+        time.sleep(PERIOD_S)
         self.write()
 
 

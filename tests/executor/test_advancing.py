@@ -133,6 +133,14 @@ def test_no_chain_waits_for_ever_when_the_reply_of_its_group_cannot_be_handled(a
     assert [each.verdict.successful() for each in asked] == [True] * handled + [False] * (2 - handled)
 
 
+def test_the_queues_of_all_partitions_move_as_one_part():
+    store, moves = SimpleNamespace(keys=SimpleNamespace(partition_of_ref=["first", "second"].index)), iter((1, 20))
+    queues = PartitionQueues(store, lambda: SimpleNamespace(moves=next(moves), put=lambda _: None))
+    assert queues.moves == 1
+    queues.put("second", advancing())
+    assert queues.moves == 21
+
+
 def test_a_flush_waits_for_a_partition_that_gets_its_first_item_meanwhile(groups):
     first, later = advancing(), [advancing()]
 

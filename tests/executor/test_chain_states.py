@@ -73,6 +73,13 @@ def test_the_steps_of_chains_are_read_together_from_where_each_was_left(steps, c
     assert (len(steps.together), steps.alone) == (3, [])
 
 
+def test_what_chains_need_is_read_ahead_for_their_evaluator(steps, chain_states):
+    two = chains(2)
+    ChainEvaluator(None, None, chain_states, None, None).read_ahead(two)
+    assert [chain_states.current(chain).count for chain in two] == [0, 0]
+    assert (steps.together, steps.alone) == ([[chain.reference_id for chain in two]], [])
+
+
 @pytest.mark.parametrize("error", [Unavailable(), StoreFault()])
 def test_if_they_cannot_be_read_together_each_chain_reads_its_own(steps, chain_states, error):
     one, other = chains(2)

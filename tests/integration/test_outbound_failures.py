@@ -225,10 +225,11 @@ def test_a_further_authority_is_kept_with_the_others_in_memory_where_a_system_ca
 # The guard
 
 
-def test_loopback_is_refused_unless_it_is_allowed():
+def test_loopback_is_refused_unless_it_is_allowed(capfd):
     with calling(AddressPolicy(ports=[1])) as caller, receiver(answer()) as r:
         assert seen(caller.call(r.url)) == (Outcome.ADDRESS_REFUSED, Sent.NO, 0, b"")
         assert r.connections == 0
+    assert capfd.readouterr().err == ""  # to which libcurl would print that a callback has failed
 
 
 def test_the_address_that_a_name_resolves_to_is_what_is_judged():
@@ -271,7 +272,7 @@ def test_a_guard_that_fails_refuses(capfd):
     with calling(Broken()) as caller, receiver(answer()) as r:
         assert caller.call(r.url).outcome is Outcome.ADDRESS_REFUSED
         assert r.connections == 0
-    assert "boom" not in capfd.readouterr().err
+    assert capfd.readouterr().err == ""
 
 
 def test_a_process_that_may_open_no_more_sockets_has_sent_nothing(monkeypatch, capfd):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -104,6 +105,17 @@ def test_a_period_has_a_limited_number_of_kinds_and_counts_the_others_without_wh
             counts.add_request(a_request(SimpleNamespace(id=f"k{number}", plugin="acme")), 200, Act.REQUEST)
         counts.write()
     assert trail.counts() == {("k0", "done"): 2, ("k1", "done"): 2, ("k2", "done"): 2, ("", "done"): 4}
+
+
+def test_counts_are_written_once_a_period_and_those_of_requests_that_end_after_the_stop_too(trail, counts, monkeypatch):
+    slept_s = []
+    monkeypatch.setattr(request_audit, "time", SimpleNamespace(monotonic=time.monotonic, sleep=slept_s.append))
+    for number in range(1, 5):
+        counts.add_request(a_request(), 200, Act.REQUEST)
+        counts._iterate()
+        assert (slept_s, trail.counts()) == ([request_audit.PERIOD_S] * number, {("k1", "done"): number})
+        if number == 2:
+            counts.stop()
 
 
 def test_requests_without_a_key_are_counted_by_the_minute_and_at_the_end(trail, counts, monkeypatch):

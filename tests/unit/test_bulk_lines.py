@@ -8,7 +8,7 @@ import json
 import pytest
 
 from api import triggers
-from api.triggers import _lines, _raise_if_away
+from api.triggers import _array, _lines, _raise_if_away
 from relay.errors import MalformedJson, RequestRejected, TooLarge, Unavailable
 from relay.store.ledger.acceptance import Accepted, AcceptVerdict
 
@@ -62,6 +62,14 @@ def test_lines_of_blanks_are_no_items_wherever_they_stand(blank, end):
 
 def test_a_carriage_return_alone_is_a_blank_of_json_and_ends_no_line():
     assert _lines(b'{"a":\r1}\r\n[2,\r\r3]') == [{"a": 1}, [2, 3]]
+
+
+def test_a_list_has_so_many_items_and_no_more_and_a_line_that_is_no_json_is_one_of_them(monkeypatch):
+    monkeypatch.setattr(triggers, "MAX_ITEMS", 3)
+    for read, most in ((_array, b"[1, 2, 3]"), (_lines, b"1\n{broken\n\n3\n\n")):
+        assert len(read(most)) == 3
+        with pytest.raises(TooLarge):
+            read(most.replace(b"3", b"3, 4" if read is _array else b"3\n4"))
 
 
 RESULTS = [Accepted(AcceptVerdict.ACCEPTED, "r", "queued"), RequestRejected(), Unavailable("away")]

@@ -195,6 +195,19 @@ def test_what_is_parked_may_be_taken_in_hand_again(store, executor):
     assert store.parked == [ref, ref]
 
 
+def test_what_a_claim_has_made_ready_runs_here_and_the_calls_that_it_has_ended_are_noted(store, executor, monkeypatch):
+    woken, (lost, other, capped) = store.call("woken"), [store.call("hook", full=full) for full in (False, False, True)]
+    ends, noted = {lost: (State.INTERRUPTED, "lease_lost"), capped: (State.UNREACHABLE, "too_old")}, []
+    monkeypatch.setattr(executor._watch, "ended", lambda *ended: noted.append(ended), raising=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            store, "claim", lambda *_, **__: Claimed(1, frozenset([other]), frozenset(), ((woken, "bulk"),), ends)
+        )
+        executor.run([lost, other, capped])
+    soon(lambda: store.granted == [woken])
+    assert noted == [(store.published[ref], *ends[ref]) for ref in (lost, capped)]
+
+
 def test_what_the_settle_of_another_call_has_brought_is_not_read_again(store, executor):
     known, unknown = store.call(), store.call()
     executor.run([known, unknown], [store.published[known]])
@@ -526,7 +539,9 @@ def test_a_stop_waits_for_no_settlement_beyond_its_time_and_says_how_many_calls_
 def test_the_parts_that_must_move_have_names_and_calls_must_end_only_while_every_slot_is_taken(store, executor):
     parts = {part.name: part for part in executor.parts()}
     assert list(parts) == ["settler", "advancer", "calls"]
-    calls = parts["calls"]
+    in_flight, calls = executor._in_flight, parts["calls"]
+    in_flight.settlers._queues[0].moves, in_flight.advancers._queues[0].moves = 3, 5
+    assert (parts["settler"].moves(), parts["advancer"].moves()) == (3, 5)
     executor.run([store.call(f"hook{number}") for number in range(SLOTS - 1)])
     assert calls.moves() is None
     executor.run([store.call("last")])

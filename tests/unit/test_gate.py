@@ -6,6 +6,7 @@ import pytest
 
 from relay.outbound.gate import Gate
 from relay.process.clock import boot_time_s
+from tests.timing import stop_clock
 
 
 @pytest.fixture
@@ -36,8 +37,11 @@ def test_a_gate_cannot_be_shut_behind_a_request(gate):
     assert gate.entered
 
 
-def test_a_gate_stays_closed_after_its_deadline():
-    gate = Gate(boot_time_s() - 0.001)
+@pytest.mark.parametrize("after_s", [0.0, 0.001])
+def test_a_gate_stays_closed_from_its_deadline_on(monkeypatch, after_s):
+    move_on, gate = stop_clock(monkeypatch), Gate(boot_time_s() + 1)
+    assert not gate.expired
+    move_on(1 + after_s)
     assert gate.expired
     assert not gate.enter()
     assert not gate.entered
