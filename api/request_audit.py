@@ -45,6 +45,7 @@ class ActCounts:
     def __init__(self, writer: AuditWriter) -> None:
         self._writer = writer
         self._lock = threading.Lock()
+        self._writing = threading.Lock()  # a stop waits for what is being written, and repeats it if that fails
         self._counts: Counter[AlikeRequests] = Counter()
         self._unkeyed: Counter[AlikeRequests] = Counter()
         self._unkeyed_s = time.monotonic()
@@ -82,6 +83,10 @@ class ActCounts:
 
     def write(self) -> None:
         """Write the counts to the trail; keep those that the store does not take for the next time."""
+        with self._writing:
+            self._write()
+
+    def _write(self) -> None:
         with self._lock:
             counts, self._counts = self._counts, Counter()
             if time.monotonic() - self._unkeyed_s >= _UNKEYED_S:

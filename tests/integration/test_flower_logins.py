@@ -101,6 +101,21 @@ def test_without_a_password_it_does_not_start(shown):
     assert "RELAY_FLOWER_AUTH" in ended.stderr
 
 
+def test_without_the_setting_it_starts_if_an_option_asks_for_a_login(shown):
+    process = flower(port=free_port())
+    ended = subprocess.run(
+        [sys.executable, *process.command[1:], "--basic-auth=user:password", "--help"],
+        cwd=ROOT,
+        env=child_environ(shown.environ, without=("RELAY_FLOWER_AUTH",)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "flower [OPTIONS]" in ended.stdout
+
+
 @pytest.mark.parametrize("credentials", ["Basic", "Basic !", "Bearer x", "Basic w6k6eA==", "Basic /w==", "Basic a b c"])
 def test_malformed_credentials_are_refused_like_wrong_ones(shown, credentials):
     plain, broken = attempt(shown, "/"), attempt(shown, "/", Authorization=credentials)

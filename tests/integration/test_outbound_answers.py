@@ -226,6 +226,18 @@ def test_an_over_long_header_block_is_a_rejected_answer(caller, head):
     assert (reply.outcome, reply.sent, reply.status) == (Outcome.ANSWER_REJECTED, Sent.ANSWERED, 0)
 
 
+@pytest.mark.parametrize(("beyond", "outcome"), [(0, Outcome.ANSWERED), (1, Outcome.ANSWER_REJECTED)])
+@pytest.mark.parametrize("limit", ["lines", "bytes"])
+def test_a_header_block_at_a_limit_is_taken_and_one_just_beyond_it_is_not(caller, limit, beyond, outcome):
+    first, last = b"HTTP/1.1 200 OK\r\n", b"Content-Length: 2\r\n\r\n"
+    if limit == "lines":
+        more = b"X: y\r\n" * (MAX_HEADER_LINES - 3 + beyond)  # the last line is empty
+    else:
+        more = b"X: %b\r\n" % (b"y" * (MAX_HEADER_BYTES - len(first + b"X: \r\n" + last) + beyond))
+    with receiver(says(first + more + last + b"{}")) as r:
+        assert caller.call(r.url).outcome is outcome
+
+
 @pytest.mark.parametrize(
     "one",
     [

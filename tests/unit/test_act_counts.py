@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from api import request_audit
 from api.door import ApiRequest
 from api.request_audit import ActCounts
 from relay.audit.entry import Act
+from tests.timing import BUSY_S
 
 KEY = SimpleNamespace(id="k1", plugin="acme")
 
@@ -116,6 +118,28 @@ def test_counts_are_written_once_a_period_and_those_of_requests_that_end_after_t
         assert (slept_s, trail.counts()) == ([request_audit.PERIOD_S] * number, {("k1", "done"): number})
         if number == 2:
             counts.stop()
+
+
+def test_a_stop_waits_for_counts_that_are_being_written_and_writes_them_if_they_were_not_taken(trail, counts):
+    begun, may_end = threading.Event(), threading.Event()
+
+    def fail_late():
+        begun.set()
+        assert may_end.wait(BUSY_S)
+        trail.takes, trail.comes = False, lambda: setattr(trail, "takes", True)
+
+    trail.comes = fail_late
+    counts.add_request(a_request(), 200, Act.REQUEST)
+    writing, stopping = threading.Thread(target=counts.write), threading.Thread(target=counts.stop)
+    writing.start()
+    assert begun.wait(BUSY_S)
+    stopping.start()
+    stopping.join(0.05)
+    assert stopping.is_alive()
+    may_end.set()
+    for thread in (writing, stopping):
+        thread.join(BUSY_S)
+    assert trail.counts() == {("k1", "done"): 1}
 
 
 def test_requests_without_a_key_are_counted_by_the_minute_and_at_the_end(trail, counts, monkeypatch):

@@ -196,16 +196,18 @@ def test_what_is_parked_may_be_taken_in_hand_again(store, executor):
 
 
 def test_what_a_claim_has_made_ready_runs_here_and_the_calls_that_it_has_ended_are_noted(store, executor, monkeypatch):
-    woken, (lost, other, capped) = store.call("woken"), [store.call("hook", full=full) for full in (False, False, True)]
-    ends, noted = {lost: (State.INTERRUPTED, "lease_lost"), capped: (State.UNREACHABLE, "too_old")}, []
+    executor.run([store.call("busy") for _ in range(SLOTS - 2)])  # its share
+    lost, capped, beyond, other = store.call(), store.call(full=True), store.call("busy"), store.call()
+    ends = {ref: (State.UNREACHABLE, f"outcome {number}") for number, ref in enumerate((lost, capped, beyond))}
+    woken, noted = store.call("woken"), []
+    claimed = Claimed(1, frozenset([other]), frozenset(), ((woken, "bulk"),), ends)
+    monkeypatch.setattr(batch, "HOLD_S", 0.0)
     monkeypatch.setattr(executor._watch, "ended", lambda *ended: noted.append(ended), raising=False)
     with monkeypatch.context() as patch:
-        patch.setattr(
-            store, "claim", lambda *_, **__: Claimed(1, frozenset([other]), frozenset(), ((woken, "bulk"),), ends)
-        )
-        executor.run([lost, other, capped])
-    soon(lambda: store.granted == [woken])
-    assert noted == [(store.published[ref], *ends[ref]) for ref in (lost, capped)]
+        patch.setattr(store, "claim", lambda *_, **__: claimed)
+        executor.run([lost, capped, beyond, other])
+    soon(lambda: store.granted[-1] == woken)
+    assert noted == [(store.published[ref], *end) for ref, end in ends.items()]
 
 
 def test_what_the_settle_of_another_call_has_brought_is_not_read_again(store, executor):
