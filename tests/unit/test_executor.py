@@ -13,10 +13,13 @@ from relay.domain.reference_id import new_reference_id
 from relay.domain.shares import capacity_left
 from relay.errors import Unavailable
 from relay.executor import batch, pipeline
+from relay.executor.active_calls import ActiveCall
 from relay.executor.batch import HOLD_S, LEFT_OUT, Batch
 from relay.executor.pipeline import CLAIM_ITEMS, MAX_TOKENS_WANTED, SETTLE_S, Executor
-from relay.executor.preparation import Unsendable
+from relay.executor.preparation import Prepared, Unsendable
 from relay.executor.slots import BRIEF_S
+from relay.outbound.gate import Gate
+from relay.process.clock import boot_time_s
 from relay.process.pulse import LOOK_S
 from relay.registration.fields import MAX_TIMEOUT_S
 from relay.store.keys.keyspace import SINGLE
@@ -556,13 +559,33 @@ def test_the_parts_that_must_move_have_names_and_calls_must_end_only_while_every
     assert min(calls.still_looks, calls.stuck_looks) * LOOK_S > MAX_TIMEOUT_S
 
 
-def test_a_stop_waits_for_a_replay_job_but_leaves_time_to_settle(executor, clock):
-    executor._replaying.busy = True
+@pytest.mark.parametrize("busy", ["replay job", "claim"])
+def test_a_stop_waits_for_a_replay_job_or_a_claim_but_leaves_time_to_settle(executor, clock, busy):
+    if busy == "claim":
+        executor._claimer._under_way = 1
+    else:
+        executor._replaying.busy = True
     stop = gevent.spawn(executor.drain, SETTLE_S + 1)
     gevent.sleep(A_WHILE_S)
     assert not stop.ready()
     clock(1)
     stop.get(timeout=BUSY_S)
+
+
+def test_a_stop_gives_back_what_was_not_sent_claim_by_claim_and_stops_replay_jobs(store, executor, events_of):
+    stopped, given_back, published, said = [], [], [], events_of(pipeline)
+    executor._replaying.stop = lambda: stopped.append(True)
+    store.release = lambda refs, token: given_back.append((token, refs)) or [(refs[0], "bulk")]
+    executor.scheduler._publisher.publish_ready = published.extend
+    refs, now_s = [store.call() for _ in range(3)], boot_time_s()
+    for ref, token in zip(refs, ("one", "one", "other"), strict=True):
+        call, gate = Prepared(store.published[ref], None, None, None), Gate(now_s + BUSY_S)
+        executor._slots.take(1)
+        executor._active_calls.add(ActiveCall(call, ("acme", "hook"), token, gate, claimed_at_ms=1, claimed_at_s=now_s))
+    executor.drain(0.0)
+    assert (given_back, stopped) == ([("one", refs[:2]), ("other", refs[2:])], [True])
+    assert published == [(refs[0], "bulk"), (refs[2], "bulk")]
+    assert said == [(LogEvent.DRAINED, {"given_back": 3, "left": 0})]
 
 
 def test_a_stop_leaves_what_has_no_slot_yet_to_other_workers(store, executor):
