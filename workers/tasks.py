@@ -14,6 +14,7 @@ def register(app: Celery) -> None:
     """Register the task with ``app``. Its messages are taken by `workers.lane_consumer`."""
 
     @app.task(name=RUN, ignore_result=True)
-    def run(lane: str, partition: int) -> None:
-        """Run the calls that wait in a lane; return as soon as they have started."""
-        app.executor.run_waiting((lane,), partition)
+    def run(lane: str, partition: int) -> dict[str, int]:
+        """Run the calls that wait in a lane; return three counts as soon as they have started."""
+        counts: dict[str, int] = app.executor.run_waiting((lane,), partition)
+        return counts

@@ -82,7 +82,7 @@ class Executor:
         self._starter = gevent.spawn(Loop("start", self._start_run, gevent.sleep).run)
 
     def run_waiting(self, lanes: Sequence[str], partition: int) -> dict[str, int]:
-        """Start the calls that wait in these lanes of a partition; return counts.
+        """Start the calls that wait in these lanes of a partition; return counts, all that a task's result may show.
 
         If there are several partitions, a task does not wait long for this one, whose server may not be responding.
         """

@@ -474,6 +474,19 @@ def test_a_task_takes_the_calls_that_wait_in_its_lane_until_none_is_left(store):
     assert store.reads == []  # what was taken is read already
 
 
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_the_replay_jobs_among_what_waits_are_run_beside_the_calls(store, executor, is_taken):
+    job, ref, ran = new_reference_id(), store.call(), []
+    store.read = lambda _refs: []  # a job is no call
+    executor._replaying = SimpleNamespace(named_by=lambda refs: [each for each in refs if each == job], run=ran.append)
+    if is_taken:
+        store.waiting.take = lambda *_, **__: TakenCalls([job, ref], [store.published[ref]], False)
+        executor.run_waiting(("bulk",), 0)
+    else:
+        executor.run([job, ref], [store.published[ref]])
+    soon(lambda: (ran, store.granted) == ([job], [ref]))
+
+
 def test_nothing_is_taken_while_every_slot_is_taken(store, executor):
     executor.run([store.call(f"hook{number}") for number in range(SLOTS)])
     store.waiting.lists[0] = [store.call("other")]
