@@ -51,6 +51,13 @@ def test_facts_are_escaped_in_name_and_value():
     assert "a\\x0a" in shown
 
 
+def test_the_names_of_facts_are_bold_and_whole_however_narrow_the_terminal_is(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    shown = printed(facts_of([("a name of words", "value " * 9)]), width=30)
+    assert shown.startswith("\x1b[1ma name of words\x1b[0m")
+    assert "\x1b[1mvalue" not in shown
+
+
 def test_a_long_value_is_folded_and_never_cut():
     value = "x" * 200
     assert printed(table_of(("name", "other"), [[value, "y"]])).count("x") == 200

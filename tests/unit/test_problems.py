@@ -79,6 +79,20 @@ def test_a_problem_says_its_detail_or_else_its_title_or_what_its_code_means(said
     assert read_problem(409, {"code": "conflict", **said}).message == message
 
 
+@pytest.mark.parametrize(
+    ("named", "faults"),
+    [
+        ({}, ()),
+        *(({"errors": each}, ()) for each in (None, "none", {"pointer": "/a"}, [], [None, "/a", ["/a"]])),
+        ({"errors": [None, {"pointer": "/a"}, {"message": "no"}]}, (Fault("/a", ""), Fault("", "no"))),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("code", ["request_rejected", "new_in_2030"])
+def test_a_problem_has_the_faults_that_can_be_read_and_otherwise_none(code, named, faults):
+    assert read_problem(422, {"code": code, **named}).faults == faults
+
+
 @pytest.mark.parametrize("kind", [errors.VaultError, errors.SettingsError, errors.DocumentError, errors.RelayError])
 def test_a_fault_of_our_own_is_internal_and_tells_no_details(kind):
     problem = problem_of(kind("the key k1 is not in the ring"))

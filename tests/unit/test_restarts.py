@@ -240,6 +240,17 @@ def test_a_log_that_cannot_be_put_aside_keeps_no_process_from_being_watched(dire
         killed(supervisor, child)
 
 
+def test_after_a_supervisor_a_signal_ends_the_process_again():
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
+    with Supervisor(lambda _: None, 5.0):
+        assert signal.SIG_DFL not in map(signal.getsignal, numbers)
+        woken = signal.set_wakeup_fd(-1)
+        assert signal.set_wakeup_fd(woken) == -1
+        assert woken >= 0
+    assert {signal.getsignal(number) for number in numbers} == {signal.SIG_DFL}
+    assert signal.set_wakeup_fd(-1) == -1
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only there are orphans adopted")
 def test_a_child_is_gone_once_all_that_it_has_left_running_has_ended(directory, monkeypatch):
     adopt_orphans()
