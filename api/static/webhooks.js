@@ -356,31 +356,25 @@ async function carrying(known, run) {
 /** Returns a function that sends a request, and repeats it, within bounds, while the relay is away or busy. */
 function connect(baseUrl, key, fetch, json) {
   async function send(method, path, headers, deadline, signal, body) {
-    // The oldest supported engines lack AbortSignal.any and AbortSignal.timeout.
-    const controller = new AbortController();
-    const abort = () => controller.abort();
-    signal?.addEventListener("abort", abort, { once: true });
     const left = Math.max(deadline - performance.now(), 0) + 1_000; // the last request gets at least a second
-    const timer = setTimeout(abort, Math.min(POLL_WAIT_S * 1_000 + READ_MARGIN_MS, left));
     try {
-      const response = await fetch(baseUrl + path, {
-        method,
-        headers: { Authorization: `Bearer ${key}`, ...headers, ...(body && { "Content-Type": "application/json" }) },
-        body,
-        signal: controller.signal,
-        cache: "no-store",
-        credentials: "omit",
-        redirect: "manual", // a redirect would take key and trigger elsewhere
+      return await within(Math.min(POLL_WAIT_S * 1_000 + READ_MARGIN_MS, left), signal, async (ended) => {
+        const response = await fetch(baseUrl + path, {
+          method,
+          headers: { Authorization: `Bearer ${key}`, ...headers, ...(body && { "Content-Type": "application/json" }) },
+          body,
+          signal: ended,
+          cache: "no-store",
+          credentials: "omit",
+          redirect: "manual", // a redirect would take key and trigger elsewhere
+        });
+        const retryAfter = /^\d{1,9}$/.exec(response.headers.get("Retry-After") ?? "");
+        const document = parse(await response.text(), json);
+        return { status: response.status, document, retryAfter: retryAfter && Number(retryAfter[0]) };
       });
-      const retryAfter = /^\d{1,9}$/.exec(response.headers.get("Retry-After") ?? "");
-      const document = parse(await response.text(), json);
-      return { status: response.status, document, retryAfter: retryAfter && Number(retryAfter[0]) };
     } catch (cause) {
       throwIfAborted(signal);
       return { status: 0, document: null, retryAfter: null, cause };
-    } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", abort);
     }
   }
 
@@ -395,16 +389,15 @@ function connect(baseUrl, key, fetch, json) {
       isAllowed ||= !answer.cause;
       if (answer.status >= 200 && answer.status < 300) return answer;
       if (!answer.cause && !NOT_NOW.has(answer.status)) throw problemOf(answer);
-      if (!isAllowed) {
-        if (runs && performance.now() - began < QUICK_MS) throw wrongOrigin(answer.cause);
-        runs = await runsElsewhere(baseUrl, fetch, signal);
-      }
+      if (!isAllowed && runs && performance.now() - began < QUICK_MS) throw wrongOrigin(answer.cause);
       const asked = answer.retryAfter === null ? null : answer.retryAfter * 1_000;
       const pause = asked === null
         ? jittered(Math.min(PAUSE_FIRST_MS * 2 ** number, PAUSE_MAXIMUM_MS))
         : asked + jittered(PAUSE_FIRST_MS);
       if (number + 1 >= TRIES || asked > RETRY_AFTER_LIMIT_MS || performance.now() + pause > deadline) throw problemOf(answer);
-      await sleep(pause, signal);
+      const slept = sleep(pause, signal);
+      runs = !isAllowed && (await runsElsewhere(baseUrl, fetch, deadline, signal));
+      await slept;
     }
   };
 }
@@ -413,13 +406,30 @@ function connect(baseUrl, key, fetch, json) {
  * Tells whether the relay runs, at another origin than this page's. A browser does not say why a request failed. But
  * any page may read this module: if that works while a request fails at once, the browser withheld the answer.
  */
-async function runsElsewhere(baseUrl, fetch, signal) {
+async function runsElsewhere(baseUrl, fetch, deadline, signal) {
   const page = globalThis.location?.origin;
   if (page === undefined || page === new URL(baseUrl).origin) return false;
+  const ask = (ended) =>
+    fetch(`${baseUrl}/webhooks.js`, { method: "HEAD", credentials: "omit", cache: "no-store", signal: ended });
   try {
-    return (await fetch(`${baseUrl}/webhooks.js`, { method: "HEAD", credentials: "omit", cache: "no-store", signal })).ok;
+    return (await within(Math.min(QUICK_MS, deadline - performance.now()), signal, ask)).ok;
   } catch {
     return false;
+  }
+}
+
+/** Runs a function with a signal that is aborted with the caller's, or after so many milliseconds. */
+async function within(ms, signal, run) {
+  // The oldest supported engines lack AbortSignal.any and AbortSignal.timeout.
+  const controller = new AbortController();
+  const abort = () => controller.abort();
+  signal?.addEventListener("abort", abort, { once: true });
+  const timer = setTimeout(abort, ms);
+  try {
+    return await run(controller.signal);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", abort);
   }
 }
 

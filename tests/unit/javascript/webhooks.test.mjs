@@ -332,6 +332,19 @@ for (const [pause, name] of [["Retry-After", "get"], ["a record that is unfinish
   });
 }
 
+for (const [what, tries, options] of [["of six tries", 6, {}], ["that the time allows", 1, { timeout: 100 }]]) {
+  test(`a call that is aborted in the last ${what} ends as aborted, not as unavailable`, async () => {
+    const stop = new AbortController();
+    const { at, api } = client((n, { signal }) => {
+      if (n + 1 < tries) return answered(503, { code: "unavailable" });
+      setTimeout(() => stop.abort(), 50);
+      return hanging(signal);
+    });
+    const { error } = await clock.until(api.webhooks.get(REF, { signal: stop.signal, ...options }));
+    assert.deepEqual([error.name, at.length], ["AbortError", tries]);
+  });
+}
+
 for (const [status, code] of Object.entries({ 302: "internal", 401: "unauthenticated", 403: "forbidden", 404: "internal", 413: "too_large", 429: "rate_limited", 500: "internal", 502: "unavailable", 503: "unavailable", 504: "unavailable" })) {
   for (const document of [null, [], {}, { code: 5 }, "busy"]) {
     test(`a ${status} with ${JSON.stringify(document)} is ${code}, and says when to come again`, async () => {
@@ -553,8 +566,9 @@ for (const page of ["https://page.example", "https://relay.example", undefined])
     const isWithheld = page === "https://page.example" && module === "read" && took < 5_000 && !before;
     test(`on ${page}, ${before ? "after an answer, " : ""}requests that fail after ${took} ms while the module is ${module} are ${isWithheld ? "forbidden" : "unavailable"}`, async () => {
       globalThis.location = page && { origin: page };
-      let isLost = !before;
+      let [isLost, questions] = [!before, 0];
       const fetch = async (_, { method }) => {
+        questions += method === "HEAD";
         if (method === "HEAD" && module !== "lost") return module === "read" ? new Response() : answered(404, null);
         if (!isLost) return final();
         await after(took, () => null);
@@ -566,7 +580,52 @@ for (const page of ["https://page.example", "https://relay.example", undefined])
       const { error } = await clock.until(webhooks.get(REF));
       delete globalThis.location;
       assert.equal(error.code, isWithheld ? "forbidden" : "unavailable");
+      assert.equal(questions > 0, page === "https://page.example" && !before);
       if (isWithheld) assert.ok(error.message.includes(`--origin ${page}`), error.message);
     });
   }
+}
+
+const lost = async () => { throw new TypeError("lost"); };
+
+test("a page that gets an answer, if only that the relay is busy, is not told that it may not use it", async () => {
+  globalThis.location = { origin: "https://page.example" };
+  const answers = [lost, () => answered(503, { code: "unavailable" }), final];
+  const fetch = async (_, { method }) => (method === "HEAD" ? new Response() : answers.shift()());
+  const { webhooks } = createApi({ baseUrl: "https://relay.example", key: "k", fetch });
+  const { value } = await clock.until(webhooks.get(REF));
+  delete globalThis.location;
+  assert.equal(value?.state, "delivered");
+});
+
+test("a call that is aborted when its page is about to be told that it may not use the relay ends as aborted", async () => {
+  globalThis.location = { origin: "https://page.example" };
+  const stop = new AbortController();
+  let sent = 0;
+  const fetch = async (_, { method, signal }) => {
+    if (method === "HEAD") return new Response();
+    sent += 1;
+    if (sent === 1) return lost();
+    setTimeout(() => stop.abort(), 50);
+    return hanging(signal);
+  };
+  const { webhooks } = createApi({ baseUrl: "https://relay.example", key: "k", fetch });
+  const { error } = await clock.until(webhooks.get(REF, { signal: stop.signal }));
+  delete globalThis.location;
+  assert.deepEqual([error.name, sent], ["AbortError", 2]);
+});
+
+for (const [timeout, abortMs, ended, most] of [[100, null, "unavailable", 100], [1_000, null, "unavailable", 1_000], [20_000, null, "unavailable", 20_000], [960_000, null, "unavailable", 25_000], [960_000, 700, "AbortError", 700]]) {
+  test(`of ${timeout} ms, a call takes at most ${most} while questions for the module get no answer${abortMs ? ", and it is aborted" : ""}`, async () => {
+    globalThis.location = { origin: "https://page.example" };
+    const stop = new AbortController();
+    const fetch = (_, { method, signal }) => (method === "HEAD" ? hanging(signal) : lost());
+    const { webhooks } = createApi({ baseUrl: "https://relay.example", key: "k", fetch });
+    if (abortMs !== null) setTimeout(() => stop.abort(), abortMs);
+    const { error } = await clock.until(webhooks.get(REF, { timeout, signal: stop.signal }));
+    delete globalThis.location;
+    assert.ok([error?.name, error?.code].includes(ended), error);
+    assert.ok(clock.now <= most, clock.now);
+    assert.deepEqual([getEventListeners(stop.signal, "abort").length, clock.timers.size], [0, 0]);
+  });
 }
