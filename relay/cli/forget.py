@@ -74,7 +74,7 @@ def _forget_subject(screen: Screen, subject: str, plugin: str) -> None:
 def _go_on(runtime: Runtime, plugin: str, hashed: str) -> forgetting.Progress:
     """Go on with the job until it has looked at everything; draw how far it is, if standard error is a terminal."""
     with counting("forgetting") as bar:
-        task = bar.add_task("")
+        task = bar.add_task("", total=None)
         while True:
             progress = runtime.forgetting.go_on(plugin, hashed)
             bar.update(task, total=progress.total, completed=min(progress.looked, progress.total))

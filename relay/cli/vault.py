@@ -165,7 +165,7 @@ def _reseal(names: tuple[str, ...]) -> tuple[dict[str, int], Damaged]:
         _wait_until_known(ring)
     resealing = _resealing(runtime, rings)
     with counting("resealing") as progress:
-        bar = progress.add_task("", total=SealedValues(runtime.client).count())
+        bar = progress.add_task("", total=None)
         with runtime.audit_writer.writing(Act.VAULT_RESEAL, subject="+".join(ring.name for ring in rings)):
             done, damaged = resealing.run(lambda: progress.advance(bar))
     return {**done, "unreadable": damaged.counts.total()}, damaged

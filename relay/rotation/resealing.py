@@ -55,7 +55,7 @@ class Resealing:
         self._decisions = decisions
 
     def run(self, on_step: Callable[[], object]) -> tuple[dict[str, int], Damaged]:
-        """Seal everything with the newest keys; call ``on_step`` for each key of the store that was examined.
+        """Seal everything with the newest keys; call ``on_step`` for each key that was examined.
 
         Returns how many values were sealed anew and were up to date, and those that no key opens. Raises `Conflict`,
         after all else is done, if decisions fail verification.

@@ -89,7 +89,6 @@ CALLS = {
     "replay_store.list": lambda my, _: my.replay_store.list(PLUGIN),
     "retired_ms_ago": lambda my, _: retired_ms_ago(my.client, "data", "k1"),
     "note_retired": lambda my, _: note_retired(my.client, "data", "k1"),
-    "sealed_values.count": lambda my, _: SealedValues(my.client).count(),
     "sealed_values.every": lambda my, _: list(SealedValues(my.client).every()),
     "secrets.set": lambda my, _: my.registry.secrets.set(PLUGIN, "OTHER", "other-value"),
     "secrets.values": lambda my, _: my.registry.secrets.values(PLUGIN, ["OTHER"], fresh=True),

@@ -60,11 +60,6 @@ class SealedValues:
         self._scripts = Scripts(client)
         self._stamp = lru_cache(_STAMPS)(self._read_stamp)
 
-    def count(self) -> int:
-        """Return roughly how many keys `every` visits."""
-        with store_errors():
-            return int(self._client.dbsize())
-
     def on_each_server(self, act: Callable[[Iterator[SealedValue | None]], object]) -> bool:
         """Do something with the values of each server that answers; return whether all of them did."""
         return ask_servers(self._client, lambda server: act(self.every(server))).complete
