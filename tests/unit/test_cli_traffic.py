@@ -3,6 +3,7 @@ from relay.domain.reference_id import new_reference_id
 from relay.store.ledger.transitions import Advance, NewStep, NextStep
 from tests.store_keys import KEYS
 from tests.unit.cli import a_webhook
+from tests.unit.test_cli_invocations import settle
 
 
 def test_a_webhook_is_paused_and_resumed_and_its_parked_calls_are_published(cli):
@@ -33,6 +34,20 @@ def test_an_open_breaker_is_seen_and_can_be_closed(cli):
 def test_what_is_not_registered_cannot_be_paused(cli):
     for verb in ("pause", "resume", "close-breaker"):
         answer = cli.json("webhooks", verb, "nobody", "--plugin", "acme", exit_code=1)
+        assert answer["code"] == "webhook_not_registered"
+
+
+def test_a_removed_webhook_can_be_paused_until_the_last_of_its_calls_has_ended(cli):
+    cli.apply(a_webhook())
+    ref = cli.json("trigger", "ping", "--plugin", "acme", "--async")["referenceId"]
+    cli.runtime().store.claim([ref], "token")
+    cli.json("webhooks", "remove", "ping", "--plugin", "acme")
+    assert cli.json("webhooks", "pause", "ping", "--plugin", "acme")["paused"] is True
+    assert cli.json("webhooks", "resume", "ping", "--plugin", "acme")["paused"] is False
+    assert cli.json("webhooks", "close-breaker", "ping", "--plugin", "acme")["breaker"] == "closed"
+    settle(cli, ref)
+    for verb in ("pause", "resume", "close-breaker"):
+        answer = cli.json("webhooks", verb, "ping", "--plugin", "acme", exit_code=1)
         assert answer["code"] == "webhook_not_registered"
 
 
