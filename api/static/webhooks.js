@@ -462,7 +462,8 @@ function problemOf({ status, document, retryAfter, cause }) {
     return new WebhookError(code, "The answer did not come from a relay that this client understands.", { status, retryAfter });
   }
   const message = document.detail ?? document.title ?? document.code;
-  const errors = Array.isArray(document.errors) ? document.errors : [];
+  const given = Array.isArray(document.errors) ? document.errors : [];
+  const errors = given.filter((each) => typeof each?.message === "string");
   const referenceId = document.referenceId ?? null;
   return new WebhookError(document.code, message, { status, errors, referenceId, retryAfter });
 }

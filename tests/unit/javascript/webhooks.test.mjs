@@ -560,6 +560,15 @@ test("an idempotency key that is empty is refused", async () => {
   assert.deepEqual([error.code, at], ["bad_parameter", []]);
 });
 
+for (const [errors, read] of [[undefined, []], [null, []], ["none", []], [{ message: "no" }, []], [[], []], [[null, "/a", ["/a"], {}], []], [[null, { pointer: "/a", message: "no" }], [{ pointer: "/a", message: "no" }]]]) {
+  test(`of a problem with the errors ${JSON.stringify(errors)}, those that can be read are told`, async () => {
+    const { api } = client(() => answered(422, { code: "request_rejected", detail: "It does not fit.", referenceId: REF, errors }));
+    const { error } = await clock.until(api.webhooks.triggerAsync("ok"));
+    assert.deepEqual([error.name, error.code, error.referenceId, error.errors], ["WebhookError", "request_rejected", REF, read]);
+    assert.equal(error.message, `It does not fit.${read.length ? " /a: no" : ""}`);
+  });
+}
+
 // A browser does not say why a request failed: of another origin, it may be withheld for want of the key's right.
 for (const page of ["https://page.example", "https://relay.example", undefined]) {
   for (const [module, took, before] of [["read", 4_999, false], ["refused", 100, false], ["lost", 100, false], ["read", 5_000, false], ["read", 100, true]]) {
