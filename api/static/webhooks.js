@@ -395,9 +395,8 @@ function connect(baseUrl, key, fetch, json) {
         ? jittered(Math.min(PAUSE_FIRST_MS * 2 ** number, PAUSE_MAXIMUM_MS))
         : asked + jittered(PAUSE_FIRST_MS);
       if (number + 1 >= TRIES || asked > RETRY_AFTER_LIMIT_MS || performance.now() + pause > deadline) throw problemOf(answer);
-      const slept = sleep(pause, signal);
-      runs = !isAllowed && (await runsElsewhere(baseUrl, fetch, deadline, signal));
-      await slept;
+      const found = isAllowed ? false : runsElsewhere(baseUrl, fetch, deadline, signal);
+      [runs] = await Promise.all([found, sleep(pause, signal)]);
     }
   };
 }

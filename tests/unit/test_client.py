@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from relay import errors
+from relay.client.bulk import GROUP_BYTES, groups, write
 from relay.client.problem import UnknownProblem
 from relay.client.relay import TRIES, Relay, WaitEnded
 from tests.receivers import json_answer, make_authority, receiver
@@ -402,6 +403,13 @@ def test_many_triggers_are_split_by_bytes_too(fake, relay):
     items = [{"webhook_id": "ok", "data": "x" * 1_500_000} for _ in range(5)]
     assert all("referenceId" in result for result in relay.webhooks.trigger_many(items))
     assert [len(seen.json) for seen in fake.seen] == [2, 2, 1]
+
+
+@pytest.mark.parametrize(("more", "sizes"), [(0, [2, 2, 1]), (1, [1, 1, 2, 1])])
+def test_every_group_of_triggers_is_filled_to_the_last_byte(more, sizes):
+    own = len(write({"webhookId": "ok", "data": ""})) + 1  # with a comma
+    fills_half, larger = ({"webhookId": "ok", "data": "x" * (GROUP_BYTES // 2 - own + extra)} for extra in (0, more))
+    assert [len(group) for group in groups([fills_half, larger, *[fills_half] * 3])] == sizes
 
 
 def test_no_items_cause_no_request(fake, relay):
