@@ -345,6 +345,7 @@ BAD_KEYS = {
     "a JWK of numbers": lambda: {"kty": "EC", "crv": 5, "d": 6, "x": 7, "y": 8},
     "a damaged JWK": lambda: key_pair("RSA").jwk | {"n": "planted!"},
     "damaged JSON": lambda: json.dumps(key_pair("RSA").jwk)[:-2],
+    "JSON that nests too deep": lambda: '{"planted": ' + "[" * 32_000,
     "a list": lambda: ["planted"],
     "a number": lambda: 5,
     "a long text": lambda: key_pair("RSA").pem + "x" * 32 * 1024,

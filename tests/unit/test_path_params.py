@@ -292,6 +292,11 @@ def test_what_a_resource_is_called_is_no_address():
     assert answered(text, url="https://ehr.example.com/MedicationRequest/{id}/MedicationRequest") == text
 
 
+def test_what_a_placeholder_is_called_is_no_address():
+    text = '{"patientId": "4711"}'
+    assert answered(text) == text
+
+
 def test_an_address_that_is_revealed_is_not_masked():
     text = "https://ehr.example.com/fhir/Patient/4711/Observation"
     assert answered(text, revealUrl=True) == text
