@@ -282,6 +282,19 @@ def test_a_short_path_is_hidden_where_it_follows_the_host():
         assert mask.text(f"at {shown}") == (f"at {REPLACEMENT}", 1)
 
 
+@pytest.mark.parametrize("change", [str.lower, str.upper, str.swapcase])
+def test_a_short_host_with_its_short_path_is_hidden_in_hex_and_base64_whose_letters_have_changed_their_case(change):
+    mask, shown = mask_of(endpoint=Endpoint("https", "a.io", 443, "/post")), b"a.io/post"
+    for packed in (base64.b64encode(shown).decode(), shown.hex()):
+        assert mask.text(f"<{change(packed)}>") == (f"<{REPLACEMENT}>", 1)
+
+
+def test_a_path_of_one_segment_is_hidden_without_its_slash_too():
+    mask = mask_of(endpoint=Endpoint("https", "a.io", 443, "/incoming-orders"))
+    for shown in ("/incoming-orders", "incoming-orders"):
+        assert mask.text(f"no {shown} here") == (f"no {REPLACEMENT} here", 1)
+
+
 def test_the_endpoint_in_base64_or_hex_is_hidden():
     for shown in (base64.b64encode(b"x" + ENDPOINT.url.encode()).decode(), ENDPOINT.url.encode().hex()):
         masked, count = mask_of().text(shown)

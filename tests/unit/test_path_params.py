@@ -287,6 +287,13 @@ def test_each_part_of_a_path_beside_placeholders_is_masked_as_it_is_written_and_
         assert answered(f"no route {shown}, see", url=f"https://ehr.example.com{path}") == "no route [redacted], see"
 
 
+@pytest.mark.parametrize("path", ["/{token}/{{id}}/in", "/{{id}}/{token}/in", "/{{id}}/in/{{other}}/{token}"])
+def test_a_token_in_a_path_is_masked_alone_before_and_behind_placeholders(path):
+    token = "b1e3-77d0-a9c2"
+    url = f"https://ehr.example.com{path.format(token=token)}"
+    assert answered(f"no {token}, see", url=url) == "no [redacted], see"
+
+
 def test_what_a_resource_is_called_is_no_address():
     text = '{"resourceType": "MedicationRequest", "subject": {"reference": "Patient/4711"}}'
     assert answered(text, url="https://ehr.example.com/MedicationRequest/{id}/MedicationRequest") == text
