@@ -66,7 +66,7 @@ def _after_the_end(kind: str, text: str, offset: int) -> str | None:
 def _at_the_beginning(kind: str, lexeme: str, text: str, offset: int) -> str | None:
     if lexeme in _OPENERS:
         return None
-    if kind == "word" and _DECLARATION.match(lexeme):
+    if _DECLARATION.match(lexeme):
         return "a declaration is not accepted: leave out `const x =` and the semicolon, and begin with `{` or `[`"
     after = text[offset + len(lexeme) :].lstrip(" \t")
     if kind in {"word", "text"} and (
