@@ -11,6 +11,7 @@ from api import triggers
 from api.triggers import _array, _lines, _raise_if_away
 from relay.errors import MalformedJson, RequestRejected, TooLarge, Unavailable
 from relay.store.ledger.acceptance import Accepted, AcceptVerdict
+from relay.text.json_extent import MAX_VALUES
 
 MOST = 60
 
@@ -31,7 +32,7 @@ def test_all_lines_together_hold_so_many_values_and_no_more(count, beyond):
     each = [MOST // count] * count
     each[-1] += beyond
     if beyond:
-        with pytest.raises(TooLarge):
+        with pytest.raises(TooLarge, match=f"more than {MAX_VALUES:,} values"):  # of the body, not of what is left of it
             _lines(lines(*each))
     else:
         assert len(_lines(lines(*each))) == count

@@ -257,10 +257,11 @@ def signing_key(client):
 
 
 @pytest.mark.parametrize("algorithm", [*KINDS, None])
-@pytest.mark.parametrize("form", ["pem", "jwk", "text"])
+@pytest.mark.parametrize("form", ["pem", "jwk", "text", "indented"])
 def test_a_client_with_a_private_key_is_part_of_the_target_and_comes_back(algorithm, form):
     pair = key_pair(KINDS[algorithm or "RS256"])
-    key = {"pem": pair.pem, "jwk": pair.jwk, "text": json.dumps(pair.jwk)}[form]
+    text = json.dumps(pair.jwk)
+    key = {"pem": pair.pem, "jwk": pair.jwk, "text": text, "indented": f"\n  {text}\n"}[form]
     further = {} if algorithm is None else {"algorithm": algorithm}
     for base in (SIGNED, BEARER):
         target = register(auth=base | further | {"privateKey": key, "tokenParams": {"resource": "urn:x"}}).target
@@ -280,6 +281,12 @@ def test_without_an_algorithm_a_key_signs_with_the_usual_one_or_what_its_jwk_say
         assert (made.algorithm, made.key_id) == (algorithm, key_id)
     by_jwk = register(auth=WITHOUT_ID | {"privateKey": pair.jwk | {"kid": "own"}}).target.credentials.authorization
     assert signing_key(by_jwk).key_id == "own"
+
+
+def test_what_a_jwk_says_of_itself_counts_only_as_text():
+    jwk = key_pair("RSA").jwk | {"alg": 5, "kid": 6}
+    made = signing_key(register(auth=BEARER | {"privateKey": jwk}).target.credentials.authorization)
+    assert (made.algorithm, made.key_id) == ("RS256", None)
 
 
 def test_how_a_client_asks_for_tokens_is_named_as_it_was_written():

@@ -42,6 +42,7 @@ def faults_of(text):
         ("---\nwebhooks:\n  - id: ping\n", 1, "YAML"),
         ("- id: ping\n  url: https://a.vendor.com/\n", 1, "YAML"),
         ('"id": "ping",\n"method": "GET"', 1, "YAML"),
+        ("id : ping\nmethod : GET\n", 1, "YAML"),
         ("{id: 'ping',\nurl: {{base}}, method: 'GET'}", 2, "templates"),
         *(
             (f"{quote}{{\n{quote}  id: 'ping',\n{quote}\n{quote}  {REST}\n{quote}}}", 1, "mails quote lines")
@@ -92,6 +93,18 @@ def test_a_known_habit_is_the_one_fault(text, line, said):
 )
 def test_what_stands_within_texts_and_comments_is_nobodys_habit(text):
     assert scan(text).flaws == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{id: 'a', headers: {} and, url: 'b'}", "a comma is missing before this"),
+        ("{id: 'a'; url: 'b'}", "a comma is missing before this"),
+        ("{ {id: 'a'} }", "a member's name or `}` must come next"),
+    ],
+)
+def test_what_only_resembles_a_habit_is_the_fault_that_it_is(text, said):
+    assert [flaw.message for flaw in scan(text).flaws] == [said]
 
 
 @pytest.mark.parametrize("text", ["hook", "Hi Ann", "// nothing\nhook"])

@@ -266,12 +266,18 @@ def test_the_first_address_that_leaves_this_host_in_the_clear_is_named(urls):
 def test_one_of_several_hosts_elsewhere_is_enough_to_need_tls(hosts):
     assert "without TLS" in fault_of(STORE_URL=f"redis+cluster://{hosts}")
     assert settings(STORE_URL="redis+cluster://127.0.0.1:1,localhost:2")
+    assert settings(STORE_URL=f"rediss+cluster://{hosts}")
 
 
 @pytest.mark.parametrize("word", ["true", "True", "TRUE"])
 def test_that_host_names_are_checked_may_be_said_in_any_case(word):
     assert settings(REDIS_URL=f"rediss://db.example?ssl_check_hostname={word}")
     assert "must not turn" in fault_of(REDIS_URL="rediss://db.example?ssl_check_hostname=False")
+
+
+def test_a_message_broker_beyond_this_host_needs_tls_too():
+    assert "without TLS" in fault_of(BROKER_URL="amqp://broker.example")
+    assert settings(BROKER_URL="amqps://broker.example")
 
 
 def test_only_an_encrypted_broker_is_told_to_check_certificates():
