@@ -33,7 +33,7 @@ def mistake_in(text: str, tokens: Iterable[tuple[str, str, int]]) -> tuple[int, 
     for number, (kind, lexeme, offset) in enumerate(tokens):
         found = (
             _of_a_mail(kind, lexeme, text, offset, begins_a_line=end == 0 or "\n" in text[end:offset])
-            or (number == 0 and _at_the_beginning(kind, lexeme, text, offset))
+            or (number == 0 and _at_the_beginning(lexeme, text, offset))
             or _anywhere(kind, lexeme, before)
             or (number == 0 and _before_the_beginning(kind, text, offset))
             or (depth == 0 and before in _CLOSERS and _after_the_end(kind, text, offset))
@@ -63,15 +63,11 @@ def _after_the_end(kind: str, text: str, offset: int) -> str | None:
     return f"text {where} is not expected: leave it out, or make it a comment (`//`)"
 
 
-def _at_the_beginning(kind: str, lexeme: str, text: str, offset: int) -> str | None:
-    if lexeme in _OPENERS:
-        return None
+def _at_the_beginning(lexeme: str, text: str, offset: int) -> str | None:
     if _DECLARATION.match(lexeme):
         return "a declaration is not accepted: leave out `const x =` and the semicolon, and begin with `{` or `[`"
     after = text[offset + len(lexeme) :].lstrip(" \t")
-    if kind in {"word", "text"} and (
-        lexeme in {"-", "---"} or (after[:1] == ":" and _YAML_KEY.match(lexeme.strip("\"'")))
-    ):
+    if lexeme in {"-", "---"} or (after[:1] == ":" and _YAML_KEY.match(lexeme.strip("\"'"))):
         return "this looks like YAML, or its braces are missing: write each webhook as an object in `{` and `}`"
     return None
 
