@@ -32,7 +32,7 @@ def test_all_lines_together_hold_so_many_values_and_no_more(count, beyond):
     each = [MOST // count] * count
     each[-1] += beyond
     if beyond:
-        with pytest.raises(TooLarge, match=f"more than {MAX_VALUES:,} values"):  # of the body, not of what is left of it
+        with pytest.raises(TooLarge, match=f"more than {MAX_VALUES:,} values"):  # of the whole body
             _lines(lines(*each))
     else:
         assert len(_lines(lines(*each))) == count

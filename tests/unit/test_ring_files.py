@@ -140,6 +140,7 @@ def test_a_file_that_others_may_read_is_not_followed_until_they_may_not(ring):
 
 def test_another_file_in_its_place_is_followed_however_old_it_is(ring, tmp_path):
     process, before = ring.vault(), ring.path.stat()
+    assert process.key_ids == ring.key_ids()  # it has looked at the first file
     other = tmp_path / "other"
     other.write_text("other:" + Vault.new_key_text().partition(":")[2])
     other.chmod(0o600)

@@ -65,6 +65,7 @@ def test_a_unix_socket_is_spelled_for_the_broker_as_kombu_wants_it():
     found = settings(REDIS_URL="unix://:word@/run/valkey.sock?db=3")
     assert found.store_url.reveal() == "unix://:word@/run/valkey.sock?db=3"
     assert found.broker_url.reveal() == "redis+socket://:word@/run/valkey.sock?virtual_host=3"
+    assert settings(REDIS_URL="unix:///run/s").broker_url.reveal() == "redis+socket:///run/s?virtual_host=0"
 
 
 def test_the_broker_checks_the_server_s_certificate_as_the_store_does():
@@ -153,6 +154,7 @@ def test_amounts_and_lists_are_read_as_people_write_them(name, text, field, valu
         ("REDIS_URL", "http://127.0.0.1"),
         ("REDIS_URL", "redis://127.0.0.1:99999"),
         ("REDIS_URL", "unix://"),
+        ("STORE_URL", "sentinel://127.0.0.1:26379/main/0"),
     ],
 )
 def test_a_wrong_value_names_its_variable(name, text):
