@@ -21,7 +21,7 @@ log.event(log.Event.SWEPT, published=1)
 log.event(log.Event.SWEPT, level=logging.WARNING, text="one\\ntwo")
 library = logging.getLogger("some.library")
 library.debug("noise")
-logging.getLogger("celery.worker.strategy").info("noise")
+any(logging.getLogger("celery." + name).info("noise") for name in ("worker.strategy", "app.trace"))
 library.info("said %s", {{"a": 1}})
 try:
     raise ValueError("private")
