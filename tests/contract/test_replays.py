@@ -505,6 +505,20 @@ def test_a_lost_holders_job_is_found_by_the_sweep(harness):
     assert name not in harness.ledger.store.sweep(limit=10)
 
 
+def test_a_job_is_ready_as_soon_as_its_holder_s_lease_ends_and_looked_at_again_after_the_grace(clock, harness):
+    harness.failed(1)
+    job = harness.start()
+    harness.take(job)
+    name = (f"replay-{job.replay_id}", "replay")
+    lease_end_ms = int(harness.client.hget(KEYS.replay(job.replay_id), "leaseEnd"))
+    clock.set_ms(lease_end_ms - 1)
+    assert name not in harness.ledger.store.sweep(limit=10)
+    clock.set_ms(lease_end_ms)
+    assert name in harness.ledger.store.sweep(limit=10)
+    assert harness.client.zscore(KEYS.due_running(), name[0]) == lease_end_ms + GRACE_MS
+    assert harness.runs.claim(job.replay_id, "next")
+
+
 def test_a_job_keeps_at_most_1000_of_its_own_unfinished_and_is_woken_when_half_have_ended(harness):
     harness.ledger.store = Ledger(
         harness.client, replace(LIMITS, max_pending_per_plugin=2_000, max_pending=2_000)

@@ -161,6 +161,18 @@ def test_the_next_run_is_made_before_the_one_at_the_server_has_answered(valkey):
         assert len(told(replies)) == len(REFS) - 1
 
 
+def test_runs_one_by_one_and_in_turn_leave_their_connection_to_the_next(valkey, monkeypatch):
+    with valkey.client() as client:
+        load(client)
+        taken, take = [], client.client
+        monkeypatch.setattr(client, "client", lambda: taken.append(take()) or taken[-1])
+        runner = Scripts(client)
+        for _ in range(2):
+            assert runner.run("read", []) == []
+            assert list(runner.run_in_turn("read", [(ROOT, [])] * 3)) == [[]] * 3
+        assert len(taken) == 1
+
+
 @pytest.mark.parametrize("after", range(len(REFS)))
 def test_whoever_wants_no_more_replies_leaves_none_to_others(valkey, after):
     with valkey.client() as client:

@@ -395,6 +395,19 @@ def test_a_secret_without_anything_to_anchor_at_is_found_under_escapes_too():
     assert mask_for("a b c d/e").text("x a b c d%2Fe y") == (f"x {REPLACEMENT} y", 1)
 
 
+def test_an_address_that_is_part_of_a_secret_is_hidden_although_its_dots_are_escaped():
+    shown = "x a%2Fb or 10%2E20%2E30%2E40 y"
+    assert mask_for("a/b or 10.20.30.40").text(shown) == (f"x {REPLACEMENT} y", 1)
+
+
+def test_an_endpoint_at_an_ip_address_is_looked_for_near_its_address_only(monkeypatch):
+    monkeypatch.setattr(search, "MIN_WORK", 1_000)
+    monkeypatch.setattr(search, "WORK_PER_BYTE", 0)
+    mask = mask_of(endpoint=Endpoint("http", "10.20.30.40", 8080, "/in"))
+    text = "some words " * 2_000 + "and%2Fsome%2Fothers" + " some words" * 2_000
+    assert mask.text(text) == (text, 0)
+
+
 def test_an_answer_that_is_nothing_but_hits_is_hidden_whole():
     assert mask_for("abcdefgh").text("abcdefgh" * 40_000) == (REPLACEMENT, 1)
 
