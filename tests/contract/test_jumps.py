@@ -17,6 +17,7 @@ from relay.store.health.workers import SILENCE_MS, Workers, live_workers
 from relay.store.keys import keyspace
 from relay.store.ledger.acceptance import NewInvocation
 from relay.store.ledger.callbacks import HOLD_MS, Callbacks
+from relay.store.ledger.invocations import GRACE_MS
 from relay.store.ledger.rates import PluginRates
 from relay.store.registry.access_tokens import AccessTokenStore, RevisionId
 from relay.store.rings.log import note_retired, retired_ms_ago
@@ -266,6 +267,23 @@ def test_a_replay_job_whose_holder_is_lost_goes_on_within_a_minute(redis_client,
             break
     else:
         pytest.fail("nobody can hold the job")
+
+
+@pytest.mark.parametrize(("ahead_ms", "is_over"), [(20_000, False), (61_000, False), (61_001, True)])
+def test_a_replay_job_stays_its_holder_s_unless_the_lease_seems_to_last_a_minute_more(
+    redis_client, clock, ledger, ahead_ms, is_over
+):
+    clock.store.sweep(limit=100)
+    replaying = ReplayHarness(ledger)
+    replaying.failed(1)
+    job = replaying.start()
+    assert replaying.runs.claim(job.replay_id, "holder")
+    name = (f"replay-{job.replay_id}", REPLAYS)
+    lease_end_ms = int(redis_client.hget(KEYS.replay(job.replay_id), "leaseEnd"))
+    clock.set_ms(lease_end_ms - ahead_ms)
+    assert (name in clock.store.sweep(limit=100)) == is_over
+    looked_at_ms = redis_client.zscore(KEYS.due_running(), name[0])
+    assert looked_at_ms == (lease_end_ms - ahead_ms + GRACE_MS if is_over else lease_end_ms)
 
 
 @each_jump

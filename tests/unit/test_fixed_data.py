@@ -158,6 +158,7 @@ SHAPES = {
     "in objects of a list": [{"key": text} for text in SECRETS],
     "in an object": {text[-1]: text for text in SECRETS},
     "in lists of an object": {"one": SECRETS[:2], "other": SECRETS[2:]},
+    "beside null": [None, *SECRETS, {"a": None}],
 }
 
 

@@ -216,6 +216,8 @@ def test_what_is_shorter_than_eight_characters_is_not_looked_for():
     assert mask.text("1234567 a.io /post")[1] == 0
     assert mask.text("see https://a.io/post") == (f"see {REPLACEMENT}", 1)
     assert mask_for("12345678").text("12345678") == (REPLACEMENT, 1)
+    texts = mask_for("a-secret").with_texts(["1234567", "abcdefgh"])
+    assert texts.text("1234567 abcdefgh") == (f"1234567 {REPLACEMENT}", 1)
 
 
 @pytest.mark.parametrize(
