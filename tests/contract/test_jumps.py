@@ -119,6 +119,22 @@ def test_after_a_jump_calls_that_were_taken_and_lost_are_found_and_none_waits_tw
         assert copies == dict.fromkeys(lost, 1)
 
 
+@pytest.mark.parametrize(("back_ms", "looked_at"), [(0, 0), (1_000, 0), (1_001, 3), (10_000, 3)])
+def test_sweeps_look_at_every_alarm_ahead_in_turn_once_the_clock_has_gone_back_by_more_than_a_second(
+    redis_client, clock, ledger, back_ms, looked_at
+):
+    refs = ledger.accepted_many(3)
+    assert ledger.store.claim(refs, "t1").granted == set(refs)
+    clock.set_ms(START_MS + 20_000)
+    clock.store.sweep(limit=100)
+    clock.set_ms(START_MS + 20_000 - back_ms)
+    looks_on = []
+    for _ in range(5):
+        clock.store.sweep(limit=1)
+        looks_on.append(bool(redis_client.hexists("relay:{0}:sweeps", "jumpedAt")))
+    assert looks_on == [True] * looked_at + [False] * (5 - looked_at)
+
+
 @each_jump
 @pytest.mark.parametrize("probes", [False, True], ids=["open", "probing"])
 @pytest.mark.parametrize("hook", ["plain", "two", "quick"])

@@ -15,7 +15,8 @@ from relay.store.scripting import scripts
 from relay.store.scripting.library import Kind, Library, ScriptFunction, library
 from relay.store.scripting.loading import Functions, has_functions, load_functions, load_into, renew
 from relay.store.scripting.scripts import AHEAD, Scripts
-from relay.store.server.replicas import primaries_of
+from relay.store.server import replicas
+from relay.store.server.replicas import primaries_of, require_replicas
 from relay.up import access
 from tests.store_keys import KEYS
 from tests.timing import ANSWER_S
@@ -171,6 +172,20 @@ def test_runs_one_by_one_and_in_turn_leave_their_connection_to_the_next(valkey, 
             assert runner.run("read", []) == []
             assert list(runner.run_in_turn("read", [(ROOT, [])] * 3)) == [[]] * 3
         assert len(taken) == 1
+
+
+def test_only_a_script_that_confirms_something_needs_replicas(valkey, monkeypatch):
+    monkeypatch.setattr(replicas, "WAIT_MS", 50)
+    given = {"read": [], "replay_leave": ["no-job", "token", 0, 0], "audit_sign": [1, "", "", 0, "", 0, ""]}
+    reads, counts, confirms = given
+    assert [library().functions[name].kind for name in given] == [Kind.READS, Kind.COUNTS, Kind.CONFIRMS]
+    with valkey.client() as client:
+        require_replicas(client, 1)
+        runner = Scripts(client)
+        assert runner.run(reads, given[reads]) == []
+        assert runner.run(counts, given[counts]) == []
+        with pytest.raises(Unavailable, match="Too few replicas"):
+            runner.run(confirms, given[confirms])
 
 
 @pytest.mark.parametrize("after", range(len(REFS)))

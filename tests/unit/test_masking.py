@@ -278,6 +278,12 @@ def test_a_default_port_that_is_written_out_is_hidden_with_the_host():
     assert masked == f"host: {REPLACEMENT}"
 
 
+@pytest.mark.parametrize("path", ["/inbound-orders", "/inbound/orders"])
+def test_a_path_is_hidden_without_its_first_slash_too(path):
+    mask = mask_of(endpoint=Endpoint("https", "a.io", 443, path))
+    assert mask.text(f"<{path.removeprefix('/')}>") == (f"<{REPLACEMENT}>", 1)
+
+
 def test_a_short_path_is_hidden_where_it_follows_the_host():
     mask = mask_of(endpoint=Endpoint("https", "postman-echo.com", 443, "/post"))
     for shown in ("https://postman-echo.com/post", "postman-echo.com:443/post", "POSTMAN-ECHO.com/post"):
