@@ -211,6 +211,21 @@ def test_a_segment_of_letters_and_digits_is_hidden_alone_from_twelve_on(length, 
     assert mask_of(endpoint=Endpoint("https", "a.io", 443, f"/in/{segment}/x")).text(f"<{segment}>")[1] == hidden
 
 
+def test_a_segment_that_is_a_uuid_is_hidden_alone_even_if_it_has_only_digits():
+    for segment, hits in (("12345678-1234-1234-1234-123456789012", 1), ("12345678-1234-1234-1234-12345678901", 0)):
+        mask = mask_of(endpoint=Endpoint("https", "a.io", 443, f"/in/{segment}/x"))
+        assert mask.text(f"<{segment}>")[1] == hits
+
+
+@pytest.mark.parametrize("change", [str.lower, str.upper, str.swapcase])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("before", range(3))
+def test_base64_with_signs_is_hidden_whose_letters_have_changed_their_case(encode, before, change):
+    shown = encode(b"." * before + b"planted ???>>>~~~ key").decode()
+    assert {"+", "/"} & set(shown) or {"-", "_"} & set(shown)
+    assert mask_for("planted ???>>>~~~ key").text(change(shown))[1] == 1
+
+
 def test_what_is_shorter_than_eight_characters_is_not_looked_for():
     mask = mask_of({"X-Key": "1234567"}, Endpoint("https", "a.io", 443, "/post"))
     assert mask.text("1234567 a.io /post")[1] == 0
