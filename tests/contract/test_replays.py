@@ -1245,12 +1245,13 @@ def test_a_plan_of_many_adds_up(harness):
     assert (limited.matched, limited.skipped) == (300, 300)
 
 
-def test_a_plan_counts_what_was_made_in_the_same_millisecond_once_however_many_pieces_it_takes(
+def test_a_plan_and_a_job_count_what_was_made_in_the_same_millisecond_once_however_many_pieces_it_takes(
     clock, harness, monkeypatch
 ):
     monkeypatch.setattr(replay_runs, "LOOKED_AT", 2)
     harness.failed(5)
     assert harness.replays.plan("acme", Request(filter=FAILED, max=7)).matched == 5
+    assert harness.start(max=7).matched == 5
 
 
 def test_a_plan_shows_the_newest_of_all_pieces(harness, monkeypatch):
