@@ -43,6 +43,8 @@ def foreign_messages(link: Any) -> Iterator[Foreign]:
         yield Foreign(f"task {task!r}", plain, {**headers, "task": task}, is_hint=True)
     for task in ([RUN], {"a": RUN}):
         yield Foreign(f"task {task!r}", plain, {**headers, "task": task}, is_hint=True)
+    for partition in (-1, 1, 10**30):
+        yield Foreign(f"partition {partition}", json.dumps([["bulk", partition]]).encode(), headers, is_hint=True)
     first = {"task": "celery.accumulate", "id": PLANTED, "args": ["bulk", 0], "kwargs": {}, "callbacks": [link]}
     for task in ("celery.accumulate", RUN, ["x"], None):
         yield Foreign(f"protocol 1, task {task!r}", json.dumps({**first, "task": task}).encode(), {})

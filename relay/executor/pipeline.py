@@ -86,6 +86,8 @@ class Executor:
 
         If there are several partitions, a task does not wait long for this one, whose server may not be responding.
         """
+        if partition not in range(self._waiting.partitions):  # a stranger's message names it
+            return _no_counts()
         if self._store.keys.partitions == 1:
             return self._run_waiting(lanes, partition)
         running = gevent.spawn(self._run_waiting, lanes, partition)

@@ -474,6 +474,12 @@ def test_a_task_takes_the_calls_that_wait_in_its_lane_until_none_is_left(store):
     assert store.reads == []  # what was taken is read already
 
 
+@pytest.mark.parametrize("partition", [-1, 2, 10**40])
+def test_a_partition_that_does_not_exist_is_not_asked(store, executor, partition):
+    assert executor.run_waiting(("bulk",), partition) == {"started": 0, "skipped": 0, "parked": 0}
+    assert store.waiting.asked == []
+
+
 @pytest.mark.parametrize("is_taken", [False, True])
 def test_the_replay_jobs_among_what_waits_are_run_beside_the_calls(store, executor, is_taken):
     job, ref, ran = new_reference_id(), store.call(), []
