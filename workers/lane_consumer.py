@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from celery.utils.functional import noop
@@ -36,8 +35,7 @@ class LaneConsumer(Consumer):
             if named is None:
                 self.on_decode_error(message, None)
             else:
-                acknowledge = partial(message.ack_log_error, _logger, self.connection_errors)
-                self.pool.apply_async(run, named, callback=noop, accept_callback=lambda *_: acknowledge())
+                self.pool.apply_async(run, named, callback=noop, accept_callback=lambda *_: self._acknowledge(message))
 
         return take
 
@@ -45,7 +43,11 @@ class LaneConsumer(Consumer):
         """Drop a message that cannot be read."""
         lane = message.delivery_info.get("routing_key")
         drop(lane if lane in LANES else "broker")
-        message.ack_log_error(_logger, self.connection_errors)
+        self._acknowledge(message)
+
+    def _acknowledge(self, message: Message) -> None:
+        """Acknowledge a message as Celery's requests do: a failure is logged, and what comes next goes on."""
+        self.call_soon_ack(message.ack_log_error, _logger, self.connection_errors)
 
 
 def _named_by(message: Message) -> tuple[str, int] | None:

@@ -86,7 +86,7 @@ class Executor:
 
         If there are several partitions, a task does not wait long for this one, whose server may not be responding.
         """
-        if partition not in range(self._waiting.partitions):  # a stranger's message names it
+        if partition not in range(self._waiting.partitions):  # whoever may write to the broker can name any
             return _no_counts()
         if self._store.keys.partitions == 1:
             return self._run_waiting(lanes, partition)

@@ -34,7 +34,7 @@ class Worker:
         self.ran, self.acknowledged = [], []
         consumer = LaneConsumer.__new__(LaneConsumer)
         consumer.app = SimpleNamespace(tasks={RUN: SimpleNamespace(run=lambda *given: self.ran.append(given))})
-        consumer.pool, consumer.connection_errors = Pool(), (OSError,)
+        consumer.pool, consumer.connection_errors, consumer.hub = Pool(), (OSError,), None
         self.consumer, self.pool = consumer, consumer.pool
 
     def message(self, body=None, lane="bulk"):
@@ -56,6 +56,18 @@ def test_a_message_is_run_in_the_pool_and_acknowledged_when_it_begins(lane):
     assert worker.ran == [(lane, 3)]
     ((logger, errors),) = worker.acknowledged
     assert (logger.name, errors) == (lane_consumer.__name__, (OSError,))
+
+
+def test_calls_are_started_although_their_message_cannot_be_acknowledged():
+    def fail(*_):
+        raise RuntimeError
+
+    worker = Worker()
+    message = worker.message([["bulk", 0], {}, {}])
+    message.ack_log_error = fail
+    worker.consumer.create_task_handler()(message)
+    worker.pool.run_next()
+    assert worker.ran == [("bulk", 0)]
 
 
 @pytest.mark.parametrize("body", [None, 7, "ab", ["ab"], {}, [], [[]], [["bulk"]], [["nowhere", 0]], [[["bulk"], 0]],
