@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from celery.events import EventReceiver
 
-from relay.telemetry import log
+from workers.lanes import drop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -100,6 +99,10 @@ class Receiver(EventReceiver):
         events = body if isinstance(body, list) else [body]
         good = [event for event in events if is_event(event)]
         if len(good) < len(events):
-            log.event(log.Event.MESSAGE_DROPPED, level=logging.WARNING, lane="events")
+            drop("events")
         if good:
             super()._receive(good, message, **options)
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:  # noqa: ARG002 - both quote the message
+        """Drop a message that cannot be read; kombu would write all of it to the log."""
+        drop("events")

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
 from celery.events import EventReceiver
@@ -33,6 +34,12 @@ def test_the_good_events_of_a_message_are_shown_whatever_came_beside_them_and_th
     assert shown == [each for each, is_good in zip(events, are_good, strict=True) if is_good]
     dropped = (log.Event.MESSAGE_DROPPED, {"level": logging.WARNING, "lane": "events"})
     assert said == [dropped] * (not all(are_good))
+
+
+def test_what_cannot_be_decoded_is_dropped_and_none_of_it_logged(events_of):
+    said = events_of(log)
+    Receiver.__new__(Receiver).on_decode_error(SimpleNamespace(body=b"planted"), ValueError("planted"))
+    assert said == [(log.Event.MESSAGE_DROPPED, {"level": logging.WARNING, "lane": "events"})]
 
 
 HEARTBEAT = {"type": "worker-heartbeat", "uuid": ..., "name": ...}
