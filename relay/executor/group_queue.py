@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from relay.process import loops
 from relay.process.clock import boot_time_s
 from relay.process.collecting import collect
 from relay.process.loops import Failures, Loop
+from relay.queue import GROUP_IDS
 from relay.telemetry import log
 
 if TYPE_CHECKING:
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: The most items in one script, which then takes about 1 ms; the server does nothing else meanwhile.
+#: How many items are enough for a script, which then takes about 1 ms; the server does nothing else meanwhile.
 GROUP_ITEMS: Final = 24
+#: How many items a script may have for each millisecond that this thread was idle while the last group was committed: a
+#: quarter of what the server does in that time. Where it is busy or far away, groups of `GROUP_ITEMS` do not keep up.
+ITEMS_A_MS: Final = 6
 GROUP_BYTES: Final = 1024 * 1024
 #: After how many seconds without an item the queue iterates all the same, to show that it is alive.
 IDLE_S: Final = 1.0
@@ -55,6 +60,7 @@ class GroupQueue(ABC, Generic[T, R]):
         self._idle = Signal()
         self._idle.set()
         self._busy = False  # the last group had several items
+        self._most = GROUP_ITEMS  # items in the next group
         self._failures = Failures(name)
         self.moves = 0  # how often it has iterated, even with nothing to do or with the store away
         self._greenlet = gevent.spawn(Loop(name, self._iterate, gevent.sleep).run)
@@ -106,7 +112,7 @@ class GroupQueue(ABC, Generic[T, R]):
     def _take(self) -> list[_Waiting[T]]:
         group = [self._waiting.popleft()]
         size_bytes = self._size_bytes(group[0].item)
-        while self._waiting and len(group) < GROUP_ITEMS:
+        while self._waiting and len(group) < self._most:
             following = self._waiting[0]
             size_bytes += self._size_bytes(following.item)
             if group[0].alone or following.alone or size_bytes > GROUP_BYTES:
@@ -116,11 +122,13 @@ class GroupQueue(ABC, Generic[T, R]):
 
     def _try(self, group: Sequence[_Waiting[T]]) -> bool:
         items = [each.item for each in group]
+        idle_s = _idle_s()
         try:
             reply = self._commit(items)
         except Exception as error:  # noqa: BLE001 - the group is kept for another try
             self._failed(group, error)
             return False
+        self._most = min(GROUP_IDS, max(GROUP_ITEMS, round((_idle_s() - idle_s) * 1000 * ITEMS_A_MS)))
         self._failures.succeeded()
         try:
             return self._committed(items, reply)
@@ -153,6 +161,11 @@ class GroupQueue(ABC, Generic[T, R]):
         if all(each.failures for each in self._waiting):
             self._arrived.clear()
             self._arrived.wait(loops.RETRY_S)
+
+
+def _idle_s() -> float:
+    """Return a clock of the time in which this thread did not run."""
+    return time.monotonic() - time.thread_time()
 
 
 class PartitionQueues(Generic[T]):

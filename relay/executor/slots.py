@@ -52,7 +52,7 @@ T = TypeVar("T")
 BRIEF_S: Final = 0.1
 #: A claim of fewer calls than this costs about as much as a large one, so they wait if others may soon join them.
 FEW: Final = 8
-#: The most woken calls whose records, and so whose webhooks, a settle returns (``lua/lib/rows.lua``).
+#: How many calls a settle may wake although fewer leave their slots.
 WOKEN: Final = 32
 #: The weight of the newest duration in a webhook's moving mean.
 _WEIGHT: Final = 0.2
@@ -100,7 +100,7 @@ class Slots:
 
         ``leaving`` names the webhook of each call. Slots for calls that are coming count as taken, so that no two calls
         are woken for one slot. As many calls of a webhook may be woken as leave; more only up to `WOKEN` for all
-        webhooks together, because the settle's reply does not tell the webhooks of further calls.
+        webhooks together, because a settle's reply tells the webhooks of at most `GROUP_IDS` calls.
         """
         counts = Counter(leaving)
         free = max(0, self.free + counts.total() - self._coming.total())

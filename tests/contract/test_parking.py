@@ -10,6 +10,7 @@ from unittest.mock import ANY
 import pytest
 
 from relay.domain.invocation import Attempt, Outcome, Sent, State
+from relay.queue import GROUP_IDS
 from relay.store.ledger import policies as policies_module
 from tests.contract.clocked import START_MS
 from tests.contract.ledger import ids
@@ -183,14 +184,15 @@ def test_a_call_of_a_paused_webhook_that_was_read_as_full_is_parked_and_not_woke
     assert resumed(ledger) == refs
 
 
-def test_who_settles_is_told_what_is_needed_to_prepare_the_calls_it_may_run(ledger):
-    ledger.limit(concurrency=2)
-    refs = ledger.accepted_many(5, payload=b"sealed")
+@pytest.mark.parametrize("count", [2, GROUP_IDS])
+def test_who_settles_is_told_what_is_needed_to_prepare_the_calls_it_may_run(ledger, count):
+    ledger.limit(concurrency=count)
+    refs = ledger.accepted_many(2 * count + 1, payload=b"sealed")
     ledger.store.claim(refs, "t1")
-    settled = ledger.store.settle([ledger.settlement(ref, "t1") for ref in refs[:2]])
-    assert ids(settled.ready) == refs[2:4]
-    assert list(settled.found) == ledger.store.read(refs[2:4])
-    assert [each.payload for each in settled.found] == [b"sealed"] * 2
+    settled = ledger.store.settle([ledger.settlement(ref, "t1") for ref in refs[:count]])
+    assert ids(settled.ready) == refs[count : 2 * count]
+    assert list(settled.found) == ledger.store.read(refs[count : 2 * count])
+    assert [each.payload for each in settled.found] == [b"sealed"] * count
 
 
 def test_large_payloads_of_calls_that_are_woken_do_not_all_come_with_one_settle(ledger):

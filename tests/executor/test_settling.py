@@ -17,6 +17,7 @@ from relay.executor.group_queue import FAILURES_TOGETHER, FAULTS_ALONE, GROUP_BY
 from relay.executor.settling import Settler
 from relay.process import loops
 from relay.process.collecting import LOOKS, WINDOW_S
+from relay.queue import GROUP_IDS
 from relay.store.ledger.transitions import Settled, Settlement
 from relay.telemetry import log
 from relay.telemetry.log import Event as LogEvent
@@ -90,6 +91,36 @@ def settled_in_groups(settler, groups, settlements):
 @pytest.mark.parametrize(("count", "expected"), [(GROUP_ITEMS, [GROUP_ITEMS]), (GROUP_ITEMS + 1, [GROUP_ITEMS, 1])])
 def test_a_group_has_so_many_items_and_no_more(settler, groups, count, expected):
     assert settled_in_groups(settler, groups, [settlement() for _ in range(count)]) == expected
+
+
+class Clock:
+    """The time of a thread that waits for so many milliseconds while a group is committed, and works in others."""
+
+    def __init__(self, groups, *, waits_ms=0, works_ms=0):
+        self._groups, self._waits_s, self._works_s = groups, waits_ms / 1000, works_ms / 1000
+
+    def monotonic(self):
+        return len(self._groups.taken) * (self._waits_s + self._works_s)
+
+    def thread_time(self):
+        return len(self._groups.taken) * self._works_s
+
+
+@pytest.mark.parametrize(
+    ("waits_ms", "expected"),
+    [
+        (0, [GROUP_ITEMS] * 12),
+        (4, [GROUP_ITEMS] * 12),
+        (5, [24, 30, 30, 30, 30, 30, 30, 30, 30, 24]),
+        (20, [24, 120, 120, 24]),
+        (1_000, [24, GROUP_IDS, GROUP_IDS, 8]),
+    ],
+)
+def test_the_longer_the_server_took_for_a_group_the_more_the_next_one_has(
+    settler, groups, monkeypatch, waits_ms, expected
+):
+    monkeypatch.setattr(group_queue, "time", Clock(groups, waits_ms=waits_ms, works_ms=50))
+    assert settled_in_groups(settler, groups, [settlement() for _ in range(288)]) == expected
 
 
 @pytest.mark.parametrize(("over", "expected"), [(0, [2]), (1, [1, 1])])

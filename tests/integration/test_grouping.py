@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import time
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
+from relay.executor.group_queue import GROUP_ITEMS
 from relay.queue import GROUP_IDS
 from relay.store.keys.names import ROOT, key_in
 from tests.integration.worker_harness import hook, worker_harness
@@ -20,6 +22,8 @@ CALLERS = 8
 RUN_S = 4.0
 PAUSE_S = 0.004  # on average, between two calls of one caller
 STOPPED_S, RUNNING_S = 0.15, 0.05  # a worker that gets a quarter of the time
+OTHERS = 2  # clients that keep the server busy
+BUSY_SCRIPT = "for _ = 1, 1e6 do end"  # some 10 ms
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +85,32 @@ def slowed(process):
         slowing.join()
 
 
+@contextmanager
+def busy(server_client):
+    """Keep the server busy for others, one script after the other, as doors do that accept much."""
+    over = threading.Event()
+
+    def keep_busy():
+        while not over.is_set():
+            server_client.eval(BUSY_SCRIPT, 0)
+
+    others = [threading.Thread(target=keep_busy) for _ in range(OTHERS)]
+    for each in others:
+        each.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for each in others:
+            each.join()
+
+
+def settled_together(harness):
+    """Return how many calls were settled in each script so far."""
+    lines = [json.loads(line) for line in harness.log.read_text().splitlines() if '"calls_settled"' in line]
+    return [len(line["calls"]) for line in lines]
+
+
 def test_what_waits_for_a_slow_worker_is_taken_in_groups_however_it_arrived(harness):
     with slowed(harness.worker):
         refs, cost = spent(harness, lambda: _all_final(harness, arrivals(harness)))
@@ -102,6 +132,15 @@ def test_a_backlog_of_single_calls_is_taken_in_full_groups(harness):
     _, cost = spent(harness, lambda: _all_final(harness, refs))
     assert cost["ltrim"] < 16  # 4 groups; notes are counted once a second in the same way
     assert cost["fcall"] < count / 3
+
+
+def test_while_the_server_is_busy_with_others_a_worker_settles_more_at_a_time(harness):
+    before = len(settled_together(harness))
+    with busy(harness.runtime.client):
+        _all_final(harness, harness.trigger_many(4 * GROUP_IDS))
+    together = settled_together(harness)[before:]
+    assert sum(together) == 4 * GROUP_IDS
+    assert GROUP_ITEMS < max(together) <= GROUP_IDS
 
 
 def test_a_call_that_comes_alone_waits_for_nobody(harness):

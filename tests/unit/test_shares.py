@@ -14,7 +14,6 @@ from api.awaiting import Signal, Waiters
 from relay.domain.shares import ALWAYS, capacity_left, may_hold_more
 from relay.executor.slots import BRIEF_S, FEW, WOKEN, Slots
 from relay.queue import GROUP_IDS
-from relay.store.scripting.library import library
 from tests.timing import BUSY_S, stop_clock
 
 SLOW, QUICK = ("acme", "slow"), ("acme", "quick")
@@ -85,12 +84,7 @@ def test_what_was_coming_and_failed_on_its_way_keeps_no_room():
     assert slots.capacity_after([SLOW] * 20) == {SLOW: capacity_left(20, 30)}
 
 
-def test_a_settle_names_the_webhooks_of_all_that_it_wakes():
-    limits = f"local MOST_ROWS, MOST_ROW_BYTES = {WOKEN}, "
-    assert limits in library().text
-
-
-def test_a_settle_wakes_no_more_than_its_answer_says_whose_they_are_but_as_many_as_leave():
+def test_a_settle_wakes_one_for_each_that_leaves_and_only_a_few_for_slots_that_are_free_already():
     slots = held_by_the_slow(40, 500)
     assert slots.capacity_after([SLOW]) == {SLOW: WOKEN}
     assert slots.capacity_after([SLOW, SLOW, QUICK]) == {SLOW: WOKEN // 2, QUICK: WOKEN // 2}

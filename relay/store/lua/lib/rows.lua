@@ -26,7 +26,7 @@ local function read_for_row(run, ref)
     constants.IS_LANE[f[7]] and f[7] or f[1] and constants.LAST_LANE, f[8], whole(f[9]), f[10]
 end
 
-local MOST_ROWS, MOST_ROW_BYTES = 32, 262144 -- of what may be run now
+local MOST_ROW_BYTES = 262144 -- of what may be run now
 
 local function readable_row_of(run, ref)
   local state, plugin, webhook, revision, traceparent, timeout, lane, attempts, losses, root = read_for_row(run, ref)
@@ -65,7 +65,7 @@ end
 -- Returns the rows of the first ids that may be run now, as the asking worker is likely to run them.
 function rows.of_ready(run)
   local refs = {}
-  for index = 1, math.min(#run.ready, 2 * MOST_ROWS), 2 do refs[#refs + 1] = run.ready[index] end
+  for index = 1, math.min(#run.ready, 2 * constants.GROUP_IDS), 2 do refs[#refs + 1] = run.ready[index] end
   return rows.of(run, refs, MOST_ROW_BYTES)
 end
 
