@@ -28,8 +28,8 @@ R = TypeVar("R")
 
 #: How many items are enough for a script, which then takes about 1 ms; the server does nothing else meanwhile.
 GROUP_ITEMS: Final = 24
-#: How many items a script may have for each millisecond that this thread was idle while the last group was committed: a
-#: quarter of what the server does in that time. Where it is busy or far away, groups of `GROUP_ITEMS` do not keep up.
+#: How many items a script may have for each millisecond that this thread was idle while the last group was committed:
+#: at 40 us an item, it takes a quarter of that time. Where the server is busy or far away, fewer would not keep up.
 ITEMS_A_MS: Final = 6
 GROUP_BYTES: Final = 1024 * 1024
 #: After how many seconds without an item the queue iterates all the same, to show that it is alive.
