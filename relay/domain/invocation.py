@@ -67,18 +67,19 @@ TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = Map
         State.QUEUED: {
             State.SENDING: ("claim",),
             State.RETRYING: ("claim",),  # the breaker is open, and the webhook has a retry policy
-            State.UNREACHABLE: ("claim", "expire"),  # an open breaker without a policy, its age, a chain's deadline
-            State.CANCELLED: ("cancel", "claim", "replay_steer", "expire"),  # claim, expire: its chain is over
-            State.REJECTED: ("claim", "revisit"),  # its webhook was removed
+            State.WAITING: ("advance",),
+            State.DELIVERED: ("advance",),
+            State.UNREACHABLE: ("claim", "advance", "expire"),  # an open breaker without a policy, its age, a deadline
+            State.CANCELLED: ("cancel", "claim", "advance", "replay_steer", "expire"),  # its chain is over
+            State.REJECTED: ("claim", "advance", "revisit"),  # its webhook was removed
             State.INTERRUPTED: ("restore",),
         },
         State.SENDING: {
             State.SENDING: ("claim",),  # a lost lease of a repeatable call, taken again
-            State.QUEUED: ("release", "claim", "advance"),  # claim: a lost repeatable call that has to wait
+            State.QUEUED: ("release", "claim"),  # claim: a lost repeatable call that has to wait
             State.RETRYING: ("settle", "claim"),  # claim: a lost repeatable call at an open breaker
-            State.WAITING: ("advance",),
             State.DELIVERED: ("settle",),
-            State.UNREACHABLE: ("settle", "claim", "advance", "expire"),  # not settle: open breaker, age, deadline
+            State.UNREACHABLE: ("settle", "claim", "expire"),  # not settle: open breaker, age
             State.REJECTED: ("settle",),
             State.INTERRUPTED: ("claim", "expire", "restore"),
         },
@@ -86,7 +87,7 @@ TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = Map
             State.SENDING: ("claim",),
             State.RETRYING: ("claim",),  # the breaker is open: it is tried later
             State.UNREACHABLE: ("claim", "expire"),  # an open breaker, and the policy was taken away; its age
-            State.CANCELLED: ("cancel", "claim", "replay_steer", "expire"),  # claim, expire: its chain is over
+            State.CANCELLED: ("cancel", "claim", "advance", "replay_steer", "expire"),  # its chain is over
             State.REJECTED: ("claim", "revisit"),  # its webhook was removed
             State.INTERRUPTED: ("restore",),
         },
@@ -99,9 +100,14 @@ TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = Map
                 "expire",
                 "restore",
             ),  # whatever ended the last call of its step
-            State.UNREACHABLE: ("claim", "expire"),  # past its deadline
+            State.UNREACHABLE: ("claim", "advance", "expire"),  # past its deadline
             State.INTERRUPTED: ("restore",),
-            State.CANCELLED: ("cancel", "claim", "expire"),  # not cancel: a chain within one that is past its deadline
+            State.CANCELLED: (
+                "cancel",
+                "claim",
+                "advance",
+                "expire",
+            ),  # not cancel: a chain within one that is past its deadline
         },
     }
 )

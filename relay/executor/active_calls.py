@@ -76,11 +76,12 @@ class ActiveCalls:
             for settlement, active in zip(group, actives, strict=True)
         ]
 
-    def settled(self, settlement: Settlement) -> None:
-        """Report the outcome of a call whose settlement was recorded."""
+    def settled(self, settlement: Settlement) -> ActiveCall | None:
+        """Report the outcome of a call whose settlement was recorded; return the call."""
         active = self._active_calls.get(settlement.reference_id)
         if active is not None:
             self._watch.settled(active, settlement)
+        return active
 
     def end(self, reference_ids: Sequence[str]) -> None:
         """Remove calls that were settled or given back, and free their slots."""

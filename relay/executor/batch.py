@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -11,8 +12,9 @@ from relay.process.clock import boot_time_s
 from relay.process.loops import Failures
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from relay.executor.chain_evaluation import Decided
     from relay.executor.preparation import Call, Preparation
     from relay.store.ledger.transitions import CallRecord, Claimed
 
@@ -33,6 +35,7 @@ class Batch:
     park_at_s: float = field(default_factory=lambda: boot_time_s() + HOLD_S)
     prepared: dict[str, Call] = field(default_factory=dict)  # by id: calls for which there was no slot yet
     failed: int = 0
+    decided: list[Decided] = field(default_factory=list)  # its chains that are being taken further
 
     @property
     def hold_s(self) -> float:
@@ -58,17 +61,29 @@ class Batch:
         """
         calls: list[Call] = []
         wanting: list[CallRecord] = []
-        preparation.read_ahead(record for record in records if record.reference_id not in self.prepared)
         for record in records:
-            try:
+            with self._leaving_out():
                 call = self.prepared.get(record.reference_id) or preparation.prepare(record, waits=self.waits)
-            except (Unavailable, StoreFault) as error:
-                self.failed += 1
-                if Failures("prepare").note(error) or self.failed <= LEFT_OUT:
-                    continue  # a sweep will bring this call back; the others need not wait for it
-                raise
-            if call is None:
-                wanting.append(record)
-            else:
-                calls.append(call)
+                if call is None:
+                    wanting.append(record)
+                else:
+                    calls.append(call)
         return calls, wanting
+
+    def decide(self, preparation: Preparation, chains: Sequence[CallRecord]) -> list[Decided]:
+        """Work out what these chains do next, and leave out and raise as `prepare` does."""
+        decided: list[Decided] = []
+        preparation.read_ahead(chains)
+        for record in chains:
+            with self._leaving_out():
+                decided.append(preparation.decide(record))
+        return decided
+
+    @contextmanager
+    def _leaving_out(self) -> Iterator[None]:
+        try:
+            yield
+        except (Unavailable, StoreFault) as error:
+            self.failed += 1
+            if not Failures("prepare").note(error) and self.failed > LEFT_OUT:
+                raise  # else a sweep will bring this call back; the others need not wait for it

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from uuid import uuid4
 
-import gevent
+from gevent.event import Event as Signal
 
 from relay.answer.results import Result, json_data
 from relay.answer.search import TooMuchWork
-from relay.chains import Create, Reject, StepResult, TooManySecrets, found_secrets, progress, secrets_beside
+from relay.chains import Create, Finish, Reject, StepResult, TooManySecrets, found_secrets, progress, secrets_beside
 from relay.domain.invocation import MEANINGS, Outcome, Purpose, State
 from relay.domain.reference_id import new_reference_id
-from relay.executor.large_work import EVALUATING, making_bytes, run_in_thread_if_large
-from relay.process.loops import repeat_until_done
+from relay.errors import Unavailable
+from relay.executor.large_work import EVALUATING, LARGE_BYTES, making_bytes, run_in_thread_if_large
 from relay.request.trigger import check
-from relay.store.ledger.transitions import NewStep, Settlement
+from relay.store.ledger.steps import StepRecord
+from relay.store.ledger.transitions import ChainEnd, NewStep, NextStep, Settlement
 from relay.telemetry import log
 from relay.text.strict_json import dump_json
 from relay.vault import payload_owner, raw_owner, result_owner, secrets_owner
@@ -40,7 +42,16 @@ _UNSEARCHED: Final = (Outcome.ANSWER_REJECTED, MEANINGS[Outcome.ANSWER_REJECTED]
 
 
 @dataclass(frozen=True, slots=True)
-class ChainEvaluation:
+class Decided:
+    """A chain, and what it does next; ``done`` is set once the server has done that, or the chain is given up."""
+
+    record: CallRecord
+    decision: NextStep | ChainEnd
+    done: Signal = field(default_factory=Signal, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Evaluation:
     """A chain whose next step, or end, was worked out from the results of the previous steps."""
 
     record: CallRecord
@@ -88,22 +99,26 @@ class ChainEvaluator:
         self._hidings: OrderedDict[tuple[str, int], _Hiding] = OrderedDict()  # by chain and step
 
     def read_ahead(self, records: Sequence[CallRecord]) -> None:
-        """Read together what `prepare` needs of these chains."""
+        """Read together what `decide` needs of these chains."""
         self._states.read_ahead(records)
 
-    def prepare(self, record: CallRecord) -> ChainEvaluation:
+    def decide(self, record: CallRecord) -> Decided:
         """Work out what a chain does next; raise what `CallPlans.chain` raises, `RequestRejected` or `Unavailable`."""
+        evaluation, token = self._evaluation(record), uuid4().hex
+        then, made = evaluation.next, evaluation.chain_state.count
+        if not isinstance(then, Create):
+            return Decided(record, ChainEnd(made, self._end(evaluation, token, then)))
+        news, secrets = self._new_steps(evaluation, then), self._sealed_secrets(evaluation, then)
+        return Decided(record, NextStep(record.reference_id, token, made, then.step, news, secrets))
+
+    def _evaluation(self, record: CallRecord) -> _Evaluation:
         chain_state = self._states.current(record)
         check(self._plans.shape(record.plugin, record.webhook_id, record.revision), chain_state.trigger)
         above = self._hidden_in(record)
         secrets = () if above is None else above.secrets
         return run_in_thread_if_large(EVALUATING * chain_state.size_bytes, _evaluate, record, chain_state, secrets)
 
-    def has_begun(self, record: CallRecord) -> bool:
-        """Return whether a chain has made a step already."""
-        return self._steps.has_any(record.reference_id)
-
-    def new_steps(self, evaluation: ChainEvaluation, create: Create) -> list[NewStep]:
+    def _new_steps(self, evaluation: _Evaluation, create: Create) -> list[NewStep]:
         """Make the invocations of the next step, each with its trigger sealed."""
         record, shape = evaluation.record, evaluation.chain_state.plan.shapes[create.step]
         if shape is None:
@@ -132,7 +147,7 @@ class ChainEvaluator:
             )
         return news
 
-    def sealed_secrets(self, evaluation: ChainEvaluation, create: Create) -> bytes:
+    def _sealed_secrets(self, evaluation: _Evaluation, create: Create) -> bytes:
         """Seal what the chain hides in the answers of a step, for the workers that read these answers."""
         record, chain_state = evaluation.record, evaluation.chain_state
         has_masks = bool(chain_state.plan.steps[create.step].mask)
@@ -141,19 +156,12 @@ class ChainEvaluator:
         owner = secrets_owner(record.plugin, record.reference_id, create.step)
         return self._target_vault.seal(hiding.to_json(), owner)
 
-    def end(self, evaluation: ChainEvaluation, claim_token: str) -> Settlement:
+    def _end(self, evaluation: _Evaluation, token: str, then: Finish | Reject) -> Settlement:
         """Settle a chain that has no next step."""
-        then = evaluation.next
-        if isinstance(then, Create):
-            return self.rejected(evaluation, claim_token, then.step, "the chain has made as many steps as it may")
-        if isinstance(then, Reject):
-            return self.rejected(evaluation, claim_token, then.step, then.reason)
-        return self._settlement(evaluation, claim_token, then.outcome, then.state, then.result)
-
-    def rejected(self, evaluation: ChainEvaluation, claim_token: str, step: int, reason: str) -> Settlement:
-        """Settle a chain whose step cannot be made; the reason is for operators."""
-        result, why = Result(0, None, error=True), f"step {step}: {reason}"
-        return self._settlement(evaluation, claim_token, Outcome.STEP_REJECTED, State.UNREACHABLE, result, why)
+        if isinstance(then, Finish):
+            return self._settlement(evaluation, token, then.outcome, then.state, then.result)
+        result, why = Result(0, None, error=True), f"step {then.step}: {then.reason}"
+        return self._settlement(evaluation, token, Outcome.STEP_REJECTED, State.UNREACHABLE, result, why)
 
     def hidden_beside(self, record: CallRecord, result: Result, size_bytes: int) -> Hidden | None:
         """Return what to hide in the answer of a chain's step, besides the secrets of its own webhook.
@@ -188,6 +196,25 @@ class ChainEvaluator:
         owner = raw_owner(record.plugin, record.reference_id, record.parent, record.step)
         return self._target_vault.seal(json_data(result), owner)
 
+    def settled(self, record: CallRecord, settlement: Settlement) -> None:
+        """Note the answer of a step that this process has settled, for the next decision on its chain."""
+        if record.parent is None or record.step is None or not 0 < len(settlement.raw) < LARGE_BYTES:
+            return
+        hiding = self._hidings.get((record.parent, record.step))
+        if hiding is None:
+            return
+        step = StepRecord(
+            record.reference_id,
+            record.step,
+            settlement.state,
+            settlement.status or 0,
+            bool(settlement.error),
+            settlement.outcome,
+            sent=None,
+            raw=settlement.raw,
+        )
+        self._states.add(record.plugin, record.parent, hiding.count, step)
+
     def _hidden_in(self, record: CallRecord) -> _Hiding | None:
         """Return what a step's chain hides in its answers; None if it is no step, or its chain is over and not kept."""
         if record.parent is None or record.step is None:
@@ -208,27 +235,27 @@ class ChainEvaluator:
 
     def _settlement(
         self,
-        evaluation: ChainEvaluation,
-        claim_token: str,
+        evaluation: _Evaluation,
+        token: str,
         outcome: Outcome,
         state: State,
         result: Result,
         reason: str = "",
     ) -> Settlement:
         record, masked, sealed, raw = evaluation.record, 0, b"", b""
-        self._states.forget(record.reference_id)
         if outcome is Outcome.ANSWERED:
             try:
                 data, masked = self._masked(evaluation, result)
             except TooMuchWork:
-                return self._settlement(evaluation, claim_token, *_UNSEARCHED)
+                return self._settlement(evaluation, token, *_UNSEARCHED)
             size_bytes, owner = evaluation.chain_state.size_bytes, result_owner(record.plugin, record.reference_id)
             raw = run_in_thread_if_large(size_bytes, self.sealed_answer, record, result)
             shown = result._replace(data=data)
             sealed = run_in_thread_if_large(size_bytes, lambda: self._data_vault.seal(json_data(shown), owner))
+        self._states.forget(record.reference_id)
         return Settlement(
             reference_id=record.reference_id,
-            claim_token=claim_token,
+            claim_token=token,
             state=state,
             outcome=outcome,
             status=result.status,
@@ -240,13 +267,13 @@ class ChainEvaluator:
             reason=reason,
         )
 
-    def _masked(self, evaluation: ChainEvaluation, result: Result) -> tuple[Any, int]:
+    def _masked(self, evaluation: _Evaluation, result: Result) -> tuple[Any, int]:
         """Mask a chain's data for its caller, and count what was masked; drop the data if the mask cannot be made."""
         try:
             pins: dict[str, int] = json.loads(evaluation.record.pins or "{}")
-            mask = repeat_until_done(
-                lambda: self._plans.chain_mask(evaluation.record.plugin, pins), "conclude", gevent.sleep
-            )
+            mask = self._plans.chain_mask(evaluation.record.plugin, pins)
+        except Unavailable:
+            raise  # it is decided again later
         except Exception as error:  # noqa: BLE001 - the chain has ended all the same
             log.fault(error, "chain_mask")
             return None, 0
@@ -254,11 +281,19 @@ class ChainEvaluator:
         return run_in_thread_if_large(size_bytes, lambda: mask.with_texts(evaluation.secrets).value(result.data))
 
 
-def _evaluate(record: CallRecord, chain_state: ChainState, above: tuple[str, ...]) -> ChainEvaluation:
+def _evaluate(record: CallRecord, chain_state: ChainState, above: tuple[str, ...]) -> _Evaluation:
     where = chain_state.plan, chain_state.trigger, chain_state.results
     try:
         secrets = found_secrets(*where, above)
     except TooManySecrets as error:
         step = max(chain_state.results, default=0) if error.step is None else error.step
-        return ChainEvaluation(record, chain_state, Reject(step, str(error)), ())
-    return ChainEvaluation(record, chain_state, progress(*where), secrets)
+        return _Evaluation(record, chain_state, Reject(step, str(error)), ())
+    return _Evaluation(record, chain_state, progress(*where), secrets)
+
+
+def stopped(record: CallRecord, outcome: Outcome) -> Decided:
+    """Return the end of a chain that cannot go on. A rejected chain has no result."""
+    state = MEANINGS[outcome].state
+    status, error = (None, None) if state is State.REJECTED else (0, True)
+    settlement = Settlement(record.reference_id, uuid4().hex, state, outcome, status, error, attempt=None)
+    return Decided(record, ChainEnd(record.made, settlement))

@@ -68,18 +68,21 @@ class ChainStates:
 
     def read_ahead(self, records: Sequence[CallRecord]) -> None:
         """Read what `current` needs of these chains, all at once. If that fails, `current` reads each by itself."""
-        known = {record.reference_id: self._kept.get(record.reference_id) for record in records}
-        firsts = {reference_id: 0 if each is None else each.count for reference_id, each in known.items()}
+        ranges = [
+            (record.reference_id, first, record.made)
+            for record in records
+            if (first := self._count_of(record.reference_id)) < record.made
+        ]
         with suppress(Unavailable, StoreFault):
-            found = self._steps.of_each([(reference_id, first, None) for reference_id, first in firsts.items()])
-            self._ahead = dict(zip(firsts, zip(firsts.values(), found, strict=True), strict=True))
+            found = self._steps.of_each(ranges) if ranges else ()
+            self._ahead = {ref: (first, calls) for (ref, first, _), calls in zip(ranges, found, strict=True)}
 
     def current(self, record: CallRecord) -> ChainState:
         """Read the present state of a chain; raise what `CallPlans.chain` raises, `VaultError` or `Unavailable`.
 
         Also raises NotFound if a step was answered and the answer is gone: nothing may be sent without it.
         """
-        return self._read(record, None)
+        return self._read(record, record.made)
 
     def of_step(self, record: CallRecord, count: int) -> ChainState | None:
         """Return the state of a step's chain when it made the step, after ``count`` calls; None if it is gone."""
@@ -91,25 +94,38 @@ class ChainStates:
         found = self._store.read([record.parent])
         return self._read(found[0], count) if found else None
 
+    def add(self, plugin: str, reference_id: str, before: int, step: StepRecord) -> None:
+        """Add a step that has ended in this process to what is known of its chain, so that it need not be read.
+
+        ``before`` is how many calls the earlier steps had made. The calls of a ``forEach`` are read later.
+        """
+        known = self._kept.get(reference_id)
+        if known is not None and known.count == before and known.plan.steps[step.step].for_each is None:
+            self._keep(reference_id, self._with(known, plugin, reference_id, [step]))
+
     def forget(self, reference_id: str) -> None:
         """Forget a chain that is over."""
         chain_state = self._kept.pop(reference_id, None)
         if chain_state is not None:
             self._kept_bytes -= chain_state.size_bytes
 
-    def _read(self, record: CallRecord, end: int | None) -> ChainState:
+    def _count_of(self, reference_id: str) -> int:
+        known = self._kept.get(reference_id)
+        return 0 if known is None else known.count
+
+    def _read(self, record: CallRecord, end: int) -> ChainState:
         known = self._kept.get(record.reference_id) or self._at_start(record)
         further = self._further(record.reference_id, known.count, end)
-        chain_state = self._with(known, record, further)
+        chain_state = self._with(known, record.plugin, record.reference_id, further)
         if all(step is None or step.state.final for step in further):
             self._keep(record.reference_id, chain_state)
         return chain_state
 
-    def _further(self, reference_id: str, first: int, end: int | None) -> Sequence[StepRecord | None]:
-        if end is not None:
-            return self._steps.of(reference_id, first, end) if end > first else ()
+    def _further(self, reference_id: str, first: int, end: int) -> Sequence[StepRecord | None]:
+        if end <= first:
+            return ()
         first_read, steps = self._ahead.pop(reference_id, (None, ()))
-        return steps if first_read == first else self._steps.of(reference_id, first)
+        return steps if first_read == first else self._steps.of(reference_id, first, end)
 
     def _at_start(self, record: CallRecord) -> ChainState:
         pins = json.loads(record.pins or "{}")
@@ -119,21 +135,23 @@ class ChainStates:
         trigger = run_in_thread_if_large(size_bytes, self._payloads.open, record, stamp)
         return ChainState(plan, trigger, {}, 0, size_bytes)
 
-    def _with(self, known: ChainState, record: CallRecord, further: Sequence[StepRecord | None]) -> ChainState:
+    def _with(
+        self, known: ChainState, plugin: str, reference_id: str, further: Sequence[StepRecord | None]
+    ) -> ChainState:
         results = {number: list(of_step) for number, of_step in known.results.items()}
         size_bytes = known.size_bytes
         for step in further:
             if step is not None and step.state.final:
-                results.setdefault(step.step, []).append(self._result(record, step))
+                results.setdefault(step.step, []).append(self._result(plugin, reference_id, step))
                 size_bytes += len(step.raw or b"")
         return ChainState(known.plan, known.trigger, results, known.count + len(further), size_bytes)
 
-    def _result(self, chain: CallRecord, step: StepRecord) -> StepResult:
+    def _result(self, plugin: str, reference_id: str, step: StepRecord) -> StepResult:
         data = None
         if step.raw is None and step.outcome is Outcome.ANSWERED:
             raise NotFound("The answer of an earlier step is not there any more.")
         if step.raw is not None:
-            raw, owner = step.raw, raw_owner(chain.plugin, step.reference_id, chain.reference_id, step.step)
+            raw, owner = step.raw, raw_owner(plugin, step.reference_id, reference_id, step.step)
             data = run_in_thread_if_large(len(raw), lambda: gradual_json.loads(self._target_vault.open(raw, owner)))
         return StepResult(step.status, data, step.error, step.outcome, step.state, step.sent)
 

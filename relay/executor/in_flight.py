@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay.chains import Create
 from relay.domain.invocation import Outcome
-from relay.errors import StoreFault
-from relay.executor.advancing import Advancer, Advancing
-from relay.executor.chain_evaluation import ChainEvaluation
 from relay.executor.conclusion import salvaged, unsendable
 from relay.executor.greenlet_pool import GreenletPool
 from relay.executor.group_queue import PartitionQueues
 from relay.executor.preparation import Prepared, Unsendable
 from relay.executor.settling import Settler
 from relay.process.clock import boot_time_s
-from relay.store.ledger.transitions import Advance, NextStep
 from relay.telemetry import log
 
 if TYPE_CHECKING:
@@ -46,13 +41,11 @@ class InFlight:
     ) -> None:
         self._sender = sender
         self._conclusion = conclusion
-        self._evaluator = evaluator
         self._claimer = claimer
         self._active_calls = active_calls
         self._scheduler = scheduler
         self._watch = watch
-        self.settlers = PartitionQueues(store, lambda: Settler(store, active_calls, scheduler))
-        self.advancers = PartitionQueues(store, lambda: Advancer(store, scheduler))
+        self.settlers = PartitionQueues(store, lambda: Settler(store, active_calls, scheduler, evaluator))
         self._pool = GreenletPool(self._carry_out)
 
     def launch(self, active: ActiveCall) -> None:
@@ -71,7 +64,7 @@ class InFlight:
             settlement = self._attempt(active)
         except Exception as error:  # noqa: BLE001 - a fault of the relay must cost this call only
             log.fault(error, "attempt")
-            settlement = self._salvage(active, error)
+            settlement = self._salvage(active)
         finally:
             if settlement is None:
                 self._end(active)
@@ -79,7 +72,7 @@ class InFlight:
                 self.settlers.put(settlement.reference_id, settlement)
 
     def _attempt(self, active: ActiveCall) -> Settlement | None:
-        """Send a call, or make its chain's next step; return None if it was given back, or waits for that step."""
+        """Send a call; return its settlement, or None if it was given back."""
         call, sent_at_ms = active.call, self._sent_at_ms(active)
         if isinstance(call, Prepared):
             if self._is_late(active):
@@ -93,8 +86,6 @@ class InFlight:
                 return None
             return self._conclusion.conclude(call, active.claim_token, answer, sent_at_ms)
         self._scheduler.slots.answered(active.webhook, 0.0)  # no endpoint is called
-        if isinstance(call, ChainEvaluation):
-            return self._advance(active, call)
         return unsendable(call, active.claim_token, sent_at_ms)
 
     def _is_late(self, active: ActiveCall) -> bool:
@@ -106,35 +97,15 @@ class InFlight:
         self._claimer.give_back_soon(active.claim_token, active.reference_id)
         return True
 
-    def _salvage(self, active: ActiveCall, error: Exception) -> Settlement | None:
-        """Make the settlement of a call that a fault of the relay stopped; None if its lease is to end instead."""
+    def _salvage(self, active: ActiveCall) -> Settlement | None:
+        """Make the settlement of a call that a fault of the relay stopped; None if it was given back."""
         call, sent_at_ms = active.call, self._sent_at_ms(active)
         if active.released:
             return None
         if isinstance(call, Prepared):
             entered = not active.gate.shut()
             return salvaged(call, active.claim_token, active.answer, entered=entered, at_ms=sent_at_ms)
-        if isinstance(error, StoreFault):
-            return None
         return unsendable(Unsendable(call.record, Outcome.PREPARE_FAILED), active.claim_token, sent_at_ms)
-
-    def _advance(self, active: ActiveCall, evaluation: ChainEvaluation) -> Settlement | None:
-        """Create a chain's next step and return None, as the chain waits for it; or return the chain's settlement."""
-        if isinstance(evaluation.next, Create):
-            asked = Advancing(
-                NextStep(
-                    active.reference_id,
-                    active.claim_token,
-                    evaluation.next.step,
-                    self._evaluator.new_steps(evaluation, evaluation.next),
-                    self._evaluator.sealed_secrets(evaluation, evaluation.next),
-                )
-            )
-            self.advancers.put(active.reference_id, asked)
-            verdict = asked.verdict.get()
-            if verdict is not Advance.TOO_MANY:
-                return None
-        return self._evaluator.end(evaluation, active.claim_token)
 
     @staticmethod
     def _sent_at_ms(active: ActiveCall) -> int:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import gevent
 
+from relay.domain.invocation import State
 from relay.executor.active_calls import ActiveCalls, webhook_of
+from relay.executor.advancing import Advancer
 from relay.executor.batch import Batch
 from relay.executor.claiming import Claimer
+from relay.executor.group_queue import PartitionQueues
 from relay.executor.in_flight import InFlight
 from relay.executor.scheduler import Scheduler
 from relay.executor.slots import Slots
@@ -75,6 +78,7 @@ class Executor:
         self._in_flight = InFlight(
             store, sender, conclusion, evaluator, self._claimer, self._active_calls, self.scheduler, watch
         )
+        self._advancers = PartitionQueues(store, lambda: Advancer(store, self.scheduler, watch))
         self._watch = watch
         self._tokens_wanted = 0
         self._looking: set[int] = set()  # partitions
@@ -157,7 +161,7 @@ class Executor:
         """Return the parts that must keep moving; if one stands still, the heartbeat ends the process."""
         return (
             Part("settler", lambda: self._in_flight.settlers.moves),
-            Part("advancer", lambda: self._in_flight.advancers.moves),
+            Part("advancer", lambda: self._advancers.moves),
             Part("calls", lambda: self._slots.ends if self.is_full else None, FULL_LOOKS, FULL_LOOKS),
         )
 
@@ -170,6 +174,7 @@ class Executor:
         while self._under_way and boot_time_s() < deadline_s - SETTLE_S:
             gevent.sleep(0.02)
         self._in_flight.settlers.flush(max(0.0, deadline_s - boot_time_s()))
+        self._advancers.flush(max(0.0, deadline_s - boot_time_s()))
         event(Event.DRAINED, given_back=given_back, left=len(self._active_calls))
 
     @property
@@ -208,6 +213,8 @@ class Executor:
             waiting = self._start_some(waiting, batch)
         if waiting:
             self.scheduler.publish(tuple((record.reference_id, record.lane) for record in waiting))
+        for decided in batch.decided:
+            decided.done.wait()
 
     def _start_some(
         self, waiting: Sequence[CallRecord], batch: Batch, look_at: int = CLAIM_ITEMS
@@ -221,8 +228,9 @@ class Executor:
         paused = self._decisions.paused({webhook_of(record) for record in waiting[:look_at] if not record.full})
         first = [record for record in waiting[:look_at] if record.full or webhook_of(record) not in paused]
         rest = waiting[look_at:]
-        full = [record for record in first if record.full]
-        others = [record for record in first if not record.full]
+        full = [record for record in first if record.full or record.state is State.WAITING]
+        others = [record for record in first if not record.full and record.pins is None]
+        self._advance([record for record in first if _may_advance(record)], batch)
         within, kept, parked = self._slots.sort(others, webhook_of, batch.hold_s)
         if kept and len(kept) == len(first):
             if rest:
@@ -253,6 +261,14 @@ class Executor:
             self._slots.give(unused)
         batch.claimed(claimed)
         self._follow(claimed, (*(call.record for call in calls), *full, *parked))
+
+    def _advance(self, chains: Sequence[CallRecord], batch: Batch) -> None:
+        """Take chains further, which needs neither a claim nor a slot: nothing is sent."""
+        for decided in batch.decide(self._preparation, chains) if chains else ():
+            batch.left.discard(decided.record.reference_id)
+            batch.counts["started"] += 1
+            batch.decided.append(decided)
+            self._advancers.put(decided.record.reference_id, decided)
 
     def _follow(self, claimed: Claimed, records: Iterable[CallRecord]) -> None:
         """Handle the calls that a claim has ended, parked or woken."""
@@ -291,7 +307,12 @@ def _no_counts() -> dict[str, int]:
 
 def _those_in(part: Collection[str], found: Sequence[CallRecord]) -> Sequence[CallRecord]:
     wanted = set(part) if found else ()
-    return [record for record in found if record.reference_id in wanted]
+    return [record for record in found if record.reference_id in wanted and record.pins is None]
+
+
+def _may_advance(record: CallRecord) -> bool:
+    """Return whether this is a chain that does not wait for a step, and whose webhook is not paused."""
+    return record.pins is not None and not record.full and record.state is not State.WAITING
 
 
 def _ids_of(records: Sequence[CallRecord]) -> list[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
 
 from relay.answer.masking import Mask
 from relay.domain.invocation import Outcome
 from relay.errors import DocumentError, NotFound, RequestRejected, StoreFault, Unavailable, VaultError
-from relay.executor.chain_evaluation import ChainEvaluation
+from relay.executor.chain_evaluation import Decided, stopped
 from relay.executor.large_work import run_in_thread_if_large
 from relay.request.oauth import NoToken
 from relay.request.trigger import check
@@ -16,7 +16,7 @@ from relay.store.registry.access_tokens import RevisionId
 from relay.telemetry import log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Sequence
 
     from relay.executor.access_tokens import AccessToken, AccessTokens
     from relay.executor.call_plans import CallPlan, CallPlans
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from relay.registration import Shape
     from relay.request.rendering import OutgoingRequest
     from relay.store.ledger.transitions import CallRecord
+
+T = TypeVar("T")
 
 #: How many masks are kept that also hide an access token.
 MAX_TOKEN_MASKS: Final = 512
@@ -48,7 +50,7 @@ class Unsendable(NamedTuple):
     shape: Shape | None = None  # set if its retry policy may make another attempt
 
 
-Call: TypeAlias = Prepared | Unsendable | ChainEvaluation
+Call: TypeAlias = Prepared | Unsendable
 
 
 class Preparation:
@@ -63,11 +65,18 @@ class Preparation:
         self._tokens = tokens
         self._masks = lru_cache(MAX_TOKEN_MASKS)(Mask.with_texts)
 
-    def read_ahead(self, records: Iterable[CallRecord]) -> None:
-        """Read what `prepare` needs for the chains among these calls, all at once."""
-        chains = [record for record in records if record.pins is not None]
-        if chains:
-            self._evaluator.read_ahead(chains)
+    def read_ahead(self, chains: Sequence[CallRecord]) -> None:
+        """Read what `decide` needs for these chains, all at once."""
+        self._evaluator.read_ahead(chains)
+
+    def decide(self, record: CallRecord) -> Decided:
+        """Work out what a chain does next.
+
+        Raises:
+            Unavailable, StoreFault: something could not be read. A sweep brings the chain back.
+        """
+        decided = self._tried(record, lambda: self._decided(record))
+        return stopped(record, decided.outcome) if isinstance(decided, Unsendable) else decided
 
     def prepare(self, record: CallRecord, *, waits: bool) -> Call | None:
         """Open, check and render one call.
@@ -78,13 +87,16 @@ class Preparation:
         Raises:
             Unavailable, StoreFault: something could not be read. The call is not claimed: a sweep brings it back.
         """
+        return self._tried(record, lambda: self._prepared(record, waits))
+
+    def _tried(self, record: CallRecord, work: Callable[[], T]) -> T | Unsendable:
         try:
             try:
-                return self._prepared(record, waits)
+                return work()
             except VaultError:
                 if not self._plans.is_changed(record.plugin, record.webhook_id, record.revision):
                     raise
-                return self._prepared(record, waits)
+                return work()
         except (Unavailable, StoreFault):
             raise
         except RequestRejected:
@@ -95,19 +107,18 @@ class Preparation:
             log.fault(error, "prepare")
             return Unsendable(record, Outcome.PREPARE_FAILED)
 
-    def _prepared(self, record: CallRecord, waits: bool) -> Call | None:
-        if record.current_revision is None and not self._goes_on(record):
+    def _decided(self, record: CallRecord) -> Decided | Unsendable:
+        if record.current_revision is None and record.parent is None and not record.made:
             return Unsendable(record, Outcome.WEBHOOK_NOT_REGISTERED)
-        if record.pins is not None:
-            return self._evaluator.prepare(record)
+        return self._evaluator.decide(record)  # one that has begun continues, whatever is registered now
+
+    def _prepared(self, record: CallRecord, waits: bool) -> Call | None:
+        if record.current_revision is None and record.parent is None:
+            return Unsendable(record, Outcome.WEBHOOK_NOT_REGISTERED)
         plan = self._plans.of(record.plugin, record.webhook_id, record.revision)
         if not plan.sendable:
             return Unsendable(record, Outcome.ADDRESS_REFUSED)
         return self._authorized(self._render(record, plan), plan, waits)
-
-    def _goes_on(self, record: CallRecord) -> bool:
-        """Return whether this is a step, or a chain that has begun: both continue, whatever is registered now."""
-        return record.parent is not None or (record.pins is not None and self._evaluator.has_begun(record))
 
     def _render(self, record: CallRecord, plan: CallPlan) -> Prepared:
         ref, traceparent = record.reference_id, record.traceparent

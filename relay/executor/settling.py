@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from relay.executor.active_calls import ActiveCalls
+    from relay.executor.chain_evaluation import ChainEvaluator
     from relay.executor.scheduler import Scheduler
     from relay.store.ledger.invocations import InvocationStore
 
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 class Settler(GroupQueue[Settlement, Settled]):
     """Settles calls. A call keeps its slot until it is settled, which bounds the queue."""
 
-    def __init__(self, store: InvocationStore, active_calls: ActiveCalls, scheduler: Scheduler) -> None:
+    def __init__(
+        self, store: InvocationStore, active_calls: ActiveCalls, scheduler: Scheduler, evaluator: ChainEvaluator
+    ) -> None:
         self._store = store
+        self._evaluator = evaluator
         self._active_calls = active_calls
         self._scheduler = scheduler
         super().__init__("settle")
@@ -37,7 +41,9 @@ class Settler(GroupQueue[Settlement, Settled]):
     def _committed(self, items: Sequence[Settlement], reply: Settled) -> bool:
         for settlement, counted in zip(items, reply.verdicts, strict=False):
             if counted:
-                self._active_calls.settled(settlement)
+                active = self._active_calls.settled(settlement)
+                if active is not None:
+                    self._evaluator.settled(active.call.record, settlement)
             else:
                 event(Event.LATE_ANSWER, level=logging.WARNING, ref=settlement.reference_id)
         self._release(items)

@@ -47,6 +47,11 @@ class CallWatch:
         if self._shown and state is not State.CANCELLED:
             self._show(record, "FAILURE", f"0 {outcome}", 0.0)
 
+    def chain_ended(self, record: CallRecord, settlement: Settlement) -> None:
+        """Note that a chain has ended."""
+        if self._shown:
+            self._show(record, state_of(settlement), f"{settlement.status or 0} {settlement.outcome}", 0.0)
+
     def settled(self, active: ActiveCall, settlement: Settlement) -> None:
         """Note that a call was settled."""
         attempt = settlement.attempt

@@ -12,7 +12,7 @@ from relay.store.ledger.invocations import InvocationStore
 from relay.store.ledger.limits import Limits
 from relay.store.ledger.listing import Listing
 from relay.store.ledger.policies import Policies
-from relay.store.ledger.transitions import Settlement
+from relay.store.ledger.transitions import ChainEnd, NextStep, Settlement
 from relay.vault import Vault
 from tests.store_keys import KEYS
 
@@ -32,6 +32,13 @@ _tokens = itertools.count()
 def ids(ready):
     """Return the reference ids of calls that are ready, without their lanes."""
     return [ref for ref, _ in ready]
+
+
+def verdict_on(claimed, ref):
+    """Return what a claim or an advance said about a call."""
+    if ref in claimed.granted:
+        return "granted"
+    return "parked" if ref in claimed.parked else "ended" if ref in claimed.ended else "skipped"
 
 
 class Ledger:
@@ -82,6 +89,20 @@ class Ledger:
         ref, token = self.accepted(**changes), self.token()
         assert self.store.claim([ref], token).granted == {ref}
         return ref, token
+
+    def next_step(self, ref, *news, step=0, token=None, **more):
+        """Return the next step of a chain, decided on the calls that its steps have made by now."""
+        made = self.client.llen(KEYS.steps(ref))
+        return NextStep(ref, token or self.token(), made, step, news, **more)
+
+    def advance(self, ref, *news, **more):
+        """Have a chain make these calls of its next step; return the store's answer."""
+        return self.store.advance([self.next_step(ref, *news, **more)])
+
+    def end_chain(self, ref, **changes):
+        """End a chain whose steps have ended; return the store's answer."""
+        end = ChainEnd(self.client.llen(KEYS.steps(ref)), self.settlement(ref, self.token(), attempt=None, **changes))
+        return self.store.advance([end])
 
     def lose_lease(self, ref):
         """Make the call's lease end in the past."""

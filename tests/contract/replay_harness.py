@@ -6,9 +6,10 @@ from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
 from relay.replay.planning import Replays
 from relay.store.ledger.listing import Filter
+from relay.store.ledger.transitions import NewStep
 from relay.store.replays.jobs import ReplayStore
 from relay.store.replays.runs import NewReplay, ReplayRuns, ReplayVerdict, Request
-from tests.contract.ledger import LIMITS
+from tests.contract.ledger import LIMITS, verdict_on
 from tests.store_keys import KEYS
 
 DAY_MS = 24 * 3600 * 1000
@@ -44,6 +45,15 @@ class ReplayHarness:
         )
         settled = self.ledger.store.settle([settlement])
         self.published.extend(settled.ready)
+
+    def fail_chain(self, ref):
+        """End a chain whose last step failed."""
+        self.published.extend(self.ledger.end_chain(ref, status=503, error=True).ready)
+
+    def begin(self, chain, **more):
+        """Have a chain make a step of one call; return the verdict."""
+        call = NewStep(new_reference_id(), "hook", 1, 20_000, repeatable=True, payload=b"\x01s", request_bytes=1)
+        return verdict_on(self.ledger.advance(chain, call, **more), chain)
 
     def failed(self, count):
         """Make ``count`` invocations that certainly failed; return their reference ids, oldest first."""

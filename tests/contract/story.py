@@ -21,7 +21,6 @@ from relay.store.ledger.callbacks import Callbacks
 from relay.store.ledger.listing import Filter
 from relay.store.ledger.notices import Subscription
 from relay.store.ledger.rates import PluginRates
-from relay.store.ledger.transitions import NextStep
 from relay.store.registry.access_tokens import AccessTokenStore, RevisionId
 from relay.store.replays.runs import Request
 from relay.store.rings.sealed_values import SealedValues
@@ -188,10 +187,8 @@ class Story:
     def _chains(self) -> None:
         for verdict in ("delivered", "cancelled"):
             ref = self.ledger.accepted(pins='{"hook":1}', repeatable=True, timeout_ms=120_000, webhook_id="chain")
-            token = self.ledger.token()
-            assert self.store.claim([ref], token).granted
             steps = [new_step() for _ in range(3)]
-            self.store.advance([NextStep(ref, token, 0, steps, b"hidden")])
+            self.ledger.advance(ref, *steps, secrets=b"hidden")
             if verdict == "cancelled":
                 self.store.cancel(ref)
                 continue
@@ -199,9 +196,7 @@ class Story:
                 token = self.ledger.token()
                 self.store.claim([step.reference_id], token)
                 self.store.settle([self.ledger.settlement(step.reference_id, token, raw=b"raw")])
-            token = self.ledger.token()
-            self.store.claim([ref], token)
-            self.store.settle([self.ledger.settlement(ref, token)])
+            self.ledger.end_chain(ref)
 
     def _replays(self) -> None:
         replaying = self.replaying
@@ -307,9 +302,7 @@ class Story:
         ended = self.ledger.accepted(callback="told")
         self.store.cancel(ended)
         chain = self.ledger.accepted(pins='{"hook":1}', repeatable=True, timeout_ms=120_000, webhook_id="chain")
-        token = self.ledger.token()
-        self.store.claim([chain], token)
-        self.store.advance([NextStep(chain, token, 0, [new_step() for _ in range(2)], b"hidden")])
+        self.ledger.advance(chain, *(new_step() for _ in range(2)), secrets=b"hidden")
         originals = self.replaying.failed(3)
         for state in ("planning", "paused"):
             job = self.replaying.start(reference_ids=originals) if state == "paused" else self.replaying.start(max=4)

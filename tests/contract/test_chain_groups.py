@@ -9,9 +9,9 @@ import pytest
 from relay.domain.reference_id import new_reference_id
 from relay.store.counts.notes import amounts_of
 from relay.store.ledger.invocations import CHAIN_STEPS
-from relay.store.ledger.transitions import Advance, NewStep, NextStep
+from relay.store.ledger.transitions import ChainEnd, NewStep
 from tests.contract.clocked import Clocked
-from tests.contract.ledger import Ledger
+from tests.contract.ledger import Ledger, verdict_on
 from tests.contract.snapshots import keep, put_back
 from tests.depth import examples
 from tests.store_keys import KEYS
@@ -23,84 +23,106 @@ def new_step(**changes):
 
 
 class World:
-    """Chains in every situation that an advance can meet, with the step that is to be made for each."""
+    """Chains in every situation that an advance can meet, with what is to be done with each."""
 
     def __init__(self, ledger):
         self.ledger = ledger
-        self.steps = {}
+        self.decisions = {}
         for situation in SITUATIONS:
             situation(self)
 
-    def claim(self, ref):
-        token = self.ledger.token()
-        assert self.ledger.store.claim([ref], token).granted
-        return token
-
     def chain(self):
-        ref = self.ledger.accepted(pins='{"hook":1}', repeatable=True, timeout_ms=120_000)
-        return ref, self.claim(ref)
+        return self.ledger.accepted(pins='{"hook":1}', repeatable=True, timeout_ms=120_000)
 
     def nested(self, made=0):
-        """Return the root of two claimed chains within it, and these with their tokens."""
-        root, token = self.chain()
+        """Return the root of two chains within it, and these."""
+        root = self.chain()
         news = [new_step(pins='{"hook":1}', timeout_ms=60_000) for _ in range(2)]
-        self.ledger.store.advance([NextStep(root, token, 0, news)])
+        self.ledger.advance(root, *news)
         self.ledger.client.hset(KEYS.record(root), "made", made or len(news))
-        return root, [(new.reference_id, self.claim(new.reference_id)) for new in news]
+        return root, [new.reference_id for new in news]
 
-    def wants(self, name, ref, token, verdict, *, step=0, calls=1):
-        self.steps[name] = NextStep(ref, token, step, [new_step() for _ in range(calls)], b"hidden"), verdict
+    def wants(self, name, ref, verdict, *, step=0, calls=1):
+        news = [new_step() for _ in range(calls)]
+        self.decisions[name] = self.ledger.next_step(ref, *news, step=step, secrets=b"hidden"), verdict
+
+    def ends(self, name, ref, verdict):
+        end = self.ledger.settlement(ref, self.ledger.token(), attempt=None, masked=2, raw=b"raw")
+        self.decisions[name] = ChainEnd(self.ledger.client.llen(KEYS.steps(ref)), end), verdict
 
 
 def fresh(world):
-    for calls in (0, 1, 3):
-        world.wants(f"fresh, {calls} calls", *world.chain(), Advance.ADVANCED, calls=calls)
+    for calls in (1, 3):
+        world.wants(f"fresh, {calls} calls", world.chain(), "granted", calls=calls)
 
 
-def of_others(world):
-    world.wants("of another worker", world.chain()[0], "stranger", Advance.LATE)
-    world.wants("unknown", new_reference_id("acme"), "token", Advance.LATE)
+def at_its_end(world):
+    world.ends("ends", world.chain(), "granted")
+    world.ends("has ended", world.chain(), "skipped")
+    world.ledger.store.advance([world.decisions["has ended"][0]])
+
+
+def not_there(world):
+    world.wants("unknown", new_reference_id("acme"), "skipped")
+
+
+def waiting(world):
+    ref = world.chain()
+    world.ledger.advance(ref, new_step())
+    world.wants("waiting", ref, "skipped", step=1)
 
 
 def advanced_before(world):
-    ref, token = world.chain()
-    world.wants("the reply was lost", ref, token, Advance.ADVANCED)
-    world.ledger.store.advance([world.steps["the reply was lost"][0]])
+    world.wants("the reply was lost", world.chain(), "granted")
+    world.ledger.store.advance([world.decisions["the reply was lost"][0]])
 
 
 def decided_too_late(world):
-    ref, token = world.chain()
-    step = new_step()
-    world.ledger.store.advance([NextStep(ref, token, 0, [step])])
-    world.ledger.store.settle([world.ledger.settlement(step.reference_id, world.claim(step.reference_id))])
-    world.wants("the step has ended", ref, world.claim(ref), Advance.ADVANCED)
+    ref = world.chain()
+    world.wants("decided too late", ref, "skipped")
+    world.ends("ended too late", ref, "skipped")
+    step, token = new_step(), world.ledger.token()
+    world.ledger.advance(ref, step)
+    world.ledger.store.claim([step.reference_id], token)
+    world.ledger.store.settle([world.ledger.settlement(step.reference_id, token)])
 
 
 def past_its_deadline(world):
-    ref, token = world.chain()
+    ref = world.chain()
     world.ledger.client.hset(KEYS.record(ref), "deadline", 1)
-    world.wants("past its deadline", ref, token, Advance.ENDED)
+    world.wants("past its deadline", ref, "ended")
 
 
 def left_over(world):
-    root, ((one, token), (other, other_token)) = world.nested()
-    world.ledger.store.cancel(root)
-    world.wants("left over", one, token, Advance.ENDED)
-    world.wants("left over too", other, other_token, Advance.ENDED)
+    root, (one, other) = world.nested()
+    world.ledger.client.hset(KEYS.record(root), "state", "cancelled")
+    world.wants("left over", one, "ended")
+    world.ends("left over too", other, "ended")
 
 
 def of_one_root(world):
     _, nested = world.nested()
-    for number, (ref, token) in enumerate(nested):
-        world.wants(f"within a chain, {number}", ref, token, Advance.ADVANCED, calls=2)
+    for number, ref in enumerate(nested):
+        world.wants(f"within a chain, {number}", ref, "granted", calls=2)
 
 
 def too_many(world):
-    _, ((one, token), _) = world.nested(made=CHAIN_STEPS)
-    world.wants("too many", one, token, Advance.TOO_MANY)
+    _, (one, _) = world.nested(made=CHAIN_STEPS)
+    world.wants("too many", one, "ended")
 
 
-SITUATIONS = (fresh, of_others, advanced_before, decided_too_late, past_its_deadline, left_over, of_one_root, too_many)
+SITUATIONS = (
+    fresh,
+    at_its_end,
+    not_there,
+    waiting,
+    advanced_before,
+    decided_too_late,
+    past_its_deadline,
+    left_over,
+    of_one_root,
+    too_many,
+)
 
 
 @pytest.fixture
@@ -121,15 +143,17 @@ def test_chains_that_are_advanced_together_end_up_as_if_each_were_advanced_alone
     world, clock, kept = world
     store, random = clock.store, Random(7)
     for _ in range(examples(20)):
-        order = random.sample(list(world.steps.values()), random.randint(2, len(world.steps)))
+        order = random.sample(list(world.decisions.values()), random.randint(2, len(world.decisions)))
         put_back(clock.client, kept)
-        alone = [store.advance([step]) for step, _ in order]
+        alone = [store.advance([decision]) for decision, _ in order]
         ends = outcome_of(clock)
         put_back(clock.client, kept)
-        together = store.advance([step for step, _ in order])
+        together = store.advance([decision for decision, _ in order])
         assert outcome_of(clock) == ends
-        assert together.verdicts == tuple(verdict for _, verdict in order)
-        assert together.verdicts == tuple(verdict for each in alone for verdict in each.verdicts)
+        for (decision, verdict), one in zip(order, alone, strict=True):
+            assert verdict_on(one, decision.reference_id) == verdict, decision
+            if sum(each.reference_id == decision.reference_id for each, _ in order) == 1:
+                assert verdict_on(together, decision.reference_id) == verdict
         assert together.ready == tuple(pair for each in alone for pair in each.ready)
         assert list(together.found) == store.read([ref for ref, _ in together.ready])
 
@@ -138,7 +162,7 @@ def test_of_chains_within_one_only_as_many_make_a_step_as_it_may_make(world):
     world, clock, _ = world
     for left in range(5):
         root, nested = world.nested(made=CHAIN_STEPS - left)
-        steps = [NextStep(ref, token, 0, [new_step(), new_step()]) for ref, token in nested]
-        expected = [Advance.ADVANCED] * (left // 2) + [Advance.TOO_MANY] * 2
-        assert list(clock.store.advance(steps).verdicts) == expected[:2]
+        advanced = clock.store.advance([world.ledger.next_step(ref, new_step(), new_step()) for ref in nested])
+        expected = ["granted"] * (left // 2) + ["ended"] * 2
+        assert [verdict_on(advanced, ref) for ref in nested] == expected[:2]
         assert int(clock.client.hget(KEYS.record(root), "made")) == CHAIN_STEPS - left % 2 - max(0, left - 4)

@@ -9,8 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from relay.domain.invocation import FINAL, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Conflict
-from relay.store.ledger.transitions import NewStep, NextStep
-from tests.contract.ledger import Ledger
+from relay.store.ledger.transitions import ChainEnd, NewStep, NextStep
+from tests.contract.ledger import Ledger, verdict_on
 from tests.depth import examples
 from tests.store_keys import KEYS
 
@@ -28,6 +28,7 @@ class ChainMachine(RuleBasedStateMachine):
         self.ledger = Ledger(self.client)
         self.store = self.ledger.store
         self.chain = self.ledger.accepted(pins="{}", repeatable=True, timeout_ms=120_000)
+        self.decided = []  # what workers want to do with the chain, some of it long ago
         self.held = {}  # reference id -> token of the worker that sends it
         self.ends = {}  # reference id -> the final state that was seen
 
@@ -58,26 +59,29 @@ class ChainMachine(RuleBasedStateMachine):
         if claimed.granted:
             self.held[ref] = token
 
-    @precondition(lambda self: self.chain in self.held)
-    @rule(repeat=st.booleans(), stale=st.booleans())
-    def take_the_chain_further(self, repeat, stale):
-        token, number = self.held.pop(self.chain), self.next_step()
-        if number >= len(STEPS):
-            self.store.settle([self.ledger.settlement(self.chain, token, attempt=None)])
-            return
-        number = max(0, number - stale)  # decided before the last step was made
-        news = [self.new_step() for _ in range(STEPS[number])]
-        before = len(self.records())
-        step = NextStep(self.chain, token, number, news)
-        verdicts = self.store.advance([step]).verdicts
-        if repeat:
-            assert self.store.advance([step]).verdicts == verdicts
-        assert len(self.records()) - before in {0, STEPS[number]}
+    @rule()
+    def decide_what_the_chain_does_next(self):
+        if self.store.find(self.chain).state is State.QUEUED:  # no worker decides on any other
+            self.decided.append(self.decision())
 
-    @precondition(lambda self: self.held.keys() - {self.chain})
+    @precondition(lambda self: self.decided)
+    @rule(data=st.data(), repeat=st.booleans())
+    def take_the_chain_further(self, data, repeat):
+        decision = self.decided.pop(data.draw(st.integers(0, len(self.decided) - 1)))
+        is_current, before = decision == self.decision(decision), self.records()
+        verdict = verdict_on(self.store.advance([decision]), self.chain)
+        if repeat:
+            again = verdict_on(self.store.advance([decision]), self.chain)
+            assert again == ("skipped" if self.store.find(self.chain).state in FINAL else verdict)
+        if verdict == "granted":
+            assert is_current
+            assert before[0].state is State.QUEUED
+        assert len(self.records()) - len(before) in {0, len(getattr(decision, "news", ()))}
+
+    @precondition(lambda self: self.held)
     @rule(data=st.data(), repeat=st.booleans())
     def settle_a_step(self, data, repeat):
-        ref = self.some(data, self.held.keys() - {self.chain})
+        ref = self.some(data, self.held)
         settlement = self.ledger.settlement(ref, self.held.pop(ref), raw=b"raw")
         counted = self.store.settle([settlement]).verdicts
         if repeat:
@@ -139,6 +143,16 @@ class ChainMachine(RuleBasedStateMachine):
         pending = self.ledger.client.hget(KEYS.pending(), "count")
         assert int(pending) == sum(record.state not in FINAL for record in self.records())
 
+    def decision(self, like=None):
+        """Return what is to be done with the chain now; with ``like``, by the same worker in the same calls."""
+        number = self.next_step()
+        token = like.settlement.claim_token if isinstance(like, ChainEnd) else like.token if like else None
+        if number < len(STEPS):
+            news = like.news if isinstance(like, NextStep) else [self.new_step() for _ in range(STEPS[number])]
+            return self.ledger.next_step(self.chain, *news, step=number, token=token)
+        end = self.ledger.settlement(self.chain, token or self.ledger.token(), attempt=None)
+        return ChainEnd(len(self.records()) - 1, end)
+
     def new_step(self):
         return NewStep(new_reference_id(), "hook", 1, 20_000, repeatable=False, payload=b"p", request_bytes=10)
 
@@ -156,18 +170,10 @@ class ChainMachine(RuleBasedStateMachine):
                 if self.store.claim([ref], token).granted:
                     self.held[ref] = token
             for ref in list(self.held):
-                if ref == self.chain:
-                    self._go_on()
-                else:
-                    self.store.settle([self.ledger.settlement(ref, self.held.pop(ref))])
+                self.store.settle([self.ledger.settlement(ref, self.held.pop(ref))])
+            if self.store.find(self.chain).state is State.QUEUED:
+                self.store.advance([self.decision()])
         raise AssertionError([(record.reference_id, record.state) for record in self.records()])
-
-    def _go_on(self):
-        token, number = self.held.pop(self.chain), self.next_step()
-        if number < len(STEPS):
-            self.store.advance([NextStep(self.chain, token, number, [self.new_step() for _ in range(STEPS[number])])])
-        else:
-            self.store.settle([self.ledger.settlement(self.chain, token, attempt=None)])
 
 
 def test_chains_keep_every_promise_in_any_order(valkey):

@@ -10,7 +10,7 @@ from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Conflict, NotFound
 from relay.store.keys.keyspace import SINGLE
-from relay.store.ledger.transitions import NewStep, NextStep
+from relay.store.ledger.transitions import NewStep
 from relay.store.partitions.reachable import Partitions
 from relay.store.replays.jobs import ReplayState
 from relay.store.scripting.scripts import Scripts
@@ -79,10 +79,10 @@ def test_only_its_own_plugin_can_forget_an_invocation(ledger):
 
 
 def test_a_chain_is_forgotten_with_its_steps(ledger):
-    parent, token = ledger.claimed(pins="{}")
+    parent = ledger.accepted(pins="{}")
     step = new_reference_id()
-    ledger.store.advance([NextStep(parent, token, 0, [NewStep(step, "hook", 1, 1_000, False, b"\x01", 1)])])
-    step_token, token = ledger.token(), ledger.token()
+    ledger.advance(parent, NewStep(step, "hook", 1, 1_000, False, b"\x01", 1))
+    step_token = ledger.token()
     ledger.store.claim([step], step_token)
     ledger.store.cancel(parent)
     with pytest.raises(Conflict):  # the step is still being sent
@@ -100,9 +100,9 @@ def test_a_chain_is_forgotten_with_its_steps(ledger):
 def test_a_step_keeps_its_answer_while_its_chain_needs_it(redis_client):
     redis_client.sadd(KEYS.plugins(), "acme")
     ledger = Ledger(redis_client)
-    parent, token = ledger.claimed(pins="{}")
+    parent = ledger.accepted(pins="{}")
     step = new_reference_id()
-    ledger.store.advance([NextStep(parent, token, 0, [NewStep(step, "hook", 1, 1_000, False, b"\x01", 1)])])
+    ledger.advance(parent, NewStep(step, "hook", 1, 1_000, False, b"\x01", 1))
     step_token = ledger.token()
     ledger.store.claim([step], step_token)
     ledger.store.settle([ledger.settlement(step, step_token, state=State.DELIVERED, raw=b"raw")])

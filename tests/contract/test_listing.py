@@ -21,7 +21,7 @@ from relay.store.ledger.listing import (
     OutcomeGroups,
     Page,
 )
-from relay.store.ledger.transitions import NewStep, NextStep
+from relay.store.ledger.transitions import NewStep
 from tests.store_keys import KEYS
 
 ENDS = (
@@ -92,10 +92,10 @@ def ended(ledger, state=State.DELIVERED, outcome=Outcome.ANSWERED, status=200, *
 
 def chain_of_three(ledger):
     """Make a chain with three calls; return its reference id, and theirs in the order of the chain."""
-    parent, token = ledger.claimed(pins="{}")
+    parent = ledger.accepted(pins="{}")
     steps = [ledger.new().reference_id for _ in range(3)]
     news = [NewStep(ref, "hook", 1, 1_000, False, b"\x01", 1) for ref in steps]
-    ledger.store.advance([NextStep(parent, token, 0, news)])
+    ledger.advance(parent, *news)
     return parent, steps
 
 

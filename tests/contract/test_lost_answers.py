@@ -98,7 +98,6 @@ CALLS = {
     "secrets.remove": lambda my, _: my.registry.secrets.remove(PLUGIN, "OTHER"),
     "sources_of": lambda my, _: sources_of(my.client, ["relay:"]),
     "steps.of": lambda my, ref: Steps(my.client, my.keyspace).of(ref),
-    "steps.has_any": lambda my, ref: Steps(my.client, my.keyspace).has_any(ref),
     "steps.secrets": lambda my, ref: Steps(my.client, my.keyspace).secrets(ref),
     "store.find": lambda my, ref: my.store.find(ref),
     "store.look_up": lambda my, ref: my.store.look_up(ref),

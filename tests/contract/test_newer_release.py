@@ -21,7 +21,7 @@ from relay.store.keys import keyspace
 from relay.store.ledger.listing import Filter
 from relay.store.ledger.notices import Subscription, read_notices
 from relay.store.ledger.steps import Steps
-from relay.store.ledger.transitions import NewStep, NextStep
+from relay.store.ledger.transitions import NewStep
 from relay.vault import Vault
 from tests.store_keys import KEYS
 
@@ -125,9 +125,9 @@ def test_a_notice_that_is_not_understood_makes_waiters_look_and_the_next_one_is_
 
 def stepped(ledger):
     """Return a chain, and its step, which was delivered."""
-    parent, token = ledger.claimed(pins='{"hook":1}', repeatable=True)
+    parent = ledger.accepted(pins='{"hook":1}', repeatable=True)
     step = NewStep(ledger.new().reference_id, "hook", 1, 1_000, False, b"\x01", 1)
-    ledger.store.advance([NextStep(parent, token, 0, [step])])
+    ledger.advance(parent, step)
     token = ledger.token()
     assert ledger.store.claim([step.reference_id], token).granted
     ledger.store.settle([ledger.settlement(step.reference_id, token)])

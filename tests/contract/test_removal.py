@@ -11,7 +11,6 @@ from relay.domain.invocation import FINAL, Attempt, Outcome, Sent, State
 from relay.registration import Shape
 from relay.store.decisions.chain import GONE, pause_subject
 from relay.store.ledger.invocations import REVISITED
-from relay.store.ledger.transitions import NextStep
 from relay.store.scripting.scripts import Scripts
 from tests.contract.ledger import Ledger
 from tests.contract.test_age import HOLDS
@@ -129,10 +128,9 @@ def test_what_is_being_sent_ends_its_attempt_and_gets_no_other_one(ledger):
 
 
 def test_what_a_chain_has_begun_goes_on_though_it_was_paused(ledger):
-    chain, token = ledger.claimed(pins='{"hook":1}', repeatable=True, timeout_ms=120_000)
-
+    chain = ledger.accepted(pins='{"hook":1}', repeatable=True, timeout_ms=120_000)
     step = Chain.step(None)  # the step of an arbitrary chain
-    ledger.store.advance([NextStep(chain, token, 0, [step])])
+    ledger.advance(chain, step)
     ledger.policies.pause("acme", "hook")
     assert ledger.store.claim([step.reference_id], ledger.token()).parked == {step.reference_id}
     assert step.reference_id in remove(ledger)

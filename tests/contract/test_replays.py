@@ -16,7 +16,7 @@ from relay.errors import BadParameter, Conflict, NotFound, StoreFault, Unavailab
 from relay.replay.planning import MIN_RATE, PLANNING_S, SAMPLE
 from relay.store.ledger.invocations import GRACE_MS
 from relay.store.ledger.listing import LOOKED_AT, LOOKED_AT_BY_SCRIPT, Filter, OutcomeGroups
-from relay.store.ledger.transitions import Advance, NewStep, NextStep
+from relay.store.ledger.transitions import NewStep
 from relay.store.replays import runs as replay_runs
 from relay.store.replays.jobs import ReplayState
 from relay.store.replays.runs import ClaimedJob, NewReplay, ReplayVerdict, Request, Tally
@@ -74,13 +74,11 @@ def test_what_ends_after_the_job_was_made_is_not_matched(harness):
 
 def failed_chain(harness, steps=1, *, repeatable, status=200):
     """Make a chain that failed after so many steps, which were answered with this status; return its reference id."""
-    parent, token = harness.ledger.claimed(pins="{}", repeatable=True)
+    parent = harness.ledger.accepted(pins="{}", repeatable=True)
     news = [NewStep(new_reference_id(), "hook", 1, 20_000, repeatable, b"\x01", 1) for _ in range(steps)]
-    harness.ledger.store.advance([NextStep(parent, token, 0, news)])
+    harness.ledger.advance(parent, *news)
     harness.send([new.reference_id for new in news], status=status)
-    token = harness.ledger.token()
-    harness.ledger.store.claim([parent], token)
-    harness.settle(parent, token)
+    harness.fail_chain(parent)
     return parent
 
 
@@ -439,8 +437,12 @@ def test_a_holder_is_told_what_its_job_is(harness, rate, by_hand):
 
 @pytest.mark.parametrize("pins", [None, '{"hook":1}'])
 def test_an_original_is_read_with_what_its_payload_is_sealed_for(harness, pins):
-    ref, token = harness.ledger.claimed(pins=pins, payload=b"sealed")
-    harness.settle(ref, token)
+    if pins is None:
+        ref, token = harness.ledger.claimed(payload=b"sealed")
+        harness.settle(ref, token)
+    else:
+        ref = harness.ledger.accepted(pins=pins, payload=b"sealed")
+        harness.fail_chain(ref)
     job = harness.start()
     _, (original,) = harness.runs.read(job.replay_id, 50)
     record = harness.record(ref)
@@ -620,21 +622,18 @@ def test_a_failed_chain_with_a_delivered_unrepeatable_step_is_uncertain(harness,
 
 def ended_chain(harness, depth, *, repeatable, status):
     """Make a failed chain of chains, so many deep, whose innermost call ended so; return its id."""
-    chains = [harness.ledger.claimed(pins="{}", repeatable=True)]
+    chains = [harness.ledger.accepted(pins="{}", repeatable=True)]
     for level in range(depth):
         inner, pins = new_reference_id(), "{}" if level < depth - 1 else None
         step = NewStep(inner, "hook", 1, 20_000, repeatable or pins is not None, b"\x01", 1, pins=pins)
-        harness.ledger.store.advance([NextStep(*chains[-1], 0, [step])])
+        harness.ledger.advance(chains[-1], step)
         if pins is None:
             harness.send([inner], status=status)
         else:
-            chains.append((inner, harness.ledger.token()))
-            assert harness.ledger.store.claim([inner], chains[-1][1]).granted
-    for chain, _ in reversed(chains):
-        token = harness.ledger.token()
-        assert harness.ledger.store.claim([chain], token).granted
-        harness.settle(chain, token)
-    return chains[0][0]
+            chains.append(inner)
+    for chain in reversed(chains):
+        harness.fail_chain(chain)
+    return chains[0]
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
@@ -696,9 +695,9 @@ def test_what_has_a_replay_that_is_no_longer_known_counts_as_replayed(harness):
 def test_what_cannot_be_sent_again_is_skipped_and_says_why(harness):
     gone, expired, forgotten = harness.failed(3)
     queued = harness.ledger.accepted()
-    parent, token = harness.ledger.claimed(pins="{}", repeatable=True)
+    parent = harness.ledger.accepted(pins="{}", repeatable=True)
     step = new_reference_id()
-    harness.ledger.store.advance([NextStep(parent, token, 0, [NewStep(step, "hook", 1, 20_000, False, b"\x01", 1)])])
+    harness.ledger.advance(parent, NewStep(step, "hook", 1, 20_000, False, b"\x01", 1))
     harness.client.hset(KEYS.webhooks("rival"), "hook", 1)
     foreign = harness.ended(plugin="rival")
     job = harness.start(reference_ids=[gone, expired, forgotten, queued, step, foreign])
@@ -891,55 +890,47 @@ def test_a_paused_jobs_lost_call_waits_too_and_is_sent_after_resume(harness):
 
 
 def test_a_chain_that_waited_for_its_job_has_its_whole_time_before_it(harness):
-    parent, token = harness.ledger.claimed(pins="{}", repeatable=True)
-    harness.settle(parent, token)
+    harness.fail_chain(harness.ledger.accepted(pins="{}", repeatable=True))
     job = harness.start()
     token = harness.take(job)
     new = NewReplay(new_reference_id(), 1, 20_000, True, b"\x02", "{}")
     harness.runs.create(job.replay_id, token, 0, [new])
     harness.replays.pause("acme", job.replay_id)
     harness.client.hset(KEYS.record(new.reference_id), "deadline", 1)
-    assert harness.ledger.store.claim([new.reference_id], "t1").parked == {new.reference_id}
+    assert harness.begin(new.reference_id) == "parked"
     harness.replays.resume("acme", job.replay_id)
-    assert harness.ledger.store.claim([new.reference_id], "t2").granted == {new.reference_id}
+    assert harness.begin(new.reference_id) == "granted"
 
 
-def unclaimed_chain(harness):
-    """Return a job, and a chain that it has made and no worker has claimed yet."""
-    parent, token = harness.ledger.claimed(pins="{}", repeatable=True)
-    harness.settle(parent, token)
+def new_chain(harness):
+    """Return a job, and a chain that it has made and that has not begun."""
+    harness.fail_chain(harness.ledger.accepted(pins="{}", repeatable=True))
     job = harness.start()
     new = NewReplay(new_reference_id(), 1, 20_000, True, b"\x02", "{}")
     harness.runs.create(job.replay_id, harness.take(job), 0, [new])
     return job, new.reference_id
 
 
-def first_step(parent, token):
-    step = NewStep(new_reference_id(), "hook", 1, 20_000, repeatable=True, payload=b"\x01s", request_bytes=1)
-    return NextStep(parent, token, 0, [step])
-
-
 @pytest.mark.parametrize("held_by_webhook", [False, True])
-def test_a_chain_that_nobody_claimed_while_its_job_was_paused_has_its_whole_time_too(harness, held_by_webhook):
-    job, chain = unclaimed_chain(harness)
+def test_a_chain_that_nobody_began_while_its_job_was_paused_has_its_whole_time_too(harness, held_by_webhook):
+    job, chain = new_chain(harness)
     if held_by_webhook:
         harness.ledger.policies.pause("acme", "hook")
-        assert harness.ledger.store.claim([chain], "t0").parked == {chain}
+        assert harness.begin(chain) == "parked"
     harness.replays.pause("acme", job.replay_id)
     harness.client.hset(KEYS.record(chain), "deadline", 1)
     harness.ledger.look_at_ages()
     assert harness.ledger.store.expire(limit=100)[0] == 0
     harness.replays.resume("acme", job.replay_id)
     assert len(list(harness.ledger.policies.resume("acme", "hook"))) == held_by_webhook
-    assert harness.ledger.store.claim([chain], "t1").granted == {chain}
+    assert harness.begin(chain) == "granted"
 
 
 @pytest.mark.parametrize("has_begun", [False, True])
 def test_a_pause_gives_a_chain_its_whole_time_again_unless_it_has_begun(harness, has_begun):
-    job, chain = unclaimed_chain(harness)
+    job, chain = new_chain(harness)
     if has_begun:
-        assert harness.ledger.store.claim([chain], "t1").granted == {chain}
-        assert harness.ledger.store.advance([first_step(chain, "t1")]).verdicts == (Advance.ADVANCED,)
+        assert harness.begin(chain) == "granted"
     ends_ms = int(harness.client.hget(KEYS.record(chain), "deadline")) - 5_000  # as if five seconds had passed
     harness.client.hset(KEYS.record(chain), "deadline", ends_ms)
     harness.replays.pause("acme", job.replay_id)
@@ -973,28 +964,23 @@ def test_a_chain_of_a_job_is_looked_at_when_its_time_is_over_which_a_pause_gives
 
 
 @pytest.mark.parametrize("is_repeated", [False, True])
-def test_a_chain_that_was_claimed_and_has_not_begun_when_its_job_is_paused_waits_for_the_resume(harness, is_repeated):
-    job, chain = unclaimed_chain(harness)
-    assert harness.ledger.store.claim([chain], "t1").granted == {chain}
+def test_a_chain_that_has_not_begun_when_its_job_is_paused_waits_for_the_resume(harness, is_repeated):
+    job, chain = new_chain(harness)
     harness.replays.pause("acme", job.replay_id)
     harness.client.hset(KEYS.record(chain), "deadline", 1)
     for _ in range(1 + is_repeated):  # the first reply may be lost
-        advanced = harness.ledger.store.advance([first_step(chain, "t1")])
-        assert advanced.ready == ()
+        assert harness.begin(chain, token="t1") == "parked"
     assert harness.client.llen(KEYS.steps(chain)) == 0
     assert harness.record(chain).state is State.QUEUED
     assert harness.client.zscore(KEYS.due_queued("replay"), chain) is not None
-    assert harness.client.zcard(KEYS.running("acme", "hook")) == 0
-    assert harness.ledger.store.claim([chain], "t2").parked == {chain}
     harness.published.clear()
     harness.replays.resume("acme", job.replay_id)
     assert (chain, "replay") in harness.published
-    assert harness.ledger.store.claim([chain], "t3").granted == {chain}
-    assert harness.ledger.store.advance([first_step(chain, "t3")]).verdicts == (Advance.ADVANCED,)
+    assert harness.begin(chain) == "granted"
     harness.replays.pause("acme", job.replay_id)  # it has begun, so that it goes on
     (step,) = harness.client.lrange(KEYS.steps(chain), 0, -1)
     assert harness.send([step.decode()]) == {step.decode()}
-    assert harness.ledger.store.claim([chain], "t4").granted == {chain}
+    assert harness.begin(chain, step=1) == "granted"
 
 
 @pytest.mark.parametrize(("own_ms", "expected_ms"), [(None, DAY_MS), (5_000, 5_000), (9 * DAY_MS, 9 * DAY_MS)])
@@ -1009,33 +995,27 @@ def test_a_replay_has_the_age_of_its_webhook_or_the_settings_one(harness, own_ms
 
 
 @pytest.mark.parametrize("is_repeated", [False, True])
-def test_a_chain_that_was_claimed_and_has_not_begun_when_its_job_is_cancelled_never_begins(harness, is_repeated):
-    job, chain = unclaimed_chain(harness)
-    assert harness.ledger.store.claim([chain], "t1").granted == {chain}
-    harness.replays.cancel("acme", job.replay_id)
-    for _ in range(1 + is_repeated):  # the first reply may be lost
-        advanced = harness.ledger.store.advance([first_step(chain, "t1")])
-        assert (advanced.verdicts, advanced.ready) == ((Advance.ENDED,), ((chain, "replay"),))
+def test_a_chain_that_has_not_begun_when_its_job_is_cancelled_never_begins(harness, is_repeated):
+    job, chain = new_chain(harness)
+    harness.client.hset(KEYS.replay(job.replay_id), "state", "cancelled")  # although that cancels its calls too
+    assert harness.begin(chain, token="t1") == "ended"
+    if is_repeated:  # the first reply may be lost
+        assert harness.begin(chain, token="t1") == "skipped"
     assert harness.client.llen(KEYS.steps(chain)) == 0
-    assert harness.client.zscore(KEYS.due_queued("replay"), chain) is not None
-    assert harness.client.zcard(KEYS.running("acme", "hook")) == 0
-    assert harness.ledger.store.claim([chain], "t2").granted == set()
     assert harness.record(chain).state is State.CANCELLED
-    assert harness.ledger.store.advance([first_step(chain, "t1")]).verdicts == (Advance.ENDED,)
     job = harness.job(job)
     assert job.finished_at_ms is not None
     assert harness.adds_up(job)
 
 
 def test_a_chain_that_has_begun_when_its_job_is_cancelled_goes_on(harness):
-    job, chain = unclaimed_chain(harness)
-    harness.ledger.store.claim([chain], "t1")
-    step = first_step(chain, "t1")
-    assert harness.ledger.store.advance([step]).verdicts == (Advance.ADVANCED,)
-    harness.replays.cancel("acme", job.replay_id)
-    assert harness.ledger.store.advance([step]).verdicts == (Advance.ADVANCED,)
-    assert len(harness.send([step.news[0].reference_id])) == 1
-    assert harness.ledger.store.claim([chain], "t2").granted == {chain}
+    job, chain = new_chain(harness)
+    for _ in range(2):  # the first reply may be lost
+        assert harness.begin(chain, token="t1") == "granted"
+        harness.replays.cancel("acme", job.replay_id)
+    (step,) = harness.client.lrange(KEYS.steps(chain), 0, -1)
+    assert harness.send([step.decode()]) == {step.decode()}
+    assert harness.begin(chain, step=1) == "granted"
 
 
 @pytest.mark.parametrize("paused", [False, True])
@@ -1571,7 +1551,10 @@ def test_a_replay_of_a_chain_whose_original_is_forgotten_counts_as_uncertain(har
         harness.client.hdel(KEYS.webhooks("acme"), "hook")
         new = NewReplay(new_reference_id(), payload=b"\x02")
     assert harness.runs.create(job.replay_id, harness.take(job), 0, [new]).verdict is ReplayVerdict.DECIDED
-    harness.send([new.reference_id], outcome=Outcome.CONNECT_FAILED, status=0, sent=Sent.NO)
+    if is_registered:
+        harness.fail_chain(new.reference_id)
+    else:
+        harness.send([new.reference_id], outcome=Outcome.CONNECT_FAILED, status=0, sent=Sent.NO)
     request = Request(reference_ids=[new.reference_id])
     assert harness.replays.plan("acme", request).skipped_reasons == ({} if repeatable else {"uncertain": 1})
     harness.client.zadd(KEYS.expiry(), {original: 1})

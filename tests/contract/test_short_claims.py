@@ -17,7 +17,7 @@ from tests.contract.store_and_model import reference_id
 from tests.store_keys import KEYS
 
 SHORT = ("local verdict, state, more = claim_plain(run, ref, wanted, was_full)", "local verdict, state, more")
-LONG = ("local r = read_claimable(run, ref)\n", "do return 'skipped', 'gone' end\n  local r = nil\n")
+LONG = ("local r = admission.read(run, ref)\n", "do return 'skipped', 'gone' end\n  local r = nil\n")
 NOTHING = ("", "")
 EARLIER, LATER = START_MS - 1, START_MS + 1
 RUNNING, OVER, JOB, PAUSED_JOB, TOKEN = *(reference_id(number) for number in range(4)), "token"

@@ -15,7 +15,7 @@ from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import key_in, partition_root
 from relay.store.ledger.invocations import InvocationStore
 from relay.store.ledger.listing import Filter
-from relay.store.ledger.transitions import NewStep, NextStep
+from relay.store.ledger.transitions import NewStep
 from relay.store.partitions.reachable import Partitions
 from relay.store.replays.runs import Request
 from relay.store.scripting.scripts import Scripts
@@ -132,10 +132,8 @@ def test_calls_steps_and_replays_are_found_by_their_subject(ledger):
     plain, chain = ended(ledger), ledger.accepted(subject=ANN, pins="{}")
     ended(ledger, BOB)
     ended(ledger, "")
-    token = ledger.token()
-    ledger.store.claim([chain], token)
     step = new_reference_id()
-    ledger.store.advance([NextStep(chain, token, 0, [NewStep(step, "hook", 1, 1_000, False, b"\x01", 1)])])
+    ledger.advance(chain, NewStep(step, "hook", 1, 1_000, False, b"\x01", 1))
     replaying = ReplayHarness(ledger)
     replaying.create_all(job := replaying.start(reference_ids=[failed := replaying.ended(subject=ANN)]))
     (replay,) = replaying.made(job)
@@ -302,20 +300,16 @@ def test_a_job_is_due_at_once_while_it_has_not_looked_at_everything(clock, ledge
 
 
 def test_a_running_chain_keeps_its_steps_until_it_has_ended(ledger, forgetting):
-    chain, token = ledger.claimed(subject=ANN, pins="{}")
+    chain = ledger.accepted(subject=ANN, pins="{}")
     step = new_reference_id()
-    ledger.store.advance(
-        [NextStep(chain, token, 0, [NewStep(step, "hook", 1, 1_000, False, b"\x01", 1)], secrets=b"hidden")]
-    )
+    ledger.advance(chain, NewStep(step, "hook", 1, 1_000, False, b"\x01", 1), secrets=b"hidden")
     token = ledger.token()
     ledger.store.claim([step], token)
     ledger.store.settle([ledger.settlement(step, token, raw=b"raw")])
     forgetting.begin("acme", ANN)
     assert forgetting.go_on("acme", ANN)[-2:] == (0, 2)
     assert ledger.client.exists(KEYS.raw(step), KEYS.secrets(chain)) == 2
-    token = ledger.token()
-    ledger.store.claim([chain], token)
-    ledger.store.settle([ledger.settlement(chain, token)])
+    ledger.end_chain(chain)
     progress = look_again(ledger)
     progress = progress if progress.done else look_again(ledger)  # a step may have been looked at before its chain
     assert (progress.done, progress.forgotten) == (True, 2)
@@ -323,9 +317,9 @@ def test_a_running_chain_keeps_its_steps_until_it_has_ended(ledger, forgetting):
 
 
 def test_a_step_that_is_sent_still_when_its_chain_is_forgotten_is_forgotten_too(ledger, forgetting):
-    chain, token = ledger.claimed(subject=ANN, pins="{}")
+    chain = ledger.accepted(subject=ANN, pins="{}")
     step = new_reference_id()
-    ledger.store.advance([NextStep(chain, token, 0, [NewStep(step, "hook", 1, 1_000, False, b"\x01", 1)])])
+    ledger.advance(chain, NewStep(step, "hook", 1, 1_000, False, b"\x01", 1))
     step_token = ledger.token()
     ledger.store.claim([step], step_token)
     ledger.store.cancel(chain)

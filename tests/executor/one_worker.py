@@ -181,8 +181,8 @@ class OneWorker:
 
     def _to_commit(self):
         """Return whether anything waits in a queue of groups."""
-        in_flight = self.executor._in_flight
-        return not all(queues.flush(0) for queues in (in_flight.settlers, in_flight.advancers))
+        executor = self.executor
+        return not all(queues.flush(0) for queues in (executor._in_flight.settlers, executor._advancers))
 
     def _at_work(self):
         self.greenlets = [each for each in self.greenlets if not each.dead]

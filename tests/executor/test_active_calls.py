@@ -10,13 +10,11 @@ import requests
 from gevent.event import Event
 
 from relay.answer.masking import Mask
-from relay.chains import Create
 from relay.domain.invocation import Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
-from relay.errors import StoreFault, Unavailable
+from relay.errors import Unavailable
 from relay.executor import claiming
 from relay.executor.active_calls import ActiveCall, ActiveCalls
-from relay.executor.chain_evaluation import ChainEvaluation
 from relay.executor.claiming import Claimer
 from relay.executor.in_flight import InFlight
 from relay.executor.preparation import Prepared
@@ -26,7 +24,7 @@ from relay.process import loops
 from relay.process.clock import boot_time_s
 from relay.registration import Shape
 from relay.store.keys.keyspace import SINGLE
-from relay.store.ledger.transitions import Advance, Advanced, CallRecord, Claimed, Settled, Settlement
+from relay.store.ledger.transitions import CallRecord, Claimed, Settled, Settlement
 from relay.telemetry import log
 from tests.timing import BUSY_S, stop_clock, wait_until
 
@@ -48,12 +46,13 @@ def publishing(publish):
     return SimpleNamespace(publish=publish)
 
 
-def in_flight(store, slots, watch, *, sender=None, conclusion=None, evaluator=None, claimer=None, released=None):
+def in_flight(store, slots, watch, *, sender=None, conclusion=None, claimer=None, released=None, noted=None):
     """Return the active calls of a process, and what carries them out; ``released`` gets the ids of those that end."""
     scheduler = SimpleNamespace(
         slots=slots, run_or_publish=lambda *_: None, release=(lambda _: None) if released is None else released.extend
     )
     active_calls = ActiveCalls(slots, watch)
+    evaluator = SimpleNamespace(settled=lambda *call: None if noted is None else noted.append(call))
     return active_calls, InFlight(store, sender, conclusion, evaluator, claimer, active_calls, scheduler, watch)
 
 
@@ -225,51 +224,6 @@ def test_a_settlement_says_how_much_room_there_is_until_this_process_stops():
     gevent.sleep(0.01)
 
 
-class Advances:
-    """A store that answers one advance, and accepts settlements."""
-
-    keys = SINGLE
-
-    def __init__(self, verdict):
-        self.verdict = verdict
-        self.settled: list[str] = []
-
-    def advance(self, steps):
-        return Advanced((self.verdict,) * len(steps), ())
-
-    def settle(self, group):
-        self.settled += [each.reference_id for each in group]
-        return Settled((True,) * len(group), ())
-
-
-@pytest.mark.parametrize(
-    ("verdict", "ends"),
-    [
-        (Advance.ADVANCED, False),
-        (Advance.LATE, False),
-        (Advance.ENDED, False),
-        (Advance.PAUSED, False),
-        (Advance.TOO_MANY, True),
-    ],
-)
-def test_a_chain_that_may_make_no_more_steps_ends_and_any_other_waits_for_its_step(verdict, ends):
-    store, slots = Advances(verdict), Slots(1)
-    ref = new_reference_id()
-    record = CallRecord(ref, State.QUEUED, "acme", "hook", 1, 1, b"", None, TIMEOUT_MS, "bulk")
-    end = Settlement(ref, "token", State.UNREACHABLE, Outcome.STEP_REJECTED, 0, True, None)
-    evaluator = SimpleNamespace(new_steps=lambda *_: (), sealed_secrets=lambda *_: b"", end=lambda *_: end)
-    watch = SimpleNamespace(claimed=lambda _: None, sending=lambda _: None, settled=lambda *_: None)
-    _, calls = in_flight(store, slots, watch, evaluator=evaluator)
-    slots.take(1)
-    evaluation = ChainEvaluation(record, None, Create(0, ()), ())
-    gate = Gate(boot_time_s() + 20)
-    calls.launch(ActiveCall(evaluation, ("acme", "hook"), "token", gate, claimed_at_ms=1, claimed_at_s=boot_time_s()))
-    gevent.sleep(0.05)
-    assert calls.settlers.flush(5)
-    assert store.settled == [ref] * ends
-    assert slots.free == 1
-
-
 def test_a_call_that_cannot_even_be_started_frees_its_slot(monkeypatch):
     slots, released = Slots(1), []
     active_calls, calls = in_flight(None, slots, SimpleNamespace(claimed=lambda _: None), released=released)
@@ -280,23 +234,6 @@ def test_a_call_that_cannot_even_be_started_frees_its_slot(monkeypatch):
     with pytest.raises(MemoryError):
         calls.launch(active)
     assert (slots.free, len(active_calls), released) == (1, 0, [call.record.reference_id])
-
-
-@pytest.mark.parametrize(("error", "ends"), [(StoreFault(), False), (ZeroDivisionError(), True)])
-def test_a_chain_whose_step_cannot_be_made_ends_unless_the_store_is_at_fault_and_its_lease_is_to_end(error, ends):
-    store, slots, released = Verdicts(True, None), Slots(1), []
-    record = CallRecord(new_reference_id(), State.QUEUED, "acme", "hook", 1, 1, b"", None, TIMEOUT_MS, "bulk")
-    evaluator = SimpleNamespace(new_steps=lambda *_: raise_(error))
-    watch = SimpleNamespace(claimed=lambda _: None, settled=lambda *_: None)
-    _, calls = in_flight(store, slots, watch, evaluator=evaluator, released=released)
-    slots.take(1)
-    evaluation, gate = ChainEvaluation(record, None, Create(0, ()), ()), Gate(boot_time_s() + 20)
-    calls.launch(ActiveCall(evaluation, ("acme", "hook"), "token", gate, claimed_at_ms=1, claimed_at_s=boot_time_s()))
-    wait_until(lambda: slots.free, sleep=gevent.sleep)
-    assert [(each.state, each.outcome) for each in store.settled] == [
-        (State.UNREACHABLE, Outcome.PREPARE_FAILED)
-    ] * ends
-    assert released == [record.reference_id]
 
 
 @pytest.mark.parametrize("after_s", [0.0, 1.5, 59.0])
@@ -358,7 +295,8 @@ def test_what_came_of_a_call_is_settled_and_shown_where_it_counts_and_the_slots_
     watch = SimpleNamespace(
         claimed=lambda _: None, sending=lambda _: None, settled=lambda active, _: shown.append(active.reference_id)
     )
-    _, calls = in_flight(store, slots, watch, sender=store, conclusion=store)
+    noted = []
+    _, calls = in_flight(store, slots, watch, sender=store, conclusion=store, noted=noted)
     call, gate = prepared(), Gate(boot_time_s() + 20)
     ref = call.record.reference_id
     claimed_at_s = boot_time_s() - 3
@@ -368,6 +306,7 @@ def test_what_came_of_a_call_is_settled_and_shown_where_it_counts_and_the_slots_
     outcome = Outcome.ANSWERED if error is None else Outcome.ANSWER_REJECTED
     assert [(each.reference_id, each.outcome) for each in store.settled] == [(ref, outcome)]
     assert shown == [ref] * counts
+    assert noted == [(call.record, settlement._replace(capacity=None)) for settlement in store.settled] * counts
     assert [fields["where"] for _, fields in said] == ["attempt"] * (error is not None)
     assert slots.answered_s == [0.007]  # the endpoint's time, without the wait in this process
     assert slots.left_s == [pytest.approx(3, abs=BUSY_S)]

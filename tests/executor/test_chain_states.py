@@ -8,17 +8,17 @@ import pytest
 
 from relay.answer.results import Result
 from relay.answer.search import TooMuchWork
-from relay.chains import Create, Finish
+from relay.chains import Create, Finish, StepResult
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import NotFound, StoreFault, Unavailable
 from relay.executor import chain_evaluation
 from relay.executor import chain_states as chain_states_module
-from relay.executor.chain_evaluation import ChainEvaluation, ChainEvaluator, Hidden, _Hiding
+from relay.executor.chain_evaluation import ChainEvaluator, Hidden, _Evaluation, _Hiding
 from relay.executor.chain_states import ChainStates
-from relay.process import loops
+from relay.executor.large_work import LARGE_BYTES
 from relay.store.ledger.steps import StepRecord
-from relay.store.ledger.transitions import CallRecord
+from relay.store.ledger.transitions import CallRecord, Settlement
 from relay.telemetry import log
 from relay.vault import Vault
 
@@ -43,6 +43,11 @@ class Steps:
     def make(self, chain, state=State.DELIVERED, raw=b"null"):
         steps = self.made.setdefault(chain.reference_id, [])
         steps.append(StepRecord(new_reference_id(), len(steps), state, 200, False, Outcome.ANSWERED, None, raw))
+        return steps[-1]
+
+    def now(self, chain):
+        """Return a chain as it is read now."""
+        return chain._replace(made=len(self.made.get(chain.reference_id, ())))
 
 
 @pytest.fixture
@@ -68,16 +73,22 @@ def test_the_steps_of_chains_are_read_together_from_where_each_was_left(steps, c
     for number in range(3):
         for chain in three[: number + 1]:
             steps.make(chain)
-        chain_states.read_ahead(three)
-        assert [chain_states.current(chain).count for chain in three] == [number + 1, number, max(0, number - 1)]
-    assert (len(steps.together), steps.alone) == (3, [])
+        now = [steps.now(chain) for chain in three]
+        chain_states.read_ahead(now)
+        assert [chain_states.current(chain).count for chain in now] == [number + 1, number, max(0, number - 1)]
+    assert [len(each) for each in steps.together] == [1, 2, 3]
+    assert steps.alone == []
 
 
-def test_what_chains_need_is_read_ahead_for_their_evaluator(steps, chain_states):
-    two = chains(2)
-    ChainEvaluator(None, None, chain_states, None, None).read_ahead(two)
-    assert [chain_states.current(chain).count for chain in two] == [0, 0]
-    assert (steps.together, steps.alone) == ([[chain.reference_id for chain in two]], [])
+def test_of_chains_that_have_not_begun_or_are_known_nothing_is_read(steps, chain_states):
+    new, known = chains(2)
+    steps.make(known)
+    known = steps.now(known)
+    assert chain_states.current(known).count == 1
+    steps.alone.clear()
+    ChainEvaluator(None, None, chain_states, None, None).read_ahead([new, known])
+    assert [chain_states.current(chain).count for chain in (new, known)] == [0, 1]
+    assert (steps.together, steps.alone) == ([], [])
 
 
 @pytest.mark.parametrize("error", [Unavailable(), StoreFault()])
@@ -85,39 +96,123 @@ def test_if_they_cannot_be_read_together_each_chain_reads_its_own(steps, chain_s
     one, other = chains(2)
     steps.make(one)
     steps.error = error
-    chain_states.read_ahead([one, other])
-    assert [chain_states.current(chain).count for chain in (one, other)] == [1, 0]
-    assert steps.alone == [one.reference_id, other.reference_id]
+    now = [steps.now(one), other]
+    chain_states.read_ahead(now)
+    assert [chain_states.current(chain).count for chain in now] == [1, 0]
+    assert steps.alone == [one.reference_id]
 
 
 def test_what_was_read_ahead_serves_once_and_only_from_where_it_was_read(steps, chain_states):
     (chain,) = chains(1)
-    chain_states.read_ahead([chain])
     steps.make(chain)
-    assert chain_states.current(chain).count == 0
-    assert chain_states.current(chain).count == 1
-    chain_states.read_ahead([chain])
+    now = steps.now(chain)
+    chain_states.read_ahead([now])
+    assert chain_states.current(now).count == 1
+    assert steps.alone == []
     chain_states.forget(chain.reference_id)
-    assert chain_states.current(chain).count == 1
+    assert chain_states.current(now).count == 1
+    assert len(steps.alone) == 1
+    steps.make(chain)
+    later = steps.now(chain)
+    chain_states.read_ahead([later])
+    chain_states.forget(chain.reference_id)
+    assert chain_states.current(later).count == 2
     assert len(steps.alone) == 2
 
 
-def test_of_steps_at_work_nothing_is_kept(steps, chain_states):
+def test_calls_that_were_made_after_a_chain_was_read_do_not_count(steps, chain_states):
     (chain,) = chains(1)
-    steps.make(chain, State.SENDING)
-    chain_states.read_ahead([chain])
-    assert chain_states.current(chain).results == {}
-    steps.made[chain.reference_id].clear()
     steps.make(chain)
-    chain_states.read_ahead([chain])
-    assert list(chain_states.current(chain).results) == [0]
+    read = steps.now(chain)
+    steps.make(chain, State.SENDING)
+    for reads_ahead in (True, False):
+        if reads_ahead:
+            chain_states.read_ahead([read])
+        state = chain_states.current(read)
+        assert (state.count, list(state.results)) == (1, [0])
+        chain_states.forget(chain.reference_id)
+
+
+def test_what_is_known_of_a_chain_stays_known_when_an_older_reading_of_it_comes(steps, chain_states):
+    (chain,) = chains(1)
+    steps.make(chain)
+    older = steps.now(chain)
+    steps.make(chain)
+    for record in (steps.now(chain), older):
+        chain_states.read_ahead([record])
+        assert chain_states.current(record).count == 2
+    assert len(steps.together) == 1
+
+
+@pytest.fixture
+def deciding(steps, chain_states):
+    """An evaluator that has decided to make a chain's first step, and the chain."""
+    (chain,) = chains(1)
+    plan = SimpleNamespace(steps=[SimpleNamespace(for_each=None)] * 2)
+    chain_states._plans.chain = lambda *_: plan
+    assert chain_states.current(chain).count == 0
+    evaluator = ChainEvaluator(None, None, chain_states, None, None)
+    evaluator._keep((chain.reference_id, 0), _Hiding((), 0, False, {}))
+    return evaluator, chain, plan
+
+
+def settled(chain, made, **changes):
+    """Return a step of a chain, and its settlement."""
+    fields = {"state": State.DELIVERED, "outcome": Outcome.ANSWERED, "status": made.status, "error": made.error}
+    settlement = Settlement(made.reference_id, "token", attempt=None, raw=made.raw, **fields)._replace(**changes)
+    return chain._replace(
+        reference_id=made.reference_id, parent=chain.reference_id, step=made.step, pins=None
+    ), settlement
+
+
+def test_an_answer_that_this_process_has_settled_is_not_read_again(steps, chain_states, deciding):
+    evaluator, chain, _ = deciding
+    made = steps.make(chain, raw=b'{"n": 1}')
+    evaluator.settled(*settled(chain, made))
+    state = chain_states.current(steps.now(chain))
+    assert (state.count, state.results) == (
+        1,
+        {0: [StepResult(200, {"n": 1}, False, Outcome.ANSWERED, State.DELIVERED)]},
+    )
+    assert (steps.together, steps.alone) == ([], [])
+    evaluator.settled(*settled(chain, made))  # once more, which changes nothing
+    assert chain_states.current(steps.now(chain)).count == 1
+
+
+UNKNOWN = {
+    "of a forEach": {"for_each": "input.data"},
+    "without an answer": {"raw": b""},
+    "large": {"raw": b"[" + b" " * LARGE_BYTES + b"]"},
+    "of a chain that another process has decided on": {"hiding": None},
+    "after calls of which this process does not know": {"hiding": _Hiding((), 1, False, {})},
+    "of a chain that is not known any more": {"forgets": True},
+    "no step": {"parent": None, "step": None},
+}
+
+
+@pytest.mark.parametrize("why", UNKNOWN)
+def test_any_other_answer_is_read(steps, chain_states, deciding, why):
+    evaluator, chain, plan = deciding
+    given, place = UNKNOWN[why], (chain.reference_id, 0)
+    if "for_each" in given:
+        plan.steps[0].for_each = given["for_each"]
+    if "hiding" in given:
+        evaluator._hidings.pop(place)
+        if given["hiding"] is not None:
+            evaluator._keep(place, given["hiding"])
+    if given.get("forgets"):
+        chain_states.forget(chain.reference_id)
+    step, settlement = settled(chain, steps.make(chain), **{name: given[name] for name in given if name == "raw"})
+    evaluator.settled(step._replace(**{name: given[name] for name in given if name in {"parent", "step"}}), settlement)
+    assert chain_states.current(steps.now(chain)).count == 1
+    assert steps.alone == [chain.reference_id]
 
 
 def test_a_chain_does_not_go_on_without_an_answer_of_its_steps(steps, chain_states):
     (chain,) = chains(1)
     steps.make(chain, raw=None)
     with pytest.raises(NotFound):
-        chain_states.current(chain)
+        chain_states.current(steps.now(chain))
 
 
 def test_the_newest_chains_are_kept_as_far_as_their_bytes_go_and_none_that_is_large(steps, chain_states, monkeypatch):
@@ -127,8 +222,8 @@ def test_the_newest_chains_are_kept_as_far_as_their_bytes_go_and_none_that_is_la
         *small, large = chains(6)
         for chain in (*small, large):
             steps.make(chain, raw=b'"%b"' % (b"x" * (59 if chain is large else 28)))
-            chain_states.current(chain)
-            chain_states.current(chain)  # counts once
+            for _ in range(2):  # counts once
+                chain_states.current(steps.now(chain))
         assert list(chain_states._kept) == [chain.reference_id for chain in small[2:]]
         for chain in (*small, large):
             chain_states.forget(chain.reference_id)
@@ -146,10 +241,10 @@ def test_so_many_chains_are_kept_however_small_they_are(chain_states, monkeypatc
 def test_the_state_at_a_step_is_read_on_where_the_chain_was_known_only_up_to_an_earlier_one(steps, chain_states):
     (chain,) = chains(1)
     reads = []
-    chain_states._store = SimpleNamespace(read=lambda refs: reads.append(refs) or [chain])
+    chain_states._store = SimpleNamespace(read=lambda refs: reads.append(refs) or [steps.now(chain)])
     step = chain._replace(reference_id=new_reference_id(), parent=chain.reference_id, step=2)
     steps.make(chain)
-    assert chain_states.current(chain).count == 1
+    assert chain_states.current(steps.now(chain)).count == 1
     steps.make(chain)
     steps.make(chain)
     steps.alone.clear()
@@ -170,7 +265,7 @@ def test_what_a_step_hides_is_read_by_other_workers_once_and_still_known_when_it
     step = chain._replace(reference_id=new_reference_id(), parent=chain.reference_id, step=0)
     state = SimpleNamespace(count=3, plan=SimpleNamespace(steps=[SimpleNamespace(mask=())]))
     one = ChainEvaluator(None, None, None, None, vault)
-    stored = {chain.reference_id: one.sealed_secrets(ChainEvaluation(chain, state, None, ("secret",)), Create(0, ()))}
+    stored = {chain.reference_id: one._sealed_secrets(_Evaluation(chain, state, None, ("secret",)), Create(0, ()))}
     other = ChainEvaluator(None, SimpleNamespace(secrets=lambda parent: stored.pop(parent, None)), None, None, vault)
     hiding = _Hiding(("secret",), 3, False, {})
     assert [other._hidden_in(each) for each in (step, step, step._replace(step=1))] == [hiding, hiding, None]
@@ -194,8 +289,7 @@ def test_what_a_step_hides_is_read_as_an_older_release_wrote_it():
     assert _Hiding.from_json(b'[["secret"],3,true]') == _Hiding(("secret",), 3, True, {})
 
 
-def test_a_chain_whose_mask_cannot_be_made_shows_no_data_and_that_is_logged(monkeypatch, events_of):
-    monkeypatch.setattr(loops, "RETRY_S", 0.0)
+def test_a_chain_whose_mask_cannot_be_made_shows_no_data_and_that_is_logged(events_of):
     said = events_of(log)
 
     def chain_mask(*_):
@@ -204,7 +298,20 @@ def test_a_chain_whose_mask_cannot_be_made_shows_no_data_and_that_is_logged(monk
     evaluator = ChainEvaluator(SimpleNamespace(chain_mask=chain_mask), None, None, None, None)
     evaluation = SimpleNamespace(record=chains(1)[0])
     assert evaluator._masked(evaluation, Result(200, {"secret": 1}, False)) == (None, 0)
-    assert [fields["where"] for _, fields in said] == ["conclude", "chain_mask"]
+    assert [fields["where"] for _, fields in said] == ["chain_mask"]
+
+
+def test_a_chain_whose_mask_cannot_be_read_now_is_decided_on_later():
+    def chain_mask(*_):
+        raise Unavailable
+
+    kept = []
+    states = SimpleNamespace(forget=kept.append)
+    evaluator = ChainEvaluator(SimpleNamespace(chain_mask=chain_mask), None, states, None, None)
+    finish = Finish(Result(200, {"secret": 1}, error=False), Outcome.ANSWERED, State.DELIVERED)
+    with pytest.raises(Unavailable):
+        evaluator._end(_Evaluation(chains(1)[0], SimpleNamespace(size_bytes=1), finish, ()), "token", finish)
+    assert kept == []  # its state still serves
 
 
 def test_a_chain_whose_result_takes_too_long_to_search_for_secrets_ends_in_error_without_data():
@@ -216,8 +323,8 @@ def test_a_chain_whose_result_takes_too_long_to_search_for_secrets_ends_in_error
         SimpleNamespace(chain_mask=lambda *_: mask), None, SimpleNamespace(forget=lambda _: None), None, None
     )
     finish = Finish(Result(200, {"secret": 1}, error=False), Outcome.ANSWERED, State.DELIVERED)
-    evaluation = ChainEvaluation(chains(1)[0], SimpleNamespace(size_bytes=1), finish, ())
-    settled = evaluator.end(evaluation, "token")
+    evaluation = _Evaluation(chains(1)[0], SimpleNamespace(size_bytes=1), finish, ())
+    settled = evaluator._end(evaluation, "token", finish)
     assert (settled.reference_id, settled.claim_token) == (evaluation.record.reference_id, "token")
     assert (settled.state, settled.outcome) == (State.UNREACHABLE, Outcome.ANSWER_REJECTED)
     assert (settled.status, settled.error, settled.masked, settled.result, settled.raw) == (0, True, 0, b"", b"")

@@ -61,7 +61,7 @@ def settler(groups, ended):
         end=lambda refs: ended.extend((ref, ref in counted) for ref in refs),
     )
     scheduler = SimpleNamespace(run_or_publish=lambda *_: None, release=lambda _refs: None)
-    settler = Settler(groups, active_calls, scheduler)
+    settler = Settler(groups, active_calls, scheduler, None)
     yield settler
     settler._greenlet.kill()
 

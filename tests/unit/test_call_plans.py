@@ -16,10 +16,10 @@ from relay.cli.secrets import look_up_in
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.egress import AddressPolicy
-from relay.errors import DocumentError, NotFound, StoreFault, Unavailable
+from relay.errors import DocumentError, NotFound, RequestRejected, StoreFault, Unavailable, VaultError
 from relay.executor.access_tokens import AccessToken
 from relay.executor.call_plans import CallPlans
-from relay.executor.chain_evaluation import ChainEvaluation, ChainEvaluator
+from relay.executor.chain_evaluation import ChainEvaluator, Decided, _Evaluation
 from relay.executor.payloads import Payloads
 from relay.executor.preparation import Preparation, Prepared, Unsendable
 from relay.registration.document import read_registrations
@@ -174,7 +174,7 @@ def test_a_step_s_calls_have_what_their_webhook_s_registration_says(registry, gi
     evaluator = ChainEvaluator(plans, None, None, vault, vault)
     for step, (webhook, nested) in enumerate((("login-service", None), ("inner", pinned_text))):
         create = Create(step, (Trigger(1), Trigger(2)))
-        news = evaluator.new_steps(ChainEvaluation(record, chain_state, create, ()), create)
+        news = evaluator._new_steps(_Evaluation(record, chain_state, create, ()), create)
         assert {(new.webhook_id, new.revision, new.pins) for new in news} == {(webhook, pins[webhook], nested)}
         assert len({new.reference_id for new in news}) == 2
         assert {new.request_bytes for new in news} == {len(Trigger(1).to_json())}
@@ -215,12 +215,10 @@ class Tokens:
 class Site:
     """Calls of a registered webhook, and what prepares them."""
 
-    def __init__(self, registry, tokens=None, begun=()):
+    def __init__(self, registry, tokens=None):
         self.registry, self.vault = registry, Vault.from_text(Vault.new_key_text())
         self.plans = CallPlans(registry, ALLOWING)
-        evaluator = SimpleNamespace(
-            has_begun=lambda record: record.reference_id in begun, prepare=lambda record: ("chain", record)
-        )
+        evaluator = SimpleNamespace(decide=lambda record: Decided(record, "next"))
         self.preparation = Preparation(self.plans, Payloads(self.vault, self.vault), evaluator, tokens)
 
     def record(self, webhook_id="login-service", trigger=None, stamp=None, **changes):
@@ -254,24 +252,46 @@ def test_a_call_that_does_not_open_is_tried_once_more_if_its_revision_is_another
     assert asked == [("acme", "login-service", 1)]
 
 
-def test_what_the_chains_among_calls_need_is_read_together_and_for_nothing_else(registry):
-    site, asked = Site(registry), []
-    site.preparation._evaluator.read_ahead = asked.append
-    plain, chain, step = site.record(), site.record("outer", pins="{}"), site.record(parent="p", step=0)
-    for records in ([plain, chain, step], [plain, step], []):
-        site.preparation.read_ahead(records)
-    assert asked == [[chain]]
-
-
 def test_what_is_no_longer_registered_is_not_sent_except_steps_and_chains_that_have_begun(registry):
     site = Site(registry)
     plain, step = site.record(current_revision=None), site.record(current_revision=None, parent="p", step=0)
-    new, begun = (site.record("outer", current_revision=None, pins="{}") for _ in range(2))
-    site = Site(registry, begun=[begun.reference_id, plain.reference_id])
-    for record in (plain, new):
-        assert site.prepare(record) == Unsendable(record, Outcome.WEBHOOK_NOT_REGISTERED)
-    assert site.prepare(begun) == ("chain", begun)
+    assert site.prepare(plain) == Unsendable(plain, Outcome.WEBHOOK_NOT_REGISTERED)
     assert site.prepare(step) != Unsendable(step, Outcome.WEBHOOK_NOT_REGISTERED)
+    chain = site.record("outer", current_revision=None, pins="{}")
+    assert end_of(site.preparation.decide(chain)) == (State.REJECTED, Outcome.WEBHOOK_NOT_REGISTERED, None, None)
+    for goes_on in (chain._replace(made=1), chain._replace(parent="p", step=0), chain._replace(current_revision=2)):
+        assert site.preparation.decide(goes_on) == Decided(goes_on, "next")
+
+
+def end_of(decided):
+    end = decided.decision.settlement
+    assert (end.attempt, end.result, end.raw, decided.decision.made) == (None, b"", b"", decided.record.made)
+    return end.state, end.outcome, end.status, end.error
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "end"),
+    [
+        (RequestRejected("no"), Outcome.REQUEST_REJECTED, (State.REJECTED, None, None)),
+        (NotFound(), Outcome.PREPARE_FAILED, (State.UNREACHABLE, 0, True)),
+        (VaultError("no"), Outcome.PREPARE_FAILED, (State.UNREACHABLE, 0, True)),
+        (ZeroDivisionError(), Outcome.PREPARE_FAILED, (State.UNREACHABLE, 0, True)),
+        (Unavailable(), None, None),
+        (StoreFault(), None, None),
+    ],
+)
+def test_a_chain_that_cannot_be_decided_on_ends_unless_the_store_is_at_fault(registry, error, outcome, end):
+    site = Site(registry)
+    site.preparation._evaluator.decide = partial(raise_, error)
+    chain = site.record("outer", pins="{}", made=3)
+    if end is None:
+        with pytest.raises(type(error)):
+            site.preparation.decide(chain)
+        return
+    decided = site.preparation.decide(chain)
+    state, *shown = end
+    assert end_of(decided) == (state, outcome, *shown)
+    assert decided.decision.settlement.claim_token != site.preparation.decide(chain).decision.settlement.claim_token
 
 
 def test_each_fault_of_a_call_is_its_own_outcome_and_one_of_the_store_is_raised(registry, monkeypatch, events_of):

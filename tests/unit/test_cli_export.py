@@ -74,9 +74,8 @@ def chained(cli):
     stamp = runtime.registry.revision("acme", "ping", 1).stamp
     owner = payload_owner("acme", ref, Purpose("ping", 1, None, parent, 0), stamp)
     sealed = runtime.target_vault.seal(Trigger("of the step").to_json(), owner)
-    assert runtime.store.claim([parent], "parent").granted
     step = NewStep(ref, "ping", 1, 20_000, repeatable=False, payload=sealed, request_bytes=1)
-    runtime.store.advance([NextStep(parent, "parent", 0, [step])])
+    runtime.store.advance([NextStep(parent, "parent", 0, 0, [step])])
     settle(cli, ref, data=b'"answer"')
     return cli, parent, ref
 

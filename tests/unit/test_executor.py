@@ -15,15 +15,17 @@ from relay.errors import Unavailable
 from relay.executor import batch, pipeline
 from relay.executor.active_calls import ActiveCall
 from relay.executor.batch import HOLD_S, LEFT_OUT, Batch
+from relay.executor.chain_evaluation import Decided
 from relay.executor.pipeline import CLAIM_ITEMS, MAX_TOKENS_WANTED, SETTLE_S, Executor
 from relay.executor.preparation import Prepared, Unsendable
 from relay.executor.slots import BRIEF_S
 from relay.outbound.gate import Gate
 from relay.process.clock import boot_time_s
 from relay.process.pulse import LOOK_S
+from relay.queue import GROUP_IDS
 from relay.registration.fields import MAX_TIMEOUT_S
 from relay.store.keys.keyspace import SINGLE
-from relay.store.ledger.transitions import CallRecord, Claimed, Settled
+from relay.store.ledger.transitions import CallRecord, Claimed, NextStep, Settled
 from relay.store.ledger.waiting import TakenCalls
 from relay.telemetry import log
 from relay.telemetry.log import Event as LogEvent
@@ -70,6 +72,10 @@ class Store:
         self.capacities: list[int | None] = []
         self.paused: set[tuple[str, str]] = set()  # by what was decided
         self.may_settle = Event()
+        self.reads_ahead: list[list[CallRecord]] = []
+        self.advanced: list[list[str]] = []
+        self.may_advance = Event()
+        self.may_advance.set()
 
     def call(self, webhook_id="hook", **fields):
         ref = new_reference_id()
@@ -87,6 +93,11 @@ class Store:
         self.granted += refs
         self.parked += [*full, *park]
         return Claimed(1, frozenset(refs), frozenset((*full, *park)), ())
+
+    def advance(self, decisions):
+        self.advanced.append([each.reference_id for each in decisions])
+        self.may_advance.wait()
+        return Claimed(1, frozenset(self.advanced[-1]), frozenset(), ())
 
     @property
     def parked_calls(self):
@@ -134,10 +145,15 @@ def make_executor(store, slots):
         store.prepared.append(published.reference_id)
         return Unsendable(published, Outcome.ADDRESS_REFUSED)
 
+    def decide(chain):
+        if chain.webhook_id == "unreadable":
+            raise Unavailable
+        return Decided(chain, NextStep(chain.reference_id, "token", chain.made, 0, ()))
+
     return Executor(
         store,
         SimpleNamespace(paused=store.paused.intersection),
-        SimpleNamespace(read_ahead=lambda _records: None, prepare=prepare),
+        SimpleNamespace(read_ahead=store.reads_ahead.append, prepare=prepare, decide=decide),
         None,
         None,
         None,
@@ -156,6 +172,45 @@ def test_what_was_read_as_full_is_parked_with_the_claim_of_the_others(store, exe
     counts = executor.run([full, other])
     assert (store.granted, store.parked) == ([other], [full])
     assert counts == {"started": 1, "skipped": 0, "parked": 1}
+
+
+def test_chains_are_taken_further_together_without_a_claim_and_without_slots(store, executor):
+    executor._slots.take(SLOTS)
+    chains, other = [store.call("chain", pins="{}") for _ in range(3)], store.call(full=True)
+    counts = executor.run([chains[0], other, *chains[1:]])
+    assert (store.advanced, store.granted, store.parked) == ([chains], [], [other])
+    assert store.reads_ahead == [[store.published[ref] for ref in chains]]
+    assert counts == {"started": 3, "skipped": 0, "parked": 1}
+    assert not executor.scheduler._held
+    assert executor._slots.free == 0
+
+
+def test_a_chain_that_waits_or_is_held_is_not_decided_on_and_left_to_the_claim(store, executor):
+    waiting, held = store.call("chain", pins="{}"), store.call("chain", pins="{}", full=True)
+    store.published[waiting] = store.published[waiting]._replace(state=State.WAITING)
+    counts = executor.run([waiting, held])
+    assert (store.advanced, store.granted, store.parked) == ([], [], [waiting, held])
+    assert counts == {"started": 0, "skipped": 0, "parked": 2}
+
+
+def test_a_chain_that_cannot_be_decided_on_now_is_left_to_a_sweep_and_keeps_no_other_one_back(store, executor):
+    left, chain = store.call("unreadable", pins="{}"), store.call("chain", pins="{}")
+    counts = executor.run([left, chain])
+    assert (store.advanced, counts) == ([[chain]], {"started": 1, "skipped": 1, "parked": 0})
+    assert not executor.scheduler._held
+
+
+def test_a_task_ends_once_its_chains_were_taken_further_so_that_no_more_of_them_are_at_work_than_were_taken(
+    store, executor
+):
+    store.may_advance.clear()
+    store.waiting.lists[0] = [store.call("chain", pins="{}") for _ in range(GROUP_IDS + 1)]
+    task = gevent.spawn(executor.run_waiting, ("bulk",), 0)
+    soon(lambda: store.advanced)
+    gevent.sleep(A_WHILE_S)
+    assert len(store.waiting.lists[0]) == 1
+    store.may_advance.set()
+    assert task.get(timeout=BUSY_S)["started"] == GROUP_IDS + 1
 
 
 def test_a_call_of_a_webhook_that_was_paused_is_left_out_if_its_record_says_otherwise(store, executor):
@@ -563,8 +618,8 @@ def test_a_stop_waits_for_no_settlement_beyond_its_time_and_says_how_many_calls_
 def test_the_parts_that_must_move_have_names_and_calls_must_end_only_while_every_slot_is_taken(store, executor):
     parts = {part.name: part for part in executor.parts()}
     assert list(parts) == ["settler", "advancer", "calls"]
-    in_flight, calls = executor._in_flight, parts["calls"]
-    in_flight.settlers._queues[0].moves, in_flight.advancers._queues[0].moves = 3, 5
+    calls = parts["calls"]
+    executor._in_flight.settlers._queues[0].moves, executor._advancers._queues[0].moves = 3, 5
     assert (parts["settler"].moves(), parts["advancer"].moves()) == (3, 5)
     executor.run([store.call(f"hook{number}") for number in range(SLOTS - 1)])
     assert calls.moves() is None

@@ -171,14 +171,15 @@ def call_text(**changes):
 def test_each_word_of_a_call_is_a_member_of_its_own():
     called = ("acme", "ping", 3, 4, b"sealed", "00-a", 200, "bulk", 1, 2)
     assert call_record_from(REF, call_text(), b"sealed") == CallRecord(
-        REF, State.QUEUED, *called, True, None, None, None
+        REF, State.QUEUED, *called, True, None, 0, None, None
     )
-    of_chain = call_text(chain="1", parent="p", step="0", pins='{"a": 1}', full="")
-    expected = CallRecord(REF, State.QUEUED, *called, False, '{"a": 1}', "p", 0)
-    assert call_record_from(REF, of_chain, b"sealed") == expected
+    for made in (0, 7):
+        of_chain = call_text(chain=str(made), parent="p", step="0", pins='{"a": 1}', full="")
+        expected = CallRecord(REF, State.QUEUED, *called, False, '{"a": 1}', made, "p", 0)
+        assert call_record_from(REF, of_chain, b"sealed") == expected
     least = call_record_from(REF, call_text(current="", traceparent="", pins="x"), b"")
     called = ("acme", "ping", 3, None, b"", None, 200, "bulk", 1, 2)
-    assert least == CallRecord(REF, State.QUEUED, *called, True, None, None, None)
+    assert least == CallRecord(REF, State.QUEUED, *called, True, None, 0, None, None)
 
 
 def test_a_call_that_cannot_be_read_is_named_in_the_log_and_one_that_has_ended_is_left_out(events_of):

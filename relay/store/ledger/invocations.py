@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from relay.audit.actor import actor
@@ -22,23 +21,21 @@ from relay.store.ledger.acceptance import (
 from relay.store.ledger.parked import ParkedCalls, some_webhooks
 from relay.store.ledger.reading import RecordReader
 from relay.store.ledger.transitions import (
-    Advance,
-    Advanced,
     CallRecord,
+    ChainEnd,
     Claimed,
     NextStep,
     Ready,
     Settled,
     Settlement,
-    Transitioned,
+    advance_args,
     claimed_from,
     claimed_together,
     found_from,
-    next_step_args,
     ready_from,
     settle_args,
-    transitioned_from,
-    transitioned_together,
+    settled_from,
+    settled_together,
 )
 from relay.store.ledger.waiting import WaitingCalls, to_publish
 from relay.store.partitions.plugins import plugins_in
@@ -48,16 +45,12 @@ from relay.store.server.clock import time_ms_at
 from relay.store.server.errors import store_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import redis
 
     from relay.domain.invocation import Invocation
     from relay.store.ledger.limits import Limits
-    from relay.store.partitions.spreading import Spread
-
-T = TypeVar("T")
-V = TypeVar("V")
 
 #: How long a worker may have a call in hand before a sweep checks whether it was lost, in milliseconds.
 GRACE_MS: Final = 5_000
@@ -177,7 +170,13 @@ class InvocationStore(RecordReader):
     def settle(self, settlements: Sequence[Settlement]) -> Settled:
         """Record the outcomes of attempts."""
         groups = self.keys.spread(settlements, lambda each: self.keys.root_of_ref(each.reference_id))
-        return self._in_groups("settle", groups, [], settle_args, lambda verdict: verdict == b"settled")
+        answers = []
+        for group in groups:
+            args: list[Any] = [GRACE_MS, *self._limits.retention_args, len(group.items)]
+            for each in group.items:
+                args.extend(settle_args(each))
+            answers.append(settled_from(self._scripts.run("settle", args, group.root)))
+        return settled_together(answers, [place for group in groups for place in group.places])
 
     def release(self, reference_ids: Sequence[str], claim_token: str) -> Ready:
         """Release claimed calls that were not sent; return them, and the calls that their freed permits wake."""
@@ -187,28 +186,20 @@ class InvocationStore(RecordReader):
             ready += ready_from(self._scripts.run("release", args, group.root))
         return ready
 
-    def advance(self, steps: Sequence[NextStep]) -> Advanced:
-        """Create the next steps of chains, and make the chains wait for them."""
-        groups = self.keys.spread(steps, lambda each: self.keys.root_of_ref(each.parent))
-        step_args = partial(next_step_args, max_age_ms=self._limits.max_age_ms)
-        return self._in_groups("advance", groups, [CHAIN_STEPS], step_args, lambda each: Advance(each.decode()))
+    def advance(self, decisions: Sequence[NextStep | ChainEnd]) -> Claimed:
+        """Take chains further: make the calls of their next steps and have them wait for these, or end them.
 
-    def _in_groups(
-        self,
-        script: str,
-        groups: Sequence[Spread[T]],
-        limits: Sequence[int],
-        args_of: Callable[[T], list[Any]],
-        verdict_of: Callable[[bytes], V],
-    ) -> Transitioned[V]:
-        """Run a script that makes a group of transitions, in each partition that has some of them."""
+        A chain that may not go on now is skipped, parked or ended like a call that is claimed.
+        """
         answers = []
-        for group in groups:
-            args = [GRACE_MS, *self._limits.retention_args, *limits, len(group.items)]
+        for group in self.keys.spread(decisions, lambda each: self.keys.root_of_ref(each.reference_id)):
+            args: list[Any] = [self._lease_margin_ms, GRACE_MS, *self._limits.retention_args]
+            args += [CHAIN_STEPS, len(group.items)]
             for each in group.items:
-                args.extend(args_of(each))
-            answers.append(transitioned_from(self._scripts.run(script, args, group.root), verdict_of))
-        return transitioned_together(answers, [place for group in groups for place in group.places])
+                args.extend(advance_args(each, self._limits.max_age_ms))
+            reply = self._scripts.run("advance", args, group.root)
+            answers.append(claimed_from([each.reference_id for each in group.items], reply))
+        return answers[0] if len(answers) == 1 else claimed_together(answers)
 
     def cancel(self, reference_id: str, *, plugin: str | None = None) -> Ready:
         """Cancel an invocation that no worker has claimed; return what may be run now (its parent, if it was a step).

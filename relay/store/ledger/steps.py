@@ -61,11 +61,6 @@ class Steps:
             values = iter(pipeline.execute())  # an empty pipeline asks nothing
         return [[_step_from(ref, next(values), next(values)) for ref in each] for each in refs]
 
-    def has_any(self, parent: str) -> bool:
-        """Return whether a chain has made a step."""
-        with store_errors():
-            return bool(self._client.exists(self._keys.of_ref("steps", parent)))
-
     def secrets(self, parent: str) -> bytes | None:
         """Read the sealed texts that a chain hides in its steps' answers; None if it has none or is over."""
         with store_errors():

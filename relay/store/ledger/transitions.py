@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from relay.domain.invocation import FINAL, Purpose, State
 from relay.store.ledger.acceptance import chain_args
@@ -12,11 +11,9 @@ from relay.store.ledger.records import STATES, attempt_text
 from relay.store.server.fields import WHOLE, tell_damage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from relay.domain.invocation import Attempt, Outcome
-
-V = TypeVar("V")
 
 #: ``(reference id, lane)`` of calls that may be run now: by this process if it has capacity, otherwise by any worker
 #: that takes the id from the lane's list.
@@ -40,23 +37,26 @@ class NewStep:
 
 
 class NextStep(NamedTuple):
-    """The next step of a claimed chain, the ``parent`` of its calls."""
+    """The next step of a chain. ``made`` is how many calls its steps had made when this was decided."""
 
-    parent: str
-    claim_token: str
+    reference_id: str  # the chain's
+    token: str
+    made: int
     step: int
     news: Sequence[NewStep]
     secrets: bytes = b""  # sealed: the texts that the chain hides in the answers of this step
 
 
-class Advance(StrEnum):
-    """What `InvocationStore.advance` did with a parent."""
+class ChainEnd(NamedTuple):
+    """The end of a chain, after its steps had made so many calls."""
 
-    ADVANCED = "advanced"
-    LATE = "late"  # another worker has claimed the parent, or it is final
-    ENDED = "ended"  # its deadline has passed, a chain above it is over, or its job was cancelled before it began
-    PAUSED = "paused"  # its replay job is paused, and it has not begun: it waits for the resume
-    TOO_MANY = "too_many"  # nothing was created: the outermost chain has made its maximum of steps
+    made: int
+    settlement: Settlement
+
+    @property
+    def reference_id(self) -> str:
+        """The chain's reference id."""
+        return self.settlement.reference_id
 
 
 class CallRecord(NamedTuple):
@@ -76,6 +76,7 @@ class CallRecord(NamedTuple):
     losses: int = 0  # lost leases since its last progress
     full: bool = False  # its webhook had no permit left when it was read: it will be parked; no payload unless a chain
     pins: str | None = None  # for a chain
+    made: int = 0  # for a chain: how many calls its steps have made
     parent: str | None = None  # for a step
     step: int | None = None  # for a step: its number in its chain
 
@@ -112,7 +113,10 @@ class Settlement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A claim's answer: the server's time, the ids that were granted and parked, and what may be run now."""
+    """The answer to a claim or an advance: the server's time, which ids were granted and parked, and what may run now.
+
+    ``found`` is what `InvocationStore.read` would return for the first of what may run, which saves a round trip.
+    """
 
     now_ms: int
     granted: frozenset[str]
@@ -121,23 +125,18 @@ class Claimed:
     ended: Mapping[str, tuple[State, str]] = field(default_factory=dict, compare=False)  # fewer when repeated
     # How long calls that are sent for the first time have waited; a repeated claim does not return this again.
     waited_ms: Mapping[str, int] = field(default_factory=dict, compare=False)
+    found: tuple[CallRecord, ...] = ()  # for an advance
 
 
-class Transitioned(NamedTuple, Generic[V]):
-    """The answer to a group of transitions: the verdict on each, in order, and the calls that may be run now.
+class Settled(NamedTuple):
+    """The answer to a settle: for each settlement whether it counted (False: too late), and what may run now.
 
     ``found`` is what `InvocationStore.read` would return for the first of these calls, which saves a round trip.
     """
 
-    verdicts: tuple[V, ...]
+    verdicts: tuple[bool, ...]
     ready: Ready
     found: tuple[CallRecord, ...] = ()
-
-
-#: A settle's answer: for each settlement whether it counted (False: too late).
-Settled: TypeAlias = Transitioned[bool]
-#: An advance's answer.
-Advanced: TypeAlias = Transitioned[Advance]
 
 
 def call_record_from(reference_id: str, text: bytes, payload: bytes) -> CallRecord:
@@ -160,6 +159,7 @@ def call_record_from(reference_id: str, text: bytes, payload: bytes) -> CallReco
         int(losses),
         bool(full),
         pins if chain else None,
+        int(chain or 0),
         parent or None,
         int(step) if step else None,
     )
@@ -168,14 +168,10 @@ def call_record_from(reference_id: str, text: bytes, payload: bytes) -> CallReco
 def settle_args(settlement: Settlement) -> list[Any]:
     """Return one settlement's arguments, in the order of ``lua/ledger/settle.lua``."""
     attempt = settlement.attempt
-    status, error = settlement.status, settlement.error
     return [
         settlement.reference_id,
         settlement.claim_token,
-        settlement.state,
-        settlement.outcome,
-        "" if status is None else status,
-        "" if error is None else int(error),
+        *_end_args(settlement),
         "" if attempt is None else attempt_text(attempt),
         settlement.response_bytes,
         settlement.masked,
@@ -188,10 +184,19 @@ def settle_args(settlement: Settlement) -> list[Any]:
     ]
 
 
-def next_step_args(each: NextStep, max_age_ms: int) -> list[Any]:
-    """Return one parent's arguments, in the order of ``lua/ledger/advance.lua``."""
-    head = [each.claim_token, each.parent, each.step, each.secrets, len(each.news)]
-    return head + [value for new in each.news for value in _step_args(new, max_age_ms)]
+def advance_args(each: NextStep | ChainEnd, max_age_ms: int) -> list[Any]:
+    """Return one chain's arguments, in the order of ``lua/ledger/advance.lua``."""
+    if isinstance(each, NextStep):
+        head = [each.token, each.reference_id, each.made, each.step, each.secrets, len(each.news)]
+        return head + [value for new in each.news for value in _step_args(new, max_age_ms)]
+    end = each.settlement
+    head = [end.claim_token, end.reference_id, each.made, ""]
+    return [*head, *_end_args(end), end.masked, end.result, end.raw, end.reason]
+
+
+def _end_args(end: Settlement) -> list[Any]:
+    status, error = end.status, end.error
+    return [end.state, end.outcome, "" if status is None else status, "" if error is None else int(error)]
 
 
 def _step_args(new: NewStep, max_age_ms: int) -> list[Any]:
@@ -230,29 +235,35 @@ def found_from(reference_ids: Iterable[str], rows: Sequence[bytes]) -> Iterator[
             yield record
 
 
-def transitioned_from(reply: list[Any], read: Callable[[bytes], V]) -> Transitioned[V]:
-    """Read the reply of ``lua/ledger/settle.lua`` or ``lua/ledger/advance.lua``; ``read`` reads a verdict."""
+def settled_from(reply: list[Any]) -> Settled:
+    """Read the reply of ``lua/ledger/settle.lua``."""
     verdicts, flat, rows = reply
     ready = ready_from(flat)
-    return Transitioned(tuple(map(read, verdicts)), ready, tuple(found_from((ref for ref, _ in ready), rows)))
+    return Settled(tuple(verdict == b"settled" for verdict in verdicts), ready, _found_among(ready, rows))
+
+
+def _found_among(ready: Ready, rows: Sequence[bytes]) -> tuple[CallRecord, ...]:
+    return tuple(found_from((ref for ref, _ in ready), rows))
 
 
 def claimed_from(reference_ids: Sequence[str], reply: list[Any]) -> Claimed:
-    """Read the reply of ``lua/ledger/claim.lua`` to a claim for these ids."""
-    now_ms, verdicts, ready = reply
+    """Read the reply of ``lua/ledger/claim.lua`` or ``lua/ledger/advance.lua`` for these ids."""
+    now_ms, verdicts, flat, *more = reply
+    ready = ready_from(flat)
     said = list(zip(reference_ids, verdicts[::3], verdicts[1::3], verdicts[2::3], strict=True))
     return Claimed(
         now_ms,
         granted=frozenset(ref for ref, verdict, _, _ in said if verdict == b"granted"),
         parked=frozenset(ref for ref, verdict, _, _ in said if verdict == b"parked"),
-        ready=ready_from(ready),
+        ready=ready,
         waited_ms={ref: now_ms - int(since) for ref, verdict, _, since in said if verdict == b"granted" and since},
-        ended={ref: (STATES[state], more.decode()) for ref, verdict, state, more in said if verdict == b"ended"},
+        ended={ref: (STATES[state], why.decode()) for ref, verdict, state, why in said if verdict == b"ended"},
+        found=_found_among(ready, more[0]) if more else (),
     )
 
 
 def claimed_together(claims: Sequence[Claimed]) -> Claimed:
-    """Join the answers to claims in several partitions."""
+    """Join the answers of several partitions."""
     return Claimed(
         max((each.now_ms for each in claims), default=0),
         granted=frozenset().union(*(each.granted for each in claims)),
@@ -260,15 +271,16 @@ def claimed_together(claims: Sequence[Claimed]) -> Claimed:
         ready=tuple(pair for each in claims for pair in each.ready),
         waited_ms={ref: waited for each in claims for ref, waited in each.waited_ms.items()},
         ended={ref: end for each in claims for ref, end in each.ended.items()},
+        found=tuple(record for each in claims for record in each.found),
     )
 
 
-def transitioned_together(answers: Sequence[Transitioned[V]], places: Sequence[int]) -> Transitioned[V]:
+def settled_together(answers: Sequence[Settled], places: Sequence[int]) -> Settled:
     """Join the answers of several partitions; ``places`` has the position of each verdict among all of them."""
     if len(answers) == 1:
         return answers[0]
     placed = dict(zip(places, (verdict for each in answers for verdict in each.verdicts), strict=True))
-    return Transitioned(
+    return Settled(
         tuple(placed[place] for place in range(len(places))),
         tuple(pair for each in answers for pair in each.ready),
         tuple(found for each in answers for found in each.found),

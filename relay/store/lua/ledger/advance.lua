@@ -1,26 +1,31 @@
--- advance: creates the invocations of the next step of n chains, and makes their parents wait for them.
+-- advance: takes n chains further. Each makes the calls of its next step and waits for them, or it ends.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 grace_ms  2-5 retention ms: ok, failed, rejected, contents (0: as records)
---       6 how many step invocations one outermost chain may make  7 n, then n times:
---       token  parent's reference id  number of the step  texts that the chain hides in the step's answers, sealed
---       m, then m times: ref webhook revision timeout_ms repeatable payload requestBytes chain pins age_ms callback
--- Returns {per parent: advanced, late (another worker has the parent, or it is final), ended (its deadline has passed, a
---          chain above it is over, or its replay job was cancelled and it has not begun), paused (its replay job is, and
---          it has not begun: it waits for the resume), or too_many (nothing was created; it stays in `sending`),
---          ready: ref, lane, ..., rows (lib/rows.lua) of the first of these}
+-- ARGV  1 margin_ms  2 grace_ms  3-6 retention ms: ok, failed, rejected, contents (0: as records)
+--       7 how many calls the steps of one outermost chain may make  8 n, then n times:
+--       token (new for each decision)  reference id  how many calls its steps had made when this was decided
+--       step: its number, from 0; '' to end the chain, then:
+--         state outcome status error masked result raw reason (as in settle)
+--       else: texts that the chain hides in the step's answers, sealed  m (at least 1), then m times:
+--         ref webhook revision timeout_ms repeatable payload requestBytes chain pins age_ms callback
+-- Returns {now, {per chain: verdict, state, more ('' for none)}, ready: ref, lane, ..., rows (lib/rows.lua) of the first
+--         of these}; verdict: granted (it waits, or has ended as asked), or as a claim returns them: parked, skipped
+--         (also if its steps have made other calls since), ended (more: the outcome; `step_rejected` for a step that
+--         would make too many calls)
 --
--- Idempotent: a step that exists is not created again. A parent whose step exists and has ended is made ready.
+-- Idempotent: a step is made once, and a chain that was advanced with this token is recognised; if it has ended,
+-- skipped is returned.
 
+local admission = require('admission')
 local alarms = require('alarms')
-local conclude = require('conclude')
 local constants = require('constants')
 local effects = require('effects')
 local fields = require('fields')
 local finish = require('finish')
-local jobs = require('jobs')
 local KEY = require('keys')
+local leases = require('leases')
 local numbers = require('numbers')
+local parking = require('parking')
 local permits = require('permits')
 local policy = require('policy')
 local ready = require('ready')
@@ -29,27 +34,11 @@ local rows = require('rows')
 local steps = require('steps')
 local int, number = numbers.int, numbers.number
 
-local read_parent = fields.record('state', 'callback', 'token', 'lastToken', 'plugin', 'webhook', 'requestBytes',
-  'waiters', 'parked', 'parent', 'chain', 'lane', 'caller', 'traceparent', 'step', 'open', 'root', 'deadline',
-  'createdAt', 'replay', 'subject')
-
 local read_made = fields.values('made')
 
-local HEAD, WIDTH = 5, 11
+local HEAD, END, CALL = 4, 8, 11 -- how many arguments each has
 
--- For a repeated call: returns the step's calls that no worker has claimed yet as ready again.
-local function ready_again(run, parent_ref)
-  for _, ref in ipairs(redis.call('LRANGE', KEY.steps(run, parent_ref), 0, -1)) do
-    local r = steps.read_state_and_lane(run, ref)
-    if r and r.state == 'queued' then
-      -- the first run was stopped
-      if not alarms.is_set(run, ref, r.lane) then alarms.set_queued(run, ref, r.lane, run.now + run.grace) end
-      ready.add(run, ref, r.lane)
-    end
-  end
-end
-
--- Creates a call of the parent's step, whose arguments begin at `at`; returns its id.
+-- Creates a call of a chain's step, whose arguments begin at `at`; returns its id.
 local function create(run, p, step, item, at)
   local args = run.args
   local new = {
@@ -65,102 +54,104 @@ local function create(run, p, step, item, at)
   return new.ref
 end
 
--- Creates a step's calls, whose arguments begin at `at`, unless the outermost chain would make too many; returns whether
--- it did.
-local function make_step(run, p, step, secrets, count, at)
-  if number(read_made(run, p.root)) + count > run.most then return false end
+-- Makes a step's calls, whose arguments begin at `at`, and has the chain wait for them.
+local function make_step(run, p, token, step, secrets, count, at)
   redis.call('SET', KEY.secrets(run, p.ref), secrets, 'PX', constants.CHAIN_KEPT_MS)
   local made = {}
-  for index = 1, count do made[index] = create(run, p, step, index - 1, at + (index - 1) * WIDTH) end
+  for index = 1, count do made[index] = create(run, p, step, index - 1, at + (index - 1) * CALL) end
   -- A run that was stopped here may have added them already.
-  if count > 0 and not redis.call('LPOS', KEY.steps(run, p.ref), made[1]) then
+  if not redis.call('LPOS', KEY.steps(run, p.ref), made[1]) then
     effects.in_pieces('RPUSH', KEY.steps(run, p.ref), made, 1)
     redis.call('HINCRBY', KEY.record(run, p.root), 'made', count)
   end
-  return true
+  redis.call('HSET', KEY.record(run, p.ref), 'state', 'waiting', 'token', '', 'lastToken', token, 'leaseEnd', '',
+    'losses', '0', 'step', int(step), 'open', int(count), 'notBefore', '', 'parked', '')
+  local w = policy.of(run, p.plugin, p.webhook)
+  if p.state == 'sending' then permits.release(run, w, p.ref) end -- a worker of release 0.2 had claimed it
+  if p.parked == '1' then parking.unpark_unsent(run, w, p.ref) end
+  alarms.set_running(run, p.ref, p.lane, p.deadline)
+  return 'granted', 'waiting'
 end
 
-local function wait_for_steps(run, p, token, step, open)
-  redis.call('HSET', KEY.record(run, p.ref), 'state', open > 0 and 'waiting' or 'queued', 'token', '', 'lastToken', token,
-    'leaseEnd', '', 'losses', '0', 'step', int(math.max(step, number(p.step))), 'open', int(open))
-  permits.release(run, policy.of(run, p.plugin, p.webhook), p.ref)
-  if open > 0 then
-    alarms.set_running(run, p.ref, p.lane, p.deadline)
-  else
-    ready.make(run, p.ref, p.lane)
+-- Ends a chain whose step would make too many calls.
+local function reject_step(run, p, token, step)
+  finish.call(run, p, {
+    state = 'unreachable', outcome = 'step_rejected', status = '0', error = '1', result = '', token = token,
+    fields = { 'reason', 'step ' .. step .. ': the chain has made as many calls as it may' },
+  })
+  return 'ended', 'unreachable', 'step_rejected'
+end
+
+-- Ends a chain as the worker asks.
+local function finish_chain(run, p, token, state, outcome, status, error, masked, result, raw, reason)
+  local more = {}
+  if masked ~= '0' then
+    effects.sum_count(effects.sums_of(run, p.plugin), 'masked', number(masked))
+    record.set_field(more, 'masked', masked)
   end
+  record.add_field(more, 'reason', reason)
+  finish.with_answer(run, p, {
+    state = state, outcome = outcome, status = status, error = error, result = result, token = token, fields = more,
+  }, raw)
+  return 'granted', state
 end
 
--- Gives a parent back at its present step.
-local function put_back(run, p, token)
-  redis.call('HSET', KEY.record(run, p.ref), 'state', 'queued', 'token', '', 'lastToken', token, 'leaseEnd', '',
-    'losses', '0')
-  permits.release(run, policy.of(run, p.plugin, p.webhook), p.ref)
-end
-
--- Returns whether a parent must not be run any further: its next claim ends it.
-local function is_stopped(run, p)
-  return record.is_orphaned_step(run, p.parent, p.root) or conclude.steered_by(run, p) == 'cancelled'
-end
-
--- For a call that has been advanced before, with a reply that was lost.
+-- Returns the calls of a chain's step that no worker has claimed yet as ready again: the first reply was lost.
 local function advanced_before(run, p)
-  if record.FINAL[p.state] then return 'ended' end
-  if is_stopped(run, p) then
-    if p.state == 'queued' then ready.add(run, p.ref, p.lane) end
-    return 'ended'
+  for _, ref in ipairs(redis.call('LRANGE', KEY.steps(run, p.ref), 0, -1)) do
+    local r = steps.read_state_and_lane(run, ref)
+    if r and r.state == 'queued' then
+      -- the first run was stopped
+      if not alarms.is_set(run, ref, r.lane) then alarms.set_queued(run, ref, r.lane, run.now + run.grace) end
+      ready.add(run, ref, r.lane)
+    end
   end
-  ready_again(run, p.ref)
-  return 'advanced'
+  return 'granted', p.state
 end
 
--- Advances one parent; the arguments are listed in the header, and those of its step's calls begin at `at`.
-local function advance(run, token, parent_ref, step, secrets, count, at)
-  local p = read_parent(run, parent_ref)
-  if not p then return 'late' end
-  if record.ended_with(p, token) then return advanced_before(run, p) end
-  if p.state ~= 'sending' or p.token ~= token then return 'late' end
-  if conclude.steered_by(run, p) == 'paused' then
-    put_back(run, p, token)
-    jobs.hold(run, p)
-    return 'paused'
-  end
-  if number(p.deadline) <= run.now then
-    finish.call(run, p, {
-      state = 'unreachable', outcome = 'chain_timeout', status = '0', error = '1', result = '', token = token,
-    })
-    finish.cancel_steps(run, parent_ref)
-    return 'ended'
-  end
-  if is_stopped(run, p) then
-    put_back(run, p, token)
-    ready.make(run, p.ref, p.lane)
-    return 'ended'
-  end
-  if number(p.step) >= step then
-    wait_for_steps(run, p, token, step, number(p.open))
-  elseif make_step(run, p, step, secrets, count, at) then
-    wait_for_steps(run, p, token, step, count)
-  else
-    return 'too_many'
-  end
-  return 'advanced'
+-- Returns whether something was decided on the calls that the chain has made: that these are `made`, or that a run
+-- which was stopped has already added the step's first call, `first`.
+local function is_current(run, ref, made, first)
+  local key = KEY.steps(run, ref)
+  return redis.call('LLEN', key) == made or (first and redis.call('LPOS', key, first))
+end
+
+-- Advances one chain; the arguments are listed in the header, and the last ones begin at `at`.
+local function advance(run, token, ref, made, step, at)
+  local args = run.args
+  local p = admission.read(run, ref)
+  if not p or p.chain ~= '1' then return 'skipped', 'gone' end
+  if p.lastToken == token and not record.FINAL[p.state] then return advanced_before(run, p) end
+  run.token, run.caller_token = token, token
+  local verdict, state, more = admission.refuse(run, p, true, false)
+  if verdict then return verdict, state, more end
+  if not is_current(run, ref, made, step and args[at + 2]) then return 'skipped', p.state end
+  if step and number(p.step) >= step then return 'skipped', p.state end
+  if not step then return finish_chain(run, p, token, unpack(args, at, at + END - 1)) end
+  local secrets, count = args[at], tonumber(args[at + 1])
+  if number(read_made(run, p.root)) + count > run.most then return reject_step(run, p, token, step) end
+  return make_step(run, p, token, step, secrets, count, at + 2)
 end
 
 local function main(run)
-  ready.read_grace(run, 1)
-  finish.read_retention(run, 2)
-  run.most = tonumber(run.args[6])
+  leases.read_margin(run, 1)
+  ready.read_grace(run, 2)
+  finish.read_retention(run, 3)
+  run.most = tonumber(run.args[7])
 
-  local verdicts, at = {}, 8
-  for index = 1, tonumber(run.args[7]) do
-    local token, parent_ref, step, secrets, count = unpack(run.args, at, at + HEAD - 1)
-    count = tonumber(count)
-    verdicts[index] = advance(run, token, parent_ref, tonumber(step), secrets, count, at + HEAD)
-    at = at + HEAD + count * WIDTH
+  local replies, at = {}, 9
+  for index = 1, tonumber(run.args[8]) do
+    local token, ref, made, step = unpack(run.args, at, at + HEAD - 1)
+    step = tonumber(step)
+    at = at + HEAD
+    local verdict, state, more = advance(run, token, ref, tonumber(made), step, at)
+    replies[3 * index - 2] = verdict
+    replies[3 * index - 1] = state
+    replies[3 * index] = more or ''
+    at = at + (step and 2 + tonumber(run.args[at + 1]) * CALL or END)
   end
   finish.flush(run)
-  return { verdicts, run.ready, rows.of_ready(run) }
+  return { run.now, replies, run.ready, rows.of_ready(run) }
 end
 
 return { kind = 'confirms', is_fenced = true, run = main }

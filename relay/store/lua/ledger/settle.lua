@@ -121,11 +121,9 @@ local function settle(run, ref, token, state, outcome, status, error, attempt, r
     try_again(run, r, delay, fields)
     return 'settled'
   end
-  if record.is_over(run, r.parent) then result, raw = '', '' end -- the texts to hide are no longer known
-  if raw ~= '' then redis.call('SET', KEY.raw(run, ref), raw, 'PX', constants.CHAIN_KEPT_MS) end
-  finish.call(run, r, {
+  finish.with_answer(run, r, {
     state = state, outcome = outcome, status = status, error = error, result = result, token = token, fields = fields,
-  })
+  }, raw)
   return 'settled'
 end
 

@@ -3,6 +3,7 @@
 -- notices to waiters.
 
 local alarms = require('alarms')
+local constants = require('constants')
 local effects = require('effects')
 local jobs = require('jobs')
 local KEY = require('keys')
@@ -94,6 +95,13 @@ function finish.call(run, r, ends)
   if r.parent ~= '' then steps.count_end(run, r.parent) end
   if r.callback ~= '' then effects.add_callback(run, ref) end
   if r.replay and r.replay ~= '' then jobs.record_end(run, r.replay, ref, ends.state, ends.error) end
+end
+
+-- Ends a call with an answer; `raw`: the part of a step's answer that its chain needs, sealed, '' for none.
+function finish.with_answer(run, r, ends, raw)
+  if record.is_over(run, r.parent) then ends.result, raw = '', '' end -- the texts to hide are no longer known
+  if raw ~= '' then redis.call('SET', KEY.raw(run, r.ref), raw, 'PX', constants.CHAIN_KEPT_MS) end
+  finish.call(run, r, ends)
 end
 
 -- Cancels every step of a chain that has not been sent, including those of chains within it. The chain itself has to be

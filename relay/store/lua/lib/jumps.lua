@@ -18,8 +18,8 @@ local int, number = numbers.int, numbers.number
 
 local jumps = {}
 
-local read_ahead = fields.record('state', 'lane', 'leaseEnd', 'notBefore', 'pause', 'deadline', 'timeout', 'chain',
-  'readyAt', 'plugin', 'webhook')
+local read_ahead = fields.record('state', 'lane', 'leaseEnd', 'notBefore', 'pause', 'deadline', 'timeout', 'readyAt',
+  'plugin', 'webhook')
 
 -- By state, the field that says until when a call needs no attention: the end of its lease, the time of a retry or of a
 -- delayed call, or a chain's deadline.

@@ -6,9 +6,9 @@ function leases.read_margin(run, index)
   run.lease_margin = tonumber(run.args[index])
 end
 
--- Returns how long a call's lease is; a chain's parent sends nothing itself.
+-- Returns how long a call's lease is.
 function leases.length_of(run, r)
-  return (r.chain == '1' and 0 or tonumber(r.timeout)) + run.lease_margin
+  return tonumber(r.timeout) + run.lease_margin
 end
 
 return leases

@@ -1,8 +1,8 @@
 -- rows: reads what a worker needs to prepare a call.
 --
 -- A row is two texts. The first holds, separated by spaces: state, plugin, webhook, revision, current revision or '',
--- traceparent, timeout_ms, lane, number of attempts, losses, full ('1': its webhook has no permit now), chain ('1' for
--- one), parent, parentStep and pins ('' for none). The second is the payload; '' if full, except for a chain, whose
+-- traceparent, timeout_ms, lane, number of attempts, losses, full ('1': its webhook has no permit now), chain (for one,
+-- how many calls its steps have made), parent, parentStep and pins ('' for none). The second is the payload; '' if full, except for a chain, whose
 -- steps need it. Both are '' for an unknown id.
 
 local constants = require('constants')
@@ -35,11 +35,12 @@ local function readable_row_of(run, ref)
   plugin, webhook = plugin or '', webhook or ''
   local full = permits.capacity(run, policy.of(run, plugin, webhook)) < 1
   local position = record.chain_position(run, ref, root)
+  local is_chain = position.chain == '1'
   local text = state .. ' ' .. plugin .. ' ' .. webhook .. ' ' .. (revision or '') .. ' '
     .. revisions.current(run, plugin, webhook) .. ' ' .. (traceparent or '') .. ' ' .. (timeout or '')
-    .. ' ' .. (lane or '') .. ' ' .. tries .. ' ' .. number(losses) .. (full and ' 1 ' or '  ') .. position.chain
-    .. ' ' .. position.parent .. ' ' .. position.parentStep .. ' ' .. position.pins
-  return text, (not full or position.chain == '1') and redis.call('GET', KEY.payload(run, ref)) or ''
+    .. ' ' .. (lane or '') .. ' ' .. tries .. ' ' .. number(losses) .. (full and ' 1 ' or '  ')
+    .. (is_chain and redis.call('LLEN', KEY.steps(run, ref)) or '') .. ' ' .. position.parent .. ' ' .. position.parentStep .. ' ' .. position.pins
+  return text, (not full or is_chain) and redis.call('GET', KEY.payload(run, ref)) or ''
 end
 
 -- Returns a call's row; as for an unknown id, '' if something that belongs to the call is damaged.
