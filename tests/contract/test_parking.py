@@ -365,6 +365,20 @@ def test_an_open_breaker_keeps_calls_that_have_a_retry_policy(ledger):
     assert ledger.alarms(ref) == {"running"}
 
 
+def test_a_parked_call_that_an_open_breaker_keeps_is_not_parked_any_more_and_comes_back_in_time(ledger):
+    ledger.limit(retry=1)
+    ledger.claimed()
+    ref = ledger.accepted()
+    assert ledger.store.claim([], "t1", park=[ref]).parked == {ref}
+    open_breaker(ledger)
+    ledger.store.claim([ref], "t2")
+    assert ledger.state(ref) is State.RETRYING
+    assert ledger.client.zscore(KEYS.parked("acme", "hook"), ref) is None
+    ledger.client.hset(KEYS.record(ref), "notBefore", 1)
+    ledger.client.zadd(KEYS.due_running(), {ref: 1})
+    assert ids(ledger.store.sweep(limit=10)) == [ref]
+
+
 def test_a_half_open_breaker_lets_one_probe_go_and_closes_when_it_is_answered(ledger):
     ledger.limit(retry=1)
     open_breaker(ledger)

@@ -69,7 +69,6 @@ local function stopped_by_job(run, r, w)
     if r.parked == 'job' then
       redis.call('ZREM', KEY.replay_parked(run, r.replay), r.ref)
       redis.call('HSET', KEY.record(run, r.ref), 'parked', '')
-      r.parked = ''
     end
     return nil
   end
