@@ -250,6 +250,8 @@ def test_the_state_at_a_step_is_read_on_where_the_chain_was_known_only_up_to_an_
     steps.alone.clear()
     assert [chain_states.of_step(step, count).count for count in (2, 1, 2)] == [2, 2, 2]
     assert (steps.alone, reads) == ([chain.reference_id], [[chain.reference_id]])
+    chain_states.forget(chain.reference_id)
+    assert chain_states.of_step(step, 2).count == 2
 
 
 def test_what_the_newest_steps_hide_is_kept(monkeypatch):
