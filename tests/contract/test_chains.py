@@ -339,6 +339,16 @@ def test_what_only_the_chain_needed_of_an_answer_goes_when_it_ends(chain, ledger
     assert chain.state() is State.DELIVERED
 
 
+def test_the_end_of_a_chain_is_recorded_as_it_was_decided(chain, ledger):
+    end = {"state": State.UNREACHABLE, "outcome": Outcome.STEP_REJECTED, "status": 0, "error": True}
+    ledger.end_chain(chain.ref, **end, masked=3, result=b"sealed", reason="step 0: why")
+    record = ledger.store.find(chain.ref)
+    assert {name: getattr(record, name) for name in end} == end
+    assert (record.masked, record.extra, record.attempts) == (3, {"reason": "step 0: why"}, ())
+    assert ledger.store.result_of(chain.ref) == b"sealed"
+    assert ledger.store.counts("acme")["masked"] == 3
+
+
 def test_a_waiting_chains_alarm_rings_at_its_deadline(chain, ledger):
     chain.begun()
     ledger.client.zadd(KEYS.due_running(), {chain.ref: 1})

@@ -11,12 +11,14 @@ from relay.answer.search import TooMuchWork
 from relay.chains import Create, Finish, StepResult
 from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
-from relay.errors import NotFound, StoreFault, Unavailable
+from relay.errors import NotFound, RequestRejected, StoreFault, Unavailable
 from relay.executor import chain_evaluation
 from relay.executor import chain_states as chain_states_module
 from relay.executor.chain_evaluation import ChainEvaluator, Hidden, _Evaluation, _Hiding
 from relay.executor.chain_states import ChainStates
 from relay.executor.large_work import LARGE_BYTES
+from relay.registration import Shape
+from relay.request.trigger import Trigger
 from relay.store.ledger.steps import StepRecord
 from relay.store.ledger.transitions import CallRecord, Settlement
 from relay.telemetry import log
@@ -252,6 +254,13 @@ def test_the_state_at_a_step_is_read_on_where_the_chain_was_known_only_up_to_an_
     assert (steps.alone, reads) == ([chain.reference_id], [[chain.reference_id]])
     chain_states.forget(chain.reference_id)
     assert chain_states.of_step(step, 2).count == 2
+
+
+def test_a_chain_whose_trigger_does_not_fit_its_registration_is_not_decided_on():
+    state = SimpleNamespace(trigger=Trigger(None, {"X-Other": "x"}))
+    plans, states = SimpleNamespace(shape=lambda *_: Shape("c", None)), SimpleNamespace(current=lambda _: state)
+    with pytest.raises(RequestRejected):
+        ChainEvaluator(plans, None, states, None, None).decide(chains(1)[0])
 
 
 def test_what_the_newest_steps_hide_is_kept(monkeypatch):
