@@ -120,6 +120,20 @@ class ClusterServers:
             with self.node(number) as client:
                 client.config_set("appendfsync", "no")
 
+    @contextmanager
+    def without_takeovers(self) -> Iterator[None]:
+        """Let no replica take over meanwhile, as one may where a busy machine keeps its primary silent for too long."""
+        self._forbid_takeovers("yes")
+        try:
+            yield
+        finally:
+            self._forbid_takeovers("no")
+
+    def _forbid_takeovers(self, yes_or_no: str) -> None:
+        for number in range(len(self.servers)):
+            with self.node(number) as client:
+                client.config_set("cluster-replica-no-failover", yes_or_no)
+
     def kill(self, number: int) -> None:
         """Kill a server, as if its machine were lost."""
         os.kill(self.servers[number]._process.pid, signal.SIGKILL)
