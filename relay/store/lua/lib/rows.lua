@@ -2,8 +2,8 @@
 --
 -- A row is two texts. The first holds, separated by spaces: state, plugin, webhook, revision, current revision or '',
 -- traceparent, timeout_ms, lane, number of attempts, losses, full ('1': its webhook has no permit now), chain (for one,
--- how many calls its steps have made), parent, parentStep and pins ('' for none). The second is the payload; '' if full, except for a chain, whose
--- steps need it. Both are '' for an unknown id.
+-- how many calls its steps have made), parent, parentStep and pins ('' for none). The second is the payload; '' if full,
+-- except for a chain, whose steps need it. Both are '' for an unknown id.
 
 local constants = require('constants')
 local damage = require('damage')
@@ -39,7 +39,8 @@ local function readable_row_of(run, ref)
   local text = state .. ' ' .. plugin .. ' ' .. webhook .. ' ' .. (revision or '') .. ' '
     .. revisions.current(run, plugin, webhook) .. ' ' .. (traceparent or '') .. ' ' .. (timeout or '')
     .. ' ' .. (lane or '') .. ' ' .. tries .. ' ' .. number(losses) .. (full and ' 1 ' or '  ')
-    .. (is_chain and redis.call('LLEN', KEY.steps(run, ref)) or '') .. ' ' .. position.parent .. ' ' .. position.parentStep .. ' ' .. position.pins
+    .. (is_chain and redis.call('LLEN', KEY.steps(run, ref)) or '') .. ' ' .. position.parent
+    .. ' ' .. position.parentStep .. ' ' .. position.pins
   return text, (not full or is_chain) and redis.call('GET', KEY.payload(run, ref)) or ''
 end
 
