@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +11,7 @@ from relay.process.clock import boot_time_s
 from relay.process.loops import Failures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from relay.executor.chain_evaluation import Decided
     from relay.executor.preparation import Call, Preparation
@@ -62,12 +61,15 @@ class Batch:
         calls: list[Call] = []
         wanting: list[CallRecord] = []
         for record in records:
-            with self._leaving_out():
+            try:
                 call = self.prepared.get(record.reference_id) or preparation.prepare(record, waits=self.waits)
-                if call is None:
-                    wanting.append(record)
-                else:
-                    calls.append(call)
+            except (Unavailable, StoreFault) as error:
+                self._leave_out(error)
+                continue
+            if call is None:
+                wanting.append(record)
+            else:
+                calls.append(call)
         return calls, wanting
 
     def decide(self, preparation: Preparation, chains: Sequence[CallRecord]) -> list[Decided]:
@@ -75,15 +77,14 @@ class Batch:
         decided: list[Decided] = []
         preparation.read_ahead(chains)
         for record in chains:
-            with self._leaving_out():
+            try:
                 decided.append(preparation.decide(record))
+            except (Unavailable, StoreFault) as error:
+                self._leave_out(error)
         return decided
 
-    @contextmanager
-    def _leaving_out(self) -> Iterator[None]:
-        try:
-            yield
-        except (Unavailable, StoreFault) as error:
-            self.failed += 1
-            if not Failures("prepare").note(error) and self.failed > LEFT_OUT:
-                raise  # else a sweep will bring this call back; the others need not wait for it
+    def _leave_out(self, error: Exception) -> None:
+        """Leave a call to a sweep, since the others need not wait for it; raise once the store counts as away."""
+        self.failed += 1
+        if not Failures("prepare").note(error) and self.failed > LEFT_OUT:
+            raise error

@@ -71,7 +71,7 @@ class ChainStates:
         ranges = [
             (record.reference_id, first, record.made)
             for record in records
-            if (first := self._count_of(record.reference_id)) < record.made
+            if (first := self._count_of(record)) < record.made
         ]
         with suppress(Unavailable, StoreFault):
             found = self._steps.of_each(ranges) if ranges else ()
@@ -109,12 +109,17 @@ class ChainStates:
         if chain_state is not None:
             self._kept_bytes -= chain_state.size_bytes
 
-    def _count_of(self, reference_id: str) -> int:
-        known = self._kept.get(reference_id)
+    def _count_of(self, record: CallRecord) -> int:
+        known = self._known(record, record.made)
         return 0 if known is None else known.count
 
+    def _known(self, record: CallRecord, end: int) -> ChainState | None:
+        """Return what is known of a chain, unless its record says less: a failover may lose the last writes."""
+        known = self._kept.get(record.reference_id)
+        return known if known is not None and known.count <= end else None
+
     def _read(self, record: CallRecord, end: int) -> ChainState:
-        known = self._kept.get(record.reference_id) or self._at_start(record)
+        known = self._known(record, end) or self._at_start(record)
         further = self._further(record.reference_id, known.count, end)
         chain_state = self._with(known, record.plugin, record.reference_id, further)
         if all(step is None or step.state.final for step in further):
