@@ -142,7 +142,6 @@ class Dispatcher:
                 checked.new,
                 checked.size_bytes,
                 partial(self._replied, submission, checked, on_reply),
-                may_wait=call.awaited,
             )
 
     def _commits_of(self, plugin: str) -> GroupCommit[NewInvocation, Accepted]:

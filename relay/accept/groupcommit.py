@@ -1,8 +1,7 @@
 """Group commit: one thread commits the items of concurrent threads together.
 
-A lone item is committed at once. Under load, a group is what arrived while the previous one was being committed. After
-a group of several items, some of which may wait, the thread collects for a moment longer, so that a burst becomes a few
-large groups. Replies go to callbacks, so that a caller that waits for a later event anyway is not woken twice.
+A lone item is committed at once. Under load, a group is what arrived while the previous one was being committed
+(docs/adr/0066). Replies go to callbacks, so that a caller that waits for a later event anyway is not woken twice.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from relay.errors import RelayError, StoreFault, Unavailable
-from relay.process.collecting import WINDOW_S, collect
 from relay.process.loops import Loop, Over
 from relay.telemetry import log
 
@@ -31,17 +29,15 @@ class _Pending(Generic[T, R]):
     item: T
     size_bytes: int
     deliver: Callable[[R | Exception], None]
-    may_wait: bool
 
 
 class GroupCommit(Generic[T, R]):
     """Commits items in groups of at most ``max_items`` and ``max_bytes``; a larger single item is committed alone.
 
     ``commit`` gets the items of a group in order and returns one reply for each. If it raises `StoreFault` or an
-    unexpected exception, the items are committed one by one; any other error goes to every caller of the group. After a
-    group of several items, one of which may wait, the next is collected for up to ``window_s`` seconds. Once a commit
-    has been running for longer than ``patience_s`` seconds, further items get `Unavailable` at once; if that is None,
-    they wait.
+    unexpected exception, the items are committed one by one; any other error goes to every caller of the group. Once a
+    commit has been running for longer than ``patience_s`` seconds, further items get `Unavailable` at once; if that is
+    None, they wait.
     """
 
     def __init__(
@@ -50,42 +46,32 @@ class GroupCommit(Generic[T, R]):
         *,
         max_items: int,
         max_bytes: int,
-        window_s: float = WINDOW_S,
         patience_s: float | None = None,
     ) -> None:
         self._commit = commit
         self._max_items = max_items
         self._max_bytes = max_bytes
-        self._window_s = window_s
         self._patience_s = patience_s
         self._begun_s: float | None = None  # when the running commit began; None between commits
         self._changed = threading.Condition()
         self._waiting: list[_Pending[T, R]] = []
-        self._waiting_bytes = 0
         self._idle = False
         self._closed = False
         self._loop = Loop("commit", self._iterate, time.sleep)
         self._committer: threading.Thread | None = None  # started by the first item, so after any fork
-        self._busy = False  # the last group had several items, and one of them could wait
 
-    def submit(
-        self, item: T, size_bytes: int, deliver: Callable[[R | Exception], None], *, may_wait: bool = True
-    ) -> None:
-        """Add one item; ``deliver`` gets its reply or error later (while a commit stalls: at once, in this thread).
-
-        ``may_wait`` says whether the caller waits for a later event anyway, so that a larger group costs it little.
-        """
+    def submit(self, item: T, size_bytes: int, deliver: Callable[[R | Exception], None]) -> None:
+        """Add one item; ``deliver`` gets its reply or error later (while a commit stalls: at once, in this thread)."""
         begun_s = self._begun_s
         if self._patience_s is not None and begun_s is not None and time.monotonic() - begun_s > self._patience_s:
             deliver(Unavailable())
             return
         with self._changed:
-            self._waiting.append(_Pending(item, size_bytes, deliver, may_wait))
-            self._waiting_bytes += size_bytes
+            self._waiting.append(_Pending(item, size_bytes, deliver))
             if self._committer is None:
                 self._committer = threading.Thread(target=self._loop.run, name="group-commit", daemon=True)
                 self._committer.start()
-            if self._idle or self._full():
+            if self._idle:
                 self._changed.notify()
 
     def close(self) -> None:
@@ -95,8 +81,7 @@ class GroupCommit(Generic[T, R]):
             self._changed.notify()
 
     def _iterate(self) -> None:
-        group = self._take(pause=self._busy)
-        self._busy = len(group) > 1 and any(each.may_wait for each in group)
+        group = self._take()
         self._begun_s = time.monotonic()
         replies = self._replies(group)
         self._begun_s = None
@@ -117,11 +102,9 @@ class GroupCommit(Generic[T, R]):
             return [RuntimeError("a commit returned a different number of replies than it got items")] * len(group)
         return replies
 
-    def _take(self, *, pause: bool) -> list[_Pending[T, R]]:
-        """Take the next group in order of arrival; with ``pause``, collect for a moment first, or until it is full."""
+    def _take(self) -> list[_Pending[T, R]]:
+        """Take the next group in order of arrival; wait for its first item."""
         with self._changed:
-            if pause:
-                collect(lambda: len(self._waiting), self._max_items, self._wait_until_full, self._window_s)
             self._idle = True
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if not self._waiting:
@@ -134,11 +117,4 @@ class GroupCommit(Generic[T, R]):
                 count, size_bytes = count + 1, size_bytes + each.size_bytes
             group = self._waiting[:count]
             del self._waiting[:count]
-            self._waiting_bytes -= size_bytes
         return group
-
-    def _wait_until_full(self, timeout_s: float) -> None:
-        self._changed.wait_for(self._full, timeout_s)
-
-    def _full(self) -> bool:
-        return len(self._waiting) >= self._max_items or self._waiting_bytes >= self._max_bytes

@@ -38,7 +38,7 @@ class Advancer(GroupQueue[Decided, Claimed]):
     def _commit(self, items: Sequence[Decided]) -> Claimed:
         return self._store.advance([each.decision for each in items])
 
-    def _committed(self, items: Sequence[Decided], reply: Claimed) -> bool:
+    def _committed(self, items: Sequence[Decided], reply: Claimed) -> None:
         ended = []
         for each in items:
             ref, decision = each.record.reference_id, each.decision
@@ -52,7 +52,6 @@ class Advancer(GroupQueue[Decided, Claimed]):
             self._scheduler.run_or_publish(reply.ready, reply.found)
         if ended:
             event(Event.CALLS_SETTLED, calls=ended)
-        return len(items) > 1
 
     def _give_up(self, item: Decided, error: Exception) -> None:  # noqa: ARG002 - the error is in the log
         """Leave a chain to a sweep."""

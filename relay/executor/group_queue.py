@@ -13,7 +13,6 @@ from gevent.event import Event as Signal
 
 from relay.process import loops
 from relay.process.clock import boot_time_s
-from relay.process.collecting import collect
 from relay.process.loops import Failures, Loop
 from relay.queue import GROUP_IDS
 from relay.telemetry import log
@@ -59,7 +58,6 @@ class GroupQueue(ABC, Generic[T, R]):
         self._arrived = Signal()
         self._idle = Signal()
         self._idle.set()
-        self._busy = False  # the last group had several items
         self._most = GROUP_ITEMS  # items in the next group
         self._failures = Failures(name)
         self.moves = 0  # how often it has iterated, even with nothing to do or with the store away
@@ -70,8 +68,8 @@ class GroupQueue(ABC, Generic[T, R]):
         """Commit a group in the store, and return its reply. If this raises, the items are tried again."""
 
     @abstractmethod
-    def _committed(self, items: Sequence[T], reply: R) -> bool:
-        """Handle a group's reply; return whether to let items collect for a moment before the next group."""
+    def _committed(self, items: Sequence[T], reply: R) -> None:
+        """Handle a group's reply."""
 
     @abstractmethod
     def _give_up(self, item: T, error: Exception) -> None:
@@ -96,18 +94,12 @@ class GroupQueue(ABC, Generic[T, R]):
         self.moves += 1
         if not arrived:
             return
-        if self._busy:
-            self._collect()
-        group = self._take()
         try:
-            self._busy = self._try(group)
+            self._try(self._take())
         finally:
             if not self._waiting:
                 self._arrived.clear()
                 self._idle.set()
-
-    def _collect(self) -> None:
-        collect(lambda: len(self._waiting), GROUP_ITEMS, gevent.sleep)
 
     def _take(self) -> list[_Waiting[T]]:
         group = [self._waiting.popleft()]
@@ -120,18 +112,18 @@ class GroupQueue(ABC, Generic[T, R]):
             group.append(self._waiting.popleft())
         return group
 
-    def _try(self, group: Sequence[_Waiting[T]]) -> bool:
+    def _try(self, group: Sequence[_Waiting[T]]) -> None:
         items = [each.item for each in group]
         idle_s = _idle_s()
         try:
             reply = self._commit(items)
         except Exception as error:  # noqa: BLE001 - the group is kept for another try
             self._failed(group, error)
-            return False
+            return
         self._most = min(GROUP_IDS, max(GROUP_ITEMS, round((_idle_s() - idle_s) * 1000 * ITEMS_A_MS)))
         self._failures.succeeded()
         try:
-            return self._committed(items, reply)
+            self._committed(items, reply)
         except Exception as error:
             for item in items:
                 self._end(item, error)

@@ -38,7 +38,7 @@ class Settler(GroupQueue[Settlement, Settled]):
     def _commit(self, items: Sequence[Settlement]) -> Settled:
         return self._store.settle(self._active_calls.with_capacity(items))
 
-    def _committed(self, items: Sequence[Settlement], reply: Settled) -> bool:
+    def _committed(self, items: Sequence[Settlement], reply: Settled) -> None:
         for settlement, counted in zip(items, reply.verdicts, strict=False):
             if counted:
                 active = self._active_calls.settled(settlement)
@@ -57,7 +57,6 @@ class Settler(GroupQueue[Settlement, Settled]):
                 for each in items
             ],
         )
-        return len(items) > 1 and not reply.ready  # woken calls do not wait for a larger group
 
     def _give_up(self, item: Settlement, error: Exception) -> None:  # noqa: ARG002 - the error is in the log
         """End a call whose settlement was not recorded: once its lease has expired, the next claim decides."""

@@ -128,12 +128,6 @@ def test_chains_that_have_ended_are_shown_and_logged_as_they_ended(advancer, gro
     assert said == [(Event.CALLS_SETTLED, {"calls": [[ref, Outcome.ANSWERED, 200, 0]]})]
 
 
-@pytest.mark.parametrize(("count", "busy"), [(1, False), (2, True)])
-def test_only_after_a_group_of_several_more_are_waited_for(advancer, count, busy):
-    put_all(advancer, [advancing() for _ in range(count)])
-    assert advancer._busy is busy
-
-
 MOST_CALLS = GROUP_BYTES // CALL_BYTES
 
 

@@ -16,7 +16,6 @@ from relay.executor import group_queue, settling
 from relay.executor.group_queue import FAILURES_TOGETHER, FAULTS_ALONE, GROUP_BYTES, GROUP_ITEMS
 from relay.executor.settling import Settler
 from relay.process import loops
-from relay.process.collecting import LOOKS, WINDOW_S
 from relay.queue import GROUP_IDS
 from relay.store.ledger.transitions import Settled, Settlement
 from relay.telemetry import log
@@ -297,42 +296,6 @@ def test_a_flush_says_when_its_time_is_over(settler, groups):
     assert settler.flush(10) is True
 
 
-class Looks:
-    """What waits at first, and how much arrives between two looks."""
-
-    def __init__(self, settler, arrivals):
-        self.settler = settler
-        self.arrivals = list(arrivals)
-        self.slept_s = []
-
-    def sleep(self, seconds):
-        self.slept_s.append(seconds)
-        if self.arrivals:
-            for _ in range(self.arrivals.pop(0)):
-                self.settler._waiting.append(settlement())
-
-
-@pytest.mark.parametrize(
-    ("waiting", "arrivals", "looks"),
-    [
-        (1, [], 1),  # nothing more arrives
-        (1, [1], 2),
-        (1, [1] * 20, LOOKS),  # the window is over
-        (GROUP_ITEMS - 1, [1, 1], 1),  # the group is full
-        (GROUP_ITEMS, [1], 0),
-    ],
-)
-def test_a_group_is_waited_for_while_more_arrives_and_not_beyond_its_window(
-    settler, monkeypatch, waiting, arrivals, looks
-):
-    settler._greenlet.kill()
-    at = Looks(settler, arrivals)
-    monkeypatch.setattr(group_queue.gevent, "sleep", at.sleep)
-    settler._waiting.extend(settlement() for _ in range(waiting))
-    settler._collect()
-    assert at.slept_s == [WINDOW_S / LOOKS] * looks
-
-
 def test_a_settler_moves_with_each_group_and_also_while_there_is_nothing_to_do(settler, groups, monkeypatch):
     settled_in_groups(settler, groups, [settlement()])
     after_one = settler.moves
@@ -343,18 +306,13 @@ def test_a_settler_moves_with_each_group_and_also_while_there_is_nothing_to_do(s
     assert settler.moves > after_one + 2
 
 
-@pytest.mark.parametrize(("count", "busy"), [(1, False), (2, True)])
-def test_only_after_a_group_of_several_more_are_waited_for(settler, groups, count, busy):
-    settled_in_groups(settler, groups, [settlement() for _ in range(count)])
-    assert settler._busy is busy
+def test_no_group_waits_for_more_calls_to_end(settler, groups, monkeypatch):
+    slept_s = []
+    monkeypatch.setattr(group_queue.gevent, "sleep", slept_s.append)
+    for count in (1, 3, 2, GROUP_ITEMS, 1):
+        settled_in_groups(settler, groups, [settlement() for _ in range(count)])
+    assert slept_s == []
 
 
 def test_a_full_group_of_results_of_40_kb_goes_together(settler, groups):
     assert settled_in_groups(settler, groups, [settlement(40_000) for _ in range(GROUP_ITEMS)]) == [GROUP_ITEMS]
-
-
-def test_woken_calls_do_not_wait_for_a_larger_group(settler, groups):
-    for ready, is_busy in (((), True), ((("woken", "bulk"),), False)):
-        groups.settle = lambda group, ready=ready: Settled((True,) * len(group), ready)
-        settled_in_groups(settler, groups, [settlement() for _ in range(3)])
-        assert settler._busy is is_busy

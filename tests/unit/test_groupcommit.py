@@ -26,14 +26,14 @@ class Recorder:
         return [item * 10 for item in items]
 
 
-def commits(recorder, *, max_items=128, max_bytes=1_000_000, window_s=0.0):
-    return GroupCommit(recorder, max_items=max_items, max_bytes=max_bytes, window_s=window_s)
+def commits(recorder, *, max_items=128, max_bytes=1_000_000):
+    return GroupCommit(recorder, max_items=max_items, max_bytes=max_bytes)
 
 
-def submit(commit, item, size_bytes, *, may_wait=True):
+def submit(commit, item, size_bytes):
     """Submit one item and wait for its reply."""
     told = SimpleQueue()
-    commit.submit(item, size_bytes, told.put, may_wait=may_wait)
+    commit.submit(item, size_bytes, told.put)
     reply = told.get(timeout=60)
     if isinstance(reply, Exception):
         raise copy.copy(reply)
@@ -45,12 +45,12 @@ def brought(commit):
     return len(commit._waiting) + sum(map(len, commit._commit.groups))
 
 
-def submit_all(commit, items, pool, size_bytes=1, *, may_wait=True):
+def submit_all(commit, items, pool, size_bytes=1):
     """Submit items in order: each is queued or taken before the next is submitted."""
     futures = []
     for item in items:
         before = brought(commit)
-        futures.append(pool.submit(submit, commit, item, size_bytes, may_wait=may_wait))
+        futures.append(pool.submit(submit, commit, item, size_bytes))
         deadline = time.monotonic() + 5
         while brought(commit) == before and time.monotonic() < deadline:
             time.sleep(0.0005)
@@ -58,7 +58,7 @@ def submit_all(commit, items, pool, size_bytes=1, *, may_wait=True):
 
 
 def held_up(commit, recorder, pool, item=0):
-    """Start a commit and hold it up, so that the next items are collected."""
+    """Start a commit and hold it up, so that the next items wait."""
     recorder.go_on.clear()
     first = pool.submit(submit, commit, item, 1)
     assert recorder.entered.acquire(timeout=5)
@@ -67,11 +67,9 @@ def held_up(commit, recorder, pool, item=0):
 
 def test_a_lone_item_is_committed_at_once_and_alone():
     recorder = Recorder()
-    commit = commits(recorder, window_s=60.0)
-    began_s = time.monotonic()
+    commit = commits(recorder)
     assert [submit(commit, 1, 1), submit(commit, 2, 1)] == [10, 20]
     assert recorder.groups == [[1], [2]]
-    assert time.monotonic() - began_s < 30
 
 
 def test_what_arrives_during_a_commit_becomes_one_group_in_order():
@@ -85,70 +83,47 @@ def test_what_arrives_during_a_commit_becomes_one_group_in_order():
     assert recorder.groups == [[0], [1, 2, 3, 4]]
 
 
-def test_a_lone_item_after_a_burst_is_not_delayed():
+def test_no_group_waits_for_more_to_arrive():
+    permits, timeouts = threading.Semaphore(0), []
+
+    class Permitted(Recorder):
+        def __call__(self, items):
+            replies = super().__call__(items)
+            assert permits.acquire(timeout=50)
+            return replies
+
+    recorder = Permitted()
+    commit = commits(recorder)
+    wait_for = commit._changed.wait_for
+
+    def noted(predicate, timeout=None):
+        timeouts.append(timeout)
+        return wait_for(predicate, timeout)
+
+    commit._changed.wait_for = noted
+    with ThreadPoolExecutor(8) as pool:
+        futures = submit_all(commit, [0], pool)
+        assert recorder.entered.acquire(timeout=50)
+        futures += submit_all(commit, [1, 2, 3], pool)
+        permits.release()
+        assert recorder.entered.acquire(timeout=50)  # a group of several is being committed
+        futures += submit_all(commit, [4, 5], pool)
+        permits.release(2)
+        assert [future.result(50) for future in futures] == [0, 10, 20, 30, 40, 50]
+    assert recorder.groups == [[0], [1, 2, 3], [4, 5]]
+    assert set(timeouts) == {None}
+
+
+def test_groups_have_at_most_so_many_items():
     recorder = Recorder()
-    commit = commits(recorder, window_s=60.0)
+    commit = commits(recorder, max_items=2)
     with ThreadPoolExecutor(8) as pool:
         first = held_up(commit, recorder, pool)
         rest = submit_all(commit, [1, 2, 3], pool)
         recorder.go_on.set()
         for future in (first, *rest):
             future.result(50)
-    began_s = time.monotonic()
-    assert submit(commit, 9, 1) == 90
-    assert time.monotonic() - began_s < 30
-
-
-def test_after_a_group_of_several_the_next_is_collected_a_moment_more():
-    permits = threading.Semaphore(0)
-
-    class Permitted(Recorder):
-        def __call__(self, items):
-            replies = super().__call__(items)
-            assert permits.acquire(timeout=10)
-            return replies
-
-    recorder = Permitted()
-    commit = commits(recorder, max_bytes=100, window_s=0.5)
-    with ThreadPoolExecutor(8) as pool:
-        futures = submit_all(commit, [0], pool)
-        assert recorder.entered.acquire(timeout=5)
-        futures += submit_all(commit, [1, 2], pool, 50)  # a full group, whose bytes no longer count afterwards
-        permits.release()
-        assert futures[0].result(5) == 0
-        futures += submit_all(commit, [3], pool)
-        permits.release(9)
-        assert futures[2].result(5) == 20  # a group that begins with 3 is being collected
-        assert pool.submit(submit, commit, 4, 1).result(5) == 40
-    assert recorder.groups == [[0], [1, 2], [3, 4]]
-
-
-def test_nobody_who_only_waits_for_the_reply_is_collected():
-    recorder = Recorder()
-    commit = commits(recorder, window_s=120.0)
-    with ThreadPoolExecutor(8) as pool:
-        first = held_up(commit, recorder, pool)
-        several = submit_all(commit, [1, 2], pool, may_wait=False)
-        recorder.go_on.set()
-        assert [future.result(50) for future in (first, *several)] == [0, 10, 20]
-        recorder.go_on.clear()
-        held = submit_all(commit, [3, 4], pool, may_wait=False)
-        recorder.go_on.set()
-        began_s = time.monotonic()
-        assert [future.result(50) for future in held] == [30, 40]
-    assert time.monotonic() - began_s < 20  # less than a look of the window
-
-
-def test_a_full_group_waits_for_nobody():
-    recorder = Recorder()
-    commit = commits(recorder, max_items=2, window_s=30.0)
-    with ThreadPoolExecutor(8) as pool:
-        first = held_up(commit, recorder, pool)
-        rest = submit_all(commit, [1, 2, 3, 4], pool)
-        recorder.go_on.set()
-        for future in (first, *rest):
-            future.result(10)
-    assert recorder.groups == [[0], [1, 2], [3, 4]]
+    assert recorder.groups == [[0], [1, 2], [3]]
 
 
 def test_groups_are_bounded_by_bytes_and_a_larger_item_goes_alone():
@@ -256,32 +231,15 @@ def test_a_reply_can_be_delivered_instead_of_waited_for():
     assert replies == [40]
 
 
-@pytest.mark.parametrize("window_s", [0.0, 0.001])
-def test_under_many_threads_every_caller_gets_its_own_reply(window_s):
+def test_under_many_threads_every_caller_gets_its_own_reply():
     def commit_slowly(items):
         time.sleep(0.0005)
         return [item * 10 for item in items]
 
-    commit = GroupCommit(commit_slowly, max_items=16, max_bytes=1000, window_s=window_s)
+    commit = GroupCommit(commit_slowly, max_items=16, max_bytes=1000)
     with ThreadPoolExecutor(32) as pool:
         replies = list(pool.map(lambda item: submit(commit, item, 1), range(2000), timeout=60))
     assert replies == [item * 10 for item in range(2000)]
-
-
-def test_a_group_is_not_waited_for_when_nothing_more_arrives():
-    recorder = Recorder()
-    commit = commits(recorder, window_s=60.0)
-    with ThreadPoolExecutor(8) as pool:
-        first = held_up(commit, recorder, pool)
-        several = submit_all(commit, [1, 2], pool)
-        recorder.go_on.set()
-        assert [future.result(50) for future in (first, *several)] == [0, 10, 20]
-        recorder.go_on.clear()
-        held = submit_all(commit, [3, 4], pool)  # at once, or after the first look
-        recorder.go_on.set()
-        began_s = time.monotonic()
-        assert [future.result(50) for future in held] == [30, 40]
-    assert time.monotonic() - began_s < 30  # less than the window
 
 
 def test_who_comes_while_a_group_is_committed_for_too_long_is_told_so_at_once():
@@ -292,7 +250,7 @@ def test_who_comes_while_a_group_is_committed_for_too_long_is_told_so_at_once():
         assert goes_on.wait(60)
         return items
 
-    commits = GroupCommit(commit, max_items=8, max_bytes=1024, window_s=0.01, patience_s=0.0)
+    commits = GroupCommit(commit, max_items=8, max_bytes=1024, patience_s=0.0)
     commits.submit("first", 1, replies.put)
     assert begun.wait(60)
     commits.submit("second", 1, replies.put)
@@ -310,7 +268,7 @@ def test_a_closed_one_commits_what_waits_and_its_thread_ends():
         going_on.wait(20)
         return items
 
-    commits = GroupCommit(commit, max_items=1, max_bytes=100, window_s=0.001)
+    commits = GroupCommit(commit, max_items=1, max_bytes=100)
     for item in ("one", "two"):
         commits.submit(item, 1, replies.append)
     thread = commits._committer
@@ -322,9 +280,9 @@ def test_a_closed_one_commits_what_waits_and_its_thread_ends():
 
 
 def test_one_that_has_nothing_to_do_ends_when_it_is_closed():
-    commits = GroupCommit(list, max_items=1, max_bytes=100, window_s=0.001)
+    commits = GroupCommit(list, max_items=1, max_bytes=100)
     commits.close()  # it has no thread yet
-    commits = GroupCommit(list, max_items=1, max_bytes=100, window_s=0.001)
+    commits = GroupCommit(list, max_items=1, max_bytes=100)
     answered = threading.Event()
     commits.submit("one", 1, lambda _: answered.set())
     assert answered.wait(20)

@@ -10,7 +10,6 @@ from greenlet import GreenletExit
 
 from relay.errors import NotFound, StoreFault, Unavailable
 from relay.process import loops
-from relay.process.collecting import collect
 from relay.process.loops import Failures, Loop, Over, repeat_until_done
 from relay.telemetry import log
 from tests.executor.server_faults import Unheard
@@ -138,24 +137,6 @@ def test_a_loop_that_goes_well_again_has_its_faults_forgiven(said, monkeypatch):
     few = [Unheard()] * (loops.LOOP_FAULTS - 1)
     with pytest.raises(GreenletExit):
         Loop("some", in_turn(*few, "well", *few, GreenletExit()), len_of).run()
-
-
-@pytest.mark.parametrize(("counts", "pauses"), [
-    ([0], 0), ([5], 0), ([9], 0), ([1, 1], 1), ([1, 2, 2], 2), ([1, 2, 3, 4], 4), ([1, 2, 3, 4, 9], 4), ([1, 5], 1), ([3, 2], 1),
-])  # fmt: skip
-def test_a_group_is_collected_while_more_come_and_there_is_room_and_time(counts, pauses):
-    left, waited_s = list(counts), []
-
-    def count():
-        return left[0]
-
-    def pause(wait_s):
-        waited_s.append(wait_s)
-        if len(left) > 1:
-            left.pop(0)
-
-    collect(count, 5, pause, 0.4)
-    assert waited_s == pytest.approx([0.1] * pauses)
 
 
 def test_why_the_store_is_away_is_said_where_it_says_more_than_that(said):
