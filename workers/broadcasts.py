@@ -88,6 +88,8 @@ class Mailbox(pidbox.gPidbox):
         while self._starts == start:
             try:
                 self.loop(c)
+            except SystemExit:  # ends a wait for the broker; gevent would raise it again in a main greenlet that stops
+                return
             except Exception as error:  # noqa: BLE001 - whatever it was, later questions must be answered
                 log.fault(error, "broadcast")
             else:

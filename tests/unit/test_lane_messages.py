@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import gevent
 import pytest
+from celery.exceptions import WorkerShutdown
 from kombu import Message, compression
 from kombu.transport import resolve_transport
 
@@ -294,6 +295,14 @@ def test_a_mailbox_that_is_told_to_stop_while_its_connection_is_lost_listens_no_
     wait_until(lambda: heard, sleep=gevent.sleep)
     gevent.sleep(0.01)
     assert heard == ["one"]
+
+
+def test_a_wait_for_the_broker_that_ends_because_the_worker_stops_ends_the_listening_alone(monkeypatch):
+    def loop(_consumer):
+        raise WorkerShutdown(0)
+
+    mailbox = listening(monkeypatch, loop)
+    mailbox._listen(None, mailbox._starts)  # what a greenlet raises of this kind, gevent raises in the main one
 
 
 def test_a_mailbox_that_starts_again_listens_once(monkeypatch):
