@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from relay.upkeep.alerts import Alerting
     from relay.wiring.worker_runtime import WorkerParts
 
-#: The exit status of a worker that was told twice to stop, or that did not stop in time.
+#: The exit status of a worker that was told twice to stop.
 HARD_STOP: Final = 70
-#: How long, in seconds, Celery's own shutdown may take once every call is settled: its heartbeat would wait forever for
-#: a broker that is away, and the rest of Celery for the heartbeat.
+#: How long, in seconds, Celery's own shutdown may take once every call is settled: some of its parts wait for a broker
+#: that is silent or away.
 GOODBYE_S: Final = 5.0
 #: How long, in seconds, the last report may take.
 LAST_REPORT_S: Final = 2.0
@@ -52,14 +52,18 @@ BACKGROUND: Final = 19
 
 
 class Executing(bootsteps.StartStopStep):
-    """Boot step of the executor: makes it before any message is consumed, and drains it when consuming has ended."""
+    """Boot step of the executor: makes it before any message is consumed, and drains it when the worker has to stop.
+
+    The drain begins with the signal, and waits for nothing of Celery's, which may wait for the broker.
+    """
 
     requires = ("celery.worker.components:Pool",)
 
     def __init__(self, worker: WorkController, **_: Any) -> None:
         self._settings = Settings.from_environ()
+        self._worker = worker
         self._told_to_stop = 0
-        self._guard: gevent.Greenlet | None = None
+        self._end: gevent.Greenlet | None = None
         worker.parts = None
         worker_shutting_down.connect(self._on_signal, weak=False)
 
@@ -75,19 +79,31 @@ class Executing(bootsteps.StartStopStep):
         worker.app.executor = parts.executor
         worker.parts = parts
         repeat_until_done(parts.runtime.functions.check, "start", self._pause)
+        if self._told_to_stop:  # perhaps before there was anything to drain
+            raise WorkerShutdown(0)
         gevent.get_hub().handle_error = _note_failed_greenlet
         garbage.set_for_serving()
 
-    def stop(self, worker: WorkController) -> None:
-        """Give back the calls that have not been sent, and let the others end."""
-        if self._guard is not None:
-            self._guard.kill()  # from here on, the drain's own time limit applies
-        worker.app.executor.drain(self._settings.stop_timeout_s)
-        # A report that fails or hangs must not keep the worker from ending.
-        with suppress(Exception), gevent.Timeout(LAST_REPORT_S, exception=False):
-            worker.parts.reporter.report(TaskEvents(worker.app, worker.hostname).send)
-            worker.parts.spans.flush()
-        gevent.spawn_later(GOODBYE_S, os._exit, worker.exitcode or 0)
+    def stop(self, _worker: WorkController) -> None:
+        """Wait until the calls that have been sent have ended."""
+        self._begin_to_end().join()
+
+    def _begin_to_end(self) -> gevent.Greenlet:
+        self._end = self._end or gevent.spawn(self._drain)
+        return self._end
+
+    def _drain(self) -> None:
+        """Give back the calls that have not been sent, and let the others end. Soon after that, the process ends."""
+        worker = self._worker
+        try:
+            if worker.parts is not None:
+                worker.parts.executor.drain(self._settings.stop_timeout_s)
+                # A report that fails or hangs must not keep the worker from ending.
+                with suppress(Exception), gevent.Timeout(LAST_REPORT_S, exception=False):
+                    worker.parts.reporter.report(TaskEvents(worker.app, worker.hostname).send)
+                    worker.parts.spans.flush()
+        finally:
+            gevent.spawn_later(GOODBYE_S, os._exit, worker.exitcode or 0)
 
     def _pause(self, wait_s: float) -> None:
         gevent.sleep(wait_s)
@@ -95,15 +111,12 @@ class Executing(bootsteps.StartStopStep):
             raise WorkerShutdown(0)
 
     def _on_signal(self, **_: Any) -> None:
-        """Begin to stop; at a second signal, end the process at once. No call is lost, as each in flight has a lease.
-
-        The process also ends if the parts that Celery stops before the executor do not end in time.
-        """
+        """Begin to stop; at a second signal, end at once: no call is lost, as each in flight has a lease."""
         self._told_to_stop += 1
         if self._told_to_stop > 1:
             os._exit(HARD_STOP)
         LANE_WAITS.end()
-        self._guard = gevent.spawn_later(self._settings.stop_timeout_s + GOODBYE_S, os._exit, HARD_STOP)
+        self._begin_to_end()
 
 
 class Looping(bootsteps.StartStopStep):

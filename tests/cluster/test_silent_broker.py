@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
@@ -15,18 +16,23 @@ import pytest
 import redis
 
 from bench.ports import free_port
+from relay.domain.invocation import State
 from relay.queue import LANES
 from tests.cluster.brokers import rabbitmq
 from tests.cluster.sentinels import sentinels
 from tests.conftest import start_valkey
 from tests.integration.worker_harness import hook, worker_harness
 from tests.processes import signal_group
-from tests.receivers import json_answer, receiver
+from tests.receivers import json_answer, once_set, receiver
 from tests.timing import BUSY_S, wait_until
 
 #: How long a trigger may take, in seconds, and how long until its call is run, on a machine that is not busy.
 ACCEPTED_S, RUN_S = 1.0, 10.0
 CALLS = 20
+#: How long a broker is harmed before a worker is told to stop, in seconds: by then it has sent Celery's heartbeat to it.
+HARMED_S = 4.0
+#: How long a stopping worker lets its calls end, in seconds.
+STOP_TIMEOUT_S = 30
 
 
 class RedisBroker:
@@ -139,8 +145,13 @@ STATES = [
 ]
 
 
+every_state = pytest.mark.parametrize(
+    ("kind", "harm", "mend"), STATES, ids=[f"{kind.__name__}-{harm}" for kind, harm, _ in STATES]
+)
+
+
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(("kind", "harm", "mend"), STATES, ids=[f"{kind.__name__}-{harm}" for kind, harm, _ in STATES])
+@every_state
 def test_calls_are_accepted_and_run_whatever_their_broker_does(kind, harm, mend, tmp_path_factory):
     with (
         kind() as broker,
@@ -167,3 +178,27 @@ def test_calls_are_accepted_and_run_whatever_their_broker_does(kind, harm, mend,
         assert {Counter(each.header("webhook-id") for each in endpoint.requests)[ref] for ref in refs} == {1}
         assert slowest_s < ACCEPTED_S + BUSY_S / 2
         assert run_s < RUN_S + 2 * BUSY_S
+
+
+@every_state
+def test_a_worker_that_is_told_to_stop_lets_its_calls_end_whatever_its_broker_does(kind, harm, mend, tmp_path_factory):
+    go_on = threading.Event()
+    with (
+        kind() as broker,
+        worker_harness(
+            tmp_path_factory, RELAY_BROKER_URL=broker.url, RELAY_STOP_TIMEOUT=str(STOP_TIMEOUT_S)
+        ) as harness,
+        receiver(once_set(go_on, json_answer({"ok": True}))) as endpoint,
+    ):
+        harness.register(hook(endpoint.url))
+        worker = harness.start_worker("bulk")
+        ref = harness.trigger()
+        wait_until(lambda: harness.record(ref).state is State.SENDING, BUSY_S)
+        getattr(broker, harm)()
+        time.sleep(HARMED_S)
+        signal_group(worker, signal.SIGTERM)
+        time.sleep(1.0)
+        go_on.set()
+        assert worker.wait(STOP_TIMEOUT_S) == 0
+        assert harness.record(ref).state is State.DELIVERED
+        getattr(broker, mend)()

@@ -14,6 +14,7 @@ from celery.signals import worker_shutting_down
 from relay.errors import Unavailable
 from relay.process.clock import boot_time_s
 from relay.process.pulse import LOOK_S, STILL_LOOKS, STUCK_LOOKS, Part, Pulse
+from relay.queue import URGENT
 from relay.telemetry import log
 from tests.timing import BUSY_S, stop_clock
 from workers import bootsteps, heartbeat
@@ -231,36 +232,53 @@ def test_a_consumer_gets_one_callback_at_a_time_and_moves_when_it_has_called_it(
 # -- a stop -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_stop_that_drains_has_its_own_limit_and_tells_what_was_gathered(monkeypatch):
-    done, later = [], []
-    monkeypatch.setattr(bootsteps.gevent, "spawn_later", lambda *args: later.append(args))
-    step = bootsteps.Executing.__new__(bootsteps.Executing)
-    step._settings = SimpleNamespace(stop_timeout_s=30.0)
-    step._guard = SimpleNamespace(kill=lambda: done.append("guard"))
+def worker_with(drain, report, flush, exitcode=None):
+    executor = SimpleNamespace(drain=drain)
     parts = SimpleNamespace(
-        reporter=SimpleNamespace(report=lambda _send: done.append("report")),
-        spans=SimpleNamespace(flush=lambda: done.append("flush")),
+        executor=executor, reporter=SimpleNamespace(report=report), spans=SimpleNamespace(flush=flush)
     )
-    executor = SimpleNamespace(drain=done.append)
-    worker = SimpleNamespace(app=SimpleNamespace(executor=executor), parts=parts, hostname="one@here", exitcode=3)
+    return SimpleNamespace(app=None, parts=parts, hostname="one@here", exitcode=exitcode)
+
+
+@pytest.fixture
+def stopping(monkeypatch):
+    """Return a function that makes the executor's boot step for a worker; its timers are in ``stopping.later``."""
+
+    def step_of(worker):
+        step = bootsteps.Executing.__new__(bootsteps.Executing)
+        step._settings, step._worker, step._end = SimpleNamespace(stop_timeout_s=30.0), worker, None
+        return step
+
+    step_of.later = []
+    monkeypatch.setattr(bootsteps.gevent, "spawn_later", lambda *args: step_of.later.append(args))
+    return step_of
+
+
+def test_a_stop_drains_once_and_tells_what_was_gathered(stopping):
+    done = []
+    worker = worker_with(done.append, lambda _: done.append("report"), lambda: done.append("flush"), exitcode=3)
+    step = stopping(worker)
+    step._begin_to_end()
     step.stop(worker)
-    assert done == ["guard", 30.0, "report", "flush"]
-    assert later == [(bootsteps.GOODBYE_S, os._exit, 3)]
+    assert done == [30.0, "report", "flush"]
+    assert stopping.later == [(bootsteps.GOODBYE_S, os._exit, 3)]
 
 
 @pytest.mark.parametrize(
     "report", [lambda _send: 1 / 0, lambda _send: gevent.sleep(100 * BUSY_S)], ids=["fails", "hangs"]
 )
-def test_a_last_report_that_comes_to_nothing_keeps_no_worker_from_ending(monkeypatch, report):
-    later = []
+def test_a_last_report_that_comes_to_nothing_keeps_no_worker_from_ending(monkeypatch, stopping, report):
     monkeypatch.setattr(bootsteps, "LAST_REPORT_S", 0.01)
-    monkeypatch.setattr(bootsteps.gevent, "spawn_later", lambda *args: later.append(args))
-    step = bootsteps.Executing.__new__(bootsteps.Executing)
-    step._settings, step._guard = SimpleNamespace(stop_timeout_s=30.0), None
-    parts = SimpleNamespace(reporter=SimpleNamespace(report=report), spans=SimpleNamespace(flush=pytest.fail))
-    app = SimpleNamespace(executor=SimpleNamespace(drain=lambda _: None))
-    step.stop(SimpleNamespace(app=app, parts=parts, hostname="one@here", exitcode=None))
-    assert later == [(bootsteps.GOODBYE_S, os._exit, 0)]
+    worker = worker_with(lambda _: None, report, pytest.fail)
+    stopping(worker).stop(worker)
+    assert stopping.later == [(bootsteps.GOODBYE_S, os._exit, 0)]
+
+
+def test_a_drain_that_fails_keeps_no_worker_from_ending(monkeypatch, stopping):
+    monkeypatch.setattr(gevent.get_hub(), "handle_error", lambda *_: None)
+    worker = worker_with(lambda _: 1 / 0, pytest.fail, pytest.fail)
+    stopping(worker).stop(worker)
+    assert stopping.later == [(bootsteps.GOODBYE_S, os._exit, 0)]
 
 
 def test_the_loops_of_a_worker_run_beside_one_another_until_it_stops():
@@ -277,13 +295,13 @@ def test_the_loops_of_a_worker_run_beside_one_another_until_it_stops():
     assert [bool(each) for each in step._greenlets] == [False, False]
 
 
-def test_a_worker_that_is_told_to_stop_ends_hard_after_a_while_and_when_it_is_told_again_at_once(monkeypatch):
+def test_a_worker_ends_soon_after_it_was_told_to_stop_and_when_it_is_told_again_at_once(monkeypatch):
     later, exits, ended = [], [], []
     monkeypatch.setattr(bootsteps.gevent, "spawn_later", lambda *args: later.append(args))
     monkeypatch.setattr(bootsteps.LANE_WAITS, "end", lambda: ended.append(1))
     monkeypatch.setattr(bootsteps.os, "_exit", exits.append)
     monkeypatch.setattr(bootsteps.Settings, "from_environ", lambda: SimpleNamespace(stop_timeout_s=30.0))
-    worker = SimpleNamespace()
+    worker = SimpleNamespace(exitcode=None)
     step = bootsteps.Executing(worker)
     try:
         assert worker.parts is None
@@ -292,12 +310,24 @@ def test_a_worker_that_is_told_to_stop_ends_hard_after_a_while_and_when_it_is_to
         with pytest.raises(WorkerShutdown) as stopped:  # a worker that still waits for the store ends as it was told to
             step._pause(0)
         assert stopped.value.code == 0
+        step._end.join()
         assert (exits, ended) == ([], [1])
-        assert later == [(30.0 + bootsteps.GOODBYE_S, os._exit, bootsteps.HARD_STOP)]
+        assert later == [(bootsteps.GOODBYE_S, os._exit, 0)]
         worker_shutting_down.send(sender="one@here", sig="TERM", how="Warm", exitcode=0)
         assert exits == [bootsteps.HARD_STOP]
     finally:
         worker_shutting_down.disconnect(step._on_signal)
+
+
+def test_a_worker_that_was_told_to_stop_while_it_made_its_parts_starts_nothing(monkeypatch, stopping):
+    parts = SimpleNamespace(executor=None, runtime=SimpleNamespace(functions=SimpleNamespace(check=lambda: None)))
+    monkeypatch.setattr(bootsteps, "worker_parts", lambda *_, **__: parts)
+    queues = SimpleNamespace(consume_from=[URGENT])
+    worker = SimpleNamespace(app=SimpleNamespace(amqp=SimpleNamespace(queues=queues)), hostname="one@here")
+    step = stopping(worker)
+    step._told_to_stop = 1
+    with pytest.raises(WorkerShutdown):
+        step.start(worker)
 
 
 @pytest.mark.parametrize("tells_alerts", [False, True])
