@@ -179,7 +179,8 @@ def node():
 def cluster_node():
     """A real server in cluster mode that owns all slots; it refuses commands and scripts whose keys span two slots."""
     directory = Path(tempfile.mkdtemp(prefix="rly"))
-    server = start_valkey(directory, **{"cluster-enabled": "yes"})
+    # By default the port plus 10,000, which an outgoing connection may have.
+    server = start_valkey(directory, **{"cluster-enabled": "yes", "cluster-port": str(free_port())})
     node = RealServer(url=f"unix://{directory / 's'}", tcp_url=f"redis://127.0.0.1:{server.port}/0")
     with node.client() as client:
         client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16_383)
