@@ -193,7 +193,7 @@ def test_a_worker_that_is_told_to_stop_lets_its_calls_end_whatever_its_broker_do
         harness.register(hook(endpoint.url))
         worker = harness.start_worker("bulk")
         ref = harness.trigger()
-        wait_until(lambda: harness.record(ref).state is State.SENDING, BUSY_S)
+        endpoint.wait_for(1)
         getattr(broker, harm)()
         time.sleep(HARMED_S)
         signal_group(worker, signal.SIGTERM)
