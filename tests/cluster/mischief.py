@@ -149,8 +149,10 @@ class ClusterMischief(Mischief):
 
     def _slot_moved(self, _part):
         slot = slot_of(self.harness.keys.root(self._random.choice(self.plan.plugins)))
-        owner = self.servers.owner(slot) % self.servers.primaries
-        move_whole(self.servers, slot, self.servers.primary_of((owner + 1) % self.servers.primaries), lambda: None)
+        with self.servers.without_takeovers():
+            wait_for_servers(lambda: self.servers.owner(slot) >= 0)  # all have heard of the last takeover
+            target = self.servers.primary_of((self.servers.owner(slot) + 1) % self.servers.primaries)
+            move_whole(self.servers, slot, target, lambda: None)
         self._wait_until_whole()
 
 

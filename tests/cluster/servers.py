@@ -103,7 +103,7 @@ class ClusterServers:
             return client.execute_command("CLUSTER MYID").decode()
 
     def owner(self, slot: int) -> int:
-        """Return the number of the server that all servers regard as the primary of a slot."""
+        """Return the number of the server that all servers regard as the primary of a slot; -1: they do not agree."""
         seen = set()
         for number in range(len(self.servers)):
             with self.node(number) as client:
