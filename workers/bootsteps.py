@@ -85,7 +85,7 @@ class Executing(bootsteps.StartStopStep):
         garbage.set_for_serving()
 
     def stop(self, _worker: WorkController) -> None:
-        """Wait until the calls that have been sent have ended."""
+        """Wait until the drain is done; begin it if no signal has."""
         self._begin_to_end().join()
 
     def _begin_to_end(self) -> gevent.Greenlet:

@@ -267,15 +267,18 @@ def test_plugins_in_other_shards_are_served_in_time(site, shard, plugins, endpoi
 
 
 def faults_of_routes(site, plugins, usual):
-    """Ask every route twice; return which answers came late, or refused the request, with their times or texts."""
+    """Ask every route twice; return which answers came late, with their times. A refusal that comes at once fails.
+
+    One that comes late may be that of a server that is well, and that waited for a processor.
+    """
     faults = {}
     for number in range(2):
         for plugin in plugins:
             for route in ROUTES:
                 seconds, response = took_s(site, plugin, *route)
-                if response.status_code >= 500:
-                    faults[number, plugin.name, route] = response.text
-                elif seconds > LIMIT_S + usual[route, plugin.name]:
+                is_refused = response.status_code >= 500
+                assert not is_refused or seconds > LIMIT_S, (plugin.name, route, response.text)
+                if is_refused or seconds > LIMIT_S + usual[route, plugin.name]:
                     faults[number, plugin.name, route] = seconds
     return faults
 
