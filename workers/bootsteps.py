@@ -89,7 +89,8 @@ class Executing(bootsteps.StartStopStep):
         self._begin_to_end().join()
 
     def _begin_to_end(self) -> gevent.Greenlet:
-        self._end = self._end or gevent.spawn(self._drain)
+        if self._end is None:
+            self._end = gevent.spawn(self._drain)
         return self._end
 
     def _drain(self) -> None:

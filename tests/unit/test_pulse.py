@@ -254,11 +254,14 @@ def stopping(monkeypatch):
     return step_of
 
 
-def test_a_stop_drains_once_and_tells_what_was_gathered(stopping):
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_a_stop_drains_once_and_tells_what_was_gathered(stopping, has_ended):
     done = []
     worker = worker_with(done.append, lambda _: done.append("report"), lambda: done.append("flush"), exitcode=3)
     step = stopping(worker)
-    step._begin_to_end()
+    drain = step._begin_to_end()
+    if has_ended:
+        drain.join()
     step.stop(worker)
     assert done == [30.0, "report", "flush"]
     assert stopping.later == [(bootsteps.GOODBYE_S, os._exit, 3)]
