@@ -33,12 +33,12 @@ def at_a_loss(store):
         lost.append(killed)
         return reply
 
-    kept, store._scripts._kept = store._scripts._kept, []
-    store._scripts._client = SimpleNamespace(client=lambda: SimpleNamespace(fcall=settle_only(settled, client)))
+    store._scripts._keeps_connections = False
+    store._scripts._client = SimpleNamespace(fcall=settle_only(settled, client))
     try:
         yield lost
     finally:
-        store._scripts._kept, store._scripts._client = kept, client
+        store._scripts._keeps_connections, store._scripts._client = True, client
 
 
 def settle_only(settled, client):

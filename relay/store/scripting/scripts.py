@@ -107,15 +107,21 @@ class Scripts:
     def _call(self, function: str, root: str, args: Sequence[Any]) -> Any:
         """Call a function on a connection that is kept for the next call.
 
-        Taking a connection from redis-py's pool costs as much as using it. A connection that raised an error is not
-        kept.
+        redis-py's pool and `execute_command`, which times each command for OpenTelemetry and locks the connection, cost
+        as much as the rest. A connection that raised an error is not kept.
         """
         if self._is_cluster:
             return on_primary(self._client, root, lambda server: server.fcall(function, 1, root, *args))
         if not self._keeps_connections:
             return self._client.fcall(function, 1, root, *args)
         client = self._take()
-        reply = client.fcall(function, 1, root, *args)
+        connection = client.connection
+
+        def run() -> Any:
+            connection.send_command("FCALL", function, 1, root, *args)
+            return connection.read_response()
+
+        reply = connection.retry.call_with_retry(run, lambda _error: connection.disconnect())
         self._kept.append(client)
         return reply
 
