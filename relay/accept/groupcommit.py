@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from relay.errors import RelayError, StoreFault, Unavailable
 from relay.process.loops import Loop, Over
@@ -22,8 +22,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Pending(Generic[T, R]):
+class _Pending(NamedTuple, Generic[T, R]):
     """An item that waits for its group; ``deliver`` receives its reply, or the error of the whole group."""
 
     item: T
@@ -53,11 +52,10 @@ class GroupCommit(Generic[T, R]):
         self._max_bytes = max_bytes
         self._patience_s = patience_s
         self._begun_s: float | None = None  # when the running commit began; None between commits
-        self._changed = threading.Condition()
-        self._waiting: list[_Pending[T, R]] = []
-        self._idle = False
-        self._closed = False
+        self._waiting: SimpleQueue[_Pending[T, R] | None] = SimpleQueue()  # None: nothing comes after it
+        self._next: _Pending[T, R] | None = None  # taken, but too large for the last group
         self._loop = Loop("commit", self._iterate, time.sleep)
+        self._starting = threading.Lock()
         self._committer: threading.Thread | None = None  # started by the first item, so after any fork
 
     def submit(self, item: T, size_bytes: int, deliver: Callable[[R | Exception], None]) -> None:
@@ -66,19 +64,19 @@ class GroupCommit(Generic[T, R]):
         if self._patience_s is not None and begun_s is not None and time.monotonic() - begun_s > self._patience_s:
             deliver(Unavailable())
             return
-        with self._changed:
-            self._waiting.append(_Pending(item, size_bytes, deliver))
-            if self._committer is None:
-                self._committer = threading.Thread(target=self._loop.run, name="group-commit", daemon=True)
-                self._committer.start()
-            if self._idle:
-                self._changed.notify()
+        self._waiting.put(_Pending(item, size_bytes, deliver))
+        if self._committer is None:
+            self._start()
 
     def close(self) -> None:
         """Let the committing thread end once it has committed the waiting items. Submit nothing afterwards."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
+        self._waiting.put(None)
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._committer is None:
+                self._committer = threading.Thread(target=self._loop.run, name="group-commit", daemon=True)
+                self._committer.start()
 
     def _iterate(self) -> None:
         group = self._take()
@@ -104,17 +102,18 @@ class GroupCommit(Generic[T, R]):
 
     def _take(self) -> list[_Pending[T, R]]:
         """Take the next group in order of arrival; wait for its first item."""
-        with self._changed:
-            self._idle = True
-            self._changed.wait_for(lambda: self._waiting or self._closed)
-            if not self._waiting:
-                raise Over
-            self._idle = False
-            count, size_bytes = 0, 0
-            for each in self._waiting[: self._max_items]:
-                if count and size_bytes + each.size_bytes > self._max_bytes:
-                    break
-                count, size_bytes = count + 1, size_bytes + each.size_bytes
-            group = self._waiting[:count]
-            del self._waiting[:count]
+        first = self._next or self._waiting.get()
+        if first is None:
+            raise Over
+        self._next, group, size_bytes = None, [first], first.size_bytes
+        while len(group) < self._max_items and not self._waiting.empty():
+            each = self._waiting.get()
+            if each is None:
+                self._waiting.put(None)
+                break
+            if size_bytes + each.size_bytes > self._max_bytes:
+                self._next = each
+                break
+            group.append(each)
+            size_bytes += each.size_bytes
         return group

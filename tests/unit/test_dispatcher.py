@@ -477,9 +477,11 @@ def damage_index(harness, call):
 def submit_together(harness, calls):
     replies = SimpleQueue()
     commits = harness.dispatcher._commits_of("acme")
-    with commits._changed:  # so that they become one group
-        for number, call in enumerate(calls):
-            harness.dispatcher.submit(call, lambda reply, number=number: replies.put((number, reply)))
+    commits._committer = threading.current_thread()  # it starts after all of them, so that they become one group
+    for number, call in enumerate(calls):
+        harness.dispatcher.submit(call, lambda reply, number=number: replies.put((number, reply)))
+    commits._committer = None
+    commits._start()
     return [reply for _, reply in sorted((replies.get() for _ in calls), key=itemgetter(0))]
 
 

@@ -42,7 +42,7 @@ def submit(commit, item, size_bytes):
 
 def brought(commit):
     """Return how many items were submitted so far."""
-    return len(commit._waiting) + sum(map(len, commit._commit.groups))
+    return commit._waiting.qsize() + sum(map(len, commit._commit.groups))
 
 
 def submit_all(commit, items, pool, size_bytes=1):
@@ -94,13 +94,13 @@ def test_no_group_waits_for_more_to_arrive():
 
     recorder = Permitted()
     commit = commits(recorder)
-    wait_for = commit._changed.wait_for
 
-    def noted(predicate, timeout=None):
-        timeouts.append(timeout)
-        return wait_for(predicate, timeout)
+    class Noted(SimpleQueue):
+        def get(self, block=True, timeout=None):
+            timeouts.append(timeout)
+            return super().get(block, timeout)
 
-    commit._changed.wait_for = noted
+    commit._waiting = Noted()
     with ThreadPoolExecutor(8) as pool:
         futures = submit_all(commit, [0], pool)
         assert recorder.entered.acquire(timeout=50)
