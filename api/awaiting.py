@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from enum import Enum
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from relay.accept.dispatcher import accepted_or_raise
 from relay.domain.invocation import State
@@ -21,8 +20,6 @@ from relay.process.loops import give_up
 from relay.store.ledger.acceptance import Accepted, AcceptVerdict
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from relay.domain.invocation import Invocation
     from relay.store.ledger.invocations import InvocationStore
     from relay.store.ledger.notices import Notice, Subscription
@@ -52,7 +49,8 @@ class Waiters:
         self._max_waiters = max_waiters
         self._lock = threading.Lock()
         self._expected: dict[str, list[Expectation]] = {}
-        self._held: Counter[WebhookName] = Counter()
+        self._count = 0  # callers that wait
+        self._held: dict[WebhookName, int] = {}  # how many of them for each webhook
         self._closed = False
 
     def start(self) -> None:
@@ -66,36 +64,40 @@ class Waiters:
         self._tell_all(Signal.OVER)
 
     def expect(self, reference_id: str, webhook: WebhookName) -> Expectation | None:
-        """Return a context manager that expects an invocation's end; None if there is no room to wait.
+        """Expect an invocation's end from now on, until `Expectation.close`; return None if there is no room to wait.
 
         The callers of a slow webhook must leave room for those of others.
         """
         with self._lock:
-            free = self._max_waiters - self._held.total()
-            if self._closed or free <= 0 or not may_hold_more(self._held[webhook], free):
+            held, free = self._held.get(webhook, 0), self._max_waiters - self._count
+            if self._closed or free <= 0 or not may_hold_more(held, free):
                 return None
-            self._held[webhook] += 1
-        return Expectation(self, reference_id, webhook)
-
-    def add(self, reference_id: str, expectation: Expectation) -> None:
-        """Hand notices of this invocation to an expectation from now on."""
-        with self._lock:
+            self._held[webhook] = held + 1
+            self._count += 1
+            expectation = Expectation(self, reference_id, webhook)
             self._expected.setdefault(reference_id, []).append(expectation)
+        return expectation
 
-    def remove(self, reference_id: str, expectation: Expectation) -> None:
-        """Stop handing notices of this invocation to an expectation."""
+    def move(self, expectation: Expectation, reference_id: str, to: str) -> None:
+        """Hand notices of another invocation to an expectation from now on."""
         with self._lock:
-            waiting = self._expected.get(reference_id, [])
-            waiting.remove(expectation)
-            if not waiting:
-                del self._expected[reference_id]
+            self._remove(expectation, reference_id)
+            self._expected.setdefault(to, []).append(expectation)
 
-    def leave(self, webhook: WebhookName) -> None:
-        """Give back one caller's room to wait, which counted towards its webhook's share."""
+    def leave(self, expectation: Expectation, reference_id: str, webhook: WebhookName) -> None:
+        """Hand nothing more to an expectation, and give back its room, which counted towards its webhook's share."""
         with self._lock:
+            self._remove(expectation, reference_id)
+            self._count -= 1
             self._held[webhook] -= 1
             if not self._held[webhook]:
                 del self._held[webhook]
+
+    def _remove(self, expectation: Expectation, reference_id: str) -> None:
+        waiting = self._expected[reference_id]
+        waiting.remove(expectation)
+        if not waiting:
+            del self._expected[reference_id]
 
     def _listen(self) -> None:
         try:
@@ -133,15 +135,9 @@ class Expectation:
         self._impatient = False  # the caller waits for the reply itself
         self._joined = False  # an older invocation is expected, and this process will get its notice
 
-    def __enter__(self) -> Self:
-        self._waiters.add(self._reference_id, self)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._waiters.remove(self._reference_id, self)
-        self._waiters.leave(self._webhook)
+    def close(self) -> None:
+        """Stop waiting, and make room for another caller."""
+        self._waiters.leave(self, self._reference_id, self._webhook)
 
     @property
     def accepted(self) -> Accepted:
@@ -153,9 +149,8 @@ class Expectation:
     def follow(self, accepted: Accepted) -> Invocation:
         """Expect an older invocation instead; return its record as it was when its notice was requested."""
         if accepted.reference_id != self._reference_id:
-            self._waiters.remove(self._reference_id, self)
+            self._waiters.move(self, self._reference_id, accepted.reference_id)
             self._reference_id = accepted.reference_id
-            self._waiters.add(self._reference_id, self)
         self._reply = accepted
         invocation = self._waiters.store.join(self._plugin, self._reference_id, process=self._waiters.process)
         self._joined = True

@@ -80,10 +80,12 @@ class InvocationResource:
         expectation = self._waiters.expect(reference_id, (plugin, invocation.webhook_id))
         if expectation is None:
             return False
-        with expectation:
+        try:
             known = Accepted(AcceptVerdict.KNOWN, reference_id, invocation.state)
             if not expectation.follow(known).final:
                 expectation.wait(time.monotonic() + wait_s)
+        finally:
+            expectation.close()
         return True
 
 

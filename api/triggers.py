@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import time
 from collections import Counter
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -82,14 +81,16 @@ class TriggerResource:
         preferences = Preferences.read(req.env.get("HTTP_PREFER"))
         wait_s = preferences.wait_or(self._default_wait_s)
         end: Notice | Invocation | None = None
-        with ExitStack() as waiting:
-            submitted = self._submit(req, webhook_id, waiting, awaited=wait_s > 0)
-            waited = isinstance(submitted, Expectation)
-            if isinstance(submitted, Expectation):
+        submitted = self._submit(req, webhook_id, awaited=wait_s > 0)
+        waited = isinstance(submitted, Expectation)
+        if isinstance(submitted, Expectation):
+            try:
                 end = submitted.wait(time.monotonic() + wait_s)
-                accepted = submitted.accepted
-            else:
-                accepted, end = submitted
+            finally:
+                submitted.close()
+            accepted = submitted.accepted
+        else:
+            accepted, end = submitted
         req.context.reference_id = accepted.reference_id
         finished = end is not None and end.state is not None and end.state.final
         headers = {"Cache-Control": "no-store", "Content-Type": JSON_TYPE}
@@ -107,9 +108,9 @@ class TriggerResource:
             resp.data = orjson.dumps({"referenceId": accepted.reference_id, "state": state})
 
     def _submit(
-        self, req: falcon.Request, webhook_id: str, waiting: ExitStack, *, awaited: bool
+        self, req: falcon.Request, webhook_id: str, *, awaited: bool
     ) -> Expectation | tuple[Accepted, Invocation | None]:
-        """Submit the trigger; return an expectation (valid until ``waiting`` ends), or what is known without waiting.
+        """Submit the trigger; return an expectation of its end, or what is known without waiting.
 
         The body is released before this returns, because a caller may wait long.
         """
@@ -135,7 +136,11 @@ class TriggerResource:
             )
             context.is_audited = True  # the script that accepts or refuses the trigger writes an entry
             if expectation is not None:
-                self._dispatcher.submit(call, waiting.enter_context(expectation).reply)
+                try:
+                    self._dispatcher.submit(call, expectation.reply)
+                except BaseException:
+                    expectation.close()
+                    raise
                 return expectation
             accepted = self._dispatcher.trigger(call)
         known = awaited and accepted.verdict is AcceptVerdict.KNOWN  # the end of an earlier invocation may be known

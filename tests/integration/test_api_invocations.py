@@ -2,6 +2,7 @@ import itertools
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from types import SimpleNamespace
 
 import jsonschema_rs
@@ -166,7 +167,7 @@ def test_whoever_follows_an_older_invocation_waits_for_that_one_alone(api):
     ref = accepted(api)
     waiters = Waiters(SimpleNamespace(process="another"), api.store, 8)
     for name in (ref, "new"):
-        with waiters.expect(name, ("acme", "order")) as expectation:
+        with closing(waiters.expect(name, ("acme", "order"))) as expectation:
             assert expectation.follow(Accepted(AcceptVerdict.KNOWN, ref, State.QUEUED)).state is State.QUEUED
             assert list(waiters._expected) == [ref]
         assert waiters._expected == {}

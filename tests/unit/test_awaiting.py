@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
@@ -85,7 +86,7 @@ def test_the_process_hears_notices_and_ends_when_it_no_longer_can(monkeypatch, e
 
     monkeypatch.setattr(awaiting, "give_up", lambda *how: given_up.append(how))
     waiters = Waiters(SimpleNamespace(process="p1", run=hear), Records(State.QUEUED), 8)
-    with waiters.expect(NEW, WEBHOOK) as caller:
+    with closing(waiters.expect(NEW, WEBHOOK)) as caller:
         others = set(threading.enumerate())
         waiters.start()
         for listener in set(threading.enumerate()) - others:
@@ -99,7 +100,7 @@ def test_the_process_hears_notices_and_ends_when_it_no_longer_can(monkeypatch, e
 @pytest.mark.parametrize("reply", [None, ACCEPTED])
 def test_a_notice_ends_a_wait_without_a_look_whether_the_reply_has_come_or_not(reply):
     waiters, records, caller = waiting(State.QUEUED)
-    with caller:
+    with closing(caller):
         if reply is not None:
             caller.reply(reply)
         waiters._deliver(NOTICE)
@@ -111,7 +112,7 @@ def test_a_notice_ends_a_wait_without_a_look_whether_the_reply_has_come_or_not(r
 @pytest.mark.parametrize("is_released", [False, True])
 def test_at_its_deadline_or_a_stop_a_wait_ends_with_the_record_as_it_is(state, is_released):
     waiters, records, caller = waiting(state)
-    with caller:
+    with closing(caller):
         caller.reply(ACCEPTED)
         if is_released:
             waiters.release()
@@ -121,7 +122,7 @@ def test_at_its_deadline_or_a_stop_a_wait_ends_with_the_record_as_it_is(state, i
 
 def test_a_signal_to_look_ends_a_wait_only_if_the_call_has_ended():
     waiters, records, caller = waiting(State.QUEUED, State.SENDING, State.DELIVERED)
-    with caller:
+    with closing(caller):
         caller.reply(ACCEPTED)
         for _ in range(3):
             waiters._renew()
@@ -132,7 +133,7 @@ def test_a_signal_to_look_ends_a_wait_only_if_the_call_has_ended():
 def test_a_caller_whose_notice_is_lost_learns_of_the_end_before_its_deadline(monkeypatch):
     monkeypatch.setattr(awaiting, "_LOOK_AGAIN_S", 0.01)
     _, records, caller = waiting(State.SENDING, Unavailable(), State.DELIVERED)
-    with caller:
+    with closing(caller):
         caller.reply(ACCEPTED)
         assert caller.wait(soon()).state is State.DELIVERED
     assert records.looks == [("get", "acme", NEW)] * 3
@@ -140,7 +141,7 @@ def test_a_caller_whose_notice_is_lost_learns_of_the_end_before_its_deadline(mon
 
 def test_a_caller_whose_time_is_over_does_not_ask_a_silent_store_again():
     _, records, caller = waiting(Unavailable())
-    with caller:
+    with closing(caller):
         caller.reply(ACCEPTED)
         caller.tell(Signal.LOOK)
         assert caller.wait(at_once()) is None
@@ -149,7 +150,7 @@ def test_a_caller_whose_time_is_over_does_not_ask_a_silent_store_again():
 
 def test_while_the_store_is_away_a_caller_waits_on_and_at_its_deadline_nothing_is_known():
     waiters, records, caller = waiting(Unavailable(), Unavailable(), State.DELIVERED)
-    with caller:
+    with closing(caller):
         caller.reply(ACCEPTED)
         for _ in range(3):
             waiters._renew()
@@ -164,7 +165,7 @@ def test_while_the_store_is_away_a_caller_waits_on_and_at_its_deadline_nothing_i
 def test_a_trigger_that_was_not_accepted_ends_the_wait_with_its_error(error, is_late):
     _, records, caller = waiting(State.QUEUED)
     caller._signals = Woken()
-    with caller:
+    with closing(caller):
         replying = threading.Thread(target=caller.reply, args=(error,))
         if is_late:  # the caller looks for the reply itself
             caller.tell(Signal.LOOK)
@@ -193,7 +194,7 @@ class Late:
 
 def test_at_its_deadline_a_caller_waits_for_the_reply_to_its_trigger():
     _, records, caller = waiting(State.QUEUED)
-    with caller:
+    with closing(caller):
         caller._replied = Late(threading.Thread(target=caller.reply, args=(ACCEPTED,)), caller._replied)
         assert caller.wait(at_once()).state is State.QUEUED
     assert records.looks == [("get", "acme", NEW)]
@@ -203,7 +204,7 @@ def test_at_its_deadline_a_caller_waits_for_the_reply_to_its_trigger():
 def test_a_repeat_waits_for_the_older_invocation_and_asks_for_its_notice_once(states):
     waiters, records, caller = waiting(*states)
     caller._signals = Woken()
-    with caller:
+    with closing(caller):
         caller.reply(KNOWN)  # which wakes the caller
         if states == [State.QUEUED]:
             waiters.store.join = joined = Joined(records.join, lambda: waiters._deliver(NOTICE_OF_OLDER))
@@ -222,7 +223,7 @@ def test_a_repeat_waits_for_the_older_invocation_and_asks_for_its_notice_once(st
 @pytest.mark.parametrize("state", [State.QUEUED, State.DELIVERED])
 def test_whoever_follows_an_older_invocation_has_its_record_at_the_deadline(state):
     _, records, caller = waiting(State.QUEUED, state)
-    with caller:
+    with closing(caller):
         assert caller.follow(KNOWN).state is State.QUEUED
         assert caller.wait(at_once()).state is state
         assert caller.accepted is KNOWN

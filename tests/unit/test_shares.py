@@ -106,8 +106,7 @@ def test_no_more_callers_wait_than_there_is_room_for(waiters):
 def test_a_caller_that_leaves_makes_room_for_another_of_its_webhook(waiters):
     waiting = [each for each in (waiters.expect(f"s{number}", SLOW) for number in range(40)) if each is not None]
     assert waiters.expect("again", SLOW) is None
-    with waiting[0]:
-        pass
+    waiting[0].close()
     assert waiters.expect("again", SLOW) is not None
     assert waiters.expect("once more", SLOW) is None
 
@@ -121,28 +120,28 @@ def test_the_room_to_wait_is_what_those_leave_that_are_still_waiting(steps):
             expectation = waiters.expect("r", webhook)
             assert (expectation is not None) == (free > 0 and may_hold_more(len(waiting[webhook]), free))
             if expectation is not None:
-                waiting[webhook].append(expectation.__enter__())
+                waiting[webhook].append(expectation)
         for _ in range(min(-change, len(waiting[webhook]))):
-            waiting[webhook].pop(change % len(waiting[webhook])).__exit__(None, None, None)
+            waiting[webhook].pop(change % len(waiting[webhook])).close()
 
 
 @given(st.lists(st.booleans(), max_size=5), st.lists(st.booleans(), max_size=3))
 def test_a_notice_reaches_all_who_still_wait_for_it_and_a_signal_everybody(stays, others):
     waiters, notice = Waiters(SimpleNamespace(process="api"), None, 40), SimpleNamespace(reference_id="r")
-    waiting = [(waiters.expect("r", SLOW).__enter__(), stay, True) for stay in stays]
-    waiting += [(waiters.expect("s", QUICK).__enter__(), stay, False) for stay in others]
+    waiting = [(waiters.expect("r", SLOW), stay, True) for stay in stays]
+    waiting += [(waiters.expect("s", QUICK), stay, False) for stay in others]
     for each, stay, _ in waiting:
         if not stay:
-            each.__exit__(None, None, None)
+            each.close()
     waiters._deliver(notice)
     waiters._renew()
     for each, stay, wants in waiting:
         told = [each._signals.get_nowait() for _ in range(each._signals.qsize())]
         assert told == ([notice] * wants + [Signal.LOOK] if stay else [])
         if stay:
-            each.__exit__(None, None, None)
+            each.close()
     assert waiters._expected == {}
-    assert waiters._held.total() == 0
+    assert (waiters._count, waiters._held) == (0, {})
 
 
 def test_a_message_waits_for_the_turn_of_calls_that_leave_quickly():
