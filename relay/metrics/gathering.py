@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import uuid4
 
 from relay.errors import Unavailable
-from relay.store.counts.notes import add_durations
+from relay.store.counts.notes import histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,7 +54,8 @@ class Gathering:
     def _amounts(self, plugin: str) -> Counter[str]:
         amounts = Counter[str]()
         for (webhook_id, name), durations in self._gathered.pop(plugin).items():
-            add_durations(amounts, f"{webhook_id}:{name}", durations)
+            for place, amount in histogram(f"{webhook_id}:{name}", durations):
+                amounts[place] += amount
         return amounts
 
 

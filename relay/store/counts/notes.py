@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from relay.metrics.catalogue import DURATION_LIMITS_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 #: How many steps the histogram of a minute has per doubling of the time.
 STEPS_A_DOUBLING: Final = 4
@@ -31,45 +31,46 @@ def amounts_of(notes: Iterable[bytes]) -> Amounts:
     """Return the amounts that these notes add to each hash. A text that is not a note adds nothing."""
     amounts: Amounts = defaultdict(Counter)
     for note in notes:
-        own: Amounts = defaultdict(Counter)
         with suppress(ValueError):
-            at, webhook, accepted, *ends = note.decode().split(" ")
-            _add_note(own, int(at), webhook, int(accepted), ends)
-            for place, counts in own.items():
-                amounts[place].update(counts)
+            for place, name, amount in _amounts_in(note):
+                amounts[place][name] += amount
     return amounts
 
 
-def _add_note(amounts: Amounts, at_ms: int, webhook: str, accepted: int, ends: list[str]) -> None:
-    totals = amounts["totals", "", ""]
-    minute, hour = at_ms // MINUTE_MS, at_ms // HOUR_MS
-    counts, times = Counter[str](), Counter[str]()
-    if accepted:
-        counts["accepted"] = accepted
-        totals[f"{webhook}:accepted"] += accepted
+def _amounts_in(note: bytes) -> list[tuple[NotesHash, str, int]]:
+    at, webhook, accepted, *ends = note.decode().split(" ")
+    minute, hour = int(at) // MINUTE_MS, int(at) // HOUR_MS
+    counts, times, totals = [], [], []
+    if accepted != "0":
+        counts.append(("accepted", int(accepted)))
+        totals.append((f"{webhook}:accepted", int(accepted)))
     for end in ends:
         kind, _, durations = end.partition("=")
         state, outcome, status, error, *_ = kind.split(":")
         each = [int(duration) for duration in durations.split(",")]
-        counts[state] += len(each)
-        totals[f"{webhook}:final:{state}:{outcome}"] += len(each)
+        counts.append((state, len(each)))
+        totals.append((f"{webhook}:final:{state}:{outcome}", len(each)))
         if error == "1":
-            counts["errors"] += len(each)
-            totals[f"{webhook}:errors"] += len(each)
+            counts.append(("errors", len(each)))
+            totals.append((f"{webhook}:errors", len(each)))
         if status:
-            times.update(f"step:{_step(duration)}" for duration in each)
-            add_durations(totals, f"{webhook}:duration", Counter(each))
-    amounts["minute", minute, ""].update(counts + times)
+            times += [(f"step:{_step(duration)}", 1) for duration in each]
+            totals += histogram(f"{webhook}:duration", Counter(each))
+    by_place: dict[NotesHash, list[tuple[str, int]]] = {
+        ("totals", "", ""): totals,
+        ("minute", minute, ""): counts + times,
+    }
     if webhook != UNREGISTERED:
-        amounts["minute", minute, webhook].update(counts + times)
-        amounts["hour", hour, ""].update({f"{webhook}:{name}": count for name, count in counts.items()})
+        by_place["minute", minute, webhook] = counts + times
+        by_place["hour", hour, ""] = [(f"{webhook}:{name}", count) for name, count in counts]
+    return [(place, name, amount) for place, added in by_place.items() for name, amount in added]
 
 
-def add_durations(totals: Counter[str], name: str, durations_ms: Mapping[int, int]) -> None:
-    """Add durations, each with its count, to a histogram in totals: ``name:0``, ``name:1``, ..., ``name:sum``."""
+def histogram(name: str, durations_ms: Mapping[int, int]) -> Iterator[tuple[str, int]]:
+    """Yield what durations, each with its count, add to a histogram: to ``name:0``, ``name:1``, ..., ``name:sum``."""
     for duration_ms, count in durations_ms.items():
-        totals[f"{name}:{bisect_left(DURATION_LIMITS_MS, duration_ms)}"] += count
-        totals[f"{name}:sum"] += count * duration_ms
+        yield f"{name}:{bisect_left(DURATION_LIMITS_MS, duration_ms)}", count
+        yield f"{name}:sum", count * duration_ms
 
 
 def _step(duration_ms: int) -> int:
