@@ -77,7 +77,8 @@ class Body:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bodies.give_back(self._taken_bytes)
+        if self._taken_bytes:
+            self._bodies.give_back(self._taken_bytes)
 
     def json(self) -> Any:
         """Return the parsed content; raise `MalformedJson` if it is not JSON."""

@@ -14,9 +14,9 @@ from base64 import b64encode
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlsplit
-from uuid import uuid4
 
 import orjson
+import uuid_utils
 
 from relay.errors import StoreFault, Unavailable
 from relay.process.loops import Failures
@@ -170,7 +170,7 @@ class _RedisLanes:
 
     def message(self, lane: str, partition: int) -> bytes:
         """Make a message, in the form that it has in the lane's list."""
-        task_id = str(uuid4())
+        task_id = str(uuid_utils.uuid4())
         body = orjson.dumps([[lane, partition], {}, self._embed])
         own = {"id": task_id, "root_id": task_id, "argsrepr": shown(lane, partition)}
         return orjson.dumps(
@@ -186,7 +186,7 @@ class _RedisLanes:
                     "correlation_id": task_id,
                     "reply_to": "",
                     "delivery_info": {"exchange": "", "routing_key": lane},
-                    "delivery_tag": str(uuid4()),
+                    "delivery_tag": str(uuid_utils.uuid4()),
                 },
             }
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from contextlib import suppress
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
@@ -59,8 +58,10 @@ def read_body(answer: EndpointAnswer) -> AnswerBody:
     if answer.body and text is None:
         data = _bytes_data(answer.body, content_type.essence)
     elif text is not None and content_type.kind != "text":
-        with suppress(_NotJson):
+        try:
             data, is_json = _parse(text), True
+        except _NotJson:
+            data = text
     return AnswerBody(data, answer.body, text, is_json, content_type)
 
 
@@ -109,8 +110,8 @@ def json_data(result: Result) -> bytes:
 
 def answer_json(reference_id: str, status: int, data: bytes, *, error: bool) -> bytes:
     """Return a synchronous answer with its four members; ``data`` is JSON already."""
-    head = f'{{"referenceId":{json.dumps(reference_id)},"status":{status},"data":'
-    return b"".join((head.encode("ascii"), data, b',"error":true}' if error else b',"error":false}'))
+    head = b'{"referenceId":%b,"status":%d,"data":' % (dump_json(reference_id), status)
+    return b"".join((head, data, b',"error":true}' if error else b',"error":false}'))
 
 
 def _masked_json(value: Any, text: str, mask: Mask) -> tuple[Any, int]:

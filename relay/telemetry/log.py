@@ -60,7 +60,6 @@ class Event(StrEnum):
 _CHATTY = ("celery.worker.strategy", "celery.app.trace")
 
 _RENDERED = (
-    structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 )

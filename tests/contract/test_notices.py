@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from zlib import crc32
@@ -165,7 +164,7 @@ def test_a_confirmed_end_is_told_at_once_unless_an_earlier_one_of_its_partition_
     assert list(subscription._confirmed_since()) == []
     subscription._confirm_at_s = 0.0
     told = list(subscription._confirmed_since())
-    assert told == [replace(each[0], sealed=None, in_store=True) for each in (first, second)]
+    assert told == [each[0]._replace(sealed=None, in_store=True) for each in (first, second)]
     assert subscription._confirmed(third) == third
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from relay.store.ledger.records import STATES
@@ -86,8 +87,8 @@ def group_args(news: Sequence[NewInvocation], messages: Sequence[LaneMessage], *
 
 
 def _trigger_args(new: NewInvocation, max_age_ms: int) -> list[Any]:
-    idempotency = new.idempotency or Idempotency((), ())
-    pairs = zip(idempotency.macs, idempotency.fingerprints, strict=True)
+    used = new.idempotency
+    keys = () if used is None else tuple(zip(used.macs, used.fingerprints, strict=True))
     return [
         new.reference_id,
         new.plugin,
@@ -107,8 +108,8 @@ def _trigger_args(new: NewInvocation, max_age_ms: int) -> list[Any]:
         new.callback,
         new.subject,
         new.refusal or "",
-        len(idempotency.macs),
-        *(item for pair in pairs for item in pair),
+        len(keys),
+        *chain.from_iterable(keys),
     ]
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from zlib import crc32
 
 from redis.cluster import RedisCluster
@@ -44,8 +43,7 @@ _CONFIRM_AGAIN_S: Final = 5.0
 _MOST_UNCONFIRMED: Final = 10_000  # of one partition; callers whose notice is dropped find out later
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(NamedTuple):
     """The end of an invocation. ``sealed`` is the result's data; None if there is none, or if it is ``in_store``."""
 
     reference_id: str
@@ -54,7 +52,7 @@ class Notice:
     status: int | None
     error: bool | None
     sent: Sent | None  # for an end without an acceptable answer: whether a request may have left
-    sealed: bytes | None = field(default=None, repr=False)
+    sealed: bytes | None = None
     in_store: bool = False  # the result is too large for a notice: read it from the store
 
 
@@ -153,7 +151,7 @@ class Subscription:
     def _keep(self, notices: Sequence[Notice]) -> None:
         """Keep notices for later, without their results, which are in the store; new ones displace the oldest."""
         for notice in notices:
-            slim = replace(notice, sealed=None, in_store=notice.in_store or notice.sealed is not None)
+            slim = notice._replace(sealed=None, in_store=notice.in_store or notice.sealed is not None)
             kept = self._unconfirmed.setdefault(self._root_of(notice), deque(maxlen=_MOST_UNCONFIRMED))
             kept.append(slim)
 

@@ -86,14 +86,15 @@ def is_of_another_type(error: Exception) -> bool:
     return is_ours(error) and "WRONGTYPE " in str(error)
 
 
-@contextmanager
-def store_errors() -> Iterator[None]:
-    """Turn errors of the client into `Unavailable`, or into `StoreFault` if they are our own fault."""
-    try:
-        yield
-    except RelayError:
-        raise
-    except Exception as error:
+class store_errors:  # noqa: N801 - used like a function, and entered too often to be a generator
+    """A context that turns errors of the client into `Unavailable`, or into `StoreFault` if they are our own fault."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if not isinstance(error, Exception) or isinstance(error, RelayError):
+            return
         if FENCED_SENTENCE in str(error):
             raise Unavailable(FENCED_SENTENCE) from error
         if is_of_another_type(error):
