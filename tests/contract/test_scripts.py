@@ -174,6 +174,24 @@ def test_runs_one_by_one_and_in_turn_leave_their_connection_to_the_next(valkey, 
         assert len(taken) == 1
 
 
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_a_run_survives_the_loss_of_its_connection_and_leaves_one_that_is_to_move(valkey, is_killed):
+    with valkey.client() as client:
+        load(client)
+        runner = Scripts(client)
+        assert runner.run("read", []) == []
+        (kept,) = runner._kept
+        kept.connection.retry.update_retries(2)  # as many as the relay's clients make
+        number = kept.client_id()
+        if is_killed:
+            client.client_kill_filter(_id=number)
+        else:  # as redis-py does when the server says that it moves
+            kept.connection.mark_for_reconnect()
+        assert [runner.run("read", []) for _ in range(2)] == [[], []]
+        (kept,) = runner._kept
+        assert kept.client_id() != number
+
+
 def test_only_a_script_that_confirms_something_needs_replicas(valkey, monkeypatch):
     monkeypatch.setattr(replicas, "WAIT_MS", 50)
     given = {"read": [], "replay_leave": ["no-job", "token", 0, 0], "audit_sign": [1, "", "", 0, "", 0, ""]}

@@ -32,18 +32,19 @@ def amounts_of(notes: Iterable[bytes]) -> Amounts:
     amounts: Amounts = defaultdict(Counter)
     for note in notes:
         with suppress(ValueError):
-            for place, name, amount in _amounts_in(note):
-                amounts[place][name] += amount
+            for place, added in _amounts_in(note).items():
+                for name, amount in added:
+                    amounts[place][name] += amount
     return amounts
 
 
-def _amounts_in(note: bytes) -> list[tuple[NotesHash, str, int]]:
-    at, webhook, accepted, *ends = note.decode().split(" ")
-    minute, hour = int(at) // MINUTE_MS, int(at) // HOUR_MS
+def _amounts_in(note: bytes) -> dict[NotesHash, list[tuple[str, int]]]:
+    at, webhook, count, *ends = note.decode().split(" ")
+    minute, hour, accepted = int(at) // MINUTE_MS, int(at) // HOUR_MS, int(count)
     counts, times, totals = [], [], []
-    if accepted != "0":
-        counts.append(("accepted", int(accepted)))
-        totals.append((f"{webhook}:accepted", int(accepted)))
+    if accepted:
+        counts.append(("accepted", accepted))
+        totals.append((f"{webhook}:accepted", accepted))
     for end in ends:
         kind, _, durations = end.partition("=")
         state, outcome, status, error, *_ = kind.split(":")
@@ -56,14 +57,14 @@ def _amounts_in(note: bytes) -> list[tuple[NotesHash, str, int]]:
         if status:
             times += [(f"step:{_step(duration)}", 1) for duration in each]
             totals += histogram(f"{webhook}:duration", Counter(each))
-    by_place: dict[NotesHash, list[tuple[str, int]]] = {
+    added: dict[NotesHash, list[tuple[str, int]]] = {
         ("totals", "", ""): totals,
         ("minute", minute, ""): counts + times,
     }
     if webhook != UNREGISTERED:
-        by_place["minute", minute, webhook] = counts + times
-        by_place["hour", hour, ""] = [(f"{webhook}:{name}", count) for name, count in counts]
-    return [(place, name, amount) for place, added in by_place.items() for name, amount in added]
+        added["minute", minute, webhook] = counts + times
+        added["hour", hour, ""] = [(f"{webhook}:{name}", amount) for name, amount in counts]
+    return added
 
 
 def histogram(name: str, durations_ms: Mapping[int, int]) -> Iterator[tuple[str, int]]:

@@ -122,7 +122,10 @@ class Scripts:
             return connection.read_response()
 
         reply = connection.retry.call_with_retry(run, lambda _error: connection.disconnect())
-        self._kept.append(client)
+        if connection.should_reconnect():  # the server has said that it moves: the pool closes the connection
+            client.close()
+        else:
+            self._kept.append(client)
         return reply
 
     def _take(self) -> Any:
