@@ -12,9 +12,9 @@ each owner is sealed under its own key, HMAC-SHA256(sealing root, associated dat
 from __future__ import annotations
 
 import hmac
-import os
 import re
 import secrets
+import ssl
 import time
 from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
@@ -147,7 +147,7 @@ class Vault:
         self._follow()
         key = next(iter(self._keys.values()))
         associated = key.header + owner.encode()
-        nonce = os.urandom(NONCE_BYTES)
+        nonce = ssl.RAND_bytes(NONCE_BYTES)  # os.urandom would let another thread run
         return key.header + nonce + key.cipher(associated).encrypt(nonce, plaintext, associated)
 
     def open(self, sealed: bytes, owner: str) -> bytes:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -147,6 +149,20 @@ def test_every_altered_byte_and_every_cut_is_noticed(vault):
 
 def test_sealing_the_same_value_twice_looks_different(vault):
     assert vault.seal(b"secret", "me") != vault.seal(b"secret", "me")
+
+
+def test_a_fork_draws_nonces_of_its_own():
+    script = f"""
+import os
+from relay.vault import Vault
+vault = Vault.from_text({NEW!r})
+vault.seal(b"", "me")  # so that what draws nonces has state, which a fork copies
+is_fork = not os.fork()
+print(vault.seal(b"", "me").hex(), flush=True)
+is_fork or os.wait()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert len(set(done.stdout.split())) == 2
 
 
 def test_a_sealed_value_holds_neither_plaintext_nor_owner(vault):
