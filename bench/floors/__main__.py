@@ -9,6 +9,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +31,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 THREADS: Final = 300  # as many as the relay's API process has
+#: Applications, each with its interface and its number of callers.
+FRONTS: Final = {
+    "granian, a bare WSGI application, 64 callers": ("hello:application", "wsgi", CALLERS),
+    "granian, WSGI, 64 callers who wait": ("waiting:application", "wsgi", CALLERS),
+    "granian, WSGI, 256 callers who wait": ("waiting:application", "wsgi", 256),
+    "granian, RSGI, 64 callers who wait": ("waiting:waiting", "rsgi", CALLERS),
+    "granian, RSGI, 256 callers who wait": ("waiting:waiting", "rsgi", 256),
+}
 PIPELINE: Final = 24  # calls in one write: about the size of a group
 SEALED: Final = b"x" * 330  # the sealed payload of a call of `python -m bench`
 
@@ -46,7 +55,7 @@ class Floors:
         """Return microseconds of processor a call, by part."""
         parts: dict[str, Callable[[Children], float]] = {
             "libcurl, 64 at a time from plain Python": self._curl,
-            "granian, a bare WSGI application, 64 callers": self._granian,
+            **{name: partial(self._granian, *front) for name, front in FRONTS.items()},
             "server, the commands of a call alone, 24 calls a write": self._commands,
             "server, an empty script a call": self._scripts,
         }
@@ -62,15 +71,16 @@ class Floors:
         children.wait_until("the endpoint", lambda: accepts(port), START_S)
         return float(_run("bench.floors.curl", EndpointControl(port).url, str(self._calls)))
 
-    def _granian(self, children: Children) -> float:
+    def _granian(self, application: str, interface: str, callers: int, children: Children) -> float:
         port = free_port()
-        command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--port", str(port), "--workers", "1"]
-        command += ["--blocking-threads", str(THREADS), "--http", "1", "--no-ws", "bench.floors.hello:application"]
+        command = [sys.executable, "-m", "granian", "--interface", interface, "--port", str(port), "--workers", "1"]
+        command += ["--blocking-threads", str(THREADS)] if interface == "wsgi" else []
+        command += ["--http", "1", "--no-ws", f"bench.floors.{application}"]
         children.start("front", command, clean_environment())
         children.wait_until("Granian", lambda: accepts(port), START_S)
         request = post_request("/", json.dumps({"data": DATA}).encode())
-        asked = Request("bare", request.decode(), statuses=(202,))
-        options = {"callers": CALLERS, "warmup_s": 0.5, "window_s": self._window_s}
+        asked = Request("bare", request.decode(), statuses=(200, 202))
+        options = {"callers": callers, "warmup_s": 0.5, "window_s": self._window_s}
         before = children.cpu_s()
         answers = summary_of(start_callers((port,), [asked], **options))["answers"]
         return cpu_a_call(before, children.cpu_s(), answers)["front"]
