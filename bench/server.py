@@ -8,7 +8,7 @@ import redis
 
 from bench.children import Children, clean_environment
 from bench.ports import free_port
-from relay.up.embedded import ENVIRON, configuration, find_program
+from relay.up.embedded import configuration, find_program, server_environ
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ class Server:
         self._start(within_s)
 
     def _start(self, within_s: float) -> None:
-        self._children.start("server", [find_program(), str(self._config)], {**clean_environment(), **ENVIRON})
+        self._children.start("server", [find_program(), str(self._config)], {**clean_environment(), **server_environ()})
         self._children.wait_until("the server", self._answers, within_s)
 
     def url(self, database: int = 0) -> str:

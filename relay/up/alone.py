@@ -17,7 +17,7 @@ from relay.store.server.connection import client_of
 from relay.up.access import ADMINISTRATOR
 from relay.up.child import MARK, Child, end_leftovers
 from relay.up.datadir import DataDir
-from relay.up.embedded import ENVIRON, FSYNC, EmbeddedServer, find_program
+from relay.up.embedded import FSYNC, EmbeddedServer, find_program, server_environ
 from relay.up.log_file import last_lines
 from relay.up.processes import SECRETS
 
@@ -41,7 +41,7 @@ def server_alone(data_dir: Path) -> Iterator[str]:
     with directory.lock():
         end_leftovers(directory.path)
         server = EmbeddedServer.prepare(directory, FSYNC[0])
-        environ = child_environ({**ENVIRON, MARK: str(directory.path)}, SECRETS)
+        environ = child_environ({**server_environ(), MARK: str(directory.path)}, SECRETS)
         log = directory.log(server.name)
         child = Child(server.name, server.command, environ=environ, directory=directory.path, log=log)
         child.start()
@@ -78,7 +78,7 @@ def loaded(file: Path, database: int) -> Iterator[Any]:
             "databases": str(max(16, database + 1)),
         }
         command = [program, *(part for name, value in options.items() for part in (f"--{name}", value))]
-        server = Child("loaded", command, environ=ENVIRON, directory=folder, log=folder / "log")
+        server = Child("loaded", command, environ=server_environ(), directory=folder, log=folder / "log")
         server.start()
         try:
             url = f"unix://{socket}?db={database}"

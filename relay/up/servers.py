@@ -12,7 +12,7 @@ from relay.store.scripting.loading import renew
 from relay.up import processes
 from relay.up.access import ADMINISTRATOR, OPERATOR
 from relay.up.cluster import REPLICAS, EmbeddedCluster
-from relay.up.embedded import ENVIRON, EmbeddedServer
+from relay.up.embedded import EmbeddedServer, server_environ
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
@@ -58,9 +58,9 @@ class EmbeddedServers:
 
     def start(self, supervisor: Supervisor, child_of: Callable[[Process], Child]) -> None:
         """Start the servers, and return when they can be used; raise ``Unavailable`` if they do not start."""
-        started = []
+        started, environ = [], server_environ()
         for server in filter(None, (self.single, *(self.cluster.servers if self.cluster else ()))):
-            child = child_of(processes.Process(server.name, server.command, without=processes.SECRETS, extra=ENVIRON))
+            child = child_of(processes.Process(server.name, server.command, without=processes.SECRETS, extra=environ))
             supervisor.start(child, ends_last=True)
             started.append((server, child))
 

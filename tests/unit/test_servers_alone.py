@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from ctypes.util import find_library
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,6 +29,15 @@ def test_the_server_of_a_data_directory_runs_for_a_command_and_keeps_what_that_w
             with pytest.raises(SettingsError, match="Another `relay up` runs"), server_alone(tmp_path / "d"):
                 pass
         assert probe(url) is Probe.AWAY
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows what a process has loaded")
+@pytest.mark.parametrize("found", [find_library("jemalloc"), None])
+def test_a_server_has_jemalloc_if_the_machine_has_it(tmp_path, monkeypatch, found):
+    monkeypatch.setattr(embedded, "find_library", lambda name: found)
+    with server_alone(tmp_path / "d") as url, client_of(url, socket_timeout=ANSWER_S) as client:
+        files = Path(f"/proc/{client.info()['process_id']}/maps").read_text()
+    assert ("libjemalloc" in files) == (found is not None)
 
 
 def test_a_server_that_does_not_start_for_a_command_is_said_not_to_and_the_directory_is_free(tmp_path, monkeypatch):
