@@ -147,7 +147,7 @@ class Vault:
         self._follow()
         key = next(iter(self._keys.values()))
         associated = key.header + owner.encode()
-        nonce = ssl.RAND_bytes(NONCE_BYTES)  # os.urandom would let another thread run
+        nonce = ssl.RAND_bytes(NONCE_BYTES)  # os.urandom gives up the interpreter lock
         return key.header + nonce + key.cipher(associated).encrypt(nonce, plaintext, associated)
 
     def open(self, sealed: bytes, owner: str) -> bytes:

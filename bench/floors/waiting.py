@@ -1,7 +1,7 @@
 """Two applications whose callers wait, like those of awaited calls, and do nothing else.
 
-Callers who arrive while others wait are answered together, a few milliseconds after the last answers. `application`
-(WSGI) has a thread for each caller, `Waiting` (RSGI, Granian's own interface) an event loop for all of them.
+Those who come within four milliseconds of the first are answered together. `application` (WSGI) has a thread for each
+caller, `Waiting` (RSGI, Granian's own interface) an event loop for all of them.
 """
 
 from __future__ import annotations
