@@ -167,6 +167,19 @@ def test_servers_of_another_cluster_are_refused_and_nobody_is_introduced_to_them
     assert [int(strangers.state(number)["cluster_known_nodes"]) for number in range(COUNT)] == [3, 3, 3, 1, 1, 1]
 
 
+def test_servers_that_know_each_other_are_not_introduced_again(strangers, seats, monkeypatch):
+    Forming(seats[:3], 3).finish(lambda: True)
+    for number in range(3):
+        with strangers.node(number) as node:
+            node.execute_command("CLUSTER FLUSHSLOTS")
+    execute, sent = redis.Redis.execute_command, []
+    monkeypatch.setattr(
+        redis.Redis, "execute_command", lambda *args, **options: sent.append(args[1]) or execute(*args, **options)
+    )
+    Forming(seats[:3], 3).finish(lambda: True)
+    assert CHANGING & set(sent) == {"CLUSTER ADDSLOTSRANGE"}
+
+
 @pytest.mark.parametrize("server", ["localhost", "localhost:", ":6379", "localhost:http", "localhost:٦"])
 def test_a_server_without_host_and_port_is_refused(server):
     result = CliRunner().invoke(members.form, [server, "--replicas", "0", "--password", "secret"])

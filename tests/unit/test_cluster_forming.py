@@ -58,10 +58,18 @@ class Server:
         flags = "master" if self.follows is None else "slave"
         master_id = "-" if self.follows is None else self.follows
         flags = f"myself,{flags}" if asked is self else flags
-        return {"flags": flags, "node_id": self.id, "slots": self.slots, "master_id": master_id}
+        connected = self not in self.site.unreached
+        return {
+            "flags": flags,
+            "node_id": self.id,
+            "slots": self.slots,
+            "master_id": master_id,
+            "connected": connected,
+        }
 
     def _meet(self, host, port, bus_port):
         assert (host, bus_port) == (LOOPBACK, port + 10)
+        self.site.unreached.discard(self.site.servers[port])
         self.site.meetings.append((self, self.site.servers[port]))
 
     def _addslotsrange(self, first, last):
@@ -78,6 +86,7 @@ class Site:
 
     def __init__(self, count):
         self.told, self.meetings, self.others, self.is_failing, self.now_s = [], [], {}, False, 100.0
+        self.unreached = set()  # servers that have moved, so that those that know them do not reach them
         self.servers = [Server(self, number) for number in range(count)]
         self.seats = [ClusterSeat(f"redis://{number}", "localhost", number, number + 10) for number in range(count)]
 
@@ -140,6 +149,18 @@ def test_a_cluster_that_is_half_made_is_completed(site):
     assert (3, "REPLICATE", "id0") not in site.told
 
 
+def test_servers_are_introduced_that_are_not_reached_or_know_nobody_and_no_others(site):
+    site = site(4)
+    everybody = set(site.servers)
+    for each in site.servers:
+        each.known = set(everybody)
+    site.unreached.add(site.servers[1])
+    site.servers[3].known = {site.servers[3]}
+    Forming(site.seats, 2).finish(lambda: True)
+    assert [each[3] for each in site.told if each[1] == "MEET"] == [1, 3]
+    assert site.shape() == [[(0, 8_191)], [(8_192, 16_383)], "id0", "id1"]
+
+
 @pytest.mark.parametrize("error", [redis.ConnectionError(), redis.ResponseError("Unknown node id0"), OSError()])
 @pytest.mark.parametrize("works", range(6))
 def test_a_server_that_is_not_ready_is_tried_again(site, error, works):
@@ -152,7 +173,9 @@ def test_a_server_that_is_not_ready_is_tried_again(site, error, works):
 @pytest.mark.parametrize("stranger", ["master", "slave", "master,handshake"])
 def test_servers_that_know_another_one_are_introduced_to_nobody(site, stranger):
     site = site(2)
-    site.others = {"10.0.0.1:7": {"flags": stranger, "node_id": "foreign", "slots": [], "master_id": "-"}}
+    site.others = {
+        "10.0.0.1:7": {"flags": stranger, "node_id": "foreign", "slots": [], "master_id": "-", "connected": False}
+    }
     forming = Forming(site.seats, 2)
     if "handshake" in stranger:
         forming.finish(lambda: True)

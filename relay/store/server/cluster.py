@@ -68,13 +68,24 @@ class Forming:
             return False
 
     def _introduced(self, clients: Sequence[Any]) -> bool:
+        """Introduce the servers that the first one does not reach, or that know nobody; return whether there were none.
+
+        No others are introduced: a server that already knows them counts them twice for a moment.
+        """
         states = [client.execute_command("CLUSTER INFO") for client in clients]
-        if all(int(state["cluster_known_nodes"]) == len(clients) for state in states) and _serve(states):
+        known = [int(state["cluster_known_nodes"]) for state in states]
+        all_known = all(count == len(clients) for count in known)
+        if all_known and _serve(states):
             return True
-        _refuse_strangers(clients)
-        for seat in self._seats[1:]:
+        ids = [client.execute_command("CLUSTER MYID").decode() for client in clients]
+        _refuse_strangers(clients, ids)
+        nodes = clients[0].execute_command("CLUSTER NODES").values()
+        reached = {node["node_id"] for node in nodes if node["connected"]}
+        others = zip(self._seats[1:], ids[1:], known[1:], strict=True)
+        strange = [seat for seat, name, count in others if name not in reached or count == 1]
+        for seat in strange:
             clients[0].execute_command("CLUSTER MEET", gethostbyname(seat.host), seat.port, seat.bus_port)
-        return all(int(state["cluster_known_nodes"]) == len(clients) for state in states)
+        return all_known and not strange
 
     def _divided(self, clients: Sequence[Any]) -> bool:
         """Give the unassigned slots to the first servers, in equal parts."""
@@ -106,12 +117,11 @@ class Forming:
         )
 
 
-def _refuse_strangers(clients: Sequence[Any]) -> None:
+def _refuse_strangers(clients: Sequence[Any], ids: Sequence[str]) -> None:
     """Raise `Conflict` for servers of another cluster: introducing them would join the two clusters."""
-    own = {client.execute_command("CLUSTER MYID").decode() for client in clients}
     for client in clients:
         for address, node in client.execute_command("CLUSTER NODES").items():
-            if "handshake" not in node["flags"] and node["node_id"] not in own:
+            if "handshake" not in node["flags"] and node["node_id"] not in ids:
                 raise Conflict(
                     f"A server is already connected to {address}, which was not given: it may be in another cluster."
                 )
