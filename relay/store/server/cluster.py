@@ -82,10 +82,10 @@ class Forming:
         nodes = clients[0].execute_command("CLUSTER NODES").values()
         reached = {node["node_id"] for node in nodes if node["connected"]}
         others = zip(self._seats[1:], ids[1:], known[1:], strict=True)
-        strange = [seat for seat, name, count in others if name not in reached or count == 1]
-        for seat in strange:
+        missing = [seat for seat, name, count in others if name not in reached or count == 1]
+        for seat in missing:
             clients[0].execute_command("CLUSTER MEET", gethostbyname(seat.host), seat.port, seat.bus_port)
-        return all_known and not strange
+        return all_known and not missing
 
     def _divided(self, clients: Sequence[Any]) -> bool:
         """Give the unassigned slots to the first servers, in equal parts."""
