@@ -30,7 +30,7 @@ from bench.waves import CALLERS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-THREADS: Final = 300  # as many as the relay's API process has
+THREADS: Final = 300  # more than there are callers, as in the relay's API process
 #: Applications, each with its interface and its number of callers.
 FRONTS: Final = {
     "granian, a bare WSGI application, 64 callers": ("hello:application", "wsgi", CALLERS),
