@@ -8,6 +8,8 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.chaos.plan import Plan
 from tests.chaos.report import show
 from tests.chaos.run import perform
@@ -41,7 +43,10 @@ def main() -> int:
     parser.add_argument("--cluster", action="store_true", help="the store is a cluster, whose servers fail, too")
     options = parser.parse_args()
     with ExitStack() as stack:
-        beside = None if options.beside is None else stack.enter_context(tree_of(options.beside or last_release()))
+        try:
+            beside = None if options.beside is None else stack.enter_context(tree_of(options.beside or last_release()))
+        except pytest.skip.Exception as skipped:
+            parser.error(f"--beside: {skipped}; or name a commit (--beside REF)")
         return _all_runs(options, beside)
 
 
