@@ -19,7 +19,7 @@ from relay.cli.names import check_filter
 from relay.cli.output import Screen, as_json, facts_of, safe, screened
 from relay.cli.parameters import plugin_option
 from relay.errors import NotFound, VaultError
-from relay.vault import Vault, payload_owner, result_owner
+from relay.vault import payload_owner, result_owner
 from relay.views import row_of
 
 if TYPE_CHECKING:
@@ -63,10 +63,7 @@ def export(screen: Screen, *, plugin: str, kind: str, path: str | None, with_pay
     with runtime.audit_writer.writing(Act.EXPORT, plugin=plugin, subject=about), opened_file(path) as file:
         count = (_write_csv if kind == "csv" else _write_lines)(file, rows, with_payload)
     if contents and contents.closed:
-        screen.note(
-            f"{contents.closed} contents are left out: RELAY_DATA_KEYS (for payloads of chain steps,"
-            " RELAY_TARGET_KEYS) does not hold the keys that open them."
-        )
+        screen.note(f"{contents.closed} contents are left out: RELAY_DATA_KEYS does not hold the keys that open them.")
     if path is not None:
         said = {"file": path, "rows": count}
         screen.show(said, lambda: facts_of(said.items()))
@@ -77,20 +74,19 @@ class Contents:
 
     def __init__(self, runtime: Runtime) -> None:
         self._vault = runtime.data_vault
-        self._step_vault = runtime.target_vault  # opens the payloads of steps, which hold answers of endpoints
         self._store = runtime.store
         self._registry = runtime.registry
         self.closed = 0  # how many did not open
 
     def of(self, invocation: Invocation) -> dict[str, Any]:
-        """Return ``{payload, data}``: the trigger and the answer's data, each None if missing or not to be opened."""
+        """Return ``{payload, data}``: the trigger and the answer's data, each None if missing or not to be opened.
+
+        The payload of a chain's step is left out: it may hold answers of endpoints as they came, secrets included.
+        """
         ref, plugin = invocation.reference_id, invocation.plugin
-        payload_vault = self._vault if invocation.step_of is None else self._step_vault
         owner = payload_owner(plugin, ref, invocation.purpose, self._stamp_of(invocation))
-        return {
-            "payload": self._opened(self._store.payload_of(ref), payload_vault, owner),
-            "data": self._opened(self._store.result_of(ref), self._vault, result_owner(plugin, ref)),
-        }
+        payload = self._opened(self._store.payload_of(ref), owner) if invocation.step_of is None else None
+        return {"payload": payload, "data": self._opened(self._store.result_of(ref), result_owner(plugin, ref))}
 
     def _stamp_of(self, invocation: Invocation) -> str:
         try:
@@ -98,12 +94,11 @@ class Contents:
         except NotFound:
             return ""
 
-    def _opened(self, sealed: bytes | None, vault: Vault | None, owner: str) -> Any:
+    def _opened(self, sealed: bytes | None, owner: str) -> Any:
         if not sealed:
             return None
-        if vault is not None:
-            with suppress(VaultError):
-                return json.loads(vault.open(sealed, owner))
+        with suppress(VaultError):
+            return json.loads(self._vault.open(sealed, owner))
         self.closed += 1
         return None
 
