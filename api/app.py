@@ -106,7 +106,7 @@ def _route_calls(app: _App, settings: Settings, runtime: Runtime, waiters: Waite
     app.add_route("/v1/webhooks.d.ts", webhooks, suffix="types")
     app.add_route("/v1/webhooks/{webhook_id}", webhooks, suffix="one")
     app.add_route("/v1/invocations", ListingResource(runtime.listing, runtime.subject_hashes))
-    app.add_route("/v1/invocations/{reference_id}", InvocationResource(store, waiters, results))
+    app.add_route("/v1/invocations/{reference_id}", InvocationResource(store, registry, waiters, results))
     app.add_route("/v1/invocations/{reference_id}/request", OutlineResource(store, registry, vault))
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from api.awaiting import Waiters
     from api.results import Results
     from relay.domain.invocation import Invocation
+    from relay.store.api_keys.records import ApiKey
     from relay.store.ledger.invocations import InvocationStore
     from relay.store.ledger.listing import Listing
     from relay.store.registry.webhooks import Registry
@@ -40,13 +41,17 @@ class InvocationResource:
 
     scopes = ANY_SCOPE
 
-    def __init__(self, store: InvocationStore, waiters: Waiters, results: Results) -> None:
+    def __init__(self, store: InvocationStore, registry: Registry, waiters: Waiters, results: Results) -> None:
         self._store = store
+        self._registry = registry
         self._waiters = waiters
         self._results = results
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, reference_id: str) -> None:
-        """Answer with the record: at once, or, with a wait, when it is final or the wait is over."""
+        """Answer with the record: at once, or, with a wait, when it is final or the wait is over.
+
+        A key without ``operate`` gets the answer for an unknown id if the webhook was hidden when it was called.
+        """
         if not REFERENCE_ID.match(reference_id):
             raise NotFound
         req.context.reference_id = reference_id
@@ -54,8 +59,10 @@ class InvocationResource:
         preferences = Preferences.read(req.get_header("Prefer"))
         req.context.is_audited = True
         wait_s = preferences.wait_s or 0
-        waited = wait_s <= 0 or self._await(key.plugin, reference_id, wait_s)
+        waited = wait_s <= 0 or self._await(key, reference_id, wait_s)
         invocation = self._store.look_up(reference_id, key.plugin)  # only this last read gets an audit entry
+        if not self._is_shown_to(key, invocation):
+            raise NotFound
         applied = preferences.applied(waited=waited or invocation.final, responded_async=False)
         if applied:
             resp.set_header("Preference-Applied", applied)
@@ -69,15 +76,24 @@ class InvocationResource:
         record = record_of(invocation, operate="operate" in key.scopes, result=result)
         answer_with(resp, orjson.dumps(record))
 
-    def _await(self, plugin: str, reference_id: str, wait_s: float) -> bool:
+    def _is_shown_to(self, key: ApiKey, invocation: Invocation) -> bool:
+        """Return whether a key may see an invocation: of hidden webhooks, only operators may."""
+        if "operate" in key.scopes:
+            return True
+        try:
+            return not self._registry.revision(key.plugin, invocation.webhook_id, invocation.revision).shape.hidden
+        except NotFound:  # no webhook was called, or its revision is lost
+            return invocation.step_of is None
+
+    def _await(self, key: ApiKey, reference_id: str, wait_s: float) -> bool:
         """Wait for the invocation's end; return False if there was no room to wait."""
         try:
-            invocation = self._store.get(plugin, reference_id)
+            invocation = self._store.get(key.plugin, reference_id)
         except (NotFound, Expired):
             return True  # the look-up raises it again
-        if invocation.final:
+        if invocation.final or not self._is_shown_to(key, invocation):
             return True
-        expectation = self._waiters.expect(reference_id, (plugin, invocation.webhook_id))
+        expectation = self._waiters.expect(reference_id, (key.plugin, invocation.webhook_id))
         if expectation is None:
             return False
         try:

@@ -12,10 +12,12 @@ import requests
 from api.awaiting import Waiters
 from api.reference.document import make_document
 from relay.domain.invocation import Outcome, State
+from relay.domain.reference_id import new_reference_id
 from relay.request.outline import MAX_PARTS
 from relay.store.health.readiness import ServerWarnings
 from relay.store.keys import keyspace
 from relay.store.ledger.acceptance import Accepted, AcceptVerdict
+from relay.store.ledger.transitions import NewStep, NextStep
 from tests.integration.test_api_triggers import problem
 from tests.store_keys import KEYS
 from tests.timing import BUSY_S
@@ -53,6 +55,29 @@ def test_a_trigger_key_sees_neither_caller_nor_detailed_outcome(api):
     assert record["result"]["data"]["code"] == "unreachable"
     detailed = api.call("GET", f"/v1/invocations/{ref}", key=api.operator_key).json()
     assert detailed["attempts"][0]["outcome"] == "tls_failed"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Prefer": "wait=5"}])
+@pytest.mark.parametrize("is_final", [False, True])
+def test_a_call_of_a_hidden_webhook_exists_for_operators_only(api, headers, is_final):
+    login = '{id: "login", url: "https://hook.example.com/login", method: "POST", hidden: true}\n'
+    api.register("chained", login + '{id: "both", steps: [{webhook: "login"}]}')
+    key, operator_key = (api.runtime.api_keys.create("chained", [scope])[0] for scope in ("trigger", "operate"))
+    parent = api.trigger("both", key=key, prefer="respond-async").json()["referenceId"]
+    step = new_reference_id("chained")
+    new = NewStep(step, "login", 1, 20_000, repeatable=False, payload=b"sealed", request_bytes=1)
+    assert api.store.advance([NextStep(parent, "token", 0, 0, [new])]).granted
+    if is_final:
+        api.settle([step], data={"diagnosis": "planted"})
+    began_s = time.monotonic()
+    hidden = api.call("GET", f"/v1/invocations/{step}", key=key, headers=headers)
+    unknown = api.call("GET", f"/v1/invocations/{new_reference_id('chained')}", key=key, headers=headers)
+    assert time.monotonic() - began_s < 5
+    problem(hidden, 404, "not_found")
+    assert hidden.json() == unknown.json()
+    shown = api.call("GET", f"/v1/invocations/{step}", key=operator_key).json()
+    assert (shown["webhookId"], shown["chain"]["parent"]) == ("login", parent)
+    assert api.call("GET", f"/v1/invocations/{parent}", key=key).status_code == 200
 
 
 SCOPES = [each for count in (1, 2, 3) for each in itertools.combinations(("trigger", "operate", "metrics"), count)]

@@ -276,7 +276,9 @@ def test_a_trigger_that_does_not_open_has_no_outline(revision, sealed):
 def test_a_record_that_nobody_waits_for_is_read_once(prefer):
     request = ApiRequest(create_environ(headers={} if prefer is None else {"Prefer": prefer}))
     request.context.key, answer = SimpleNamespace(plugin="acme", scopes=frozenset({"trigger"})), falcon.Response()
-    InvocationResource(SimpleNamespace(look_up=lambda *_: OUTLINED), None, None).on_get(request, answer, REF)
+    store = SimpleNamespace(look_up=lambda *_: OUTLINED)
+    registry = SimpleNamespace(revision=lambda *_: SimpleNamespace(shape=SimpleNamespace(hidden=False)))
+    InvocationResource(store, registry, None, None).on_get(request, answer, REF)
     assert json.loads(answer.data)["state"] == "queued"
     assert answer.get_header("Preference-Applied") == ("wait=0" if prefer == "wait=0" else None)
 
