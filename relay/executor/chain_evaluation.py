@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from gevent.event import Event as Signal
 
+from relay.answer.masking import Mask
 from relay.answer.results import Result, json_data
 from relay.answer.search import TooMuchWork
 from relay.chains import Create, Finish, Reject, StepResult, TooManySecrets, found_secrets, progress, secrets_beside
@@ -27,7 +28,6 @@ from relay.vault import payload_owner, raw_owner, result_owner, secrets_owner
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from relay.answer.masking import Mask
     from relay.chains import Next
     from relay.executor.call_plans import CallPlans
     from relay.executor.chain_states import ChainState, ChainStates
@@ -244,11 +244,12 @@ class ChainEvaluator:
     ) -> Settlement:
         record, masked, sealed, raw = evaluation.record, 0, b"", b""
         if outcome is Outcome.ANSWERED:
+            size_bytes, owner = evaluation.chain_state.size_bytes, result_owner(record.plugin, record.reference_id)
             try:
+                result = run_in_thread_if_large(size_bytes, _without_ids, result, evaluation.chain_state.ids)
                 data, masked = self._masked(evaluation, result)
             except TooMuchWork:
                 return self._settlement(evaluation, token, *_UNSEARCHED)
-            size_bytes, owner = evaluation.chain_state.size_bytes, result_owner(record.plugin, record.reference_id)
             raw = run_in_thread_if_large(size_bytes, self.sealed_answer, record, result)
             shown = result._replace(data=data)
             sealed = run_in_thread_if_large(size_bytes, lambda: self._data_vault.seal(json_data(shown), owner))
@@ -289,6 +290,13 @@ def _evaluate(record: CallRecord, chain_state: ChainState, above: tuple[str, ...
         step = max(chain_state.results, default=0) if error.step is None else error.step
         return _Evaluation(record, chain_state, Reject(step, str(error)), ())
     return _Evaluation(record, chain_state, progress(*where), secrets)
+
+
+def _without_ids(result: Result, ids: Sequence[str]) -> Result:
+    """Hide the ids of a chain's steps in its result: endpoints echo them, and its caller may not know of the steps."""
+    text = json_data(result)
+    echoed = [each for each in ids if each.encode() in text]
+    return result._replace(data=Mask(()).with_texts(echoed).value(result.data)[0]) if echoed else result
 
 
 def stopped(record: CallRecord, outcome: Outcome) -> Decided:

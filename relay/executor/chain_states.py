@@ -35,13 +35,14 @@ MAX_KEPT: Final = 512
 
 @dataclass(slots=True)
 class ChainState:
-    """A chain's plan and input, and how the first ``count`` of its steps' calls ended."""
+    """A chain's plan and input, and the ids of its steps' calls and how they ended, for the first ``count`` of them."""
 
     plan: ChainPlan
     trigger: Trigger
     results: dict[int, list[StepResult]]
     count: int
     size_bytes: int
+    ids: tuple[str, ...] = ()
     _seen: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def seen_before(self, number: int) -> Mapping[str, Any]:
@@ -149,7 +150,8 @@ class ChainStates:
             if step is not None and step.state.final:
                 results.setdefault(step.step, []).append(self._result(plugin, reference_id, step))
                 size_bytes += len(step.raw or b"")
-        return ChainState(known.plan, known.trigger, results, known.count + len(further), size_bytes)
+        ids = known.ids + tuple(step.reference_id for step in further if step is not None)
+        return ChainState(known.plan, known.trigger, results, known.count + len(further), size_bytes, ids)
 
     def _result(self, plugin: str, reference_id: str, step: StepRecord) -> StepResult:
         data = None

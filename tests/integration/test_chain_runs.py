@@ -172,6 +172,36 @@ def test_a_chain_within_a_chain_ends_before_the_outer_one_goes_on(harness, site)
     assert harness.data(inner.reference_id) == {"token": "[redacted]"}
 
 
+def test_a_chain_shows_its_caller_none_of_its_steps_ids(harness, site):
+    """A receiver may echo the id that each request carries; a later step may still send it."""
+    site["/first"] = site["/second"] = lambda request: {
+        "id": request.header("webhook-id"),
+        "body": request.body.decode(),
+    }
+    harness.register(
+        hook(site, "first", "/first"),
+        hook(site, "second", "/second"),
+        {"id": "within", "hidden": True, "steps": [{"webhook": "first"}]},
+        {
+            "id": "around",
+            "steps": [
+                {"webhook": "first"},
+                {"webhook": "second", "data": "{request: steps[0].data.id}"},
+                {"webhook": "within"},
+            ],
+            "result": "steps[*].data",
+        },
+    )
+    ref = harness.trigger("around")
+    assert harness.final(ref).state is State.DELIVERED
+    first, second, within = steps_of(harness, ref)
+    assert json.loads(site.got["/second"][0].body) == {"request": first.reference_id}
+    shown = json.dumps(harness.data(ref))
+    for hidden in (first.reference_id, second.reference_id, within.reference_id, *within.steps):
+        assert hidden not in shown
+    assert [each["id"] for each in harness.data(ref)] == ["[redacted]"] * 3
+
+
 def test_a_token_that_a_chain_hands_down_to_a_chain_within_it_is_hidden_there_too(harness, site):
     site["/login"] = lambda _: {"token": TOKEN}
     site["/echo"] = lambda request: {"got": json.loads(request.body)}
