@@ -181,7 +181,6 @@ def test_a_run_survives_the_loss_of_its_connection_and_leaves_one_that_is_to_mov
         runner = Scripts(client)
         assert runner.run("read", []) == []
         (kept,) = runner._kept
-        kept.connection.retry.update_retries(2)  # as many as the relay's clients make
         number = kept.client_id()
         if is_killed:
             client.client_kill_filter(_id=number)

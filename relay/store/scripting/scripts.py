@@ -6,8 +6,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
+from redis.backoff import ExponentialBackoff
 from redis.cluster import RedisCluster
 from redis.exceptions import ResponseError
+from redis.retry import Retry
 
 from relay.errors import RelayError
 from relay.store.keys.names import ROOT, SHARED_ROOT
@@ -20,6 +22,8 @@ from relay.store.server.replicas import Replicas, on_primary
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+#: A run that gets no answer is repeated twice: scripts may be, and so more of them learn what became of their calls.
+_REPEATS: Final = Retry(ExponentialBackoff(cap=0.4, base=0.05), 2)
 #: How many runs of one caller may be at the server: the present one and the next. Other callers wait for no more.
 AHEAD: Final = 2
 
@@ -121,7 +125,7 @@ class Scripts:
             connection.send_command("FCALL", function, 1, root, *args)
             return connection.read_response()
 
-        reply = connection.retry.call_with_retry(run, lambda _error: connection.disconnect())
+        reply = _REPEATS.call_with_retry(run, lambda _error: connection.disconnect())
         if connection.should_reconnect():  # the server has said that it moves: the pool closes the connection
             client.close()
         else:

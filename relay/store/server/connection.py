@@ -23,7 +23,7 @@ from relay.text.server_addresses import CLUSTER, SENTINEL, ServerAddress, read_a
 if TYPE_CHECKING:
     from relay.settings import Settings
 
-#: A command that gets no answer is repeated this many times; then the store counts as away.
+#: A command is repeated this many times if its connection breaks; then the store counts as away.
 _RETRIES: Final = 2
 _SOCKET_TIMEOUT_S: Final = 5
 _CONNECT_TIMEOUT_S: Final = 2
@@ -38,9 +38,12 @@ _DRIVER: Final = redis.DriverInfo()
 def connect(settings: Settings) -> redis.Redis:
     """Make a client of the store, which requires the settings' replicas; replies are bytes.
 
-    It retries rarely: the API answers 503 rather than wait.
+    It retries rarely: the API answers 503 rather than wait. What a server does not answer in time is not repeated, as
+    redis-py would also repeat the greeting of each new connection, and health checks: 92 s for one trigger. A cluster's
+    client asks other servers instead.
     """
     url = settings.store_url.reveal()
+    repeated = (redis.ConnectionError, ServerSilent) if scheme_of(url) in CLUSTER else (redis.ConnectionError,)
     keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}  # redis-py refuses it for a Unix socket
     client = client_of(
         url,
@@ -48,7 +51,7 @@ def connect(settings: Settings) -> redis.Redis:
         socket_connect_timeout=_CONNECT_TIMEOUT_S,
         max_connections=_MAX_CONNECTIONS,
         health_check_interval=15,
-        retry=Retry(ExponentialBackoff(cap=0.4, base=0.05), _RETRIES),
+        retry=Retry(ExponentialBackoff(cap=0.4, base=0.05), _RETRIES, supported_errors=repeated),
         **keepalive,
     )
     require_replicas(client, settings.store_replicas)

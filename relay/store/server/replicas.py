@@ -116,7 +116,7 @@ def on_primary(client: Any, root: str, act: Callable[[Any], Any]) -> Any:
             return act(primary)
         except ServerSilent as error:
             refresh_primaries(client, at_most_once_in_s=_ASK_AGAIN_S if isinstance(error, NotAskedError) else 0.0)
-            if primary_of(client, root) is primary and isinstance(client, RedisCluster):
+            if primary_of(client, root) is primary:
                 raise  # it would keep us waiting for as long again
         except (MovedError, ClusterDownError, ServerGone):
             time.sleep(_PAUSE_S)
