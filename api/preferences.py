@@ -47,11 +47,14 @@ class Preferences:
         return 0 if self.respond_async else default_s
 
     def applied(self, *, waited: bool, responded_async: bool) -> str | None:
-        """Return the value of `Preference-Applied`, which names the preferences applied; None if none of them was."""
+        """Return the value of `Preference-Applied`, which names the preferences applied; None if none of them was.
+
+        A wait of 0 always is.
+        """
         done = []
         if self.respond_async and responded_async:
             done.append(_RESPOND_ASYNC)
-        if self.wait_s is not None and waited:
+        if self.wait_s is not None and (waited or self.wait_s == 0):
             done.append(f"wait={self.wait_s}")
         return ", ".join(done) or None
 

@@ -6,6 +6,7 @@ import re
 import time
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from marshmallow import RAISE, Schema, ValidationError, fields, missing, validate
 
@@ -29,7 +30,7 @@ MAX_WORDS: Final = 50  # in one parameter that takes several
 _CURSOR: Final = re.compile(r"[\x21-\x7e]{1,512}\Z", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]{1,6}\Z", re.ASCII)
 _STATUS: Final = re.compile(r"(?:0|[1-9][0-9]{2}|[1-5]xx)\Z", re.ASCII)
-_NAME: Final = re.compile(r"[A-Za-z0-9._~\[\]-]{1,64}\Z", re.ASCII)
+_MAX_NAME_CHARS: Final = 64  # of a name that the caller made up
 _TRIGGERS: Final = ("/trigger", "/triggers")
 _FOR_WEBHOOK: Final = "is not a parameter here: put it into queryParams of the body if it is meant for the webhook"
 STATUS_RULE: Final = "must be a status, 0 or 100 to 999, or a class such as 5xx"
@@ -210,8 +211,8 @@ def _fault(schema: type[Schema], name: str, said: Any) -> Fault:
 
 
 def _shown(name: str) -> str:
-    """Return a name that the caller made up if it can be shown, otherwise an empty text."""
-    return name if _NAME.match(name) else ""
+    """Return a name that the caller made up as it is written in a URL, shortened."""
+    return quote(name, safe="[]$:", errors="replace")[:_MAX_NAME_CHARS]
 
 
 def filter_of(query: Mapping[str, Any], plugin: str, subjects: SubjectHashes) -> Filter:

@@ -85,6 +85,7 @@ def test_every_202_says_where_the_result_will_be_and_when_to_look(api, prefer, i
     refs.add(answer.json()["referenceId"])
     (ref,) = refs
     assert (answer.status_code, answer.headers["Location"]) == (202, f"/v1/invocations/{ref}")
+    assert answer.headers["Preference-Applied"] == prefer
     about = {name: answer.headers[name] for name in ("Retry-After", "Cache-Control", "Content-Type")}
     assert about == {"Retry-After": "1", "Cache-Control": "no-store", "Content-Type": "application/json"}
     with api.hand_worker(data=1):

@@ -135,7 +135,7 @@ def test_a_route_without_parameters_names_each_that_it_gets_and_says_where_it_be
     with nullcontext() if said is None else pytest.raises(BadParameter) as caught:
         check_parameters(request, resource)
     if said is not None:
-        shown = ["a", "", *names[2:50]]  # of a name that cannot be shown nothing is
+        shown = ["a", "b%20c", *names[2:50]]
         assert [fault.pointer for fault in caught.value.faults] == shown
         assert all(said in fault.message for fault in caught.value.faults)
     check_parameters(ApiRequest(create_environ(path, method=method)), resource)

@@ -267,5 +267,5 @@ def _position_of(cursor: str | None) -> str:
     except ValueError:  # not base64, or not ASCII
         position = ""
     if not _POSITION.match(position):
-        raise BadParameter("The cursor is not one that an earlier page returned.")
+        raise BadParameter(faults=(Fault("cursor", "must be a cursor that an earlier page returned"),))
     return position
