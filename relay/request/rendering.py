@@ -115,10 +115,10 @@ class Template:
             RequestRejected: the trigger does not fit the shape; ``check`` would have found this first.
         """
         fields = {self._registered(name): value for name, value in trigger.headers.items()}
-        is_typed = "content-type" in self._headers.lowered() or self._spelling.get("content-type") in fields
-        fields["webhook-id"] = reference_id
-        if traceparent is not None:
+        is_typed = self._is_given("content-type", fields)
+        if traceparent is not None and not self._is_given("traceparent", fields):
             fields["traceparent"] = traceparent
+        fields["webhook-id"] = reference_id
         body, content_type = self._body(trigger.data)
         if body is not None:
             if not is_typed:
@@ -151,6 +151,10 @@ class Template:
             return self._spelling[name.lower()]
         except KeyError:
             raise _unfit("/headers", "A header is not registered as one that callers may fill.") from None
+
+    def _is_given(self, name: str, fields: Mapping[str, str]) -> bool:
+        """Return whether a header, in lower case, is pre-filled or filled by the trigger."""
+        return name in self._headers.lowered() or self._spelling.get(name) in fields
 
     def _body(self, data: Any) -> tuple[bytes | None, str]:
         """Return the body and its Content-Type, which applies unless one is registered or given by the trigger."""

@@ -172,6 +172,19 @@ def test_headers_are_the_pre_filled_the_filled_and_our_own():
     }
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"pre_filled": {"Traceparent": "own"}},
+        {"fillable_headers": ("Traceparent",), "headers": {"traceparent": "own"}},
+    ],
+    ids=["pre-filled", "filled"],
+)
+def test_a_traceparent_that_is_registered_is_not_replaced_by_the_caller_s_own(given):
+    request = rendered(**given, traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    assert [value for name, value in request.headers.items() if name.lower() == "traceparent"] == ["own"]
+
+
 def test_accept_and_user_agent_may_be_registered_or_filled():
     request = rendered(pre_filled={"user-agent": "own/1"}, fillable_headers=("ACCEPT",), headers={"accept": "text/csv"})
     assert list(request.headers.items())[:2] == [("user-agent", "own/1"), ("ACCEPT", "text/csv")]
