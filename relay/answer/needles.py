@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, unquote_plus
@@ -149,6 +150,16 @@ def _parts_of_credentials(authorization: Basic | OAuth2Client | None) -> Iterato
 
 
 def _address(endpoint: Endpoint) -> Iterator[Needle]:
+    """Yield what `_address_as_written` does, also for the host in its own script, as its server may name itself."""
+    yield from _address_as_written(endpoint)
+    labels = endpoint.host.split(".")
+    with suppress(UnicodeError):
+        shown = [text[4:].encode().decode("punycode") if text.startswith("xn--") else text for text in labels]
+        if shown != labels:
+            yield from _address_as_written(replace(endpoint, host=".".join(shown)))
+
+
+def _address_as_written(endpoint: Endpoint) -> Iterator[Needle]:
     """Yield the URL, its authority, host and path, alone and joined as servers echo them."""
     yield from (Needle(endpoint.host), Needle(endpoint.host.strip("[]")), Needle(endpoint.authority))
     first, *further = endpoint.fixed_paths

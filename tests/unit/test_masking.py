@@ -32,6 +32,29 @@ def mask_for(secret: str) -> Mask:
     return mask_of({"X-Api-Key": secret}, Endpoint("https", "hooks.partner-service.com", 443, "/"))
 
 
+@pytest.mark.parametrize(
+    ("registered", "shown"),
+    [
+        ("xn--mnchen-apotheke-zvb.de", "m\u00fcnchen-apotheke.de"),
+        ("api.xn--strae-oqa.example", "api.stra\u00dfe.example"),
+    ],
+)
+def test_a_host_in_another_script_is_hidden_as_it_is_registered_and_as_it_is_read(registered, shown):
+    mask = mask_of(endpoint=Endpoint("https", registered, 8443, "/v1/orders"))
+    for host in (registered, shown):
+        text = f"see https://{host}:8443/v1/orders?page=2 or mail x@{host}"
+        assert mask.text(text)[0] == "see [redacted]?page=2 or mail x@[redacted]"
+
+
+def test_a_host_that_only_looks_encoded_is_hidden_as_it_is():
+    assert (
+        mask_of(endpoint=Endpoint("https", "xn--\u00fc.example.com", 443, "/")).text("xn--\u00fc.example.com")[1] == 1
+    )
+    assert mask_of(endpoint=Endpoint("https", "xn--99999999999.example.com", 443, "/")).text(
+        "xn--99999999999.example.com"
+    )[1]
+
+
 # Header values: visible ASCII with inner spaces (security.md), at least 8 characters.
 secrets = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=8, max_size=60).filter(
     lambda s: s.strip() == s and "redacted" not in s
