@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 
 import pytest
 
 from relay.errors import Unavailable
+from relay.store.api_keys import keys
+from relay.store.decisions.decisions import AGE_S
 from relay.store.scripting.loading import load_into
 from relay.store.scripting.scripts import Scripts
 from relay.store.server import connection as module
 from relay.store.server.connection import connect
 from relay.store.server.errors import store_errors
+from relay.vault import Vault
+from relay.wiring.runtime import cli_runtime
 from tests.conftest import start_valkey
 from tests.unit.test_settings import settings
 
@@ -58,3 +63,47 @@ def test_a_request_waits_once_and_a_script_three_times(tmp_path, monkeypatch, as
 
 def _kept(scripts):
     return [client.connection for client in scripts._kept]
+
+
+def test_callers_whose_keys_are_to_be_read_wait_together_and_later_ones_not_at_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_SOCKET_TIMEOUT_S", WAIT_S)
+    monkeypatch.setattr(keys, "KEY_AGE_S", 0.0)
+    server = start_valkey(tmp_path)
+    try:
+        runtime = cli_runtime(
+            settings(
+                TARGET_KEYS=Vault.new_key_text(),
+                DATA_KEYS=Vault.new_key_text(),
+                REDIS_URL=f"redis://127.0.0.1:{server.port}/0",
+            )
+        )
+        text, _ = runtime.api_keys.create("acme", ["trigger"])
+        waits_s = []
+        time.sleep(AGE_S)  # after that, the decisions are read again, too
+
+        def authenticate():
+            began_s = time.monotonic()
+            with pytest.raises(Unavailable):
+                runtime.api_keys.authenticate(text)
+            waits_s.append(time.monotonic() - began_s)
+
+        os.kill(server._process.pid, signal.SIGSTOP)
+        together = [threading.Thread(target=authenticate) for _ in range(20)]
+        for each in together:
+            each.start()
+        for each in together:
+            each.join()
+        assert len(waits_s) == 20
+        assert max(waits_s) < 3.5 * WAIT_S
+        asking = threading.Thread(target=authenticate)
+        asking.start()
+        time.sleep(WAIT_S / 5)
+        authenticate()
+        assert waits_s[-1] < WAIT_S / 2
+        asking.join()
+        os.kill(server._process.pid, signal.SIGCONT)
+        assert runtime.api_keys.authenticate(text).plugin == "acme"
+        runtime.close()
+    finally:
+        os.kill(server._process.pid, signal.SIGCONT)
+        server.terminate()

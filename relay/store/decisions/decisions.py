@@ -118,12 +118,8 @@ class Decisions:
             if self.epoch is None:
                 self._follow_unless_silent()
             read_at_s = time.monotonic()
-            try:
+            with self._noting_failure():
                 self._read(whole=whole)
-            except Exception:
-                if patience_s() < 0:
-                    self._failed_at_s = time.monotonic()
-                raise
             self._read_at_s = read_at_s
             self._whole_at_s = read_at_s if whole else self._whole_at_s
 
@@ -179,8 +175,12 @@ class Decisions:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Keep other threads from reading. Callers that can do without a silent server wait only briefly for this."""
-        if not self._lock.acquire(timeout=patience_s()):
+        """Keep other threads from reading. Callers that can do without a silent server wait only briefly for this.
+
+        Since the last read failed, one thread at a time asks again, and the others fail at once: a server that is
+        silent must not hold all threads of an API process.
+        """
+        if not self._lock.acquire(timeout=0 if self._failed_at_s > self._read_at_s else patience_s()):
             raise Unavailable
         try:
             with store_errors():
@@ -188,13 +188,25 @@ class Decisions:
         finally:
             self._lock.release()
 
+    @contextmanager
+    def _noting_failure(self) -> Iterator[None]:
+        """Note that the server could not be read, unless it was asked more briefly than others ask it."""
+        began_s = time.monotonic()
+        try:
+            yield
+        except Exception:
+            if time.monotonic() - began_s > 2 * patience_s():
+                self._failed_at_s = time.monotonic()
+            raise
+
     def _follow(self) -> bool:
         """Read the epoch; return whether the store has been restored, so that what this process remembers is void.
 
         While a backup is copied, nothing is remembered.
         """
         with self._lock:
-            epoch = self._epochs.read()
+            with self._noting_failure():
+                epoch = self._epochs.read()
             if self.epoch is None or epoch.number > self.epoch:
                 self.epoch = None if epoch.number and epoch.phase is Phase.COPYING else epoch.number
                 self._begins_anew, self._whole_at_s = True, float("-inf")
