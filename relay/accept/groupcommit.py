@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from relay.errors import RelayError, StoreFault, Unavailable
 from relay.process.loops import Loop, Over
@@ -17,6 +17,10 @@ from relay.telemetry import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+#: After a commit that has taken longer than this, in seconds, and failed because the store was away, whatever waited
+#: meanwhile fails with it.
+SILENT_S: Final = 2.0
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -80,9 +84,16 @@ class GroupCommit(Generic[T, R]):
 
     def _iterate(self) -> None:
         group = self._take()
-        self._begun_s = time.monotonic()
+        self._begun_s = began_s = time.monotonic()
         replies = self._replies(group)
         self._begun_s = None
+        if isinstance(replies[0], Unavailable) and time.monotonic() - began_s > SILENT_S:
+            # What waits would wait as long again, group after group, and hold the threads of the process.
+            waiting = [self._waiting.get() for _ in range(self._waiting.qsize())]
+            group += [each for each in waiting if each is not None]
+            replies = [replies[0]] * len(group)
+            if None in waiting:
+                self._waiting.put(None)
         for each, reply in zip(group, replies, strict=True):
             try:
                 each.deliver(reply)

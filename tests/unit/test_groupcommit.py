@@ -65,6 +65,31 @@ def held_up(commit, recorder, pool, item=0):
     return first
 
 
+@pytest.mark.parametrize(("is_silent", "reached"), [(True, [[0]]), (False, [[0], [1], [2]])])
+def test_what_waits_behind_a_commit_that_waited_in_vain_fails_with_it(monkeypatch, is_silent, reached):
+    """A store that refuses at once is asked for each group; only one that is silent would hold them all for long."""
+    monkeypatch.setattr("relay.accept.groupcommit.SILENT_S", 0.0 if is_silent else 60.0)
+    recorder = Recorder()
+
+    def refuse(items):
+        recorder(items)
+        raise Unavailable
+
+    refuse.groups = recorder.groups
+    commit = commits(refuse, max_items=1)
+    with ThreadPoolExecutor(8) as pool:
+        first = held_up(commit, recorder, pool)
+        rest = submit_all(commit, [1, 2], pool)
+        commit.close()
+        recorder.go_on.set()
+        for each in (first, *rest):
+            with pytest.raises(Unavailable):
+                each.result(10)
+    assert recorder.groups == reached
+    commit._committer.join(10)
+    assert not commit._committer.is_alive()
+
+
 def test_a_lone_item_is_committed_at_once_and_alone():
     recorder = Recorder()
     commit = commits(recorder)
