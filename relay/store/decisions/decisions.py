@@ -175,10 +175,9 @@ class Decisions:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Keep other threads from reading. Callers that can do without a silent server wait only briefly for this.
+        """Keep other threads from reading, which wait; only briefly if they can do without a silent server.
 
-        Since the last read failed, one thread at a time asks again, and the others fail at once: a server that is
-        silent must not hold all threads of an API process.
+        Once a read has failed, they fail at once: a silent server must not hold all threads of an API process.
         """
         if not self._lock.acquire(timeout=0 if self._failed_at_s > self._read_at_s else patience_s()):
             raise Unavailable
@@ -204,9 +203,8 @@ class Decisions:
 
         While a backup is copied, nothing is remembered.
         """
-        with self._lock:
-            with self._noting_failure():
-                epoch = self._epochs.read()
+        with self._lock, self._noting_failure():
+            epoch = self._epochs.read()
             if self.epoch is None or epoch.number > self.epoch:
                 self.epoch = None if epoch.number and epoch.phase is Phase.COPYING else epoch.number
                 self._begins_anew, self._whole_at_s = True, float("-inf")
