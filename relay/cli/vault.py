@@ -30,7 +30,6 @@ from relay.vault import FILE_AGE_S
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from relay.settings import Settings
     from relay.wiring.runtime import Runtime
 
 #: After this many seconds, every process that follows a key file has read it again.
@@ -74,6 +73,7 @@ def status(screen: Screen, names: tuple[str, ...]) -> None:
 @screened
 def add(screen: Screen, names: tuple[str, ...]) -> None:
     """Add a new key, which opens values but seals none yet."""
+    _lock(names, Act.VAULT_ADD)
     added = _add(names)
     note = "Copy the key files to every other machine (or restart its processes), then: relay vault promote"
     screen.tell(added, *_lines("added", added), note)
@@ -84,6 +84,7 @@ def add(screen: Screen, names: tuple[str, ...]) -> None:
 @screened
 def promote(screen: Screen, names: tuple[str, ...]) -> None:
     """Seal with the newest key from now on."""
+    _lock(names, Act.VAULT_PROMOTE)
     promoted, is_new = _promote(names)
     then = "Then: relay vault reseal" if is_new else "Nothing new to promote: relay vault add makes a key."
     screen.tell(promoted, *_lines("seals with", promoted), then)
@@ -94,6 +95,7 @@ def promote(screen: Screen, names: tuple[str, ...]) -> None:
 @screened
 def reseal(screen: Screen, names: tuple[str, ...]) -> None:
     """Reseal everything with the newest keys. Can be interrupted and run again."""
+    _lock(names, Act.VAULT_RESEAL)
     done, damaged = _reseal(names)
     told = ", ".join(f"{count} {word}" for word, count in done.items())
     screen.tell(done, f"Values: {told}", "Then: relay vault retire")
@@ -107,6 +109,7 @@ def reseal(screen: Screen, names: tuple[str, ...]) -> None:
 @screened
 def retire(screen: Screen, key_id: str | None, names: tuple[str, ...], *, give_up: bool) -> None:
     """Remove old keys from the rings, or KEY alone. Refused while anything is still sealed under one, or damaged."""
+    _lock(names, Act.VAULT_RETIRE)
     retired = _retire(names, key_id, give_up=give_up)
     lines = [f"{each['ring']}: {each['key']} is retired" for each in retired]
     screen.tell(retired, *(lines or ["Nothing to retire: there is no old key."]))
@@ -121,6 +124,7 @@ def rotate(screen: Screen, names: tuple[str, ...]) -> None:
     If other machines have copies of them, run the four steps one by one. If the command is interrupted, continue with
     the step at which it stopped.
     """
+    _lock(names, Act.VAULT_ADD)
     _add(names)
     promoted, _ = _promote(names)
     done, damaged = _reseal(names)
@@ -129,6 +133,14 @@ def rotate(screen: Screen, names: tuple[str, ...]) -> None:
     value = {"promoted": promoted, **done, "retired": retired}
     counts = f"{done['resealed']} values resealed, {len(retired)} old keys retired"
     screen.tell(value, *_lines("seals with", promoted), counts)
+
+
+def _lock(names: tuple[str, ...], act: Act) -> None:
+    """Lock the rings until the command ends; raise `Conflict` while another command changes rings beside them."""
+    with refusals(act, subject="+".join(names)):
+        settings = Settings.for_command(data_dir())
+        for folder in sorted({_ring(name, settings).path.resolve().parent for name in names or _VARIABLES}):
+            click.get_current_context().with_resource(DataDir(folder).lock_rings())
 
 
 def _add(names: tuple[str, ...]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from relay.errors import SettingsError
+from relay.errors import Conflict, SettingsError
 from relay.settings import ENV_FILE
 from relay.settings.names import AUDIT_KEY, DATA_KEYS, FLOWER_AUTH, TARGET_KEYS
 from relay.settings.private_file import read_private_file, write_private_file
@@ -19,12 +19,16 @@ from relay.up.ports import FreePorts
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from relay.errors import RelayError
+
 #: The files that hold the key rings, by their settings; without them registrations and contents are lost.
 RING_FILES: Final = {TARGET_KEYS: "target.keys", DATA_KEYS: "data.keys"}
 #: All files with secrets that a start makes, by their settings.
 SECRET_FILES: Final = {**RING_FILES, AUDIT_KEY: "audit.key", FLOWER_AUTH: "flower.auth"}
 #: The public key with which anyone can check the audit trail.
 AUDIT_PUBLIC_FILE: Final = "audit.pub"
+#: The lock of `relay vault`, which changes the rings while `relay up` holds its own lock.
+_RINGS_LOCK: Final = "vault.lock"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.,:/@%+=?\[\]-]*")
 
 
@@ -98,15 +102,17 @@ class DataDir:
 
     def lock(self) -> IO[str]:
         """Lock the directory for this process, until the returned file is closed; raise ``SettingsError`` if in use."""
-        file = (self.path / "lock").open("w", encoding="utf-8")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            raise SettingsError(
-                "Another `relay up` runs on this data directory: stop it first, or use another --data-dir."
-            ) from None
-        return file
+        return _locked(
+            self.path / "lock",
+            SettingsError("Another `relay up` runs on this data directory: stop it first, or use another --data-dir."),
+        )
+
+    def lock_rings(self) -> IO[str]:
+        """Lock the key rings in the directory, until the returned file is closed; raise ``Conflict`` if in use."""
+        return _locked(
+            self.path / _RINGS_LOCK,
+            Conflict("Another `relay vault` command is changing the key rings: wait until it has ended."),
+        )
 
     def secret(self, name: str, make: Callable[[], str]) -> str:
         """Return the text of a private file; if it does not exist, write it with ``make()`` first."""
@@ -140,6 +146,17 @@ class DataDir:
         return port
 
 
+def _locked(path: Path, refusal: RelayError) -> IO[str]:
+    """Lock a file for this process, until it is closed; raise the refusal if another process has locked it."""
+    file = path.open("w", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise refusal from None
+    return file
+
+
 def new_flower_auth() -> str:
     """Make a user and a password for Flower."""
     return f"relay:{secrets.token_urlsafe(24)}"
@@ -153,7 +170,7 @@ def _refuse_foreign(root: Path) -> None:
     except OSError:
         raise SettingsError("The data directory cannot be read: use another --data-dir.") from None
     # Before a restore, key files are put into a directory that has nothing else.
-    begun = {"logs", "passwords", "valkey", *SECRET_FILES.values(), AUDIT_PUBLIC_FILE}
+    begun = {"logs", "passwords", "valkey", *SECRET_FILES.values(), AUDIT_PUBLIC_FILE, _RINGS_LOCK}
     if not is_ours or (not names & {ENV_FILE, "lock"} and not names <= begun):
         raise SettingsError(
             "The data directory exists, but `relay up` did not make it: use another --data-dir, or an empty one."

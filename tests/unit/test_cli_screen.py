@@ -1,6 +1,7 @@
 """What operators see on a terminal of 80 columns, and what commands do without `--plugin`."""
 
 import errno
+import json
 import os
 from types import SimpleNamespace
 
@@ -10,9 +11,12 @@ from click.testing import CliRunner
 from relay.cli import main
 from relay.cli.completion import NEWEST
 from relay.domain.reference_id import new_reference_id
+from relay.rotation.ring_file import RingFile
 from relay.store.replays.runs import NewReplay
+from relay.up.datadir import DataDir
 from tests.store_keys import KEYS
 from tests.unit.cli import a_webhook
+from tests.unit.forked_command import start_command
 from tests.unit.test_cli_invocations import settle, trigger
 
 RED = "\x1b[31m"
@@ -261,6 +265,36 @@ def test_a_rotation_says_what_it_did(cli, monkeypatch):
     assert counts == "1 values resealed, 2 old keys retired"
     assert cli.json("vault", "reseal") == {"resealed": 0, "current": 1, "unreadable": 0}
     assert cli.run("vault", "reseal").stdout.startswith("Values: 0 resealed, 1 current, 0 unreadable\n")
+
+
+@pytest.mark.parametrize("command", ["add", "promote", "reseal", "retire", "rotate"])
+def test_a_ring_is_not_changed_while_another_command_changes_it(cli, monkeypatch, command):
+    monkeypatch.setattr("relay.cli.vault.SETTLED_S", 0.0)
+    cli.use_ring_files(keys=2)
+    ring = (cli.directory / "data.keys").read_text()
+    with DataDir(cli.directory).lock_rings():
+        refused = cli.run("vault", command, "--ring", "data")
+        assert cli.run("vault", "status").exit_code == 0
+    assert (refused.exit_code, "Another `relay vault` command" in refused.stderr) == (1, True)
+    assert (cli.directory / "data.keys").read_text() == ring
+    act = "add" if command == "rotate" else command
+    (left, *_) = cli.json("audit", "list", "--act", f"vault_{act}")
+    assert (left["subject"], left["outcome"]) == ("data", "conflict")
+    assert cli.run("vault", command, "--ring", "data").exit_code == 0
+
+
+def test_every_key_that_was_said_to_be_added_is_in_the_ring_although_several_are_added_at_once(cli, tmp_path):
+    cli.use_ring_files()
+    command = ["--data-dir", str(cli.directory), "vault", "add", "--ring", "target", "--output", "json"]
+    environ, outs = {**os.environ, **cli.environ}, [tmp_path / f"out{number}" for number in range(4)]
+    started = [start_command(command, environ, [os.devnull, str(out), os.devnull]) for out in outs]
+    for each in started:
+        each.join()
+    said = [json.loads(out.read_text()) for out in outs]
+    added = [each["target"] for each in said if "target" in each]
+    assert added
+    assert {each["code"] for each in said if "target" not in each} <= {"conflict"}
+    assert RingFile("target", cli.directory / "target.keys").key_ids()[1:] == tuple(sorted(added))
 
 
 @pytest.mark.parametrize("words", ["nope", "{'a': 1}", "{", "", "[NaN]", "[" * 40])
