@@ -21,6 +21,8 @@ FORGED: Final = "forged"
 CUT: Final = "cut"
 LOST: Final = "lost"
 AWAY: Final = "away"
+UNSIGNED: Final = "unsigned"
+MISSING: Final = "missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class TrailCheck:
                 self._take(block)
         if self.found.wrong is None:
             self._compare_with_known()
+        if self.found.wrong is None and self.found.unsigned and not self.found.checkpoints:
+            self._wrong(self.found.first, UNSIGNED, _SENTENCES[UNSIGNED])
         return self.found
 
     def _begin(self, begins: Signed) -> None:
@@ -152,6 +156,10 @@ _SENTENCES: Final = {
     FORGED: "its checkpoint is not signed by a known key.",
     LOST: "it was signed, and the server that took over, or came back, lacks it (RELAY_STORE_REPLICAS prevents that).",
     CUT: "an earlier export has it, but the trail ends before it.",
+    UNSIGNED: (
+        "No checkpoint covers its entries, so that nothing proves them. Workers that have RELAY_AUDIT_KEY sign every"
+        " two seconds, and `relay audit export` writes their checkpoints: start a worker, or export again."
+    ),
 }
 
 

@@ -11,10 +11,10 @@ from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from relay.audit.entry import Act, line_of
-from relay.audit.lines import TrailFile, heads_in, lines_of, trail_files
+from relay.audit.lines import lines_of
 from relay.audit.signing_keys import AuditSigner, PublicKeys, new_private_text
-from relay.audit.verifying import AWAY, EDITED, TrailCheck, Verification, Wrong
 from relay.cli.audit_entries import Wanted, entry_options, in_order, newest, take_wanted
+from relay.cli.audit_verdicts import Verdicts, verdict_row
 from relay.cli.command import acting, command_runtime
 from relay.cli.export import opened_file
 from relay.cli.names import check_plugin
@@ -22,7 +22,6 @@ from relay.cli.output import EXIT_FAILED, Screen, as_json, facts_of, safe, scree
 from relay.errors import BadParameter, SettingsError
 from relay.store.trail.trail import Trail, every_trail, trails
 from relay.text.similar import hint
-from relay.text.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -33,8 +32,6 @@ T = TypeVar("T")
 
 _LOOK_S: Final = 0.5  # between two looks
 _COLUMNS: Final = ("trail", "good", "first", "last", "unsigned", "checkpoints", "signedAt")
-#: The verdict on a trail that cannot be read: it is not good.
-_UNREAD: Final = Verification(wrong=Wrong(1, AWAY, "It did not answer."))
 _KEY = click.option(
     "--key",
     "key_file",
@@ -79,18 +76,14 @@ def verify(screen: Screen, file: IO[str] | None, key_file: Path | None, after: I
 
     Names the first entry that was edited, removed, inserted or moved, and the first checkpoint that is forged.
     """
-    known = {} if after is None else heads_in(after)
-    if file is None:
-        runtime = command_runtime()
-        keys = _keys(key_file, runtime)
-        with runtime.audit_writer.writing(Act.AUDIT_VERIFY):
-            answers = every_trail(runtime.client, runtime.keyspace, lambda trail: _check(trail, keys, known))
-        found = {**answers.found, **dict.fromkeys(answers.silent, _UNREAD)}
+    verdicts = Verdicts(_keys(key_file), after)
+    if file is not None:
+        found = verdicts.on_file(file)
     else:
-        keys = _keys(key_file, None if key_file else command_runtime())
-        found = {trail.name: _check_file(trail, keys, known) for trail in trail_files(file)}
-    found |= {name: TrailCheck(name, keys, None, heads).run([]) for name, heads in known.items() if name not in found}
-    rows = [{"trail": name, **_value(each)} for name, each in found.items()]
+        runtime = command_runtime()
+        with runtime.audit_writer.writing(Act.AUDIT_VERIFY):
+            found = verdicts.on_server(runtime)
+    rows = [verdict_row(name, each) for name, each in found.items()]
     screen.show(rows, lambda: table_of(_COLUMNS, ([row[column] for column in _COLUMNS] for row in rows)))
     wrong = [f"Trail {name}: {each.wrong.sentence}" for name, each in found.items() if each.wrong is not None]
     for sentence in wrong:
@@ -193,25 +186,13 @@ def _silence(name: str) -> str:
     return f"Trail {name}: it did not answer, and its entries are missing here."
 
 
-def _check(trail: Trail, keys: PublicKeys, known: dict[str, dict[int, bytes]]) -> Verification:
-    return TrailCheck(trail.name, keys, trail.beginning(), known.get(trail.name)).run(trail.blocks())
-
-
-def _check_file(trail: TrailFile, keys: PublicKeys, known: dict[str, dict[int, bytes]]) -> Verification:
-    found = TrailCheck(trail.name, keys, trail.begins, known.get(trail.name)).run(trail.blocks())
-    seq = trail.misnumbered
-    if found.wrong is None and seq is not None:
-        found.wrong = Wrong(seq, EDITED, f"Entry {seq} has a different number in the file.")
-    return found
-
-
-def _keys(key_file: Path | None, runtime: Runtime | None) -> PublicKeys:
-    if key_file is not None or runtime is None:
-        try:
-            return PublicKeys.from_text(Path(key_file or "").read_text(encoding="ascii"))
-        except (OSError, UnicodeDecodeError):
-            raise BadParameter("The file that --key names does not hold public keys.") from None
-    return _signer(runtime).public
+def _keys(key_file: Path | None) -> PublicKeys:
+    if key_file is None:
+        return _signer(command_runtime()).public
+    try:
+        return PublicKeys.from_text(key_file.read_text(encoding="ascii"))
+    except (OSError, UnicodeDecodeError):
+        raise BadParameter("The file that --key names does not hold public keys.") from None
 
 
 def _signer(runtime: Runtime) -> AuditSigner:
@@ -219,20 +200,6 @@ def _signer(runtime: Runtime) -> AuditSigner:
     if key_text is None:
         raise SettingsError("RELAY_AUDIT_KEY is not set: nothing is signed. `relay audit key --new` makes a key.")
     return AuditSigner(key_text.reveal())
-
-
-def _value(found: Verification) -> dict[str, Any]:
-    wrong = found.wrong
-    return {
-        "good": wrong is None,
-        "first": found.first,
-        "last": found.last,
-        "unsigned": found.unsigned,
-        "checkpoints": found.checkpoints,
-        "signedAt": rfc3339(found.signed_at_ms),
-        "head": found.head.hex(),
-        "wrong": wrong and {"seq": wrong.seq, "what": wrong.what, "sentence": wrong.sentence},
-    }
 
 
 class _Following:

@@ -184,6 +184,7 @@ def test_the_trail_is_found_good_and_a_change_fails_the_command(audited, tmp_pat
 
 def test_what_an_earlier_export_has_may_not_be_missing(audited, tmp_path):
     audited.apply(a_webhook())
+    audited.run("keys", "list")
     sign(audited)
     exported = tmp_path / "trail.jsonl"
     audited.run("audit", "export", "--file", str(exported))
@@ -216,13 +217,50 @@ def test_a_trail_of_an_earlier_export_that_is_gone_as_a_whole_is_named(files, tm
     earlier = tmp_path / "earlier.jsonl"
     cli.run("audit", "export", "--file", str(earlier))
     later = write(lambda line: None if line["trail"] == gone else line)
-    rows = {row["trail"]: row["wrong"] for row in cli.json("audit", "verify", later)}
-    assert rows.keys() == {"0", "shared"} - {gone}
+    rows = {
+        row["trail"]: row["wrong"] for row in cli.json("audit", "verify", later, exit_code=1 if gone == "shared" else 0)
+    }
+    assert {name for name, wrong in rows.items() if wrong is None} == {"0", "shared"} - {gone}
     rows = {
         row["trail"]: row["wrong"] for row in cli.json("audit", "verify", later, "--after", str(earlier), exit_code=1)
     }
     assert rows.keys() == {"0", "shared"}
     assert (rows[gone]["seq"], rows[gone]["what"]) == (1, "cut")
+
+
+def test_what_proves_nothing_is_not_good(files, tmp_path):
+    cli, write = files
+
+    def said(*words):
+        result = cli.run("audit", "verify", *words, "--output", "json")
+        found = {row["trail"]: (row["good"], (row["wrong"] or {}).get("what")) for row in json.loads(result.stdout)}
+        return result.exit_code, found
+
+    def unsigned(line):
+        return None if "checkpoint" in line else {**line, "act": "webhook_pause"} if line.get("plugin") else line
+
+    tailed = tmp_path / "tail.jsonl"
+    shown = cli.run("audit", "tail", "--no-follow", "--output", "json", "--act", "webhook_apply", "--from", "0", "3")
+    tailed.write_text(shown.stdout)
+    assert said(write(unsigned)) == (1, {"0": (False, "unsigned"), "shared": (False, "unsigned")})
+    assert said(write(lambda line: None)) == (1, {"shared": (False, "missing")})
+    assert said(str(tailed)) == (1, {"0": (False, "unsigned"), "shared": (False, "missing")})
+    shared_only = write(lambda line: line if line["trail"] == "shared" else None)
+    assert said(shared_only) == (0, {"shared": (True, None)})
+    for nothing in (write(unsigned), write(lambda line: None)):
+        refused = cli.run("audit", "verify", "--after", nothing)
+        assert (refused.exit_code, "--after names has no checkpoints" in refused.stderr) == (2, True)
+
+
+def test_a_relay_that_has_signed_nothing_yet_is_not_called_good(audited):
+    audited.apply(a_webhook())
+    rows = {row["trail"]: row for row in audited.json("audit", "verify", exit_code=1)}
+    assert [(row["good"], row["unsigned"], row["wrong"]["what"]) for row in rows.values()] == [
+        (False, 1, "unsigned")
+    ] * 2
+    assert "start a worker" in rows["0"]["wrong"]["sentence"]
+    sign(audited)
+    assert audited.run("audit", "verify").exit_code == 0
 
 
 @pytest.mark.parametrize("numbers", [{1}, {2}, {5}, {2, 4}, {3, 4, 5}, {1, 2, 3, 4, 5}])
@@ -357,6 +395,7 @@ def test_an_invalid_key_is_refused(audited, tmp_path):
 def away(audited, monkeypatch):
     """The command, while the server of the trail of partition 0 does not answer."""
     audited.apply(a_webhook())
+    audited.run("keys", "list")
     sign(audited)
     for name in ("blocks", "after"):
         monkeypatch.setattr(Trail, name, without_first(getattr(Trail, name)))
