@@ -19,7 +19,7 @@ from relay.cli.command import acting, command_runtime
 from relay.cli.export import opened_file
 from relay.cli.names import check_plugin
 from relay.cli.output import EXIT_FAILED, Screen, as_json, facts_of, safe, screened, table_of
-from relay.errors import BadParameter, SettingsError
+from relay.errors import BadParameter, SettingsError, Unavailable
 from relay.store.trail.trail import Trail, every_trail, trails
 from relay.text.similar import hint
 
@@ -51,15 +51,17 @@ def audit() -> None:
 def export(screen: Screen, path: str | None) -> None:
     """Write the whole trail as JSON lines, with its checkpoints, so that it can be checked elsewhere.
 
-    With --file, a summary is shown, in the form that --output gives.
+    With --file, a summary is shown, in the form that --output gives. An earlier export there is replaced only by a
+    complete one.
     """
     runtime = command_runtime()
     with runtime.audit_writer.writing(Act.AUDIT_EXPORT), opened_file(path) as file:
+        _refuse_silent(every_trail(runtime.client, runtime.keyspace, Trail.last_number).silent)  # write nothing then
         found = every_trail(runtime.client, runtime.keyspace, lambda trail: _write(trail, file))
+        _refuse_silent(found.silent)
     if path is not None:
         said = {"file": path, "entries": sum(found)}
         screen.show(said, lambda: facts_of(said.items()))
-    _fail_if_silent(screen, found.silent)
 
 
 @audit.command()
@@ -173,6 +175,12 @@ def _write(trail: Trail, file: IO[str]) -> int:
         file.write(as_json(line, indent=None) + "\n")
         count += "seq" in line
     return count
+
+
+def _refuse_silent(silent: Collection[str]) -> None:
+    """Raise `Unavailable` if trails did not answer."""
+    if silent:
+        raise Unavailable(f"An export has every trail, and these did not answer: {', '.join(silent)}.")
 
 
 def _fail_if_silent(screen: Screen, silent: Collection[str]) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
-import stat
 import sys
-from contextlib import contextmanager, suppress
+import tempfile
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
@@ -37,7 +38,6 @@ COLUMNS: Final = (
 CONTENTS: Final = ("payload", "data")
 # What a spreadsheet takes for the beginning of a formula, even after blanks, which it drops (OWASP, CSV injection).
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-_MODE: Final = 0o600  # it may hold payloads
 
 
 @click.command()
@@ -105,19 +105,37 @@ class Contents:
 
 @contextmanager
 def opened_file(path: str | None) -> Iterator[IO[str]]:
-    """Open a file for writing, readable by its owner only; without a path, yield standard output."""
+    """Open a file for writing; without a path, yield standard output.
+
+    A regular file is replaced at the end, unless an error is raised inside, and is readable by its owner only.
+    """
     if path is None:
         yield sys.stdout
         return
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _MODE)
-    except OSError:
-        raise click.UsageError("The file that --file names cannot be written.") from None
-    with open(descriptor, "w", encoding="utf-8", newline="") as file:  # noqa: PTH123 - a descriptor has no path
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):  # no terminal and no /dev/null
-            with suppress(PermissionError):  # another user's file, or a file system without rights
-                os.fchmod(descriptor, _MODE)  # a file that was there before may be open to others
+    place = Path(path)
+    with ExitStack() as stack:
+        try:
+            is_special = place.exists() and not place.is_file()  # a pipe, a terminal, /dev/null
+            opening = place.open("w", encoding="utf-8", newline="") if is_special else _replacing(place.resolve())
+            file = stack.enter_context(opening)
+        except OSError:
+            raise click.UsageError("The file that --file names cannot be written.") from None
         yield file
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[str]]:
+    """Yield a new file, which takes the path at the end; each of several exports at once has one of its own."""
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", newline="", prefix=f"{path.name}.", suffix=".partial", dir=path.parent, delete=False
+    ) as file:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        finally:
+            Path(file.name).unlink(missing_ok=True)
 
 
 def _write_lines(file: IO[str], rows: Iterator[dict[str, Any]], with_payload: bool) -> int:  # noqa: ARG001 - as CSV

@@ -413,19 +413,33 @@ def without_first(asked):
 
 @pytest.mark.parametrize(
     "command",
-    [("list",), ("export",), ("export", "--file", "{file}"), ("tail", "--no-follow", "--output", "json")],
+    [("list",), ("tail", "--no-follow", "--output", "json")],
     ids=" ".join,
 )
-def test_what_a_trail_that_is_away_would_have_shown_is_said_to_be_missing(away, tmp_path, monkeypatch, command):
+def test_what_a_trail_that_is_away_would_have_shown_is_said_to_be_missing(away, monkeypatch, command):
     monkeypatch.setattr(Trail, "last_number", without_first(Trail.last_number))
-    file = tmp_path / "trail.jsonl"
-    result = away.run("audit", *(word.format(file=file) for word in command))
+    result = away.run("audit", *command)
     missing = "Trail 0: it did not answer, and its entries are missing here.\n"
     assert (result.exit_code, result.stderr) == (1, missing)
-    shown = file.read_text() if "--file" in command else result.stdout
-    assert "shared" in shown
-    assert "webhook_apply" not in shown
-    assert ("entries" in result.stdout) == ("--file" in command)
+    assert "shared" in result.stdout
+    assert "webhook_apply" not in result.stdout
+
+
+@pytest.mark.parametrize("options", [(), ("--file", "trail.jsonl")], ids=" ".join)
+@pytest.mark.parametrize("begins", ["before", "meanwhile"])
+def test_no_export_is_made_while_a_trail_is_away(away, tmp_path, monkeypatch, options, begins):
+    if begins == "before":
+        monkeypatch.setattr(Trail, "last_number", without_first(Trail.last_number))
+    monkeypatch.chdir(tmp_path)
+    earlier, names = tmp_path / "trail.jsonl", {"trail.jsonl", *(path.name for path in tmp_path.iterdir())}
+    earlier.write_text("an earlier export\n")
+    result = away.run("audit", "export", *options)
+    assert (result.exit_code, "these did not answer: 0." in result.stderr) == (1, True)
+    assert (earlier.read_text(), {path.name for path in tmp_path.iterdir()}) == ("an earlier export\n", names)
+    if options or begins == "before":
+        assert result.stdout == ""
+    listed = away.run("audit", "list", "--act", "audit_export", "--output", "json").stdout
+    assert [row["outcome"] for row in json.loads(listed)] == ["unavailable", "begun"]
 
 
 def test_a_trail_whose_server_is_away_is_named_and_the_others_are_checked(away):

@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import stat
 import time
 
 import click
@@ -366,6 +367,54 @@ def test_an_export_replaces_the_file_of_an_earlier_one_and_is_its_owner_s(tmp_pa
     with opened_file(None) as file:
         file.write("shown")
     assert capsys.readouterr().out == "shown"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()], ids=repr)
+def test_an_export_that_is_not_finished_leaves_the_earlier_one(tmp_path, error):
+    path = tmp_path / "found"
+    path.write_text("earlier")
+
+    def write_half():
+        with opened_file(str(path)) as file:
+            file.write("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        write_half()
+    assert path.read_text() == "earlier"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_exports_to_the_same_file_at_once_do_not_mix(tmp_path):
+    path = tmp_path / "found"
+    with opened_file(str(path)) as first:
+        first.write("one")
+        with opened_file(str(path)) as second:
+            second.write("two")
+        assert path.read_text() == "two"
+        first.write(" whole")
+    assert path.read_text() == "one whole"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_export_through_a_link_leaves_the_link(tmp_path):
+    (tmp_path / "newest").symlink_to("found")
+    for text in ("one", "two"):
+        with opened_file(str(tmp_path / "newest")) as file:
+            file.write(text)
+        assert (tmp_path / "found").read_text() == text
+    assert (tmp_path / "newest").is_symlink()
+
+
+def test_an_export_goes_straight_into_a_pipe(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with opened_file(str(path)) as file:
+        file.write("said")
+    assert os.read(reading, 100) == b"said"
+    os.close(reading)
+    assert stat.S_ISFIFO(path.stat().st_mode)
 
 
 def test_a_row_of_csv_has_the_last_attempt_and_contents_as_json():
