@@ -21,7 +21,7 @@ def lines_of(name: str, begins: Signed | None, blocks: Iterable[Block]) -> Itera
     return ({"trail": name, **line} for line in _lines(begins, blocks))
 
 
-def trail_files(lines: Iterable[str]) -> Iterator[TrailFile]:
+def trail_files(lines: Iterable[str | bytes]) -> Iterator[TrailFile]:
     """Yield the trails of an export, one after the other; each must be read to its end before the next is taken."""
     parsed = ((number, _parsed(number, text)) for number, text in enumerate(lines, 1) if text.strip())
     seen: set[str] = set()
@@ -85,7 +85,7 @@ def _first_number(begins: Signed | None) -> int:
     return 1 if begins is None else (begins.beginning() or (1, b""))[0]
 
 
-def heads_in(lines: Iterable[str]) -> dict[str, dict[int, bytes]]:
+def heads_in(lines: Iterable[str | bytes]) -> dict[str, dict[int, bytes]]:
     """Return for each trail the heads of its checkpoints, by the number of their last entry. Nothing is checked."""
     found: dict[str, dict[int, bytes]] = {}
     for trail in trail_files(lines):
@@ -108,10 +108,10 @@ def _signed_from(number: int, line: dict[str, Any], name: str) -> Signed:
         raise _fault(number) from None
 
 
-def _parsed(number: int, text: str) -> dict[str, Any]:
+def _parsed(number: int, text: str | bytes) -> dict[str, Any]:
     try:
         line = json.loads(text)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # also if it is not UTF-8
         raise _fault(number) from None
     if not isinstance(line, dict):
         raise _fault(number)

@@ -5,16 +5,15 @@ The trail holds no contents: for a webhook that was changed, it only tells that 
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections import Counter, defaultdict
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from relay.audit.entry import Act, raw_from
+from relay.audit.packed_file import lines_in
 from relay.errors import BadParameter, Conflict, Expired, NotFound
 
 if TYPE_CHECKING:
@@ -205,22 +204,12 @@ def check_trail(file: IO[bytes]) -> None:
 
 
 def _entries(file: IO[bytes]) -> Iterator[dict[str, Any]]:
-    for number, text in enumerate(_lines(file), 1):
+    if not file.seekable():
+        raise BadParameter("The trail's file is read twice, and cannot be: give a file, and no pipe.")
+    for number, text in enumerate(lines_in(file), 1):
         line = _parsed(number, text)
         if "seq" in line:  # others are signatures
             yield line
-
-
-def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield the lines of a file, which gzip may have packed, from its beginning."""
-    try:
-        file.seek(0)
-        is_packed = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
-        with gzip.open(file) if is_packed else nullcontext(file) as lines:
-            yield from lines
-    except (OSError, EOFError, zlib.error):
-        raise BadParameter("The trail's file cannot be read to its end, or not twice: give a whole file.") from None
 
 
 def _parsed(number: int, text: bytes) -> dict[str, Any]:

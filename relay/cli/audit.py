@@ -65,16 +65,16 @@ def export(screen: Screen, path: str | None) -> None:
 
 
 @audit.command()
-@click.argument("file", type=click.File("r", encoding="utf-8"), required=False)
+@click.argument("file", type=click.File("rb"), required=False)
 @_KEY
 @click.option(
     "--after",
-    type=click.File("r", encoding="utf-8"),
+    type=click.File("rb"),
     help="An earlier export: its entries must still be there, or be past their retention.",
 )
 @screened
-def verify(screen: Screen, file: IO[str] | None, key_file: Path | None, after: IO[str] | None) -> None:
-    """Check the trail on the server, or the FILE of an export, from its beginning to its end.
+def verify(screen: Screen, file: IO[bytes] | None, key_file: Path | None, after: IO[bytes] | None) -> None:
+    """Check the trail on the server, or the FILE of an export (gzip or plain), from its beginning to its end.
 
     Names the first entry that was edited, removed, inserted or moved, and the first checkpoint that is forged.
     """

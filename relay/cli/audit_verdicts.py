@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from relay.audit.lines import heads_in, trail_files
+from relay.audit.packed_file import lines_in
 from relay.audit.verifying import AWAY, EDITED, MISSING, TrailCheck, Verification, Wrong
 from relay.errors import BadParameter
 from relay.store.keys.names import SHARED_ROOT, root_name
@@ -31,9 +32,10 @@ class Verdicts:
     Raises `BadParameter` if the export has no checkpoints, so that nothing can be compared with it.
     """
 
-    def __init__(self, keys: PublicKeys, earlier: IO[str] | None) -> None:
+    def __init__(self, keys: PublicKeys, earlier: IO[bytes] | None) -> None:
         self._keys = keys
-        self._known = {name: heads for name, heads in heads_in(earlier or ()).items() if heads}
+        earlier_lines = () if earlier is None else lines_in(earlier)
+        self._known = {name: heads for name, heads in heads_in(earlier_lines).items() if heads}
         if earlier is not None and not self._known:
             raise BadParameter("The file that --after names has no checkpoints: `relay audit export` writes them.")
 
@@ -42,9 +44,9 @@ class Verdicts:
         answers = every_trail(runtime.client, runtime.keyspace, self._on_trail)
         return self._with_gone({**answers.found, **dict.fromkeys(answers.silent, _UNREAD)})
 
-    def on_file(self, file: IO[str]) -> dict[str, Verification]:
+    def on_file(self, file: IO[bytes]) -> dict[str, Verification]:
         """Check every trail of an export; return the verdicts by the trails' names."""
-        found = self._with_gone({trail.name: self._on_lines(trail) for trail in trail_files(file)})
+        found = self._with_gone({trail.name: self._on_lines(trail) for trail in trail_files(lines_in(file))})
         shared = root_name(SHARED_ROOT)
         return found | {shared: found.get(shared, _MISSING)}
 

@@ -1,8 +1,10 @@
 """Every command that acts leaves an entry with its operator; the trail is exported, checked and followed."""
 
 import base64
+import gzip
 import json
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -376,6 +378,32 @@ def test_a_line_that_is_not_of_an_export_is_named(audited, tmp_path, line):
     number = 3 + line.count("\n")
     result = audited.run("audit", "verify", str(file))
     assert (result.exit_code, f"Line {number} " in result.stderr) == (2, True)
+
+
+def test_an_export_that_gzip_has_packed_is_verified_and_compared_with(files, tmp_path):
+    cli, write = files
+    packed = tmp_path / "trail.jsonl.gz"
+    packed.write_bytes(gzip.compress(Path(write()).read_bytes()))
+    rows = cli.json("audit", "verify", str(packed), "--after", str(packed))
+    assert rows == cli.json("audit", "verify", write())
+    assert all(row["good"] for row in rows)
+    assert cli.json("audit", "verify", "-", text=packed.read_bytes()) == rows
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"\xff\xfe\x00\x01", "Line 1 of the file is not a line of `relay audit export`"),
+        (b'{"trail": "0"}\n\xe9', "Line 2 of the file is not a line of `relay audit export`"),
+        (gzip.compress(b"{}" * 999)[:-9], "cannot be read to its end"),
+    ],
+)
+@pytest.mark.parametrize("option", [(), ("--after",)], ids=["FILE", "--after"])
+def test_a_file_that_is_no_export_is_refused_with_a_sentence(audited, tmp_path, option, content, says):
+    file = tmp_path / "x"
+    file.write_bytes(content)
+    result = audited.run("audit", "verify", *option, str(file))
+    assert (result.exit_code, says in result.stderr) == (2, True)
 
 
 def test_an_invalid_key_is_refused(audited, tmp_path):

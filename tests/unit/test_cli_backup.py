@@ -1019,6 +1019,15 @@ def test_a_file_that_is_no_trail_is_refused_before_anything_is_done(empty, valke
     assert store(valkey) == {}
 
 
+def test_a_trail_that_comes_through_a_pipe_cannot_be_read_twice_and_is_refused(empty, valkey):
+    pipe = empty.directory / "pipe"
+    os.mkfifo(pipe)
+    opened = os.open(pipe, os.O_RDWR)  # so that the command does not wait for a writer
+    assert "give a file, and no pipe" in restore(empty, "--audit", str(pipe), exit_code=2)["message"]
+    os.close(opened)
+    assert store(valkey) == {}
+
+
 def test_a_trail_that_gzip_has_packed_is_read_and_one_from_before_the_backup_is_named(empty, saved):
     lines = (saved[-1] / "trail.jsonl").read_bytes().splitlines(keepends=True)
     (empty.directory / "all.gz").write_bytes(gzip.compress(b"".join(lines)))
