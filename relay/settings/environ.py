@@ -27,11 +27,12 @@ ENV_FILE: Final = "relay.env"
 def child_environ(extra: Mapping[str, str], without: Iterable[str] = ()) -> dict[str, str]:
     """Return this process's environment for a child, with ``extra`` and without the names in ``without``.
 
-    Leaves out variables that the child's libraries would obey unasked (`relay.process.foreign`).
+    Of a secret in ``extra``, in either form, both forms are replaced. Leaves out variables that the child's libraries
+    would obey unasked (`relay.process.foreign`).
     """
-    dropped = {form for name in without for form in (name, name + FILE_SUFFIX)} | {name + FILE_SUFFIX for name in extra}
+    dropped = {form for name in without for form in (name, name + FILE_SUFFIX)}
     dropped |= foreign_names(os.environ) - extra.keys()
-    return {name: text for name, text in {**os.environ, **extra}.items() if name not in dropped}
+    return {name: text for name, text in {**not_given(os.environ, extra), **extra}.items() if name not in dropped}
 
 
 def look_up_secret(kind: str, name: str) -> str:

@@ -199,10 +199,10 @@ class LocalRelay:
         """Return the settings, with key files instead of keys, so that processes follow changes of the key rings."""
         variables = self.settings.to_environ()
         for name, file in RING_FILES.items():
-            path = self.directory.path / file
+            path = self.settings.files.get(name, self.directory.path / file)
             if path.exists() and name in variables:
                 del variables[name]
-                variables[name + FILE_SUFFIX] = str(path)
+                variables[name + FILE_SUFFIX] = str(path.resolve())
         return variables
 
     def _child(self, process: Process) -> Child:
@@ -245,6 +245,13 @@ def _complete(given: dict[str, str], directory: DataDir, plan: LaunchPlan, demo_
     for name, make in made.items():
         if not (given.get(name) or given.get(name + FILE_SUFFIX)):
             given[name] = directory.secret(SECRET_FILES[name], make)
+    for name, file in RING_FILES.items():
+        own = given.get(name, "").strip()
+        if own and (directory.path / file).exists() and own != directory.read_secret(file):
+            raise SettingsError(
+                f"{name} is not the ring in {file} of the data directory, which processes follow: unset it, or move the"
+                " file away."
+            )
     if demo_port is not None:
         allowed = given.get(EGRESS_ALLOW, "")
         given[EGRESS_ALLOW] = ",".join(filter(None, (allowed, f"{LOOPBACK}:{demo_port}")))

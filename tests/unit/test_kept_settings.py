@@ -160,6 +160,41 @@ def test_a_secret_in_a_file_of_ones_own_is_used_and_none_is_made(start, tmp_path
     assert getattr(start(**{f"{name}_FILE": str(own)}).settings, member).reveal() == text
 
 
+def rings_of_a_child(relay, monkeypatch, **environ):
+    """Return the settings that a worker reads which is started from this environment."""
+    with monkeypatch.context() as patch:
+        for name, text in environ.items():
+            patch.setenv(name, text)
+        children = {process.name: relay._child(process) for process in relay.processes()}
+    return Settings.from_environ(children["worker_interactive"]._environ)
+
+
+@pytest.mark.parametrize("name", ["RELAY_TARGET_KEYS", "RELAY_DATA_KEYS"])
+def test_processes_follow_a_ring_s_file_also_if_the_environment_has_the_same_ring(start, monkeypatch, name):
+    file = start().directory.path / f"{name.split('_')[1].lower()}.keys"
+    for text in (file.read_text(), file.read_text().strip()):
+        found = rings_of_a_child(start(**{name: text}), monkeypatch, **{name: text})
+        assert found.files[name] == file
+
+
+@pytest.mark.parametrize("name", ["RELAY_TARGET_KEYS", "RELAY_DATA_KEYS"])
+def test_another_ring_in_the_environment_than_in_the_data_directory_is_refused(start, name):
+    file = start().directory.env_file
+    before = file.read_text()
+    said = refused(start, name, Vault.new_key_text())
+    assert said.startswith(f"{name} is not the ring in ")
+    assert file.read_text() == before
+
+
+def test_processes_follow_the_ring_s_file_that_the_environment_names(start, monkeypatch, tmp_path):
+    start()
+    own = tmp_path / "own"
+    own.touch(mode=0o600)
+    own.write_text(Vault.new_key_text())
+    given = {"RELAY_DATA_KEYS_FILE": str(own)}
+    assert rings_of_a_child(start(**given), monkeypatch, **given).files["RELAY_DATA_KEYS"] == own
+
+
 def test_commands_use_the_redis_of_the_environment_and_the_rest_of_the_file(start):
     directory = start(RELAY_EGRESS_PORTS="8443").directory
     found = Settings.for_command(directory.path, {"RELAY_REDIS_URL": OTHER})

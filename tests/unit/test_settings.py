@@ -425,6 +425,16 @@ def test_a_child_is_not_given_what_it_does_not_need(monkeypatch):
     assert not {"RELAY_TARGET_KEYS", "RELAY_TARGET_KEYS_FILE", "RELAY_REDIS_URL_FILE"} & found.keys()
 
 
+@pytest.mark.parametrize("given", ["", "_FILE"])
+@pytest.mark.parametrize("own", ["", "_FILE"])
+def test_a_child_is_given_a_secret_in_one_form_only(monkeypatch, own, given):
+    monkeypatch.setenv(f"RELAY_TARGET_KEYS{own}", "own")
+    found = child_environ({f"RELAY_TARGET_KEYS{given}": "given"})
+    assert {name: text for name, text in found.items() if name.startswith("RELAY_TARGET")} == {
+        f"RELAY_TARGET_KEYS{given}": "given"
+    }
+
+
 def test_a_secret_is_equal_to_itself_and_hides_in_containers():
     assert Secret("a") == Secret("a") != Secret("b")
     assert Secret("a") not in ["a", "***", None]
