@@ -122,6 +122,22 @@ def test_a_record_that_fails_verification_is_deleted_and_doctor_names_it_no_more
     assert cli.json("keys", "revoke", key_id, exit_code=1)["code"] == "not_found"
 
 
+def test_doctor_does_not_ask_to_replace_a_key_that_has_a_working_successor(cli):
+    def row():
+        return next(each for each in cli.json("doctor", exit_code=1) if each["check"] == "keys")
+
+    scope = ("--plugin", "acme", "--scope", "trigger")
+    old = cli.json("keys", "create", *scope, "--name", "shop")["id"]
+    new = cli.json("keys", "rotate", old)["id"]
+    assert (row()["level"], row()["found"]) == ("ok", "2 live")
+    cli.json("keys", "create", *scope, "--name", "another")
+    cli.json("keys", "revoke", new)
+    assert (row()["level"], old in row()["found"]) == ("problem", True)
+    cli.json("keys", "rotate", old)
+    ending = cli.json("keys", "create", *scope, "--name", "shop", "--expires", "3d")["id"]
+    assert (row()["level"], ending in row()["found"], old in row()["found"]) == ("problem", True, False)
+
+
 def test_revoking_an_unknown_key_fails(cli):
     assert cli.json("keys", "revoke", "0" * 16, exit_code=1)["code"] == "not_found"
 
