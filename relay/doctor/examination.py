@@ -18,6 +18,7 @@ from relay.doctor.servers import examine_servers
 from relay.errors import SettingsError, Unavailable
 from relay.queue import LANES
 from relay.settings import ENV_FILE, Settings, unknown_names
+from relay.settings.environ import read_env_file
 from relay.store.backups.epoch import is_fenced
 from relay.store.counts.backlog import Backlog
 from relay.store.health.readiness import read_health
@@ -50,7 +51,7 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
     yield from _versions()
     yield from _names()
     if (data_dir / ENV_FILE).exists():  # otherwise no `relay up` runs here, and the settings come from the environment
-        yield from _data_dir(data_dir)
+        yield from _data_dir(data_dir, settings)
         yield from examine_installation(data_dir)
     yield from examine_descriptors(settings, data_dir)
     yield examine_ingress(settings)
@@ -116,7 +117,7 @@ def _names() -> Iterator[Finding]:
         yield Finding("settings", Level.NOTE, f"unknown: {unknown}", "`relay settings` lists the known names.")
 
 
-def _data_dir(data_dir: Path) -> Iterator[Finding]:
+def _data_dir(data_dir: Path, settings: Settings) -> Iterator[Finding]:
     names = (ENV_FILE, *SECRET_FILES.values(), CONFIGURATION_FILE, ADMIN_URL_FILE)
     paths = [data_dir, *(data_dir / name for name in names if (data_dir / name).exists())]
     loose = [path.name for path in paths if path.stat().st_mode & 0o077]
@@ -124,7 +125,17 @@ def _data_dir(data_dir: Path) -> Iterator[Finding]:
     advice = "Run `chmod go=` on them; if others may have read them, change the keys."
     yield judged("data directory", not loose, found, advice)
     advice = "Back them up apart from the data: without them registrations and contents are lost."
-    yield Finding("back-up", Level.NOTE, f"the keys are in {' and '.join(RING_FILES.values())}", advice)
+    places = dict.fromkeys(_place(name, data_dir, settings) for name in RING_FILES)
+    yield Finding("back-up", Level.NOTE, f"the keys are in {' and '.join(places)}", advice)
+
+
+def _place(name: str, data_dir: Path, settings: Settings) -> str:
+    """Return where the key ring of a setting is."""
+    if name in settings.files:
+        return str(settings.files[name])
+    if (data_dir / RING_FILES[name]).exists():
+        return RING_FILES[name]
+    return ENV_FILE if read_env_file(data_dir / ENV_FILE).get(name) else "the environment"
 
 
 def _key_rings(settings: Settings) -> Iterator[Finding]:

@@ -130,6 +130,8 @@ OF_THE_DISK = ("disk", "inodes")  # how full it is, and whether it has inodes
 
 def test_a_server_as_it_should_be_gives_no_problem_but_the_missing_workers(given, tmp_path):
     with_relay_env(tmp_path)
+    for name in ("target.keys", "data.keys"):
+        (tmp_path / name).touch(mode=0o600)
     tmp_path.chmod(0o700)
     found = {check: each for check, each in findings(given, tmp_path).items() if check not in OF_THE_DISK}
     problems = [check for check, each in found.items() if each.level is Level.PROBLEM]
@@ -215,6 +217,19 @@ def test_files_that_others_may_read_are_named(given, tmp_path, loose):
     tmp_path.chmod(0o700)
     found = findings(given, tmp_path)["data directory"]
     assert (found.level, found.found) == (Level.PROBLEM, "readable by others: target.keys")
+
+
+def test_the_key_rings_are_said_to_be_where_they_are(given, tmp_path):
+    with_relay_env(tmp_path)
+    assert findings(given, tmp_path)["back-up"].found == "the keys are in the environment"
+    DataDir(tmp_path).write_environ(given)
+    assert findings(given, tmp_path)["back-up"].found == "the keys are in relay.env"
+    (tmp_path / "data.keys").touch(mode=0o600)
+    assert findings(given, tmp_path)["back-up"].found == "the keys are in relay.env and data.keys"
+    own = tmp_path / "own"
+    DataDir(tmp_path).write("own", given["RELAY_TARGET_KEYS"])
+    elsewhere = {**given, "RELAY_TARGET_KEYS": "", "RELAY_TARGET_KEYS_FILE": str(own)}
+    assert findings(elsewhere, tmp_path)["back-up"].found == f"the keys are in {own} and data.keys"
 
 
 def test_a_misspelled_setting_is_named(given, tmp_path, monkeypatch):
