@@ -83,6 +83,19 @@ class Undoing:
     references: tuple[str, ...] = ()
 
 
+@dataclass(slots=True)
+class SubjectsForgotten:
+    """How many jobs to forget a subject of a plugin were begun and ended since the backup, and when the last was.
+
+    The trail names no subject, so that these cannot be done again.
+    """
+
+    begun: int = 0
+    ended: int = 0
+    invocations: int = 0
+    last_at: str = ""
+
+
 class ShippedTrail:
     """The entries of a shipped trail after those that the backup has: lines of `relay audit export` or `tail`.
 
@@ -97,6 +110,7 @@ class ShippedTrail:
         self._references: defaultdict[tuple[DoneSince, str], list[str]] = defaultdict(list)
         #: Counts of what is lost: triggers accepted, keys made, replays started since.
         self.lost: Counter[str] = Counter()
+        self.subjects: defaultdict[str, SubjectsForgotten] = defaultdict(SubjectsForgotten)  # by plugin
         #: How many entries follow the backup, by trail.
         self.following = Counter(dict.fromkeys(trails, 0))
         for line in _entries(file):
@@ -137,6 +151,12 @@ class ShippedTrail:
             self._paused.discard(name)
         elif act in _INVOCATIONS:
             self._references[_INVOCATIONS[act], name[0]] += line.get("references", ())
+        elif act[0] == Act.FORGET_SUBJECT and act[1] in {"started", "forgotten"}:
+            subjects = self.subjects[name[0]]
+            subjects.begun += act[1] == "started"
+            subjects.ended += act[1] == "forgotten"
+            subjects.invocations += line.get("count", 0)
+            subjects.last_at = max(subjects.last_at, line.get("at", ""))
 
 
 class Redoing:

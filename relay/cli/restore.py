@@ -125,6 +125,13 @@ def _undo(screen: Screen, runtime: Runtime, unfinished: Unfinished, audit: IO[by
         screen.note("None follows: if the relay was used after the backup, this trail was shipped too early.")
     for what, count in sorted(trail.lost.items()):
         screen.note(f"Since the backup and lost with it: {what}: {count}.")
+    for plugin, found in sorted(trail.subjects.items()):
+        screen.note(
+            f"Since the backup, subjects of {plugin} were forgotten, whose contents it has (jobs begun: {found.begun},"
+            f" ended: {found.ended}, invocations: {found.invocations}, the last at {found.last_at}). The trail does not"
+            " name them: after `relay restore finish`, run"
+            f" `relay invocations forget --plugin {plugin} --subject SUBJECT` for each."
+        )
     redoing, applied = Redoing(runtime, unfinished), {}
     for each in trail.undoings(runtime):
         applied[each] = _is_wanted(f"{_words(each)}: {ACTIONS[each.kind]}?")

@@ -909,6 +909,39 @@ def test_what_was_lost_is_counted_with_all_of_each_entry_after_the_backup():
     }  # once of trail 0, twice of the shared one
 
 
+def test_subjects_that_were_forgotten_after_the_backup_are_said_to_be_readable_again(valkey, tmp_path):
+    cli = Cli(valkey.url, tmp_path)
+    cli.apply(a_webhook())
+    calls = {
+        subject: cli.json("trigger", "ping", *PLUGIN, "--async", "--subject", subject)["referenceId"]
+        for subject in ("Ann", "Bob", "Eve")
+    }
+    for call in calls.values():
+        settle(cli, call)
+    forget = ("invocations", "forget", *PLUGIN, "--subject")
+    cli.json(*forget, "Eve")
+    cli.json("backup", str(tmp_path / "b"))
+    cli.json(*forget, "Ann")
+    cli.json(*forget, "Bob")
+    assert cli.run("audit", "export", "--file", str(tmp_path / "trail.jsonl")).exit_code == 0
+    last_at = cli.json("audit", "list", "--act", "forget_subject")[0]["at"]
+    cli.close()
+    with valkey.client() as client:
+        client.flushall()
+    trail = ("--audit", str(tmp_path / "trail.jsonl"))
+    for command in ((str(tmp_path / "b"),), ("finish",)):
+        said = cli.run("restore", *command, *trail, text="").stderr
+        assert (
+            "subjects of acme were forgotten, whose contents it has (jobs begun: 2, ended: 2, invocations: 2," in said
+        )
+        assert f"the last at {last_at}" in said
+        assert "relay invocations forget --plugin acme --subject SUBJECT" in said
+    store = cli.runtime().store
+    assert [store.payload_of(call) is None for call in calls.values()] == [False, False, True]
+    assert cli.json(*forget, "Ann")["forgotten"] == 1
+    cli.close()
+
+
 def test_a_file_that_is_no_trail_is_refused(empty):
     (empty.directory / "none.txt").write_text("who did what\n")
     fault = restore(empty, "--audit", str(empty.directory / "none.txt"), exit_code=2)
