@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 import click
 
+from relay.cli.export import COLUMNS
 from relay.domain.reference_id import reference_time_ms
 
 if TYPE_CHECKING:
@@ -20,9 +21,10 @@ _EXPORTED: Final = re.compile(r"\s*\{")
 
 
 class IdFile:
-    """The ids of a file, one a line: bare, or in a row of `relay invocations export`. Skips blank lines and # lines.
+    """The ids of a file, one a line: bare, or in a row of `relay invocations export`, as JSON or CSV.
 
-    Checked ids are kept in a temporary file, as there may be too many for memory.
+    Skips blank lines, # lines and the names of CSV's columns. Checked ids are kept in a temporary file, as there may be
+    too many for memory.
 
     Raises:
         click.UsageError: a line has no id, or the file has none at all.
@@ -48,14 +50,19 @@ def _ids(source: IO[str]) -> Iterator[str]:
         while line := source.readline(_MAX_LINE_CHARS):
             number += 1
             text = line.strip()
-            if text and not text.startswith("#"):
+            if text and not text.startswith("#") and _first_cell(text) != COLUMNS[0]:
                 yield _id(text, number)
     except UnicodeDecodeError:
         raise click.UsageError("The file that --from-file names is not text.") from None
 
 
+def _first_cell(text: str) -> str:
+    """Return the first cell of a row of CSV, which is all of a bare id. An id has no commas and no quotes."""
+    return text.partition(",")[0].strip('"')
+
+
 def _id(text: str, number: int) -> str:
-    reference_id: object = text
+    reference_id: object = _first_cell(text)
     if _EXPORTED.match(text):
         try:
             row = json.loads(text)
