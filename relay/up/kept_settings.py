@@ -36,6 +36,11 @@ def kept_settings(directory: DataDir, given: Mapping[str, str]) -> dict[str, str
     return {name: text for name, text in left.items() if name not in own and _differs_from_default(name, text)}
 
 
+def without_embedded(given: Mapping[str, str], directory: DataDir) -> dict[str, str]:
+    """Return variables without the addresses of the directory's embedded servers, which a shell has from relay.env."""
+    return {name: text for name, text in given.items() if name not in ADDRESSES or not _is_embedded(text, directory)}
+
+
 def settings_in_words(kept: Mapping[str, str]) -> Iterator[str]:
     """Yield ``NAME=value`` of each setting, for people; of a secret, only its name."""
     secret = {about.name for _, about in Settings.described() if about.secret}

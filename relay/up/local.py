@@ -33,7 +33,7 @@ from relay.text.hosts import LOOPBACK
 from relay.up import processes
 from relay.up.child import MARK, Child, end_leftovers
 from relay.up.datadir import AUDIT_PUBLIC_FILE, RING_FILES, SECRET_FILES, DataDir, new_flower_auth
-from relay.up.kept_settings import kept_settings
+from relay.up.kept_settings import kept_settings, without_embedded
 from relay.up.ports import CAN_BE_SHARED, listeners_on
 from relay.up.servers import EmbeddedServers
 from relay.vault import Vault
@@ -109,7 +109,7 @@ class LocalRelay:
         lock = directory.lock()
         end_leftovers(directory.path)
         plan = _with_ports(plan, directory.ports)
-        given = child_environ({})
+        given = without_embedded(child_environ({}), directory)
         kept = kept_settings(directory, given)
         given = {**kept, **given}
         servers = EmbeddedServers.prepare(directory, plan.fsync, given, cluster=plan.cluster)

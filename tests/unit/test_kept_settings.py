@@ -7,6 +7,7 @@ import pytest
 from relay.audit.signing_keys import AuditSigner, new_private_text
 from relay.errors import SettingsError
 from relay.settings import Settings
+from relay.settings.environ import read_env_file
 from relay.up.datadir import DataDir, new_flower_auth
 from relay.up.kept_settings import kept_settings, settings_in_words
 from relay.up.local import LaunchPlan, LocalRelay
@@ -184,6 +185,33 @@ def test_another_ring_in_the_environment_than_in_the_data_directory_is_refused(s
     said = refused(start, name, Vault.new_key_text())
     assert said.startswith(f"{name} is not the ring in ")
     assert file.read_text() == before
+
+
+def test_a_shell_that_has_sourced_relay_env_starts_the_same_relay(start, monkeypatch):
+    first = start(RELAY_LOG_LEVEL="warning")
+    sourced = read_env_file(first.directory.env_file)
+    again = start(**sourced)
+    assert again.servers.single is not None
+    assert (again.settings.redis_url, again.kept_settings) == (first.settings.redis_url, {})
+    found = rings_of_a_child(again, monkeypatch, **sourced)
+    assert (found.target_keys, found.data_keys) == (first.settings.target_keys, first.settings.data_keys)
+    assert found.files.keys() == {"RELAY_TARGET_KEYS", "RELAY_DATA_KEYS"}
+
+
+@pytest.mark.parametrize("lost", ["target.keys", "data.keys"])
+def test_a_ring_whose_file_is_lost_is_taken_from_relay_env(start, lost):
+    first = start()
+    (first.directory.path / lost).unlink()
+    (first.directory.server / "appendonlydir").mkdir()
+    (first.directory.server / "appendonlydir" / "records").touch()
+    again = start()
+    assert (again.settings.target_keys, again.settings.data_keys) == (
+        first.settings.target_keys,
+        first.settings.data_keys,
+    )
+    first.directory.env_file.unlink()
+    with pytest.raises(SettingsError, match="lacks one of target"):
+        start()
 
 
 def test_processes_follow_the_ring_s_file_that_the_environment_names(start, monkeypatch, tmp_path):
