@@ -11,6 +11,7 @@ import functools
 import json
 import re
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -114,6 +115,15 @@ def _cell(value: object) -> Text:
     return Text(safe(value))
 
 
+def _drawn(picture: RenderableType) -> str:
+    """Return a picture as text; rich would end the command without a word if the reader of its output were gone."""
+    width = None if sys.stdout.isatty() else _FILE_WIDTH
+    console = Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=width)
+    with console.capture() as drawn:
+        console.print(picture)
+    return drawn.get()
+
+
 class Screen:
     """The output of a command: results go to standard output, everything else to standard error."""
 
@@ -122,11 +132,7 @@ class Screen:
 
     def show(self, value: Any, picture: Callable[[], RenderableType]) -> None:
         """Show the command's result: ``value`` as JSON for programs, or ``picture`` for people."""
-        if self.is_json:
-            click.echo(as_json(value))
-            return
-        width = None if sys.stdout.isatty() else _FILE_WIDTH
-        Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=width).print(picture())
+        click.echo(as_json(value) + "\n" if self.is_json else _drawn(picture()), nl=False, color=True)
 
     def tell(self, value: Any, *lines: str) -> None:
         """Show the command's result: ``value`` as JSON for programs, or lines for people."""
@@ -137,8 +143,9 @@ class Screen:
         click.echo(as_json(value) if self.is_json else text, nl=self.is_json)
 
     def note(self, sentence: str) -> None:
-        """Show a sentence to the user, on standard error."""
-        click.echo(safe(sentence), err=True)
+        """Show a sentence to the user, on standard error; if that is full or closed, nobody can be told."""
+        with suppress(OSError):
+            click.echo(safe(sentence), err=True)
 
     def fail(self, error: RelayError) -> int:
         """Show an error to people, and as JSON if that is the output's form; return the exit status."""

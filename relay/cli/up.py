@@ -107,11 +107,16 @@ def _run(screen: Screen, relay: LocalRelay, supervisor: Supervisor, tail: LogTai
     relay.start(supervisor)
     if relay.wait(supervisor):
         demo = _run_demo(relay, supervisor)
-        _say_ready(screen, relay, demo)
+        try:
+            _say_ready(screen, relay, demo)
+        except OSError as error:  # it is ready all the same
+            screen.note(
+                f"Ready, but the output cannot be written: {error.strerror}. Addresses: {relay.directory.env_file}"
+            )
     while not supervisor.ending:
         supervisor.iterate()
         for name, line in tail.lines() if tail else ():
-            click.echo(f"{name:<20} | {safe(line)}", err=True)
+            screen.note(f"{name:<20} | {line}")
 
 
 def _run_demo(relay: LocalRelay, supervisor: Supervisor) -> dict[str, Any] | None:

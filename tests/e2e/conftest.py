@@ -77,18 +77,20 @@ class Shop:
 
 
 def start_relay(
-    data_dir: Path, *arguments: str, keeps_settings: bool = False, **settings: str
+    data_dir: Path, *arguments: str, keeps_settings: bool = False, output: int | None = None, **settings: str
 ) -> tuple[subprocess.Popen[bytes], RunningRelay]:
     """Start ``relay up`` on free ports and wait until it is ready; the caller ends the process with SIGTERM.
 
-    It may call loopback. With ``keeps_settings`` that setting is not given, but kept from the last start.
+    It may call loopback. With ``keeps_settings`` that setting is not given, but kept from the last start. ``output`` is
+    a descriptor to write to instead of ``<data_dir>.out``.
     """
     port, flower_port = free_port(), free_port()
     ports = ("--port", str(port), "--flower-port", str(flower_port))
     environ = _environ(**settings) if keeps_settings else _environ(**{"RELAY_EGRESS_ALLOW": "127.0.0.1", **settings})
-    with (data_dir.parent / f"{data_dir.name}.out").open("wb") as output:
+    with (data_dir.parent / f"{data_dir.name}.out").open("wb") as file:
         command = [relay_command(), "--data-dir", str(data_dir), "up", *ports, *ONE_OF_EACH, *arguments]
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environ)
+        sink = file if output is None else output
+        process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, env=environ)
     relay = RunningRelay(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{flower_port}", data_dir, process.pid)
     try:
         _await_ready(relay.base_url, process)

@@ -246,6 +246,27 @@ def test_a_killed_process_is_back_within_a_second_and_alone(demo, part):
     wait_until(lambda: status_of(f"{demo.base_url}/readyz") == 200, otherwise="the relay was not ready again")
 
 
+@pytest.mark.parametrize("gone", ["closed", "full"])
+def test_whatever_it_says_to_nobody_it_goes_on_and_restarts_what_dies(tmp_path, gone):
+    if gone == "full":
+        output = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, output = os.pipe()
+        os.close(reader)
+    process, relay = start_relay(tmp_path / "d", "--verbose", output=output)
+    os.close(output)
+    try:
+        for part in ("granian", "-Q bulk,replay"):
+            old = child(relay, part)
+            family = [old, *old.children(recursive=True)]
+            old.kill()
+            wait_until(lambda: successor(relay, part, family), 30, otherwise=f"{part} did not return")  # noqa: B023
+        wait_until(lambda: status_of(f"{relay.base_url}/readyz") == 200, otherwise="the relay was not ready again")
+    finally:
+        status = stop_relay(process)
+    assert status == 0
+
+
 def test_the_api_answers_again_when_granian_s_worker_was_killed(demo):
     master = child(demo, "granian")
     family = [master, *master.children()]
