@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from itertools import chain
 from pathlib import Path
@@ -18,7 +17,7 @@ from relay.cli.audit_verdicts import Verdicts, verdict_row
 from relay.cli.command import acting, command_runtime
 from relay.cli.export import opened_file
 from relay.cli.names import check_plugin
-from relay.cli.output import EXIT_FAILED, Screen, as_json, facts_of, safe, screened, table_of
+from relay.cli.output import EXIT_FAILED, Screen, as_json, facts_of, safe, screened, showing, table_of
 from relay.errors import BadParameter, SettingsError, Unavailable
 from relay.store.trail.trail import Trail, every_trail, trails
 from relay.text.similar import hint
@@ -139,8 +138,8 @@ def tail(screen: Screen, *, lines: int, begins: tuple[tuple[str, int], ...], fol
     runtime.audit_writer.write(Act.AUDIT_TAIL)
     try:
         for line in chain(first, following.lines(screen, follow=follow)):
-            click.echo(as_json(line, indent=None) if screen.is_json else safe(_words(line)))
-            sys.stdout.flush()
+            with showing():
+                click.echo(as_json(line, indent=None) if screen.is_json else safe(_words(line)))
     except (KeyboardInterrupt, BrokenPipeError):
         return
     if following.silent:

@@ -17,7 +17,7 @@ from relay.audit.entry import Act
 from relay.cli.command import command_runtime, refusals
 from relay.cli.filters import filter_options, take_filter
 from relay.cli.names import check_filter
-from relay.cli.output import Screen, as_json, facts_of, safe, screened
+from relay.cli.output import Screen, as_json, facts_of, safe, screened, showing
 from relay.cli.parameters import plugin_option
 from relay.errors import NotFound, VaultError
 from relay.vault import payload_owner, result_owner
@@ -110,7 +110,9 @@ def opened_file(path: str | None) -> Iterator[IO[str]]:
     A regular file is replaced at the end, unless an error is raised inside, and is readable by its owner only.
     """
     if path is None:
-        yield sys.stdout
+        with showing():
+            yield sys.stdout
+            sys.stdout.flush()
         return
     place = Path(path)
     with ExitStack() as stack:

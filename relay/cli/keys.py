@@ -11,7 +11,7 @@ from relay.audit.entry import Act
 from relay.cli.command import acting, command_runtime
 from relay.cli.completion import keys_like
 from relay.cli.names import check_key, check_new_plugin, check_plugin
-from relay.cli.output import EXIT_FAILED, Screen, bad, brief, facts_of, lines_of, table_of
+from relay.cli.output import EXIT_FAILED, NotShown, Screen, bad, brief, facts_of, lines_of, table_of
 from relay.cli.parameters import create_plugin_option, plugin_option, read_duration
 from relay.errors import RelayError, Unavailable
 from relay.store.api_keys.rules import SCOPES, origin_fault
@@ -163,7 +163,7 @@ def _show_new(screen: Screen, runtime: Runtime, made: dict[str, Any]) -> None:
             runtime.api_keys.revoke(key_id)
         ends = f" Key {made['replaces']} still ends at {made['replacedUntil']}." if "replaces" in made else ""
         screen.note(f"The secret of key {key_id} could not be shown: the key is revoked.{ends}")
-        if isinstance(error, OSError):
+        if isinstance(error, NotShown):
             raise click.exceptions.Exit(EXIT_FAILED) from None
         raise
 

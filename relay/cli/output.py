@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import functools
 import json
+import os
 import re
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +26,7 @@ from relay.errors import BadParameter, DocumentError, MalformedJson, RelayError,
 from relay.telemetry.log import configure_command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
 EXIT_FAILED: Final = 1
@@ -35,6 +36,8 @@ _USAGE: Final = (DocumentError, BadParameter, MalformedJson)
 _AWAY: Final = "Is it running? `relay up` starts it, and `relay doctor` says what is wrong."
 _WHOLE_CHARS: Final = 40  # a reference id has 36
 _FILE_WIDTH: Final = 240  # columns of a table that is not written to a terminal
+#: Members of results that name what a command made, which may be known from nowhere else.
+_IDS: Final = {"referenceId": "Reference id", "replayId": "Replay id", "planId": "Plan id"}
 
 # C0 and C1 controls, soft hyphen, zero-width and bidirectional controls, separators, tags, surrogates.
 _UNSAFE: Final = re.compile(
@@ -124,6 +127,29 @@ def _drawn(picture: RenderableType) -> str:
     return drawn.get()
 
 
+class NotShown(Exception):
+    """Standard output does not take what a command has to show; what the command was to do is done."""
+
+
+@contextmanager
+def showing(value: Any = None) -> Iterator[None]:
+    """Raise `NotShown` if standard output takes nothing, with the ids in the result that is shown inside.
+
+    A reader that leaves while lines are listed, such as `head`, is no fault.
+    """
+    try:
+        yield
+    except OSError as error:
+        members = value if isinstance(value, dict) else {}
+        if error.errno == errno.EPIPE and not members:
+            raise
+        sentence = f"The output cannot be written: {error.strerror}."
+        if value is not None:
+            sentence += " What the command was to do is done: look at it before you run the command again."
+        ids = (f" {words}: {members[name]}" for name, words in _IDS.items() if name in members)
+        raise NotShown(sentence + ".".join(ids)) from None
+
+
 class Screen:
     """The output of a command: results go to standard output, everything else to standard error."""
 
@@ -132,7 +158,9 @@ class Screen:
 
     def show(self, value: Any, picture: Callable[[], RenderableType]) -> None:
         """Show the command's result: ``value`` as JSON for programs, or ``picture`` for people."""
-        click.echo(as_json(value) + "\n" if self.is_json else _drawn(picture()), nl=False, color=True)
+        text = as_json(value) + "\n" if self.is_json else _drawn(picture())
+        with showing(value):
+            click.echo(text, nl=False, color=True)
 
     def tell(self, value: Any, *lines: str) -> None:
         """Show the command's result: ``value`` as JSON for programs, or lines for people."""
@@ -140,7 +168,8 @@ class Screen:
 
     def write(self, value: Any, text: str) -> None:
         """Write a text for other programs unchanged, or ``value`` as JSON."""
-        click.echo(as_json(value) if self.is_json else text, nl=self.is_json)
+        with showing(value):
+            click.echo(as_json(value) if self.is_json else text, nl=self.is_json)
 
     def note(self, sentence: str) -> None:
         """Show a sentence to the user, on standard error; if that is full or closed, nobody can be told."""
@@ -150,14 +179,16 @@ class Screen:
     def fail(self, error: RelayError) -> int:
         """Show an error to people, and as JSON if that is the output's form; return the exit status."""
         if self.is_json:
-            click.echo(as_json(_problem_of(error)))
-        click.echo(f"{click.style('Error:', fg='red')} {safe(error.message)}", err=True)
+            with suppress(OSError):  # people are told below
+                click.echo(as_json(_problem_of(error)))
+        lines = [f"{click.style('Error:', fg='red')} {safe(error.message)}"]
         if isinstance(error, Unavailable):
-            click.echo(f"  {_AWAY}", err=True)
-        for fault in error.faults:
-            click.echo(f"  {safe(fault)}", err=True)
+            lines.append(f"  {_AWAY}")
+        lines += [f"  {safe(fault)}" for fault in error.faults]
         if error.reference_id:
-            click.echo(f"  reference id: {safe(error.reference_id)}", err=True)
+            lines.append(f"  reference id: {safe(error.reference_id)}")
+        with suppress(OSError):
+            click.echo("\n".join(lines), err=True)
         return EXIT_USAGE if isinstance(error, _USAGE) else EXIT_FAILED
 
 
@@ -184,18 +215,39 @@ def screened(function: Callable[..., None]) -> Callable[..., None]:
     )
     @functools.wraps(function)
     def run(*, form: str, **parameters: Any) -> None:
+        _open_closed_streams()
         configure_command()
         screen = Screen(form)
         try:
             function(screen, **parameters)
         except RelayError as error:
             raise click.exceptions.Exit(screen.fail(error)) from None
+        except NotShown as error:
+            raise click.exceptions.Exit(screen.fail(RelayError(str(error)))) from None
         except OSError as error:
             if error.errno == errno.EPIPE:  # click ends the command
                 raise
             raise click.exceptions.Exit(screen.fail(_file_fault(error))) from None
+        finally:
+            _drop_unwritten()
 
     return run
+
+
+def _open_closed_streams() -> None:
+    """Replace standard streams that were closed before the start with ones that refuse all text, as full ones do."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDONLY), "w"))
+
+
+def _drop_unwritten() -> None:
+    """Drop text that a standard stream has not taken, or Python tries again at its end, and fails with status 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _file_fault(error: OSError) -> SettingsError:

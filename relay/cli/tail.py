@@ -13,7 +13,7 @@ from relay.audit.entry import Act
 from relay.cli.command import acting, command_runtime
 from relay.cli.filters import filter_options, matches_end, take_filter
 from relay.cli.names import check_filter
-from relay.cli.output import Screen, as_json, moment, safe
+from relay.cli.output import Screen, as_json, moment, safe, showing
 from relay.cli.parameters import plugin_option
 from relay.errors import Expired, NotFound, Unavailable
 from relay.views import row_of
@@ -128,7 +128,8 @@ def tail(screen: Screen, *, plugin: str, lines: int, **options: Any) -> None:
     try:
         for invocation in _follow(watch, lines, screen):
             row = row_of(invocation)
-            click.echo(as_json(row, indent=None) if screen.is_json else _line(row))
+            with showing():
+                click.echo(as_json(row, indent=None) if screen.is_json else _line(row))
     except KeyboardInterrupt:
         return
 

@@ -9,7 +9,7 @@ import click
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from relay.cli.output import Screen, as_json, safe, screened
+from relay.cli.output import NotShown, Screen, as_json, safe, screened
 from relay.cli.parameters import data_dir
 from relay.errors import BadParameter, Unavailable
 from relay.store.backups.epoch import is_fenced
@@ -109,10 +109,8 @@ def _run(screen: Screen, relay: LocalRelay, supervisor: Supervisor, tail: LogTai
         demo = _run_demo(relay, supervisor)
         try:
             _say_ready(screen, relay, demo)
-        except OSError as error:  # it is ready all the same
-            screen.note(
-                f"Ready, but the output cannot be written: {error.strerror}. Addresses: {relay.directory.env_file}"
-            )
+        except (NotShown, OSError):  # it is ready all the same
+            screen.note(f"Ready, but the output cannot be written: the addresses are in {relay.directory.env_file}.")
     while not supervisor.ending:
         supervisor.iterate()
         for name, line in tail.lines() if tail else ():

@@ -17,7 +17,10 @@ _IMPORTED = ["relay.cli", "relay.wiring.runtime", "relay.wiring.worker_runtime",
 
 
 def start_command(arguments: Sequence[str], environ: Mapping[str, str], streams: Sequence[str]) -> Any:
-    """Start the command with the files ``streams`` as standard input, output and error; return the process."""
+    """Start the command with the files ``streams`` as standard input, output and error; return the process.
+
+    One whose name is empty is closed.
+    """
     _FORKS.set_forkserver_preload(_IMPORTED)
     process = _FORKS.Process(target=_run, args=(list(arguments), dict(environ), list(streams)), daemon=True)
     process.start()
@@ -35,12 +38,18 @@ def run_command(arguments: Sequence[str], environ: Mapping[str, str], directory:
 
 def _run(arguments: list[str], environ: dict[str, str], streams: list[str]) -> None:
     for number, path in enumerate(streams):
+        if not path:
+            os.close(number)
+            continue
         opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOCTTY)
         os.dup2(opened, number)
         os.close(opened)
     os.environ.clear()
     os.environ.update(environ)
-    sys.stdin, sys.stdout, sys.stderr = (open(number, mode, closefd=False) for number, mode in enumerate("rww"))  # noqa: SIM115
+    sys.stdin, sys.stdout, sys.stderr = (  # as Python begins
+        open(number, "rww"[number], closefd=False) if path else None  # noqa: SIM115
+        for number, path in enumerate(streams)
+    )
     from relay.cli import main
 
     main(arguments, prog_name="relay")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -14,7 +16,7 @@ from relay.up import demo
 from relay.up.datadir import DataDir
 from tests.faulty_server import Fault, faulty_server
 from tests.unit.cli import Cli, old_ring_text
-from tests.unit.command_tree import arguments, make_site
+from tests.unit.command_tree import GOOD, arguments, make_site
 from tests.unit.forked_command import start_command
 from tests.unit.kept import Kept
 
@@ -27,6 +29,14 @@ MAKING = [
     ("webhooks", "rollback"),
     ("replay", "start"),
 ]
+#: Commands that come to show no result here (a wrong value, an unfinished call), or that have tests of their own.
+_APART = {
+    *{("doctor",), ("restore",), ("partitions", "divide"), ("functions", "load"), ("invocations", "forget")},
+    *{("keys", "create"), ("keys", "rotate"), ("webhooks", "set-secret"), ("secrets", "set")},
+}
+SHOWING = [(path, "/dev/full", "json") for path in GOOD if path not in _APART]
+#: Those that show lines, tables or facts, also with a closed output.
+SHOWING += [(path, "", "table") for path in GOOD if path[-1] in {"trigger", "test", "export", "list", "tail", "backup"}]
 #: Changed options with which a command makes something new each time.
 ANEW = {("webhooks", "rollback"): {"revision": ()}}
 
@@ -109,20 +119,74 @@ def test_whatever_request_fails_what_a_command_made_is_told_or_not_there(site, p
         assert any(left), "no reply was lost to what makes something"
 
 
+def untold(site, output, *line):
+    """Run a command whose output goes to this file, or is closed; return its exit status and what it says of it."""
+    errors = site.cli.directory / "errors"
+    errors.write_bytes(b"")
+    environ = {**os.environ, **site.cli.environ}
+    process = start_command(["--data-dir", str(site.cli.directory), *line], environ, ["/dev/null", output, str(errors)])
+    process.join()
+    return process.exitcode, errors.read_text()
+
+
+@pytest.mark.parametrize("output", ["/dev/full", ""], ids=["full", "closed"])
 @pytest.mark.parametrize("form", ["table", "json"])
 @pytest.mark.parametrize("path", [("keys", "create"), ("keys", "rotate")], ids=" ".join)
-def test_a_key_whose_text_cannot_be_shown_is_revoked(site, path, form):
-    before, errors = Made(site), site.cli.directory / "errors"
-    errors.touch()
-    environ = {**os.environ, **site.cli.environ}
-    line = ["--data-dir", str(site.cli.directory), *arguments(site, path), "--output", form]
-    process = start_command(line, environ, ["/dev/null", "/dev/full", str(errors)])
-    process.join()
-    assert process.exitcode == 1
+def test_a_key_whose_text_cannot_be_shown_is_revoked(site, path, form, output):
+    before = Made(site)
+    code, shown = untold(site, output, *arguments(site, path), "--output", form)
+    assert code == 1
     assert set(Made(site).key_ends) == set(before.key_ends)
-    shown = errors.read_text()
     assert "could not be shown: the key is revoked." in shown
     assert (f"Key {site.key_id} still ends at 20" in shown) is (path == ("keys", "rotate"))
+
+
+@pytest.mark.parametrize(("path", "output", "form"), SHOWING, ids=str)
+def test_a_result_that_cannot_be_shown_is_said_to_be_and_what_was_made_is_named(site, path, output, form):
+    before = Made(site)
+    code, shown = untold(site, output, *arguments(site, path), "--output", form)
+    said = {"/dev/full": "No space left on device", "": "Bad file descriptor"}[output]
+    assert code == 1
+    assert shown.startswith(f"Error: The output cannot be written: {said}.")
+    assert "Traceback" not in shown
+    for kind, ids in Made(site).ids.items():
+        assert all(each in shown for each in ids - before.ids[kind])
+    assert ("What the command was to do is done" in shown) is (path[-1] not in {"export", "tail"})
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_what_a_call_s_gone_reader_would_have_read_is_said_and_the_end_of_a_list_is_not(site, form):
+    before = Made(site)
+    for path in (("trigger",), ("invocations", "list")):
+        reader, writer = os.pipe()
+        os.close(reader)
+        line = [
+            sys.executable,
+            "-c",
+            "from relay.cli import main; main()",
+            "--data-dir",
+            str(site.cli.directory),
+            *arguments(site, path),
+            "--output",
+            form,
+        ]
+        done = subprocess.run(
+            line, stdout=writer, stderr=subprocess.PIPE, env={**os.environ, **site.cli.environ}, text=True, check=False
+        )
+        os.close(writer)
+        assert done.returncode == 1
+        if path == ("trigger",):
+            (made,) = Made(site).ids["inv:"] - before.ids["inv:"]
+            assert done.stderr.startswith("Error: The output cannot be written: Broken pipe.")
+            assert done.stderr.endswith(f"run the command again. Reference id: {made}\n")
+        else:
+            assert done.stderr == ""
+
+
+@pytest.mark.parametrize("output", ["/dev/full", ""], ids=["full", "closed"])
+def test_an_error_that_programs_cannot_be_told_is_told_to_people(site, output):
+    code, shown = untold(site, output, "webhooks", "show", "nope", "--plugin", "acme", "--output", "json")
+    assert (code, shown.count("\n"), shown.startswith("Error: ")) == (1, 1, True)
 
 
 def test_of_a_demo_that_cannot_write_its_key_no_key_is_left(site, tmp_path):
