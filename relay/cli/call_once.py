@@ -75,7 +75,7 @@ def test(screen: Screen, *, webhook_id: str, plugin: str, **parts: Any) -> None:
     target = runtime.registry.fill(plugin, target)
     request = explained(shape, target, check(shape, Trigger.from_value(value)))
     call = TriggerRequest(plugin, webhook_id, value, new_reference_id(plugin), CALLER, awaited=True)
-    with adding_reference_id(call.reference_id):
+    with adding_reference_id(screen, call.reference_id):
         invocation, timings = _call(runtime, call, shape)
         found = _value(runtime, invocation, request, _answer(timings, shape, target), screen)
     screen.show(found, lambda: _picture(found))

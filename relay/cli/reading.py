@@ -36,10 +36,16 @@ def result_in(runtime: Runtime, invocation: Invocation, screen: Screen | None = 
 
 
 @contextmanager
-def adding_reference_id(reference_id: str) -> Iterator[None]:
-    """Add the reference id to any error raised inside except a refusal, as the call may have been accepted."""
+def adding_reference_id(screen: Screen, reference_id: str) -> Iterator[None]:
+    """Add the reference id to any error raised inside except a refusal, as the call may have been accepted.
+
+    After Ctrl-C, it is shown.
+    """
     try:
         yield
+    except KeyboardInterrupt:
+        screen.note(f"If the call was accepted, it is not undone: relay invocations show {reference_id}")
+        raise
     except Refused:
         raise
     except RelayError as error:

@@ -63,7 +63,7 @@ def trigger(
         value["delay"], is_async = delay_s, True
     call = TriggerRequest(plugin, webhook_id, value, new_reference_id(plugin), CALLER, awaited=not is_async)
     limit_s = 0.0 if is_async else runtime.settings.default_wait_s if wait_s is None else wait_s
-    with adding_reference_id(call.reference_id):
+    with adding_reference_id(screen, call.reference_id):
         made = _made(runtime, call, limit_s)
         screen.show(made, lambda: _picture(made))
 

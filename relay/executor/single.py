@@ -37,6 +37,7 @@ def run_once(
 
     A call that is not final then, because it is parked or due for a retry, is cancelled: no worker may send it later.
     """
+    gevent.get_hub().NOT_ERROR += (KeyboardInterrupt,)  # or gevent prints it, before the command can say what it means
     try:
         counts = executor.run([reference_id], waits=True)  # for an access token
         until_s = boot_time_s() + timeout_s + _SPARE_S

@@ -2,10 +2,14 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
 from tests.receivers import answer, closed_port, echo, json_answer, make_authority, receiver, slow
+from tests.timing import ANSWER_S, wait_until
 from tests.unit.cli import a_webhook
 from tests.unit.forked_command import run_command
 
@@ -137,3 +141,26 @@ def test_what_does_not_fit_and_chains_are_refused_before_anything_is_sent(call, 
     cli.apply({"id": "chain", "steps": [{"webhook": "ping"}]})
     refused = cli.json("webhooks", "test", "chain", "--plugin", "acme", exit_code=2)
     assert "A chain sends nothing itself" in refused["message"]
+
+
+@pytest.mark.parametrize("command", [("trigger", "ping", "--wait", "600"), ("webhooks", "test", "ping")], ids=" ".join)
+def test_after_ctrl_c_a_call_is_named_and_nothing_else_is_said(cli, command):
+    with receiver(slow(600, echo)) as endpoint:
+        environ = {**os.environ, **cli.environ, "RELAY_EGRESS_ALLOW": "127.0.0.0/8"}
+        text = json.dumps(a_webhook(url=f"{endpoint.url}/x"))
+        cli.run("webhooks", "apply", "-", "--plugin", "acme", text=text, environ=environ)
+        program = [sys.executable, "-c", "from relay.cli import main; main()", "--data-dir", str(cli.directory)]
+        with subprocess.Popen(
+            [*program, *command, "--plugin", "acme"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environ,
+            text=True,
+        ) as process:
+            sent = command[0] == "webhooks"
+            wait_until(lambda: endpoint.requests if sent else cli.json("invocations", "list", "--plugin", "acme"))
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=ANSWER_S)
+    (row,) = cli.json("invocations", "list", "--plugin", "acme")
+    said = f"If the call was accepted, it is not undone: relay invocations show {row['referenceId']}"
+    assert (process.returncode, out, err.split("\n")) == (1, "", [said, "", "Aborted!", ""])
