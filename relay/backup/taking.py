@@ -11,11 +11,11 @@ import os
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
 from uuid import uuid4
 
 from relay.backup.manifest import FILE, BackupFile, Manifest
-from relay.errors import BadParameter, Conflict
+from relay.errors import BadParameter, Conflict, SettingsError
 from relay.store.backups.copying import counts_of, roots_of
 from relay.store.backups.snapshot import SnapshotSource, snapshot, sources_of
 from relay.store.keys.names import SHARED_ROOT, partition_root
@@ -37,7 +37,10 @@ _FILE_MODE: Final = 0o600
 
 
 class Taking:
-    """A backup into an empty directory: go through `steps`, then `finish`."""
+    """A backup into an empty directory: go through `steps`, then `finish`.
+
+    As a context, it removes what it has written if an error ends it, so that the backup can be repeated.
+    """
 
     def __init__(self, client: redis.Redis, keys: Keyspace, folder: Path) -> None:
         self._client = client
@@ -46,13 +49,21 @@ class Taking:
         self._roots = roots_of(range(keys.partitions), shared=True)
         self._began_at = _now()
         self._taken: list[tuple[SnapshotSource, str, int, str]] = []  # with file, size and hash
+        self._made: list[Path] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for path in self._made if kind else ():
+            path.unlink(missing_ok=True)
 
     def steps(self) -> Iterator[int]:
         """Write the snapshots; yield how many bytes each piece had.
 
         Raises:
-            BadParameter: the directory is not empty, or cannot be written to.
-            SettingsError: the server's user may not do this.
+            BadParameter: the directory is not empty.
+            SettingsError: the directory cannot be written to, or the server's user may not do this.
         """
         with _writing():
             self._folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
@@ -67,7 +78,7 @@ class Taking:
         """Load every file once, count what is in it, and write the manifest.
 
         Raises:
-            BadParameter: the manifest cannot be written.
+            SettingsError: the manifest cannot be written.
             Conflict: a server was replaced meanwhile, or a partition was moved.
         """
         ended_at = _now()
@@ -78,7 +89,7 @@ class Taking:
         numbers = epoch, self._keys.partitions, format_at(self._client, SHARED_ROOT) or FORMAT
         manifest = Manifest(uuid4().hex, version, self._began_at, ended_at, *numbers, files, dict(elsewhere), rings)
         with _writing():
-            with _private(self._folder / FILE) as file:
+            with self._private(FILE) as file:
                 file.write(manifest.to_json(vault).encode())
                 _make_safe(file)
             folder = os.open(self._folder, os.O_RDONLY)
@@ -90,7 +101,7 @@ class Taking:
 
     def _write(self, source: SnapshotSource, name: str) -> Iterator[int]:
         digest, size_bytes = hashlib.sha256(), 0
-        with _private(self._folder / name) as file:
+        with self._private(name) as file:
             for piece in snapshot(source.server):
                 file.write(piece)
                 digest.update(piece)
@@ -98,6 +109,12 @@ class Taking:
                 yield len(piece)
             _make_safe(file)
         self._taken.append((source, name, size_bytes, digest.hexdigest()))
+
+    def _private(self, name: str) -> BinaryIO:
+        path = self._folder / name
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
+        self._made.append(path)
+        return os.fdopen(descriptor, "wb")
 
     def _described(self, source: SnapshotSource, name: str, size_bytes: int, sha256: str) -> BackupFile:
         partitions = tuple(n for n in range(self._keys.partitions) if partition_root(n) in source.roots)
@@ -112,16 +129,12 @@ def _writing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise BadParameter(f"The backup cannot be written: {error.strerror}.") from error
+        raise SettingsError(f"The backup cannot be written: {error.strerror}.") from error
 
 
 def _make_safe(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _private(path: Path) -> BinaryIO:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE), "wb")
 
 
 def _now() -> str:

@@ -47,8 +47,8 @@ def backup(screen: Screen, directory: Path) -> None:
     with (
         runtime.audit_writer.writing(Act.BACKUP),
         closing(connect(administered(runtime.settings))) as client,
+        Taking(client, runtime.keyspace, directory) as taking,
     ):
-        taking = Taking(client, runtime.keyspace, directory)
         columns = (SpinnerColumn(), TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn())
         with progress_with(*columns) as progress:
             bar = progress.add_task("reading the servers", total=None)

@@ -231,7 +231,7 @@ def test_a_backup_is_taken_without_the_target_ring_and_needs_none_of_its_keys(em
 
 
 @pytest.mark.parametrize("nth", [1, 2, 3])
-def test_a_backup_on_a_full_disk_says_so(empty, monkeypatch, nth):
+def test_a_backup_on_a_full_disk_says_so_and_can_be_repeated(empty, monkeypatch, nth):
     """There is no space for the snapshot, the manifest or the directory."""
     left, fsync = count(1), os.fsync
 
@@ -240,9 +240,35 @@ def test_a_backup_on_a_full_disk_says_so(empty, monkeypatch, nth):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         fsync(descriptor)
 
-    monkeypatch.setattr(os, "fsync", full)
-    fault = empty.json("backup", str(empty.directory / "c"), exit_code=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        fault = empty.json("backup", str(empty.directory / "c"), exit_code=1)
     assert fault["message"] == "The backup cannot be written: No space left on device."
+    assert list((empty.directory / "c").iterdir()) == []
+    empty.json("backup", str(empty.directory / "c"))
+
+
+def test_a_backup_that_ctrl_c_ends_can_be_repeated(empty, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("relay.backup.taking.loaded", interrupted)
+        assert empty.run("backup", str(empty.directory / "c")).exit_code == 1
+    assert list((empty.directory / "c").iterdir()) == []
+    empty.json("backup", str(empty.directory / "c"))
+
+
+def test_a_backup_leaves_alone_what_another_wrote_meanwhile(empty, monkeypatch):
+    folder, sources = empty.directory / "c", sources_of
+
+    def slow(*given):
+        (folder / "server1.rdb").write_text("of another")
+        return sources(*given)
+
+    monkeypatch.setattr("relay.backup.taking.sources_of", slow)
+    assert empty.json("backup", str(folder), exit_code=1)["message"] == "The backup cannot be written: File exists."
+    assert (folder / "server1.rdb").read_text() == "of another"
 
 
 def test_a_restore_without_space_for_the_server_that_reads_the_backup_says_so(empty, monkeypatch):
