@@ -91,9 +91,10 @@ def up(screen: Screen, *, verbose: bool, **asked: Any) -> None:
         for line in settings_in_words(relay.kept_settings):
             screen.note(f"  {safe(line)}")
     stop_s = relay.settings.stop_timeout_s + _STOP_MARGIN_S
-    with Supervisor(screen.note, stop_s, RestartLog(relay.directory).note) as supervisor:
+    restarts = RestartLog(relay.directory)
+    with Supervisor(screen.note, stop_s, restarts.note) as supervisor:
         try:
-            _run(screen, relay, supervisor, LogTail(relay.directory.logs) if verbose else None)
+            _run(screen, relay, supervisor, restarts, LogTail(relay.directory.logs) if verbose else None)
         except Unavailable:
             if not supervisor.ending:  # otherwise it was stopped before it was ready, which is not a failure
                 raise
@@ -103,7 +104,7 @@ def up(screen: Screen, *, verbose: bool, **asked: Any) -> None:
             screen.note("Stopping the processes (Ctrl-C again: at once)")
 
 
-def _run(screen: Screen, relay: LocalRelay, supervisor: Supervisor, tail: LogTail | None) -> None:
+def _run(screen: Screen, relay: LocalRelay, supervisor: Supervisor, restarts: RestartLog, tail: LogTail | None) -> None:
     relay.start(supervisor)
     if relay.wait(supervisor):
         demo = _run_demo(relay, supervisor)
@@ -113,6 +114,7 @@ def _run(screen: Screen, relay: LocalRelay, supervisor: Supervisor, tail: LogTai
             screen.note(f"Ready, but the output cannot be written: the addresses are in {relay.directory.env_file}.")
     while not supervisor.ending:
         supervisor.iterate()
+        restarts.save()
         for name, line in tail.lines() if tail else ():
             screen.note(f"{name:<20} | {line}")
 

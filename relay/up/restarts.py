@@ -34,18 +34,24 @@ class RestartLog:
     def __init__(self, directory: DataDir) -> None:
         self._directory = directory
         self._noted: dict[str, Restarts] = {}
-        self._write()
+        self._saved = False
+        self.save()
 
     def note(self, name: str, status: int | None) -> None:
         """Note that a child has ended by itself with this status, negative for a signal."""
         before = self._noted.get(name)
         count = 1 if before is None else before.count + 1
         self._noted[name] = Restarts(name, count, time.time(), _end_of(status))
-        self._write()
+        self._saved = False
+        self.save()
 
-    def _write(self) -> None:
-        with suppress(OSError):  # a full disk must not keep the supervisor from its work
-            self._directory.write(FILE, orjson.dumps([asdict(each) for each in self._noted.values()]).decode() + "\n")
+    def save(self) -> None:
+        """Write the notes unless they are written; a disk may have been full, which stops no work of the supervisor."""
+        with suppress(OSError):
+            if not self._saved:
+                notes = [asdict(each) for each in self._noted.values()]
+                self._directory.write(FILE, orjson.dumps(notes).decode() + "\n")
+                self._saved = True
 
 
 def read_restarts(data_dir: Path) -> list[Restarts] | None:

@@ -19,6 +19,7 @@ from dotenv import dotenv_values
 
 from bench.ports import free_port
 from relay.client import Relay
+from relay.up.restarts import read_restarts
 from tests.e2e.conftest import RunningRelay, relay_command, start_relay, stop_relay
 from tests.processes import command_line, lives
 from tests.timing import BUSY_S, wait_until
@@ -255,6 +256,8 @@ def test_whatever_it_says_to_nobody_it_goes_on_and_restarts_what_dies(tmp_path, 
         os.close(reader)
     process, relay = start_relay(tmp_path / "d", "--verbose", output=output)
     os.close(output)
+    in_the_way = relay.data_dir / "restarts.json.partial"  # nothing can be written, as on a full disk
+    in_the_way.mkdir()
     try:
         for part in ("granian", "-Q bulk,replay"):
             old = child(relay, part)
@@ -262,6 +265,10 @@ def test_whatever_it_says_to_nobody_it_goes_on_and_restarts_what_dies(tmp_path, 
             old.kill()
             wait_until(lambda: successor(relay, part, family), 30, otherwise=f"{part} did not return")  # noqa: B023
         wait_until(lambda: status_of(f"{relay.base_url}/readyz") == 200, otherwise="the relay was not ready again")
+        assert read_restarts(relay.data_dir) == []
+        in_the_way.rmdir()
+        noted = wait_until(lambda: read_restarts(relay.data_dir), otherwise="no restart was noted")
+        assert len(noted) == 2
     finally:
         status = stop_relay(process)
     assert status == 0

@@ -45,14 +45,22 @@ def test_a_file_that_is_missing_or_broken_says_nothing(directory, text):
     assert read_restarts(directory.path) is None
 
 
-def test_a_disk_that_is_full_does_not_keep_the_supervisor_from_going_on(directory, monkeypatch):
-    log = RestartLog(directory)
+def test_what_happens_while_the_disk_is_full_stops_nothing_and_is_written_once_there_is_space(directory, monkeypatch):
+    RestartLog(directory).note("flower", 1)
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(DataDir, "write", full)
-    log.note("api", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(DataDir, "write", full)
+        log = RestartLog(directory)
+        log.note("api", 1)
+        log.save()
+    log.save()
+    assert [each.name for each in read_restarts(directory.path)] == ["api"]
+    (directory.path / "restarts.json").unlink()
+    log.save()
+    assert read_restarts(directory.path) is None, "it is written once"
 
 
 def test_the_supervisor_notes_a_child_that_ended_by_itself_with_its_status(directory):
