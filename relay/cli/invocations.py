@@ -25,6 +25,7 @@ from relay.domain.invocation import State
 from relay.views import group_of, record_of, row_of
 
 MAX_ROWS: Final = 10_000
+_LIMIT: Final = 50
 _ATTEMPT_COLUMNS: Final = ("number", "startedAt", "durationMs", "status", "outcome", "sent")
 
 
@@ -40,13 +41,13 @@ for _command in (tail, export, forget):
 @invocations.command("list")
 @plugin_option()
 @filter_options
-@click.option(
-    "--limit", type=click.IntRange(1, MAX_ROWS), default=50, show_default=True, help="Show at most this many."
-)
+@click.option("--limit", type=click.IntRange(1, MAX_ROWS), help=f"Show at most this many [default: {_LIMIT}].")
 @click.option("--group", "grouped", is_flag=True, help="Count them by webhook, outcome and status instead.")
 @acting(Act.LIST)
-def list_invocations(screen: Screen, *, plugin: str, limit: int, grouped: bool, **options: Any) -> None:
+def list_invocations(screen: Screen, *, plugin: str, limit: int | None, grouped: bool, **options: Any) -> None:
     """List a plugin's invocations, newest first."""
+    if grouped and limit is not None:
+        raise click.UsageError("--group counts all of them: --limit cannot be added.")
     runtime = command_runtime()
     listing, wanted = runtime.listing, take_filter(runtime, plugin, options)
     check_filter(runtime, plugin, wanted)
@@ -55,7 +56,7 @@ def list_invocations(screen: Screen, *, plugin: str, limit: int, grouped: bool, 
         groups = [group_of(group) for group in listing.groups(plugin, wanted)]
         screen.show(groups, lambda: groups_picture(groups))
         return
-    found = list(islice(listing.every(plugin, wanted), limit))
+    found = list(islice(listing.every(plugin, wanted), limit or _LIMIT))
     rows = [row_of(each) for each in found]
     replays = listing.replay_states(found) if wanted.error and not wanted.unreplayed else None
     words = None if replays is None else {ref: ended_as(row_of(each)) for ref, each in replays.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,16 +31,25 @@ MAX_WAIT_S: Final = 900
 _LOOK_S: Final = 0.05  # between two looks at the record
 
 
+class _Seconds(click.FloatRange):
+    """A range of seconds, without NaN, which every comparison lets through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number; raise a usage error if it is not in the range."""
+        seconds = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail("nan is not a number of seconds.", param, ctx)
+        return seconds
+
+
 @click.command()
 @click.argument("webhook_id", metavar="ID", shell_complete=webhooks_like)
 @plugin_option()
 @trigger_options
 @click.option("--async", "is_async", is_flag=True, help="Do not wait for the result.")
+@click.option("--wait", "wait_s", type=_Seconds(0, MAX_WAIT_S), help="Seconds to wait [default: RELAY_DEFAULT_WAIT].")
 @click.option(
-    "--wait", "wait_s", type=click.FloatRange(0, MAX_WAIT_S), help="Seconds to wait [default: RELAY_DEFAULT_WAIT]."
-)
-@click.option(
-    "--delay", "delay_s", type=click.FloatRange(0, MAX_DELAY_S), help="Seconds to wait before sending; implies --async."
+    "--delay", "delay_s", type=_Seconds(0, MAX_DELAY_S), help="Seconds to wait before sending; implies --async."
 )
 @subject_option("Whom it concerns, such as a patient's id; never sent.")
 @screened

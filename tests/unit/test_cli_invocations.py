@@ -159,6 +159,8 @@ def test_data_may_come_from_a_file_or_from_standard_input(cli, tmp_path):
         ("--header", "=x"),
         ("--query", "page=1", "--query", "page=2"),
         ("--wait", "-1"),
+        ("--wait", "nan"),
+        ("--delay", "nan"),
     ],
 )
 def test_a_malformed_trigger_is_wrong_usage_and_leaves_no_record(cli, arguments):

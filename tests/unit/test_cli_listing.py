@@ -100,6 +100,7 @@ def test_a_filter_by_a_name_that_never_was_says_so(story, command, arguments, sa
         (("--subject", "a\nb"), SUBJECT_RULE),
         (("--with-replayed",), "--with-replayed needs --failed"),
         (("--limit", "0"), "is not in the range"),
+        (("--group", "--limit", "50"), "--group counts all of them"),
     ],
     ids=str,
 )
