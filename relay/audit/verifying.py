@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from relay.audit.checkpoint import NOTHING, head_after, tag_of, tags_in
+from relay.audit.entry import entry_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,9 @@ LOST: Final = "lost"
 AWAY: Final = "away"
 UNSIGNED: Final = "unsigned"
 MISSING: Final = "missing"
+
+#: For how long a trail may have entries and no checkpoint: workers sign every two seconds.
+YOUNG_MS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class TrailCheck:
         self._name = name
         self._keys = keys
         self._known = known or {}
+        self._unsigned_ms = 0  # between the first entry after the last checkpoint and the last one
         self.found = Verification()
         if begins is not None:
             self._begin(begins)
@@ -77,7 +82,8 @@ class TrailCheck:
                 self._take(block)
         if self.found.wrong is None:
             self._compare_with_known()
-        if self.found.wrong is None and self.found.unsigned and not self.found.checkpoints:
+        found = self.found
+        if found.wrong is None and found.unsigned and not found.checkpoints and self._unsigned_ms > YOUNG_MS:
             self._wrong(self.found.first, UNSIGNED, _SENTENCES[UNSIGNED])
         return self.found
 
@@ -93,6 +99,9 @@ class TrailCheck:
         found = self.found
         if block.signed is None:
             found.unsigned = len(block.entries)
+            ends = (*block.entries[:1], *block.entries[-1:])
+            times_ms = [entry.at_ms for raw in ends if (entry := entry_from(raw))]
+            self._unsigned_ms = max(times_ms, default=0) - min(times_ms, default=0)
             return
         first = found.last + 1
         point = block.signed.checkpoint() if block.signed.is_by(self._keys, self._name) else None

@@ -35,9 +35,8 @@ MAY = "may or may not have happened"
 LAST = (("keys", "revoke"), ("webhooks", "remove"))
 #: A command that would go on for ever; it lists what `invocations list` lists.
 ENDLESS = ("invocations", "tail")
-#: Commands that fail without a try to write: doctor finds a fault, no restore has begun (below one is finished), and
-#: nothing is signed.
-WITHOUT_ACT = {("doctor",), ("restore",), ("audit", "verify")}
+#: Commands that fail without a try to write: doctor finds a fault, and no restore has begun (below one is finished).
+WITHOUT_ACT = {("doctor",), ("restore",)}
 #: Commands that write, whoever adds others.
 SURELY = {
     *(
