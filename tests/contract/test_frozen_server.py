@@ -99,7 +99,7 @@ def test_callers_whose_keys_are_to_be_read_wait_together_and_later_ones_not_at_a
         asking.start()
         time.sleep(WAIT_S / 5)
         authenticate()
-        assert waits_s[-1] < WAIT_S / 2
+        assert waits_s[-1] < 0.75 * WAIT_S  # with the one that asks, it would be 0.8
         asking.join()
         os.kill(server._process.pid, signal.SIGCONT)
         assert runtime.api_keys.authenticate(text).plugin == "acme"
