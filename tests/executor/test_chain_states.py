@@ -325,7 +325,7 @@ def test_a_chain_whose_mask_cannot_be_read_now_is_decided_on_later():
     evaluator = ChainEvaluator(SimpleNamespace(chain_mask=chain_mask), None, states, None, None)
     finish = Finish(Result(200, {"secret": 1}, error=False), Outcome.ANSWERED, State.DELIVERED)
     with pytest.raises(Unavailable):
-        evaluator._end(_Evaluation(chains(1)[0], SimpleNamespace(size_bytes=1), finish, ()), "token", finish)
+        evaluator._end(_Evaluation(chains(1)[0], SimpleNamespace(size_bytes=1, ids=()), finish, ()), "token", finish)
     assert kept == []  # its state still serves
 
 
@@ -338,7 +338,7 @@ def test_a_chain_whose_result_takes_too_long_to_search_for_secrets_ends_in_error
         SimpleNamespace(chain_mask=lambda *_: mask), None, SimpleNamespace(forget=lambda _: None), None, None
     )
     finish = Finish(Result(200, {"secret": 1}, error=False), Outcome.ANSWERED, State.DELIVERED)
-    evaluation = _Evaluation(chains(1)[0], SimpleNamespace(size_bytes=1), finish, ())
+    evaluation = _Evaluation(chains(1)[0], SimpleNamespace(size_bytes=1, ids=()), finish, ())
     settled = evaluator._end(evaluation, "token", finish)
     assert (settled.reference_id, settled.claim_token) == (evaluation.record.reference_id, "token")
     assert (settled.state, settled.outcome) == (State.UNREACHABLE, Outcome.ANSWER_REJECTED)

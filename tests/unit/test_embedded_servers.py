@@ -469,6 +469,9 @@ def test_a_start_says_which_settings_it_takes_over_from_the_last_one(up):
     assert "\n  RELAY_LOG_LEVEL=warning\n" in said
 
 
+NO_RESTARTS = SimpleNamespace(save=lambda: None)
+
+
 @pytest.mark.parametrize("is_verbose", [False, True])
 def test_the_lines_of_the_logs_are_shown_where_they_are_asked_for(capsys, tmp_path, is_verbose):
     endings, written = iter([False, False, True]), iter(["one\nt", "wo\x1b[2J\n"])
@@ -484,7 +487,7 @@ def test_the_lines_of_the_logs_are_shown_where_they_are_asked_for(capsys, tmp_pa
                 log.write(next(written))
 
     relay = SimpleNamespace(start=lambda _: None, wait=lambda _: False)
-    _run(Screen("table"), relay, Ending(), LogTail(tmp_path) if is_verbose else None)
+    _run(Screen("table"), relay, Ending(), NO_RESTARTS, LogTail(tmp_path) if is_verbose else None)
     shown = "api                  | one\napi                  | two\\x1b[2J\n"
     assert capsys.readouterr() == ("", shown if is_verbose else "")
 
@@ -508,7 +511,7 @@ def test_the_demo_begins_once_all_is_ready_and_its_traffic_after_it(start, capsy
     monkeypatch.setattr("relay.up.demo.run_demo", run_demo)
     monkeypatch.setattr(LocalRelay, "start", lambda *_: None)
     monkeypatch.setattr(LocalRelay, "wait", lambda *_: True)
-    _run(Screen("json"), relay, SimpleNamespace(ending=True, start=start_child), None)
+    _run(Screen("json"), relay, SimpleNamespace(ending=True, start=start_child), NO_RESTARTS, None)
     assert seen == [(name, len(begun) > 1) for name in begun]
     told = json.loads(capsys.readouterr().out)
     assert {name: told[name] for name in demo if name in told} == (demo if begun else {})
