@@ -36,12 +36,14 @@ def script(_client, scripts):
 
 
 @pytest.mark.parametrize(("ask", "waits"), [(command, 1), (script, 3)], ids=["command", "script"])
+@pytest.mark.parametrize("scheme", ["redis", "unix"])
 @pytest.mark.parametrize("idle", [False, True])  # before the first command after a while, redis-py sends a PING
-def test_a_request_waits_once_and_a_script_three_times(tmp_path, monkeypatch, ask, waits, idle):
+def test_a_request_waits_once_and_a_script_three_times(tmp_path, monkeypatch, ask, waits, idle, scheme):
     monkeypatch.setattr(module, "_SOCKET_TIMEOUT_S", WAIT_S)
     server = start_valkey(tmp_path)
     try:
-        with connect(settings(REDIS_URL=f"redis://127.0.0.1:{server.port}/0")) as client:
+        url = f"redis://127.0.0.1:{server.port}/0" if scheme == "redis" else f"unix://{tmp_path}/s"
+        with connect(settings(REDIS_URL=url)) as client:
             load_into(client)
             scripts = Scripts(client)
             ask(client, scripts)
@@ -56,6 +58,8 @@ def test_a_request_waits_once_and_a_script_three_times(tmp_path, monkeypatch, as
                 assert time.monotonic() - began_s < (waits + 1.5) * WAIT_S
             os.kill(server._process.pid, signal.SIGCONT)
             ask(client, scripts)
+            for number in range(20):  # no connection has the reply to an earlier command
+                assert client.echo(str(number)) == str(number).encode()
     finally:
         os.kill(server._process.pid, signal.SIGCONT)
         server.terminate()

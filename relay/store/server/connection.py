@@ -38,12 +38,14 @@ _DRIVER: Final = redis.DriverInfo()
 def connect(settings: Settings) -> redis.Redis:
     """Make a client of the store, which requires the settings' replicas; replies are bytes.
 
-    It retries rarely: the API answers 503 rather than wait. What a server does not answer in time is not repeated, as
-    redis-py would also repeat the greeting of each new connection, and health checks: 92 s for one trigger. A cluster's
-    client asks other servers instead.
+    It retries rarely: the API answers 503 rather than wait. What a single server does not answer in time is not
+    repeated, as redis-py would also repeat the greeting of each new connection, and health checks: 92 s for one
+    trigger. A cluster's client asks other servers instead, and one of Sentinels may find another primary; its
+    connections are closed only by a repeat.
     """
     url = settings.store_url.reveal()
-    repeated = (redis.ConnectionError, ServerSilent) if scheme_of(url) in CLUSTER else (redis.ConnectionError,)
+    has_others = scheme_of(url) in (*CLUSTER, *SENTINEL)
+    repeated = (redis.ConnectionError, ServerSilent) if has_others else (redis.ConnectionError,)
     keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}  # redis-py refuses it for a Unix socket
     client = client_of(
         url,
