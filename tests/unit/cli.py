@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner, Result
 
+from relay.audit.signing_keys import AuditSigner
 from relay.cli import main
 from relay.settings import Settings
+from relay.store.trail.trail import trails
+from relay.upkeep.checkpointing import Checkpointing
 from relay.vault import Vault
 from relay.wiring.runtime import Runtime, cli_runtime
 
@@ -74,6 +77,13 @@ class Cli:
             cli_runtime(Settings.from_environ({name: text for name, text in self.environ.items() if text}))
         )
         return self.made[-1]
+
+    def sign_trail(self) -> None:
+        """Sign what the audit trail consists of, as a worker would."""
+        runtime = self.runtime()
+        signer = AuditSigner(self.keys["RELAY_AUDIT_KEY"])
+        for trail in trails(runtime.client, runtime.keyspace):
+            Checkpointing(trail, runtime.epochs, signer, "w1", retention_ms=10**12).iterate()
 
     def close(self) -> None:
         while self.made:

@@ -48,7 +48,10 @@ class Site:
 
 
 def make_site(cli: Cli) -> Site:
-    """Plugin ``acme`` with webhook ``ping`` (two revisions), a secret, a key, a call, a failed one and its replay; ring files."""
+    """Make plugin ``acme`` with webhook ``ping`` (two revisions), a secret, a key, a call, a failed one and its replay.
+
+    The rings are in files, and the trail is signed.
+    """
     cli.keys["RELAY_AUDIT_KEY"] = new_private_text()
     cli.keys["RELAY_EGRESS_ALLOW"] = "127.0.0.1:9"
     cli.keys["RELAY_PARTITIONS"] = "2"
@@ -61,6 +64,7 @@ def make_site(cli: Cli) -> Site:
     ref = cli.json("trigger", "ping", "--plugin", "acme", "--async")["referenceId"]
     assert cli.run("webhooks", "test", "ping", "--plugin", "acme").exit_code == 1  # nothing listens there
     job = cli.json("replay", "start", "--plugin", "acme")
+    cli.sign_trail()
     (cli.directory / "apply.json").write_text(json.dumps(a_webhook(id="pong")))
     return Site(cli, made["id"], ref, job["replayId"])
 

@@ -12,12 +12,11 @@ import pytest
 from relay.audit import verifying
 from relay.audit.actor import system_user
 from relay.audit.entry import Act
-from relay.audit.signing_keys import AuditSigner, new_private_text
+from relay.audit.signing_keys import new_private_text
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
 from relay.store.keys import keyspace
-from relay.store.trail.trail import Trail, trails
-from relay.upkeep.checkpointing import Checkpointing
+from relay.store.trail.trail import Trail
 from tests.unit.cli import a_webhook
 
 
@@ -37,13 +36,6 @@ def lines(cli):
 
 def entries(cli, *acts):
     return [line for line in lines(cli) if line.get("act") in acts]
-
-
-def sign(cli):
-    signer = AuditSigner(cli.keys["RELAY_AUDIT_KEY"])
-    runtime = cli.runtime()
-    for trail in trails(runtime.client):
-        Checkpointing(trail, runtime.epochs, signer, "w1", retention_ms=10**12).iterate()
 
 
 def outcomes(cli, *acts):
@@ -169,7 +161,7 @@ def test_who_names_no_operator_is_the_system_s_user(audited):
 def test_the_trail_is_found_good_and_a_change_fails_the_command(audited, tmp_path):
     audited.apply(a_webhook(), a_webhook(id="pong"))
     audited.run("keys", "list")
-    sign(audited)
+    audited.sign_trail()
     assert [row["good"] for row in audited.json("audit", "verify")] == [True, True]
     exported = tmp_path / "trail.jsonl"
     assert audited.json("audit", "export", "--file", str(exported))["entries"] >= 4
@@ -188,7 +180,7 @@ def test_the_trail_is_found_good_and_a_change_fails_the_command(audited, tmp_pat
 def test_what_an_earlier_export_has_may_not_be_missing(audited, tmp_path):
     audited.apply(a_webhook())
     audited.run("keys", "list")
-    sign(audited)
+    audited.sign_trail()
     exported = tmp_path / "trail.jsonl"
     audited.run("audit", "export", "--file", str(exported))
     assert audited.run("audit", "verify", "--after", str(exported)).exit_code == 0
@@ -202,7 +194,7 @@ def files(audited, tmp_path):
     """The command, and a function that writes lines of an export, some changed, into a file."""
     audited.apply(*(a_webhook(id=f"ping-{number}") for number in range(5)))
     audited.run("keys", "list")
-    sign(audited)
+    audited.sign_trail()
     found = lines(audited)
 
     def write(change=lambda line: line):
@@ -258,12 +250,13 @@ def test_what_proves_nothing_is_not_good(files, tmp_path, monkeypatch):
 
 def test_a_relay_that_has_signed_nothing_for_a_while_is_not_called_good(audited, monkeypatch):
     audited.apply(a_webhook())
+    monkeypatch.setattr(verifying, "YOUNG_MS", 10**9)
     assert audited.run("audit", "verify").exit_code == 0  # a worker may still come to sign it
     monkeypatch.setattr(verifying, "YOUNG_MS", -1)
     rows = {row["trail"]: row for row in audited.json("audit", "verify", exit_code=1)}
     assert [(row["good"], row["wrong"]["what"]) for row in rows.values()] == [(False, "unsigned")] * 2
     assert "start a worker" in rows["0"]["wrong"]["sentence"]
-    sign(audited)
+    audited.sign_trail()
     assert audited.run("audit", "verify").exit_code == 0
 
 
@@ -281,7 +274,7 @@ def test_the_first_entry_with_another_number_in_the_file_is_named(files, numbers
 
 def test_the_trail_is_followed_from_a_number_on(audited):
     audited.apply(a_webhook(), a_webhook(id="pong"), a_webhook(id="pang"))
-    sign(audited)
+    audited.sign_trail()
     shown = audited.run("audit", "tail", "--no-follow", "--from", "0", "2", "--output", "json").stdout.splitlines()
     subjects = [line["subject"] for line in map(json.loads, shown) if line["trail"] == "0"]
     assert subjects == ["pong", "pang"]
@@ -294,7 +287,7 @@ def test_entries_are_selected_by_who_what_on_what_how_and_when(audited):
     audited.apply(a_webhook(), plugin="other")
     audited.keys["RELAY_OPERATOR"] = "Bob"
     audited.apply(a_webhook(description="another"))
-    sign(audited)
+    audited.sign_trail()
     applied = ["--act", "webhook_apply"]
 
     def found(*options):
@@ -345,7 +338,7 @@ def test_everything_is_listed_once_across_the_segments_of_a_trail(audited, monke
     monkeypatch.setattr("relay.store.trail.trail._PAGE", 2)
     for number in range(20):
         audited.apply(a_webhook(description=f"number {number}"))
-        sign(audited)
+        audited.sign_trail()
     assert Trail(audited.runtime().client).end().segments > 4
     rows = [row for row in audited.json("audit", "list", "--limit", "1000") if row["trail"] == "0"]
     assert [row["seq"] for row in rows] == list(range(20, 0, -1))
@@ -426,7 +419,7 @@ def away(audited, monkeypatch):
     """The command, while the server of the trail of partition 0 does not answer."""
     audited.apply(a_webhook())
     audited.run("keys", "list")
-    sign(audited)
+    audited.sign_trail()
     for name in ("blocks", "after"):
         monkeypatch.setattr(Trail, name, without_first(getattr(Trail, name)))
     return audited
