@@ -121,12 +121,27 @@ class Mischief:
             while not self._ending.wait(self._random.uniform(*PAUSE_S)):
                 if first:
                     kind = first.pop()
+                    if is_killing := kind == "worker killed":
+                        self._wait_for_calls()
                     # One worker alone may have nothing to do, and so loses no lease.
-                    self._do(kind, everywhere=kind == "worker killed")
+                    self._do(kind, everywhere=is_killing)
                 else:
                     self._do(self._random.choices(list(self.kinds), list(self.kinds.values()))[0])
         except BaseException as error:  # noqa: BLE001 - the run reports it
             self.failure = error
+
+    def _wait_for_calls(self) -> None:
+        """Wait until workers send calls that must not be sent twice: killing idle ones would interrupt none."""
+        places = [
+            self.harness.keys.of_plugin("running", plugin, webhook=hook.id)
+            for plugin in self.plan.plugins
+            for hook in self.plan.hooks
+            if not hook.repeatable
+        ]
+        while not self._ending.wait(0.01):
+            with suppress(redis.RedisError):
+                if any(self.harness.client.zcount(each, _now_ms(), "+inf") for each in places):
+                    return
 
     def _do(self, kind: str, *, everywhere: bool = False) -> None:
         targets = self._targets(kind)
