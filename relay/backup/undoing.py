@@ -34,6 +34,7 @@ class DoneSince(StrEnum):
     SECRET_SET = "secret set"  # noqa: S105 - a kind of act
     SECRET_REMOVED = "secret removed"  # noqa: S105
     CANCELLED = "invocations cancelled"
+    REPLAY_STOPPED = "replay stopped"
     FORGOTTEN = "invocations forgotten"
 
 
@@ -47,6 +48,7 @@ ACTIONS: Final = {
     DoneSince.SECRET_SET: "pause the webhooks that use it until its present value has been set again",
     DoneSince.SECRET_REMOVED: "remove the secret again",
     DoneSince.CANCELLED: "end these calls, even the repeatable ones",
+    DoneSince.REPLAY_STOPPED: "end its unfinished calls, even the repeatable ones",
     DoneSince.FORGOTTEN: "delete their payloads again",
 }
 #: Acts and their outcomes. A key that was rotated and then revoked, or the other way round, has ended in any case.
@@ -63,6 +65,15 @@ _SECRETS: Final = {
     (Act.SECRET_SET, "created"): DoneSince.SECRET_SET,
     (Act.SECRET_SET, "changed"): DoneSince.SECRET_SET,
     (Act.SECRET_REMOVE, "removed"): DoneSince.SECRET_REMOVED,
+}
+_STOPS: Final = {
+    (Act.WEBHOOK_PAUSE, "paused"): DoneSince.PAUSED,
+    (Act.REPLAY_PAUSE, "paused"): DoneSince.REPLAY_STOPPED,
+    (Act.REPLAY_CANCEL, "cancelled"): DoneSince.REPLAY_STOPPED,
+}
+_RESUMES: Final = {
+    (Act.WEBHOOK_RESUME, "resumed"): DoneSince.PAUSED,
+    (Act.REPLAY_RESUME, "running"): DoneSince.REPLAY_STOPPED,
 }
 _INVOCATIONS: Final = {(Act.CANCEL, "cancelled"): DoneSince.CANCELLED, (Act.FORGET, "forgotten"): DoneSince.FORGOTTEN}
 _LOST: Final = {
@@ -105,7 +116,7 @@ class ShippedTrail:
     def __init__(self, file: IO[bytes], trails: Mapping[str, int]) -> None:
         self._keys: dict[tuple[str, str], DoneSince] = {}
         self._webhooks: dict[tuple[str, str], DoneSince] = {}
-        self._paused: set[tuple[str, str]] = set()
+        self._stopped: defaultdict[DoneSince, set[tuple[str, str]]] = defaultdict(set)
         self._secrets: dict[tuple[str, str], DoneSince] = {}
         self._references: defaultdict[tuple[DoneSince, str], list[str]] = defaultdict(list)
         #: Counts of what is lost: triggers accepted, keys made, replays started since.
@@ -125,12 +136,15 @@ class ShippedTrail:
         for name, kind in self._webhooks.items():
             if runtime.registry.current(*name) is not None:
                 yield Undoing(kind, *name)
-        for name in sorted(self._paused):
+        for name in sorted(self._stopped[DoneSince.PAUSED]):
             if runtime.registry.current(*name) is not None and not runtime.policies.traffic(*name).paused:
                 yield Undoing(DoneSince.PAUSED, *name)
         for name, kind in self._secrets.items():
             if name[1] in runtime.registry.secrets.names(name[0]):
                 yield Undoing(kind, *name)
+        for name in sorted(self._stopped[DoneSince.REPLAY_STOPPED]):
+            if calls := runtime.replay_store.open_calls(name[1]):
+                yield Undoing(DoneSince.REPLAY_STOPPED, *name, tuple(calls))
         for (kind, plugin), references in self._references.items():
             yield Undoing(kind, plugin, f"{len(references)} invocations", tuple(references))
 
@@ -145,10 +159,10 @@ class ShippedTrail:
             self._webhooks[name] = _WEBHOOKS[act]
         elif act in _SECRETS:
             self._secrets[name] = _SECRETS[act]
-        elif act[0] == Act.WEBHOOK_PAUSE:
-            self._paused.add(name)
-        elif act[0] == Act.WEBHOOK_RESUME:
-            self._paused.discard(name)
+        elif act in _STOPS:
+            self._stopped[_STOPS[act]].add(name)
+        elif act in _RESUMES:
+            self._stopped[_RESUMES[act]].discard(name)
         elif act in _INVOCATIONS:
             self._references[_INVOCATIONS[act], name[0]] += line.get("references", ())
         elif act[0] == Act.FORGET_SUBJECT and act[1] in {"started", "forgotten"}:
@@ -168,7 +182,7 @@ class Redoing:
     def __init__(self, runtime: Runtime, unfinished: Unfinished) -> None:
         self._runtime = runtime
         self._unfinished = unfinished
-        #: What was refused, and why: a webhook uses it.
+        #: What was refused, and why: a webhook or a chain needs it.
         self.refused: dict[Undoing, Conflict] = {}
 
     def do(self, undoing: Undoing) -> None:
@@ -190,7 +204,7 @@ class Redoing:
 
 
 def _undo(runtime: Runtime, unfinished: Unfinished, undoing: Undoing) -> None:
-    """Do one thing again. Raises ``Conflict``: a webhook or a secret that was removed is still used by a webhook."""
+    """Do one thing again. Raises ``Conflict``: what was removed is still used by a webhook, or `_forget` raises it."""
     name = undoing.plugin, undoing.subject
     match undoing.kind:
         case DoneSince.KEY_REVOKED | DoneSince.KEY_ROTATED:
@@ -204,7 +218,7 @@ def _undo(runtime: Runtime, unfinished: Unfinished, undoing: Undoing) -> None:
                 runtime.policies.pause(undoing.plugin, webhook)
         case DoneSince.SECRET_REMOVED:
             runtime.registry.secrets.remove(*name)
-        case DoneSince.CANCELLED:
+        case DoneSince.CANCELLED | DoneSince.REPLAY_STOPPED:
             unfinished.end(undoing.references)
         case DoneSince.FORGOTTEN:
             unfinished.end(undoing.references)
@@ -212,9 +226,16 @@ def _undo(runtime: Runtime, unfinished: Unfinished, undoing: Undoing) -> None:
 
 
 def _forget(runtime: Runtime, undoing: Undoing) -> None:
+    """Delete payloads and results again; raise ``Conflict`` if the chains of some, which are steps, still need them."""
+    needed = []
     for reference_id in undoing.references:
-        with suppress(NotFound, Expired):  # it was accepted after the backup, or is past its retention
-            runtime.store.forget(undoing.plugin, reference_id)
+        try:
+            with suppress(NotFound, Expired):  # it was accepted after the backup, or is past its retention
+                runtime.store.forget(undoing.plugin, reference_id)
+        except Conflict:
+            needed.append(reference_id)
+    if needed:
+        raise Conflict(f"The chains of these steps have not ended: forget them once they have: {', '.join(needed)}.")
 
 
 def check_trail(file: IO[bytes]) -> None:

@@ -34,8 +34,10 @@ from relay.backup.manifest import Manifest
 from relay.backup.restoring import Restoring
 from relay.backup.undoing import ShippedTrail
 from relay.backup.unfinished import Unfinished
+from relay.domain.invocation import Outcome, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Conflict, NotFound, Unavailable
+from relay.replay.running import Replaying
 from relay.store.api_keys.keys import ApiKeys
 from relay.store.backups import copying, snapshot
 from relay.store.backups.copying import REVISIONS_LEFT_OUT, BackupCounts
@@ -45,7 +47,7 @@ from relay.store.decisions.chain import key_subject, webhook_subject
 from relay.store.decisions.every import EveryDecision
 from relay.store.keys import keyspace
 from relay.store.keys.names import ROOT, SHARED_ROOT, TRAIL, key_in, partition_root
-from relay.store.ledger.transitions import NewStep, NextStep
+from relay.store.ledger.transitions import ChainEnd, NewStep, NextStep, Settlement
 from relay.store.partitions.format import FORMAT, NEWEST
 from relay.store.scripting.loading import load_into
 from relay.up.access import template
@@ -965,6 +967,58 @@ def test_subjects_that_were_forgotten_after_the_backup_are_said_to_be_readable_a
     store = cli.runtime().store
     assert [store.payload_of(call) is None for call in calls.values()] == [False, False, True]
     assert cli.json(*forget, "Ann")["forgotten"] == 1
+    cli.close()
+
+
+def test_each_call_that_was_forgotten_since_is_forgotten_again_but_a_step_that_its_chain_needs(valkey, tmp_path):
+    cli = Cli(valkey.url, tmp_path)
+    cli.apply(a_webhook(id="get", method="GET", headers={}, queryParams=[]))
+    cli.apply({"id": "gets", "steps": [{"webhook": "get"}]})
+    chain, call = (cli.json("trigger", name, *PLUGIN, "--async")["referenceId"] for name in ("gets", "get"))
+    begin(cli.runtime(), chain)
+    (step,) = cli.json("invocations", "show", chain, *PLUGIN)["chain"]["steps"]
+    settle(cli, call)
+    cli.json("backup", str(tmp_path / "b"))
+    settle(cli, step)
+    end = Settlement(chain, "end", State.DELIVERED, Outcome.ANSWERED, status=200, error=False, attempt=None)
+    assert cli.runtime().store.advance([ChainEnd(1, end)]).granted
+    for each in (step, call):
+        cli.json("invocations", "forget", each, *PLUGIN)
+    assert cli.run("audit", "export", "--file", str(tmp_path / "trail.jsonl")).exit_code == 0
+    cli.close()
+    with valkey.client() as client:
+        client.flushall()
+    said = cli.run("restore", str(tmp_path / "b"), "--audit", str(tmp_path / "trail.jsonl"), text="")
+    assert "invocations forgotten: acme/2 invocations: " in said.stderr
+    store = cli.runtime().store
+    assert [store.payload_of(each) is None for each in (step, call)] == [False, True]
+    cli.close()
+
+
+@pytest.mark.parametrize(("acts", "ends"), [(("cancel",), True), (("pause",), True), (("pause", "resume"), False)])
+def test_calls_of_a_replay_that_was_stopped_since_are_not_sent_after_a_restore(valkey, tmp_path, acts, ends):
+    cli = Cli(valkey.url, tmp_path)
+    cli.apply(a_webhook(id="get", method="GET", headers={}, queryParams=[]))
+    original = cli.json("trigger", "get", *PLUGIN, "--async")["referenceId"]
+    settle(cli, original, status=503)
+    runtime = cli.runtime()
+    parts = runtime.replay_runs, runtime.replay_store, runtime.registry, runtime.data_vault
+    replay = cli.json("replay", "start", *PLUGIN, original)["replayId"]
+    Replaying(*parts, publish=list).run(replay)
+    cli.json("backup", str(tmp_path / "b"))
+    for act in acts:
+        cli.json("replay", act, replay, *PLUGIN)
+    assert cli.run("audit", "export", "--file", str(tmp_path / "trail.jsonl")).exit_code == 0
+    cli.close()
+    with valkey.client() as client:
+        client.flushall()
+    said = restore(cli, "--audit", str(tmp_path / "trail.jsonl"), text="")
+    told = [("replay stopped", replay, True)] if ends else []
+    assert [(each["what"], each["subject"], each["applied"]) for each in said["unfinished"]["undone"]] == told
+    assert cli.json("restore", "finish", "--audit", str(tmp_path / "trail.jsonl"), text="")["undone"] == []
+    (call,) = cli.json("invocations", "list", *PLUGIN, "--replay", replay)
+    assert call["state"] == ("interrupted" if ends else "queued")
+    assert cli.json("replay", "status", replay, *PLUGIN)["failed"] == ends
     cli.close()
 
 

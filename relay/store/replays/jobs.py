@@ -20,7 +20,7 @@ from relay.store.server.fields import MOST, StoredFields, number_of
 from relay.store.server.replies import replies_to
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import redis
 
@@ -122,6 +122,12 @@ class ReplayStore:
                 self._client.zrem(index, *gone)
         jobs = [_job_from(*each) for each in found if each[2]]
         return jobs if not gone or len(ids) < limit else self.list(plugin, limit=limit)
+
+    def open_calls(self, replay_id: str) -> Sequence[str]:
+        """Return the calls that a job made and that are not final."""
+        key = key_in(self._keys.root_of_ref(replay_id), "replay_open", replay=replay_id)
+        with store_errors():
+            return sorted(ref.decode() for ref in self._client.smembers(key))
 
     def save_plan(self, plugin: str, plan_id: str, text: bytes, *, keep_s: int) -> None:
         """Store a plan for ``keep_s`` seconds."""
