@@ -51,14 +51,14 @@ OnReply: TypeAlias = "Callable[[Accepted | Exception], None]"
 
 
 class _Submission(NamedTuple):
-    """A try at committing a trigger. Later tries read the registration again, or record the refusal ``refused``."""
+    """A try at committing a trigger. Later tries read the registration again, or record that its key was ``reused``."""
 
     call: TriggerRequest
     number: int = 1  # 1 for the first try
-    refused: RelayError | None = None
+    reused: NewInvocation | None = None  # what was not accepted, since its Idempotency-Key is another trigger's
 
-    def again(self, refused: RelayError | None = None) -> _Submission:
-        return _Submission(self.call, self.number + 1, refused)
+    def again(self, reused: NewInvocation | None = None) -> _Submission:
+        return _Submission(self.call, self.number + 1, reused)
 
 
 class _Listed(NamedTuple):
@@ -172,8 +172,9 @@ class Dispatcher:
     def _check_in(self, submission: _Submission) -> CheckedTrigger:
         if submission.number > _TRIES:
             raise Unavailable("The webhook's registration keeps changing: send the trigger again.")
-        if submission.refused is not None:
-            return self._intake.refuse(submission.call, submission.refused)
+        if (new := submission.reused) is not None:
+            error = IdempotencyKeyReused()
+            return self._intake.refuse(submission.call, error, revision=new.revision, callback=new.callback)
         return self._intake.check_in(submission.call, fresh=submission.number > 1)
 
     def _checked(
@@ -244,7 +245,7 @@ def _judge(submission: _Submission, checked: CheckedTrigger, accepted: Accepted)
         case AcceptVerdict.STALE:
             return submission.again()
         case AcceptVerdict.KEY_REUSED:
-            return submission.again(IdempotencyKeyReused())
+            return submission.again(checked.new)
         case AcceptVerdict.OVER_CAPACITY:
             return OverCapacity(retry_after_s=_CAPACITY_RETRY_S)
         case AcceptVerdict.KNOWN if accepted.state is None:

@@ -208,6 +208,21 @@ def test_the_same_key_with_another_trigger_is_refused_and_leaves_a_record(harnes
     assert harness.record(raised.value.reference_id).state is State.REJECTED
 
 
+CALLED_BACK = """{id: "order", url: "https://hook.example.com/orders", method: "POST", callback: "told"}
+{id: "told", url: "https://hook.example.com/told", method: "POST"}"""
+
+
+@pytest.mark.parametrize("value", [{"data": {"a": 2}}, {"data": {}, "headers": {"X-Note": "n"}}, {"delay": -1}])
+def test_whatever_of_a_registered_webhook_is_refused_names_its_revision_and_calls_back(harness, value):
+    harness.register(CALLED_BACK)
+    harness.trigger(idempotency_key="k-1")
+    refused = []
+    for submit in (submit_as_list, submit_together):
+        refused += submit(harness, [a_call(idempotency_key="k-1", value=value)])
+        assert harness.record(refused[-1].reference_id).revision == 2
+    assert harness.client.zrange(KEYS.callbacks(), 0, -1) == sorted(each.reference_id.encode() for each in refused)
+
+
 @pytest.mark.parametrize("change", ["changed", "removed"])
 def test_a_repeat_is_the_first_invocation_although_its_webhook_has_changed_or_is_gone(harness, change):
     def repeat(submit):
