@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from relay.chains import pins_of
@@ -151,7 +152,7 @@ class Intake:
             payload = check(shape, sent.trigger).to_json()
         except RequestRejected as error:
             return self.refuse(call, error, revision=revision, idempotency=idempotency, callback=shape.callback)
-        new = self._sealed(call, revision, shape, payload, sent.delay_ms, idempotency)
+        new = self._sealed(call, revision, shape, payload, sent.delay_ms, idempotency, refresh=refresh)
         return CheckedTrigger(
             call, new if sent.subject is None else new._replace(subject=self._subjects.of(call.plugin, sent.subject))
         )
@@ -164,11 +165,14 @@ class Intake:
         payload: bytes,
         delay: int,
         idempotency: Idempotency | None,
+        *,
+        refresh: bool,
     ) -> NewInvocation:
         """Make the record of a trigger that fits its registration, with the payload sealed for its purpose alone."""
         pins = None
         if shape.chain:  # the chain runs with these revisions even if newer ones are registered meanwhile
-            pins = json.dumps(pins_of(call.plugin, shape, self._webhooks.current), separators=(",", ":"))
+            pinned = pins_of(call.plugin, shape, partial(self._webhooks.current, refresh=refresh))
+            pins = json.dumps(pinned, separators=(",", ":"))
         stamp = self._webhooks.revision(call.plugin, call.webhook_id, revision).stamp
         owner = payload_owner(call.plugin, call.reference_id, Purpose(call.webhook_id, revision, pins), stamp)
         return NewInvocation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -140,7 +141,9 @@ class Replaying:
         if found is None:
             return NewReplay()
         revision, shape = found
-        pins = dump_json(pins_of(plugin, shape, self._webhooks.current)).decode() if shape.chain else None
+        pins = None
+        if shape.chain:
+            pins = dump_json(pins_of(plugin, shape, partial(self._webhooks.current, refresh=refresh))).decode()
         about = (shape.max_age_ms, shape.callback or "")
         return NewReplay("", revision, shape.timeout_ms, shape.repeatable, b"", pins, *about)
 

@@ -40,7 +40,7 @@ def as_stored(fields):
 
 
 @pytest.mark.parametrize("delay_ms", [0, 5_000])
-@pytest.mark.parametrize("pins", [None, '{"hook":1}'])
+@pytest.mark.parametrize("pins", [None, '{"hook":3}'])
 @pytest.mark.parametrize("is_bare", [False, True])
 def test_a_trigger_is_recorded_as_it_was_given(clock, ledger, pins, delay_ms, is_bare):
     more = {"caller": "k9", "traceparent": "00-1-2-03", "callback": "told", "subject": "hash"}

@@ -311,6 +311,17 @@ def test_a_replay_of_what_the_relay_itself_called_has_no_callback_and_no_replay_
         (other,) = (ref for ref in harness.made(job) if harness.record(ref).replay_of == other)
 
 
+def test_a_chain_is_replayed_with_the_revisions_that_its_steps_have_today(harness):
+    harness.failed(1)
+    job = harness.start()
+    token = harness.take(job)
+    place, (new,) = harness.brought(job)
+    for pins, verdict in (('{"hook":2}', ReplayVerdict.STALE), ('{"hook":1}', ReplayVerdict.DECIDED)):
+        assert harness.runs.create(job.replay_id, token, place, [replace(new, pins=pins)]).verdict is verdict
+    (made,) = harness.made(job)
+    assert harness.record(made).pins == '{"hook":1}'
+
+
 def test_an_original_whose_webhook_is_gone_ends_rejected_in_the_report(harness):
     harness.failed(1)
     job = harness.start()

@@ -1,3 +1,4 @@
+import json
 import threading
 from operator import itemgetter
 from queue import SimpleQueue
@@ -596,3 +597,28 @@ def test_a_group_with_a_refused_trigger_waits_without_it():
     harness.dispatcher.trigger_many([good, bad])
     assert harness.waiting() == [good.reference_id]
     assert harness.client.lrange("bulk", 0, -1) == [b"bulk 0"]
+
+
+CHAIN = """{id: "step", url: "https://hook.example.com/1", method: "POST", headers: {"X-%(n)d": null}}
+{id: "inner", steps: [{webhook: "step", headers: {"X-%(n)d": "'x'"}}]}
+{id: "outer", description: "%(n)d", steps: [{webhook: "inner"}]}"""
+
+
+@pytest.mark.parametrize("submit", [submit_as_list, submit_together])
+def test_a_chain_is_accepted_for_the_revisions_that_one_document_made_current(harness, submit):
+    for number in (1, 2):
+        anew = Harness.__new__(Harness)  # another process
+        anew.registry = Registry(harness.client, harness.vault, harness.registry._target_vault)
+        anew.register(CHAIN % {"n": number})
+        (accepted,) = submit(harness, [a_call(webhook_id="outer")])
+        assert harness.record(accepted.reference_id).pins == f'{{"inner":{number},"step":{number}}}'
+
+
+def test_a_chain_is_accepted_for_a_step_s_new_revision_although_the_chain_itself_has_not_changed(harness):
+    harness.register(CHAIN % {"n": 1})
+    harness.trigger(webhook_id="outer")
+    other = Registry(harness.client, harness.vault, harness.registry._target_vault)
+    _, (step, *_) = read_registrations((CHAIN % {"n": 1}).replace("com/1", "com/2"), RULES, plugin="acme")
+    other.apply("acme", [step])
+    accepted = harness.trigger(webhook_id="outer")
+    assert json.loads(harness.record(accepted.reference_id).pins) == {"inner": 1, "step": 2}

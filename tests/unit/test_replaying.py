@@ -210,6 +210,14 @@ def test_after_a_change_each_webhook_of_a_piece_is_read_anew():
     assert webhooks.asked == [*once, *anew, *once]
 
 
+def test_after_a_change_the_steps_of_a_chain_are_read_anew_too():
+    originals = [Original(new_reference_id(), None, Purpose("outer", 1), b"")]
+    webhooks = Webhooks(outer=(7, Shape("outer", "POST", chain=True, uses=("hook",))), hook=(5, Shape("hook", "POST")))
+    runs = Runs([(ReplayVerdict.STALE, 0), (ReplayVerdict.DECIDED, 0)], originals)
+    Replaying(runs, None, webhooks, Vault.from_text(Vault.new_key_text()), lambda _ready: None).run(new_reference_id())
+    assert webhooks.asked == [(name, refresh) for refresh in (False, True, False) for name in ("outer", "hook")]
+
+
 @pytest.mark.parametrize("skip", Skip)
 def test_for_an_original_that_is_skipped_nothing_is_made(skip):
     originals = [Original(new_reference_id(), each, Purpose("hook", 1), b"") for each in (skip, None)]

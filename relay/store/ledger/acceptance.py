@@ -25,7 +25,7 @@ class AcceptVerdict(StrEnum):
     ACCEPTED = "accepted"
     KNOWN = "known"  # the Idempotency-Key was used for the same trigger: the answer is that invocation
     KEY_REUSED = "key_reused"  # the Idempotency-Key was used for another trigger
-    STALE = "stale"  # the webhook has been changed or removed since its shape was read
+    STALE = "stale"  # the webhook, or one that the chain uses, has been changed or removed since it was read
     OVER_CAPACITY = "over_capacity"
     UNRECORDED = "unrecorded"  # refused and only counted: more than REFUSALS_A_MINUTE were refused this minute
 

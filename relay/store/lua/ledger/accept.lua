@@ -117,7 +117,7 @@ local function accept(run, new)
   if new.refusal and verdict ~= 'known' then return refuse(run, new) end
   if verdict == 'known' then audit.add_trigger(run, who(run, new), new, verdict, ref) end
   if verdict then return verdict, ref, record.read_state(run, ref) or 'expired' end
-  if revisions.current(run, new.plugin, new.webhook) ~= new.revision then return 'stale', new.ref, '' end
+  if not revisions.are_current(run, new.plugin, new.webhook, new.revision, new.pins) then return 'stale', new.ref, '' end
   if over_capacity(run, new.plugin, tonumber(new.requestBytes)) then
     count_over_capacity(run, new)
     return 'over_capacity', new.ref, ''

@@ -42,7 +42,7 @@ end
 -- Returns what prevents the replay of an original for now; nothing if it can be made.
 local function hindrance(run, new, r)
   if new.ref == '' or redis.call('EXISTS', KEY.record(run, new.ref)) == 1 then return 'again' end
-  if revisions.current(run, r.plugin, r.webhook) ~= new.revision then return 'stale' end
+  if not revisions.are_current(run, r.plugin, r.webhook, new.revision, new.pins) then return 'stale' end
   if #run.made >= run.left then return 'full' end
   return run.every and run.tat > run.now and 'paced' or nil
 end
