@@ -7,6 +7,7 @@ import pytest
 from relay.domain.reference_id import REPLAY_PREFIX, new_reference_id, reference_id_about
 from relay.store.counts.backlog import Backlog
 from relay.store.counts.notes import HOUR_MS
+from tests.contract.test_chain_groups import new_step
 from tests.store_keys import KEYS
 from tests.timing import BUSY_S
 
@@ -84,3 +85,18 @@ def test_the_oldest_call_has_waited_only_since_it_might_have_been_sent(ledger, b
     (found,) = backlog.of(["bulk"])
     assert found.pending == 2
     assert max(waited_s) <= found.oldest_ms / 1_000 < max(waited_s) + BUSY_S
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_chain_has_waited_only_since_its_last_step_ended(ledger, backlog, redis_client, has_begun):
+    chain = ledger.accepted(pins='{"hook":1}', repeatable=True, timeout_ms=900_000)
+    redis_client.hset(KEYS.record(chain), "createdAt", ledger.time_ms(chain, "createdAt") - HOUR_MS)
+    if has_begun:
+        step, token = new_step(), ledger.token()
+        ledger.advance(chain, step)
+        ledger.store.claim([step.reference_id], token)
+        ledger.store.settle([ledger.settlement(step.reference_id, token)])
+    (found,) = backlog.of(["bulk"])
+    waited_ms = 0 if has_begun else HOUR_MS
+    assert found.pending == 1
+    assert waited_ms <= found.oldest_ms < waited_ms + BUSY_S * 1_000

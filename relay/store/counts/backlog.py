@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: alarm was postponed.
 _FIRST: Final = 1_000
 _ANY: Final = 500
-#: How many records are read: the wait of a delayed call counts from when it may be sent, which its record says.
+#: How many records are read: they say from when on the wait of delayed calls and of chains that have begun counts.
 _OLDEST: Final = 20
 
 
@@ -100,8 +100,14 @@ class Backlog:
         keys = [self._keys.of_ref("record", ref) for ref in oldest]
         replies = replies_to(self._client, [("HGETALL", key) for key in keys])
         records = [StoredFields(key, fields) for key, fields in zip(keys, replies, strict=True) if fields]
-        times = [(each.number("createdAt"), each.number("notBefore")) for each in records]
-        return min((max(created, first or 0) for created, first in times if created is not None), default=None)
+        return min((since for each in records if (since := _waits_since_ms(each)) is not None), default=None)
+
+
+def _waits_since_ms(record: StoredFields) -> int | None:
+    """Return when a call began to wait: for a chain that has begun, when its last step ended."""
+    created_ms, has_begun = record.number("createdAt"), record.text("chain") and record.text("lastToken")
+    first_ms = record.number("readyAt" if has_begun else "notBefore")
+    return None if created_ms is None else max(created_ms, first_ms or 0)
 
 
 def _sum_of(lane: str, parts: Sequence[LaneBacklog]) -> LaneBacklog:
