@@ -14,7 +14,7 @@ import json5
 from relay.errors import DocumentError, Fault, MalformedJson
 from relay.text.json_extent import MAX_DEPTH
 from relay.text.json_pointers import escape_step
-from relay.text.object_text import original_offset, scan, with_commas
+from relay.text.object_text import scan, with_commas
 from relay.text.similar import hint
 from relay.text.strict_json import read_json
 
@@ -59,7 +59,7 @@ def read_document(text: str) -> Document:
                 for flaw in found.flaws
             )
         )
-    values = _values(text, found.commas, lines)
+    values = _values(text, found.commas)
     places = {_outer(pointer, single): _position(offset, lines) for pointer, offset in found.places.items()}
     return _document(values[0] if single and values else values, places)
 
@@ -83,20 +83,15 @@ def _position(offset: int, lines: list[int]) -> tuple[int, int]:
     return line, offset - lines[line - 1] + 1
 
 
-def _values(text: str, commas: tuple[int, ...], lines: list[int]) -> list[Any]:
+def _values(text: str, commas: tuple[int, ...]) -> list[Any]:
     """Read the values of a text in which the scan found no flaw: as strict JSON if it is, else as JavaScript."""
     with suppress(MalformedJson):
         return [read_json(text.encode())]
-    written, insertions = with_commas(text, commas)
-    values: Any = None
-    offset = 0
-    with suppress(ValueError, RecursionError):
-        values, _, offset = json5.parse(written, allow_duplicate_keys=False)
-    if isinstance(values, list):
-        with suppress(MalformedJson):  # the strict reader checks the result, and joins escaped surrogate pairs
-            return list(read_json(json.dumps(values).encode(), depth=MAX_DEPTH + 1))
-    position = _position(min(original_offset(offset, insertions), len(text)), lines)
-    raise DocumentError(faults=(Fault("", "is not JSON or JavaScript object text", *position),))
+    with suppress(ValueError, RecursionError, MalformedJson):
+        values = json5.loads(with_commas(text, commas), allow_duplicate_keys=False)
+        # the strict reader checks the result, and joins escaped surrogate pairs
+        return list(read_json(json.dumps(values).encode(), depth=MAX_DEPTH + 1))
+    raise DocumentError(faults=(Fault("", "is not JSON or JavaScript object text"),))
 
 
 def _document(value: Any, places: dict[str, tuple[int, int]]) -> Document:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from bisect import bisect_right
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -44,6 +43,9 @@ _NUMBER: Final = re.compile(
 )
 _PYTHON: Final = {"True": "true", "False": "false", "None": "null"}
 _HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
+_UNQUOTED: Final = (
+    "this name needs quotes: without them it may hold only letters, digits, `_` and `$`, and not begin with a digit"
+)
 _STRAYS: Final = {
     '"': "a string is not closed on its line",
     "'": "a string is not closed on its line",
@@ -105,19 +107,24 @@ def scan(text: str) -> Scan:
     return Scan(scanner.places, tuple(scanner.commas), flaws)
 
 
-def with_commas(text: str, commas: tuple[int, ...]) -> tuple[str, list[int]]:
-    """Return the text as an array with its implied commas written, and the offsets of what was inserted."""
+def with_commas(text: str, commas: tuple[int, ...]) -> str:
+    """Return the text as an array with its implied commas written."""
     pieces, last = ["["], 0
     for offset in commas:
         pieces += (text[last:offset], ",")
         last = offset
     pieces += (text[last:], "\n]")  # the text may end in a line comment
-    return "".join(pieces), [0, *(offset + number for number, offset in enumerate(commas, 1))]
+    return "".join(pieces)
 
 
-def original_offset(offset: int, insertions: list[int]) -> int:
-    """Return the offset in the original text for one in the text with commas."""
-    return max(0, offset - bisect_right(insertions, offset - 1))
+def _is_name(word: str) -> bool:
+    """Return whether a word without quotes can be a name."""
+    if word.isascii():
+        return word.replace("$", "_").isidentifier()
+    with suppress(ValueError):
+        json5.loads(f"{{{word}: 0}}")
+        return True
+    return False
 
 
 def _lexemes(text: str) -> Iterator[tuple[str, str, int]]:
@@ -192,12 +199,13 @@ class _Scanner:
             self._lost(offset, _EXPECTED[frame.state])
 
     def _name(self, frame: _Frame, lexeme: str, offset: int) -> None:
-        name = self._read(lexeme, offset) if lexeme[0] in "\"'" else lexeme
-        if _NUMBER.match(lexeme):
-            self._flaw(offset, 'a name that is a number needs quotes, such as "200"')
+        quoted = lexeme[0] in "\"'"
+        name = self._read(lexeme, offset) if quoted else lexeme
         if len(name) > MAX_NAME_LENGTH:
             self._lost(offset, f"a name of more than {MAX_NAME_LENGTH} characters")
         frame.step = escape_step(name)
+        if not quoted and not _is_name(name):
+            self._flaw(offset, _UNQUOTED)
         if name in frame.names:
             self._flaw(offset, "this name is given twice")
         frame.names.add(name)
@@ -223,13 +231,15 @@ class _Scanner:
     def _word(self, lexeme: str, offset: int) -> None:
         if lexeme in {"true", "false", "null"}:
             return
+        digits = lexeme.lstrip("+-")
+        is_hex = "x" in lexeme.lower()
         if lexeme in _PYTHON:
             self._flaw(offset, f"`{lexeme}` is Python: write `{_PYTHON[lexeme]}`")
         elif not _NUMBER.match(lexeme):
             self._flaw(offset, "a string needs quotes, and this is not a number, true, false or null")
-        elif len(lexeme) > MAX_NUMBER_LENGTH + 1:
+        elif len(digits) > MAX_NUMBER_LENGTH or (is_hex and int(digits, 16) >= 10**MAX_NUMBER_LENGTH):
             self._flaw(offset, f"a number of more than {MAX_NUMBER_LENGTH} digits")
-        elif "x" not in lexeme.lower() and math.isinf(float(lexeme)):
+        elif not is_hex and math.isinf(float(lexeme)):
             self._flaw(offset, "a number out of range")
 
     def _read(self, lexeme: str, offset: int) -> str:
@@ -252,6 +262,8 @@ class _Scanner:
             self.places.setdefault(pointer, offset)
 
     def _flaw(self, offset: int, message: str) -> None:
+        if self.flaws and self.flaws[-1].offset == offset:
+            return  # a consequence
         self.flaws.append(Flaw(self.stack[-1].here, offset, message))
         if len(self.flaws) == MAX_FAULTS:
             raise _Unreadable

@@ -276,10 +276,10 @@ def test_positions_are_those_of_the_original_text():
         ('{"a": 1, "a": 2}', [(1, 10, "/a")]),
         ("{'a': 1, a: 2}", [(1, 10, "/a")]),
         ("{a: NaN, b: -Infinity, c: 1e999, d: undefined}", [(1, 5, "/a"), (1, 13, "/b"), (1, 27, "/c"), (1, 37, "/d")]),
-        ("{a: " + "9" * 66 + "}", [(1, 5, "/a")]),
+        *(("{a: " + number + "}", [(1, 5, "/a")]) for number in ("9" * 65, "-" + "9" * 65, "0x" + "f" * 62)),
         ('{"a": "\\ud800"}', [(1, 7, "/a")]),
         ("{a: '\\x4'}", [(1, 5, "/a")]),
-        ("{\n1a: 1}", [(2, 2, "")]),
+        *((f"{{a: {{b: 1\n{name}: 1}}}}", [(2, 1, f"/a/{name}")]) for name in ("Content-Type", "1a", "200", "a.b", "@a", "\\u0062")),
         ("{a: 1}}", [(1, 7, "")]),
         ("\n{a: 1", [(2, 1, "/a")]),
         ("{a: [1}", [(1, 7, "/a/0")]),
@@ -318,8 +318,8 @@ def test_a_place_is_the_same_whatever_ends_the_lines_and_marks_the_beginning(tex
 def test_a_place_is_the_same_whether_commas_are_written_or_implied(text):
     assert faults(text.replace(",", "")) == faults(text)
     (line, column, pointer) = faults(text)[0]
-    assert text.split("\n")[line - 1][column - 2] == "-"
-    assert pointer == ""
+    assert text.split("\n")[line - 1][column:].startswith("-")
+    assert pointer.endswith(("/b-c", "/c-d"))
 
 
 @pytest.mark.parametrize("value", ["null", "0", "false", "[]", "{}", "5"])

@@ -72,7 +72,8 @@ def faults_of(text):
         (f"{{id: 'ping',\n hidden: True, {REST}}}", 2, "`True` is Python: write `true`"),
         (f"{{id: 'ping',\n hidden: False, {REST}}}", 2, "`False` is Python: write `false`"),
         (f"{{id: 'ping',\n headers: {{'X-A': None}}, {REST}}}", 2, "`None` is Python: write `null`"),
-        (f"{{id: 'ping', {REST},\n headers: {{200: 'x'}}}}", 2, "a name that is a number needs quotes"),
+        (f"{{id: 'ping', {REST},\n headers: {{200: 'x'}}}}", 2, "this name needs quotes"),
+        (f"{{id: 'ping', {REST},\n headers: {{Content-Type: 'x'}}}}", 2, "this name needs quotes"),
     ],
 )
 def test_a_known_habit_is_the_one_fault(text, line, said):
