@@ -495,7 +495,7 @@ function unreadable() {
 /**
  * Sends one group after another; halves one that is too large. Any other fault of a whole group is thrown if nothing
  * has been accepted; otherwise it becomes the problem of each item without an answer, so that no reference id is lost.
- * Either way the caller gets the idempotency keys of these items, some of which the relay may have accepted.
+ * The caller gets the idempotency keys of all items, or of these, some of which the relay may have accepted.
  */
 async function sendGroups(groups, keys, send) {
   const results = [];
@@ -512,8 +512,8 @@ async function sendGroups(groups, keys, send) {
       } else if (error.code === "too_large") {
         results.push({ problem });
       } else if (error instanceof WebhookError || isAbort(error)) {
+        if (!results.some((result) => "referenceId" in result)) throw Object.assign(error, { idempotencyKeys: keys });
         const unanswered = keys.slice(results.length);
-        if (!results.some((result) => "referenceId" in result)) throw Object.assign(error, { idempotencyKeys: unanswered });
         return results.concat(unanswered.map((idempotencyKey) => ({ problem: { ...problem, idempotencyKey } })));
       } else {
         throw error;

@@ -101,11 +101,12 @@ class Flows:
                 else:
                     results.append({"problem": _problem(error)})
             except RelayError as error:
-                keys = [item["idempotencyKey"] for item in copied[len(results) :]]
+                keys = [item["idempotencyKey"] for item in copied]
                 if not any("referenceId" in result for result in results):
                     error.idempotency_keys = tuple(keys)
                     raise
-                return results + [{"problem": _problem(error) | {"idempotencyKey": key}} for key in keys]
+                unanswered = keys[len(results) :]
+                return results + [{"problem": _problem(error) | {"idempotencyKey": key}} for key in unanswered]
         return results
 
     def available(self, timeout_s: float | None) -> Flow[list[dict[str, Any]]]:

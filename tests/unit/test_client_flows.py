@@ -395,12 +395,14 @@ def test_a_fault_of_a_group_is_raised_unless_an_item_of_an_earlier_one_was_taken
         return Answer(200, {"results": [ENDS[ends[number]]] * len(json.loads(course.sent[-1][1].body))})
 
     course = Course(respond)
-    call = ("trigger_many", bulk.copy_items([{"webhookId": "ok"}] * 5), None)
+    keys = tuple(f"k{number}" for number in range(5))
+    call = ("trigger_many", bulk.copy_items([{"webhookId": "ok", "idempotencyKey": key} for key in keys]), None)
     sizes, before = [2, 2, 1], list(itertools.takewhile("fault".__ne__, ends))
     results = [ENDS[end] for end, size in zip(before, sizes, strict=False) for _ in range(size)]
     if len(before) < 3 and "taken" not in before:
-        with pytest.raises(errors.Internal):
+        with pytest.raises(errors.Internal) as raised:
             course.run(*call)
+        assert raised.value.idempotency_keys == keys
     else:
         found = course.run(*call)
         assert found[: len(results)] == results
