@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
 
 from relay.client.calls import Webhooks
 from relay.client.exchange import Answer, End, Request, Requester, advance
@@ -32,6 +33,7 @@ WAIT_LIMIT_S: Final = 960.0
 #: pauses between, the tries take 4 to 8 s, by which time an API process that was restarted is back.
 TRIES: Final = 6
 POOL_CONNECTIONS: Final = 64
+PART_BYTES: Final = 64 * 1024
 
 T = TypeVar("T")
 
@@ -109,16 +111,23 @@ class Transport:
                 step = advance(flow)
         return step.result
 
-    def _send(self, request: Request) -> Answer | requests.RequestException:
+    def _send(self, request: Request) -> Answer | Exception:
+        end_s = time.monotonic() + request.connect_timeout_s + request.read_timeout_s
+        body = bytearray()
         try:
-            response = self._session.request(
+            with self._session.request(
                 request.method,
                 request.url,
                 data=request.body,
                 headers=dict(request.headers),
-                timeout=(request.connect_timeout_s, request.read_timeout_s),
+                timeout=(request.connect_timeout_s, request.read_timeout_s),  # of which each read has all
                 allow_redirects=False,  # a redirect would take key and trigger elsewhere
-            )
-        except requests.RequestException as fault:
+                stream=True,
+            ) as response:
+                while part := response.raw.read1(PART_BYTES, decode_content=True):
+                    if time.monotonic() > end_s:
+                        return requests.ReadTimeout("The answer takes too long.")
+                    body += part
+        except (requests.RequestException, HTTPError) as fault:
             return fault
-        return Answer.read(response.status_code, response.headers, response.content)
+        return Answer.read(response.status_code, response.headers, bytes(body))

@@ -47,6 +47,13 @@ class Silence:
 
 
 @dataclass(frozen=True)
+class Drip:
+    """Does what the request asks, and answers for a minute: a byte every tenth of a second, then the rest."""
+
+    chunked: bool = False
+
+
+@dataclass(frozen=True)
 class Seen:
     method: str
     path: str
@@ -222,6 +229,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if isinstance(fault, Silence):
             time.sleep(fault.seconds)
+        if isinstance(fault, Drip):
+            self._drip(self.relay.answer(seen), fault.chunked)
+            return
         self._send(fault if isinstance(fault, Reply) else self.relay.answer(seen))
 
     do_GET = do_POST  # noqa: N815 - the name that http.server calls
@@ -234,6 +244,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def _drip(self, reply: Reply, chunked: bool) -> None:
+        body = b" " * 600 + json.dumps(reply.document).encode()
+        self.send_response(reply.status)
+        name, value = ("Transfer-Encoding", "chunked") if chunked else ("Content-Length", str(len(body)))
+        self.send_header(name, value)
+        self.end_headers()
+        for part in (*(body[n : n + 1] for n in range(600)), body[600:]):
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
+            time.sleep(0.1)
+        self.wfile.write(b"0\r\n\r\n" if chunked else b"")
 
     def log_message(self, *_):
         pass

@@ -17,7 +17,7 @@ from relay.client.problem import UnknownProblem
 from relay.client.relay import TRIES, Relay, WaitEnded
 from tests.receivers import json_answer, make_authority, receiver
 from tests.timing import BUSY_S
-from tests.unit.fake_relay import KEY, FakeRelay, HangUp, Reply, Silence, Webhook, problem
+from tests.unit.fake_relay import KEY, Drip, FakeRelay, HangUp, Reply, Silence, Webhook, problem
 
 HUGE = 10**60 + 7
 
@@ -332,6 +332,13 @@ def test_a_silent_relay_is_given_up_at_the_deadline(fake):
     with Relay(fake.base_url, KEY, timeout_s=0.5) as relay, pytest.raises(errors.Unavailable):
         relay.webhooks.trigger("ok")
     assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_answer_that_comes_byte_by_byte_is_given_up_at_the_deadline(fake, chunked):
+    fake.faults.append(Drip(chunked))
+    with Relay(fake.base_url, KEY, timeout_s=0.2, tries=1) as relay, pytest.raises(errors.Unavailable):
+        relay.webhooks.trigger("ok")
 
 
 def test_a_wait_that_ends_at_the_relay_goes_on_by_reference_id(fake, relay):
