@@ -201,7 +201,13 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
   }
   if (typeof key !== "string" || !VISIBLE.test(key)) throw new TypeError("key must be visible ASCII characters");
   const call = connect(baseUrl.replace(/\/+$/, ""), key, fetch, json);
-  const deadlineOf = (options) => performance.now() + (options.timeout ?? timeout);
+  const deadlineOf = (options) => {
+    const ms = options.timeout ?? timeout;
+    if (typeof ms !== "number" || Number.isNaN(ms)) {
+      throw new WebhookError("bad_parameter", "timeout must be a number of milliseconds.");
+    }
+    return performance.now() + ms;
+  };
   const taken = new Set(); // ids of webhooks, with what they are known to take
 
   /** Returns the relay's description of one webhook. */

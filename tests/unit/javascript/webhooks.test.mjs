@@ -72,6 +72,22 @@ test("without a timeout a wait takes as long as the longest chain and a minute",
   assert.equal(clock.now, 960_000);
 });
 
+for (const timeout of [NaN, "5000", {}]) {
+  test(`a timeout that is ${String(timeout)} is refused by every call, and nothing is sent`, async () => {
+    const { at, api } = client(final);
+    const { webhooks } = client(final, { timeout }).api;
+    const own = { timeout };
+    for (const call of [
+      () => api.webhooks.trigger("ok", null, null, null, own), () => api.webhooks.triggerAsync("ok", null, null, null, own),
+      () => api.webhooks.triggerMany([{ webhookId: "ok" }], own), () => api.webhooks.list(own), () => api.webhooks.describe("ok", own),
+      () => api.webhooks.get(REF, own), () => api.webhooks.wait(REF, own), () => webhooks.trigger("ok"),
+    ]) {
+      assert.equal((await clock.until(call())).error.code, "bad_parameter");
+    }
+    assert.deepEqual(at, []);
+  });
+}
+
 for (const timeout of [500, 3_000, 20_000, 100_000]) {
   test(`a wait of ${timeout} ms ends in time and asks for no more than is left`, async () => {
     const asked = [];
