@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import RequestRejected
 from relay.registration.steps import MAX_ELEMENTS
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from relay.errors import Fault
     from relay.registration import Shape, Step
     from relay.text.expressions import Expression
+
+
+#: Why a text of an endpoint is passed on by no step; JSON can hold it as an escape.
+HALF_PAIR: Final = "a text holds half of a surrogate pair, which is no character"
 
 
 class Unmappable(ValueError):
@@ -44,6 +48,8 @@ def trigger_of(step: Step, shape: Shape, seen: Mapping[str, Any]) -> Trigger:
         return check(shape, Trigger(data, headers, query_params, path_params))
     except RequestRejected as error:
         raise Unmappable(reason_of(error.faults)) from None
+    except UnicodeEncodeError:
+        raise Unmappable(HALF_PAIR) from None
 
 
 def reason_of(faults: tuple[Fault, ...]) -> str:

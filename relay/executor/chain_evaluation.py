@@ -13,7 +13,17 @@ from gevent.event import Event as Signal
 from relay.answer.masking import Mask
 from relay.answer.results import Result, json_data
 from relay.answer.search import TooMuchWork
-from relay.chains import Create, Finish, Reject, StepResult, TooManySecrets, found_secrets, progress, secrets_beside
+from relay.chains import (
+    HALF_PAIR,
+    Create,
+    Finish,
+    Reject,
+    StepResult,
+    TooManySecrets,
+    found_secrets,
+    progress,
+    secrets_beside,
+)
 from relay.domain.invocation import MEANINGS, Outcome, Purpose, State
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
@@ -106,10 +116,13 @@ class ChainEvaluator:
         """Work out what a chain does next; raise what `CallPlans.chain` raises, `RequestRejected` or `Unavailable`."""
         evaluation, token = self._evaluation(record), uuid4().hex
         then, made = evaluation.next, evaluation.chain_state.count
-        if not isinstance(then, Create):
-            return Decided(record, ChainEnd(made, self._end(evaluation, token, then)))
-        news, secrets = self._new_steps(evaluation, then), self._sealed_secrets(evaluation, then)
-        return Decided(record, NextStep(record.reference_id, token, made, then.step, news, secrets))
+        if isinstance(then, Create):
+            try:
+                news, secrets = self._new_steps(evaluation, then), self._sealed_secrets(evaluation, then)
+                return Decided(record, NextStep(record.reference_id, token, made, then.step, news, secrets))
+            except UnicodeEncodeError:
+                then = Reject(then.step, HALF_PAIR)
+        return Decided(record, ChainEnd(made, self._end(evaluation, token, then)))
 
     def _evaluation(self, record: CallRecord) -> _Evaluation:
         chain_state = self._states.current(record)

@@ -75,7 +75,10 @@ class Shape:
             return True
         if self._response_validator is None:
             object.__setattr__(self, "_response_validator", compile_schema(self.response_schema))
-        return bool(self._response_validator.is_valid(data))
+        try:
+            return bool(self._response_validator.is_valid(data))
+        except UnicodeEncodeError:  # a member's name with half of a surrogate pair
+            return False
 
     @property
     def repeatable(self) -> bool:

@@ -294,6 +294,38 @@ def test_a_chain_whose_result_is_not_searched_to_its_end_ends_as_a_call_with_suc
     assert harness.record(record.steps[0]).state is State.DELIVERED
 
 
+@pytest.mark.parametrize("half", ["\ud800", "caf\udce9"])
+@pytest.mark.parametrize(
+    "place", ["value", "name", "form", "multipart", "parameter", "path", "schema", "mask", "element"]
+)
+def test_half_of_a_surrogate_pair_that_an_endpoint_answers_with_is_passed_on_by_no_step(harness, site, place, half):
+    site["/list"] = lambda _: {half: 1} if place in {"name", "schema"} else {"a": half * 12}
+    further = {
+        "form": {"headers": {"Content-Type": "application/x-www-form-urlencoded"}},
+        "multipart": {"payload": "multipart"},
+        "parameter": {"queryParams": ["q"]},
+        "schema": {"dataSchema": {"type": "object"}},
+    }
+    path = "/send/{p}" if place == "path" else "/send"
+    pattern = {"pathParams": {"p": {"pattern": ".*"}}} if place == "path" else {}
+    mapped = {
+        "parameter": {"queryParams": {"q": "steps[0].data.a"}},
+        "path": {"pathParams": {"p": "steps[0].data.a"}},
+        "mask": {},
+        "element": {"forEach": "[steps[0].data]", "data": "item"},
+    }.get(place, {"data": "steps[0].data"})
+    mask = {"mask": ["steps[0].data.a"]} if place == "mask" else {}
+    harness.register(
+        hook(site, "list", "/list"),
+        hook(site, "send", path, **further.get(place, {}), **pattern),
+        {"id": "pass-on", "steps": [{"webhook": "list", **mask}, {"webhook": "send", **mapped}]},
+    )
+    record = harness.final(harness.trigger("pass-on", {}))
+    assert (record.state, record.outcome) == (State.UNREACHABLE, Outcome.STEP_REJECTED)
+    assert record.extra["reason"].startswith("step 1: ")
+    assert list(site.got) == ["/list"]
+
+
 def test_a_step_that_cannot_be_made_ends_the_chain_and_says_why_to_operators_only(harness, site):
     site["/one"] = lambda _: {"name": ["not", "a", "text"]}
     harness.register(

@@ -169,6 +169,12 @@ def test_data_and_answers_are_each_checked_by_a_schema_of_their_own():
     assert (Shape("a", "POST").takes_answer(1), [*Shape("a", "POST").schema_faults(1)]) == (True, [])
 
 
+@pytest.mark.parametrize("half", ["\ud800", "caf\udce9"])
+def test_an_answer_with_half_of_a_surrogate_pair_in_a_name_does_not_fit_a_schema_of_names(half):
+    shape = register(responseSchema={"additionalProperties": {"const": 1}}).shape
+    assert [shape.takes_answer({name: 1}) for name in ("\U0001f600", half)] == [True, False]
+
+
 @pytest.mark.parametrize("field", ["dataSchema", "responseSchema"])
 @pytest.mark.parametrize(
     ("schema", "said"),
