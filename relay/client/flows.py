@@ -72,7 +72,7 @@ class Flows:
             if answer.status != 202:
                 return _members(answer.document, RESULT_MEMBERS)
             reference_id: str = _members(answer.document, ("referenceId",))["referenceId"]
-            return _result((yield from self._final(reference_id, deadline_s)))
+            return (yield from self._ended(reference_id, deadline_s))
 
     def trigger_async(
         self, webhook_id: str, trigger: Given[dict[str, Any]], timeout_s: float | None, idempotency_key: str | None
@@ -125,7 +125,7 @@ class Flows:
 
     def wait(self, reference_id: str, timeout_s: float | None) -> Flow[dict[str, Any]]:
         """Wait until an invocation is final."""
-        return _result((yield from self._final(reference_id, self._deadline(timeout_s))))
+        return (yield from self._ended(reference_id, self._deadline(timeout_s)))
 
     def _deadline(self, timeout_s: float | None) -> float:
         given_s = self._timeout_s if timeout_s is None else timeout_s
@@ -194,6 +194,11 @@ class Flows:
             _members(answer.document, ("referenceId", "state", "result"))
         return dict(answer.document)
 
+    def _ended(self, reference_id: str, deadline_s: float) -> Flow[dict[str, Any]]:
+        """Wait until an invocation is final; return its result, or raise the error that it ended with."""
+        with _naming(reference_id):
+            return _result((yield from self._final(reference_id, deadline_s)))
+
     def _final(self, reference_id: str, deadline_s: float) -> Flow[dict[str, Any]]:
         """Long-poll until the record is final; pause between polls if the relay has no room to wait."""
         pause_s = PAUSE_FIRST_S
@@ -204,7 +209,7 @@ class Flows:
                 return record
             now_s = self._requester.clock()
             if now_s >= deadline_s:
-                raise WaitEnded(reference_id=reference_id)
+                raise WaitEnded
             if now_s - began_s < asked_s / 2 or not asked_s:
                 yield min(jittered(pause_s), deadline_s - now_s)
                 pause_s = min(2 * pause_s, PAUSE_MAXIMUM_S)
@@ -254,9 +259,9 @@ def _result(record: dict[str, Any]) -> dict[str, Any]:
     """Return the four members of a final record, or raise the error that it ended with."""
     reference_id, state, result = record["referenceId"], record["state"], record["result"]
     if state == State.CANCELLED:
-        raise Cancelled(reference_id=reference_id)
+        raise Cancelled
     if state == State.REJECTED:
-        raise _rejection(record)(reference_id=reference_id)
+        raise _rejection(record)
     return {"referenceId": reference_id, **_members(result, RESULT_MEMBERS[1:])}
 
 

@@ -227,6 +227,17 @@ def test_a_record_without_a_member_cannot_be_read(name, missing):
         Course(lambda _: Answer(200, record)).run(name, REF, None)
 
 
+@pytest.mark.parametrize("result", [None, {}, {"status": 200, "data": 1}])
+def test_a_result_that_cannot_be_read_is_that_of_a_call_that_is_named(result):
+    came = [Answer(202, {"referenceId": REF, "state": "queued"}), Answer(200, FINAL.document | {"result": result})]
+    with pytest.raises(errors.Internal) as raised:
+        Course(lambda number: came[number]).run("trigger", "ok", copy_trigger({}), None, "key-1")
+    assert (raised.value.reference_id, raised.value.idempotency_key) == (REF, "key-1")
+    with pytest.raises(errors.Internal) as raised:
+        Course(lambda _: came[1]).run("wait", REF, None)
+    assert raised.value.reference_id == REF
+
+
 @pytest.mark.parametrize(("name", "prefer"), [("get", None), ("wait", "wait=30")])
 def test_a_record_is_got_as_it_is_now_and_waited_for_only_if_that_is_wanted(name, prefer):
     course = Course(lambda _: FINAL)
