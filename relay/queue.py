@@ -22,7 +22,14 @@ from relay.errors import StoreFault, Unavailable
 from relay.process.loops import Failures
 from relay.settings.urls import broker_url
 from relay.telemetry.log import Event, event
-from relay.text.server_addresses import BROKER_SENTINEL, SENTINEL, is_cluster, read_address, scheme_of
+from relay.text.server_addresses import (
+    ASKING_A_SENTINEL,
+    BROKER_SENTINEL,
+    SENTINEL,
+    is_cluster,
+    read_address,
+    scheme_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -110,7 +117,7 @@ def _broker(url: str) -> dict[str, Any]:
 def _sentinels(address: ServerAddress) -> dict[str, Any]:
     """Return Celery's settings for a broker that Sentinels name; with TLS, certificates are checked."""
     checks = {"ssl_cert_reqs": "required", **address.tls_options} if address.encrypted else {}
-    of_sentinels = {"socket_timeout": 3, "ssl": address.encrypted, **checks}
+    of_sentinels = {**ASKING_A_SENTINEL, "ssl": address.encrypted, **checks}
     return {
         "broker_url": address.for_kombu(),
         "broker_transport_options": {

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 CLUSTER: Final = ("redis+cluster", "rediss+cluster")
 SENTINEL: Final = ("redis+sentinel", "rediss+sentinel")
+#: How a Sentinel is asked, as redis-py's options: once and not for long, since the others know the primary, too.
+ASKING_A_SENTINEL: Final = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0, "retry": None}
 #: The scheme of Sentinels in Celery's transport.
 BROKER_SENTINEL: Final = "sentinel"
 _ADDRESS: Final = re.compile(

@@ -1,11 +1,22 @@
-"""A store and a broker found through Sentinels: killing a primary loses and doubles nothing."""
+"""A store and a broker found through Sentinels: killing a primary loses and doubles nothing, and silence is short."""
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import time
+
+from relay.queue import make_app
+from relay.store.scripting.loading import load_into
+from relay.store.scripting.scripts import Scripts
+from relay.store.server import connection as module
+from relay.store.server.connection import connect
 from tests.cluster.load import Load
 from tests.cluster.sentinels import sentinels
 from tests.integration.worker_harness import worker_harness
-from tests.timing import wait_until
+from tests.timing import ANSWER_S, wait_until
+from tests.unit.test_settings import settings
 
 FAILOVER_S = 60
 
@@ -23,3 +34,31 @@ def test_a_primary_that_is_killed_beneath_sentinels_loses_nothing_and_doubles_no
                 load.wait_for(100)
                 ends = load.check()
     assert ends["delivered"] > 0.8 * sum(ends.values())
+
+
+def test_a_frozen_primary_that_has_been_replaced_is_not_asked_again(monkeypatch):
+    monkeypatch.setattr(module, "_SOCKET_TIMEOUT_S", 1.0)
+    with sentinels(replicas=1) as servers, connect(settings(REDIS_URL=servers.url)) as client:
+        load_into(client)
+        scripts = Scripts(client)
+        scripts.run("read", [])
+        primary, before = servers.servers[0]._process.pid, servers.primary_port()
+        os.kill(primary, signal.SIGSTOP)
+        try:
+            wait_until(lambda: servers.primary_port() != before, FAILOVER_S)
+            assert scripts.run("read", []) == []  # the first of its three tries waits
+            for number in range(20):  # no connection has the reply to an earlier command
+                assert client.echo(str(number)) == str(number).encode()
+        finally:
+            os.kill(primary, signal.SIGCONT)
+
+
+def test_a_silent_sentinel_keeps_nobody_waiting_for_long():
+    with sentinels(replicas=0, count=1) as servers, socket.create_server(("127.0.0.1", 0)) as silent:
+        url = servers.url.replace("127.0.0.1:", f"127.0.0.1:{silent.getsockname()[1]},127.0.0.1:", 1)
+        given = settings(REDIS_URL=url)
+        began_s = time.monotonic()
+        with connect(given) as client:
+            assert client.ping()
+        assert make_app(given).connection_for_write().default_channel.client.ping()
+        assert time.monotonic() - began_s < ANSWER_S  # asked eleven times, it took over a minute

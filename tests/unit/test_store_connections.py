@@ -19,6 +19,7 @@ from relay.store.server import replicas
 from relay.store.server.availability import patience_s
 from relay.store.server.connection import client_of, connect, places_behind, servers_of
 from relay.store.server.replicas import WAIT_MS, refresh_primaries, require_replicas
+from relay.text.server_addresses import ASKING_A_SENTINEL
 from tests.receivers import LOOPBACK, closed_port
 from tests.timing import ANSWER_S
 from tests.unit.test_settings import settings
@@ -40,7 +41,7 @@ def test_a_client_of_sentinels_asks_each_of_them_for_its_service_and_logs_in_to_
     assert [(each.connection_kwargs["host"], each.connection_kwargs["port"]) for each in asked] == [("a", 1), ("b", 2)]
     for each in asked:
         assert issubclass(each.connection_class, redis.SSLConnection)
-        options = {"ssl_ca_certs": "/ca.pem", "socket_timeout": 7, "socket_connect_timeout": 8}
+        options = {"ssl_ca_certs": "/ca.pem", **ASKING_A_SENTINEL}
         assert options.items() <= each.connection_kwargs.items()
         assert not {"username", "password", "db"} & {name for name, value in each.connection_kwargs.items() if value}
     client.close()

@@ -11,14 +11,21 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import ClusterDownError, RedisClusterException
 from redis.exceptions import TimeoutError as ServerSilent
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import Sentinel, SentinelManagedConnection, SentinelManagedSSLConnection
 
 from relay.errors import Unavailable
 from relay.store.scripting.packing import SCRIPT_PACKER
 from relay.store.server.availability import PatientConnection, PatientSslConnection, going_on_without, is_silent
 from relay.store.server.errors import store_errors
 from relay.store.server.replicas import require_replicas
-from relay.text.server_addresses import CLUSTER, SENTINEL, ServerAddress, read_address, scheme_of
+from relay.text.server_addresses import (
+    ASKING_A_SENTINEL,
+    CLUSTER,
+    SENTINEL,
+    ServerAddress,
+    read_address,
+    scheme_of,
+)
 
 if TYPE_CHECKING:
     from relay.settings import Settings
@@ -38,14 +45,12 @@ _DRIVER: Final = redis.DriverInfo()
 def connect(settings: Settings) -> redis.Redis:
     """Make a client of the store, which requires the settings' replicas; replies are bytes.
 
-    It retries rarely: the API answers 503 rather than wait. What a single server does not answer in time is not
-    repeated, as redis-py would also repeat the greeting of each new connection, and health checks: 92 s for one
-    trigger. A cluster's client asks other servers instead, and one of Sentinels may find another primary; its
-    connections are closed only by a repeat.
+    It retries rarely: the API answers 503 rather than wait. What a server does not answer in time is not repeated, as
+    redis-py would also repeat the greeting of each new connection, and health checks: 92 s for one trigger. A cluster's
+    client asks other servers instead.
     """
     url = settings.store_url.reveal()
-    has_others = scheme_of(url) in (*CLUSTER, *SENTINEL)
-    repeated = (redis.ConnectionError, ServerSilent) if has_others else (redis.ConnectionError,)
+    repeated = (redis.ConnectionError, ServerSilent) if scheme_of(url) in CLUSTER else (redis.ConnectionError,)
     keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}  # redis-py refuses it for a Unix socket
     client = client_of(
         url,
@@ -170,12 +175,42 @@ class _Cluster(RedisCluster):
 
 
 def _sentinel(address: ServerAddress, options: dict[str, Any]) -> redis.Redis:
-    timeouts = {name: options[name] for name in ("socket_timeout", "socket_connect_timeout") if name in options}
     credentials = _credentials(address)
     of_sentinels = {name: value for name, value in credentials.items() if name.startswith("ssl")}
-    sentinel = Sentinel(list(address.hosts), sentinel_kwargs={**of_sentinels, **timeouts})  # type: ignore[no-untyped-call]
-    client = sentinel.master_for(address.service, db=address.database, **credentials, **options)  # type: ignore[no-untyped-call]
+    sentinel = Sentinel(list(address.hosts), sentinel_kwargs={**of_sentinels, **ASKING_A_SENTINEL})  # type: ignore[no-untyped-call]
+    connection_class = _NamedSslConnection if credentials.pop("ssl", False) else _NamedConnection
+    client = sentinel.master_for(  # type: ignore[no-untyped-call]
+        address.service, db=address.database, connection_class=connection_class, **credentials, **options
+    )
     return cast("redis.Redis", client)
+
+
+class _Named:
+    """Connects to the primary that Sentinels name now, and closes itself if that one does not answer.
+
+    redis-py's connections would connect to the last primary again, or give its late answer to a later command, and
+    repeat within each repeat of a command.
+    """
+
+    def connect(self) -> None:
+        this: Any = self
+        if not this.is_connected:
+            this.connect_to(this.connection_pool.get_master_address())
+
+    def send_packed_command(self, *args: Any, **options: Any) -> None:
+        self.connect()
+        super().send_packed_command(*args, **options)  # type: ignore[misc]
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        return super().read_response(*args, **{"disconnect_on_error": True, **options})  # type: ignore[misc]
+
+
+class _NamedConnection(_Named, SentinelManagedConnection):
+    """A plain connection to the primary that Sentinels name."""
+
+
+class _NamedSslConnection(_Named, SentinelManagedSSLConnection):
+    """A TLS connection to the primary that Sentinels name."""
 
 
 def _credentials(address: ServerAddress) -> dict[str, Any]:
