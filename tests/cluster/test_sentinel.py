@@ -7,13 +7,16 @@ import signal
 import socket
 import time
 
+import redis
+
 from relay.queue import make_app
 from relay.store.scripting.loading import load_into
 from relay.store.scripting.scripts import Scripts
 from relay.store.server import connection as module
 from relay.store.server.connection import connect
 from tests.cluster.load import Load
-from tests.cluster.sentinels import sentinels
+from tests.cluster.sentinels import SERVICE, sentinels
+from tests.conftest import start_valkey
 from tests.integration.worker_harness import worker_harness
 from tests.timing import ANSWER_S, wait_until
 from tests.unit.test_settings import settings
@@ -51,6 +54,23 @@ def test_a_frozen_primary_that_has_been_replaced_is_not_asked_again(monkeypatch)
                 assert client.echo(str(number)) == str(number).encode()
         finally:
             os.kill(primary, signal.SIGCONT)
+
+
+def test_a_primary_that_still_answers_is_left_once_sentinels_name_another(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "_ASK_AGAIN_S", 0.0)
+    other = start_valkey(tmp_path)
+    try:
+        with sentinels(replicas=0, count=1) as servers, connect(settings(REDIS_URL=servers.url)) as client:
+            scripts = Scripts(client)
+            scripts.run("read", [])
+            with redis.Redis(port=servers.ports[0]) as sentinel:
+                sentinel.sentinel_remove(SERVICE)
+                sentinel.sentinel_monitor(SERVICE, "127.0.0.1", other.port, 1)
+            wait_until(lambda: client.info("server")["tcp_port"] == other.port)
+            scripts.run("read", [])
+            assert [each.connection.port for each in scripts._kept] == [other.port]
+    finally:
+        other.terminate()
 
 
 def test_a_silent_sentinel_keeps_nobody_waiting_for_long():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
+from weakref import WeakKeyDictionary
 
 import redis
 from redis.backoff import ExponentialBackoff
@@ -38,6 +40,10 @@ _CONNECT_TIMEOUT_S: Final = 2
 _SLOTS_S: Final = 0.3
 #: How many threads of an API process may use the store at once, waiters included; redis-py's own limit is 100.
 _MAX_CONNECTIONS: Final = 4_096
+#: How often the Sentinels are asked whether they have replaced the primary, in seconds.
+_ASK_AGAIN_S: Final = 5.0
+#: When each pool of connections last asked them.
+_ASKED_S: Final[WeakKeyDictionary[Any, float]] = WeakKeyDictionary()
 #: Without this, redis-py looks up its version for each connection, which takes longer than the rest of connecting.
 _DRIVER: Final = redis.DriverInfo()
 
@@ -188,9 +194,21 @@ def _sentinel(address: ServerAddress, options: dict[str, Any]) -> redis.Redis:
 class _Named:
     """Connects to the primary that Sentinels name now, and closes itself if that one does not answer.
 
-    redis-py's connections would connect to the last primary again, or give its late answer to a later command, and
-    repeat within each repeat of a command.
+    redis-py's connections would stay with a primary that has been replaced for as long as it answers, connect to it
+    again, or give its late answer to a later command, and repeat within each repeat of a command.
     """
+
+    def check_health(self) -> None:
+        this: Any = self
+        pool, now_s = this.connection_pool, time.monotonic()
+        if now_s - _ASKED_S.get(pool, -_ASK_AGAIN_S) >= _ASK_AGAIN_S:
+            _ASKED_S[pool] = now_s
+            with suppress(redis.RedisError):  # while they name none, the last one may still work
+                pool.get_master_address()
+        if pool.master_address != (this.host, this.port):
+            this.disconnect()
+            self.connect()
+        super().check_health()  # type: ignore[misc]
 
     def connect(self) -> None:
         this: Any = self
