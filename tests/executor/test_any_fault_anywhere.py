@@ -10,7 +10,6 @@ import gevent
 import pytest
 
 from tests.executor.faulty_parts import AFTER, BEFORE, LOG, STORE
-from tests.executor.one_worker import OneWorker
 from tests.executor.server_faults import every_fault
 from tests.executor.site import SCENARIOS, Calls, site, webhooks
 
@@ -32,14 +31,9 @@ def endpoint():
 
 
 @pytest.fixture(scope="module")
-def worker(valkey_server, endpoint):
-    with pytest.MonkeyPatch.context() as patch, valkey_server.client() as client:
-        client.flushall()
-        client.function_flush()
-        worker = OneWorker(valkey_server, patch)
-        worker.register(*webhooks(endpoint.origin))
-        yield worker
-        worker.close()
+def worker(worker, endpoint):
+    worker.register(*webhooks(endpoint.origin))
+    return worker
 
 
 def run(worker, endpoint, scenario, first, errors, moment=BEFORE, points=1, *, surely=True):

@@ -8,29 +8,12 @@ import json
 import pytest
 
 from relay.domain.invocation import Outcome, State
-from tests.executor.one_worker import PLUGIN, OneWorker
-from tests.receivers import json_answer, receiver
+from tests.executor.one_worker import PLUGIN
 
 #: What may happen to the chain, and to the webhook of its step, while the chain waits.
 ACTS = ("nothing", "changed", "removed", "paused and resumed")
 #: When: before the chain has begun, or while its second step waits.
 MOMENTS = ("queued", "begun")
-
-
-@pytest.fixture(scope="module")
-def endpoint():
-    with receiver(json_answer({"ok": True})) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture(scope="module")
-def worker(valkey_server):
-    with pytest.MonkeyPatch.context() as patch, valkey_server.client() as client:
-        client.flushall()
-        client.function_flush()
-        worker = OneWorker(valkey_server, patch)
-        yield worker
-        worker.close()
 
 
 def hooks(endpoint, **changes):

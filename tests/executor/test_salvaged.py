@@ -7,23 +7,12 @@ import pytest
 from relay.answer.results import failure_result
 from relay.domain.invocation import Outcome, Sent, State
 from relay.outbound.sender import Sender
-from tests.executor.one_worker import OneWorker
-from tests.receivers import json_answer, receiver
 
 
 @pytest.fixture(scope="module")
-def worker(valkey_server):
-    with (
-        receiver(json_answer({"ok": True})) as endpoint,
-        pytest.MonkeyPatch.context() as patch,
-        valkey_server.client() as client,
-    ):
-        client.flushall()
-        client.function_flush()
-        worker = OneWorker(valkey_server, patch)
-        worker.register({"id": "plain", "url": endpoint.url, "method": "POST"})
-        yield worker
-        worker.close()
+def worker(worker, endpoint):
+    worker.register({"id": "plain", "url": endpoint.url, "method": "POST"})
+    return worker
 
 
 class Transport:

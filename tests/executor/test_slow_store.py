@@ -6,8 +6,7 @@ import pytest
 
 from relay.domain.invocation import State
 from relay.store.ledger.invocations import InvocationStore
-from tests.executor.one_worker import PLUGIN, OneWorker
-from tests.receivers import json_answer, receiver
+from tests.executor.one_worker import PLUGIN
 from tests.store_keys import KEYS
 
 TIMEOUT_S = 1
@@ -18,20 +17,9 @@ MOST_POINTS = 40
 
 
 @pytest.fixture(scope="module")
-def endpoint():
-    with receiver(json_answer({"ok": True})) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture(scope="module")
-def worker(valkey_server, endpoint):
-    with pytest.MonkeyPatch.context() as patch, valkey_server.client() as client:
-        client.flushall()
-        client.function_flush()
-        worker = OneWorker(valkey_server, patch)
-        worker.register({"id": "brief", "url": endpoint.url, "method": "POST", "timeout": TIMEOUT_S})
-        yield worker
-        worker.close()
+def worker(worker, endpoint):
+    worker.register({"id": "brief", "url": endpoint.url, "method": "POST", "timeout": TIMEOUT_S})
+    return worker
 
 
 def run(worker, endpoint, slow, delay_s):

@@ -9,8 +9,7 @@ import pytest
 
 from relay.domain.invocation import Outcome, Sent, State
 from relay.store.replays.runs import Request
-from tests.executor.one_worker import PLUGIN, OneWorker
-from tests.receivers import json_answer, receiver
+from tests.executor.one_worker import PLUGIN
 
 
 class Fault(Exception):
@@ -48,24 +47,13 @@ PLACES = {
 
 
 @pytest.fixture(scope="module")
-def endpoint():
-    with receiver(json_answer({"ok": True})) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture(scope="module")
-def worker(valkey_server, endpoint):
-    with pytest.MonkeyPatch.context() as patch, valkey_server.client() as client:
-        client.flushall()
-        client.function_flush()
-        worker = OneWorker(valkey_server, patch)
-        worker.register(
-            {"id": "once", "url": endpoint.url, "method": "POST"},
-            {"id": "often", "url": endpoint.url, "method": "PUT"},
-            {"id": "gone", "url": "http://127.0.0.1:9/", "method": "POST"},
-        )
-        yield worker
-        worker.close()
+def worker(worker, endpoint):
+    worker.register(
+        {"id": "once", "url": endpoint.url, "method": "POST"},
+        {"id": "often", "url": endpoint.url, "method": "PUT"},
+        {"id": "gone", "url": "http://127.0.0.1:9/", "method": "POST"},
+    )
+    return worker
 
 
 @pytest.mark.parametrize("webhook", ["once", "often"])
