@@ -1,25 +1,17 @@
-"""A transport adapter for ``requests`` on libcurl's multi interface, driven by the gevent hub.
-
-Call the adapter itself: ``requests.Session.send`` would follow redirects, whatever the adapter.
-"""
+"""Performs the transfers of requests on libcurl's multi interface, driven by the gevent hub."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pycurl
 from gevent import get_hub
-from requests import Response
-from requests.adapters import BaseAdapter
-from requests.exceptions import RequestException
-from requests.structures import CaseInsensitiveDict
 
 from relay.domain.invocation import Outcome, Sent
 from relay.outbound.decoding import CONTENT_ENCODING
 from relay.outbound.egress_proxy import EgressProxy, connect_to
 from relay.outbound.exchange import Exchange, Rules, UnsafeHeader
 from relay.outbound.failures import classify
-from relay.outbound.gate import Gate
 from relay.outbound.heads import Head
 from relay.outbound.multi import HubMulti
 from relay.outbound.transfer import Transfer, TransferResult
@@ -27,28 +19,20 @@ from relay.outbound.trust import Trust
 from relay.process.clock import boot_time_s
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from gevent.hub import Hub
     from requests import PreparedRequest
 
     from relay.egress import AddressPolicy
+    from relay.outbound.gate import Gate
 
-DEFAULT_TIMEOUT_S: Final = 20.0
 # On top of the calls in flight: connections that are being closed while others take their place.
 _SPARE_CONNECTIONS: Final = 64
 _SCHEME_CHARS: Final = len("https://")  # an origin ends at the first slash after this many characters
 
 
-class TransferFailed(RequestException):
-    """No acceptable answer came; ``result`` says why. The message says nothing about the target."""
-
-    def __init__(self, result: TransferResult, request: PreparedRequest) -> None:
-        super().__init__(result.outcome.value, request=request)
-        self.result = result
-
-
-class CurlTransport(BaseAdapter):
+class CurlTransport:
     """Performs prepared requests, each on its own: no redirects, cookies, netrc, retries or resends.
 
     With ``proxy``, every call goes through that proxy; no other one is ever used.
@@ -70,7 +54,6 @@ class CurlTransport(BaseAdapter):
 
         Raises SettingsError for a ``ca_file`` that cannot be read or holds no certificate.
         """
-        super().__init__()
         self._trust = Trust(ca_file)
         self._proxy = EgressProxy(proxy, policy, self._trust.path) if proxy else None
         self._rules = Rules(policy, self._trust.path, max_response_bytes, self._proxy)
@@ -145,28 +128,6 @@ class CurlTransport(BaseAdapter):
             self._idle.append(exchange)  # handles of failed transfers are not used again
         return result
 
-    def send(
-        self,
-        request: PreparedRequest,
-        stream: bool = False,
-        timeout: float | tuple[float, float] | tuple[float, None] | None = None,
-        verify: bool | str = True,
-        cert: bytes | str | tuple[bytes | str, bytes | str] | None = None,
-        proxies: Mapping[str, str] | None = None,
-    ) -> Response:
-        """Send as an adapter of ``requests``: ``timeout`` is the *total* in seconds; the other options are refused.
-
-        Raises TransferFailed if no acceptable answer comes.
-        """
-        if stream or verify is not True or cert is not None or proxies:
-            raise ValueError("This transport takes none of the options stream, verify, cert and proxies.")
-        total_s = timeout if isinstance(timeout, int | float) else DEFAULT_TIMEOUT_S
-        deadline_s = boot_time_s() + total_s
-        result = self.perform(request, gate=Gate(deadline_s), deadline_s=deadline_s, repeatable=False)
-        if result.outcome is not Outcome.ANSWERED:
-            raise TransferFailed(result, request)
-        return _response(result, request)
-
     def close(self) -> None:
         """Close every connection. Call it when nothing is in flight, on the thread that made the calls."""
         for multi in self._multis.values():
@@ -190,14 +151,3 @@ def _result_of(exchange: Exchange, code: int, gate: Gate) -> TransferResult:
         return TransferResult(Outcome.CONNECTION_LOST, Sent.MAYBE)
     status = exchange.easy.getinfo(pycurl.RESPONSE_CODE)
     return TransferResult(Outcome.ANSWERED, Sent.ANSWERED, status, head, exchange.body, exchange.received_bytes)
-
-
-def _response(result: TransferResult, request: PreparedRequest) -> Response:
-    response: Any = Response()
-    response.status_code = result.status
-    response.headers = CaseInsensitiveDict(result.head.items())
-    response._content = result.body  # noqa: SLF001 - how requests' own tests and adapters fill a read response
-    response._content_consumed = True  # noqa: SLF001
-    response.url = request.url
-    response.request = request
-    return response  # type: ignore[no-any-return]

@@ -12,14 +12,12 @@ from pathlib import Path
 import gevent
 import psutil
 import pytest
-import requests
 from requests import Request
 
-from relay.domain.invocation import Outcome, Sent
+from relay.domain.invocation import Outcome
 from relay.outbound import exchange, openings
 from relay.outbound.gate import Gate
 from relay.outbound.sender import Sender
-from relay.outbound.transport import TransferFailed
 from relay.process.clock import boot_time_s
 from relay.request.rendering import OutgoingHeaders
 from tests.counted import Counted
@@ -35,7 +33,6 @@ from tests.receivers import (
     make_authority,
     once_set,
     receiver,
-    redirect,
     slow,
 )
 from tests.timing import BUSY_S
@@ -226,32 +223,3 @@ with receiver(json_answer(1)) as r, calling() as caller:
         check=False,
     )
     assert done.stdout.strip() == "{'answered'} 200", done.stderr
-
-
-# The interface that requests uses
-
-
-def test_as_an_adapter_it_gives_a_requests_response(caller):
-    with receiver(json_answer({"ok": True}, 418)) as r:
-        response = caller.transport.send(Request("POST", r.url, data=b"x").prepare(), timeout=5)
-    assert (response.status_code, response.json(), response.url) == (418, {"ok": True}, r.url)
-    assert (response.headers["CONTENT-type"], response.request.url) == ("application/json", r.url)
-
-
-def test_as_an_adapter_it_follows_nothing_and_raises_what_requests_raises(caller):
-    with receiver(redirect("http://127.0.0.1:1/")) as r:
-        assert caller.transport.send(Request("GET", r.url).prepare(), timeout=5).status_code == 302
-    with pytest.raises(requests.RequestException) as failed:
-        caller.transport.send(Request("GET", f"http://127.0.0.1:{closed_port()}/secret").prepare(), timeout=5)
-    assert isinstance(failed.value, TransferFailed)
-    assert str(failed.value) == "connect_failed"
-    assert (failed.value.result.outcome, failed.value.result.sent) == (Outcome.CONNECT_FAILED, Sent.NO)
-    with receiver(hangs_up()) as r, pytest.raises(TransferFailed, match="connection_lost"):  # it may have been sent
-        caller.transport.send(Request("GET", r.url).prepare(), timeout=BUSY_S)
-
-
-def test_as_an_adapter_it_takes_no_option_that_would_weaken_it(caller):
-    request = Request("GET", "http://127.0.0.1:1/").prepare()
-    for options in ({"verify": False}, {"proxies": {"http": "x"}}, {"stream": True}, {"cert": "x"}):
-        with pytest.raises(ValueError, match="takes none of the options"):
-            caller.transport.send(request, **options)
