@@ -62,7 +62,7 @@ class ReadyResource:
         if not silence.shared:
             self._epochs.check()
         alive = None if silence.shared else known_workers(self._workers)
-        lanes = None if alive is None else workers_by_lane(alive, LANES)
+        lanes = None if alive is None else workers_by_lane(alive)
         found = {
             "workers": None if alive is None else len(alive),
             "lanes": lanes or dict.fromkeys(LANES),

@@ -88,7 +88,7 @@ class LanesResource:
         """Answer with the lanes, most urgent first; with ``since``, also with the calls that waited in each minute."""
         query = read_query(req, self.query)
         workers = known_workers(self._workers)
-        alive = dict.fromkeys(LANES) if workers is None else workers_by_lane(workers, LANES)
+        alive = dict.fromkeys(LANES) if workers is None else workers_by_lane(workers)
         lanes = [lane_of(each, alive[each.lane]) for each in self._backlog.of(LANES)]
         answer: dict[str, Any] = {"lanes": lanes}
         if "since" in query:

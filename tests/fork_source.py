@@ -27,7 +27,6 @@ _IMPORTED = {
         "relay.upkeep.sweeper",
         "workers.bootsteps",
         "workers.heartbeat",
-        "workers.tasks",
         "celery.bin.celery",
         "celery.apps.worker",
         "celery.worker.components",

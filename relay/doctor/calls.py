@@ -48,7 +48,7 @@ def examine_lanes(workers: Sequence[LiveWorker] | None, backlogs: Sequence[LaneB
             ", ".join(worker.name for worker in workers) or "none is alive",
             "Start some: `relay up`, or the worker lines of the Procfile. Until then triggers are kept and wait.",
         )
-    counts = dict.fromkeys(LANES) if workers is None else workers_by_lane(workers, LANES)
+    counts = dict.fromkeys(LANES) if workers is None else workers_by_lane(workers)
     for backlog in backlogs:
         yield _lane(backlog, counts[backlog.lane])
 

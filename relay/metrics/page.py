@@ -103,7 +103,7 @@ class MetricsPage(Collector):
             samples.add(Metric.PENDING, lane, backlog.pending)
             samples.add(Metric.OLDEST_PENDING, lane, (backlog.oldest_ms or 0) / 1000)
         workers = known_workers(self._workers)
-        for each, count in workers_by_lane(workers, LANES).items() if workers is not None else ():
+        for each, count in workers_by_lane(workers).items() if workers is not None else ():
             samples.add(Metric.WORKERS, (each,), count)
         sweeps = self._measures.sweeps()
         if sweeps is not None:

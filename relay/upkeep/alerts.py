@@ -74,7 +74,7 @@ class Alerting:
         if not self._alerts.take_lock():
             return 0
         workers = known_workers(self._runtime.workers)
-        served = None if workers is None else workers_by_lane(workers, LANES)
+        served = None if workers is None else workers_by_lane(workers)
         changes = self._alerts.evaluate(list(self._conditions(served)))
         if not changes:
             return 0

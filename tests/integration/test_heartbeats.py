@@ -8,7 +8,6 @@ import time
 import pytest
 
 from relay.domain.invocation import State
-from relay.queue import LANES
 from relay.store.health.workers import workers_by_lane
 from tests.integration.worker_harness import hook, worker_harness
 from tests.processes import signal_group
@@ -27,7 +26,7 @@ def harness(tmp_path_factory):
 
 
 def lanes_of(harness):
-    return workers_by_lane(harness.runtime.workers.alive(), LANES)
+    return workers_by_lane(harness.runtime.workers.alive())
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])

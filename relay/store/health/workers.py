@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import Unavailable
+from relay.queue import LANES
 from relay.store.keys import keyspace
 from relay.store.keys.names import SHARED_ROOT
 from relay.store.scripting.scripts import Scripts
@@ -85,7 +86,6 @@ def live_workers(
             yield LiveWorker(shown, frozenset(filter(None, served.split(","))), max(0, silent_ms))
 
 
-def workers_by_lane(workers: Iterable[LiveWorker], lanes: Iterable[str]) -> dict[str, int]:
-    """Count the workers that serve each of these lanes."""
-    alive = list(workers)
-    return {lane: sum(lane in worker.lanes for worker in alive) for lane in lanes}
+def workers_by_lane(workers: Collection[LiveWorker]) -> dict[str, int]:
+    """Count the workers that serve each lane."""
+    return {lane: sum(lane in worker.lanes for worker in workers) for lane in LANES}

@@ -69,8 +69,6 @@ def _load(server: Any) -> None:
         raise Unavailable(
             f"{lacking_text()} The server is full, and has no room for them: give it a megabyte more (maxmemory)."
         ) from error
-    except NoPermissionError:
-        raise
     except ResponseError as error:
         if _KNOWN not in str(error):
             raise
