@@ -26,7 +26,7 @@ SHARING = {
     ),
     "running": (
         *("accept_path", "api_acts", "api_audit", "api_bulk", "api_delay", "api_document", "api_door", "api_faults"),
-        *("api_hostile_cases", "api_invocations", "api_listing", "api_overview", "api_replays", "api_subjects"),
+        *("api_invocations", "api_listing", "api_overview", "api_replays", "api_subjects"),
         *("api_triggers", "api_webhooks", "console"),
     ),
     "commands": ("cli_call_once", "cli_invocations", "cli_partitions", "cli_screen", "cli_webhooks", "untold"),
