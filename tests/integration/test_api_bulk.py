@@ -34,6 +34,9 @@ def test_a_list_is_accepted_item_by_item_in_order(api):
         "bad_parameter",
     ]
     assert (body["accepted"], body["rejected"]) == (2, 6)
+    for each in body["results"]:
+        assert list(each) in (["referenceId", "state"], ["problem"])
+        assert "problem" not in each or {"type", "title", "status", "detail", "code"} <= set(each["problem"])
     assert api.taken(["bulk"]) == [body["results"][0]["referenceId"], body["results"][3]["referenceId"]]
     assert "referenceId" in body["results"][2]["problem"]
     assert body["results"][7]["problem"]["errors"][0]["pointer"] == "/idempotencyKey"
@@ -98,8 +101,11 @@ def test_a_thousand_items_are_taken_and_one_more_is_too_many(api):
     assert api.queue.llen("bulk") == 8  # a message for every 128 calls that wait
     assert api.taken(["bulk"]) == [each["referenceId"] for each in answer.json()["results"]]
     problem(api.call("POST", "/v1/triggers", json=[*items, items[0]]), 413, "too_large")
-    lines = "\n".join(json.dumps(item) for item in [*items, items[0]])
-    problem(api.call("POST", "/v1/triggers", data=lines.encode(), headers=NDJSON), 413, "too_large")
+    lines = [json.dumps(item) for item in items]
+    answer = api.call("POST", "/v1/triggers", data="\n".join(lines).encode(), headers=NDJSON)
+    assert answer.json()["accepted"] == 1000
+    answer = api.call("POST", "/v1/triggers", data="\n".join([*lines, lines[0]]).encode(), headers=NDJSON)
+    problem(answer, 413, "too_large")
 
 
 def test_data_nested_as_deep_as_allowed_is_allowed_in_a_list_too(api):

@@ -1,3 +1,5 @@
+import re
+import socket
 import time
 
 import pytest
@@ -127,18 +129,31 @@ def test_a_chunked_body_over_the_cap_is_refused(api):
 
 @pytest.mark.parametrize(
     "lines",
-    [("Content-Length: 2", "Content-Length: 3"), ("Content-Length: two",), ("Transfer-Encoding: gzip",)],
+    [
+        ("Content-Length: 2", "Content-Length: 3"),
+        ("Content-Length: two",),
+        ("Content-Length: -2",),
+        ("Content-Length: 0x2",),
+        ("Content-Length: 2", "X-A: b\x00c"),
+        ("Transfer-Encoding: gzip",),
+    ],
 )
 def test_framing_that_is_not_clear_is_refused(api, lines):
     answer = api.raw(head(api, "Content-Type: application/json", *lines) + b"{}")
     assert answer.split(b" ")[1] in {b"400", b"415"}
+    assert not re.search(rb'"code":"(?!bad_parameter|unsupported_media_type)', answer)
 
 
-def test_a_body_that_is_framed_twice_smuggles_no_second_request(api):
-    request = head(api, "Content-Type: application/json", "Content-Length: 40", "Transfer-Encoding: chunked")
-    answer = api.raw(request + b"0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: relay\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 400 ")
-    assert answer.count(b"HTTP/1.1") == 1
+@pytest.mark.parametrize(("body", "status"), [(b"", b"400"), (b"2\r\n{}\r\n", b"202")])
+def test_a_body_that_is_framed_twice_is_read_one_way_and_is_the_connection_s_last(api, body, status):
+    """Granian ignores a Content-Length beside chunks: it reads the chunks and closes the connection (RFC 9112, 6.1)."""
+    lines = ["Content-Type: application/json", "Content-Length: 60", "Transfer-Encoding: chunked"]
+    smuggled = b"0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: relay\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", api.port), timeout=5) as connection:
+        connection.sendall(head(api, "Prefer: respond-async", *lines) + body + smuggled)
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))  # to its end
+    assert answer.split(b" ")[1] == status
+    assert answer.count(b"HTTP/1.1 ") == 1
     assert b"connection: close" in answer.lower()
 
 
@@ -163,6 +178,8 @@ def test_what_the_framework_would_answer_is_a_problem_too(api, method, path, sta
     answer = api.call(method, path)
     problem(answer, status, code)
     assert ("Allow" in answer.headers) == (status == 405)
+    if status == 405:
+        assert ("POST" if "trigger" in path else "GET") in answer.headers["Allow"]
 
 
 def test_malformed_requests_of_a_plugin_are_counted(api):
@@ -216,6 +233,7 @@ def test_a_preflight_is_answered_for_any_origin_that_some_key_allows(api, path, 
     answer = requests.options(api.url + path, headers=asked, timeout=5)
     assert answer.status_code in {200, 204}
     assert answer.headers.get("Access-Control-Allow-Origin") == (origin if allowed else None)
+    assert "Access-Control-Allow-Credentials" not in answer.headers
     names = answer.headers.get("Access-Control-Allow-Headers", "")
     assert set(names.split(", ")) >= (
         {"authorization", "content-type", "prefer", "idempotency-key", "traceparent"} if allowed else set()

@@ -22,6 +22,8 @@ from tests.integration.test_api_triggers import problem
 from tests.store_keys import KEYS
 from tests.timing import BUSY_S
 
+READINESS = ("lanes", "warnings", "workers")  # members of the problem that says what is not ready
+
 
 def accepted(api):
     return api.trigger(body={"data": {"a": 1}}, prefer="respond-async").json()["referenceId"]
@@ -247,7 +249,7 @@ def test_everything_that_is_damaged_is_named_together(api, fields, opens):
 def test_health_is_the_process_and_readiness_needs_a_worker(api):
     assert requests.get(f"{api.url}/healthz", timeout=5).json() == {"status": "ok"}
     api.queue.delete(keyspace.shared("workers"))
-    problem(requests.get(f"{api.url}/readyz", timeout=5), 503, "unavailable")
+    problem(requests.get(f"{api.url}/readyz", timeout=5), 503, "unavailable", also=READINESS)
     api.beat("w1", "interactive", "bulk", "replay")
     ready = requests.get(f"{api.url}/readyz", timeout=5)
     assert (ready.status_code, ready.json()["workers"]) == (200, 1)
@@ -271,7 +273,7 @@ def test_readiness_counts_the_workers_of_each_lane_and_names_the_lanes_that_have
     if "interactive" in served:
         assert (answer.status_code, found["status"]) == (200, "ready")
     else:
-        problem(answer, 503, "unavailable")
+        problem(answer, 503, "unavailable", also=READINESS)
 
 
 @pytest.mark.parametrize(("silent_ms", "alive"), [(1_000, 1), (4_500, 0)])

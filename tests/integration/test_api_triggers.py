@@ -9,13 +9,20 @@ from tests.store_keys import KEYS
 from tests.timing import BUSY_S
 
 
-def problem(answer, status, code):
-    """Check what every problem document must have; return the answer's document."""
+def problem(answer, status, code, also=()):
+    """Check what every problem document must have, and that it has no members but ``also``; return the document."""
     assert answer.status_code == status, answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
     document = answer.json()
-    assert {"type", "title", "status", "detail", "code"} <= set(document)
+    needed = {"type", "title", "status", "detail", "code"}
+    assert needed <= set(document) <= {*needed, "errors", "referenceId", *also}
+    assert all(document[each] for each in needed)
     assert (document["status"], document["code"]) == (status, code)
+    for each in document.get("errors", []):
+        assert set(each) == {"pointer", "message"}
+        assert code == "bad_parameter" or each["pointer"] == "" or each["pointer"].startswith("/")
+    assert ("Retry-After" in answer.headers) == (status in {429, 503})
+    assert ("WWW-Authenticate" in answer.headers) == (status == 401)
     return document
 
 
