@@ -20,6 +20,7 @@ from relay.cli.parameters import CALLER, trigger_options, trigger_value, webhook
 from relay.cli.reading import adding_reference_id, result_in
 from relay.domain.reference_id import new_reference_id
 from relay.errors import BadParameter, OverCapacity
+from relay.outbound.heads import Head
 from relay.queue import make_app
 from relay.registration import ChainTarget, Shape, Target
 from relay.request.trigger import Trigger, check
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from relay.domain.invocation import Invocation
-    from relay.outbound.timings import Timings
+    from relay.outbound.exchange import Exchange
     from relay.wiring.runtime import Runtime
 
 #: Headers of the answer that are shown, masked, because they tell something about the endpoint.
@@ -42,6 +43,8 @@ _WORDS: Final = {
     "firstByteMs": "first byte",
     "totalMs": "total",
 }
+#: What is seen of an exchange: the answer's headers, unmasked, and how long each part took.
+_Observed = tuple[Head, dict[str, float | None]]
 
 
 class NoLane:
@@ -76,21 +79,26 @@ def test(screen: Screen, *, webhook_id: str, plugin: str, **parts: Any) -> None:
     request = explained(shape, target, check(shape, Trigger.from_value(value)))
     call = TriggerRequest(plugin, webhook_id, value, new_reference_id(plugin), CALLER, awaited=True)
     with adding_reference_id(screen, call.reference_id):
-        invocation, timings = _call(runtime, call, shape)
-        found = _value(runtime, invocation, request, _answer(timings, shape, target), screen)
+        invocation, observed = _call(runtime, call, shape)
+        found = _value(runtime, invocation, request, _answer(observed, shape, target), screen)
     screen.show(found, lambda: _picture(found))
     if not (found["result"] and not found["result"]["error"]):
         raise click.exceptions.Exit(EXIT_FAILED)
 
 
-def _call(runtime: Runtime, call: TriggerRequest, shape: Shape) -> tuple[Invocation, Timings | None]:
+def _call(runtime: Runtime, call: TriggerRequest, shape: Shape) -> tuple[Invocation, _Observed | None]:
     from relay.executor.single import run_once  # noqa: PLC0415 - libcurl and gevent only where they are used
-    from relay.outbound.timings import Timings  # noqa: PLC0415
+    from relay.outbound.timings import timings_of  # noqa: PLC0415
     from relay.wiring.worker_runtime import worker_parts  # noqa: PLC0415
 
-    seen: list[Timings] = []
+    seen: list[_Observed] = []
+
+    def observe(exchange: Exchange) -> None:
+        if exchange.is_call:
+            seen.append((Head(exchange.header_lines), timings_of(exchange)))
+
     parts = worker_parts(runtime.settings, make_app(runtime.settings), "test", ())
-    parts.transport.observe = lambda exchange: seen.append(Timings.of(exchange)) if exchange.is_call else None
+    parts.transport.observe = observe
     dispatcher = Dispatcher(runtime.registry, runtime.store, runtime.data_vault, runtime.subject_hashes, NoLane())
     with closing(dispatcher), closing(parts):
         reference_id = dispatcher.trigger(call).reference_id
@@ -99,21 +107,13 @@ def _call(runtime: Runtime, call: TriggerRequest, shape: Shape) -> tuple[Invocat
     return invocation, seen[-1] if seen else None
 
 
-def _answer(timings: Timings | None, shape: Shape, target: Target) -> dict[str, Any] | None:
-    if timings is None:
+def _answer(observed: _Observed | None, shape: Shape, target: Target) -> dict[str, Any] | None:
+    if observed is None:
         return None
+    head, timings = observed
     mask = Mask.of(shape, target)
-    shown = {name: mask.text(value)[0] for name, value in timings.headers if name.lower() in _SHOWN_HEADERS}
-    return {
-        "headers": shown,
-        "timings": {
-            "dnsMs": timings.dns_ms,
-            "connectMs": timings.connect_ms,
-            "tlsMs": timings.tls_ms,
-            "firstByteMs": timings.first_byte_ms,
-            "totalMs": timings.total_ms,
-        },
-    }
+    shown = {name: mask.text(value)[0] for name, value in head.items() if name.lower() in _SHOWN_HEADERS}
+    return {"headers": shown, "timings": timings}
 
 
 def _value(

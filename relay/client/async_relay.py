@@ -83,7 +83,7 @@ class AsyncWebhooks:
     """The calls of `Webhooks` to be awaited, with the same arguments, results and errors."""
 
     def __init__(self, flows: Flows, transport: AsyncTransport) -> None:
-        self._courses = flows
+        self._flows = flows
         self._transport = transport
 
     async def trigger(
@@ -100,7 +100,7 @@ class AsyncWebhooks:
     ) -> dict[str, Any]:
         """Trigger a webhook, wait, and return its result: ``{"referenceId", "status", "data", "error"}``."""
         given = freeze(copy_trigger, data, headers, query_params, path_params, subject, data=[data])
-        flow = self._courses.trigger(webhook_id, given, timeout_s, idempotency_key)
+        flow = self._flows.trigger(webhook_id, given, timeout_s, idempotency_key)
         return await self._transport.run(flow, given.size_bytes)
 
     async def trigger_async(  # noqa: PLR0913 - one parameter an option
@@ -118,7 +118,7 @@ class AsyncWebhooks:
     ) -> dict[str, Any]:
         """Trigger a webhook without waiting for its end; return ``{"referenceId", "state"}``."""
         given = freeze(copy_trigger, data, headers, query_params, path_params, subject, delay_s, data=[data])
-        flow = self._courses.trigger_async(webhook_id, given, timeout_s, idempotency_key)
+        flow = self._flows.trigger_async(webhook_id, given, timeout_s, idempotency_key)
         return await self._transport.run(flow, given.size_bytes)
 
     async def trigger_many(
@@ -127,23 +127,23 @@ class AsyncWebhooks:
         """Trigger many webhooks; return for each, in order, ``{"referenceId", "state"}`` or ``{"problem"}``."""
         listed = list(items)
         given = freeze(copy_items, listed, data=(each.get("data") if type(each) is dict else each for each in listed))
-        return await self._transport.run(self._courses.trigger_many(given, timeout_s), given.size_bytes)
+        return await self._transport.run(self._flows.trigger_many(given, timeout_s), given.size_bytes)
 
     async def available(self, *, timeout_s: float | None = None) -> list[dict[str, Any]]:
         """List the webhooks that may be triggered."""
-        return await self._transport.run(self._courses.available(timeout_s))
+        return await self._transport.run(self._flows.available(timeout_s))
 
     async def describe(self, webhook_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return the description of one webhook."""
-        return await self._transport.run(self._courses.describe(webhook_id, timeout_s))
+        return await self._transport.run(self._flows.describe(webhook_id, timeout_s))
 
     async def get(self, reference_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return the record of an invocation as it is now."""
-        return await self._transport.run(self._courses.get(reference_id, timeout_s))
+        return await self._transport.run(self._flows.get(reference_id, timeout_s))
 
     async def wait(self, reference_id: str, timeout_s: float | None = None) -> dict[str, Any]:
         """Wait until an invocation is final; return its ``{"referenceId", "status", "data", "error"}``."""
-        return await self._transport.run(self._courses.wait(reference_id, timeout_s))
+        return await self._transport.run(self._flows.wait(reference_id, timeout_s))
 
 
 def _transport(ca_file: str | None, callers: int) -> AsyncTransport:

@@ -18,7 +18,7 @@ class Webhooks:
     """The calls of `Relay.webhooks`. All of them raise `Unavailable` if the relay cannot be reached."""
 
     def __init__(self, flows: Flows, transport: Transport) -> None:
-        self._courses = flows
+        self._flows = flows
         self._transport = transport
 
     def trigger(
@@ -52,7 +52,7 @@ class Webhooks:
                 ``idempotency_key`` that was used, and the ``reference_id`` if it is known.
         """
         copy = copy_trigger(data, headers, query_params, path_params, subject)
-        return self._transport.run(self._courses.trigger(webhook_id, copy, timeout_s, idempotency_key))
+        return self._transport.run(self._flows.trigger(webhook_id, copy, timeout_s, idempotency_key))
 
     def trigger_async(  # noqa: PLR0913 - one parameter an option
         self,
@@ -73,7 +73,7 @@ class Webhooks:
         relay refuses a trigger, as `trigger` does.
         """
         copy = copy_trigger(data, headers, query_params, path_params, subject, delay_s)
-        return self._transport.run(self._courses.trigger_async(webhook_id, copy, timeout_s, idempotency_key))
+        return self._transport.run(self._flows.trigger_async(webhook_id, copy, timeout_s, idempotency_key))
 
     def trigger_many(
         self, items: Iterable[Mapping[str, Any]], *, timeout_s: float | None = None
@@ -87,19 +87,19 @@ class Webhooks:
         accepted: trigger them again with the ``idempotencyKey`` of the problem, or with the ``idempotency_keys`` of the
         raised error. Raises ``RequestRejected``, and sends nothing, if JSON would drop or change a value of any item.
         """
-        return self._transport.run(self._courses.trigger_many(copy_items(items), timeout_s))
+        return self._transport.run(self._flows.trigger_many(copy_items(items), timeout_s))
 
     def available(self, *, timeout_s: float | None = None) -> list[dict[str, Any]]:
         """List the webhooks that may be triggered: ``id``, ``description``, ``dataSchema``, ``headers`` and so on."""
-        return self._transport.run(self._courses.available(timeout_s))
+        return self._transport.run(self._flows.available(timeout_s))
 
     def describe(self, webhook_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return the description of one webhook; raise ``WebhookNotRegistered`` if it is not registered."""
-        return self._transport.run(self._courses.describe(webhook_id, timeout_s))
+        return self._transport.run(self._flows.describe(webhook_id, timeout_s))
 
     def get(self, reference_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return the record of an invocation as it is now; raise `NotFound`, or `Expired` after its retention."""
-        return self._transport.run(self._courses.get(reference_id, timeout_s))
+        return self._transport.run(self._flows.get(reference_id, timeout_s))
 
     def wait(self, reference_id: str, timeout_s: float | None = None) -> dict[str, Any]:
         """Wait until an invocation is final; return its ``{"referenceId", "status", "data", "error"}``.
@@ -110,4 +110,4 @@ class Webhooks:
             WaitEnded: (a TimeoutError) it is not final after ``timeout_s``.
             NotFound, Expired: there is no such record (any more).
         """
-        return self._transport.run(self._courses.wait(reference_id, timeout_s))
+        return self._transport.run(self._flows.wait(reference_id, timeout_s))

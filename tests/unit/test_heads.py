@@ -6,7 +6,7 @@ import pycurl
 import pytest
 
 from relay.outbound.heads import Head
-from relay.outbound.timings import Timings
+from relay.outbound.timings import timings_of
 
 LINES = [
     b"HTTP/1.1 103 Early Hints\r\n",
@@ -32,7 +32,7 @@ def test_no_header_lines_are_an_empty_head():
     assert list(Head().items()) == []
 
 
-def timings(looked_up, connected, secured, answered, total, lines=(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n", b"\r\n")):
+def timings(looked_up, connected, secured, answered, total, lines=(b"HTTP/1.1 200 OK\r\n", b"\r\n")):
     """Read the timings of a transfer whose parts ended so many seconds after its beginning; 0 for a missing part."""
     ends_s = {
         pycurl.NAMELOOKUP_TIME: looked_up,
@@ -41,7 +41,7 @@ def timings(looked_up, connected, secured, answered, total, lines=(b"HTTP/1.1 20
         pycurl.STARTTRANSFER_TIME: answered,
         pycurl.TOTAL_TIME: total,
     }
-    return Timings.of(SimpleNamespace(easy=SimpleNamespace(getinfo=ends_s.get), header_lines=lines))
+    return timings_of(SimpleNamespace(easy=SimpleNamespace(getinfo=ends_s.get), header_lines=lines))
 
 
 @pytest.mark.parametrize(
@@ -53,10 +53,8 @@ def timings(looked_up, connected, secured, answered, total, lines=(b"HTTP/1.1 20
     ],
 )
 def test_each_part_of_an_exchange_has_the_time_from_the_end_of_the_part_before_it(ends_s, parts_ms):
-    took = timings(*ends_s)
-    assert (took.dns_ms, took.connect_ms, took.tls_ms, took.first_byte_ms) == parts_ms
-    assert (took.total_ms, took.headers) == (100, (("X-A", "b"),))
+    assert tuple(timings(*ends_s).values()) == (*parts_ms, 100)
 
 
 def test_where_no_answer_began_there_is_no_time_until_it_did():
-    assert timings(0.01, 0.03, 0.0, 0.08, 0.1, lines=()).first_byte_ms is None
+    assert timings(0.01, 0.03, 0.0, 0.08, 0.1, lines=())["firstByteMs"] is None
