@@ -44,7 +44,7 @@ MAX_NEW_TOKENS: Final = 2
 class Conclusion:
     """Makes the settlement of each attempt."""
 
-    def __init__(self, data_vault: Vault, evaluator: ChainEvaluator, tokens: AccessTokens | None = None) -> None:
+    def __init__(self, data_vault: Vault, evaluator: ChainEvaluator, tokens: AccessTokens) -> None:
         self._vault = data_vault
         self._reader = AnswerReader(evaluator)
         self._tokens = tokens
@@ -83,7 +83,7 @@ class Conclusion:
     def _gets_a_new_token(self, call: Prepared, attempt: Attempt) -> bool:
         """Return whether to try again at once: the endpoint refused a token that may have been revoked or expired."""
         access, refused = call.access, attempt.outcome is Outcome.ANSWERED and attempt.status == 401
-        if not refused or access is None or access.fresh or self._tokens is None:
+        if not refused or access is None or access.fresh:
             return False
         with suppress(Unavailable, StoreFault):  # this process has forgotten the token anyway
             self._tokens.drop(access)

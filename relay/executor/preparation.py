@@ -56,9 +56,7 @@ Call: TypeAlias = Prepared | Unsendable
 class Preparation:
     """Prepares calls. A fault in a call becomes its outcome; a fault of the store is raised."""
 
-    def __init__(
-        self, plans: CallPlans, payloads: Payloads, evaluator: ChainEvaluator, tokens: AccessTokens | None = None
-    ) -> None:
+    def __init__(self, plans: CallPlans, payloads: Payloads, evaluator: ChainEvaluator, tokens: AccessTokens) -> None:
         self._plans = plans
         self._evaluator = evaluator
         self._payloads = payloads
@@ -130,7 +128,7 @@ class Preparation:
 
     def _authorized(self, call: Prepared, plan: CallPlan, waits: bool) -> Call | None:
         """Put an access token into the request if its webhook needs one, and hide the token in the answer."""
-        if plan.oauth is None or self._tokens is None:
+        if plan.oauth is None:
             return call
         record = call.record
         revision_id = RevisionId(record.plugin, record.webhook_id, record.revision, plan.stamp)

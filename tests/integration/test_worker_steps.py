@@ -69,7 +69,11 @@ def steps(endpoint):
     apply(registry, signed)
     plans = CallPlans(registry, AddressPolicy(["127.0.0.0/8"]))
     with calling() as caller:
-        yield Preparation(plans, Payloads(VAULT, VAULT), None), Sender(caller.transport), Conclusion(VAULT, None)
+        yield (
+            Preparation(plans, Payloads(VAULT, VAULT), None, None),
+            Sender(caller.transport),
+            Conclusion(VAULT, None, None),
+        )
 
 
 def delay_s(step):

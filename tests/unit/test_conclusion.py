@@ -47,7 +47,9 @@ def answered(body, status=200, content_type="application/json"):
 
 
 def conclude(body, *, status=200, content_type="application/json", **shape):
-    return Conclusion(VAULT, None).conclude(prepared(**shape), "token", answered(body, status, content_type), 1_000)
+    return Conclusion(VAULT, None, None).conclude(
+        prepared(**shape), "token", answered(body, status, content_type), 1_000
+    )
 
 
 def data_of(settlement):
@@ -171,7 +173,7 @@ def test_an_answer_of_the_wrong_form_is_not_tried_again():
 )
 def test_a_breaker_is_told_of_an_endpoint_that_was_tried_whether_it_could_be_contacted(outcome, contacted):
     answer = answered({})._replace(outcome=outcome)
-    settled = Conclusion(VAULT, None).conclude(prepared(), "token", answer, 1_000)
+    settled = Conclusion(VAULT, None, None).conclude(prepared(), "token", answer, 1_000)
     assert (settled.contacted, settled.status) == (contacted, 200 if outcome is Outcome.ANSWERED else 0)
 
 
@@ -222,7 +224,7 @@ def test_the_next_attempt_is_made_when_the_endpoint_asks_for_it(as_date, in_s):
     asked = format_datetime(began + timedelta(seconds=in_s), usegmt=True) if as_date else str(in_s)
     answer = answered({}, 503)._replace(retry_after=asked, started_at_ms=int(began.timestamp() * 1000))
     call = prepared(retry=RetryPolicy(5, initial_s=1.0))
-    assert Conclusion(VAULT, None).conclude(call, "token", answer, 1_000).delay_ms == in_s * 1000
+    assert Conclusion(VAULT, None, None).conclude(call, "token", answer, 1_000).delay_ms == in_s * 1000
 
 
 @pytest.mark.parametrize("own", [False, True])
@@ -235,7 +237,7 @@ def test_of_a_step_s_bytes_the_chain_gets_what_it_hides_itself_and_the_record_sa
     hidden = None if is_over else Hidden(Mask(()), ("secret-of-the-chain",))
     evaluator = SimpleNamespace(hidden_beside=lambda *_: hidden, sealed_answer=lambda *_: b"sealed")
     answer = answered(body, content_type="image/jpeg")
-    settled = Conclusion(VAULT, evaluator).conclude(prepared(step=1), "token", answer, 1_000)
+    settled = Conclusion(VAULT, evaluator, None).conclude(prepared(step=1), "token", answer, 1_000)
     if own:
         assert (settled.outcome, settled.masked, settled.raw) == (Outcome.ANSWER_REJECTED, 1, b"")
         return
@@ -247,7 +249,9 @@ def test_of_a_step_s_bytes_the_chain_gets_what_it_hides_itself_and_the_record_sa
 
 def test_an_answer_that_cannot_be_read_is_rejected_and_that_is_logged(events_of):
     said = events_of(log)
-    settled = Conclusion(VAULT, None).conclude(prepared()._replace(mask=None), "token", answered({"id": 7}), 1_000)
+    settled = Conclusion(VAULT, None, None).conclude(
+        prepared()._replace(mask=None), "token", answered({"id": 7}), 1_000
+    )
     assert (settled.outcome, settled.attempt.sent, settled.result) == (Outcome.ANSWER_REJECTED, Sent.ANSWERED, b"")
     assert [fields["where"] for _, fields in said] == ["read_answer"]
 
@@ -256,7 +260,7 @@ def test_of_a_step_s_answer_only_its_chain_keeps_data_where_what_to_hide_is_not_
     monkeypatch.setattr(loops, "RETRY_S", 0.0)
     said = events_of(log)
     evaluator = SimpleNamespace(hidden_beside=lambda *_: 1 / 0, sealed_answer=lambda *_: b"sealed")
-    settled = Conclusion(VAULT, evaluator).conclude(prepared(step=1), "token", answered({"id": 7}), 1_000)
+    settled = Conclusion(VAULT, evaluator, None).conclude(prepared(step=1), "token", answered({"id": 7}), 1_000)
     assert (settled.outcome, data_of(settled), settled.raw) == (Outcome.ANSWERED, None, b"sealed")
     assert [fields["where"] for _, fields in said] == ["conclude", "hidden_beside"]
 
@@ -266,7 +270,7 @@ def test_of_a_step_s_answer_only_its_chain_keeps_data_where_what_to_hide_is_not_
 def test_an_attempt_has_the_number_that_follows_those_before_it_also_after_a_fault(tries, has_answer):
     call, answer = prepared(tries), answered({})
     ends = [
-        Conclusion(VAULT, None).conclude(call, "token", answer, 1_234),
+        Conclusion(VAULT, None, None).conclude(call, "token", answer, 1_234),
         salvaged(call, "token", answer if has_answer else None, entered=True, at_ms=1_234),
     ]
     assert [(each.attempt.number, each.attempt.started_at_ms) for each in ends] == [(tries + 1, 1_234)] * 2

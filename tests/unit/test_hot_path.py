@@ -29,7 +29,7 @@ def parts():
     registry = Registry(fakeredis.FakeRedis(server=fakeredis.FakeServer()), VAULT, VAULT)
     apply(registry, hook("hot", headers={"X-Key": "a-secret-of-the-hot-path", "X-Note": ""}, queryParams=["page"]))
     plans = CallPlans(registry, AddressPolicy(["127.0.0.1"]))
-    return Preparation(plans, Payloads(VAULT, VAULT), None), Conclusion(VAULT, None)
+    return Preparation(plans, Payloads(VAULT, VAULT), None, None), Conclusion(VAULT, None, None)
 
 
 def record(preparation):
