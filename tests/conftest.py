@@ -25,6 +25,7 @@ from relay.store.server.replicas import primaries_of
 from tests import descriptors
 from tests.depth import DEEP, examples
 from tests.javascript import Node
+from tests.receivers import make_authority
 from tests.scheduling import UnitScheduling, end_shared, place_of, strangers
 from tests.timing import ANSWER_S, START_S, wait_until
 from tests.tools import require
@@ -97,6 +98,12 @@ def pytest_runtest_teardown(item, nextitem):
 def pytest_xdist_make_scheduler(config, log):
     config.option.loadscopereorder = False  # which sorts units by their number of tests
     return UnitScheduling(config, log)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    """An authority that issues certificates of servers."""
+    return make_authority(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture(scope="module", autouse=True)

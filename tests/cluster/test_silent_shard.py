@@ -17,13 +17,13 @@ import pytest
 import requests
 
 from api.reference.document import make_document
-from relay.audit.checkpoint import Signed
 from relay.audit.signing_keys import new_private_text
 from relay.cli import main
 from relay.store.keys.names import SHARED_ROOT
 from relay.store.trail.trail import Trail
 from relay.vault import Vault
 from tests.cluster.servers import WITHIN_S, cluster, wait_for_servers
+from tests.cluster.test_silent_primary import is_signed
 from tests.integration.api_harness import running_api
 from tests.integration.worker_harness import worker_harness
 from tests.receivers import answer, json_answer, receiver
@@ -369,13 +369,6 @@ def told_of(endpoint):
 
 def alert_states(site, endpoint):
     return [body["state"] for body in bodies(endpoint)[site.seen :] if body.get("alert") == "partitions_silent"]
-
-
-def is_signed(trail):
-    """Return whether the newest checkpoint covers all entries, of which there are some."""
-    end = trail.end()
-    point = Signed.from_bytes(end.head) if end.head else None
-    return point is not None and len(end.entries) == point.members["last"] - point.members["first"] + 1
 
 
 def test_every_command_that_writes_exists():

@@ -24,11 +24,6 @@ SEEN_S = 30
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return make_authority(tmp_path_factory.mktemp("ca"))
-
-
-@pytest.fixture(scope="module")
 def tls_port(authority, tmp_path_factory):
     server = start_valkey(tmp_path_factory.mktemp("behind"))
     with tls_front(authority.context("127.0.0.1"), server.port) as port:

@@ -39,7 +39,6 @@ class OneWorker:
     """The only worker of its lanes. Each message runs in a greenlet, as in Celery's pool."""
 
     def __init__(self, server, monkeypatch):
-        self._patch = monkeypatch
         self.faults = FaultyRedis.faults = Faults()
         self.greenlets = []
         self._own = []

@@ -13,7 +13,6 @@ from tests.receivers import json_answer, receiver
 from tests.timing import wait_until
 
 OK = json_answer({"ok": True})
-FIVE_MINUTES_S = 300
 PLACES, ANSWER_S = 4, 0.2
 
 

@@ -19,15 +19,10 @@ from relay.registration.credentials import ClientCertificate, Credentials
 from relay.registration.endpoint import Endpoint
 from relay.request.trigger import Trigger
 from tests.outbound import calling
-from tests.receivers import json_answer, make_authority, raw_answer, receiver
+from tests.receivers import json_answer, raw_answer, receiver
 from tests.rendered import render
 
 SECRET = "whsec_" + b64encode(bytes(range(32))).decode()
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return make_authority(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture(scope="module")

@@ -53,11 +53,6 @@ def caller():
         yield made
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return make_authority(tmp_path_factory.mktemp("ca"))
-
-
 @contextlib.contextmanager
 def listening_once(act):
     """Provide a port; ``act`` handles its first connection, which is then closed."""

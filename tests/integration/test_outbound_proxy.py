@@ -20,7 +20,7 @@ from relay.process.clock import boot_time_s
 from tests.connect_proxy import OPEN, basic, connect_proxy
 from tests.integration.worker_harness import hook, worker_harness
 from tests.outbound import calling
-from tests.receivers import answer, closed_port, hangs_up, json_answer, make_authority, once_set, receiver
+from tests.receivers import answer, closed_port, hangs_up, json_answer, once_set, receiver
 from tests.timing import BUSY_S, START_S, stop_clock, wait_until
 
 SECRET = "a-header-for-the-endpoint-alone"
@@ -34,11 +34,6 @@ def seen(reply):
 
 def names(port, *addresses, host="api.example.com"):
     return [f"{host}:{port}:{','.join(addresses)}"]
-
-
-@pytest.fixture
-def authority(tmp_path):
-    return make_authority(tmp_path)
 
 
 def test_a_call_goes_through_the_proxy_which_is_asked_for_the_address_and_told_no_more():

@@ -79,6 +79,20 @@ class Webhook:
     payload: str | None = None
 
 
+#: Webhooks that end in the ways that callers have to expect.
+USUAL = {
+    "jpeg": Webhook(payload_encoding="base64"),
+    "fails": Webhook(status=500, data="broken"),
+    "gone": Webhook(state="unreachable", status=0, data={"code": "unreachable", "message": "..."}),
+    "slow": Webhook(seconds=1.5, data="late"),
+    "later": Webhook(at_request=2, data="late"),
+    "never": Webhook(seconds=600),
+    "misfit": Webhook(at_request=2, state="rejected", outcome="request_rejected"),
+    "removed": Webhook(at_request=2, state="rejected", outcome="webhook_not_registered"),
+    "stopped": Webhook(at_request=2, state="cancelled"),
+}
+
+
 class FakeRelay:
     def __init__(self, **webhooks: Webhook) -> None:
         self.webhooks = {name.replace("_", "-"): webhook for name, webhook in webhooks.items()}

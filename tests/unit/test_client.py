@@ -17,25 +17,14 @@ from relay.client.problem import UnknownProblem
 from relay.client.relay import TRIES, Relay, WaitEnded
 from tests.receivers import json_answer, make_authority, receiver
 from tests.timing import BUSY_S
-from tests.unit.fake_relay import KEY, Drip, FakeRelay, HangUp, Reply, Silence, Webhook, problem
+from tests.unit.fake_relay import KEY, USUAL, Drip, FakeRelay, HangUp, Reply, Silence, Webhook, problem
 
 HUGE = 10**60 + 7
 
 
 @pytest.fixture
 def fake():
-    with FakeRelay(
-        ok=Webhook(data={"id": HUGE}),
-        jpeg=Webhook(payload_encoding="base64"),
-        fails=Webhook(status=500, data="broken"),
-        gone=Webhook(state="unreachable", status=0, data={"code": "unreachable", "message": "..."}),
-        slow=Webhook(seconds=1.5, data="late"),
-        later=Webhook(at_request=2, data="late"),
-        never=Webhook(seconds=600),
-        misfit=Webhook(at_request=2, state="rejected", outcome="request_rejected"),
-        removed=Webhook(at_request=2, state="rejected", outcome="webhook_not_registered"),
-        stopped=Webhook(at_request=2, state="cancelled"),
-    ) as relay:
+    with FakeRelay(ok=Webhook(data={"id": HUGE}), **USUAL) as relay:
         yield relay
 
 

@@ -10,25 +10,14 @@ import pytest
 from tests.javascript import MODULE, JavaScript
 from tests.timing import BUSY_S, START_S
 from tests.tools import require
-from tests.unit.fake_relay import KEY, FakeRelay, HangUp, Reply, Silence, Webhook, problem
+from tests.unit.fake_relay import KEY, USUAL, FakeRelay, HangUp, Reply, Silence, Webhook, problem
 
 FIRST = "It does not fit. /headers/X-Other: is not registered (and 1 more)"
 
 
 @pytest.fixture
 def fake():
-    with FakeRelay(
-        ok=Webhook(data={"id": 1}),
-        jpeg=Webhook(payload_encoding="base64"),
-        fails=Webhook(status=500, data="broken"),
-        gone=Webhook(state="unreachable", status=0, data={"code": "unreachable", "message": "..."}),
-        slow=Webhook(seconds=1.5, data="late"),
-        later=Webhook(at_request=2, data="late"),
-        never=Webhook(seconds=600),
-        misfit=Webhook(at_request=2, state="rejected", outcome="request_rejected"),
-        removed=Webhook(at_request=2, state="rejected", outcome="webhook_not_registered"),
-        stopped=Webhook(at_request=2, state="cancelled"),
-    ) as relay:
+    with FakeRelay(ok=Webhook(data={"id": 1}), **USUAL) as relay:
         yield relay
 
 

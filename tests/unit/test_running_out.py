@@ -32,7 +32,7 @@ from relay.up.child import MARK
 from relay.vault import Vault
 from relay.wiring.runtime import cli_runtime
 from tests.conftest import start_valkey
-from tests.receivers import closed_port, make_authority
+from tests.receivers import closed_port
 from tests.timing import ANSWER_S
 from tests.tls_front import tls_front
 
@@ -136,11 +136,6 @@ ENDS = {-2: Level.PROBLEM, 3: Level.PROBLEM, 20: Level.NOTE, 300: Level.OK}
 
 def in_days(days):
     return datetime.now(UTC) + timedelta(days=days, hours=1)
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return make_authority(tmp_path_factory.mktemp("ca"))
 
 
 def issued_by(authority, days, *names, **more):
