@@ -61,25 +61,25 @@ def ended(given):
     return [(process.returncode, text) for process, text in zip(running, said, strict=True)]
 
 
-def test_api_and_worker_end_with_status_1_where_the_store_has_another_number(valkey, given):
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("partitions", 8, "RELAY_PARTITIONS is 1, but the store has 8: use 8"),
+        ("format", 7, "The store was written by a newer release (format 7;"),
+    ],
+)
+def test_api_and_worker_end_with_status_1_where_the_store_is_not_theirs(valkey, given, name, value, told):
     with valkey.client() as client:
-        client.set(keyspace.shared("partitions"), 8)
+        client.set(keyspace.shared(name), value)
         for status, said in ended(given):
             assert status == 1
-            assert "RELAY_PARTITIONS is 1, but the store has 8: use 8" in said
-        assert client.keys("*") == [keyspace.shared("partitions").encode()]
+            assert told in said
+        assert client.keys("*") == [keyspace.shared(name).encode()]
 
 
-def test_api_and_worker_end_with_status_1_where_a_newer_release_wrote_the_store(valkey, given):
-    with valkey.client() as client:
-        client.set(keyspace.shared("format"), 7)
-        for status, said in ended(given):
-            assert status == 1
-            assert "The store was written by a newer release (format 7;" in said
-        assert client.keys("*") == [keyspace.shared("format").encode()]
-
-
-def test_who_starts_while_one_server_is_away_asks_for_the_format_too(tmp_path, given):
+@pytest.fixture
+def late(tmp_path, given):
+    """A process that has started while its server was away, which is there now, and a client of that server."""
     port = free_port()
     runtime = api_runtime(Settings.from_environ({**given, "RELAY_REDIS_URL": f"redis://127.0.0.1:{port}/0"}))
     with pytest.raises(Unavailable):
@@ -87,37 +87,29 @@ def test_who_starts_while_one_server_is_away_asks_for_the_format_too(tmp_path, g
     server = start_valkey(tmp_path, port=port)
     try:
         with redis.Redis(port=port, socket_timeout=ANSWER_S) as client:
-            client.hset(keyspace.shared("format"), "damaged", 1)
-            assert runtime.api_keys.list() == []
-            assert client.get(keyspace.shared("format")) == b"1"
-            client.set(keyspace.shared("format"), 7)
-            runtime.client.connection_pool.disconnect()
-            with pytest.raises(Unavailable, match="newer release"):
-                runtime.api_keys.list()
+            yield runtime, client
     finally:
         runtime.close()
         server.terminate()
 
 
-@pytest.mark.parametrize("number", [None, 8])
-def test_who_starts_while_one_server_is_away_serves_nobody_until_it_has_asked(tmp_path, given, number):
-    port = free_port()
-    runtime = api_runtime(Settings.from_environ({**given, "RELAY_REDIS_URL": f"redis://127.0.0.1:{port}/0"}))
-    with pytest.raises(Unavailable):
+def test_who_starts_while_one_server_is_away_asks_for_the_format_too(late):
+    runtime, client = late
+    client.hset(keyspace.shared("format"), "damaged", 1)
+    assert runtime.api_keys.list() == []
+    assert client.get(keyspace.shared("format")) == b"1"
+    client.set(keyspace.shared("format"), 7)
+    runtime.client.connection_pool.disconnect()
+    with pytest.raises(Unavailable, match="newer release"):
         runtime.api_keys.list()
-    server = start_valkey(tmp_path, port=port)
-    try:
-        if number is not None:
-            with redis.Redis(port=port, socket_timeout=ANSWER_S) as client:
-                client.set(keyspace.shared("partitions"), number)
-            for _ in range(3):  # the later tries reuse a connection
-                with pytest.raises(Unavailable, match="RELAY_PARTITIONS is 1, but the store has 8"):
-                    runtime.api_keys.list()
-        else:
-            assert runtime.api_keys.list() == []
-    finally:
-        runtime.close()
-        server.terminate()
+
+
+def test_who_starts_while_one_server_is_away_serves_nobody_until_it_has_asked(late):
+    runtime, client = late
+    client.set(keyspace.shared("partitions"), 8)
+    for _ in range(3):  # the later tries reuse a connection
+        with pytest.raises(Unavailable, match="RELAY_PARTITIONS is 1, but the store has 8"):
+            runtime.api_keys.list()
 
 
 def test_a_store_without_a_number_is_given_none_while_it_is_not_known_which_partitions_are_used(valkey, monkeypatch):

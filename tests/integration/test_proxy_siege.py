@@ -52,24 +52,19 @@ def test_an_awaited_call_is_answered_as_without_a_proxy(api):
     assert answer.json()["data"] == "there"
 
 
-def test_four_hundred_slow_bodies_keep_nobody_out(api):
+@pytest.mark.parametrize(
+    ("line", "begun"),
+    [
+        ("Content-Length: 1000", b"{"),
+        ("Transfer-Encoding: chunked", b"5\r\n{"),
+        ("Content-Length: 200000", b" " * 100_000),
+    ],
+    ids=["short", "chunked", "large"],
+)
+def test_four_hundred_slow_bodies_keep_nobody_out(api, line, begun):
     with connected(api, 400) as slow:
         for connection in slow:
-            connection.sendall(head(api, "Content-Length: 1000") + b"{")
-        are_served(api)
-
-
-def test_four_hundred_slow_chunked_bodies_keep_nobody_out(api):
-    with connected(api, 400) as slow:
-        for connection in slow:
-            connection.sendall(head(api, "Transfer-Encoding: chunked") + b"5\r\n{")
-        are_served(api)
-
-
-def test_four_hundred_slow_large_bodies_keep_nobody_out(api):
-    with connected(api, 400) as slow:
-        for connection in slow:
-            connection.sendall(head(api, "Content-Length: 200000") + b" " * 100_000)
+            connection.sendall(head(api, line) + begun)
         are_served(api)
 
 
