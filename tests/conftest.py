@@ -6,7 +6,7 @@ import gc
 import os
 import shutil
 import tempfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -144,14 +144,22 @@ def start_valkey(directory: Path, *, port: int | None = None, **config: str) -> 
 MEMORY = Path("/dev/shm")
 
 
+@contextmanager
+def own_valkey(place: Path | None = None, **config: str):
+    """Run a separate server in a folder of its own."""
+    directory = Path(tempfile.mkdtemp(prefix="rly", dir=place))  # short: a socket's path has at most 107 bytes
+    server = start_valkey(directory, **config)
+    try:
+        yield server
+    finally:
+        server.terminate()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def valkey_server():
-    place = MEMORY if os.access(MEMORY, os.W_OK) else None
-    directory = Path(tempfile.mkdtemp(prefix="rly", dir=place))  # short: a socket's path has at most 107 bytes
-    server = start_valkey(directory)
-    yield RealServer(url=f"unix://{directory / 's'}", tcp_url=f"redis://127.0.0.1:{server.port}/0")
-    server.terminate()
-    shutil.rmtree(directory, ignore_errors=True)
+    with own_valkey(MEMORY if os.access(MEMORY, os.W_OK) else None) as server:
+        yield RealServer(url=f"unix://{server.unix_socket_path}", tcp_url=f"redis://127.0.0.1:{server.port}/0")
 
 
 @pytest.fixture
@@ -185,16 +193,13 @@ def node():
 @pytest.fixture(scope="session")
 def cluster_node():
     """A real server in cluster mode that owns all slots; it refuses commands and scripts whose keys span two slots."""
-    directory = Path(tempfile.mkdtemp(prefix="rly"))
     # By default the port plus 10,000, which an outgoing connection may have.
-    server = start_valkey(directory, **{"cluster-enabled": "yes", "cluster-port": str(free_port())})
-    node = RealServer(url=f"unix://{directory / 's'}", tcp_url=f"redis://127.0.0.1:{server.port}/0")
-    with node.client() as client:
-        client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16_383)
-        wait_until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
-    yield node
-    server.terminate()
-    shutil.rmtree(directory, ignore_errors=True)
+    with own_valkey(**{"cluster-enabled": "yes", "cluster-port": str(free_port())}) as server:
+        node = RealServer(url=f"unix://{server.unix_socket_path}", tcp_url=f"redis://127.0.0.1:{server.port}/0")
+        with node.client() as client:
+            client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16_383)
+            wait_until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+        yield node
 
 
 @pytest.fixture(scope="session")

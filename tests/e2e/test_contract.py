@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.conftest import start_valkey
-from tests.integration.api_harness import environ_for, running_api
+from tests.integration.api_harness import own_api
 from tests.integration.test_api_triggers import problem
 from tests.receivers import answer, echo, json_answer, slow
 
@@ -228,12 +227,9 @@ def test_a_trace_and_the_reference_id_go_to_the_endpoint(harness, plugin):
 
 
 @pytest.fixture(scope="module")
-def lone(tmp_path_factory):
-    server = start_valkey(tmp_path_factory.mktemp("lone"))
-    settings = {"RELAY_MAX_PENDING_PER_PLUGIN": "8", "RELAY_MAX_WAITERS": "4"}
-    with running_api(environ_for(f"redis://127.0.0.1:{server.port}/0", **settings)) as running:
+def lone():
+    with own_api(RELAY_MAX_PENDING_PER_PLUGIN="8", RELAY_MAX_WAITERS="4") as running:
         yield running
-    server.terminate()
 
 
 def test_a_plugin_with_too_much_pending_is_over_capacity_and_others_are_not(lone):

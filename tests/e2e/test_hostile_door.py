@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
-import tempfile
-from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -19,7 +15,7 @@ from click.testing import CliRunner
 from relay.cli import main
 from relay.domain.invocation import Outcome, Sent
 from relay.egress import AddressPolicy
-from tests.conftest import start_valkey
+from tests.conftest import own_valkey
 from tests.e2e.conftest import relay_command
 from tests.integration.api_harness import environ_for, running_api
 from tests.outbound import calling
@@ -33,17 +29,13 @@ REFUSALS = {400: "malformed_json", 422: "request_rejected"}
 @pytest.fixture(scope="module")
 def lab():
     """An API with the settings of the table, whose fixtures the command has registered."""
-    directory = Path(tempfile.mkdtemp(prefix="rly"))
-    server = start_valkey(directory)
-    given = environ_for(f"redis://127.0.0.1:{server.port}/0", RELAY_EXTRA_SUFFIXES="test", RELAY_EGRESS_ALLOW="")
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        stack.callback(server.terminate)
-        running = stack.enter_context(running_api(given))
-        lab = Lab(running, given, directory)
-        assert lab.apply(TABLE["fixtures"]["registrations"]).exit_code == 0
-        lab.key = running.runtime.api_keys.create(PLUGIN, ["trigger", "operate"])[0]
-        yield lab
+    with own_valkey() as server:
+        given = environ_for(f"redis://127.0.0.1:{server.port}/0", RELAY_EXTRA_SUFFIXES="test", RELAY_EGRESS_ALLOW="")
+        with running_api(given) as running:
+            lab = Lab(running, given, server.data_dir)
+            assert lab.apply(TABLE["fixtures"]["registrations"]).exit_code == 0
+            lab.key = running.runtime.api_keys.create(PLUGIN, ["trigger", "operate"])[0]
+            yield lab
 
 
 class Lab:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 import redis
 import requests
 from dotenv import dotenv_values
 
-from tests.conftest import start_valkey
+from tests.conftest import own_valkey
 from tests.e2e.harness import open_harness
 from tests.integration.api_harness import environ_for, running_api
 from tests.receivers import raw_answer
@@ -130,12 +126,11 @@ def waiting(plugin):
 @pytest.fixture(scope="module")
 def unread():
     """An API without workers."""
-    directory = Path(tempfile.mkdtemp(prefix="rly"))
-    server = start_valkey(directory, appendonly="yes", appendfsync="always")
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        stack.callback(server.terminate)
-        yield stack.enter_context(running_api(environ_for(f"redis://127.0.0.1:{server.port}/0")))
+    with (
+        own_valkey(appendonly="yes", appendfsync="always") as server,
+        running_api(environ_for(f"redis://127.0.0.1:{server.port}/0")) as api,
+    ):
+        yield api
 
 
 def waiting_in(unread, lane):

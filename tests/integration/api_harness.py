@@ -24,6 +24,7 @@ from relay.settings import Settings
 from relay.store.ledger.transitions import Settlement
 from relay.vault import Vault, result_owner
 from relay.wiring.runtime import cli_runtime
+from tests.conftest import own_valkey
 from tests.forked_processes import start_forked
 from tests.timing import ANSWER_S
 
@@ -172,6 +173,16 @@ def _complete(answer):
         if line.startswith(b"content-length:"):
             return len(body) >= int(line.split(b":")[1])
     return False
+
+
+@contextmanager
+def own_api(*, threads=96, log=None, **settings):
+    """Run the API with these settings and a server of its own."""
+    with own_valkey() as server:
+        environ = environ_for(f"redis://127.0.0.1:{server.port}/0", **settings)
+        with running_api(environ, threads=threads, log=log) as harness:
+            harness.server = server
+            yield harness
 
 
 @contextmanager

@@ -1,15 +1,11 @@
 import contextlib
 import re
-import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 
 from relay.store.keys import keyspace
 from relay.store.keys.names import ROOT, SHARED_ROOT
-from tests.conftest import start_valkey
-from tests.integration.api_harness import environ_for, running_api
+from tests.integration.api_harness import own_api
 from tests.scheduling import shared
 
 
@@ -26,19 +22,14 @@ def running(api_log):
 
 @contextlib.contextmanager
 def _open_api(api_log):
-    directory = Path(tempfile.mkdtemp(prefix="rly"))
-    server = start_valkey(directory)
-    environ = environ_for(
-        f"redis://127.0.0.1:{server.port}/0",
-        RELAY_DEFAULT_WAIT="10",
-        RELAY_MAX_WAITERS="64",
-        RELAY_MAX_BODY_BYTES="1MiB",
-        RELAY_EXTRA_SUFFIXES="test",
-    )
-    with api_log.open("wb") as log, running_api(environ, log=log) as harness:
+    settings = {
+        "RELAY_DEFAULT_WAIT": "10",
+        "RELAY_MAX_WAITERS": "64",
+        "RELAY_MAX_BODY_BYTES": "1MiB",
+        "RELAY_EXTRA_SUFFIXES": "test",
+    }
+    with api_log.open("wb") as log, own_api(log=log, **settings) as harness:
         yield harness
-    server.terminate()
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture

@@ -1,14 +1,10 @@
 """One accept path: the answer to a trigger does not depend on whether its caller waits, and a wait is one wake-up."""
 
-import shutil
-import tempfile
 import threading
-from pathlib import Path
 
 import pytest
 
-from tests.conftest import start_valkey
-from tests.integration.api_harness import environ_for, running_api
+from tests.integration.api_harness import own_api
 from tests.integration.test_api_triggers import problem
 from tests.store_keys import KEYS
 from tests.timing import wait_until
@@ -55,13 +51,8 @@ def test_a_repeat_waits_for_the_end_of_the_first(api):
 @pytest.fixture
 def tight():
     """An API that holds at most two large bodies of a mebibyte."""
-    directory = Path(tempfile.mkdtemp(prefix="rly"))
-    server = start_valkey(directory)
-    environ = environ_for(f"redis://127.0.0.1:{server.port}/0", RELAY_MAX_PARSING_BYTES="2MiB")
-    with running_api(environ, threads=32) as harness:
+    with own_api(threads=32, RELAY_MAX_PARSING_BYTES="2MiB") as harness:
         yield harness
-    server.terminate()
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 def test_an_awaited_large_body_is_in_hand_only_until_it_is_accepted(tight):

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
-
 import psutil
 import pytest
 import redis
 
-from tests.conftest import start_valkey
+from tests.conftest import own_valkey
 from tests.integration.api_harness import LANES, environ_for, running_api
 from tests.timing import ANSWER_S
 
 
 @pytest.fixture(scope="module")
 def apart():
-    directory = Path(tempfile.mkdtemp(prefix="rly"))
-    server = start_valkey(directory)
-    url = f"redis://127.0.0.1:{server.port}"
-    environ = environ_for(f"{url}/0", RELAY_BROKER_URL=f"{url}/1", RELAY_DEFAULT_WAIT="10", RELAY_API_CPU="0")
-    with running_api(environ, threads=32) as harness:
-        harness.records = redis.Redis.from_url(f"{url}/0", socket_timeout=ANSWER_S)
-        yield harness
-    server.terminate()
-    shutil.rmtree(directory, ignore_errors=True)
+    with own_valkey() as server:
+        url = f"redis://127.0.0.1:{server.port}"
+        environ = environ_for(f"{url}/0", RELAY_BROKER_URL=f"{url}/1", RELAY_DEFAULT_WAIT="10", RELAY_API_CPU="0")
+        with running_api(environ, threads=32) as harness:
+            harness.records = redis.Redis.from_url(f"{url}/0", socket_timeout=ANSWER_S)
+            yield harness
 
 
 def test_ids_go_to_the_broker_and_records_to_the_store(apart):

@@ -1,18 +1,14 @@
-import shutil
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import redis
 
-from tests.conftest import start_valkey
+from tests.conftest import own_valkey, start_valkey
 from tests.integration.api_harness import environ_for, running_api
 from tests.integration.test_api_triggers import problem
-from tests.timing import ANSWER_S, BUSY_S
+from tests.timing import BUSY_S
 
 
 def kill_subscriptions(client):
@@ -70,14 +66,13 @@ def test_answers_come_as_notices_again_after_a_lost_subscription(api):
 @pytest.fixture
 def fragile():
     """An API whose server the test may stop and restart."""
-    directory = Path(tempfile.mkdtemp(prefix="rly"))
-    server = start_valkey(directory)
-    redis.Redis(port=server.port, socket_timeout=ANSWER_S).config_set("appendonly", "yes")
-    with running_api(environ_for(f"redis://127.0.0.1:{server.port}/0"), threads=32) as harness:
-        harness.server, harness.directory = server, directory
+    with (
+        own_valkey(appendonly="yes") as server,
+        running_api(environ_for(f"redis://127.0.0.1:{server.port}/0"), threads=32) as harness,
+    ):
+        harness.server = server
         yield harness
-    harness.server.terminate()
-    shutil.rmtree(directory, ignore_errors=True)
+        harness.server.terminate()
 
 
 def test_without_redis_the_api_says_so_at_once_and_comes_back_by_itself(fragile):
@@ -94,7 +89,7 @@ def test_without_redis_the_api_says_so_at_once_and_comes_back_by_itself(fragile)
     document = problem(fragile.call("GET", "/readyz"), 503, "unavailable")
     assert document["detail"] == "Redis cannot be reached."
     assert fragile.call("GET", "/healthz").status_code == 200
-    fragile.server = start_valkey(fragile.directory, port=port)
+    fragile.server = start_valkey(fragile.server.data_dir, port=port)
     fragile.register("acme", '{id: "order", url: "https://hook.example.com/again", method: "POST"}')
     fragile.key, _ = fragile.runtime.api_keys.create("acme", ["trigger"])
     with fragile.hand_worker(data="back"):

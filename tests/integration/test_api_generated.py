@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import json
 import select
-import shutil
 import socket
-import tempfile
 import threading
 from contextlib import closing, contextmanager
 from http.client import HTTPResponse
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -31,9 +28,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from api.reference.document import make_document
-from tests.conftest import start_valkey
 from tests.depth import examples
-from tests.integration.api_harness import environ_for, running_api
+from tests.integration.api_harness import own_api
 
 #: For each operation and mode of generation.
 EXAMPLES = 8
@@ -65,15 +61,10 @@ OPERATIONS = [
 
 @pytest.fixture(scope="module")
 def api():
-    directory = Path(tempfile.mkdtemp(prefix="rly"))
-    server = start_valkey(directory)
-    settings = {"RELAY_AUTH_FAILURES": "1000000", "RELAY_DEFAULT_WAIT": "0"}
-    with running_api(environ_for(f"redis://127.0.0.1:{server.port}/0", **settings)) as harness:
+    with own_api(RELAY_AUTH_FAILURES="1000000", RELAY_DEFAULT_WAIT="0") as harness:
         harness.both, _ = harness.runtime.api_keys.create("acme", ["trigger", "operate", "metrics"])
         with a_live_worker(harness):
             yield harness
-    server.terminate()
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager

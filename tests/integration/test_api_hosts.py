@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
-
 import pytest
 import requests
 
 from relay.errors import SettingsError
 from relay.settings import Settings
-from tests.conftest import start_valkey
+from tests.conftest import own_valkey
 from tests.integration.api_harness import environ_for, running_api
 
 HOSTILE = (
@@ -26,11 +22,8 @@ HOSTILE = (
 
 @pytest.fixture(scope="module")
 def server():
-    directory = Path(tempfile.mkdtemp(prefix="rly"))
-    server = start_valkey(directory)
-    yield server
-    server.terminate()
-    shutil.rmtree(directory, ignore_errors=True)
+    with own_valkey() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

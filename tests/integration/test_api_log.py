@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import threading
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import requests
 
-from tests.conftest import start_valkey
+from tests.conftest import own_valkey
 from tests.integration.api_harness import environ_for, running_api
 from tests.timing import wait_until
 
@@ -22,11 +19,8 @@ CALLS = 40  # of each caller, before the stop
 
 @pytest.fixture(scope="module")
 def environ():
-    directory = Path(tempfile.mkdtemp(prefix="rly"))
-    server = start_valkey(directory)
-    yield environ_for(f"redis://127.0.0.1:{server.port}/0")
-    server.terminate()
-    shutil.rmtree(directory, ignore_errors=True)
+    with own_valkey() as server:
+        yield environ_for(f"redis://127.0.0.1:{server.port}/0")
 
 
 def events(log_path, name):

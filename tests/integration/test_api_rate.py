@@ -1,24 +1,14 @@
-import shutil
-import tempfile
-from pathlib import Path
-
 import pytest
 
-from tests.conftest import start_valkey
-from tests.integration.api_harness import environ_for, running_api
+from tests.integration.api_harness import own_api
 from tests.integration.test_api_triggers import problem
 
 
 @pytest.fixture
 def limited():
     """An API whose plugins may send three triggers a minute."""
-    directory = Path(tempfile.mkdtemp(prefix="rly"))
-    server = start_valkey(directory)
-    environ = environ_for(f"redis://127.0.0.1:{server.port}/0", RELAY_PLUGIN_RATE="3/m")
-    with running_api(environ, threads=16) as harness:
+    with own_api(threads=16, RELAY_PLUGIN_RATE="3/m") as harness:
         yield harness
-    server.terminate()
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 def test_a_plugin_beyond_its_rate_is_told_when_to_come_again_and_others_are_not_held_up(limited):

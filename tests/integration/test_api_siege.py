@@ -1,13 +1,10 @@
 """An API under attack without a proxy in front: other callers are served, whatever bodies and requests are sent."""
 
 import json
-import shutil
 import socket
-import tempfile
 import threading
 import time
 from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
 from statistics import median
 
 import psutil
@@ -15,8 +12,7 @@ import pytest
 import requests
 
 from relay.authentication.source_address import PERIOD_S
-from tests.conftest import start_valkey
-from tests.integration.api_harness import environ_for, running_api
+from tests.integration.api_harness import own_api
 from tests.timing import BUSY_S, least, wait_until
 
 MIB = 1024 * 1024
@@ -33,13 +29,8 @@ def log_path(tmp_path_factory):
 @pytest.fixture(scope="module")
 def api(log_path):
     """An API with its default limits."""
-    directory = Path(tempfile.mkdtemp(prefix="rly"))
-    server = start_valkey(directory)
-    environ = environ_for(f"redis://127.0.0.1:{server.port}/0")
-    with log_path.open("wb") as log, running_api(environ, threads=96, log=log) as harness:
+    with log_path.open("wb") as log, own_api(log=log) as harness:
         yield harness
-    server.terminate()
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 def head(api, *lines, key=None, path="/v1/webhooks/order/trigger"):

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 import statistics
-import tempfile
 import time
-from pathlib import Path
 
 import pytest
 import requests
 
-from tests.conftest import start_valkey
-from tests.integration.api_harness import environ_for, running_api
+from tests.integration.api_harness import own_api
 
 #: How much medians may differ on a busy machine; one look-up more would make a far larger difference.
 MOST = 1.5
@@ -22,13 +18,8 @@ PAIRS = 150
 
 @pytest.fixture(scope="module")
 def api():
-    directory = Path(tempfile.mkdtemp(prefix="rly"))
-    server = start_valkey(directory)
-    environ = environ_for(f"redis://127.0.0.1:{server.port}/0", RELAY_AUTH_FAILURES="1000000")
-    with running_api(environ) as harness:
+    with own_api(RELAY_AUTH_FAILURES="1000000") as harness:
         yield harness
-    server.terminate()
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 def medians(api, known_ids, unknown_ids):

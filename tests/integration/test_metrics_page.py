@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 import time
-from pathlib import Path
 
 import pytest
 import requests
@@ -16,8 +13,7 @@ from relay.domain.invocation import Attempt, Outcome, Sent, State
 from relay.domain.reference_id import new_reference_id
 from relay.metrics.catalogue import DURATION_LIMITS_MS, Metric
 from relay.store.ledger.transitions import Settlement
-from tests.conftest import start_valkey
-from tests.integration.api_harness import environ_for, running_api
+from tests.integration.api_harness import own_api
 from tests.integration.test_api_listing import accepted
 from tests.integration.test_api_overview import told
 from tests.integration.test_api_triggers import problem
@@ -27,14 +23,9 @@ from tests.store_keys import KEYS
 @pytest.fixture(scope="module")
 def scraped():
     """A separate API: totals only grow, so those of a shared one would include other tests."""
-    directory = Path(tempfile.mkdtemp(prefix="rly"))
-    server = start_valkey(directory)
-    environ = environ_for(f"redis://127.0.0.1:{server.port}/0", RELAY_METRICS_WEBHOOKS="3", RELAY_DEFAULT_WAIT="0")
-    with running_api(environ) as api:
+    with own_api(RELAY_METRICS_WEBHOOKS="3", RELAY_DEFAULT_WAIT="0") as api:
         api.metrics_key, _ = api.runtime.api_keys.create("ops", ["metrics"])
         yield api
-    server.terminate()
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 def page(api, **how):
@@ -201,13 +192,9 @@ def test_only_a_key_of_its_scope_reads_it(scraped):
 
 
 def test_it_is_open_to_everybody_where_that_is_set():
-    directory = Path(tempfile.mkdtemp(prefix="rly"))
-    server = start_valkey(directory)
-    environ = environ_for(f"redis://127.0.0.1:{server.port}/0", RELAY_METRICS_OPEN="true")
-    with running_api(environ) as api:
+    with own_api(RELAY_METRICS_OPEN="true") as api:
         answer = requests.get(f"{api.url}/metrics", timeout=5)
         assert answer.status_code == 200
         assert value(samples_of(answer.text), "relay_pending", lane="bulk") == 0
-        server.terminate()
+        api.server.terminate()
         problem(requests.get(f"{api.url}/metrics", timeout=15), 503, "unavailable")
-    shutil.rmtree(directory, ignore_errors=True)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-import tempfile
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.conftest import start_valkey
-from tests.integration.api_harness import environ_for, running_api
+from tests.integration.api_harness import own_api
 from tests.integration.proxies import PROXIES, behind
 from tests.integration.test_api_siege import BROKEN_CHUNKS, MIB, answer_of, connected, head, other_caller
 
@@ -25,12 +21,8 @@ MEDIAN_S = 1  # of twenty calls; each may wait for the machine
 
 @pytest.fixture(scope="module")
 def running():
-    directory = Path(tempfile.mkdtemp(prefix="rly"))
-    server = start_valkey(directory)
-    with running_api(environ_for(f"redis://127.0.0.1:{server.port}/0"), threads=48) as harness:
+    with own_api(threads=48) as harness:
         yield harness
-    server.terminate()
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="module", params=PROXIES)
