@@ -14,11 +14,7 @@ from relay.store.ledger.transitions import Settlement
 from relay.vault import payload_owner, result_owner
 from tests.store_keys import KEYS
 from tests.unit.cli import a_webhook
-
-FIELDS = [
-    "referenceId", "webhookId", "revision", "state", "createdAt", "finishedAt", "attempts", "result", "requestBytes",
-    "responseBytes", "caller", "replayOf", "replayedBy", "chain", "expiresAt",
-]  # fmt: skip
+from tests.unit.test_rows import FIELDS
 
 
 def settle(cli, reference_id, *, data=None, state=State.DELIVERED, outcome=Outcome.ANSWERED, status=200):

@@ -27,7 +27,6 @@ from relay.process.descriptors import BESIDE_CALLS, BESIDE_CONNECTIONS
 from relay.registration.document import read_registrations
 from relay.settings import Settings
 from relay.store.health.readiness import StoreHealth
-from relay.store.health.server import ServerHealth
 from relay.up.child import MARK
 from relay.vault import Vault
 from relay.wiring.runtime import cli_runtime
@@ -35,11 +34,7 @@ from tests.conftest import start_valkey
 from tests.receivers import closed_port
 from tests.timing import ANSWER_S
 from tests.tls_front import tls_front
-
-WELL = ServerHealth(
-    "a:1", "valkey", (9,), append_only=True, append_only_healthy=True, fsync="always", eviction="noeviction",
-    used_bytes=1, maximum_bytes=0, skew_ms=3, unrestricted=(), connections=8, most_connections=10_000,
-)  # fmt: skip
+from tests.unit.test_doctor import WELL, findings
 
 
 @pytest.fixture
@@ -49,11 +44,6 @@ def given(valkey):
         "RELAY_TARGET_KEYS": Vault.new_key_text(),
         "RELAY_DATA_KEYS": Vault.new_key_text(),
     }
-
-
-def findings(given, data_dir):
-    settings = Settings.from_environ(given)
-    return {each.check: each for each in examine(data_dir, settings, cli_runtime(settings))}
 
 
 # -- clocks
