@@ -70,6 +70,8 @@ def clinic(running_relay, endpoint):
     made.trigger("fax-letter")
     (made.chain,) = made.trigger("book")
     made.reminders = made.trigger("send-reminder", REMINDERS)
+    with pytest.raises(AssertionError, match="webhook_not_registered"):  # rejected calls have a figure of their own
+        made.trigger("order-taxi")
     return made
 
 
@@ -278,6 +280,7 @@ VIEWS = {
     "invocations/{clinic.reminders[0]}": "send-reminder",
     "replays": "Replays",
     "replays/new": "New replay",
+    "replays/new?ref={clinic.reminders[0]}": "New replay",
     "webhooks": "Webhooks",
 }
 

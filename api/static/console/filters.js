@@ -72,7 +72,7 @@ function select(options, value, changed) {
 
 function webhookInput(value, changed, webhooks) {
   const made = select([["", "All webhooks"], ...(value ? [[value, value]] : [])], value, changed);
-  webhooks.then((ids) => made.append(...ids.filter((id) => id !== value).map((id) => h("option", { value: id }, id)))).catch(() => {});
+  webhooks.then((ids) => made.append(...ids.filter((id) => id !== value).map((id) => h("option", { value: id }, id))));
   return made;
 }
 

@@ -23,8 +23,8 @@ function seen(signal) {
 
 /**
  * Runs `look` now, and again `everyMs` after each run, until the signal aborts or it returns false. Its errors go to
- * `failed`; after errors, the pauses grow up to half a minute. Slow runs are repeated less often, to take at most
- * a tenth of the time.
+ * `failed`. After errors and slow runs the pauses are longer, up to half a minute: ever longer after errors, nine times
+ * as long as a slow run.
  */
 export async function keepLooking(look, everyMs, signal, failed) {
   let failures = 0;
@@ -36,10 +36,16 @@ export async function keepLooking(look, everyMs, signal, failed) {
     } catch (error) {
       if (signal.aborted || error.name === "AbortError") return;
       failures += 1;
+      if (!/^4/.test(error.status)) error.message += " The page keeps trying.";
       failed(error);
     }
     const took = performance.now() - began;
-    await pause(Math.max(9 * took, Math.min(everyMs * 2 ** failures, Math.max(everyMs, 30_000))), signal);
+    await pause(Math.max(everyMs, Math.min(Math.max(9 * took, everyMs * 2 ** failures), 30_000)), signal);
     await seen(signal);
   }
+}
+
+/** Resolves to what `ask` returns; after errors, which go to `failed`, asks again until the signal aborts. */
+export function eventually(ask, signal, failed = () => {}) {
+  return new Promise((resolve) => keepLooking(async () => (resolve(await ask()), false), 2_000, signal, failed));
 }

@@ -2,6 +2,7 @@
 
 import { h, icon, put } from "./dom.js";
 import { NAMES } from "./filters.js";
+import { eventually } from "./live.js";
 import { button, copyIdsWhole, iconButton } from "./parts.js";
 import { keyId, onEnd, pluginName, signIn, signOut, signedIn } from "./session.js";
 import { show as invocation } from "./views/invocation.js";
@@ -98,8 +99,6 @@ function frame() {
   const links = TABS.map(([name, label]) => h("li", {}, h("a", { href: `#/${name}`, "data-tab": name }, icon(name), label)));
   const content = h("main", { class: "content", id: "content", tabindex: -1 });
   const out = iconButton("leave", "Sign out", () => (signOut(), gate("You are signed out. The page has forgotten the key.")));
-  const plugin = h("b", {});
-  pluginName().then((name) => put(plugin, name), () => {});
   put(
     app,
     button("Skip to the content", () => content.focus(), { class: "button skip" }),
@@ -111,7 +110,7 @@ function frame() {
         { class: "side" },
         brand("a", { href: "#/overview" }),
         h("nav", { class: "tabs", "aria-label": "Console" }, h("ul", {}, links)),
-        h("div", { class: "account" }, h("span", { class: "who" }, plugin, keyId() && h("span", {}, "Key ", h("code", {}, keyId()))), themeButton(), out),
+        h("div", { class: "account" }, h("span", { class: "who" }, h("b", {}), keyId() && h("span", {}, "Key ", h("code", {}, keyId()))), themeButton(), out),
       ),
       content,
     ),
@@ -138,6 +137,8 @@ function route() {
   const asked = new URLSearchParams(query);
   put(document.getElementById("content"), unknown(asked, found.known), root);
   found.view({ root, id: found.match[1], query: asked, signal: shown.signal });
+  const who = document.querySelector(".who b"); // of this session: the answer may come in the next one
+  eventually(pluginName, shown.signal).then((name) => put(who, name));
   root.querySelector(isFinding ? ".look-up input" : "h1")?.focus();
   isFinding = false;
   window.scrollTo(0, 0);

@@ -93,7 +93,7 @@ async function send(text, method, path, { query = {}, body, signal, accept = [] 
 /** Throws the error of a request, or of reading its answer: an answer that breaks off counts as none. */
 function unanswered(error) {
   if (error.name === "AbortError") throw error;
-  throw new Problem(0, "no_answer", "The relay does not answer. The page keeps trying.");
+  throw new Problem(0, "no_answer", "The relay does not answer.");
 }
 
 function problemOf(response, value) {

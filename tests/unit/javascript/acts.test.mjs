@@ -157,9 +157,9 @@ test("replayed calls are only offered among those that failed, and ticking adds 
   assert.equal(labelled(filterBar({ failed: "true" }, () => {}, { names: ["failed"] }), "Include those"), undefined);
 });
 
-test("filters are cleared together, and a listing of webhooks that fails leaves the one that is chosen", async () => {
+test("filters are cleared together, and until the webhooks have come, the one that is chosen is there", async () => {
   const asked = [];
-  const bar = filterBar({ webhookId: "hook" }, (filter) => asked.push(filter), { webhooks: Promise.reject(new Error("away")) });
+  const bar = filterBar({ webhookId: "hook" }, (filter) => asked.push(filter), { webhooks: new Promise(() => {}) });
   await page.click(bar, "Clear filters");
   assert.deepEqual(asked, [{}]);
   assert.deepEqual(labelled(bar, "Webhook").children.map((each) => each.textContent), ["All webhooks", "hook"]);
@@ -285,7 +285,7 @@ test("a call is drawn anew only if it has changed, and its outline stays", async
 test("a call is shown though its outline fails, and the outline says why", async () => {
   page.relay = ({ path }) => (path.endsWith("/request") ? problem(503, "No outline now.") : record(1));
   const lines = pictured(await page.show(view.invocation, {}, "ref"));
-  assert.ok(lines.includes("No outline now.") && lines.includes("{good: Status 200}<Copy the data>"));
+  assert.ok(lines.includes("No outline now. The page keeps trying.") && lines.includes("{good: Status 200}<Copy the data>"));
 });
 
 const nested = (number, parent, more = {}) => record(number, { chain: { parent: parent && record(parent).referenceId, step: 0, item: 0, ...more } });
@@ -563,3 +563,38 @@ test("rows of webhooks follow what the relay answers, keep the focus, and stay i
   await page.pass(clock, 3_500);
   assert.deepEqual(idsOf(root), ["a"]);
 });
+
+// -- a relay that is away --------------------------------------------------------------------------------------------
+
+const OUTLINE = { parts: [{ pointer: "/data", types: ["string"], count: 1, bytes: 4 }], complete: true, missing: null };
+const WELL = {
+  "/v1/traffic": { webhooks: [hook("a"), hook("b")] },
+  "/v1/stats": { buckets: [] },
+  "/v1/lanes": { lanes: [], minutes: [] },
+  "/v1/groups": { groups: [{ webhookId: "a", outcome: "answered", status: 503, count: 2, firstAt: at(0), lastAt: at(0) }] },
+  "/readyz": { status: "ready" },
+  "/v1/invocations": { invocations: [record(1)], cursor: null },
+  "/v1/invocations/ended": record(1),
+  "/v1/invocations/unfinished": record(1, { state: "queued", finishedAt: null, attempts: [], result: null }),
+  "/v1/replays/paused": job("paused"),
+};
+const well = ({ method, path }) => (method === "POST" ? PLAN : path.endsWith("/request") ? OUTLINE : path === "/v1/replays" ? { replays: [job("paused")] } : WELL[path]);
+const away = () => Promise.reject(new TypeError("Failed to fetch"));
+/** What a view shows, without times that go on. */
+const lasting = (root) => pictured(root).map((line) => line.replaceAll(/\d+ min \d+ s|[\d.]+ m?s\b|since=[^&]+/g, "some time"));
+
+for (const [name, id] of [["overview"], ["invocations"], ["invocation", "ended"], ["invocation", "unfinished"], ["replays"], ["replay", "paused"], ["replay_new"], ["webhooks"]]) {
+  for (const isOpenedBefore of [true, false]) {
+    test(`${name} ${id ?? ""}, opened ${isOpenedBefore ? "before" : "while"} the relay is away, is whole when that is back`, async () => {
+      page.relay = isOpenedBefore ? well : away;
+      const root = await page.show(view[name], { webhookId: "a" }, id);
+      page.relay = away;
+      await page.pass(clock, 20_000);
+      if (!isOpenedBefore) assert.ok(pictured(root).includes("The relay does not answer. The page keeps trying."));
+      page.relay = well;
+      await page.pass(clock, 31_000);
+      const shown = lasting(root);
+      assert.deepEqual(shown, lasting(await page.show(view[name], { webhookId: "a" }, id)));
+    });
+  }
+}

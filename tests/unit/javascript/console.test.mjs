@@ -139,6 +139,13 @@ test("slow looks take a tenth of the time at most", async () => {
   assert.deepEqual((await looks(3, 2_000, slow)).gaps, [10_000, 10_000]);
 });
 
+test("no look is made more than half a minute after the last, however long that took", async () => {
+  for (const end of [() => true, fail]) {
+    const frozen = () => new Promise((resolve) => setTimeout(resolve, 20_000)).then(end);
+    assert.deepEqual((await looks(3, 2_000, frozen)).gaps, [50_000, 50_000]);
+  }
+});
+
 for (const [when, isHidden] of [["in a pause", false], ["while the page is hidden", true]]) {
   test(`looking ends at once if the view is left ${when}, and leaves no timer`, async () => {
     const stop = new AbortController();

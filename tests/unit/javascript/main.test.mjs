@@ -61,6 +61,16 @@ test("a kept key signs in by itself, and the frame names its plugin and id", () 
   assert.deepEqual(pictured(app).slice(0, 7), ["<Skip to the content>", "[Webhook relay](#/overview)", "> [Overview](#/overview)", "[Invocations](#/invocations)", "[Replays](#/replays)", "[Webhooks](#/webhooks)", "clinicKey a<Switch between light and dark><Sign out>"]);
 });
 
+test("the plugin is named as soon as the relay says it", async () => {
+  const { relay } = page;
+  await page.click(app, "", (each) => each.attributes["aria-label"] === "Sign out");
+  page.relay = (request) => (request.path === "/v1/traffic" ? new Response("{}", { status: 503 }) : relay(request));
+  await signIn("whk_c_d");
+  page.relay = relay;
+  await go("#/webhooks");
+  assert.ok(pictured(app).some((line) => line.startsWith("clinic")));
+});
+
 const TABS = { overview: "Overview", invocations: "Invocations", replays: "Replays", webhooks: "Webhooks", [`invocations/${ID}`]: "Invocation", [`replays/${ID}`]: "Replay", "replays/new": "New replay" };
 
 for (const [path, title] of Object.entries(TABS)) {

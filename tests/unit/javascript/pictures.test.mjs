@@ -113,9 +113,9 @@ test("the search says why nothing is found", async () => {
   const list = (root) => root.childNodes[2];
   sees("no calls", list(await page.show(view.invocations)));
   sees("no calls of a caller", list(await page.show(view.invocations, { caller: "cli" })));
-  page.relay = answering({ "/v1/invocations": { ...found, cursor: "c" } });
+  page.relay = answering({ "/v1/traffic": found, "/v1/invocations": { ...found, cursor: "c" } });
   sees("no calls yet, but older ones to search", list(await page.show(view.invocations, { caller: "cli" })));
-  page.relay = answering({ "/v1/invocations": problem(400, "No such state.", { errors: [{ pointer: "/state", message: "is wrong" }, { message: "are wrong" }] }) });
+  page.relay = answering({ "/v1/traffic": found, "/v1/invocations": problem(400, "No such state.", { errors: [{ pointer: "/state", message: "is wrong" }, { message: "are wrong" }] }) });
   sees("a search that the relay refuses", list(await page.show(view.invocations)));
 });
 

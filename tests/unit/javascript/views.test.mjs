@@ -98,7 +98,7 @@ test("a refused request says what the relay says, and when to try again if it is
     [answer(429, { code: "slow", detail: "Slower." }, later), 429, "slow", "Slower.", []],
     [answer(422, { code: "request_rejected", detail: "No.", errors }), 422, "request_rejected", "No.", ["filter/since is wrong", " has too much"]],
     [answer(502, "<html>"), 502, "unknown", "The relay answered 502.", []],
-    [answer(200, "{"), 0, "no_answer", "The relay does not answer. The page keeps trying.", []],
+    [answer(200, "{"), 0, "no_answer", "The relay does not answer.", []],
   ]) {
     page.relay = () => given;
     const error = await call("GET", "v1/stats").catch((problem) => problem);

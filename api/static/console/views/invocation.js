@@ -2,7 +2,7 @@
 
 import { h, put } from "../dom.js";
 import { bytes, count, duration } from "../format.js";
-import { keepLooking } from "../live.js";
+import { eventually, keepLooking } from "../live.js";
 import { badge, copyButton, empty, facts, failure, idText, loading, panel, refLink, stateBadge, table, when } from "../parts.js";
 import { call } from "../session.js";
 import { FINAL, outcomeText } from "../words.js";
@@ -33,7 +33,7 @@ export function show({ root, id, signal }) {
   const back = h("a", { class: "crumb", href: "#/invocations" }, "Invocations");
   put(root, h("nav", { "aria-label": "Where you are" }, back), h("header", { class: "view-head" }, title, actions), body);
   let chainState = null;
-  const request = requestPanel(call("GET", `v1/invocations/${id}/request`, { signal }));
+  const request = requestPanel(id, signal);
   keepLooking(
     async () => {
       const record = await call("GET", `v1/invocations/${id}`, { signal });
@@ -45,7 +45,10 @@ export function show({ root, id, signal }) {
     },
     EVERY,
     signal,
-    (error) => put(body, gone(error)),
+    (error) => {
+      chainState = null;
+      put(body, gone(error));
+    },
   );
 }
 
@@ -74,13 +77,11 @@ function draw({ title, actions, body, request }, record, chain) {
   );
 }
 
-/** Makes a panel for the outline of a request, when it has come: names, types and sizes of what the caller gave, never a value. */
-function requestPanel(outline) {
+/** Makes a panel for the outline of a request: names, types and sizes of what the caller gave, never a value. */
+function requestPanel(id, signal) {
   const body = h("div", {}, loading(3));
-  outline.then(
-    (found) => put(body, outlined(found)),
-    (error) => error.name !== "AbortError" && put(body, h("div", { class: "panel-body" }, failure(error))),
-  );
+  const failed = (error) => put(body, h("div", { class: "panel-body" }, failure(error)));
+  eventually(() => call("GET", `v1/invocations/${id}/request`, { signal }), signal, failed).then((found) => put(body, outlined(found)));
   const why = h("span", { class: "muted small" }, "names and sizes only: values may be health data, so they are never shown here");
   return panel("Request", body, { aside: why });
 }

@@ -3,7 +3,7 @@
 import { h, icon, put } from "../dom.js";
 import { count, duration } from "../format.js";
 import { NAMES, address, filterBar, filterOf } from "../filters.js";
-import { keepLooking } from "../live.js";
+import { eventually, keepLooking } from "../live.js";
 import { button, empty, failure, idText, loading, panel, pluginCommand, say, shortId, stateBadge, table, when } from "../parts.js";
 import { call } from "../session.js";
 import { endingText } from "../words.js";
@@ -16,7 +16,7 @@ const REFERENCE = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 export function show({ root, query, signal }) {
   const filter = filterOf(query);
   const changed = (next) => (location.hash = address("/invocations", next));
-  const webhooks = call("GET", "v1/traffic", { signal }).then((found) => found.webhooks.map(({ webhookId }) => webhookId)).catch(() => []);
+  const webhooks = eventually(() => call("GET", "v1/traffic", { signal }), signal).then((found) => found.webhooks.map(({ webhookId }) => webhookId));
   const list = h("div", {}, loading(8));
   const { failed, unreplayed, ...replayable } = filter; // only listings have the first two
   put(

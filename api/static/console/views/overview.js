@@ -4,7 +4,7 @@ import { chart } from "../charts.js";
 import { h, icon, put } from "../dom.js";
 import { address } from "../filters.js";
 import { count, counted, duration, share, short } from "../format.js";
-import { keepLooking } from "../live.js";
+import { eventually, keepLooking } from "../live.js";
 import { badge, choice, empty, failure, loading, panel, pluginCommand, tiles } from "../parts.js";
 import { columns, laneColumns, latest, merged, pace, totals } from "../series.js";
 import { call } from "../session.js";
@@ -94,8 +94,7 @@ function make(range, webhook, go, signal) {
 }
 
 async function choices({ webhooks: select, start }, chosen, signal) {
-  const { webhooks } = await call("GET", "v1/traffic", { signal }).catch(() => ({ webhooks: null }));
-  if (!webhooks) return;
+  const { webhooks } = await eventually(() => call("GET", "v1/traffic", { signal }), signal);
   if (webhooks.length === 0) put(start, panel(null, empty("No webhooks yet", ["Nothing can be called before the service desk registers a webhook: ", pluginCommand((plugin) => `relay webhooks apply FILE --plugin ${plugin}`)])));
   const options = webhooks.filter(({ webhookId }) => webhookId !== chosen).map(({ webhookId }) => h("option", { value: webhookId }, webhookId));
   select.append(...options);

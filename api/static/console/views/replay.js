@@ -44,7 +44,10 @@ export function show({ root, id, signal }) {
     },
     EVERY,
     signal,
-    (error) => put(body, error.status === 404 ? panel(null, empty("No such replay", "No replay of this plugin has this id, or it is no longer kept.")) : failure(error)),
+    (error) => {
+      known = "";
+      put(body, error.status === 404 ? panel(null, empty("No such replay", "No replay of this plugin has this id, or it is no longer kept.")) : failure(error));
+    },
   );
 }
 

@@ -3,6 +3,7 @@
 import { h, put } from "../dom.js";
 import { count, counted, duration } from "../format.js";
 import { address, filterBar, filterOf, filterText, redraw } from "../filters.js";
+import { eventually } from "../live.js";
 import { button, empty, failure, field, idText, loading, panel, refLink, table, tickBox, when } from "../parts.js";
 import { call } from "../session.js";
 import { FINAL, endingText } from "../words.js";
@@ -14,10 +15,10 @@ export function show({ root, query, signal }) {
   const reference = query.get("ref");
   const wanted = { filter: Object.fromEntries(Object.entries(filterOf(query)).filter(([name]) => CHOSEN.includes(name))), rate: "", usual: null, uncertain: false, most: "" };
   if (!reference && !wanted.filter.since) wanted.filter.since = "24h";
-  const rows = call("GET", "v1/traffic", { signal }).then((found) => found.webhooks).catch(() => []);
-  const webhooks = rows.then((found) => found.map(({ webhookId }) => webhookId));
   const which = h("div", {});
-  const outcome = h("div", { "aria-live": "polite" });
+  const outcome = h("div", { "aria-live": "polite" }, panel("What it would do", loading(4)));
+  const rows = eventually(() => call("GET", "v1/traffic", { signal }), signal, (error) => put(outcome, failure(error))).then((found) => found.webhooks);
+  const webhooks = rows.then((found) => found.map(({ webhookId }) => webhookId));
   const pace = h("div", {});
   const repace = async () => {
     const row = (await rows).find(({ webhookId }) => webhookId === wanted.filter.webhookId);
