@@ -155,9 +155,12 @@ class OutlineResource:
         try:
             stamp = self._registry.revision(invocation.plugin, invocation.webhook_id, invocation.revision).stamp
             owner = payload_owner(invocation.plugin, invocation.reference_id, invocation.purpose, stamp)
-            parts, complete = outline_of(json.loads(self._vault.open(sealed, owner)))
+            payload = json.loads(self._vault.open(sealed, owner))
         except (NotFound, VaultError):  # without its revision it does not open either
             return _without("unreadable")
+        # What the caller left out is kept as null or {}; data that are {} were given.
+        given = {name: value for name, value in payload.items() if value or (name == "data" and value is not None)}
+        parts, complete = outline_of(given)
         return {"parts": parts, "complete": complete, "missing": None}
 
 

@@ -123,6 +123,16 @@ def test_an_operator_sees_names_and_sizes_of_a_request_and_no_value(api):
     problem(api.call("GET", f"/v1/invocations/{ref[:-1]}/request", key=api.operator_key), 404, "not_found")
 
 
+@pytest.mark.parametrize(("body", "given"), [
+    ({}, []),
+    ({"data": None, "headers": {}, "queryParams": {}}, []),
+    ({"data": {}, "headers": {"X-Locale": "en-GB"}}, ["/data", "/headers", "/headers/X-Locale"]),
+])  # fmt: skip
+def test_an_outline_has_only_what_the_caller_gave(api, body, given):
+    ref = api.trigger(body=body, prefer="respond-async").json()["referenceId"]
+    assert [part["pointer"] for part in outline(api, ref).json()["parts"]] == given
+
+
 @pytest.mark.parametrize(("count", "is_whole"), [(MAX_PARTS // 2, True), (MAX_PARTS, False)])
 def test_an_outline_says_whether_it_has_all_parts(api, count, is_whole):
     data = {f"m{number}": 1 for number in range(count)}

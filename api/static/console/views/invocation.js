@@ -88,7 +88,7 @@ function requestPanel(id, signal) {
 
 function outlined({ parts, complete, missing }) {
   if (missing) return empty("No outline", MISSING[missing] ?? missing);
-  if (parts.length === 0) return empty("Nothing was given", "The caller gave no data, no headers and no queryParams.");
+  if (parts.length === 0) return empty("Nothing was given", "The caller gave no data, headers or parameters.");
   return [table("Names and sizes of the request", PARTS, parts), complete ? null : h("p", { class: "muted small table-note" }, "There are more parts than are shown.")].filter(Boolean);
 }
 
