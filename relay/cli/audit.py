@@ -48,7 +48,7 @@ def audit() -> None:
 @click.option("--file", "path", type=click.Path(dir_okay=False), help="Write to this file [default: standard output].")
 @screened
 def export(screen: Screen, path: str | None) -> None:
-    """Write the whole trail as JSON lines, with its checkpoints, so that it can be checked elsewhere.
+    """Write the whole trail, with its checkpoints, as JSON lines. It can then be checked elsewhere.
 
     With --file, a summary is shown, in the form that --output gives. An earlier export there is replaced only by a
     complete one.
@@ -73,7 +73,7 @@ def export(screen: Screen, path: str | None) -> None:
 )
 @screened
 def verify(screen: Screen, file: IO[bytes] | None, key_file: Path | None, after: IO[bytes] | None) -> None:
-    """Check the trail on the server, or the FILE of an export (gzip or plain), from its beginning to its end.
+    """Check the trail, on the server or in the FILE of an export. FILE may be gzipped.
 
     Names the first entry that was edited, removed, inserted or moved, and the first checkpoint that is forged.
     """
@@ -150,7 +150,7 @@ def tail(screen: Screen, *, lines: int, begins: tuple[tuple[str, int], ...], fol
 @click.option("--new", "is_new", is_flag=True, help="Create a new private key instead, for RELAY_AUDIT_KEY.")
 @screened
 def key(screen: Screen, *, is_new: bool) -> None:
-    """Show the public keys that checkpoints are verified with, one per line."""
+    """Show the public keys that verify checkpoints, one per line."""
     text = new_private_text() if is_new else _signer(command_runtime()).public.text()
     keys = text.split()
     screen.tell(keys, *keys)

@@ -35,7 +35,7 @@ _KEPT_ELSEWHERE: Final = (DATA_KEYS, TARGET_KEYS, AUDIT_KEY)
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @screened
 def backup(screen: Screen, directory: Path) -> None:
-    """Write a backup of the store into DIRECTORY, which must be empty, while the relay runs.
+    """Write a backup of the store while the relay runs. DIRECTORY must be empty.
 
     It needs a server user with the rights of a replica, and a server program here, which reads each file once. Key
     rings and passwords are not in the backup: the manifest says where they are. docs/backup.md has the whole drill.

@@ -65,7 +65,7 @@ class NoLane:
 @trigger_options
 @acting(Act.TRIGGER, noted=(OverCapacity,))
 def test(screen: Screen, *, webhook_id: str, plugin: str, **parts: Any) -> None:
-    """Call a webhook once, from this machine; show the exchange, with secrets masked, and how long each part took.
+    """Call a webhook once, from this machine. Show the exchange, with secrets masked, and how long each part took.
 
     The call is recorded, limited and counted like any other, but not retried. The exit status is 1 if it fails.
     """

@@ -40,7 +40,7 @@ PREVIEW_BYTES: Final = 2_048
 @trigger_options
 @acting(Act.WEBHOOK_SHOW)
 def explain(screen: Screen, *, webhook_id: str, plugin: str, **parts: Any) -> None:
-    """Show the request that a trigger would become, with its secrets masked. Nothing is sent.
+    """Show the request that a trigger would become. Its secrets are masked, and nothing is sent.
 
     For a chain, show the whole plan: the request of every step, and the expressions that fill it. The transport adds
     Accept-Encoding, and on a real call webhook-id is the reference id.

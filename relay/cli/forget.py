@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 @plugin_option(required=False)
 @screened
 def forget(screen: Screen, *, reference_id: str | None, subject: str | None, plugin: str | None) -> None:
-    """Delete payload and result of a finished invocation (of a chain: of its steps too). The rest of its record stays.
+    """Delete payload and result of a finished invocation. The rest of its record stays.
 
-    With --subject: of all invocations of the plugin that concern the subject. Workers do it for those that have not
-    ended yet, and finish the job if the command is interrupted.
+    Of a chain, those of its steps are deleted, too. With --subject: of all invocations of the plugin that concern
+    the subject. Workers do it for those that have not ended yet, and finish the job if the command is interrupted.
     """
     if (reference_id is None) == (subject is None):
         raise click.UsageError("Give either REF or --subject.")

@@ -25,7 +25,7 @@ def functions() -> None:
 @functions.command()
 @acting(Act.FUNCTIONS_LOAD)
 def load(screen: Screen) -> None:
-    """Load the functions of this version into every server of the store that lacks them.
+    """Load this version's functions into the servers that lack them.
 
     Without them API and workers are not ready, and they may not load them themselves. Only the server's administrator
     may: name that user in RELAY_REDIS_URL (for a cluster, in RELAY_STORE_URL) for this command. Functions of other

@@ -68,7 +68,7 @@ def list_invocations(screen: Screen, *, plugin: str, limit: int | None, grouped:
 @plugin_option(required=False)
 @screened
 def show(screen: Screen, reference_id: str, plugin: str | None) -> None:
-    """Show the whole record of an invocation, with its result; for a chain or a step of one, also the whole chain."""
+    """Show the whole record of an invocation, with its result. For a chain or a step of one, show all of the chain."""
     runtime = command_runtime()
     with finding(runtime, plugin, reference_id):
         invocation = runtime.store.look_up(reference_id, plugin)

@@ -97,7 +97,7 @@ def create(
 )
 @acting(Act.KEY_ROTATE)
 def rotate(screen: Screen, key_id: str, overlap_s: float) -> None:
-    """Create a key like this one, and let this one expire after an overlap."""
+    """Replace a key with a new one like it. The old one expires after an overlap."""
     runtime = command_runtime()
     check_key(runtime, key_id)
     text, key, old = runtime.api_keys.rotate(key_id, overlap_s)
@@ -108,7 +108,7 @@ def rotate(screen: Screen, key_id: str, overlap_s: float) -> None:
 @plugin_option(required=False)
 @acting(Act.KEY_LIST)
 def list_keys(screen: Screen, plugin: str | None) -> None:
-    """List the keys of a plugin, or of all plugins, with the last four characters of each secret."""
+    """List the keys of a plugin, or of all plugins. Of each secret the last four characters are shown."""
     runtime = command_runtime()
     if plugin is not None:
         check_plugin(runtime, plugin)

@@ -40,13 +40,13 @@ _COLUMNS: Final = ("root", "server", "pending", "records", "plugins")
 
 @click.group()
 def partitions() -> None:
-    """Show the partitions of the store, or divide it into more of them."""
+    """Show the partitions of the store, or divide it."""
 
 
 @partitions.command()
 @screened
 def show(screen: Screen) -> None:
-    """Show each partition: its server, its plugins, their unfinished calls and their records."""
+    """Show each partition with its server, plugins, calls and records."""
     runtime = command_runtime()
     with suppress(Unavailable):  # the command shows which servers are away
         runtime.audit_writer.write(Act.PARTITION_SHOW)

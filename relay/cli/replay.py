@@ -66,7 +66,7 @@ _OPTIONS: Final = together(
 
 @click.group()
 def replay() -> None:
-    """Plan, start, follow, pause, resume and cancel replays of failed invocations."""
+    """Plan, start, follow, pause, resume and cancel replays."""
 
 
 @replay.command()
@@ -101,7 +101,7 @@ def plan(screen: Screen, *, plugin: str, **options: Any) -> None:
 @click.option("--follow", "followed", is_flag=True, help="Wait until the replay has ended.")
 @acting(Act.REPLAY_START)
 def start(screen: Screen, *, ids: tuple[str, ...], plugin: str, followed: bool, **options: Any) -> None:
-    """Start a replay of what the options select, of these reference ids, or of PLAN, an id from `relay replay plan`.
+    """Start a replay. It takes what the options select, these reference ids, or PLAN, an id from `relay replay plan`.
 
     Workers run it. Without --state it takes what failed.
     """
@@ -123,7 +123,7 @@ def start(screen: Screen, *, ids: tuple[str, ...], plugin: str, followed: bool, 
 @click.option("--once", is_flag=True, help="Show it once, even on a terminal.")
 @acting(Act.LIST)
 def status(screen: Screen, *, replay_id: str, plugin: str | None, followed: bool, once: bool) -> None:
-    """Show the progress of a replay; on a terminal, follow it until it has ended. Ctrl-C leaves it running."""
+    """Show the progress of a replay. On a terminal, follow it until it has ended; Ctrl-C leaves it running."""
     runtime = command_runtime()
     job = find_replay(runtime, plugin, replay_id)
     runtime.audit_writer.write(Act.LIST, plugin=job.plugin, subject=replay_id)
@@ -169,7 +169,7 @@ def resume(screen: Screen, *, replay_id: str, plugin: str | None) -> None:
 @_REPLAY
 @acting(Act.REPLAY_CANCEL, noted=(Conflict,))
 def cancel(screen: Screen, *, replay_id: str, plugin: str | None) -> None:
-    """Cancel a replay: calls that it made but has not sent are cancelled, the rest is skipped."""
+    """Cancel a replay. Calls that it made but has not sent are cancelled, the rest is skipped."""
     _steer(screen, replay_id, plugin, Replays.cancel)
 
 

@@ -42,7 +42,7 @@ _COLUMNS: Final = ("plugin", "webhook", "end", "goOn")
 )
 @acting(Act.RESTORE)
 def restore(screen: Screen, directory: Path, audit: IO[bytes] | None) -> None:
-    """Copy the backup in DIRECTORY into an empty store, which is then fenced: nothing is accepted or sent.
+    """Copy the backup in DIRECTORY into an empty store. The store is then fenced: nothing is accepted or sent.
 
     Calls that were unfinished at the backup are shown. `relay restore finish` ends those that may not be repeated as
     `interrupted`, lets the others continue, and removes the fence. If a restore is interrupted, run it again; once

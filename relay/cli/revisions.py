@@ -40,9 +40,10 @@ _NUMBER = click.IntRange(min=1)
 @webhook_options
 @acting(Act.WEBHOOK_SHOW)
 def history(screen: Screen, webhook_id: str, plugin: str) -> None:
-    """Show every revision of a webhook, even a removed one, newest first: who made it, when, and what changed.
+    """Show a webhook's revisions, newest first. Each says who made it, when, and what changed.
 
-    Changes of the secrets that a revision referred to are shown between the revisions.
+    Changes of the secrets that a revision referred to are shown between the revisions. A removed webhook has its
+    revisions, too.
     """
     registry, last = _shown(plugin, webhook_id)
     current = registry.current(plugin, webhook_id, refresh=True)
@@ -88,7 +89,7 @@ def _settings(registry: Registry, plugin: str, shapes: Sequence[tuple[int, Shape
 @click.argument("after", metavar="[TO]", type=_NUMBER, required=False)
 @acting(Act.WEBHOOK_SHOW)
 def diff(screen: Screen, webhook_id: str, before: int | None, after: int | None, plugin: str) -> None:
-    """Show what differs between two revisions: by default the last one and the one before it. Secrets are not shown."""
+    """Show what differs between two revisions. The default is the last and the one before. Secrets are not shown."""
     registry, newest = _shown(plugin, webhook_id, before, after)
     last = after or newest
     first = before or max(last - 1, 1)
@@ -105,7 +106,7 @@ def diff(screen: Screen, webhook_id: str, before: int | None, after: int | None,
 @click.argument("revision", type=_NUMBER, required=False)
 @acting(Act.WEBHOOK_ROLLBACK)
 def rollback(screen: Screen, webhook_id: str, revision: int | None, plugin: str) -> None:
-    """Make an older revision current again, as a new one: by default the one before the last."""
+    """Make an older revision current again, as a new one. The default is the one before the last."""
     registry = command_runtime().registry
     current = registry.current(plugin, webhook_id, refresh=True)
     last = _last(registry, plugin, webhook_id)
@@ -126,7 +127,7 @@ def rollback(screen: Screen, webhook_id: str, revision: int | None, plugin: str)
 @plugin_option()
 @acting(Act.WEBHOOK_SET_SECRET)
 def set_secret(screen: Screen, webhook_id: str, header: str, plugin: str) -> None:
-    """Replace the value of one pre-filled header, read from the terminal or from standard input."""
+    """Replace the value of one pre-filled header. It is read from the terminal or from standard input."""
     registry = command_runtime().registry
     secret = read_secret(f"New value of {header}")  # first: nothing is read that may change while somebody types
     number, shape = current_webhook(registry, plugin, webhook_id)

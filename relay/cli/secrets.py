@@ -38,7 +38,7 @@ _NAME = click.argument("secret", metavar="NAME", type=_read_name, shell_complete
 
 @click.group()
 def secrets() -> None:
-    """Set, list and remove a plugin's secrets, which registrations refer to as ${secret:NAME}."""
+    """Set, list and remove a plugin's secrets. Registrations refer to them as ${secret:NAME}."""
 
 
 @secrets.command("set")
@@ -71,7 +71,7 @@ def set_one(screen: Screen, secret: str, plugin: str, file: IO[bytes] | None, *,
 @plugin_option()
 @acting(Act.SECRET_LIST)
 def list_secrets(screen: Screen, plugin: str) -> None:
-    """List a plugin's secrets: when and by whom each was set, and which webhooks refer to it. No value is shown."""
+    """List a plugin's secrets. Each says when and by whom it was set, and which webhooks refer to it, not its value."""
     runtime = command_runtime()
     check_plugin(runtime, plugin)
     runtime.audit_writer.write(Act.SECRET_LIST, plugin=plugin)

@@ -68,7 +68,7 @@ def settings(screen: Screen) -> None:
 )
 @screened
 def init(screen: Screen, redis_url: str) -> None:
-    """Write relay.env to the data directory: new keys and passwords, and every other setting with its default.
+    """Write relay.env, with new keys and passwords, to the data directory. It has every other setting with its default.
 
     For relays that `relay up` does not start: under a Procfile, in containers, on Kubernetes. An existing file is left
     as it is.

@@ -116,7 +116,7 @@ class Watch:
 )
 @acting(Act.LIST)
 def tail(screen: Screen, *, plugin: str, lines: int, **options: Any) -> None:
-    """Follow a plugin's invocations: a line for each new one, and one when it ends. Ctrl-C stops it.
+    """Follow a plugin's invocations. A line is shown for each new one, and one when it ends. Ctrl-C stops it.
 
     With --output json every line is a row.
     """

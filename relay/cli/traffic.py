@@ -55,7 +55,7 @@ def resume(screen: Screen, webhook_id: str, plugin: str) -> None:
 @webhook_options
 @acting(Act.WEBHOOK_CLOSE_BREAKER)
 def close_breaker(screen: Screen, webhook_id: str, plugin: str) -> None:
-    """Close a webhook's breaker: calls are sent again, although the endpoint could not be contacted before."""
+    """Close a webhook's breaker. Its calls are sent again, although the endpoint could not be contacted before."""
     runtime = _runtime(plugin, webhook_id)
     for ready in runtime.policies.close_breaker(plugin, webhook_id):
         runtime.publisher.publish_ready(ready)

@@ -64,7 +64,7 @@ def trigger(
     subject: str | None,
     **parts: Any,
 ) -> None:
-    """Trigger a webhook and show its result, or its reference id and state if none comes in time."""
+    """Trigger a webhook and show its result. If none comes in time, show its reference id and state."""
     runtime = command_runtime()
     value = trigger_value(**parts)
     if subject is not None:

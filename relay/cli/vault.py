@@ -49,14 +49,14 @@ _GIVE_UP = click.option(
 
 @click.group()
 def vault() -> None:
-    """Rotate keys: `add` a key, `promote` it, `reseal` everything, `retire` the old key. Calls continue meanwhile."""
+    """Rotate keys while calls continue. `add` a key, `promote` it, `reseal` everything, `retire` the old key."""
 
 
 @vault.command()
 @_RING
 @screened
 def status(screen: Screen, names: tuple[str, ...]) -> None:
-    """Show the keys of each ring, which one seals, and how much is sealed under each."""
+    """Show the keys of each ring and how much each seals."""
     runtime, rings = _opened(names, Act.VAULT_STATUS)
     runtime.audit_writer.write(Act.VAULT_STATUS)
     uses, complete = _resealing(runtime, rings).uses_found()
@@ -119,7 +119,7 @@ def retire(screen: Screen, key_id: str | None, names: tuple[str, ...], *, give_u
 @_RING
 @screened
 def rotate(screen: Screen, names: tuple[str, ...]) -> None:
-    """Add, promote, reseal and retire in one go, if every process reads the key files of this machine.
+    """Add, promote, reseal and retire in one go. Every process has to read the key files of this machine.
 
     If other machines have copies of them, run the four steps one by one. If the command is interrupted, continue with
     the step at which it stopped.

@@ -56,11 +56,11 @@ for _command in (call_once, pause, resume, close_breaker, history, diff, rollbac
 @create_plugin_option
 @acting(Act.WEBHOOK_APPLY)
 def apply(screen: Screen, file: IO[bytes], plugin: str | None, *, dry_run: bool, create_plugin: bool) -> None:
-    """Register every webhook of FILE (- is standard input), or none if anything in it is wrong.
+    """Register every webhook of FILE, or none if any is wrong.
 
-    FILE is JSON or JavaScript object text: one webhook, several, a list, or {plugin, webhooks: [...]}, for
-    which --plugin is not needed. If neither names the plugin, RELAY_PLUGIN does. Webhooks that FILE does not
-    mention stay as they are. In values of headers, auth, signing and fixedData, ${env:NAME} and ${file:PATH} are
+    FILE (- is standard input) is JSON or JavaScript object text: one webhook, several, a list, or {plugin, webhooks:
+    [...]}, for which --plugin is not needed. If neither names the plugin, RELAY_PLUGIN does. Webhooks that FILE does
+    not mention stay as they are. In values of headers, auth, signing and fixedData, ${env:NAME} and ${file:PATH} are
     replaced by what they name; ${secret:NAME} (also in the URL's query) refers to a secret of the plugin
     (`relay secrets`).
     """

@@ -24,6 +24,12 @@ def test_the_help_names_every_command():
     assert all(f"  {name}" in result.output for name in COMMANDS)
 
 
+@pytest.mark.parametrize("path", sorted({path[:-1] for path in LEAVES}), ids=" ".join)
+def test_no_summary_of_a_command_is_cut_off(path):
+    _, commands = CliRunner().invoke(main, [*path, "--help"], terminal_width=80).output.split("\nCommands:\n")
+    assert [line for line in commands.splitlines() if line.endswith("...")] == []
+
+
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)
 def test_every_command_explains_itself_and_takes_the_output_option(path):
     result = CliRunner().invoke(main, [*path, "--help"])
