@@ -112,7 +112,7 @@ def rollback(screen: Screen, webhook_id: str, revision: int | None, plugin: str)
     last = _last(registry, plugin, webhook_id)
     number = revision or last - 1
     if number < 1:
-        raise NotFound("There is no revision before this one to compare it with.")
+        raise NotFound("There is no revision before this one.")
     _check_number(webhook_id, number, last)
     again = f"If it was done nevertheless, revision {last + 1} is the new one: `relay webhooks history {webhook_id}`."
     with adding_sentence(again, Unavailable, StoreFault):

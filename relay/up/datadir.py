@@ -104,7 +104,7 @@ class DataDir:
         """Lock the directory for this process, until the returned file is closed; raise ``SettingsError`` if in use."""
         return _locked(
             self.path / "lock",
-            SettingsError("Another `relay up` runs on this data directory: stop it first, or use another --data-dir."),
+            SettingsError("`relay up` already runs on this data directory: stop it first, or use another --data-dir."),
         )
 
     def lock_rings(self) -> IO[str]:

@@ -166,7 +166,7 @@ def test_what_is_not_there_is_said(two):
     assert of(two, "history", "nobody", exit_code=1)["code"] == "webhook_not_registered"
     assert of(two, "rollback", "hook", "9", exit_code=1)["code"] == "not_found"
     two.json("webhooks", "apply", "-", "--plugin", "shop", text=document(id="single"))
-    assert of(two, "rollback", "single", exit_code=1)["code"] == "not_found"
+    assert of(two, "rollback", "single", exit_code=1)["message"] == "There is no revision before this one."
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def test_a_secret_is_made_once_and_private(tmp_path):
 
 def test_a_second_start_on_a_directory_is_refused_until_the_first_has_ended(tmp_path):
     directory = DataDir.make(tmp_path / "data")
-    with directory.lock(), pytest.raises(SettingsError, match="Another `relay up` runs"):
+    with directory.lock(), pytest.raises(SettingsError, match="`relay up` already runs"):
         directory.lock()
     directory.lock().close()
 

@@ -26,7 +26,7 @@ def test_the_server_of_a_data_directory_runs_for_a_command_and_keeps_what_that_w
             assert url.startswith("redis://admin:")
             with client_of(url, socket_timeout=ANSWER_S) as client:
                 assert client.incr("count") == number + 1
-            with pytest.raises(SettingsError, match="Another `relay up` runs"), server_alone(tmp_path / "d"):
+            with pytest.raises(SettingsError, match="`relay up` already runs"), server_alone(tmp_path / "d"):
                 pass
         assert probe(url) is Probe.AWAY
 
