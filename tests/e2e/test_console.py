@@ -335,8 +335,11 @@ def test_what_happens_is_seen_within_seconds(console, clinic):
     assert time.monotonic() - began_s < 40
 
 
-def test_the_plugin_is_named_beside_the_key(console):
-    console.page.locator(".who").get_by_text(PLUGIN, exact=True).wait_for()
+@pytest.mark.parametrize("width", [375, 768, 1280])
+def test_the_plugin_is_named_at_every_width(browser, clinic, width):
+    with opened(browser, clinic.url, width=width) as console:
+        console.signed_in(clinic.key)
+        console.page.locator(".who").get_by_text(PLUGIN, exact=True).wait_for()
 
 
 def test_a_call_shows_names_and_sizes_of_its_request_and_says_why_no_more(console, clinic):
