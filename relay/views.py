@@ -1,7 +1,8 @@
 """Makes JSON-ready forms of invocations, webhooks, jobs and counts for the API and the commands, in a fixed order.
 
 A key with the scope ``operate`` sees every member of an invocation. A plugin's own key (``trigger``) sees neither the
-caller nor the chain, and of an outcome only the coarse code that an answer carries.
+caller nor the chain, neither why that ended nor what came too late, and of an outcome only the coarse code that an
+answer carries.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from relay.store.replays.jobs import ReplayJob
     from relay.traffic import WebhookTraffic
 
-_OPERATE_ONLY: Final = ("caller", "chain")
+_OPERATE_ONLY: Final = ("caller", "chain", "reason", "lateAnswer")
 
 
 def seconds(duration_ms: int) -> int | float:
@@ -57,7 +58,7 @@ def webhook_of(shape: Shape) -> dict[str, Any]:
 def record_of(invocation: Invocation, *, operate: bool, result: dict[str, Any] | None) -> dict[str, Any]:
     """Return the record of an invocation, with the given result (``{status, data, error}``, or None without one).
 
-    Without ``operate``, the members ``caller`` and ``chain`` are left out, and outcomes are coarse codes (null for an
+    Without ``operate``, the members of ``_OPERATE_ONLY`` are left out, and outcomes are coarse codes (null for an
     answer).
     """
     record: dict[str, Any] = {
@@ -81,11 +82,15 @@ def record_of(invocation: Invocation, *, operate: bool, result: dict[str, Any] |
         record["notBefore"] = rfc3339(invocation.not_before_ms)
     if invocation.forgotten_at_ms is not None:
         record["forgottenAt"] = rfc3339(invocation.forgotten_at_ms)
+    if invocation.reason is not None:
+        record["reason"] = invocation.reason
+    if invocation.late_answer is not None:
+        record["lateAnswer"] = invocation.late_answer
     if invocation.damaged:
         record["damaged"] = list(invocation.damaged)
     if not operate:
         for name in _OPERATE_ONLY:
-            del record[name]
+            record.pop(name, None)
     return record
 
 

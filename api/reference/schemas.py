@@ -171,6 +171,9 @@ Outline: Final = schema(
 _OUTLINE: Final = "What the caller gave, without any value. Only with `operate`."
 
 
+_LATE: Final = "Status and outcome of an answer that came too late to count, if any. Only with `operate`."
+
+
 def _record(name: str, result: type[Schema], **more: Any) -> type[Schema]:
     return schema(
         name,
@@ -190,6 +193,8 @@ def _record(name: str, result: type[Schema], **more: Any) -> type[Schema]:
         notBefore=time("The time before which it is not sent; for delayed calls and retries only.", required=False),
         forgottenAt=time("When payload and result were deleted, if they were.", required=False),
         chain=maybe(_CHAIN, fields.Nested, nested=Chain),
+        reason=text("Why a chain's step could not be made, if so. Only with `operate`.", required=False),
+        lateAnswer=text(_LATE, required=False),
         expiresAt=time("When the record is deleted; null while it is not final.", maybe=True),
         damaged=DAMAGED,
         **more,

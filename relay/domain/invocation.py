@@ -6,7 +6,7 @@ since the epoch by the *server's* clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -295,7 +295,8 @@ class Invocation:
     is_chain: bool = False
     pins: str | None = None  # of a chain: the revisions of its steps' webhooks, as JSON
     steps: tuple[str, ...] = ()  # of a chain: the reference ids of its steps
-    extra: Mapping[str, str] = field(default_factory=dict)  # e.g. lateAnswer
+    reason: str | None = None  # of a chain that ended as STEP_REJECTED: which step, and why; quotes no data
+    late_answer: str | None = None  # status and outcome of an answer that came after another worker had taken the call
     damaged: tuple[str, ...] = ()
 
     @property

@@ -319,7 +319,7 @@ def test_one_outermost_chain_makes_no_more_steps_than_it_may(chain, ledger):
     assert chain.advance(ref=nested)[::2] == ("ended", [chain.ref])
     record = ledger.store.find(nested)
     assert (record.state, record.outcome, record.status) == (State.UNREACHABLE, Outcome.STEP_REJECTED, 0)
-    assert record.extra["reason"] == "step 0: the chain has made as many calls as it may"
+    assert record.reason == "step 0: the chain has made as many calls as it may"
 
 
 @pytest.mark.parametrize(("left", "verdict"), [(3, "granted"), (2, "ended")])
@@ -344,7 +344,7 @@ def test_the_end_of_a_chain_is_recorded_as_it_was_decided(chain, ledger):
     ledger.end_chain(chain.ref, **end, masked=3, result=b"sealed", reason="step 0: why")
     record = ledger.store.find(chain.ref)
     assert {name: getattr(record, name) for name in end} == end
-    assert (record.masked, record.extra, record.attempts) == (3, {"reason": "step 0: why"}, ())
+    assert (record.masked, record.reason, record.attempts) == (3, "step 0: why", ())
     assert ledger.store.result_of(chain.ref) == b"sealed"
     assert ledger.store.counts("acme")["masked"] == 3
 

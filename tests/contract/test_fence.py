@@ -104,7 +104,7 @@ def test_an_answer_that_comes_after_the_restore_was_finished_is_late(ledger):
     assert (record.state, record.outcome, record.status, record.error) == ("interrupted", "restored", 0, True)
     assert record.sent == "maybe"
     assert [(each.outcome, each.sent) for each in record.attempts] == [("restored", "maybe")]
-    assert "lateAnswer" in record.extra
+    assert record.late_answer == "200 answered"
 
 
 def test_a_restore_says_how_many_calls_it_ended_and_lets_go_on_and_how_many_jobs_it_ended(ledger):

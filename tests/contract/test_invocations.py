@@ -416,7 +416,7 @@ def test_a_late_answer_is_refused_counted_once_and_kept(ledger):
         assert ledger.store.settle([ledger.settlement(ref, token)]).verdicts == (False,)
     record = ledger.store.find(ref)
     assert record.state is State.INTERRUPTED
-    assert record.extra["lateAnswer"] == f"{token} answered 200"
+    assert record.late_answer == "200 answered"
     assert ledger.store.counts("acme")["late"] == 1
 
 

@@ -33,7 +33,7 @@ def test_a_settlement_that_is_repeated_after_the_call_was_cancelled_is_not_late(
     ledger.store.settle([retry])
     ledger.store.cancel(ref)
     assert ledger.store.settle([retry]).verdicts == (True,)
-    assert ledger.store.find(ref).extra == {}
+    assert ledger.store.find(ref).late_answer is None
 
 
 def test_a_parked_call_that_an_open_breaker_ends_wakes_the_next(ledger):

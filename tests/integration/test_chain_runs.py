@@ -322,7 +322,7 @@ def test_half_of_a_surrogate_pair_that_an_endpoint_answers_with_is_passed_on_by_
     )
     record = harness.final(harness.trigger("pass-on", {}))
     assert (record.state, record.outcome) == (State.UNREACHABLE, Outcome.STEP_REJECTED)
-    assert record.extra["reason"].startswith("step 1: ")
+    assert record.reason.startswith("step 1: ")
     assert list(site.got) == ["/list"]
 
 
@@ -338,7 +338,7 @@ def test_a_step_that_cannot_be_made_ends_the_chain_and_says_why_to_operators_onl
     )
     record = harness.final(harness.trigger("cannot"))
     assert (record.state, record.outcome, record.status) == (State.UNREACHABLE, Outcome.STEP_REJECTED, 0)
-    assert record.extra["reason"].startswith("step 1: /headers/X-Name")
+    assert record.reason.startswith("step 1: /headers/X-Name")
 
 
 def test_a_chains_time_bounds_the_whole_and_a_late_step_revives_nothing(harness, site):

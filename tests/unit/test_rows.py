@@ -79,7 +79,7 @@ def test_every_member_of_a_record_shows_its_own_value():
     invocation = an_invocation(
         attempts=attempts, created_at_ms=100, finished_at_ms=3_000, expires_at_ms=4_000, not_before_ms=5_000,
         forgotten_at_ms=6_000, request_bytes=7, response_bytes=8, replay_of="r0", replayed_by="r2", steps=("s1",),
-        is_chain=True, damaged=("masked", "sent"),
+        is_chain=True, damaged=("masked", "sent"), reason="why", late_answer="200 answered",
     )  # fmt: skip
     assert row_of(invocation) == {
         "referenceId": invocation.reference_id,
@@ -109,6 +109,8 @@ def test_every_member_of_a_record_shows_its_own_value():
         "expiresAt": rfc3339(4_000),
         "notBefore": rfc3339(5_000),
         "forgottenAt": rfc3339(6_000),
+        "reason": "why",
+        "lateAnswer": "200 answered",
         "damaged": ["masked", "sent"],
     }
 
@@ -119,8 +121,9 @@ def test_a_rate_is_a_whole_number_where_it_is_one(number, shown):
 
 
 def test_a_plugins_own_key_sees_neither_caller_nor_chain():
-    record = record_of(an_invocation(), operate=False, result=None)
+    record = record_of(an_invocation(reason="why", late_answer="200 answered"), operate=False, result=None)
     assert set(FIELDS) - set(record) == {"caller", "chain"}
+    assert set(record) <= set(FIELDS)
 
 
 def test_a_plugins_own_key_sees_only_the_coarse_outcome():

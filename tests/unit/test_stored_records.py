@@ -35,7 +35,7 @@ FIELDS = {
     "notBefore": "400", "losses": "5", "status": "503", "error": "1", "outcome": "answered", "sent": "maybe",
     "requestBytes": "7", "responseBytes": "8", "masked": "9", "caller": "k1", "traceparent": "00-a", "replayOf": "r0",
     "replayedBy": "r2", "replay": "job", "forgottenAt": "600", "expiresAt": "700", "parent": "p", "parentStep": "2",
-    "parentItem": "4", "chain": "1", "pins": "{}", "lateAnswer": "late", "reason": "why",
+    "parentItem": "4", "chain": "1", "pins": "{}", "lateAnswer": "token answered 200", "reason": "why",
 }  # fmt: skip
 RECORD = Invocation(
     reference_id=REF, plugin="acme", webhook_id="ping", revision=3, state=State.RETRYING, lane="bulk", created_at_ms=100,
@@ -43,7 +43,7 @@ RECORD = Invocation(
     error=True, outcome=Outcome.ANSWERED, sent=Sent.MAYBE, request_bytes=7, response_bytes=8, masked=9, caller="k1",
     traceparent="00-a", replay_of="r0", replayed_by="r2", replay="job", forgotten_at_ms=600, expires_at_ms=700,
     step_of=StepOf("p", 2, 4), is_chain=True, pins="{}", steps=("s1", "s2"),
-    extra={"lateAnswer": "late", "reason": "why"},
+    reason="why", late_answer="200 answered",
 )  # fmt: skip
 
 

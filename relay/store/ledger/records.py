@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 #: States by the bytes that a record holds.
 STATES: Final = {state.encode(): state for state in State}
-# Fields for operators to read; no code depends on them.
-_EXTRA: Final = ("lateAnswer", "reason")
 _LANES: Final = {lane: lane for lane in LANES}
 _YES_OR_NO: Final = {"0": False, "1": True}
 
@@ -89,10 +87,17 @@ def invocation_from(
         is_chain=record.text("chain") == "1",
         pins=record.text("pins"),
         steps=tuple(step.decode("utf-8", "backslashreplace") for step in known_steps or ()),
-        extra={name: text for name in _EXTRA if (text := record.text(name))},
+        reason=record.text("reason"),
+        late_answer=record.get("lateAnswer", _late_answer),
     )
     damaged = (*record.damaged, *(("steps",) if known_steps is None else ()))
     return replace(invocation, damaged=damaged) if damaged else invocation
+
+
+def _late_answer(text: str) -> str:
+    """Return a late answer, kept after the token of its claim, as Flower shows results."""
+    _, outcome, status = text.split(" ")
+    return f"{int(status)} {Outcome(outcome)}"
 
 
 def _step_of(record: StoredFields) -> StepOf | None:

@@ -125,7 +125,7 @@ const OUTLINE = { parts: [{ pointer: "/data/name", types: ["string", "null"], co
 const calls = (shown, outline = OUTLINE, others = {}) => answering({ [`/v1/invocations/${reference(2)}`]: shown, [`/v1/invocations/${reference(2)}/request`]: outline, ...others });
 
 test("a call that failed, was replayed, and was altered in the store", async () => {
-  const altered = { damaged: ["status", "result"], replayOf: reference(7), replayedBy: reference(8), caller: "0123456789abcdef", chain: { parent: reference(9), step: 1, item: 0 } };
+  const altered = { damaged: ["status", "result"], replayOf: reference(7), replayedBy: reference(8), reason: "step 1: does not fit", lateAnswer: "200 answered", caller: "0123456789abcdef", chain: { parent: reference(9), step: 1, item: 0 } };
   const parent = record(9, { webhookId: "book", chain: { steps: ["a", "b"] } });
   const steps = [record(3, { chain: { parent: reference(9), step: 0, item: 0 } }), { ...RECORDS[1], ...altered }];
   page.relay = calls({ ...RECORDS[1], ...altered }, OUTLINE, { [`/v1/invocations/${reference(9)}`]: parent, "/v1/invocations": ({ chain }) => ({ invocations: chain === reference(9) ? steps : [], cursor: "more" }) });

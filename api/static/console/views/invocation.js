@@ -128,5 +128,7 @@ function kept(record) {
     record.replayOf && ["Replay of", refLink(record.replayOf)],
     record.replayedBy && ["Replayed as", refLink(record.replayedBy)],
     record.chain?.parent && ["Step of", refLink(record.chain.parent)],
+    record.reason && ["Why it ended", record.reason, "whole"],
+    record.lateAnswer && ["Late answer", record.lateAnswer],
   ]);
 }
