@@ -92,7 +92,8 @@ def cancel(screen: Screen, reference_id: str, plugin: str | None) -> None:
 
 def _picture(record: dict[str, Any], tree: RenderableType | None) -> RenderableType:
     facts = [(name, value) for name, value in record.items() if name not in {"attempts", "result", "chain"}]
-    attempts = table_of(_ATTEMPT_COLUMNS, ([each[name] for name in _ATTEMPT_COLUMNS] for each in record["attempts"]))
+    rows = [[each[name] for name in _ATTEMPT_COLUMNS] for each in record["attempts"]]
+    attempts = (table_of(_ATTEMPT_COLUMNS, rows),) if rows else ()
     result = lines_of("result", *as_json(record["result"]).splitlines())
     chain = () if tree is None else (lines_of("chain"), tree)
-    return Group(facts_of(facts), attempts, result, *chain)
+    return Group(facts_of(facts), *attempts, result, *chain)

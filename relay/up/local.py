@@ -147,9 +147,11 @@ class LocalRelay:
         functions and its user may not load them.
         """
         self.servers.start(supervisor, self._child)
-        with suppress(Unavailable):  # the store is away, and the processes wait for it
+        try:
             agreed_client(self.settings).close()
             load_functions(self.settings.store_url.reveal())
+        except Unavailable:  # the processes wait for it
+            supervisor.tell("The store does not answer: waiting for it")
         for process in self.processes():
             supervisor.start(self._child(process))
 

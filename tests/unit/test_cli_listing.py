@@ -327,6 +327,7 @@ def test_show_draws_a_chain_with_its_steps_and_times(cli):
     assert re.search(rf"0\.0\s+ping\s+delivered 200\s+\d\d:\d\d:\d\d\.\d{{3}}\s+\d+ ms\s+{step}", shown)
     drawn = [line.rstrip() for line in shown.splitlines() if re.match(r"attempts|result|chain", line)]
     assert drawn == ["result", "chain"], "each is told apart, and no member of the record"
+    assert "startedAt" not in shown, "there is no table of attempts without any"
     assert f"{parent}" in cli.run("invocations", "show", step).stdout
     assert cli.json("invocations", "show", parent)["chain"] == {"steps": [step]}
     assert cli.json("invocations", "show", step)["chain"] == {"parent": parent, "step": 0, "item": 0}

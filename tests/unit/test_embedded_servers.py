@@ -292,10 +292,10 @@ def test_a_server_that_ends_or_that_nobody_wants_any_more_is_not_waited_for(star
 
 
 def started(relay):
-    """Start a relay whose server is there; return the names of the processes that were started, in order."""
-    names = []
-    relay.start(SimpleNamespace(start=lambda child, **_: names.append(child.name)))
-    return names
+    """Start a relay; return the names of the processes that were started, in order, and what was said before."""
+    told, names = [], []
+    relay.start(SimpleNamespace(start=lambda child, **_: names.append(child.name), tell=told.append))
+    return names, told
 
 
 PROCESSES = ["api", "worker_interactive", "worker_bulk", "flower"]
@@ -305,7 +305,9 @@ PROCESSES = ["api", "worker_interactive", "worker_bulk", "flower"]
 def test_a_server_of_ones_own_is_given_the_functions_before_the_processes_start(start, valkey, is_there):
     with valkey.client() as client:
         client.function_flush()
-    assert started(start(cluster=False, RELAY_REDIS_URL=valkey.tcp_url if is_there else AWAY)) == PROCESSES
+    names, told = started(start(cluster=False, RELAY_REDIS_URL=valkey.tcp_url if is_there else AWAY))
+    assert names == PROCESSES
+    assert told == ([] if is_there else ["The store does not answer: waiting for it"])
     assert load_functions(valkey.url) == (0 if is_there else 1)
 
 
