@@ -232,7 +232,7 @@ def test_a_second_relay_up_on_the_same_directory_is_refused(demo):
     command = [*psutil.Process(demo.pid).cmdline()[:2], "--data-dir", str(demo.data_dir), "up"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
-    assert "Another `relay up`" in done.stderr
+    assert "`relay up` already runs" in done.stderr
 
 
 @pytest.mark.parametrize("part", KILLABLE)
