@@ -65,8 +65,14 @@ class ClusterServers:
 
     def holds_back(self, number: int) -> bool:
         """Return whether a replica says in its log that it may not take over, because it has not caught up."""
-        log = (self.directory / str(number) / "valkey.log").read_text("utf-8", "replace")
-        return "unable to failover: Disconnected from primary for longer than allowed" in log
+        return "unable to failover: Disconnected from primary for longer than allowed" in self._log(number)
+
+    def times_down(self) -> int:
+        """Return how many times servers took the whole cluster for down, as those do that hear no majority for 2 s."""
+        return sum(self._log(number).count("Cluster state changed: fail") for number in range(len(self.servers)))
+
+    def _log(self, number: int) -> str:
+        return (self.directory / str(number) / "valkey.log").read_text("utf-8", "replace")
 
     def marks_failed(self, looking: int, number: int) -> bool:
         """Return whether the cluster, as one of its servers sees it, has given another one up."""
