@@ -84,6 +84,7 @@ class Cli:
         signer = AuditSigner(self.keys["RELAY_AUDIT_KEY"])
         for trail in trails(runtime.client, runtime.keyspace):
             Checkpointing(trail, runtime.epochs, signer, "w1", retention_ms=10**12).iterate()
+        runtime.client.delete(*runtime.client.keys("*:audit:lock"))  # which would expire
 
     def close(self) -> None:
         while self.made:
