@@ -18,7 +18,6 @@ from relay.executor.scheduler import WAKE_S
 from relay.metrics.gathering import PERIOD_S as REPORT_S
 from relay.process import garbage
 from relay.process.loops import Loop, repeat_until_done
-from relay.queue import URGENT
 from relay.settings import Settings
 from relay.telemetry import log
 from relay.upkeep.checkpointing import PERIOD_S as SIGNING_S
@@ -46,9 +45,6 @@ HARD_STOP: Final = 70
 GOODBYE_S: Final = 5.0
 #: How long, in seconds, the last report may take.
 LAST_REPORT_S: Final = 2.0
-#: The niceness (nice(2)) of a worker that does not serve the urgent lane: draining the other lanes may use idle
-#: processor time, but must not take any from callers who wait.
-BACKGROUND: Final = 19
 
 
 class Executing(bootsteps.StartStopStep):
@@ -73,8 +69,6 @@ class Executing(bootsteps.StartStopStep):
         Wait until the store has the functions that they call: a worker without them would only lose messages.
         """
         lanes = worker.app.amqp.queues.consume_from
-        if URGENT not in lanes:
-            os.nice(BACKGROUND)
         parts = worker_parts(self._settings, worker.app, worker.hostname, lanes=lanes)
         worker.app.executor = parts.executor
         worker.parts = parts

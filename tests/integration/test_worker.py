@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -194,10 +193,3 @@ def test_a_killed_workers_unrepeatable_calls_end_interrupted_and_repeatable_ones
     assert [attempt.outcome for attempt in second.attempts] == [Outcome.LEASE_LOST, Outcome.ANSWERED]
     receipts = [request.header("webhook-id") for request in endpoint.requests]
     assert (receipts.count(once), receipts.count(again)) == (1, 2)
-
-
-def test_a_worker_whose_callers_do_not_wait_gets_what_is_left_of_the_machine(tmp_path_factory):
-    with worker_harness(tmp_path_factory) as harness:
-        background, urgent = harness.start_worker("bulk"), harness.start_worker("interactive")
-        assert os.getpriority(os.PRIO_PROCESS, background.pid) == 19
-        assert os.getpriority(os.PRIO_PROCESS, urgent.pid) == os.getpriority(os.PRIO_PROCESS, 0)

@@ -410,12 +410,8 @@ def test_a_greenlet_that_fails_is_logged_and_what_is_no_fault_is_left_to_gevent(
     assert (logged, left) == ([(error, "greenlet")], [("greenlet", SystemExit, ending, None)])
 
 
-@pytest.mark.parametrize(
-    ("lanes", "nice"), [(["bulk"], [19]), (["replay", "bulk"], [19]), (["bulk", "interactive"], [])]
-)
-def test_a_worker_that_serves_no_urgent_lane_yields_to_those_that_do(monkeypatch, lanes, nice):
-    given, done, hub = [], [], SimpleNamespace()
-    monkeypatch.setattr(bootsteps.os, "nice", given.append)
+def test_a_worker_has_its_parts_once_the_store_has_the_functions(monkeypatch):
+    done, hub = [], SimpleNamespace()
     monkeypatch.setattr(bootsteps.garbage, "set_for_serving", lambda: done.append("garbage"))
     monkeypatch.setattr(bootsteps.gevent, "get_hub", lambda: hub)
     functions = SimpleNamespace(check=lambda: done.append("functions"))
@@ -423,8 +419,8 @@ def test_a_worker_that_serves_no_urgent_lane_yields_to_those_that_do(monkeypatch
     monkeypatch.setattr(bootsteps, "worker_parts", lambda *_, lanes: parts)
     step = bootsteps.Executing.__new__(bootsteps.Executing)
     step._settings, step._told_to_stop = None, 0
-    app = SimpleNamespace(amqp=SimpleNamespace(queues=SimpleNamespace(consume_from=dict.fromkeys(lanes))))
+    app = SimpleNamespace(amqp=SimpleNamespace(queues=SimpleNamespace(consume_from={"bulk": None})))
     worker = SimpleNamespace(app=app, hostname="one@here")
     step.start(worker)
-    assert (given, done, app.executor, worker.parts) == (nice, ["functions", "garbage"], parts.executor, parts)
+    assert (done, app.executor, worker.parts) == (["functions", "garbage"], parts.executor, parts)
     assert hub.handle_error is bootsteps._note_failed_greenlet
