@@ -10,7 +10,7 @@ import json
 import os
 import time
 from contextlib import contextmanager
-from itertools import count
+from itertools import chain, count
 
 import click
 import pytest
@@ -44,11 +44,12 @@ SILENCES = 5
 SERVERLESS = "audit key"
 SCOPES = ("trigger", "operate", "metrics")
 ROUTES = [(method, path) for path, item in make_document()["paths"].items() for method in item]
+REPLAY = {"filter": {"webhookId": "fails"}}
 #: What is sent with a request that has a body, and is not sent without.
 BODIES = {
     "/v1/webhooks/{webhookId}/trigger": {"data": {"n": 1}},
     "/v1/triggers": [{"webhookId": "post", "data": {"n": 2}}],
-    "/v1/replays": {"filter": {"webhookId": "fails"}, "dryRun": True},
+    "/v1/replays": {**REPLAY, "dryRun": True},
 }
 #: The commands that write or run something; all others read.
 WRITING = {
@@ -235,8 +236,7 @@ def plugins(site, endpoint, failing):
         plugin = Plugin(name, site.harness.runtime.api_keys.create(name, SCOPES)[0])
         plugin.referenceId = site.trigger(plugin).json()["referenceId"]
         assert site.trigger(plugin, "fails").json()["status"] == 500
-        started = site.ask(plugin, "post", "/v1/replays", json={"filter": {"webhookId": "fails"}})
-        plugin.replayId = started.json()["replayId"]
+        plugin.replayId = site.ask(plugin, "post", "/v1/replays", json=REPLAY).json()["replayId"]
         made.append(plugin)
     site.harness.register({"id": "on-alert", "url": endpoint.url, "method": "POST"}, plugin=site.told)
     return made
@@ -255,7 +255,7 @@ def test_plugins_in_other_shards_are_served_in_time(site, shard, plugins, endpoi
             seconds, *told[name] = ran_s(site, plugin, name)
             if seconds > LIMIT_S + usual[name, plugin.name] and is_late(site, plugin, name, usual):
                 late[name] = seconds
-        says_what_is_silent(site, shard, told)
+        says_what_is_silent(site, shard, plugin, told)
         goes_on(site, elsewhere, endpoint)
         assert site.trigger(plugins[shard]).status_code == 503
     all_are_served(site, plugins)
@@ -321,22 +321,23 @@ def ran_s(site, plugin, name):
     return time.monotonic() - began_s, status, said
 
 
-def says_what_is_silent(site, shard, told):
-    """Check that readiness and the commands name what did not answer, and that commands fail that lack something."""
+def says_what_is_silent(site, shard, plugin, told):
+    """Check that readiness and the commands name what did not answer, and that commands fail that lack something.
+
+    A command is run again if it says otherwise: a server that is well may have kept it waiting.
+    """
     keyspace = site.harness.runtime.keyspace
     number = next(number for number in range(keyspace.partitions) if site.shard_of(f"relay:{{{number}}}:") == shard)
-    has_shared_keys = site.shard_of(SHARED_ROOT) == shard
     ready = requests.get(f"{site.api.url}/readyz", timeout=60)
     assert ready.status_code == 200
     assert str(number) in ready.json()["warnings"][0]
-    for name, (status, said) in told.items():
-        if name in OF_SEVERAL:
-            assert status == 1, (name, said)
-            assert str(number) in said
-        elif name in OF_SHARED_KEYS and has_shared_keys:
-            assert (status, "shared keys" in said) == (1, True), (name, said)
-        else:
-            assert status == 0, (name, said)
+    names = dict.fromkeys(OF_SEVERAL, str(number))
+    if site.shard_of(SHARED_ROOT) == shard:
+        names |= dict.fromkeys(OF_SHARED_KEYS, "shared keys")
+    for name, first in told.items():
+        tries = chain([first], (ran_s(site, plugin, name)[1:] for _ in range(TRIES)))
+        wanted = (1, names[name]) if name in names else (0, "")
+        assert any(status == wanted[0] and wanted[1] in said for status, said in tries), (name, first)
     assert str(number) in told["partitions show"][1]
 
 
@@ -344,17 +345,15 @@ def goes_on(site, plugins, endpoint):
     """Check that calls, callbacks, retries, replays, alerts and signatures of these plugins go on."""
     delayed, replays = {}, {}
     for plugin in plugins:
-        reply = site.trigger(plugin, delay=1).json()
-        delayed[plugin] = reply["referenceId"]
-        started = site.ask(plugin, "post", "/v1/replays", json={"filter": {"webhookId": "fails"}})
-        replays[plugin] = started.json()["replayId"]
+        delayed[plugin] = accepted(lambda p=plugin: site.trigger(p, delay=1))["referenceId"]
+        replays[plugin] = accepted(lambda p=plugin: site.ask(p, "post", "/v1/replays", json=REPLAY))["replayId"]
     for plugin, ref in delayed.items():
         wait_until(lambda p=plugin, ref=ref: state_of(site, p, ref) == "delivered", BY_ITSELF_S, every_s=0.3)
         wait_until(lambda ref=ref: ref in told_of(endpoint), BY_ITSELF_S, every_s=0.3)
     for plugin, replay in replays.items():
         path = f"/v1/replays/{replay}"
         wait_until(
-            lambda p=plugin, path=path: site.ask(p, "get", path).json()["state"] == "done", BY_ITSELF_S, every_s=0.3
+            lambda p=plugin, path=path: site.ask(p, "get", path).json().get("state") == "done", BY_ITSELF_S, every_s=0.3
         )
     wait_until(lambda: "firing" in alert_states(site, endpoint), BY_ITSELF_S, every_s=0.5)
     for plugin in plugins:
@@ -363,8 +362,19 @@ def goes_on(site, plugins, endpoint):
         wait_until(lambda trail=trail: is_signed(trail), BY_ITSELF_S, every_s=0.3)
 
 
+def accepted(ask):
+    """Ask until a server that is well is not taken for silent; return the answer."""
+
+    def answer():
+        response = ask()
+        assert response.status_code in {202, 503}, response.text
+        return response.status_code == 202 and response.json()
+
+    return wait_until(answer, WITHIN_S, every_s=0.3)
+
+
 def state_of(site, plugin, reference_id):
-    return site.ask(plugin, "get", f"/v1/invocations/{reference_id}").json()["state"]
+    return site.ask(plugin, "get", f"/v1/invocations/{reference_id}").json().get("state")
 
 
 def bodies(endpoint):
