@@ -35,21 +35,28 @@ class Waits:
 
     def __init__(self) -> None:
         self.ended = Event()
-        self._waits_s = [0.0]
+        self._waits: list[tuple[float, float]] = []  # since when, until when
         self._since_s: dict[redis.Redis, float] = {}
 
-    def longest_s(self) -> float:
-        """Return the longest wait so far, in seconds; somebody may still be waiting."""
+    def add(self, seconds: float) -> None:
+        """Add a wait that ends now."""
         now_s = time.monotonic()
-        return max([*self._waits_s, *(now_s - since_s for since_s in tuple(self._since_s.values()))])
+        self._waits.append((now_s - seconds, now_s))
+
+    def longest_s(self, after_s: float) -> float:
+        """Return the longest wait, in seconds, of those that ended after a monotonic time or have not ended."""
+        now_s = time.monotonic()
+        waits = [*self._waits, *((since_s, now_s) for since_s in tuple(self._since_s.values()))]
+        return max((until_s - since_s for since_s, until_s in waits if until_s > after_s), default=0.0)
 
     def ask(self, client: redis.Redis) -> None:
+        """Ask a server until the end."""
         with client:
             while not self.ended.wait(LOOKS_S):
                 since_s = self._since_s[client] = time.monotonic()
                 with suppress(redis.RedisError):
                     client.ping()
-                self._waits_s.append(time.monotonic() - since_s)
+                self.add(time.monotonic() - since_s)
                 del self._since_s[client]
 
 
