@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -86,24 +87,29 @@ class Claimer:
 
     def give_back_soon(self, claim_token: str, reference_id: str) -> None:
         """Give back a call that was not sent, as soon as the store can be reached."""
-        self._unsent.setdefault(claim_token, []).append(reference_id)
-        if len(self._unsent[claim_token]) == 1:
+        if claim_token in self._unsent:
+            self._unsent[claim_token].append(reference_id)
+        else:
+            self._unsent[claim_token] = [reference_id]
             gevent.spawn(self._give_back_surely, claim_token)
 
     def _give_back_surely(self, claim_token: str) -> None:
         end_s = boot_time_s() + GIVE_BACK_S
         gevent.sleep(loops.RETRY_S)  # the claim itself may still be on its way, or the store slow
-        reference_ids = self._unsent[claim_token]
+        unsent = self._unsent[claim_token]
         try:
-            ready = repeat_until_done(
-                lambda: self._store.release(reference_ids, claim_token),
-                "release",
-                gevent.sleep,
-                until_s=end_s,
-                calls=len(reference_ids),
-            )
+            while unsent:  # more of the claim's calls may come while some are given back
+                reference_ids = list(unsent)
+                ready = repeat_until_done(
+                    partial(self._store.release, reference_ids, claim_token),
+                    "release",
+                    gevent.sleep,
+                    until_s=end_s,
+                    calls=len(reference_ids),
+                )
+                del unsent[: len(reference_ids)]
+                self._scheduler.publish(ready)
         except Exception:  # noqa: BLE001 - it was logged; the leases end
             return
         finally:
             del self._unsent[claim_token]
-        self._scheduler.publish(ready)

@@ -120,6 +120,27 @@ def test_a_claim_without_an_answer_is_given_back_as_soon_as_that_can_be_said_and
     assert (store.released, published) == ([tuple(refs)], [(refs[0], "bulk")])
 
 
+def test_a_call_that_is_to_be_given_back_while_another_of_its_claim_is_given_back_follows(monkeypatch):
+    monkeypatch.setattr(loops, "RETRY_S", 0.001)
+    released, may_answer, published = [], Event(), []
+
+    def release(refs, _token):
+        released.append(tuple(refs))
+        may_answer.wait()
+        return tuple((ref, "bulk") for ref in refs)
+
+    refs = [new_reference_id() for _ in range(3)]
+    claimer = Claimer(SimpleNamespace(release=release), publishing(published.extend))
+    claimer.give_back_soon("token", refs[0])
+    wait_until(lambda: released, sleep=gevent.sleep)
+    for ref in refs[1:]:
+        claimer.give_back_soon("token", ref)
+    may_answer.set()
+    wait_until(lambda: not claimer.busy, sleep=gevent.sleep)
+    assert released == [tuple(refs[:1]), tuple(refs[1:])]
+    assert published == [(ref, "bulk") for ref in refs]
+
+
 def test_what_a_lost_claim_may_have_granted_is_not_given_back_at_once_as_the_claim_may_still_arrive(monkeypatch):
     monkeypatch.setattr(loops, "RETRY_S", 100 * BUSY_S)
     spawned, spawn = [], gevent.spawn
