@@ -20,7 +20,7 @@ import click
 from bench.children import ROOT, end_on_sigterm
 from bench.comparison import compared
 from bench.contenders.bullmq import BullMQ, BullMQWithDuties
-from bench.contenders.python_peers import Arq, CeleryRequests, Dramatiq, Least, Taskiq
+from bench.contenders.python_peers import Arq, CeleryRequests, Dramatiq, Stack, Taskiq
 from bench.contenders.relay import Relay
 from bench.machine import commit, machine, versions
 from bench.plan import FULL, QUICK
@@ -44,7 +44,7 @@ OTHERS: Final[dict[str, Callable[[], Contender]]] = {
     "dramatiq": Dramatiq,
     "taskiq": Taskiq,
     "arq": Arq,
-    "least": Least,
+    "stack": Stack,
 }
 BUILD: Final = ROOT / "build" / "bench"
 

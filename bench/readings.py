@@ -19,7 +19,7 @@ BULLMQ_DUTIES: Final = "bullmq, equal duties"
 DRAMATIQ: Final = "dramatiq + requests"
 TASKIQ: Final = "taskiq + aiohttp"
 ARQ: Final = "arq + aiohttp"
-LEAST: Final = "the least, in Python"
+STACK: Final = "the stack alone"
 #: Kinds of processes, by the beginning of their names.
 ENDPOINT: Final = "endpoint"
 KINDS: Final = {"endpoint": ENDPOINT, "server": "server", "worker": "workers", "api": "front", "front": "front"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contenders.contender import SCHEMA, SECRET, Layout
 from bench.contenders.python_peer import PythonPeer
-from bench.readings import ARQ, CELERY, DRAMATIQ, LEAST, TASKIQ
+from bench.readings import ARQ, CELERY, DRAMATIQ, STACK, TASKIQ
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -126,17 +126,23 @@ class Arq(PythonPeer):
         return kept["r"]
 
 
-class Least(PythonPeer):
-    """The least that an awaited call with BullMQ's equal duties costs in Python (`bench/peers/least/`)."""
+class Stack(PythonPeer):
+    """The least that an awaited call with BullMQ's equal duties costs on the relay's stack (`bench/peers/stack/`)."""
 
-    name = LEAST
-    package = "least"
-    shown = ("uvloop", "httptools")
+    name = STACK
+    package = "stack"
+    shown = ("httptools",)
 
-    chosen = Layout("event loops, 1 + 1", 1, {"BENCH_SCHEMA": json.dumps(SCHEMA), "BENCH_SECRET": SECRET})
+    chosen = Layout("1 + 1", 1, {"BENCH_SCHEMA": json.dumps(SCHEMA), "BENCH_SECRET": SECRET})
 
     def layout(self, workload: Workload) -> Layout | None:
         return self.chosen if workload == "await" else None
 
     def worker(self, layout: Layout, number: int) -> Sequence[str]:  # noqa: ARG002
-        return ["-m", f"bench.peers.{self.package}.worker"]
+        return [
+            *("-m", "celery", "-A", f"bench.peers.{self.package}.app", "worker", "-P", "gevent", "-c", "4"),
+            *("-l", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat"),
+        ]
+
+    def front(self, port: int) -> Sequence[str]:
+        return self.granian(port)

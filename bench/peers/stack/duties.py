@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import re
-from itertools import count
 from secrets import token_bytes
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -22,17 +21,8 @@ check = fastjsonschema.compile(orjson.loads(os.environ["BENCH_SCHEMA"]))
 _cipher = AESGCM(b"0" * 32)
 
 
-def _nonces() -> Iterator[bytes]:
-    for _ in count():  # random bytes are drawn for many at once
-        drawn = token_bytes(_NONCE * 1_024)
-        yield from (drawn[at : at + _NONCE] for at in range(0, len(drawn), _NONCE))
-
-
-_fresh = _nonces()
-
-
 def seal(owner: bytes, text: bytes) -> bytes:
-    nonce = next(_fresh)
+    nonce = token_bytes(_NONCE)  # in any thread
     return nonce + _cipher.encrypt(nonce, text, owner)
 
 
