@@ -175,7 +175,7 @@ class Slots:
         return held >= GROUP_IDS + 2 * held * self._answers.mean_s(name) / held_s
 
     def wait_for_leave(self, timeout_s: float) -> None:
-        """Wait until a call frees its slot, for at most ``timeout_s`` seconds."""
+        """Wait until a slot is freed or given back, for at most ``timeout_s`` seconds."""
         self._slot_freed.clear()
         self._slot_freed.wait(timeout_s)
 
@@ -206,6 +206,8 @@ class Slots:
         """Give back slots that were taken and not used."""
         for _ in range(count):
             self._free.release()
+        if count:
+            self._slot_freed.set()
 
 
 class _Durations:

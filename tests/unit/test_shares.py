@@ -238,6 +238,18 @@ def test_who_waits_for_a_slot_waits_for_one_that_is_freed_from_then_on():
     waiting.get(timeout=BUSY_S / 2)
 
 
+def test_who_waits_for_a_slot_is_woken_by_one_that_was_taken_and_not_used():
+    slots = held_by_the_slow(2, 10)
+    slots.take(1)
+    waiting = gevent.spawn(slots.wait_for_leave, 2 * BUSY_S)
+    gevent.sleep(0.01)
+    slots.give(0)
+    gevent.sleep(0.01)
+    assert not waiting.ready()
+    slots.give(1)
+    waiting.get(timeout=BUSY_S)
+
+
 def test_as_many_as_there_are_go_though_they_are_few():
     slots = held_by_the_slow(10, 100)
     assert slots.sort(names(2), lambda call: call[0], hold_s=0.25) == (names(2), [], [])
