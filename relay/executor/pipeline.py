@@ -119,8 +119,7 @@ class Executor:
         total, more = Counter(_no_counts()), True
         if URGENT not in lanes:
             gevent.sleep(max(0.0, self._next_take_s[partition] - boot_time_s()))
-        while more and not self.scheduler.draining:
-            self._slots.wait_for_free()
+        while more and self._may_take():
             try:
                 taken = self._waiting.take(partition, lanes, most=GROUP_IDS)
             except Exception as error:  # noqa: BLE001 - they are still in their list, or a sweep puts them back there
@@ -134,6 +133,12 @@ class Executor:
                 total.update(_noted(len(taken.reference_ids), self._run(calls, taken.records, waits=False)))
             more = taken.more
         return dict(total)
+
+    def _may_take(self) -> bool:
+        """Wait until a slot is free; return False once a drain has begun, also meanwhile: others get the calls."""
+        if not self.scheduler.draining:
+            self._slots.wait_for_free()
+        return not self.scheduler.draining
 
     def run(
         self, reference_ids: Sequence[str], found: Sequence[CallRecord] = (), *, waits: bool = False

@@ -605,6 +605,17 @@ def test_a_worker_that_drains_takes_nothing(store, executor):
     assert store.waiting.asked == []
 
 
+def test_a_worker_that_begins_to_drain_while_it_waits_for_a_slot_takes_nothing(store, executor):
+    executor.run([store.call(f"hook{number}") for number in range(SLOTS)])
+    store.waiting.lists[0] = [store.call()]
+    task = gevent.spawn(executor.run_waiting, ("bulk",), 0)
+    gevent.sleep(A_WHILE_S)
+    executor.scheduler.draining = True
+    store.may_settle.set()
+    assert task.get(timeout=BUSY_S)["started"] == 0
+    assert store.waiting.asked == []
+
+
 def test_a_stop_waits_for_no_settlement_beyond_its_time_and_says_how_many_calls_are_left(
     store, executor, events_of, clock
 ):
