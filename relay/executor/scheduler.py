@@ -60,12 +60,13 @@ class Scheduler:
     def release(self, reference_ids: Collection[str]) -> None:
         """Stop holding these ids; those that were taken again while they were held run again.
 
-        Such a call may have been made ready just as this process parked it; nothing else would wake it.
+        Such a call may have been made ready just as this process parked it; nothing else would wake it. While the
+        process drains, its run publishes it.
         """
         self._held.difference_update(reference_ids)
         again = self._asked_for.intersection(reference_ids)
         self._asked_for -= again
-        if again and not self.draining:
+        if again:
             for part in self._store.keys.spread(list(again), self._store.keys.root_of_ref):
                 self.runs.put(Run(part.items))
 

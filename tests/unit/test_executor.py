@@ -687,6 +687,30 @@ def test_a_stop_leaves_what_has_no_slot_yet_to_other_workers(store, executor):
     soon(lambda: executor._slots.free == SLOTS)
 
 
+def test_a_call_that_was_taken_again_while_it_was_parked_is_left_to_other_workers_by_a_stop(
+    store, executor, monkeypatch
+):
+    """It was made ready meanwhile, and is in no list any more."""
+    may_park, claim, left = Event(), store.claim, []
+
+    def slow_claim(*claimed, **more):
+        may_park.wait()
+        return claim(*claimed, **more)
+
+    monkeypatch.setattr(store, "claim", slow_claim)
+    executor.scheduler._publisher.publish_ready = left.extend
+    ref = store.call("capped", full=True)
+    parking = gevent.spawn(executor.run, [ref])
+    soon(lambda: executor._claimer.busy)
+    executor.run([ref])
+    executor.scheduler.draining = True
+    may_park.set()
+    parking.get(timeout=BUSY_S)
+    assert store.parked == [ref]
+    soon(lambda: left == [(ref, "bulk")])
+    assert not executor.scheduler._held
+
+
 def test_a_task_does_not_wait_for_calls_of_one_of_several_partitions(store, executor, monkeypatch):
     monkeypatch.setattr(pipeline, "APART_S", 0.01)
     executor.run([store.call(f"hook{number}") for number in range(SLOTS)])
