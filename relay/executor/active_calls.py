@@ -57,7 +57,7 @@ class ActiveCalls:
 
     def __len__(self) -> int:
         """Return how many calls a stop waits for: not those that it has given back, even if their connections hang."""
-        return sum(not active.released for active in self._active_calls.values())
+        return len(self._active_calls)
 
     def add(self, active: ActiveCall) -> None:
         """Add a claimed call, in the slot that was taken for it."""
@@ -92,11 +92,16 @@ class ActiveCalls:
                 self._slots.leave(active.webhook, now_s - active.claimed_at_s)
 
     def shut_unsent(self) -> dict[str, list[str]]:
-        """Stop every unsent request for good; return the reference ids by claim token, to be given back."""
+        """Stop every unsent request for good; return the reference ids by claim token, to be given back.
+
+        Their slots are free at once: calls that wait for one are left to other workers, even if all connections hang.
+        """
         self._stopping = True
         by_token: dict[str, list[str]] = {}
         for active in list(self._active_calls.values()):
             if isinstance(active.call, Prepared) and active.gate.shut():
                 active.released = True
                 by_token.setdefault(active.claim_token, []).append(active.reference_id)
+        for reference_ids in by_token.values():
+            self.end(reference_ids)
         return by_token

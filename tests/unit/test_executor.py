@@ -711,6 +711,23 @@ def test_a_call_that_was_taken_again_while_it_was_parked_is_left_to_other_worker
     assert not executor.scheduler._held
 
 
+def test_a_stop_that_gives_back_all_calls_leaves_what_waits_for_their_slots_to_other_workers(store, executor):
+    """Their connections may hang for as long as the calls may take."""
+    left, now_s = [], boot_time_s()
+    store.release = lambda _refs, _token: []
+    executor.scheduler._publisher.publish_ready = left.extend
+    executor._slots.take(SLOTS)
+    for _ in range(SLOTS):
+        call, gate = Prepared(store.published[store.call()], None, None, None), Gate(now_s + BUSY_S)
+        executor._active_calls.add(ActiveCall(call, ("acme", "hook"), "t", gate, claimed_at_ms=1, claimed_at_s=now_s))
+    late = store.call("late")
+    running = gevent.spawn(executor.run, [late])
+    soon(lambda: late in store.prepared)
+    executor.drain(0.0)
+    running.get(timeout=BUSY_S)
+    assert (left, late in store.granted) == ([(late, "bulk")], False)
+
+
 def test_a_task_does_not_wait_for_calls_of_one_of_several_partitions(store, executor, monkeypatch):
     monkeypatch.setattr(pipeline, "APART_S", 0.01)
     executor.run([store.call(f"hook{number}") for number in range(SLOTS)])
