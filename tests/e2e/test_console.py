@@ -210,6 +210,43 @@ def test_it_says_that_the_relay_is_away_and_goes_on_when_it_is_back(console):
     page.get_by_text("Live", exact=True).wait_for()
 
 
+def test_what_a_view_has_shown_stays_while_the_relay_is_away_with_a_note_that_says_so(console, clinic):
+    page, note = console.page, console.page.get_by_text("Not up to date since")
+    job = clinic.call("POST", "/v1/replays", json={"filter": {"webhookId": "fax-letter"}, "ratePerSecond": 1})
+    clinic.call("POST", f"/v1/replays/{job['replayId']}/pause")
+    clinic.call("POST", "/v1/webhooks/get-patient/pause")
+    (waiting,) = clinic.trigger("get-patient")
+    views = {
+        "overview": ("Overview", ".overview-foot table"),
+        "invocations": ("Invocations", "tbody tr"),
+        f"invocations/{waiting}": ("get-patient", "dd"),
+        "replays": ("Replays", "tbody tr"),
+        f"replays/{job['replayId']}": ("Replay", "dd"),
+        "webhooks": ("Webhooks", "tbody tr"),
+    }
+    for route, (heading, content) in views.items():
+        console.go(route, heading)
+        page.locator(f"main {content}").first.wait_for()
+        page.route("**/v1/**", lambda route: route.fulfill(status=503, body='{"detail": "The store is away."}'))
+        note.filter(has_text="The store is away. The page keeps trying.").first.wait_for()
+        assert page.locator(f"main {content}").first.is_visible(), route
+        page.unroute("**/v1/**")
+        note.first.wait_for(state="detached")
+    clinic.call("POST", f"/v1/replays/{job['replayId']}/cancel")
+    clinic.call("POST", "/v1/webhooks/get-patient/resume")
+
+
+def test_a_search_that_fails_shows_no_calls_of_the_search_before(console):
+    page = console.page
+    console.go("invocations", "Invocations")
+    page.locator("tbody tr").first.wait_for()
+    page.route("**/v1/**", lambda route: route.fulfill(status=503, body='{"detail": "The store is away."}'))
+    page.get_by_text("Not up to date since").wait_for()
+    page.get_by_label("State").select_option("Delivered")
+    page.get_by_role("alert").get_by_text("The store is away. The page keeps trying.").wait_for()
+    assert page.locator("tbody tr").count() == page.get_by_text("Not up to date since").count() == 0
+
+
 @pytest.mark.parametrize(("key", "said"), [
     ("whk_0000000000000000_nobody", "The relay does not accept this key"),
     ("not ascii: \u00fc", "This is not an API key."),

@@ -1,5 +1,10 @@
 // Repeats requests for as long as the page is visible.
 
+import { h, icon, put } from "./dom.js";
+import { failure, when } from "./parts.js";
+
+const ENDED = [404, 410]; // the answers that what was shown is gone
+
 /** Waits for `ms`, or until the signal aborts. */
 export function pause(ms, signal) {
   return new Promise((resolve) => {
@@ -43,6 +48,32 @@ export async function keepLooking(look, everyMs, signal, failed) {
     await pause(Math.max(everyMs, Math.min(Math.max(9 * took, everyMs * 2 ** failures), 30_000)), signal);
     await seen(signal);
   }
+}
+
+/**
+ * Keeps looking with `look`, which fills `place`. After a failed look the content stays, below a note that it is not up
+ * to date. If there is none yet, or what it shows is gone, `problem` makes what is shown of the error.
+ */
+export function keepShowing(place, look, everyMs, signal, problem = failure) {
+  const note = h("div", { class: "notice warn stale", role: "status" });
+  let shownAt = null;
+  const shown = async () => {
+    const goesOn = await look();
+    note.remove();
+    shownAt = new Date().toISOString();
+    return goesOn;
+  };
+  signal.addEventListener("abort", () => note.remove(), { once: true });
+  return keepLooking(shown, everyMs, signal, (error) => {
+    if (shownAt === null || ENDED.includes(error.status)) {
+      shownAt = null;
+      note.remove();
+      put(place, problem(error));
+      return;
+    }
+    put(note, icon("warning"), h("p", {}, "Not up to date since ", when(shownAt), ". ", error.message));
+    place.before(note);
+  });
 }
 
 /** Resolves to what `ask` returns; after errors, which go to `failed`, asks again until the signal aborts. */

@@ -235,10 +235,12 @@ test("a search that failed can be tried again, by hand and by itself", async () 
   assert.equal(rowsOf(root).length, 1);
   isAway = true;
   await page.pass(clock, 5_000);
-  assert.equal(rowsOf(root).length, 0);
+  assert.equal(rowsOf(root).length, 1);
+  assert.ok(pictured(root).some((line) => line.startsWith("Not up to date since")));
   isAway = false;
   await page.pass(clock, 9_000);
   assert.equal(rowsOf(root).length, 1);
+  assert.ok(!pictured(root).some((line) => line.startsWith("Not up to date since")));
 });
 
 test("a reference id is gone to however it is written, and nothing else is", async () => {

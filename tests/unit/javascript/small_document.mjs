@@ -28,6 +28,12 @@ class Element extends EventTarget {
     this.childNodes.push(...children);
   }
 
+  before(other) {
+    other.remove();
+    this.parentElement.childNodes.splice(this.parentElement.childNodes.indexOf(this), 0, other);
+    other.parentElement = this.parentElement;
+  }
+
   replaceChildren(...children) {
     for (const child of this.children) child.parentElement = null;
     this.childNodes = [];

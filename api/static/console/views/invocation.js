@@ -2,7 +2,7 @@
 
 import { h, put } from "../dom.js";
 import { bytes, count, duration } from "../format.js";
-import { eventually, keepLooking } from "../live.js";
+import { eventually, keepShowing } from "../live.js";
 import { badge, copyButton, empty, facts, failure, idText, loading, panel, refLink, stateBadge, table, when } from "../parts.js";
 import { call } from "../session.js";
 import { FINAL, outcomeText } from "../words.js";
@@ -34,7 +34,8 @@ export function show({ root, id, signal }) {
   put(root, h("nav", { "aria-label": "Where you are" }, back), h("header", { class: "view-head" }, title, actions), body);
   let chainState = null;
   const request = requestPanel(id, signal);
-  keepLooking(
+  keepShowing(
+    body,
     async () => {
       const record = await call("GET", `v1/invocations/${id}`, { signal });
       const chain = await chainTree(record, signal);
@@ -47,7 +48,7 @@ export function show({ root, id, signal }) {
     signal,
     (error) => {
       chainState = null;
-      put(body, gone(error));
+      return gone(error);
     },
   );
 }

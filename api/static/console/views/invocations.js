@@ -3,7 +3,7 @@
 import { h, icon, put } from "../dom.js";
 import { count, duration } from "../format.js";
 import { NAMES, address, filterBar, filterOf } from "../filters.js";
-import { eventually, keepLooking } from "../live.js";
+import { eventually, keepShowing } from "../live.js";
 import { button, empty, failure, idText, loading, panel, pluginCommand, say, shortId, stateBadge, table, when } from "../parts.js";
 import { call } from "../session.js";
 import { endingText } from "../words.js";
@@ -52,7 +52,8 @@ function pages(list, filter, signal) {
     current = new AbortController();
     const both = AbortSignal.any([signal, current.signal]);
     const isFirst = starts.length === 1;
-    keepLooking(
+    keepShowing(
+      list,
       async () => {
         const page = await pageFrom(filter, starts.at(-1), both);
         if (both.aborted) return false;
@@ -61,7 +62,7 @@ function pages(list, filter, signal) {
       },
       EVERY,
       both,
-      (error) => put(list, failure(error, open)),
+      (error) => failure(error, open),
     );
   };
   const move = (cursor) => {

@@ -4,7 +4,7 @@ import { chart } from "../charts.js";
 import { h, icon, put } from "../dom.js";
 import { address } from "../filters.js";
 import { count, counted, duration, share, short } from "../format.js";
-import { eventually, keepLooking } from "../live.js";
+import { eventually, keepShowing } from "../live.js";
 import { badge, choice, empty, failure, loading, panel, pluginCommand, tiles } from "../parts.js";
 import { columns, laneColumns, latest, merged, pace, totals } from "../series.js";
 import { call } from "../session.js";
@@ -103,9 +103,13 @@ async function choices({ webhooks: select, start }, chosen, signal) {
 function look(places, range, webhook, signal) {
   let buckets = [];
   let minutes = [];
-  const fail = (error) => {
-    put(places.live, h("span", { class: "badge bad" }, h("span", { class: "dot" }), "Not live"));
-    put(places.problem, failure(error));
+  const live = async () => {
+    try {
+      await figures();
+    } catch (error) {
+      put(places.live, h("span", { class: "badge bad" }, h("span", { class: "dot" }), "Not live"));
+      throw error;
+    }
   };
   const figures = async () => {
     const since = Date.now() - range.ms;
@@ -128,8 +132,8 @@ function look(places, range, webhook, signal) {
     const found = await call("GET", "v1/groups", { query: { since, webhookId: webhook }, signal });
     put(places.groupsBody, groupsTable(found, since, range.name));
   };
-  keepLooking(figures, range.every, signal, fail);
-  keepLooking(groups, Math.max(range.every * 2, 6_000), signal, (error) => put(places.groupsBody, h("div", { class: "panel-body" }, failure(error))));
+  keepShowing(places.problem, live, range.every, signal);
+  keepShowing(places.groupsBody, groups, Math.max(range.every * 2, 6_000), signal, (error) => h("div", { class: "panel-body" }, failure(error)));
 }
 
 function draw({ charts, strip, lanesBody }, { range, webhook }, buckets, waiting, since) {

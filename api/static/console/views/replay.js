@@ -2,7 +2,7 @@
 
 import { h, put } from "../dom.js";
 import { count, duration } from "../format.js";
-import { keepLooking } from "../live.js";
+import { keepShowing } from "../live.js";
 import { badge, button, confirmed, copyButton, empty, facts, failure, loading, panel, say, tiles, when } from "../parts.js";
 import { call } from "../session.js";
 import { callerText, chosenText, jobMeter, jobText, jobTone, skipText } from "./replay_parts.js";
@@ -36,7 +36,8 @@ export function show({ root, id, signal }) {
       say(error.message, "bad");
     }
   };
-  keepLooking(
+  keepShowing(
+    body,
     async () => {
       const job = await call("GET", `v1/replays/${id}`, { signal });
       draw(job);
@@ -46,7 +47,7 @@ export function show({ root, id, signal }) {
     signal,
     (error) => {
       known = "";
-      put(body, error.status === 404 ? panel(null, empty("No such replay", "No replay of this plugin has this id, or it is no longer kept.")) : failure(error));
+      return error.status === 404 ? panel(null, empty("No such replay", "No replay of this plugin has this id, or it is no longer kept.")) : failure(error);
     },
   );
 }

@@ -2,7 +2,7 @@
 
 import { h, put } from "../dom.js";
 import { count } from "../format.js";
-import { keepLooking } from "../live.js";
+import { keepShowing } from "../live.js";
 import { badge, empty, failure, loading, panel, table, when } from "../parts.js";
 import { call } from "../session.js";
 import { callerText, chosenText, jobMeter, jobText, jobTone } from "./replay_parts.js";
@@ -13,7 +13,8 @@ export function show({ root, signal }) {
   const list = h("div", {}, loading(6));
   const start = () => h("a", { class: "button primary", href: "#/replays/new" }, "New replay…");
   put(root, h("header", { class: "view-head" }, h("h1", { tabindex: -1 }, "Replays"), h("div", { class: "row controls" }, start())), panel(null, list));
-  keepLooking(
+  keepShowing(
+    list,
     async () => {
       const { replays: jobs } = await call("GET", "v1/replays", { query: { limit: 50 }, signal });
       const focused = list.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
@@ -23,7 +24,7 @@ export function show({ root, signal }) {
     },
     EVERY,
     signal,
-    (error) => put(list, h("div", { class: "panel-body" }, failure(error))),
+    (error) => h("div", { class: "panel-body" }, failure(error)),
   );
 }
 

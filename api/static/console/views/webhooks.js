@@ -3,7 +3,7 @@
 import { h, icon, put } from "../dom.js";
 import { address } from "../filters.js";
 import { count, counted, duration, exact, share, short } from "../format.js";
-import { keepLooking } from "../live.js";
+import { keepShowing } from "../live.js";
 import { badge, button, choice, columnClass, confirmed, copyButton, empty, failure, idText, loading, panel, pluginCommand, say, sortHead, when } from "../parts.js";
 import { ended } from "../series.js";
 import { call } from "../session.js";
@@ -84,14 +84,15 @@ export function show({ root, query, signal }) {
     history.replaceState(null, "", go({}));
     if (state.found) draw();
   });
-  keepLooking(
+  keepShowing(
+    body,
     async () => {
       state.found = (await call("GET", "v1/traffic", { signal })).webhooks;
       draw();
     },
     EVERY,
     signal,
-    (error) => put(body, h("div", { class: "panel-body" }, failure(error))),
+    (error) => h("div", { class: "panel-body" }, failure(error)),
   );
 }
 
