@@ -3,6 +3,7 @@
 // is gone when the tab is closed or the user signs out.
 
 const KEPT = "webhook-relay-key";
+const READ_LIMIT_MS = 30_000; // an act has no limit of ours: what it did would be unknown
 
 let key = sessionStorage.getItem(KEPT);
 let plugin = null;
@@ -62,7 +63,10 @@ export function signOut() {
   sessionStorage.removeItem(KEPT);
 }
 
-/** Calls the relay's API and returns the JSON of its answer, or throws a `Problem`. A refused key ends the session. */
+/**
+ * Calls the relay's API and returns the JSON of its answer, or throws a `Problem`: of a GET after 30 s at the latest. A
+ * refused key ends the session.
+ */
 export async function call(method, path, options = {}) {
   const used = key;
   try {
@@ -85,12 +89,14 @@ async function send(text, method, path, { query = {}, body, signal, accept = [] 
   if (text !== null) headers.Authorization = `Bearer ${text}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const how = { credentials: "omit", cache: "no-store", redirect: "error", referrerPolicy: "no-referrer" };
-  const response = await fetch(url, { method, headers, signal, body: body && JSON.stringify(body), ...how }).catch(unanswered);
+  const limit = method === "GET" ? AbortSignal.timeout(READ_LIMIT_MS) : null;
+  const stop = limit && signal ? AbortSignal.any([limit, signal]) : (limit ?? signal);
+  const response = await fetch(url, { method, headers, signal: stop, body: body && JSON.stringify(body), ...how }).catch(unanswered);
   if (response.ok || accept.includes(response.status)) return response.json().catch(unanswered);
   throw problemOf(response, await response.json().catch(() => null));
 }
 
-/** Throws the error of a request, or of reading its answer: an answer that breaks off counts as none. */
+/** Throws the error of a request, or of reading its answer: one that breaks off, or takes too long, counts as none. */
 function unanswered(error) {
   if (error.name === "AbortError") throw error;
   throw new Problem(0, "no_answer", "The relay does not answer.");

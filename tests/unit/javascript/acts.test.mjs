@@ -243,6 +243,21 @@ test("a search that failed can be tried again, by hand and by itself", async () 
   assert.ok(!pictured(root).some((line) => line.startsWith("Not up to date since")));
 });
 
+test("a search whose request is never answered says so after half a minute, and goes on when the relay answers again", async () => {
+  let isSilent = false;
+  page.relay = ({ path }) => (path === "/v1/traffic" ? { webhooks: [] } : isSilent ? new Promise(() => {}) : { invocations: [record(1)], cursor: null });
+  const root = await page.show(view.invocations);
+  const noted = () => pictured(root).some((line) => line.startsWith("Not up to date since") && line.endsWith("The relay does not answer. The page keeps trying."));
+  isSilent = true;
+  await page.pass(clock, 32_000);
+  assert.deepEqual([rowsOf(root).length, noted()], [1, false]);
+  await page.pass(clock, 3_000);
+  assert.deepEqual([rowsOf(root).length, noted()], [1, true]);
+  isSilent = false;
+  await page.pass(clock, 61_000);
+  assert.deepEqual([rowsOf(root).length, noted()], [1, false]);
+});
+
 test("a reference id is gone to however it is written, and nothing else is", async () => {
   page.relay = () => ({ webhooks: [], invocations: [], cursor: null });
   const root = await page.show(view.invocations);

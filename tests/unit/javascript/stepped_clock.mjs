@@ -1,6 +1,7 @@
 // A clock that moves only from one timer to the next, so that nothing waits: it replaces the timers of Node.
 
 const real = { setTimeout, clearTimeout, setImmediate, performance, Date };
+const realTimeout = AbortSignal.timeout;
 
 function put(name, value) {
   Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
@@ -21,6 +22,11 @@ export class SteppedClock {
     };
     globalThis.clearTimeout = (number) => this.timers.delete(number);
     put("performance", { now: () => this.now });
+    AbortSignal.timeout = (ms) => {
+      const controller = new AbortController();
+      setTimeout(() => controller.abort(new DOMException("The operation timed out.", "TimeoutError")), ms);
+      return controller.signal;
+    };
     globalThis.Date = class extends real.Date {
       constructor(...given) {
         super(...(given.length ? given : [clock.startMs + clock.now]));
@@ -34,6 +40,7 @@ export class SteppedClock {
 
   end() {
     for (const [name, value] of Object.entries(real)) put(name, value);
+    AbortSignal.timeout = realTimeout;
   }
 
   /** Resolves to what a promise settles to, as `{value}` or `{error}`, after as many timers as that takes. */
