@@ -3,7 +3,7 @@
 // is gone when the tab is closed or the user signs out.
 
 const KEPT = "webhook-relay-key";
-const READ_LIMIT_MS = 30_000; // an act has no limit of ours: what it did would be unknown
+const READ_LIMIT_MS = 30_000; // acts have none: whether one that is given up was done would be unknown
 
 let key = sessionStorage.getItem(KEPT);
 let plugin = null;
