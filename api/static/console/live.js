@@ -57,6 +57,7 @@ export async function keepLooking(look, everyMs, signal, failed) {
 export function keepShowing(place, look, everyMs, signal, problem = failure) {
   const note = h("div", { class: "notice warn stale", role: "status" });
   let shownAt = null;
+  let noted = "";
   const shown = async () => {
     const goesOn = await look();
     note.remove();
@@ -71,6 +72,8 @@ export function keepShowing(place, look, everyMs, signal, problem = failure) {
       put(place, problem(error));
       return;
     }
+    if (note.parentElement && noted === error.message) return; // put again, it would be read aloud again
+    noted = error.message;
     put(note, icon("warning"), h("p", {}, "Not up to date since ", when(shownAt), ". ", error.message));
     place.before(note);
   });

@@ -243,6 +243,30 @@ test("a search that failed can be tried again, by hand and by itself", async () 
   assert.ok(!pictured(root).some((line) => line.startsWith("Not up to date since")));
 });
 
+test("a note that a view is not up to date is read aloud once, until what it says changes", async () => {
+  let why = null;
+  page.relay = ({ path }) => (path === "/v1/traffic" ? { webhooks: [] } : why ? problem(500, why) : { invocations: [record(1)], cursor: null });
+  const root = await page.show(view.invocations);
+  const note = () => find(root, (each) => each.attributes.role === "status" && each.textContent.startsWith("Not up to date since"));
+  why = "Not now.";
+  await page.pass(clock, 5_000);
+  const first = note().firstChild;
+  const asked = requests("/v1/invocations").length;
+  await page.pass(clock, 60_000);
+  assert.ok(requests("/v1/invocations").length > asked);
+  assert.equal(note().firstChild, first);
+  why = "Not today.";
+  await page.pass(clock, 61_000);
+  assert.notEqual(note().firstChild, first);
+  assert.match(note().textContent, /Not today\. The page keeps trying\.$/);
+  why = null;
+  await page.pass(clock, 61_000);
+  assert.equal(note(), undefined);
+  why = "Not today.";
+  await page.pass(clock, 5_000);
+  assert.match(note().textContent, /Not today\./);
+});
+
 test("a search whose request is never answered says so after half a minute, and goes on when the relay answers again", async () => {
   let isSilent = false;
   page.relay = ({ path }) => (path === "/v1/traffic" ? { webhooks: [] } : isSilent ? new Promise(() => {}) : { invocations: [record(1)], cursor: null });
