@@ -63,6 +63,9 @@ _CODE: Final = rb"(?<![0-9.])(?:0|9|1[03]|3[2-9]|[4-9][0-9]|1[01][0-9]|12[0-6])(
 _BLANKS: Final = rb"(?:[\s+]|=\r?\n|\\+[nrt])*+"
 _DECIMALS: Final = re.compile(rb"%b(?:%b[,\xff]%b%b){7,}" % (_CODE, _BLANKS, _BLANKS, _CODE))
 _DECIMAL: Final = re.compile(rb"[0-9]+")
+#: Such numbers as members of an object, each after its index (a ``Uint8Array`` as JSON).
+_INDEXED_CODE: Final = rb"\"?[0-9]{1,7}+\"?%b[:\xff]%b%b" % (_BLANKS, _BLANKS, _CODE)
+_INDEXED: Final = re.compile(rb"(?<![0-9.])%b(?:%b[,\xff]%b%b){7,}" % (_INDEXED_CODE, _BLANKS, _BLANKS, _INDEXED_CODE))
 #: A line of a dump: where its bytes begin in the file, up to 16 bytes in hex, perhaps these as text.
 _OFFSET: Final = rb"[0-9a-f]{4,8}[: \t+]"
 _SECOND_LINE: Final = re.compile(rb"0010[ :+]")
@@ -89,7 +92,8 @@ def unpacked(parent: DecodedText) -> DecodedText | None:
     four &= four >> 32
     has_pairs = four & four >> 64
     has_zeros, has_lines = b"\0" in text, _SECOND_LINE.search(text) if b"0010" in text else None
-    has_decimals = b"00,0" in text.translate(_DECIMAL_CLASSES, b" \r\n\t+\\=nrt")
+    lists = text.translate(_DECIMAL_CLASSES, b" \r\n\t+\\=nrt")
+    has_decimals = b"00,0" in lists or b'00,"0' in lists
     if not (has_groups or has_pairs or has_decimals or has_zeros or has_lines):
         return None
     found = Draft()
@@ -163,6 +167,13 @@ def _add_decimals(found: Draft, text: bytes) -> None:
     for run in _DECIMALS.finditer(text):
         found.begin(run.start())
         for match in _DECIMAL.finditer(text, *run.span()):
+            found.put(bytes((int(match[0]),)), *match.span())
+    for run in _INDEXED.finditer(text):
+        numbers = list(_DECIMAL.finditer(text, *run.span()))
+        if int(numbers[2][0]) != int(numbers[0][0]) + 1:
+            continue  # a list whose numbers stand between separators, which is read above
+        found.begin(run.start())
+        for match in numbers[1::2]:
             found.put(bytes((int(match[0]),)), *match.span())
 
 

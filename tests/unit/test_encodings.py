@@ -365,6 +365,8 @@ const s = process.argv[1], b = Buffer.from(s), all = (f) => [...s].map((c) => f(
 console.log(JSON.stringify({
   'Buffer': JSON.stringify(b), 'Buffer in an object': JSON.stringify({a: {b}}, null, 2),
   'Buffer twice': JSON.stringify({a: JSON.stringify({b})}), 'inspected Buffer': inspect(b), 'inspected': inspect({s}),
+  'Uint8Array as JSON': JSON.stringify(new Uint8Array(b)), 'and indented': JSON.stringify({a: new Uint8Array(b)}, null, 2),
+  'and twice': JSON.stringify({a: JSON.stringify(new Uint8Array(b))}),
   'Uint8Array': inspect(new Uint8Array(b), {maxArrayLength: null}), 'char codes': String([...s].map((c) => c.charCodeAt(0))),
   'querystring': querystring.stringify({k: s}), 'escape': escape(s), 'encodeURIComponent': encodeURIComponent(s),
   'URLSearchParams': String(new URLSearchParams({k: s})), 'URL': new URL('http://a.io/?k=' + encodeURIComponent(s)).href,
@@ -402,6 +404,16 @@ def test_a_buffer_in_json_is_hidden_and_leaves_json_whole():
     assert hidden(json.dumps(body).encode(), "application/json", mask) == (expected, 14)
     del body["s"], expected["s"]  # without an escape in the text
     assert hidden(json.dumps(body).encode(), "application/json", mask) == (expected, 14)
+
+
+def test_bytes_that_are_members_of_an_object_by_their_index_are_hidden():
+    numbers = dict(enumerate([7, *b"<planted-secret>", 200]))
+    for more in ({}, {"s": "\\"}):  # without and with an escape in the text
+        data, hits = hidden(json.dumps({"b": numbers, **more}).encode(), "application/json", mask_for("planted-secret"))
+        assert hits
+        assert not set(b"planted-secret") & set(data["b"].values())
+        assert data["b"]["0"] == 7
+        assert data["b"]["17"] == 200
 
 
 def test_a_secret_that_stands_in_many_strings_of_json_is_hidden_in_each():
@@ -476,6 +488,7 @@ ORDINARY = {
     "a form": urllib.parse.urlencode({"name": "Ådne Ødegård", "address": "Bäckstraße 7, 8001 Zürich", "x": "a+b=c&d"})
     + "&",
     "a table": 'id,name,note\r\n1,"Grace ""Amazing"" Hopper","50% & more"\r\n',
+    "counts by number": json.dumps({str(number): number * 37 % 250 for number in range(200)}),
     "a file": json.dumps({"pdf": ENCODERS["base64 of MIME"](random.Random(1).randbytes(600).decode("latin-1"))}),
 }
 
