@@ -78,11 +78,12 @@ class Draft:
     byte of it stands for all of the original (and not for its proportional part).
     """
 
-    __slots__ = ("_end", "_size", "edits", "parts")
+    __slots__ = ("_end", "_size", "_spans", "edits", "parts")
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
         self.edits: list[tuple[int, int, int, int, bool]] = []
+        self._spans: dict[int, list[tuple[int, int]]] = {}  # by the number of their edit
         self._size = 0
         self._end = 0  # the original has been taken over up to here
 
@@ -105,6 +106,14 @@ class Draft:
         self.edits.append((size, self._size, start, stop, whole))
         self._end = stop
 
+    def put_each(self, decoded: bytes, spans: list[tuple[int, int]]) -> None:
+        """Add bytes of which each stands for a span of its own.
+
+        They are one edit, and cost no more than one: long lists of small numbers are ordinary answers.
+        """
+        self.put(decoded, spans[0][0], spans[-1][1])
+        self._spans[len(self.edits) - 1] = spans
+
     def origins(self, spans: Iterable[Stretch]) -> Iterator[Stretch]:
         """Map spans of the drafted text to those of the original."""
         starts = [edit[0] for edit in self.edits]
@@ -117,6 +126,8 @@ class Draft:
         start, stop, from_start, from_stop, whole = self.edits[number]
         if place >= stop:
             return Stretch(from_stop + place - stop, from_stop + place - stop + 1)
+        if number in self._spans:
+            return Stretch(*self._spans[number][place - start])
         if whole:
             return Stretch(from_start, from_stop)
         before, length, size = place - start, from_stop - from_start, stop - start

@@ -150,8 +150,7 @@ def _add_hex(found: Draft, lowered: bytes, pairs: bytes) -> None:
         if places[-1] - places[0] == len(places) - 1:
             found.put(decoded, places[0], places[-1] + 1, whole=False)
             continue
-        for number, byte in enumerate(decoded):
-            found.put(bytes((byte,)), places[2 * number], places[2 * number + 1] + 1)
+        found.put_each(decoded, [(places[at], places[at + 1] + 1) for at in range(0, len(places), 2)])
 
 
 def _add_wide(found: Draft, text: bytes) -> None:
@@ -166,15 +165,15 @@ def _add_wide(found: Draft, text: bytes) -> None:
 def _add_decimals(found: Draft, text: bytes) -> None:
     for run in _DECIMALS.finditer(text):
         found.begin(run.start())
-        for match in _DECIMAL.finditer(text, *run.span()):
-            found.put(bytes((int(match[0]),)), *match.span())
+        numbers = list(_DECIMAL.finditer(text, *run.span()))
+        found.put_each(bytes(int(match[0]) for match in numbers), [match.span() for match in numbers])
     for run in _INDEXED.finditer(text):
         numbers = list(_DECIMAL.finditer(text, *run.span()))
         if int(numbers[2][0]) != int(numbers[0][0]) + 1:
             continue  # a list whose numbers stand between separators, which is read above
         found.begin(run.start())
-        for match in numbers[1::2]:
-            found.put(bytes((int(match[0]),)), *match.span())
+        values = numbers[1::2]
+        found.put_each(bytes(int(match[0]) for match in values), [match.span() for match in values])
 
 
 def _add_dump(found: Draft, text: bytes) -> None:

@@ -499,3 +499,12 @@ def test_ordinary_answers_are_neither_withheld_nor_changed(name, size):
     mask = Mask.of_all([mask_for(secret) for secret in SECRETS])
     text = ORDINARY[name] * (size // len(ORDINARY[name]) + 1)
     assert mask.text(text) == (text, 0)
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+@pytest.mark.parametrize(("least", "most"), [(55, 99), (20, 79), (32, 126)])
+def test_a_megabyte_of_small_numbers_is_neither_withheld_nor_changed(least, most, separators):
+    chance = random.Random(1)
+    series = {"heart rates": [chance.randint(least, most) for _ in range(250_000)]}
+    body = json.dumps(series, separators=separators).encode()
+    assert hidden(body, "application/json", mask_for(SECRETS[1])) == (series, 0)
