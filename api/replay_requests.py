@@ -57,12 +57,14 @@ ReplayFilter: Final = Fields.from_dict(
             _word(_FINAL, "A final state."),
             "final states",
             most=MAX_WORDS,
+            least=1,  # whoever has chosen none does not want all that failed
             metadata={"description": "Only invocations in one of these states; by default those that failed."},
         ),
         "status": ListOf(
             Reading(_status, type=["integer", "string"]),
             "statuses",
             most=MAX_WORDS,
+            least=1,
             metadata={"description": _ABOUT_STATUS},
         ),
         "outcome": _word(_OUTCOMES, "Only invocations with this outcome."),

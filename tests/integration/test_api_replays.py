@@ -135,6 +135,8 @@ def test_a_replay_is_paused_resumed_and_cancelled(failed):
         ({"filter": {"state": "delivered"}}, "/filter/state"),
         ({"filter": {"states": ["queued"]}}, "/filter/states/0"),
         ({"filter": {"states": "delivered"}}, "/filter/states"),
+        ({"filter": {"states": []}}, "/filter/states"),
+        ({"filter": {"status": []}}, "/filter/status"),
         ({"filter": {"status": [True]}}, "/filter/status/0"),
         ({"filter": {"status": ["9xx"]}}, "/filter/status/0"),
         ({"filter": {"webhookId": "Order"}}, "/filter/webhookId"),
