@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import socketserver
+import threading
+
 import pytest
+import redis
 
 from relay.errors import SettingsError
 from relay.settings import Settings
@@ -110,3 +114,25 @@ def test_a_store_that_is_being_divided_is_used_by_nobody_and_says_how_to_go_on(c
     for count in (1, 2, 4):
         with pytest.raises(SettingsError, match=r"being divided into 4 partitions: .* relay partitions divide 4"):
             agree_on_partitions(client, count)
+
+
+@pytest.mark.parametrize("error", [b"LOADING the dataset", b"ERR max number of clients reached"])
+def test_a_process_that_starts_while_the_server_refuses_everything_finds_it_away(error):
+    connections = []
+
+    class Refusing(socketserver.BaseRequestHandler):
+        def handle(self):
+            connections.append(self.client_address)
+            while self.request.recv(65536):
+                self.request.sendall(b"-%s\r\n" % error)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"redis://127.0.0.1:{server.server_address[1]}/0"
+        given = {"RELAY_REDIS_URL": url, "RELAY_DATA_KEYS": Vault.new_key_text()}
+        with agreed_client(Settings.from_environ(given)) as client:
+            connections.clear()
+            with pytest.raises(redis.ConnectionError):
+                client.get("any")
+        server.shutdown()
+    assert len(connections) < 20

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from redis.exceptions import ConnectionError as ServerGone
+
 from relay.errors import SettingsError, Unavailable
 from relay.store.keys import keyspace
 from relay.store.keys.keyspace import Keyspace
@@ -122,13 +124,19 @@ def _refusal(found: bytes | None, count: int) -> str:
 
 
 def _check_on_connect(connection: Any) -> None:
-    """Check the number of partitions and the format on a new connection, before any other command."""
+    """Check the number of partitions and the format on a new connection, before any other command.
+
+    Nothing here may check the connection's health: redis-py would connect again if that failed, and so end up here
+    again and again, until the stack is full.
+    """
 
     def run(*command: Any) -> Any:
-        connection.send_command(*command)
+        if not connection.is_connected:  # redis-py would connect again
+            raise ServerGone("The server closed the connection while it was checked.")
+        connection.send_command(*command, check_health=False)
         return connection.read_response()
 
-    connection.on_connect()
+    connection.on_connect_check_health(check_health=False)
     found = read_format(run, SHARED_ROOT)
     if refusal := _refusal(run("GET", keyspace.shared("partitions")), 1) or format_refusal(found):
         connection.disconnect()
