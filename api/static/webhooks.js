@@ -290,9 +290,11 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
         const deadline = deadlineOf(options);
         const prefer = `wait=${secondsToAsk(deadline)}`;
         const answer = await post(webhookId, data, headers, queryParams, prefer, deadline, options);
-        if (answer.status !== 202) return members(answer.document, ["referenceId", "status", "data", "error"]);
-        const { referenceId } = members(answer.document, ["referenceId"]);
         const { idempotencyKey } = answer;
+        const names = answer.status === 202 ? ["referenceId"] : ["referenceId", "status", "data", "error"];
+        const read = await carrying({ idempotencyKey }, async () => members(answer.document, names));
+        if (answer.status !== 202) return read;
+        const { referenceId } = read;
         return carrying({ referenceId, idempotencyKey }, async () =>
           resultOf(await finalRecord(referenceId, deadline, options.signal)),
         );
@@ -301,7 +303,8 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
       async triggerAsync(webhookId, data = null, headers = null, queryParams = null, options = {}) {
         const deadline = deadlineOf(options);
         const answer = await post(webhookId, data, headers, queryParams, "respond-async", deadline, options);
-        return members(answer.document, ["referenceId", "state"]);
+        const { idempotencyKey } = answer;
+        return carrying({ idempotencyKey }, async () => members(answer.document, ["referenceId", "state"]));
       },
 
       async triggerMany(items, options = {}) {

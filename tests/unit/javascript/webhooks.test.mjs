@@ -486,6 +486,18 @@ test("a trigger that goes on without a reference id cannot be read", async () =>
   assert.equal((await clock.until(api.webhooks.trigger("ok"))).error.code, "internal");
 });
 
+for (const [name, status] of [["trigger", 200], ["trigger", 202], ["triggerAsync", 202]]) {
+  test(`an answer ${status} that ${name} cannot read leaves the caller the idempotency key that was sent`, async () => {
+    const sent = [];
+    const { api } = client((_n, { headers }) => {
+      sent.push(headers["Idempotency-Key"]);
+      return answered(status, []);
+    });
+    const { error } = await clock.until(api.webhooks[name]("ok"));
+    assert.deepEqual([error.idempotencyKey], sent);
+  });
+}
+
 for (const state of ["queued", "sending", "retrying", "waiting", "unreachable", "interrupted"]) {
   const isFinal = state === "unreachable" || state === "interrupted";
   test(`a wait ${isFinal ? "ends" : "goes on"} when the state is ${state}`, async () => {
