@@ -30,11 +30,12 @@ class AsyncTransport:
         self._turns = asyncio.Semaphore(callers)
         self._session: aiohttp.ClientSession | None = None
         self._is_closed = False
+        self._closing = asyncio.Lock()
 
     async def close(self) -> None:
         """Begin no more calls, and close the connections once the calls that have begun have ended."""
         self._is_closed = True
-        async with AsyncExitStack() as turns:
+        async with self._closing, AsyncExitStack() as turns:  # two that collect turns would wait for each other
             for _ in range(self._callers):
                 await turns.enter_async_context(self._turns)
             if self._session is not None:

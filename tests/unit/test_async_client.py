@@ -442,6 +442,16 @@ def test_it_is_closed_more_than_once_and_waits_for_what_is_under_way(fake):
     asyncio.run(main())
 
 
+def test_two_that_close_it_at_once_do_not_wait_for_each_other(fake):
+    async def act(relay):
+        calls = [asyncio.create_task(relay.trigger("slow")) for _ in range(3)]
+        await asyncio.to_thread(wait_until, lambda: len(fake.seen) == 3)
+        await asyncio.wait_for(asyncio.gather(relay.close(), relay.close()), BUSY_S)
+        return [(await call)["status"] for call in calls]
+
+    assert run(fake, act, callers=5) == [200, 200, 200]
+
+
 def test_a_call_that_waits_for_its_turn_when_the_client_is_closed_is_not_begun(fake):
     async def main():
         async with AsyncRelay(fake.base_url, KEY, callers=1) as relay:
