@@ -5,11 +5,12 @@
         answer["status"], answer["data"], answer["error"], answer["referenceId"]
 
 It fails only where the documentation says so, with an error of `relay.errors`; if an endpoint answers with failure or
-cannot be contacted, the answer has ``error`` true. Threads may share a `Relay`.
+cannot be contacted, the answer has ``error`` true. Threads may share a `Relay`, and so may forked processes.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Final, Self, TypeVar
@@ -86,16 +87,18 @@ class Relay:
         self._transport.close()
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return None: requests reads the target even of a redirect that is not followed, and raises if it cannot."""
+
+
 class Transport:
     """Runs the flows of calls over one session."""
 
     def __init__(self, ca_file: str | None) -> None:
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxies, no netrc: the key goes to the relay and nowhere else
-        self._session.verify = ca_file or True
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # threads share no cookies
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=POOL_CONNECTIONS))
+        self._ca_file = ca_file
+        self._session = _new_session(ca_file)
+        self._process = os.getpid()
 
     def close(self) -> None:
         self._session.close()
@@ -115,7 +118,7 @@ class Transport:
         end_s = time.monotonic() + request.connect_timeout_s + request.read_timeout_s
         body = bytearray()
         try:
-            with self._session.request(
+            with self._own_session().request(
                 request.method,
                 request.url,
                 data=request.body,
@@ -131,3 +134,20 @@ class Transport:
         except (requests.RequestException, HTTPError) as fault:
             return fault
         return Answer.read(response.status_code, response.headers, bytes(body))
+
+    def _own_session(self) -> requests.Session:
+        """Return the session; after a fork a new one: processes that share a connection get each other's answers."""
+        if self._process != os.getpid():
+            self._session = _new_session(self._ca_file)
+            self._process = os.getpid()
+        return self._session
+
+
+def _new_session(ca_file: str | None) -> requests.Session:
+    session = _Session()
+    session.trust_env = False  # no proxies, no netrc: the key goes to the relay and nowhere else
+    session.verify = ca_file or True
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # threads share no cookies
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(pool_maxsize=POOL_CONNECTIONS))
+    return session

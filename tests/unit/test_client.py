@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 import math
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -549,3 +550,25 @@ def test_each_call_has_a_time_of_its_own(fake, relay, call, given):
 
 def test_a_client_never_shows_its_key(fake, relay):
     assert KEY not in repr(relay) + json.dumps(vars(relay), default=repr)
+
+
+def test_a_redirect_whose_target_cannot_be_read_is_an_error_of_the_relay_that_has_the_key(fake, relay):
+    fake.faults.append(Reply(302, headers={"Location": "http://[::1"}))
+
+    with pytest.raises(errors.Internal) as raised:
+        relay.trigger("ok")
+    assert raised.value.idempotency_key == fake.seen[0].headers["idempotency-key"]
+
+
+def test_a_process_that_was_forked_uses_connections_of_its_own(relay, monkeypatch):
+    relay.trigger("ok")
+    transport = relay.webhooks._transport
+    before = transport._own_session()
+    assert transport._own_session() is before
+
+    parent = os.getpid()
+    monkeypatch.setattr("relay.client.relay.os.getpid", lambda: parent + 1)
+    assert relay.trigger("ok")["status"] == 200
+    assert transport._own_session() is not before
+    assert not transport._own_session().trust_env
+    before.close()
