@@ -77,7 +77,8 @@ class Supervisor:
             os.set_blocking(end, False)
         signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
         for number in _SIGNALS:
-            signal.signal(number, self._on_signal)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # `nohup` has it ignored
+                signal.signal(number, self._on_signal)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # only to wake the loop
         return self
 
@@ -85,7 +86,8 @@ class Supervisor:
         self.stop()
         signal.set_wakeup_fd(-1)
         for number in (*_SIGNALS, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
         for end in self._wake:
             os.close(end)
 

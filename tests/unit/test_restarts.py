@@ -259,6 +259,17 @@ def test_after_a_supervisor_a_signal_ends_the_process_again():
     assert signal.set_wakeup_fd(-1) == -1
 
 
+def test_a_hangup_that_nohup_has_ignored_stays_ignored():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Supervisor(lambda _: None, 5.0) as supervisor:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not supervisor.ending
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only there are orphans adopted")
 def test_a_child_is_gone_once_all_that_it_has_left_running_has_ended(directory, monkeypatch):
     adopt_orphans()
