@@ -49,7 +49,7 @@ def _ids(source: IO[str]) -> Iterator[str]:
     try:
         while line := source.readline(_MAX_LINE_CHARS):
             number += 1
-            text = line.strip()
+            text = line.removeprefix("\ufeff").strip()  # with which a spreadsheet begins a file
             if text and not text.startswith("#") and _first_cell(text) != COLUMNS[0]:
                 yield _id(text, number)
     except UnicodeDecodeError:
@@ -66,7 +66,7 @@ def _id(text: str, number: int) -> str:
     if _EXPORTED.match(text):
         try:
             row = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):  # it may be nested too deeply to be read
             row = {}
         reference_id = row.get("referenceId")
     if not isinstance(reference_id, str) or reference_time_ms(reference_id) is None:

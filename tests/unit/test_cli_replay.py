@@ -164,13 +164,13 @@ def test_ids_come_from_rows_of_csv_and_from_what_a_spreadsheet_makes_of_them(fai
     exported = cli.run("invocations", "export", "--plugin", "acme", "--format", "csv", *contents).stdout
     names, *rows = exported.splitlines()
     assert (names.startswith('"referenceId",'), len(rows)) == (True, 4)
-    for text in (exported, exported.replace('"', "")):
+    for text in (exported, exported.replace('"', ""), "\ufeff" + exported):
         assert replay(cli, "plan", "--plugin", "acme", "--from-file", "-", text=text)["matched"] == len(rows)
     said = cli.run("replay", "plan", "--plugin", "acme", "--from-file", "-", text=names)
     assert (said.exit_code, "has no reference ids" in said.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("line", ["x", "{}", "x,y", '"x","y"', '{"referenceId": 3}', "{", "[]", "\x1b[2J"])
+@pytest.mark.parametrize("line", ["x", "{}", "x,y", '"x","y"', '{"referenceId": 3}', "{", "[]", "\x1b[2J", '{"a":' * 100_000])
 def test_a_file_with_an_invalid_id_is_wrong_usage_and_starts_nothing(failed, line):
     cli, made = failed
     result = cli.run("replay", "start", "--plugin", "acme", "--from-file", "-", text=f"{made[0]}\n{line}\n")
