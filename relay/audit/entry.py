@@ -166,7 +166,7 @@ def raw_from(line: dict[str, Any]) -> bytes:
 
 def operator_text(name: str) -> str:
     """Return an operator's name as entries have it."""
-    return _OPERATOR_MARK + quote(name, safe=_SAFE)
+    return _OPERATOR_MARK + quote(name, safe=_SAFE, errors="surrogateescape")
 
 
 def name_of(who: str) -> str:

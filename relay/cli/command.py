@@ -69,6 +69,6 @@ def refusals(
         if not isinstance(error, (*noted, Unavailable)):
             with suppress(RelayError):  # the command's own error is reported
                 writer = command_runtime().audit_writer
-                written = quote(subject[:_MAX_SUBJECT_CHARS], safe="@+:")
+                written = quote(subject[:_MAX_SUBJECT_CHARS], safe="@+:", errors="surrogateescape")
                 writer.write(act, plugin=plugin, subject=written, outcome=error.code)
         raise

@@ -198,3 +198,12 @@ def test_people_are_told_what_was_done_with_a_key(cli):
     assert made.stderr == "Plugin acme is new: it was created.\n"
     key_id = cli.json("keys", "list")[0]["id"]
     assert cli.run("keys", "revoke", key_id).stdout.strip() == f"Key {key_id} of plugin acme is revoked."
+
+
+@pytest.mark.parametrize(
+    "arguments", [("keys", "revoke"), ("keys", "rotate"), ("audit", "list", "--actor")], ids=" ".join
+)
+def test_an_argument_that_is_not_utf8_gets_an_answer(cli, arguments):
+    result = cli.run(*arguments, "\udcff")
+    assert isinstance(result.exception, SystemExit | None)
+    assert result.exit_code == (0 if "audit" in arguments else 1)
