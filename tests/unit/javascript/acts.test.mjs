@@ -387,7 +387,7 @@ const job = (state, more = {}) => ({ replayId: "job", state, filter: null, calle
 
 for (const state of ["planning", "running", "paused", "done", "cancelled"]) {
   test(`a replay that is ${state} is looked at again until it is over`, async () => {
-    page.relay = () => job(state);
+    page.relay = () => job(state, { delivered: 3 });
     const root = await page.show(view.replay, {}, "job");
     const [first] = root.childNodes.at(-1).childNodes;
     await page.pass(clock, 5_500);
@@ -395,6 +395,16 @@ for (const state of ["planning", "running", "paused", "done", "cancelled"]) {
     assert.equal(root.childNodes.at(-1).firstChild, first, "nothing has changed");
   });
 }
+
+test("a cancelled replay is looked at until the calls that it had sent have ended", async () => {
+  page.relay = () => job("cancelled");
+  const root = await page.show(view.replay, {}, "job");
+  assert.match(root.textContent, /Under way14 started/);
+  page.relay = () => job("cancelled", { delivered: 3 });
+  await page.pass(clock, 5_000);
+  assert.match(root.textContent, /Under way04 started/);
+  assert.equal(requests("/v1/replays/job").length, 2);
+});
 
 test("a replay is paused and resumed at once, and cancelled if that is confirmed", async () => {
   let state = "running";

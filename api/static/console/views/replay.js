@@ -41,7 +41,7 @@ export function show({ root, id, signal }) {
     async () => {
       const job = await call("GET", `v1/replays/${id}`, { signal });
       draw(job);
-      return !OVER.has(job.state);
+      return !OVER.has(job.state) || underWay(job) > 0; // what was sent before a job was cancelled still ends
     },
     EVERY,
     signal,
@@ -50,6 +50,11 @@ export function show({ root, id, signal }) {
       return error.status === 404 ? panel(null, empty("No such replay", "No replay of this plugin has this id, or it is no longer kept.")) : failure(error);
     },
   );
+}
+
+/** Returns how many calls of a job were started and have not ended. */
+function underWay({ started, delivered, failed }) {
+  return Math.max(0, started - delivered - failed);
 }
 
 function steering(job, act) {
@@ -78,7 +83,7 @@ function picture(job) {
       tiles([
         { label: "Succeeded", value: count(job.delivered), tone: job.delivered ? "good" : null, note: "answered under 400" },
         { label: "Failed", value: count(job.failed), tone: job.failed ? "bad" : null, note: "failed again" },
-        { label: "Under way", value: count(Math.max(0, job.started - job.delivered - job.failed)), note: `${count(job.started)} started` },
+        { label: "Under way", value: count(underWay(job)), note: `${count(job.started)} started` },
         { label: "Skipped", value: count(job.skipped), note: skipText(job.skippedReasons) || "no call was skipped" },
       ]),
     ),
