@@ -28,7 +28,8 @@ _LOOK_S: Final = 0.001
 
 
 def open_log(path: Path) -> IO[bytes]:
-    """Open a log for a child to write to."""
+    """Open a log for a child to write to; make its folder again if somebody has removed it."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _OWNER_ONLY)
     os.fchmod(descriptor, _OWNER_ONLY)  # an earlier version left it readable
     return os.fdopen(descriptor, "ab", buffering=0)

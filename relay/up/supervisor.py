@@ -11,6 +11,7 @@ import select
 import signal
 import time
 from dataclasses import dataclass, field
+from subprocess import SubprocessError
 from typing import TYPE_CHECKING, Final, Self
 
 from relay.up.child import adopt_orphans
@@ -49,8 +50,13 @@ class _Watched:
             self.restart_at_s = now_s + delay_s
             tell(f"{self.child.name} ended unexpectedly; starting it again (log: {self.child.log.name})")
         elif now_s >= self.restart_at_s and self.child.is_gone():
-            self.child.start()
-            self.restart_at_s = None
+            try:
+                self.child.start()
+            except (OSError, SubprocessError) as error:  # no memory for a process, say: the others go on
+                tell(f"{self.child.name} cannot be started: {error}; trying again in {_MAX_DELAY_S:.0f} s")
+                self.restart_at_s = now_s + _MAX_DELAY_S
+            else:
+                self.restart_at_s = None
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -246,6 +247,38 @@ def test_a_log_that_cannot_be_put_aside_keeps_no_process_from_being_watched(dire
     with Supervisor(lambda _: None, 5.0) as supervisor:
         supervisor.start(child)
         killed(supervisor, child)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [OSError(11, "Resource temporarily unavailable"), subprocess.SubprocessError("Exception occurred")],
+    ids=str,
+)
+def test_a_child_that_cannot_be_started_again_is_tried_later_and_the_others_go_on(directory, monkeypatch, fault):
+    def refused(*_, **__):
+        raise fault
+
+    said, dead, other = [], sleeper(directory, "flower"), sleeper(directory, "api")
+    monkeypatch.setattr("relay.up.supervisor._MAX_DELAY_S", 0.3)
+    with Supervisor(said.append, 5.0) as supervisor:
+        for child in (dead, other):
+            supervisor.start(child)
+        os.kill(dead.pid, signal.SIGKILL)
+        with monkeypatch.context() as patch:
+            patch.setattr("relay.up.child.subprocess.Popen", refused)
+            iterated(supervisor, lambda: len(said) >= 3)
+            assert (supervisor.down(), other.is_running()) == ([dead], True)
+        iterated(supervisor, dead.is_running)
+    assert said[1] == said[2] == f"flower cannot be started: {fault}; trying again in 0 s"
+
+
+def test_a_child_is_started_again_though_its_logs_folder_was_removed(directory):
+    child = sleeper(directory, "api")
+    with Supervisor(lambda _: None, 5.0) as supervisor:
+        supervisor.start(child)
+        shutil.rmtree(directory.logs)
+        killed(supervisor, child)
+    assert directory.logs.stat().st_mode & 0o777 == 0o700
 
 
 def test_after_a_supervisor_a_signal_ends_the_process_again():
