@@ -84,9 +84,9 @@ class DataDir:
         """The file with the settings that ``relay up`` runs with, from which other commands read them."""
         return self.path / ENV_FILE
 
-    def password_files(self) -> list[Path]:
-        """Return the files that hold the passwords of the embedded server's users."""
-        return sorted((self.path / "passwords").glob("*"))
+    def passwords(self) -> set[str]:
+        """Return the passwords of the embedded server's users."""
+        return {self.read_secret(f"passwords/{path.name}") for path in (self.path / "passwords").glob("*")} - {""}
 
     def has_records(self) -> bool:
         """Return whether an embedded server has written here before."""
@@ -137,13 +137,24 @@ class DataDir:
 
     def port(self, name: str) -> int:
         """Take a free loopback port for ``name`` and return it: the same as last time if that is still free."""
-        path = self.path / f"{name}.port"
-        saved = path.read_text(encoding="ascii").strip() if path.exists() else ""
-        if saved.isdigit() and self.ports.take(int(saved)):
-            return int(saved)
+        saved = self.saved_port(name)
+        if saved is not None and self.ports.take(saved):
+            return saved
         port = self.ports.choose()
-        self.write(path.name, f"{port}\n")
+        self.write(f"{name}.port", f"{port}\n")
         return port
+
+    def saved_port(self, name: str) -> int | None:
+        """Return the port that the last start took for ``name``; None if that is not known."""
+        try:
+            text = (self.path / f"{name}.port").read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            return None
+        return int(text) if text.isdigit() else None
+
+    def saved_ports(self) -> set[int]:
+        """Return all ports that the last start took."""
+        return {port for path in self.path.glob("*.port") if (port := self.saved_port(path.stem)) is not None}
 
 
 def _locked(path: Path, refusal: RelayError) -> IO[str]:

@@ -101,9 +101,18 @@ def admin_url(data_dir: Path, url: str) -> str | None:
 
 
 def made_passwords(directory: DataDir) -> dict[str, str]:
-    """Return the password of every user of the embedded servers; the first start makes them."""
+    """Return the password of every user of the embedded servers; the first start makes them.
+
+    Raises ``SettingsError``, which names the file of one that is empty: nobody may come in without a password.
+    """
     names = (access.ADMINISTRATOR, *(user.name for user in access.users()))
-    return {name: directory.secret(f"passwords/{name}", lambda: secrets.token_hex(32)) for name in names}
+    made = {name: directory.secret(f"passwords/{name}", lambda: secrets.token_hex(32)) for name in names}
+    for name, password in made.items():
+        if not password:
+            raise SettingsError(
+                f"passwords/{name} in the data directory is empty: delete it, and a start makes it anew."
+            )
+    return made
 
 
 def configuration(folder: Path, *, port: int, fsync: str) -> str:

@@ -9,7 +9,7 @@ from relay.settings.environ import derived_addresses, not_given, read_env_file
 from relay.settings.kinds import as_text
 from relay.settings.names import ADDRESSES, API_URL, EGRESS_ALLOW, FLOWER_URL, STORE_REPLICAS
 from relay.text.hosts import LOOPBACK
-from relay.text.server_addresses import is_cluster
+from relay.text.server_addresses import is_cluster, places_in
 from relay.up.cluster import REPLICAS
 from relay.up.datadir import SECRET_FILES
 
@@ -62,16 +62,21 @@ def _own_files(directory: DataDir) -> Iterator[str]:
     return (name for name, file in SECRET_FILES.items() if (directory.path / file).exists())
 
 
-def _is_embedded(redis_url: str, directory: DataDir) -> bool:
-    """Return whether this is the address of an embedded server: its password is one in the data directory."""
-    passwords = (path.read_text(encoding="ascii").strip() for path in directory.password_files())
-    return any(f":{password}@" in redis_url for password in passwords)
+def _is_embedded(address: str, directory: DataDir) -> bool:
+    """Return whether an address is that of an embedded server: it has one of its passwords or ports.
+
+    The password says so of an address from before the server's port changed, the port if the password's file is gone.
+    """
+    if any(f":{password}@" in address for password in directory.passwords()):
+        return True
+    try:
+        places = places_in(address)
+    except ValueError:
+        return False
+    return any(host == LOOPBACK and port in directory.saved_ports() for host, port in places)
 
 
 def _without_demo(allowed: str, directory: DataDir) -> str:
     """Return the allowed addresses without that of the demo's endpoint, which only `--demo` adds."""
-    port = directory.path / "demo.port"
-    if not port.exists():
-        return allowed
-    demo = f"{LOOPBACK}:{port.read_text(encoding='ascii').strip()}"
+    demo = f"{LOOPBACK}:{directory.saved_port('demo')}"
     return ",".join(entry for entry in allowed.split(",") if entry != demo)

@@ -109,6 +109,41 @@ def test_a_redis_of_ones_own_is_kept_and_given_up_by_an_empty_address(start):
     assert start().kept_settings == {}
 
 
+@pytest.mark.parametrize("file", ["passwords/operator", "passwords/admin"])
+def test_a_password_whose_file_is_gone_is_made_anew_and_one_that_is_empty_is_named(start, file):
+    first = start().directory
+    before = (first.path / file).read_text()
+    (first.path / file).unlink()
+    again = start()
+    assert (again.kept_settings, again.servers.single is not None) == ({}, True)
+    assert (first.path / file).read_text() != before
+    first.write(file, "")
+    assert refused(start, "RELAY_LOG_LEVEL", "info") == (
+        f"{file} in the data directory is empty: delete it, and a start makes it anew."
+    )
+
+
+def test_the_address_of_an_earlier_start_is_its_own_however_its_port_and_password_changed(start):
+    first = start()
+    address = first.settings.store_url.reveal()
+    first.directory.write("valkey.port", "")
+    assert start(RELAY_REDIS_URL=address).kept_settings == {}
+    assert start(RELAY_REDIS_URL=address).servers.single is not None
+
+
+@pytest.mark.parametrize("damaged", [b"\xff\n", b"", b"-1", b"99999999", b"\xd9\xa3"])
+def test_a_port_that_cannot_be_read_is_chosen_anew(start, damaged):
+    directory = start(demo=True).directory
+    for name in ("valkey", "demo"):
+        (directory.path / f"{name}.port").write_bytes(damaged)
+    again = start(demo=True)
+    assert again.servers.single is not None
+    assert {name: int((directory.path / f"{name}.port").read_text()) for name in ("valkey", "demo")} == {
+        "valkey": again.servers.single.port,
+        "demo": again.demo_port,
+    }
+
+
 def test_a_number_of_replicas_is_kept_with_a_redis_of_ones_own_and_not_with_an_embedded_cluster(start):
     own = {"RELAY_REDIS_URL": OTHER, "RELAY_STORE_REPLICAS": "1"}
     start(**own)
