@@ -11,7 +11,7 @@ from relay.domain.invocation import FINAL, Outcome, State
 from relay.domain.reference_id import reference_time_ms
 from relay.errors import Fault, RequestRejected
 from relay.registration.field_kinds import Decimal, Fields, Flag, ListOf, Text, Whole, flattened
-from relay.replay.planning import MAX_RATE, MIN_RATE
+from relay.replay.planning import MAX_COUNT, MAX_RATE, MIN_RATE
 from relay.store.replays.runs import Request
 from relay.text.ids import ID_PATTERN, ID_RULE
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 #: The most reference ids in one request, meant for ids picked by hand; the command takes files of any length.
 MAX_IDS: Final = 100_000
-_MAX_COUNT: Final = 1_000_000_000
 _FINAL: Final = [str(state) for state in State if state in FINAL]
 _OUTCOMES: Final = [str(outcome) for outcome in Outcome]
 _ABOUT_STATUS: Final = "Only invocations with one of these statuses: numbers, or classes such as `5xx`."
@@ -103,7 +102,7 @@ ReplayBody: Final = Fields.from_dict(
         ),
         "max": Whole(
             1,
-            _MAX_COUNT,
+            MAX_COUNT,
             metadata={"description": "Replay at most this many, the newest first.", "type": "integer", "minimum": 1},
         ),
         "includeUncertain": Flag(

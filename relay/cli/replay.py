@@ -19,7 +19,7 @@ from relay.cli.parameters import CALLER, plugin_option, together
 from relay.cli.progress import follow
 from relay.cli.replay_tables import job_picture, jobs_picture, plan_picture
 from relay.errors import Conflict, NotFound, RelayError
-from relay.replay.planning import MAX_RATE, MIN_RATE, Replays
+from relay.replay.planning import MAX_COUNT, MAX_RATE, MIN_RATE, Replays
 from relay.store.ledger.listing import Filter
 from relay.store.replays.jobs import ReplayJob, ReplayState
 from relay.store.replays.runs import Request
@@ -58,7 +58,7 @@ def _read_rate(text: str) -> float:
 _OPTIONS: Final = together(
     filter_options,
     click.option("--rate", type=_read_rate, metavar="RATE", help="Calls per second (20, 600/m) [default: no limit]."),
-    click.option("--max", "most", type=click.IntRange(1), help="Take at most this many, the newest first."),
+    click.option("--max", "most", type=click.IntRange(1, MAX_COUNT), help="Take at most this many, the newest first."),
     click.option("--include-uncertain", is_flag=True, help="Include calls that may have been executed already."),
     click.option("--from-file", type=click.File("r"), help="File of reference ids, one per line; - is stdin."),
 )

@@ -33,6 +33,8 @@ PLANNED_AT_ONCE: Final = 10_000
 PLANNING_S: Final = 5.0
 MIN_RATE: Final = 0.001  # per second
 MAX_RATE: Final = 10_000.0
+#: The largest limit for how many invocations a replay takes.
+MAX_COUNT: Final = 1_000_000_000
 SAMPLE: Final = 10  # rows
 PLAN_KEPT_S: Final = 24 * 3600
 _PIECE: Final = 250  # how many ids one script takes

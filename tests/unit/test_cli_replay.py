@@ -170,7 +170,9 @@ def test_ids_come_from_rows_of_csv_and_from_what_a_spreadsheet_makes_of_them(fai
     assert (said.exit_code, "has no reference ids" in said.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("line", ["x", "{}", "x,y", '"x","y"', '{"referenceId": 3}', "{", "[]", "\x1b[2J", '{"a":' * 100_000])
+@pytest.mark.parametrize(
+    "line", ["x", "{}", "x,y", '"x","y"', '{"referenceId": 3}', "{", "[]", "\x1b[2J", '{"a":' * 100_000]
+)
 def test_a_file_with_an_invalid_id_is_wrong_usage_and_starts_nothing(failed, line):
     cli, made = failed
     result = cli.run("replay", "start", "--plugin", "acme", "--from-file", "-", text=f"{made[0]}\n{line}\n")
@@ -272,6 +274,13 @@ def test_a_store_that_is_away_for_a_while_ends_no_following(failed, monkeypatch)
     monkeypatch.setattr(Replays, "get", get_if_there)
     result = cli.run("replay", "status", replay_id, "--follow", "--output", "json")
     assert (result.exit_code, json.loads(result.stdout)["state"], len(looks)) == (1, "cancelled", 3)
+
+
+@pytest.mark.parametrize("most", [0, 10**9 + 1, 10**21])
+def test_a_replay_of_no_calls_or_of_more_than_a_thousand_million_is_wrong_usage(failed, most):
+    cli, _ = failed
+    result = cli.run("replay", "plan", "--plugin", "acme", "--max", str(most))
+    assert (result.exit_code, "is not in the range 1<=x<=1000000000" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("more", [("--max", "1"), ("--include-uncertain",)], ids=" ".join)
