@@ -92,6 +92,8 @@ ENCODERS: dict[str, Callable[[str], str]] = {
     "Buffer": lambda text: json.dumps({"type": "Buffer", "data": list(raw(text))}),
     "list of bytes": lambda text: json.dumps(list(raw(text)), separators=(",", ":")),
     "list of bytes in lines": lambda text: json.dumps(list(raw(text)), indent=2),
+    "list of bytes of Go": lambda text: f"[{' '.join(map(str, raw(text)))}]",
+    "list of bytes, one a line": lambda text: "\r\n".join(map(str, raw(text))) + "\r\n",
     "UTF-16 LE": lambda text: text.encode("utf-16-le").decode("latin-1"),
     "UTF-16 BE": lambda text: text.encode("utf-16-be").decode("latin-1"),
     "CSV": lambda text: text.replace('"', '""'),

@@ -55,13 +55,13 @@ _PAIRS: Final = re.compile(rb"\x01\x01{7,}")
 # -- others -----------------------------------------------------------------------------------------------------------
 #: UTF-16, UTF-32 and UTF-16 of UTF-32: ASCII characters with 1, 3 or 7 zero bytes between them.
 _WIDE: Final = re.compile(rb"|".join(rb"(?:[\t\r\n -~]\0{%d}){7,}[\t\r\n -~]" % zeros for zeros in (1, 3, 7)))
-_DECIMAL_CLASSES: Final = bytes(
-    ord("0") if byte in b"0123456789" else ord(",") if byte in b",\xff" else byte for byte in range(256)
-)
+_DECIMAL_CLASSES: Final = bytes.maketrans(b"123456789\xff\t\r\n+", b"0" * 9 + b"," + b" " * 4)
+#: Three numbers of a list without commas; few other texts have such.
+_SPACED: Final = re.compile(rb"00 {1,4}0{1,3} {1,4}0")
 #: A number in a list that is a visible character, white space or zero, and what may stand between two of them.
 _CODE: Final = rb"(?<![0-9.])(?:0|9|1[03]|3[2-9]|[4-9][0-9]|1[01][0-9]|12[0-6])(?![0-9.])"
 _BLANKS: Final = rb"(?:[\s+]|=\r?\n|\\+[nrt])*+"
-_DECIMALS: Final = re.compile(rb"%b(?:%b[,\xff]%b%b){7,}" % (_CODE, _BLANKS, _BLANKS, _CODE))
+_DECIMALS: Final = re.compile(rb"%b(?:%b[,\xff]?%b%b){7,}" % (_CODE, _BLANKS, _BLANKS, _CODE))
 _DECIMAL: Final = re.compile(rb"[0-9]+")
 #: Such numbers as members of an object, each after its index (a ``Uint8Array`` as JSON).
 _INDEXED_CODE: Final = rb"\"?[0-9]{1,7}+\"?%b[:\xff]%b%b" % (_BLANKS, _BLANKS, _CODE)
@@ -71,8 +71,7 @@ _OFFSET: Final = rb"[0-9a-f]{4,8}[: \t+]"
 _SECOND_LINE: Final = re.compile(rb"0010[ :+]")
 _LINE_END: Final = rb"(?:\r?\n|[\xfe\xff]|(?:\\+r)?\\+n(?=" + _OFFSET + rb"))"
 _DUMPED: Final = re.compile(
-    rb"(?<![0-9a-f])%b[ \t+]*((?:[0-9a-f]{2}[ +]{0,2}){1,16})(?:(?!%b)[^\r])*+(?:%b)?"
-    % (_OFFSET, _LINE_END, _LINE_END),
+    rb"%b[ \t+]*((?:[0-9a-f]{2}[ +]{0,2}){1,16})(?:(?!%b)[^\r])*+(?:%b)?" % (_OFFSET, _LINE_END, _LINE_END),
     re.IGNORECASE | re.DOTALL,
 )
 _PRINTABLE: Final = re.compile(rb"[\0\t\n\r -~]{9,}")
@@ -93,7 +92,8 @@ def unpacked(parent: DecodedText) -> DecodedText | None:
     has_pairs = four & four >> 64
     has_zeros, has_lines = b"\0" in text, _SECOND_LINE.search(text) if b"0010" in text else None
     lists = text.translate(_DECIMAL_CLASSES, b" \r\n\t+\\=nrt")
-    has_decimals = b"00,0" in lists or b'00,"0' in lists
+    spaced = _SPACED.search(text.translate(_DECIMAL_CLASSES))
+    has_decimals = b"00,0" in lists or b'00,"0' in lists or spaced is not None
     if not (has_groups or has_pairs or has_decimals or has_zeros or has_lines):
         return None
     found = Draft()
