@@ -103,9 +103,8 @@ class Checkpointing:
         until_s = time.monotonic() + _ITERATION_S
         while self._step(self._signer) and time.monotonic() < until_s:
             pass
-        if time.monotonic() - self._pruned_s >= _PRUNING_S:
-            self._prune(self._signer)
-            self._pruned_s = time.monotonic()
+        if time.monotonic() - self._pruned_s >= _PRUNING_S and not self._prune(self._signer):
+            self._pruned_s = time.monotonic()  # not if there are more: a busy relay fills hundreds in a minute
         self._say()
 
     def _read_epoch(self) -> Epoch:
@@ -232,14 +231,15 @@ class Checkpointing:
         difference = first_difference(tags, tags_in(point.tags)[begins - point.first :], may_go_on=True)
         return None if difference is None else Breach(begins + difference[0], difference[1])
 
-    def _prune(self, signer: AuditSigner) -> None:
-        """Drop segments that are past their retention, and sign the trail's new beginning."""
+    def _prune(self, signer: AuditSigner) -> bool:
+        """Drop segments past their retention, and sign the trail's new beginning; return whether there may be more."""
         end = self._trail.end(1)
         count, follows = self._count_old_segments(signer, end)
         if follows is not None:
             members = beginning_members(self._trail.name, follows.last + 1, follows.head, end.now_ms, signer.key_id)
             if self._trail.prune(end.beginning, Signed.by(signer, members), count):
                 event(Event.AUDIT_PRUNED, trail=self._trail.name, segments=count, before=follows.last + 1)
+        return count >= _PRUNED
 
     def _count_old_segments(self, signer: AuditSigner, end: TrailEnd) -> tuple[int, Checkpoint | None]:
         """Count the first segments, up to the last one past its retention; return that one's checkpoint, too.

@@ -209,6 +209,22 @@ def test_pruning_keeps_the_rest_verifiable(trail, redis_client, small_segments, 
     assert (check(trail).wrong, check(trail).last) == (None, 16)
 
 
+def test_pruning_goes_on_with_the_next_iteration_until_nothing_old_is_left(
+    trail, redis_client, small_segments, monkeypatch
+):
+    monkeypatch.setattr(checkpointing, "_PRUNED", 2)
+    add(trail, 28)
+    signing(trail).iterate()
+    worker = signing(trail, "w2", retention_ms=-1)
+    left = []
+    for _ in range(3):
+        free_lock(redis_client)
+        worker.iterate()
+        left.append(redis_client.llen(SEGMENTS))
+    assert left == [3, 1, 0]
+    assert (check(trail).wrong, check(trail).first, check(trail).last) == (None, 26, 28)
+
+
 @pytest.mark.parametrize(("gone", "named"), [(1, "Entry 1"), (2, "Entries 1 to 2"), (3, "Entries 1 to 3")])
 def test_entries_that_are_missed_are_named_from_the_first_to_the_last(gone, named):
     head, entries = NOTHING, [b"%d forget k1 acme s     " % number for number in range(4)]
