@@ -48,6 +48,31 @@ def test_contents_are_never_kept_longer_than_their_record(redis_client):
     assert redis_client.pttl(KEYS.payload(settled(ledger))) <= LIMITS.retention_ms
 
 
+def test_contents_past_their_retention_count_no_longer_and_cost_no_other_call_its_own(redis_client):
+    redis_client.sadd(KEYS.plugins(), "acme")
+    ledger = Ledger(redis_client, replace(LIMITS, contents_retention_ms=2 * DAY_MS))
+    late, token = ledger.claimed()  # accepted first, and ends last
+    time.sleep(0.002)
+    refs = [settled(ledger) for _ in range(3)]
+    each = bytes_of(redis_client)[1] // 3
+    for ref in refs:
+        redis_client.delete(KEYS.payload(ref), KEYS.result(ref))  # as the server does after two days
+    redis_client.zadd(KEYS.expiry(), {f"contents-{ref}": 1 for ref in refs}, xx=True)
+    ledger.store.settle([ledger.settlement(late, token)])
+    bounded = Ledger(redis_client, replace(LIMITS, max_kept_bytes_per_plugin=each))
+    assert bounded.store.prune(limit=10) == 3
+    assert bytes_of(redis_client)[1] == each
+    assert bounded.store.drop_contents(limit=10) == 0
+    assert has_contents(bounded, late) == (True, True)
+    assert bounded.store.prune(limit=10) == 0
+    for ref in refs:
+        assert bounded.store.find(ref).state is State.DELIVERED
+        bounded.store.forget("acme", ref)
+    redis_client.zadd(KEYS.expiry(), dict.fromkeys(refs, 1))
+    assert bounded.store.prune(limit=10) == 3
+    assert bytes_of(redis_client)[1] == each
+
+
 def test_forgetting_destroys_the_contents_and_keeps_the_record(ledger):
     ref = settled(ledger)
     before = ledger.store.find(ref)

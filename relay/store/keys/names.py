@@ -41,7 +41,7 @@ PARTITIONED: Final = {
     "parked_webhooks": "parked",  # set of plugin/webhook: those with parked calls, and some that had them
     "revisits": "revisits",  # set of plugin/webhook: those whose calls have to be revisited (lua/ledger/revisit.lua)
     "callbacks": "callbacks",  # zset referenceId -> ms: finished calls whose callback is not sent, and when to try
-    "expiry": "expiry",  # zset referenceId -> ms: final records, and when to delete them
+    "expiry": "expiry",  # zset referenceId -> ms: final records and their contents, and when they go
     "pending": "pending",  # hash: number and bytes of all invocations that are not final; `fence` after a restore
     # one plugin
     "plugins": "plugins",  # set of plugin names

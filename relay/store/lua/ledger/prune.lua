@@ -1,9 +1,11 @@
--- prune: deletes final records and ended replay jobs whose retention has passed, and their entries in indexes.
+-- prune: deletes final records and ended replay jobs whose retention has passed, and their entries in indexes. Stops
+-- counting the bytes of contents whose own, shorter retention has passed.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 limit of records and jobs
--- Returns how many were deleted
+-- ARGV  1 limit of records, contents and jobs
+-- Returns how many there were
 
+local contents = require('contents')
 local damage = require('damage')
 local effects = require('effects')
 local fields = require('fields')
@@ -42,13 +44,26 @@ local function forget_record(run, ref)
     KEY.raw(run, ref), KEY.secrets(run, ref))
 end
 
+local function count_contents_gone(run, ref)
+  local r = read_old(run, ref)
+  if r and record.FINAL[r.state] then contents.count_gone(run, ref, r) end
+end
+
+local function forget(run, member)
+  if string.sub(member, 1, #jobs.PREFIX) == jobs.PREFIX then return forget_job(run, member) end
+  if string.sub(member, 1, #contents.PREFIX) == contents.PREFIX then
+    return count_contents_gone(run, string.sub(member, #contents.PREFIX + 1))
+  end
+  forget_record(run, member)
+end
+
 local function main(run)
   run.gone = {} -- key of an index -> ids
 
   local old = redis.call('ZRANGEBYSCORE', KEY.expiry(run), '-inf', run.now_text, 'LIMIT', 0, tonumber(run.args[1]))
-  for _, ref in ipairs(old) do
-    if string.sub(ref, 1, #jobs.PREFIX) == jobs.PREFIX then forget_job(run, ref) else forget_record(run, ref) end
-    leaves(run, KEY.expiry(run), ref)
+  for _, member in ipairs(old) do
+    forget(run, member)
+    leaves(run, KEY.expiry(run), member)
   end
   effects.flush(run)
   -- an index may be of another type

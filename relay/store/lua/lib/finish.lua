@@ -4,6 +4,7 @@
 
 local alarms = require('alarms')
 local constants = require('constants')
+local contents = require('contents')
 local effects = require('effects')
 local jobs = require('jobs')
 local KEY = require('keys')
@@ -60,10 +61,13 @@ local function write_end(run, r, ends, sent, sums, bytes, keep, expires)
     sums.kept = sums.kept + kept
   end
   -- What deletes the record and its contents comes first: then a script that is stopped leaves no ended call for ever.
-  local contents = int(run.retention.contents > 0 and math.min(keep, run.retention.contents) or keep)
+  local contents_keep = run.retention.contents > 0 and math.min(keep, run.retention.contents) or keep
   redis.call('ZADD', KEY.expiry(run), expires, r.ref)
-  if ends.result ~= '' then redis.call('SET', KEY.result(run, r.ref), ends.result, 'PX', contents) end
-  redis.call('PEXPIRE', KEY.payload(run, r.ref), contents)
+  if kept > 0 and contents_keep < keep then
+    redis.call('ZADD', KEY.expiry(run), int(run.now + contents_keep), contents.PREFIX .. r.ref)
+  end
+  if ends.result ~= '' then redis.call('SET', KEY.result(run, r.ref), ends.result, 'PX', int(contents_keep)) end
+  redis.call('PEXPIRE', KEY.payload(run, r.ref), int(contents_keep))
   if ends.status == '' then
     redis.call('HSET', KEY.record(run, r.ref), 'state', ends.state, 'outcome', ends.outcome, 'finishedAt', run.now_text,
       'expiresAt', expires, unpack(fields))
