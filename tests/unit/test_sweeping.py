@@ -12,6 +12,7 @@ from relay.upkeep import sweeper
 from relay.upkeep.sweeper import (
     ALARMS,
     CALLS,
+    DROPPING_S,
     EXPIRING_S,
     PRUNING_S,
     RECORDS,
@@ -29,7 +30,8 @@ class Site:
     def __init__(self):
         self.now_s = 1_000.0
         self.each_s = 0.0
-        self.rung, self.dropped, self.told = (), 0, 0
+        self.rung, self.told = (), 0
+        self.dropped = 0  # how many records still have to lose their contents
         self.revisited = {}  # by webhook, the calls that a look at it makes ready
         self.ended = []  # how many calls each look ends; more remain until the last look
         self.old = 0  # how many expired records there are
@@ -66,7 +68,10 @@ class Site:
 
     def drop_contents(self, *, limit):
         self.limits.append(limit)
-        return self.dropped
+        self.now_s += self.each_s
+        piece = min(limit, self.dropped)
+        self.dropped -= piece
+        return piece
 
     def ask(self, ask):
         """Of the partitions."""
@@ -130,7 +135,7 @@ def test_what_a_sweep_did_is_said_and_published(site):
     [
         ("rung", READY * (ALARMS - 1), READY * ALARMS),
         *(("ended", [CALLS - 1], [CALLS]), ("ended", [1, CALLS - 2], [1, CALLS - 1])),
-        *(("told", CALLS - 1, CALLS), ("old", RECORDS - 1, RECORDS)),
+        *(("told", CALLS - 1, CALLS), ("old", RECORDS - 1, RECORDS), ("dropped", RECORDS - 1, RECORDS)),
         *(("rung", (), READY * (ALARMS + 1)), ("ended", [], [CALLS, CALLS]), ("told", 0, CALLS + 1)),
     ],
 )
@@ -154,6 +159,19 @@ def test_forgetting_is_left_to_the_next_sweep_when_its_time_is_over(site, each_s
     site.old, site.each_s = 100 * RECORDS, each_s
     site.sweeper.sweep()
     assert site.old == (100 - pieces(PRUNING_S, each_s)) * RECORDS
+
+
+def test_contents_are_dropped_until_plugins_keep_no_more_than_they_may(site):
+    site.dropped = 6 * RECORDS + 1
+    site.sweeper.sweep()
+    assert (site.dropped, site.said) == (0, [(Event.CONTENTS_DROPPED, {"records": 6 * RECORDS + 1})])
+
+
+@pytest.mark.parametrize("each_s", [DROPPING_S * 2, DROPPING_S * 0.6, DROPPING_S * 0.3])
+def test_dropping_contents_is_left_to_the_next_sweep_when_its_time_is_over(site, each_s):
+    site.dropped, site.each_s = 100 * RECORDS, each_s
+    site.sweeper.sweep()
+    assert site.dropped == (100 - pieces(DROPPING_S, each_s)) * RECORDS
 
 
 @pytest.mark.parametrize("partitions", [1, 2, 3])
