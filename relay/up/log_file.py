@@ -60,7 +60,7 @@ class LogTail:
         self._offsets = {path: path.stat().st_size for path in self._logs()}
 
     def lines(self) -> Iterator[tuple[str, str]]:
-        """Yield each whole line added since the last call, with the name of its log."""
+        """Yield each whole line added since the last call, with the name of its log; a very long one in pieces."""
         for path in self._logs():
             for line in self._new_lines(path):
                 yield path.stem, line.decode("utf-8", "replace")
@@ -74,9 +74,12 @@ class LogTail:
             offset = 0
         with path.open("rb") as file:
             file.seek(offset)
-            whole, newline, _ = file.read(_TAIL_BYTES).rpartition(b"\n")
+            read = file.read(_TAIL_BYTES)
+        whole, newline, _ = read.rpartition(b"\n")
+        if not newline and len(read) == _TAIL_BYTES:  # its end may never fit, and the lines after it would not be shown
+            whole = read
         self._offsets[path] = offset + len(whole) + len(newline)
-        return whole.split(b"\n") if newline else []
+        return whole.split(b"\n") if whole or newline else []
 
 
 def last_lines(path: Path, count: int = 10) -> list[str]:

@@ -128,6 +128,14 @@ def test_a_tail_has_each_line_of_each_log_once_and_only_when_it_is_whole(tmp_pat
     assert list(tail.lines()) == [("flower", "new")]
 
 
+def test_a_tail_goes_on_behind_a_line_that_is_too_long_to_be_read_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("relay.up.log_file._TAIL_BYTES", 4)
+    tail = LogTail(tmp_path)
+    (tmp_path / "api.log").write_bytes(b"a long one\n\nb\n")
+    shown = [[line for _, line in tail.lines()] for _ in range(5)]
+    assert shown == [["a lo"], ["ng o"], ["ne", ""], ["b"], []]
+
+
 def test_the_last_lines_of_a_log_are_its_newest_in_their_order(tmp_path):
     path = tmp_path / "api.log"
     assert last_lines(path) == []
