@@ -385,6 +385,12 @@ def test_an_export_that_gzip_has_packed_is_verified_and_compared_with(files, tmp
     assert cli.json("audit", "verify", "-", text=packed.read_bytes()) == rows
 
 
+def test_a_file_whose_line_never_ends_is_refused(audited, monkeypatch):
+    monkeypatch.setattr("relay.audit.packed_file._MAX_LINE_BYTES", 4096)
+    result = audited.run("audit", "verify", "/dev/zero")
+    assert (result.exit_code, "a line that is too long" in result.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
