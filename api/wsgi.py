@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import api.stop_while_loading  # noqa: F401 - nothing that takes time is imported before it
+
+# isort: split
 import uuid
 
 from api import affinity
