@@ -44,9 +44,10 @@ class DataDir:
         """Make the directory and its folders (logs, passwords, embedded server), unless they exist.
 
         Raises:
-            SettingsError: ``relay up`` did not make the directory, it is another user's, or it cannot be made.
+            SettingsError: ``relay up`` did not make the directory, it is another user's, or it cannot be made or named.
         """
         root = Path(path).expanduser().resolve()
+        _refuse_unwritable(root)
         _refuse_foreign(root)
         try:
             for each in (root, root / "logs", root / "passwords", root / "valkey"):
@@ -171,6 +172,14 @@ def _locked(path: Path, refusal: RelayError) -> IO[str]:
 def new_flower_auth() -> str:
     """Make a user and a password for Flower."""
     return f"relay:{secrets.token_urlsafe(24)}"
+
+
+def _refuse_unwritable(root: Path) -> None:
+    """Raise ``SettingsError`` if the path is no text that the server's configuration can name."""
+    try:
+        str(root).encode()
+    except UnicodeEncodeError:
+        raise SettingsError("The data directory's path is not UTF-8: use another --data-dir.") from None
 
 
 def _refuse_foreign(root: Path) -> None:

@@ -44,6 +44,12 @@ def test_a_place_where_there_can_be_no_directory_is_refused(tmp_path, place, sai
         DataDir.make(tmp_path / place)
 
 
+def test_a_place_that_the_server_s_configuration_cannot_name_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match=r"not UTF-8: .*--data-dir"):
+        DataDir.make(tmp_path / "\udcfc")
+    assert list(tmp_path.iterdir()) == []
+
+
 TEXTS = (
     "plain",
     "",
