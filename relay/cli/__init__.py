@@ -6,6 +6,8 @@ imported only when the command is used.
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Final
@@ -74,3 +76,5 @@ def main(ctx: click.Context, data_dir: Path) -> None:
     Settings are read from the environment, and those that are not set there from relay.env in the data directory.
     """
     ctx.obj = data_dir
+    if sys.stdin is None:  # closed before the start; then it is as good as empty, also for options that read it
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))

@@ -228,3 +228,20 @@ def test_whatever_request_fails_commands_know_the_keys_that_the_ring_has(site, l
                 break
     assert number < 200
     assert any(written) or fault is Fault.REFUSED, "no failure came after the ring was written"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (("webhooks", "apply", "-"), "holds no webhook"),
+        (("secrets", "set", "KEY"), "The value is empty"),
+        (("replay", "start", "--from-file", "-"), "has no reference ids"),
+    ],
+    ids=["a document", "a secret", "ids"],
+)
+def test_a_closed_standard_input_is_as_good_as_an_empty_one(site, line, said):
+    command = ["/bin/sh", "-c", 'exec "$@" <&-', "sh", sys.executable, "-m", "relay"]
+    command += ["--data-dir", str(site.cli.directory), *line, "--plugin", "acme"]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, **site.cli.environ}, text=True, check=False)
+    assert (done.returncode, said in done.stderr) in {(1, True), (2, True)}
+    assert "Traceback" not in done.stderr
