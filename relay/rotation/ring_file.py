@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,7 @@ from relay.settings.private_file import read_private_file, write_private_file
 from relay.vault import MAX_KEYS, Vault
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -28,7 +30,8 @@ class RingFile:
 
     def vault(self) -> Vault:
         """Return the vault of this ring, which follows the file."""
-        return Vault.from_file(self.path)
+        with self._named():
+            return Vault.from_file(self.path)
 
     def key_ids(self) -> tuple[str, ...]:
         """Return the ids of the ring's keys; the first one seals."""
@@ -75,7 +78,16 @@ class RingFile:
 
     def text(self) -> str:
         """Return the text of the file, with the keys in the clear."""
-        return read_private_file(self.path)
+        with self._named():
+            return read_private_file(self.path)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name the file in a fault that is found inside."""
+        try:
+            yield
+        except SettingsError as error:
+            raise SettingsError(f"{self.path.name}: {error.message}") from None
 
     def _entries(self) -> list[str]:
         return [entry.strip() for entry in self.text().split(",")]

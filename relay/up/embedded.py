@@ -92,11 +92,17 @@ def server_environ() -> dict[str, str]:
 
 
 def admin_url(data_dir: Path, url: str) -> str | None:
-    """Return the administrator's address that `relay up` wrote, if it is of the server at ``url``."""
+    """Return the administrator's address that `relay up` wrote, if it is of the server at ``url``.
+
+    Raises ``SettingsError`` if the file cannot be read, or other users can read it.
+    """
     path = data_dir / ADMIN_URL_FILE
     if not path.exists():
         return None
-    own = read_private_file(path)
+    try:
+        own = read_private_file(path)
+    except SettingsError as error:
+        raise SettingsError(f"{ADMIN_URL_FILE} in the data directory {error.message}.") from None
     return own if places_in(url) == places_in(own) else None
 
 

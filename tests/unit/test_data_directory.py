@@ -123,3 +123,6 @@ def test_the_administrator_s_address_is_given_for_the_servers_of_this_start_alon
     directory.write(ADMIN_URL_FILE, own + "\n")
     assert admin_url(directory.path, same) == own
     assert [admin_url(directory.path, each) for each in others] == [None] * len(others)
+    (directory.path / ADMIN_URL_FILE).write_bytes(b"\xff")
+    with pytest.raises(SettingsError, match=f"{ADMIN_URL_FILE} in the data directory cannot be read"):
+        admin_url(directory.path, same)

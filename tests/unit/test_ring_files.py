@@ -176,3 +176,11 @@ def test_a_ring_whose_file_is_gone_stays_in_force_until_there_is_one_again(ring)
     kept.rename(ring.path)
     added = ring.add()
     assert process.key_ids == (*ids, added)
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"\xff", "cannot be read: "), (b"x", "Vault key 1 is not ")])
+def test_a_file_that_is_no_ring_is_named(ring, content, said):
+    ring.path.write_bytes(content)
+    for act in (ring.key_ids, ring.vault):
+        with pytest.raises(SettingsError, match=rf"^data\.keys: {said}"):
+            act()
