@@ -17,6 +17,7 @@ CALLED_FROM_OUTSIDE = {
     *("process_resource", "process_request", "process_response", "map_http_methods"),  # falcon
     *("on_get", "on_get_one", "on_get_types", "on_post"),
     *("available", "describe", "AsyncRelay"),  # relay.client
+    "get_redirect_target",  # requests
 }
 #: Protocols that describe objects of a library.
 FOREIGN = {"Answering"}
