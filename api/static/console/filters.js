@@ -98,8 +98,15 @@ function sinceSelect(value, changed) {
 function untilInput(value, changed) {
   const [, number, unit] = AGE.exec(value ?? "") ?? [];
   const date = new Date(unit ? Date.now() - number * UNITS[unit] : Date.parse(value));
-  const local = Number.isNaN(date.getTime()) ? "" : new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
-  return h("input", { type: "datetime-local", value: local, onchange: (event) => changed(event.target.value ? new Date(event.target.value).toISOString() : "") });
+  let known = Number.isNaN(date.getTime()) ? "" : new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+  const commit = ({ target }) => {
+    if (target.value === known || target.validity.badInput) return; // one without all its parts is no time yet
+    known = target.value;
+    changed(known && new Date(known).toISOString());
+  };
+  // A browser tells of a change after each digit, so that a time is only taken when the user has done with it; and it
+  // takes six digits for a year unless the last year has four.
+  return h("input", { type: "datetime-local", value: known, max: "9999-12-31T23:59", onblur: commit, onkeydown: (event) => event.key === "Enter" && commit(event) });
 }
 
 /** Returns a filter in words. */

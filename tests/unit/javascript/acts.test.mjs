@@ -307,6 +307,20 @@ test("a filter that is changed is an address, and its webhooks are those of the 
 
 // -- one call --------------------------------------------------------------------------------------------------------
 
+for (const name of ["invocations", "replay_new"]) {
+  test(`a time in a control that goes with its view ${name} changes no address`, async () => {
+    page.relay = ({ path }) => (path === "/v1/invocations" ? { invocations: [], cursor: null } : path === "/v1/traffic" ? { webhooks: [] } : { matched: 0, leftOut: {} });
+    const root = await page.show(view[name]);
+    const control = labelled(root, "Created until");
+    control.value = "2026-01-31T11:00";
+    page.stop.abort();
+    location.hash = "#/overview";
+    control.dispatchEvent(new Event("blur"));
+    await page.settled();
+    assert.equal(location.hash, "#/overview");
+  });
+}
+
 test("a call is drawn anew only if it has changed, and its outline stays", async () => {
   let shown = record(1, { state: "sending", finishedAt: null, result: null });
   page.relay = ({ path }) => (path.endsWith("/request") ? { parts: [], complete: true, missing: null } : shown);

@@ -31,6 +31,12 @@ function untilOf(filter, changed = () => {}) {
   return control;
 }
 
+/** Sends what a browser tells while a time is typed, a change after each digit, and as the control is left. */
+function type(control, ...values) {
+  for (const value of values) change(control, value);
+  control.dispatchEvent(new Event("blur"));
+}
+
 /** Returns a time as a control shows it, in the environment's time zone, by another way than the module's. */
 function shownAs(date) {
   const part = (value) => String(value).padStart(2, "0");
@@ -45,18 +51,35 @@ for (const ms of TIMES) {
 
   test(`the end of a period, ${text}, is shown in the user's own time and asked for as it was`, () => {
     const asked = [];
-    const control = untilOf({ until: text }, (filter) => asked.push(filter));
-    assert.equal(control.value, shownAs(new Date(ms)));
-    change(control, control.value);
+    assert.equal(untilOf({ until: text }).value, shownAs(new Date(ms)));
+    type(untilOf({}, (filter) => asked.push(filter)), shownAs(new Date(ms)));
     assert.deepEqual(asked, [{ until: text }]);
   });
 }
 
 test("a filter is cleared by clearing its control, and another stays", () => {
   const asked = [];
-  change(untilOf({ until: new Date(NOW).toISOString(), webhookId: "hook" }, (filter) => asked.push(filter)), "");
+  type(untilOf({ until: new Date(NOW).toISOString(), webhookId: "hook" }, (filter) => asked.push(filter)), "");
   assert.deepEqual(asked, [{ webhookId: "hook" }]);
   assert.equal(untilOf({}).value, "");
+});
+
+test("a time is taken once, when it is whole and its control is left or Enter is pressed, and only if it is another one", () => {
+  const asked = [];
+  const control = untilOf({ until: new Date(NOW).toISOString() }, ({ until }) => asked.push(until));
+  const [before, first, second] = [NOW, NOW + DAY, NOW + 2 * DAY].map((ms) => shownAs(new Date(ms)));
+  type(control, first, before);
+  control.validity.badInput = true;
+  type(control, "");
+  control.validity.badInput = false;
+  assert.deepEqual(asked, []);
+  type(control, second, first);
+  assert.deepEqual(asked, [new Date(NOW + DAY).toISOString()]);
+  change(control, second);
+  for (const key of ["1", "Enter", "Enter"]) control.dispatchEvent(Object.assign(new Event("keydown"), { key }));
+  control.dispatchEvent(new Event("blur"));
+  assert.deepEqual(asked.slice(1), [new Date(NOW + 2 * DAY).toISOString()]);
+  assert.match(control.attributes.max, /^9999-/, "a year is typed in four digits");
 });
 
 test("a filter and its address say the same", () => {

@@ -8,6 +8,7 @@ class Element extends EventTarget {
     this.childNodes = [];
     this.parentElement = null;
     this.variables = {};
+    this.validity = { badInput: false };
     this.style = { setProperty: (name, value) => (this.variables[name] = value) };
     this.dataset = new Proxy(this.attributes, {
       get: (attributes, name) => attributes[`data-${name}`],

@@ -15,7 +15,7 @@ const REFERENCE = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 export function show({ root, query, signal }) {
   const filter = filterOf(query);
-  const changed = (next) => (location.hash = address("/invocations", next));
+  const changed = (next) => signal.aborted || (location.hash = address("/invocations", next)); // a control is left as its view goes, too
   const webhooks = eventually(() => call("GET", "v1/traffic", { signal }), signal).then((found) => found.webhooks.map(({ webhookId }) => webhookId));
   const list = h("div", {}, loading(8));
   const { failed, unreplayed, ...replayable } = filter; // only listings have the first two

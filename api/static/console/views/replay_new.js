@@ -30,6 +30,7 @@ export function show({ root, query, signal }) {
     const isOther = filter.webhookId !== wanted.filter.webhookId;
     wanted.filter = filter;
     if (isOther) await repace();
+    if (signal.aborted) return; // a control is left as its view goes, too
     history.replaceState(null, "", address("/replays/new", filter));
     redraw(which, filterBar(filter, choose, { names: CHOSEN, webhooks }));
     preview();
