@@ -30,6 +30,39 @@ export function put(element, ...children) {
   return element;
 }
 
+const CONTROLS = "a, button, input, select, summary, [tabindex='0']";
+
+/** Returns what a control is called: its label or its text. */
+function nameOf(control) {
+  return control.getAttribute("aria-label") ?? (control.closest("label")?.querySelector("span") ?? control).textContent;
+}
+
+/**
+ * Has `fill` fill an element anew, and keeps the focus if it is within: on the control that leads to the same address, or
+ * else on that of the same name, the same one if there are several. The details around it stay open.
+ */
+export function keepFocus(place, fill) {
+  const focused = document.activeElement;
+  if (!place.contains(focused)) {
+    fill();
+    return;
+  }
+  const [href, name] = [focused.getAttribute("href"), nameOf(focused)];
+  const isOpen = (focused.closest("details")?.getAttribute("open") ?? null) !== null;
+  const controls = () => [...place.querySelectorAll(CONTROLS)];
+  const named = () => controls().filter((each) => nameOf(each) === name);
+  const number = named().indexOf(focused);
+  fill();
+  const found = controls().find((each) => each === focused || (href && each.getAttribute("href") === href)) ?? named()[number];
+  if (isOpen) found?.closest("details")?.setAttribute("open", "");
+  found?.focus({ preventScroll: true });
+}
+
+/** Replaces the children of an element as `put` does, and keeps the focus. */
+export function redraw(element, ...children) {
+  keepFocus(element, () => put(element, ...children));
+}
+
 const SHAPES = {
   overview: ["M3 12.5h3l2-7 3.5 11 2.5-6h3"],
   invocations: ["M4 5.5h12", "M4 10h12", "M4 14.5h7"],

@@ -1,6 +1,6 @@
 // The filters of listings and replays, as controls and as addresses; their names are those of the API's parameters.
 
-import { h, put } from "./dom.js";
+import { h } from "./dom.js";
 import { button, field, tickBox } from "./parts.js";
 import { FINAL, OUTCOMES, STATES } from "./words.js";
 
@@ -121,12 +121,4 @@ export function filterText(filter) {
   if (filter.replay) said.push(`made by the replay ${filter.replay}`);
   if (filter.subject) said.push("of one subject");
   return said.join(", ");
-}
-
-/** Replaces the controls in an element, and gives the focus back to the control that had it. */
-export function redraw(place, bar) {
-  const order = [...place.querySelectorAll("input, select, summary, button")];
-  const index = order.indexOf(document.activeElement);
-  put(place, bar);
-  if (index >= 0) [...place.querySelectorAll("input, select, summary, button")][index]?.focus();
 }

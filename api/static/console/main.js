@@ -1,6 +1,6 @@
 // The frame around the views: signs the user in, reads the address, and shows its view.
 
-import { h, icon, put } from "./dom.js";
+import { h, icon, keepFocus, put } from "./dom.js";
 import { NAMES } from "./filters.js";
 import { eventually } from "./live.js";
 import { button, copyIdsWhole, iconButton } from "./parts.js";
@@ -31,6 +31,7 @@ const VIEWS = [
 ];
 const app = document.getElementById("app");
 let shown = new AbortController();
+let shownPath = null;
 let isFinding = false; // the next view is asked to find something
 
 function brand(tag, attributes) {
@@ -135,13 +136,19 @@ function route() {
   document.title = `${found.title} · Webhook relay`;
   const root = h("div", { class: "view" });
   const asked = new URLSearchParams(query);
-  put(document.getElementById("content"), unknown(asked, found.known), root);
-  found.view({ root, id: found.match[1], query: asked, signal: shown.signal });
+  const content = document.getElementById("content");
+  keepFocus(content, () => {
+    put(content, unknown(asked, found.known), root);
+    found.view({ root, id: found.match[1], query: asked, signal: shown.signal });
+  });
   const who = document.querySelector(".who b"); // of this session: the answer may come in the next one
   eventually(pluginName, shown.signal).then((name) => put(who, name));
-  root.querySelector(isFinding ? ".look-up input" : "h1")?.focus();
+  if (path !== shownPath || !root.contains(document.activeElement)) {
+    root.querySelector(isFinding ? ".look-up input" : "h1")?.focus();
+    window.scrollTo(0, 0);
+  }
+  shownPath = path;
   isFinding = false;
-  window.scrollTo(0, 0);
 }
 
 /** Names the parameters of an address that its view does not know. */

@@ -188,7 +188,7 @@ export function choice(legend, options, chosen, onchange) {
 /** Makes a box to tick, with a label. */
 export function tickBox(label, checked, changed) {
   const box = h("input", { type: "checkbox", checked, onchange: (event) => changed(event.target.checked) });
-  return h("label", { class: "check" }, box, label);
+  return h("label", { class: "check" }, box, h("span", {}, label));
 }
 
 /** Makes a control with a label. */

@@ -7,7 +7,8 @@ import { SteppedClock } from "./stepped_clock.mjs";
 
 const page = new SmallPage();
 const load = (name) => import(`${process.env.MODULES}/console/${name}.js`);
-const { filterBar, redraw } = await load("filters");
+const { h, put, redraw } = await load("dom");
+const { filterBar } = await load("filters");
 const { confirmed, copyButton, copyIdsWhole, idText, pluginCommand, refLink, say, shortId } = await load("parts");
 const { signIn, signOut } = await load("session");
 const { chainTree } = await load("views/chain");
@@ -175,6 +176,18 @@ for (const index of [0, 2, null]) {
     assert.equal(controls().indexOf(document.activeElement), index ?? -1);
   });
 }
+
+test("the focus goes to the control that leads to the same address, or else to the same one of those of its name", () => {
+  const place = document.createElement("div");
+  const made = (...labels) => labels.map((label) => (label.startsWith("#") ? h("a", { href: label }, `${page.asked.length} calls`) : h("button", { "aria-label": label })));
+  const named = () => place.children.map((each) => each.attributes.href ?? each.attributes["aria-label"]);
+  for (const [before, index, after, wanted] of [[["#a", "#b"], 1, ["#c", "#a", "#b"], 2], [["X", "Y", "Y"], 2, ["Y", "X", "Y"], 2], [["X", "Y"], 1, ["X"], -1], [["#a", "X"], 0, ["X", "#z", "#y"], 1]]) {
+    put(place, made(...before));
+    place.children[index].focus();
+    redraw(place, made(...after));
+    assert.deepEqual([named(), place.children.indexOf(document.activeElement)], [after, wanted]);
+  }
+});
 
 // -- the search ------------------------------------------------------------------------------------------------------
 
@@ -483,6 +496,11 @@ test("another webhook in a plan brings its own rate, and another filter leaves t
   await page.settled();
   assert.deepEqual([rate().value, plans().at(-1).ratePerSecond, plans().at(-1).filter.status], ["3", 3, [503]]);
   assert.equal(location.hash, "#/replays/new?webhookId=hook&since=24h&status=503");
+  const before = labelled(root, "Status");
+  labelled(root, "Created").focus(); // which is where the tabulator key moves the focus after the change
+  await page.pass(clock, 1);
+  assert.notEqual(labelled(root, "Status"), before);
+  assert.equal(document.activeElement, labelled(root, "Created"));
   for (const [webhook, wanted, hint] of [["other", "10", true], ["well", "", false], ["hook", "2", true], ["", "", false]]) {
     change(labelled(root, "Webhook"), webhook);
     await page.settled();

@@ -85,6 +85,23 @@ for (const [path, title] of Object.entries(TABS)) {
   });
 }
 
+for (const [view, label, next] of [["invocations", "State", "failed=true"], ["invocations", "Outcome", ""], ["overview", "6 h", "range=6h"], ["overview", "Webhook", "webhook=hook"], ["webhooks", "24 h", "window=24h"]]) {
+  test(`${label} keeps the focus when another address of ${view} is shown, and nothing scrolls`, async () => {
+    const control = () => content().all((each) => ["input", "select"].includes(each.tag) && (each.attributes["aria-label"] ?? each.closest("label")?.querySelector("span").textContent) === label)[0];
+    await go(`#/${view}${next ? "" : "?outcome=answered"}`);
+    const old = control();
+    old.focus();
+    top = null;
+    await go(`#/${view}?${next}`);
+    assert.notEqual(control(), old);
+    assert.deepEqual([document.activeElement === control(), top], [true, null]);
+    if (label === "Outcome") assert.equal(control().closest("details").attributes.open, "", "or it could not have the focus");
+    app.querySelector("[data-tab]").focus();
+    await go(`#/${view}?webhook=other&webhookId=other`);
+    assert.deepEqual([document.activeElement, top], [content().querySelector("h1"), [0, 0]]);
+  });
+}
+
 test("an address of a call or a replay is asked for by its id", async () => {
   for (const path of ["invocations", "replays"]) {
     page.asked = [];

@@ -1,8 +1,8 @@
 // Starts a replay: the user chooses calls, sees what the replay would do, and starts it.
 
-import { h, put } from "../dom.js";
+import { h, put, redraw } from "../dom.js";
 import { count, counted, duration } from "../format.js";
-import { address, filterBar, filterOf, filterText, redraw } from "../filters.js";
+import { address, filterBar, filterOf, filterText } from "../filters.js";
 import { eventually } from "../live.js";
 import { button, empty, failure, field, idText, loading, panel, refLink, table, tickBox, when } from "../parts.js";
 import { call } from "../session.js";
@@ -32,8 +32,8 @@ export function show({ root, query, signal }) {
     if (isOther) await repace();
     if (signal.aborted) return; // a control is left as its view goes, too
     history.replaceState(null, "", address("/replays/new", filter));
-    redraw(which, filterBar(filter, choose, { names: CHOSEN, webhooks }));
     preview();
+    setTimeout(() => redraw(which, filterBar(filter, choose, { names: CHOSEN, webhooks }))); // when the focus is where the user has moved it
   };
   let current = new AbortController();
   const preview = async () => {
@@ -59,7 +59,7 @@ export function show({ root, query, signal }) {
     panel("How", pace),
     outcome,
   );
-  if (!reference) redraw(which, filterBar(wanted.filter, choose, { names: CHOSEN, webhooks }));
+  if (!reference) put(which, filterBar(wanted.filter, choose, { names: CHOSEN, webhooks }));
   put(pace, how(wanted, preview, !reference));
   repace().then(preview);
 }
