@@ -1,6 +1,6 @@
 // Charts over time, drawn by uPlot; each is also shown as a table, for users who prefer to read one.
 
-import { h, put } from "./dom.js";
+import { h, put, redraw } from "./dom.js";
 import { moment } from "./format.js";
 import uPlot from "./vendor/uplot/uPlot.esm.js";
 
@@ -35,6 +35,8 @@ export function chart({ title, series, format, top = null, height = HEIGHT, sign
   const at = h("span", { class: "muted small nowrap" });
   const canvas = h("div", { class: "plot", vars: { "--height": `${height}px` }, role: "img", "aria-label": title });
   const rows = h("details", { class: "as-table" }, h("summary", {}, "As a table"));
+  const box = h("div", { class: "table-box", tabindex: 0, role: "region", "aria-label": `${title}, as a table` }); // kept, as its focus and its scrolling are
+  const none = h("p", { class: "muted small" }, "No data for this period.");
   const element = h("figure", { class: "chart" }, h("figcaption", { class: "chart-head" }, legend, at), canvas, rows);
   let plot = null;
   let data = [[], []];
@@ -54,8 +56,9 @@ export function chart({ title, series, format, top = null, height = HEIGHT, sign
     const lines = data[0].map((s, n) => [s, n]).filter(([, n]) => values.some((column) => column[n])).slice(-TABLE_ROWS).reverse();
     const head = h("tr", {}, h("th", { scope: "col" }, "Time"), series.map(({ label }) => h("th", { scope: "col", class: "number" }, label)));
     const body = lines.map(([s, n]) => h("tr", {}, h("td", {}, moment(s * 1_000)), values.map((column) => h("td", { class: "number" }, format(column[n])))));
-    const box = h("div", { class: "table-box", tabindex: 0, role: "region", "aria-label": `${title}, as a table` }, h("table", {}, h("thead", {}, head), h("tbody", {}, body)));
-    put(rows, rows.firstChild, lines.length ? box : h("p", { class: "muted small" }, "No data for this period."));
+    put(box, h("table", {}, h("thead", {}, head), h("tbody", {}, body)));
+    const told = lines.length ? box : none;
+    if (!rows.contains(told)) redraw(rows, rows.firstChild, told);
   };
   rows.addEventListener("toggle", list);
 

@@ -225,6 +225,30 @@ test("a page of a search that is drawn anew gives the focus back to the same cal
   assert.equal(document.activeElement, link());
 });
 
+test("the pager keeps the focus, and gives it to its other button at the last page", async () => {
+  const pages = { start: ["older", 50], older: ["last", 50], last: [null, 3] };
+  page.relay = ({ path, query }) => {
+    const [cursor, number] = pages[query.cursor ?? "start"];
+    return path === "/v1/traffic" ? { webhooks: [] } : { invocations: Array.from({ length: number }, (_, n) => record(n % 8, { referenceId: `${page.asked.length}-${n}` })), cursor };
+  };
+  const root = await page.show(view.invocations);
+  const pager = (text) => find(root, (each) => each.tag === "button" && each.textContent === text);
+  const old = pager("Older");
+  old.focus();
+  await page.pass(clock, 5_000);
+  assert.notEqual(pager("Older"), old);
+  assert.equal(document.activeElement, pager("Older"));
+  for (const [pressed, focused] of [["Older", "Older"], ["Older", "Newer"], ["Newer", "Newer"], ["Newer", "Older"]]) {
+    document.activeElement = document.body; // where it is once its element is gone
+    await page.click(root, pressed);
+    assert.equal(document.activeElement, pager(focused));
+  }
+  const search = root.querySelector(".look-up input");
+  search.focus();
+  await page.click(root, "Older");
+  assert.equal(document.activeElement, search, "nothing takes the focus from where the user has put it");
+});
+
 test("an answer for a page that was left is not drawn", async () => {
   const answers = [];
   page.relay = ({ path, query }) => (path === "/v1/traffic" ? { webhooks: [] } : query.cursor ? new Promise((resolve) => answers.push(resolve)) : { invocations: Array.from({ length: 50 }, (_, n) => record(n % 8)), cursor: "older" });
@@ -408,6 +432,29 @@ for (const [range, figures, groups] of [["15m", 11, 6], ["1h", 11, 6], ["6h", 7,
   });
 }
 
+test("what fails keeps the focus though its times, numbers and places change, and a chart's table its scrolling", async () => {
+  const lanes = ["interactive", "bulk", "replay"].map((lane) => ({ lane, pending: 0, oldestSeconds: null, workers: 1 }));
+  const group = (webhookId) => ({ webhookId, outcome: "answered", status: 500, count: 2, firstAt: at(0), lastAt: at(0) });
+  let [groups, errors] = [[group("a"), group("b")], 2];
+  const buckets = () => [{ start: at(-60_000), accepted: 9, errors, final: { delivered: 9 }, p50Ms: 1, p95Ms: 2, p99Ms: 3 }];
+  page.relay = () => ({ webhooks: [], buckets: buckets(), lanes, minutes: [], groups, status: "ready" });
+  const root = await page.show(view.overview);
+  const link = (start, text) => find(root, (each) => each.attributes.href?.startsWith(start) && (each.attributes["aria-label"] ?? each.textContent).includes(text));
+  const details = find(root, (each) => each.attributes.class === "as-table");
+  details.open = true;
+  details.dispatchEvent(new Event("toggle"));
+  const box = details.querySelector(".table-box");
+  for (const focused of [() => link("#/invocations", "Calls of b"), () => link("#/replays/new", "the calls of b"), () => link("#/invocations?since=1h", " failed"), () => details.querySelector(".table-box")]) {
+    const old = focused();
+    old.focus();
+    [groups, errors] = [[group("c"), ...groups.reverse()], errors + 1];
+    await page.pass(clock, 7_000);
+    assert.equal(document.activeElement, focused());
+    assert.equal(focused() === old, old === box);
+    assert.match(box.textContent, new RegExp(`${errors}${9 - errors}$`), "the table is that of the last answer");
+  }
+});
+
 // -- replays ---------------------------------------------------------------------------------------------------------
 
 const job = (state, more = {}) => ({ replayId: "job", state, filter: null, caller: "cli", ratePerSecond: 2, matched: 10, started: 4, delivered: 2, failed: 1, skipped: 1, skippedReasons: {}, createdAt: at(0), finishedAt: null, ...more });
@@ -463,7 +510,10 @@ test("a replay that cannot be paused says why, and counts go on without new butt
   await page.click(root, "Pause");
   assert.deepEqual(said(), ["bad: It is over."]);
   started = 7;
+  const sent = root.querySelector('a[href="#/invocations?replay=job"]');
+  sent.focus();
   await page.pass(clock, 1_500);
+  assert.ok(!root.contains(sent) && root.contains(document.activeElement) && document.activeElement.textContent === sent.textContent);
   assert.ok(pictured(root).includes("7 started"));
   assert.equal(root.all((each) => each.tag === "button")[0], button);
 });

@@ -1,6 +1,6 @@
 // Shows one invocation: its timeline, its chain, the outline of its request and its result, with a link to replay it.
 
-import { h, put } from "../dom.js";
+import { h, put, redraw } from "../dom.js";
 import { bytes, count, duration } from "../format.js";
 import { eventually, keepShowing } from "../live.js";
 import { badge, copyButton, empty, facts, failure, idText, loading, panel, refLink, stateBadge, table, when } from "../parts.js";
@@ -61,12 +61,12 @@ function gone(error) {
 
 function draw({ title, actions, body, request }, record, chain) {
   put(title, h("span", { class: "break" }, record.webhookId), " ", stateBadge(record));
-  put(
+  redraw(
     actions,
     h("a", { class: "button", href: `#/invocations?webhookId=${record.webhookId}` }, "All calls of this webhook"),
     FINAL.has(record.state) && record.state !== "rejected" && h("a", { class: "button primary", href: `#/replays/new?ref=${record.referenceId}` }, "Replay…"),
   );
-  put(
+  redraw(
     body,
     record.damaged && h("p", { class: "notice bad" }, h("span", {}, `This record is damaged: somebody has altered ${record.damaged.join(", ")} in the store.`)),
     record.replayedBy && h("p", { class: "notice idle" }, h("span", {}, "This call was replayed as ", refLink(record.replayedBy), ".")),

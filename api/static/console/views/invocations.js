@@ -1,6 +1,6 @@
 // The search: shows invocations by any filter, newest first, a page at a time.
 
-import { h, icon, put } from "../dom.js";
+import { h, icon, put, redraw } from "../dom.js";
 import { count, duration } from "../format.js";
 import { NAMES, address, filterBar, filterOf } from "../filters.js";
 import { eventually, keepShowing } from "../live.js";
@@ -46,6 +46,7 @@ function lookUp() {
 
 function pages(list, filter, signal) {
   const starts = [null]; // the cursor of each page up to the one that is shown
+  let pressed = null; // the button that asked for the page, as its place among those of the pager
   let current = new AbortController();
   const open = () => {
     current.abort();
@@ -58,6 +59,8 @@ function pages(list, filter, signal) {
         const page = await pageFrom(filter, starts.at(-1), both);
         if (both.aborted) return false;
         draw(list, page, filter, starts.length, move);
+        if (pressed !== null && document.activeElement === document.body) [...list.querySelectorAll(".pager button:not([disabled])")].at(pressed)?.focus({ preventScroll: true });
+        pressed = null;
         return isFirst; // older pages do not change
       },
       EVERY,
@@ -68,6 +71,7 @@ function pages(list, filter, signal) {
   const move = (cursor) => {
     if (cursor) starts.push(cursor);
     else starts.pop();
+    pressed = cursor ? -1 : 0;
     put(list, loading(8));
     open();
   };
@@ -87,7 +91,6 @@ async function pageFrom(filter, cursor, signal) {
 }
 
 function draw(list, { rows, next }, filter, number, move) {
-  const focused = list.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
   const pager = h(
     "footer",
     { class: "pager" },
@@ -99,10 +102,9 @@ function draw(list, { rows, next }, filter, number, move) {
       button("Older", () => move(next), { icon: "next", disabled: next === null }),
     ),
   );
-  if (rows.length > 0) put(list, table("Invocations", COLUMNS, rows), pager);
-  else if (next !== null) put(list, empty("No match among the newest records", "There are older ones to search.", button("Search older records", () => move(next))), pager);
-  else put(list, nothing(filter), number > 1 && pager);
-  if (focused) list.querySelector(`a[href="${focused}"]`)?.focus();
+  if (rows.length > 0) redraw(list, table("Invocations", COLUMNS, rows), pager);
+  else if (next !== null) redraw(list, empty("No match among the newest records", "There are older ones to search.", button("Search older records", () => move(next))), pager);
+  else redraw(list, nothing(filter), number > 1 && pager);
 }
 
 function nothing(filter) {

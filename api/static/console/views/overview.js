@@ -1,7 +1,7 @@
 // The overview: live charts of throughput, errors, latency and backlog; and the failures.
 
 import { chart } from "../charts.js";
-import { h, icon, put } from "../dom.js";
+import { h, icon, put, redraw } from "../dom.js";
 import { address } from "../filters.js";
 import { count, counted, duration, share, short } from "../format.js";
 import { eventually, keepShowing } from "../live.js";
@@ -130,7 +130,7 @@ function look(places, range, webhook, signal) {
   const groups = async () => {
     const since = new Date(Date.now() - range.ms).toISOString();
     const found = await call("GET", "v1/groups", { query: { since, webhookId: webhook }, signal });
-    put(places.groupsBody, groupsTable(found, since, range.name));
+    redraw(places.groupsBody, groupsTable(found, since, range.name));
   };
   keepShowing(places.problem, live, range.every, signal);
   keepShowing(places.groupsBody, groups, Math.max(range.every * 2, 6_000), signal, (error) => h("div", { class: "panel-body" }, failure(error)));
@@ -149,7 +149,7 @@ function draw({ charts, strip, lanesBody }, { range, webhook }, buckets, waiting
   const pending = waiting.rows.reduce((sum, lane) => sum + lane.pending, 0);
   const oldest = Math.max(0, ...waiting.rows.map((lane) => lane.oldestSeconds ?? 0));
   const perMinuteNow = pace(buckets);
-  put(
+  redraw(
     strip,
     tiles([
       { label: "Throughput now", value: perMinuteNow === null ? "–" : short(perMinuteNow), unit: perMinuteNow === null ? null : "a minute", note: `${counted(all.ended, "call")} in ${range.name}` },

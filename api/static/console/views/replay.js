@@ -1,6 +1,6 @@
 // Shows the progress of one replay job, with buttons to pause, resume and cancel it.
 
-import { h, put } from "../dom.js";
+import { h, put, redraw } from "../dom.js";
 import { count, duration } from "../format.js";
 import { keepShowing } from "../live.js";
 import { badge, button, confirmed, copyButton, empty, facts, failure, loading, panel, say, tiles, when } from "../parts.js";
@@ -22,10 +22,10 @@ export function show({ root, id, signal }) {
     if (JSON.stringify(job) === known) return;
     if (JSON.parse(known || "{}").state !== job.state) {
       put(state, badge(jobText(job), jobTone(job)));
-      put(actions, steering(job, act));
+      redraw(actions, steering(job, act));
     }
     known = JSON.stringify(job);
-    put(body, picture(job));
+    redraw(body, picture(job));
   };
   const act = async (action) => {
     if (action === "cancel" && !(await confirmed("Cancel this replay?", "Calls that have not been sent are skipped for good. Sent calls cannot be recalled.", "Cancel the replay", { danger: true }))) return;

@@ -24,7 +24,7 @@ export function show({ root, query, signal }) {
     const row = (await rows).find(({ webhookId }) => webhookId === wanted.filter.webhookId);
     wanted.usual = row ? usualPace(row) : null;
     wanted.rate = wanted.usual ? String(wanted.usual) : "";
-    put(pace, how(wanted, preview, !reference));
+    redraw(pace, how(wanted, preview, !reference));
   };
   const choose = async (filter) => {
     const isOther = filter.webhookId !== wanted.filter.webhookId;

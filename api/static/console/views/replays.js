@@ -1,6 +1,6 @@
 // Lists the plugin's replay jobs, newest first.
 
-import { h, put } from "../dom.js";
+import { h, put, redraw } from "../dom.js";
 import { count } from "../format.js";
 import { keepShowing } from "../live.js";
 import { badge, empty, failure, loading, panel, table, when } from "../parts.js";
@@ -17,10 +17,8 @@ export function show({ root, signal }) {
     list,
     async () => {
       const { replays: jobs } = await call("GET", "v1/replays", { query: { limit: 50 }, signal });
-      const focused = list.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
-      if (jobs.length > 0) put(list, table("Replays", COLUMNS, jobs));
-      else put(list, empty("No replays yet", "Once an endpoint works again, a replay sends the failed calls once more, as new invocations. First see what it would do; nothing is sent before you start it.", start()));
-      if (focused) list.querySelector(`a[href="${focused}"]`)?.focus();
+      if (jobs.length > 0) redraw(list, table("Replays", COLUMNS, jobs));
+      else redraw(list, empty("No replays yet", "Once an endpoint works again, a replay sends the failed calls once more, as new invocations. First see what it would do; nothing is sent before you start it.", start()));
     },
     EVERY,
     signal,

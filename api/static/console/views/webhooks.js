@@ -1,6 +1,6 @@
 // Lists the webhooks, the worst first, with buttons to pause them, resume them and close their breakers.
 
-import { h, icon, put } from "../dom.js";
+import { h, icon, put, redraw } from "../dom.js";
 import { address } from "../filters.js";
 import { count, counted, duration, exact, share, short } from "../format.js";
 import { keepShowing } from "../live.js";
@@ -55,10 +55,8 @@ export function show({ root, query, signal }) {
       return;
     }
     const elements = sorted(fitting, state.sort, window).map((row) => rowOf(row, window, rows, act));
-    const focused = document.activeElement;
-    if (elements.some((each, n) => tbody.children[n] !== each) || tbody.children.length !== elements.length) put(tbody, elements);
+    if (elements.some((each, n) => tbody.children[n] !== each) || tbody.children.length !== elements.length) redraw(tbody, elements);
     if (body.firstChild !== table) put(body, table);
-    if (tbody.contains(focused) && document.activeElement !== focused) focused.focus();
   };
   const sortBy = (sort) => {
     state.sort = sort;
@@ -142,9 +140,7 @@ function rowOf(row, window, rows, act) {
   const had = rows.get(row.webhookId);
   if (had?.state === state) return had.element;
   const element = had?.element ?? h("tr", { "data-webhook": row.webhookId });
-  const focused = element.contains(document.activeElement) ? document.activeElement.textContent : null;
-  put(element, cells(row, window, act).map((cell, n) => h("td", { class: columnClass(COLUMNS[n]) }, cell)));
-  if (focused) [...element.querySelectorAll("button, a")].find((each) => each.textContent === focused)?.focus();
+  redraw(element, cells(row, window, act).map((cell, n) => h("td", { class: columnClass(COLUMNS[n]) }, cell)));
   rows.set(row.webhookId, { element, state });
   return element;
 }
