@@ -196,18 +196,21 @@ export function field(label, control, hint = null) {
   return h("label", { class: "field" }, h("span", {}, label), control, hint && h("small", { class: "muted" }, hint));
 }
 
-/** Asks the user to confirm an action; resolves to true if confirmed. */
-export function confirmed(title, text, action, { danger = false } = {}) {
+/** Asks the user to confirm an action; resolves to true if confirmed, and to false if the signal aborts before. */
+export function confirmed(title, text, action, { signal, danger = false }) {
   return new Promise((resolve) => {
     const dialog = h("dialog", { class: "dialog", "aria-labelledby": "dialog-title" });
+    const leave = () => dialog.close("no");
     const act = button(action, () => dialog.close("yes"), { kind: danger ? "danger" : "primary" });
     put(
       dialog,
       h("h2", { id: "dialog-title" }, title),
       h("p", { class: "muted" }, text),
-      h("div", { class: "row end" }, button("Back", () => dialog.close("no")), act),
+      h("div", { class: "row end" }, button("Back", leave), act),
     );
+    signal.addEventListener("abort", leave, { once: true });
     dialog.addEventListener("close", () => {
+      signal.removeEventListener("abort", leave);
       dialog.remove();
       resolve(dialog.returnValue === "yes");
     });

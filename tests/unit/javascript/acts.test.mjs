@@ -51,7 +51,7 @@ async function answered(answer) {
 
 for (const [end, wanted] of [["yes", true], ["no", false], ["", false], [undefined, false]]) {
   test(`a question that is closed with ${JSON.stringify(end)} is ${wanted ? "" : "not "}confirmed`, async () => {
-    const asked = confirmed("Sure?", "It is done for good.", "Do it", { danger: wanted });
+    const asked = confirmed("Sure?", "It is done for good.", "Do it", { signal: never, danger: wanted });
     const dialog = document.body.querySelector("dialog[open]");
     assert.deepEqual(pictured(dialog), ["Sure?", "It is done for good.", "<Back><Do it>"]);
     assert.equal(find(dialog, (each) => each.textContent === "Do it" && each.tag === "button").attributes.class, wanted ? "button danger" : "button primary");
@@ -59,6 +59,33 @@ for (const [end, wanted] of [["yes", true], ["no", false], ["", false], [undefin
     assert.deepEqual(await clock.until(asked), { value: wanted });
     assert.equal(document.body.querySelector("dialog"), null);
   });
+}
+
+test("a question ends with its view, unconfirmed, and one that was answered does not hear of it", async () => {
+  for (const answer of ["yes", null]) {
+    const left = new AbortController();
+    const asked = confirmed("Sure?", "It is done for good.", "Do it", { signal: left.signal });
+    const dialog = document.body.querySelector("dialog[open]");
+    if (answer) dialog.close(answer);
+    left.abort();
+    assert.deepEqual([document.body.querySelector("dialog"), dialog.returnValue, await clock.until(asked)], [null, answer ?? "no", { value: Boolean(answer) }]);
+  }
+});
+
+for (const [name, query, id, button] of [["webhooks", {}, undefined, "Resume"], ["replay", {}, "job", "Pause"]]) {
+  for (const status of [200, 409]) {
+    test(`what is answered with ${status} to an act in ${name} is not told in another view`, async () => {
+      let come;
+      page.relay = ({ method }) => (method === "POST" ? new Promise((resolve) => (come = resolve)) : { webhooks: [hook("a", { paused: true })], ...job("running") });
+      const root = await page.show(view[name], query, id);
+      await page.click(root, button);
+      page.stop.abort();
+      const before = pictured(root);
+      come(status === 200 ? { ...hook("a"), ...job("paused") } : problem(status, "It is over."));
+      await page.settled();
+      assert.deepEqual([pictured(root), said()], [before, []]);
+    });
+  }
 }
 
 test("a sentence is shown for a few seconds, a bad one for longer, and only the last", async () => {

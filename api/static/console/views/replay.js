@@ -28,12 +28,14 @@ export function show({ root, id, signal }) {
     redraw(body, picture(job));
   };
   const act = async (action) => {
-    if (action === "cancel" && !(await confirmed("Cancel this replay?", "Calls that have not been sent are skipped for good. Sent calls cannot be recalled.", "Cancel the replay", { danger: true }))) return;
+    if (action === "cancel" && !(await confirmed("Cancel this replay?", "Calls that have not been sent are skipped for good. Sent calls cannot be recalled.", "Cancel the replay", { signal, danger: true }))) return;
     try {
-      draw(await call("POST", `v1/replays/${id}/${action}`));
+      const job = await call("POST", `v1/replays/${id}/${action}`);
+      if (signal.aborted) return;
+      draw(job);
       actions.querySelector("button")?.focus();
     } catch (error) {
-      say(error.message, "bad");
+      if (!signal.aborted) say(error.message, "bad");
     }
   };
   keepShowing(

@@ -66,15 +66,16 @@ export function show({ root, query, signal }) {
     head.querySelector(`[data-sort="${sort.replace(/^-/, "")}"]`)?.focus();
   };
   const act = async (row, action) => {
-    if (action === "pause" && !(await confirmed(`Pause ${row.webhookId}?`, "Its calls are still accepted, but wait until it is resumed.", "Pause"))) return;
+    if (action === "pause" && !(await confirmed(`Pause ${row.webhookId}?`, "Its calls are still accepted, but wait until it is resumed.", "Pause", { signal }))) return;
     try {
       const changed = await call("POST", `v1/webhooks/${encodeURIComponent(row.webhookId)}/${action}`);
+      if (signal.aborted) return;
       state.found = state.found.map((each) => (each.webhookId === changed.webhookId ? changed : each));
       draw();
       rows.get(row.webhookId)?.element.querySelector("button.act")?.focus();
       say({ pause: `${row.webhookId} is paused.`, resume: `${row.webhookId} is resumed.`, "close-breaker": `The breaker of ${row.webhookId} is closed.` }[action]);
     } catch (error) {
-      say(error.message, "bad");
+      if (!signal.aborted) say(error.message, "bad");
     }
   };
   put(head, sortHead(COLUMNS, state.sort, sortBy));
