@@ -4,6 +4,8 @@ import { h, icon, put } from "./dom.js";
 import { failure, when } from "./parts.js";
 
 const ENDED = [404, 410]; // the answers that what was shown is gone
+const WRONG = 400; // the answer that the request is not valid, which the next one would not be, either
+const LONGEST_MS = 3_600_000; // what a relay can have a page wait
 
 /** Waits for `ms`, or until the signal aborts. */
 export function pause(ms, signal) {
@@ -29,23 +31,26 @@ function seen(signal) {
 /**
  * Runs `look` now, and again `everyMs` after each run, until the signal aborts or it returns false. Its errors go to
  * `failed`. After errors and slow runs the pauses are longer, up to half a minute: ever longer after errors, nine times
- * as long as a slow run.
+ * as long as a slow run; and as long as the relay says. It also ends at the answer that the request is not valid.
  */
 export async function keepLooking(look, everyMs, signal, failed) {
   let failures = 0;
   while (!signal.aborted) {
     const began = performance.now();
+    let leastMs = everyMs;
     try {
       if ((await look()) === false) return;
       failures = 0;
     } catch (error) {
       if (signal.aborted || error.name === "AbortError") return;
-      failures += 1;
-      if (!/^4/.test(error.status)) error.message += " The page keeps trying.";
+      if (error.status !== WRONG) error.message += " The page keeps trying.";
       failed(error);
+      if (error.status === WRONG) return;
+      failures += 1;
+      leastMs = Math.max(everyMs, Math.min(1_000 * (error.waitS ?? 0), LONGEST_MS));
     }
     const took = performance.now() - began;
-    await pause(Math.max(everyMs, Math.min(Math.max(9 * took, everyMs * 2 ** failures), 30_000)), signal);
+    await pause(Math.max(leastMs, Math.min(Math.max(9 * took, everyMs * 2 ** failures), 30_000)), signal);
     await seen(signal);
   }
 }

@@ -11,12 +11,12 @@ let ended = () => {};
 
 const BASE = new URL("../", import.meta.url);
 
-/** The relay's answer that a call has failed; `code` is stable, `message` is for people. */
+/** The relay's answer that a call has failed; `code` is stable, `message` is for people. It may say how long to wait. */
 export class Problem extends Error {
-  constructor(status, code, message, faults = []) {
+  constructor(status, code, message, faults = [], waitS = 0) {
     super(message);
     this.name = "Problem";
-    Object.assign(this, { status, code, faults });
+    Object.assign(this, { status, code, faults, waitS });
   }
 }
 
@@ -105,7 +105,7 @@ function unanswered(error) {
 function problemOf(response, value) {
   const faults = (value?.errors ?? []).map(({ pointer, message }) => `${(pointer ?? "").replace(/^\//, "")} ${message}`);
   const said = value?.detail ?? value?.title ?? `The relay answered ${response.status}.`;
-  const wait = response.headers.get("Retry-After");
-  const later = response.status === 503 && wait ? ` It says to try again in ${wait} s.` : "";
-  return new Problem(response.status, value?.code ?? "unknown", said + later, faults);
+  const waitS = Number(response.headers.get("Retry-After")) || 0; // the relay never gives a date
+  const later = waitS > 0 ? ` It says to try again in ${waitS} s.` : "";
+  return new Problem(response.status, value?.code ?? "unknown", said + later, faults, waitS);
 }

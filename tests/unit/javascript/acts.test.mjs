@@ -346,6 +346,20 @@ test("a search whose request is never answered says so after half a minute, and 
   assert.deepEqual([rowsOf(root).length, noted()], [1, false]);
 });
 
+for (const [status, header, said, ms] of [[429, "20", " It says to try again in 20 s.", 20_000], [503, "20", " It says to try again in 20 s.", 20_000], [429, "Fri, 30 Jan 2026 12:00:00 GMT", "", 8_000], [403, null, "", 8_000]]) {
+  test(`a search that is answered with ${status} and Retry-After ${header} says so, and is made again after ${ms} ms`, async () => {
+    const busy = () => new Response(JSON.stringify({ code: "c", detail: "Not now." }), { status, headers: header ? { "Retry-After": header } : {} });
+    page.relay = ({ path }) => (path === "/v1/traffic" ? { webhooks: [] } : busy());
+    const root = await page.show(view.invocations);
+    assert.ok(pictured(root).includes(`Not now.${said} The page keeps trying.`));
+    page.relay = () => ({ webhooks: [], invocations: [record(1)], cursor: null });
+    await page.pass(clock, ms - 100);
+    assert.equal(rowsOf(root).length, 0);
+    await page.pass(clock, 200);
+    assert.equal(rowsOf(root).length, 1);
+  });
+}
+
 test("a reference id is gone to however it is written, and nothing else is", async () => {
   page.relay = () => ({ webhooks: [], invocations: [], cursor: null });
   const root = await page.show(view.invocations);

@@ -157,6 +157,23 @@ test("an interval longer than half a minute never gets shorter by errors", async
   assert.deepEqual((await looks(4, 60_000, fail)).gaps, [60_000, 60_000, 60_000]);
 });
 
+test("looking says that it goes on after every answer but that the request is not valid, which ends it", async () => {
+  for (const status of [undefined, 0, 400, 403, 404, 410, 429, 500, 503]) {
+    const { gaps, failed } = await looks(3, 2_000, () => {
+      throw Object.assign(new Error("No."), { status });
+    });
+    assert.deepEqual([gaps.length, new Set(failed)], status === 400 ? [0, new Set(["No."])] : [2, new Set(["No. The page keeps trying."])], status);
+  }
+});
+
+test("no look is made before the relay has said, except after an hour", async () => {
+  const waits = [7, 60, 1, 0, 4_000, 9_999_999];
+  const found = await looks(8, 2_000, (n) => {
+    if (n < waits.length) throw Object.assign(new Error("busy"), { status: 429, waitS: waits[n] });
+  });
+  assert.deepEqual(found.gaps, [7_000, 60_000, 16_000, 30_000, 3_600_000, 3_600_000, 2_000]);
+});
+
 test("slow looks take a tenth of the time at most", async () => {
   const slow = () => new Promise((resolve) => setTimeout(resolve, 1_000));
   assert.deepEqual((await looks(3, 2_000, slow)).gaps, [10_000, 10_000]);

@@ -97,7 +97,7 @@ test("a refused request says what the relay says, and when to try again if it is
   for (const [given, ...wanted] of [
     [answer(503, { code: "busy", title: "Busy", detail: "Too much to do." }, later), 503, "busy", "Too much to do. It says to try again in 7 s.", []],
     [answer(503, { code: "busy", title: "Busy" }), 503, "busy", "Busy", []],
-    [answer(429, { code: "slow", detail: "Slower." }, later), 429, "slow", "Slower.", []],
+    [answer(429, { code: "slow", detail: "Slower." }, later), 429, "slow", "Slower. It says to try again in 7 s.", []],
     [answer(422, { code: "request_rejected", detail: "No.", errors }), 422, "request_rejected", "No.", ["filter/since is wrong", " has too much"]],
     [answer(502, "<html>"), 502, "unknown", "The relay answered 502.", []],
     [answer(200, "{"), 0, "no_answer", "The relay does not answer.", []],
