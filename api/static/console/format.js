@@ -24,30 +24,30 @@ export function counted(number, one) {
 /** Formats a share of 1 as a percentage; small ones keep a digit, and only 0 is shown as 0 %. */
 export function share(part) {
   if (part === null || Number.isNaN(part)) return "–";
-  const percent = part * 100;
-  if (percent === 0 || percent === 100) return `${percent} %`;
-  if (percent < 0.1) return "< 0.1 %";
-  return percent < 10 || percent > 99 ? `${(Math.floor(percent * 10) / 10).toFixed(1)} %` : `${Math.round(percent)} %`;
+  const thousandths = part * 1_000; // whole ones are exact, as hundred times a part is not
+  if (part === 0 || part === 1) return `${part * 100} %`;
+  if (thousandths < 1) return "< 0.1 %";
+  return thousandths < 100 || thousandths > 990 ? `${(Math.floor(thousandths) / 10).toFixed(1)} %` : `${Math.round(thousandths / 10)} %`;
 }
 
-/** Formats a duration given in milliseconds. */
+/** Formats a duration given in milliseconds; one that would be rounded up to the next unit is given in that. */
 export function duration(ms) {
   if (ms === null || ms === undefined) return "–";
   if (ms < 1) return ms === 0 ? "0 ms" : "< 1 ms";
-  if (ms < 1_000) return `${Math.round(ms)} ms`;
+  if (ms < 999.5) return `${Math.round(ms)} ms`;
   if (ms < 10_000) return `${(ms / 1_000).toFixed(2)} s`;
-  if (ms < 60_000) return `${(ms / 1_000).toFixed(1)} s`;
+  if (ms < 59_950) return `${(ms / 1_000).toFixed(1)} s`;
   const s = Math.round(ms / 1_000);
   if (s < 3_600) return `${Math.floor(s / 60)} min ${s % 60} s`;
   if (s < 86_400) return `${Math.floor(s / 3_600)} h ${Math.floor((s % 3_600) / 60)} min`;
   return `${Math.floor(s / 86_400)} d ${Math.floor((s % 86_400) / 3_600)} h`;
 }
 
-/** Formats a size given in bytes. */
+/** Formats a size given in bytes, in the next unit if it would be rounded up to that. */
 export function bytes(size) {
   if (size === null || size === undefined) return "–";
   if (size < 1_024) return `${size} B`;
-  return size < 1_048_576 ? `${(size / 1_024).toFixed(1)} KiB` : `${(size / 1_048_576).toFixed(1)} MiB`;
+  return size < 1_023.95 * 1_024 ? `${(size / 1_024).toFixed(1)} KiB` : `${(size / 1_048_576).toFixed(1)} MiB`;
 }
 
 /** Formats a time of day, with the date if it is not today. */

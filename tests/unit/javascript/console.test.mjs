@@ -252,9 +252,13 @@ test("durations, shares and counts are rounded for people", () => {
   assert.deepEqual([short(9_999), short(10_000), short(null), short(undefined), short(0), short(1_250_000)], ["9,999", "10K", "–", "–", "0", "1.3M"]);
   assert.deepEqual([count(0), count(1_234.56), count(null), count(undefined)], ["0", "1,234.6", "–", "–"]);
   assert.deepEqual([0, 1, 2, 1_000].map((number) => counted(number, "call")), ["0 calls", "1 call", "2 calls", "1,000 calls"]);
-  assert.deepEqual([0, 1_023, 1_024, 1_536, 1_048_575, 1_048_576, 2_621_440, null, undefined].map(bytes), ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "1024.0 KiB", "1.0 MiB", "2.5 MiB", "–", "–"]);
-  assert.deepEqual([59_999, 3_599_999, 86_400_000, 2 * 86_400_000 + 5 * 3_600_000, 999.6, 10_000, null].map(duration), ["60.0 s", "1 h 0 min", "1 d 0 h", "2 d 5 h", "1000 ms", "10.0 s", "–"]);
+  assert.deepEqual([0, 1_023, 1_024, 1_536, 1_048_575, 1_048_576, 2_621_440, null, undefined].map(bytes), ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "1.0 MiB", "1.0 MiB", "2.5 MiB", "–", "–"]);
+  assert.deepEqual([59_999, 3_599_999, 86_400_000, 2 * 86_400_000 + 5 * 3_600_000, 999.6, 10_000, null].map(duration), ["1 min 0 s", "1 h 0 min", "1 d 0 h", "2 d 5 h", "1.00 s", "10.0 s", "–"]);
+  assert.deepEqual([999.4, 999.5, 59_949, 59_950].map(duration), ["999 ms", "1.00 s", "59.9 s", "1 min 0 s"]);
+  assert.deepEqual([1_048_524, 1_048_525].map(bytes), ["1023.9 KiB", "1.0 MiB"]);
   assert.deepEqual([0.1, 0.09999, 0.991, 0.001, null, 0.994999, 0.005].map(share), ["10 %", "9.9 %", "99.1 %", "0.1 %", "–", "99.4 %", "0.5 %"]);
+  const exactly = (n) => (n < 100 || n > 990 ? `${Math.floor(n / 10)}.${n % 10} %` : `${Math.floor((n + 5) / 10)} %`);
+  for (let n = 1; n < 1_000; n += 1) assert.equal(share(n / 1_000), exactly(n));
 });
 
 // -- series ----------------------------------------------------------------------------------------------------------
