@@ -464,6 +464,7 @@ def test_the_list_of_replays_says_at_every_width_what_and_by_whom(browser, large
 
 
 WEBHOOKS = 300
+CARD_WIDTHS = (375, 768, 900, 1024, 1280, 1600)  # from 860 on, the navigation is beside the content
 
 
 class Large:
@@ -530,7 +531,7 @@ def as_wide_as_can_be(route):
     route.fulfill(response=answer, json=traffic)
 
 
-@pytest.mark.parametrize("width", [375, 768, 1280, 1600])
+@pytest.mark.parametrize("width", CARD_WIDTHS)
 @pytest.mark.parametrize("window", ["5m", "24h"])
 def test_no_state_of_a_webhook_makes_its_row_leave_the_card(browser, large, window, width):
     with opened(browser, large.url, width=width) as console:
@@ -541,7 +542,7 @@ def test_no_state_of_a_webhook_makes_its_row_leave_the_card(browser, large, wind
         assert (console.leaves(), console.spills(), console.overflow_px()) == ([], [], 0)
 
 
-@pytest.mark.parametrize("width", [375, 768, 1280, 1600])
+@pytest.mark.parametrize("width", CARD_WIDTHS)
 def test_nothing_leaves_its_card_with_the_longest_ids_and_many_webhooks(browser, large, width):
     with opened(browser, large.url, width=width) as console:
         console.signed_in(large.key)
@@ -565,7 +566,7 @@ EMPTY = {
 }
 
 
-@pytest.mark.parametrize("width", [375, 768, 1280, 1600])
+@pytest.mark.parametrize("width", CARD_WIDTHS)
 def test_an_empty_relay_says_what_to_do_first(browser, running_relay, width):
     key = running_relay.create_key("empty", ("operate",))
     with opened(browser, running_relay.base_url, width=width) as console:

@@ -142,8 +142,8 @@ export function columnClass({ wide, spare, number, grow }) {
 }
 
 /**
- * Makes a table. A column is `{label, cell, wide, number}`; columns with `wide` are hidden on narrow screens,
- * those with `spare` also on screens that are not wide.
+ * Makes a table. A column is `{label, cell, wide, number}`; columns with `wide` are hidden where there is little room,
+ * those with `spare` also where there is not much.
  * `label` names the table for users of screen readers.
  */
 export function table(label, columns, rows) {
