@@ -18,6 +18,7 @@ from relay.store.scripting.scripts import AHEAD, Scripts
 from relay.store.server import replicas
 from relay.store.server.replicas import primaries_of, require_replicas
 from relay.up import access
+from tests.faulty_server import Fault, faulty_server
 from tests.store_keys import KEYS
 from tests.timing import ANSWER_S
 
@@ -203,6 +204,41 @@ def test_only_a_script_that_confirms_something_needs_replicas(valkey, monkeypatc
         assert runner.run(counts, given[counts]) == []
         with pytest.raises(Unavailable, match="Too few replicas"):
             runner.run(confirms, given[confirms])
+
+
+def port_of(valkey):
+    return int(valkey.tcp_url.rpartition(":")[2].removesuffix("/0"))
+
+
+@pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.name)
+@pytest.mark.parametrize("error", [b"LOADING Valkey is loading the dataset in memory", b"READONLY You can't write"])
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [("read", []), ("replay_leave", ["no-job", "token", 0, 0]), ("audit_sign", [1, "", "", 0, "", 0, ""])],
+)
+def test_what_a_lost_reply_leaves_open_is_said_of_what_confirms_and_of_nothing_else(valkey, name, args, error, fault):
+    with faulty_server(port_of(valkey)) as server, redis.Redis(port=server.port) as client:
+        load(client)
+        runner = Scripts(client)
+        assert runner.run("read", []) == []
+        server.error, server.fault, server.at = error, fault, server.requests
+        if fault is not Fault.LOST and error.startswith(b"LOADING"):
+            runner.run(name, args)  # a server that was loading is asked again
+            return
+        with pytest.raises(Unavailable) as raised:
+            runner.run(name, args)
+        is_open = fault is Fault.LOST and library().functions[name].kind is Kind.CONFIRMS
+        assert raised.value.message.endswith("may or may not have happened.") is is_open
+        server.at = None
+        runner.run(name, args)
+
+
+def test_a_server_that_is_away_was_asked_for_nothing(valkey):
+    with faulty_server(port_of(valkey)) as server, redis.Redis(port=server.port) as client:
+        server.at = -1
+        with pytest.raises(Unavailable) as raised:
+            Scripts(client).run("audit_sign", [1, "", "", 0, "", 0, ""])
+        assert raised.value.message == Unavailable.sentence
 
 
 @pytest.mark.parametrize("after", range(len(REFS)))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.cluster import RedisCluster
-from redis.exceptions import ResponseError
+from redis.exceptions import ConnectionError as ConnectionLost
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as ServerSilent
 from redis.retry import Retry
 
-from relay.errors import RelayError
+from relay.errors import RelayError, Unavailable
 from relay.store.keys.names import ROOT, SHARED_ROOT
 from relay.store.scripting.library import Kind, library
 from relay.store.scripting.loading import are_unknown, load_into
@@ -26,13 +29,14 @@ if TYPE_CHECKING:
 _REPEATS: Final = Retry(ExponentialBackoff(cap=0.4, base=0.05), 2)
 #: How many runs of one caller may be at the server: the present one and the next. Other callers wait for no more.
 AHEAD: Final = 2
+_UNANSWERED: Final = "The store gave no answer: what was asked for may or may not have happened."
 
 
 class Scripts:
     """Runs scripts by name on one client. Raises what `store_errors` raises.
 
     A script that confirms something returns once the replicas that the client requires have it. If too few of them do,
-    `Unavailable` is raised: it may or may not have happened.
+    or the server was given the script and its reply was lost, `Unavailable` says that it may or may not have happened.
     """
 
     def __init__(self, client: redis.Redis) -> None:
@@ -53,7 +57,7 @@ class Scripts:
         function = library().functions[name]
         root = root or (SHARED_ROOT if function.is_shared else ROOT)
         with store_errors():
-            call = self._replicas.run if self._waits(name) else self._call
+            call = self._replicas.run if self._waits(name) else partial(self._call, function.kind)
             try:
                 return call(function.name, root, args)
             except ResponseError as error:
@@ -108,7 +112,7 @@ class Scripts:
             except RelayError as error:
                 return error
 
-    def _call(self, function: str, root: str, args: Sequence[Any]) -> Any:
+    def _call(self, kind: Kind, function: str, root: str, args: Sequence[Any]) -> Any:
         """Call a function on a connection that is kept for the next call.
 
         redis-py's pool and `execute_command`, which times each command for OpenTelemetry and locks the connection, cost
@@ -120,12 +124,25 @@ class Scripts:
             return self._client.fcall(function, 1, root, *args)
         client = self._take()
         connection = client.connection
+        is_lost = False
 
         def run() -> Any:
+            nonlocal is_lost
             connection.send_command("FCALL", function, 1, root, *args)
-            return connection.read_response()
+            try:
+                return connection.read_response()
+            except (ConnectionLost, ServerSilent) as error:
+                is_lost = is_lost or type(error) in (ConnectionLost, ServerSilent)  # the server's own are subclasses
+                raise
 
-        reply = _REPEATS.call_with_retry(run, lambda _error: connection.disconnect())
+        try:
+            reply = _REPEATS.call_with_retry(run, lambda _error: connection.disconnect())
+        except ResponseError:  # the caller reads it, and may repeat the run
+            raise
+        except RedisError as error:
+            if is_lost and kind is Kind.CONFIRMS:
+                raise _unanswered() from error
+            raise
         if connection.should_reconnect():  # the server has said that it moves: the pool closes the connection
             client.close()
         else:
@@ -137,3 +154,9 @@ class Scripts:
             return self._kept.pop()
         except IndexError:
             return self._client.client()
+
+
+def _unanswered() -> Unavailable:
+    error = Unavailable()
+    error.add(_UNANSWERED)
+    return error
