@@ -364,6 +364,55 @@ def test_the_keyboard_alone_leads_past_the_navigation_and_to_every_tab(console):
     assert re.search(r"#/webhooks$", page.url)
 
 
+def focused(page):
+    return page.evaluate("document.activeElement.ariaLabel ?? document.activeElement.closest('label')?.textContent")
+
+
+def test_the_keyboard_alone_goes_through_menus_and_types_times(console):
+    page = console.page
+    console.go("invocations?until=2026-11-01T10:20:00Z", "Invocations")
+    page.get_by_label("State").focus()
+    for state in ("failed=true", "state=queued%2Csending"):
+        old = page.get_by_label("State").element_handle()
+        page.keyboard.press("ArrowDown")
+        old.wait_for_element_state("hidden")  # it is out of the document
+        assert (state in page.url, focused(page).startswith("State")) == (True, True)
+    page.get_by_label("Created until").focus()
+    page.keyboard.type("1225")
+    assert "until=2026-11-01" in page.url, "whoever types 12 means no 1 of 1"
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"until=2026-12-2[456]T"))
+    for route, heading in {"replays/new": "New replay", "invocations": "Invocations"}.items():
+        console.go(route, heading)
+        page.get_by_text("More filters").click()
+        page.get_by_label("Created until").focus()
+        page.keyboard.type("122520260530P")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        page.wait_for_url(re.compile(r"until=2026-12-2[456]T"))
+
+
+def test_the_focus_stays_where_it_is_when_a_view_is_drawn_anew(console):
+    page = console.page
+    console.go("overview", "Overview")
+    for link in (page.get_by_role("link", name=re.compile("^Replay… ")).first, page.locator(".tiles a").first):
+        link.focus()
+        name, old = focused(page), link.element_handle()
+        old.wait_for_element_state("hidden")
+        assert (page.evaluate("document.activeElement.tagName"), focused(page)) == ("A", name)
+
+
+def test_a_question_ends_with_its_view(console):
+    page = console.page
+    console.go("replays", "Replays")
+    console.go("webhooks", "Webhooks")
+    page.get_by_role("button", name="Pause").first.click()
+    page.get_by_role("dialog").wait_for()
+    page.go_back()
+    page.get_by_role("heading", level=1, name="Replays").wait_for()
+    assert page.get_by_role("dialog").count() == 0
+
+
 def test_what_happens_is_seen_within_seconds(console, clinic):
     console.go("invocations", "Invocations")
     began_s = time.monotonic()

@@ -143,7 +143,8 @@ function route() {
   });
   const who = document.querySelector(".who b"); // of this session: the answer may come in the next one
   eventually(pluginName, shown.signal).then((name) => put(who, name));
-  if (path !== shownPath || !root.contains(document.activeElement)) {
+  const focused = document.activeElement;
+  if (path !== shownPath || !root.contains(focused) || focused.closest(".look-up")) { // which changes no filter
     root.querySelector(isFinding ? ".look-up input" : "h1")?.focus();
     window.scrollTo(0, 0);
   }

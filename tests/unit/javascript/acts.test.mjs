@@ -485,7 +485,7 @@ test("what fails keeps the focus though its times, numbers and places change, an
   details.open = true;
   details.dispatchEvent(new Event("toggle"));
   const box = details.querySelector(".table-box");
-  for (const focused of [() => link("#/invocations", "Calls of b"), () => link("#/replays/new", "the calls of b"), () => link("#/invocations?since=1h", " failed"), () => details.querySelector(".table-box")]) {
+  for (const focused of [() => link("#/invocations", "Calls of b"), () => link("#/replays/new", "Replay… b"), () => link("#/invocations?since=1h", " failed"), () => details.querySelector(".table-box")]) {
     const old = focused();
     old.focus();
     [groups, errors] = [[group("c"), ...groups.reverse()], errors + 1];

@@ -26,7 +26,7 @@ export function groupsTable({ groups, complete }, since, rangeName) {
       label: "Replay",
       hidden: true,
       number: true,
-      cell: (group) => h("a", { class: "button", href: address("/replays/new", chosen(group)), "aria-label": `Replay… the calls of ${group.webhookId}: ${endingText(group.outcome, group.status)}` }, "Replay…"),
+      cell: (group) => h("a", { class: "button", href: address("/replays/new", chosen(group)), "aria-label": `Replay… ${group.webhookId}: ${endingText(group.outcome, group.status)}` }, "Replay…"),
     },
   ];
   return [
