@@ -137,14 +137,17 @@ function route() {
   const root = h("div", { class: "view" });
   const asked = new URLSearchParams(query);
   const content = document.getElementById("content");
-  keepFocus(content, () => {
+  const fill = () => {
     put(content, unknown(asked, found.known), root);
     found.view({ root, id: found.match[1], query: asked, signal: shown.signal });
-  });
+  };
+  const isSame = path === shownPath;
+  if (isSame) keepFocus(content, fill);
+  else fill();
   const who = document.querySelector(".who b"); // of this session: the answer may come in the next one
   eventually(pluginName, shown.signal).then((name) => put(who, name));
   const focused = document.activeElement;
-  if (path !== shownPath || !root.contains(focused) || focused.closest(".look-up")) { // which changes no filter
+  if (!isSame || !root.contains(focused) || focused.closest(".look-up")) { // which changes no filter
     root.querySelector(isFinding ? ".look-up input" : "h1")?.focus();
     window.scrollTo(0, 0);
   }

@@ -102,6 +102,14 @@ for (const [view, label, next] of [["invocations", "State", "failed=true"], ["in
   });
 }
 
+test("another view with a control of the same name begins as it is", async () => {
+  await go("#/invocations?outcome=answered");
+  content().querySelector("details").querySelector("select").focus();
+  await go("#/replays/new");
+  assert.equal(content().querySelector("details").attributes.open, undefined);
+  assert.equal(document.activeElement, content().querySelector("h1"));
+});
+
 test("an address of a call or a replay is asked for by its id", async () => {
   for (const path of ["invocations", "replays"]) {
     page.asked = [];
