@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from bench.ports import free_port
+from relay.up.child import program
 from tests.timing import START_S
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +22,7 @@ time.sleep(600)
 
 def test_a_stop_ends_granian_also_while_its_worker_loads_the_application(tmp_path):
     (tmp_path / "loads.py").write_text(APPLICATION)
-    command = ["granian", "--interface", "wsgi", "--port", str(free_port()), "--workers", "1", "loads:app"]
+    command = [program("granian"), "--interface", "wsgi", "--port", str(free_port()), "--workers", "1", "loads:app"]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True) as granian:
         try:

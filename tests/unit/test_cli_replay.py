@@ -9,7 +9,7 @@ import redis
 from relay.cli.id_file import IdFile
 from relay.domain.reference_id import new_reference_id
 from relay.errors import Unavailable
-from relay.replay.planning import Replays
+from relay.replay.planning import MAX_COUNT, Replays
 from tests.store_keys import KEYS
 from tests.timing import ANSWER_S
 from tests.unit.cli import a_webhook
@@ -276,7 +276,7 @@ def test_a_store_that_is_away_for_a_while_ends_no_following(failed, monkeypatch)
     assert (result.exit_code, json.loads(result.stdout)["state"], len(looks)) == (1, "cancelled", 3)
 
 
-@pytest.mark.parametrize("most", [0, 10**9 + 1, 10**21])
+@pytest.mark.parametrize("most", [0, MAX_COUNT + 1, 10**21])
 def test_a_replay_of_no_calls_or_of_more_than_a_thousand_million_is_wrong_usage(failed, most):
     cli, _ = failed
     result = cli.run("replay", "plan", "--plugin", "acme", "--max", str(most))

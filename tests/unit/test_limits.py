@@ -380,7 +380,7 @@ _CONSTANT = re.compile(r"^(_?(?:MAX|MOST)(?:_[A-Z0-9_]+)?)(?:: Final(?:\[\w+\])?
 _IN_DECLARATIONS = {
     *("MAX_TIMEOUT_S", "MAX_ATTEMPTS", "MAX_FACTOR", "MAX_PAUSE_S", "MAX_CONCURRENCY", "MAX_AGE_S", "MAX_QUERY_PARAMS"),
     *("MAX_DESCRIPTION_LENGTH", "MAX_STEPS", "MAX_CHAIN_TIMEOUT_S", "MAX_MASKS", "MAX_CREDENTIAL_LENGTH"),
-    *("_MAX_RETENTION_S", "MAX_JOBS", "MAX_ROWS", "MAX_WATCHED", "_MAX_PROCESSES", "_MAX_COUNT"),
+    *("_MAX_RETENTION_S", "MAX_JOBS", "MAX_ROWS", "MAX_WATCHED", "_MAX_PROCESSES"),
 }
 #: Limits that never refuse anything, or whose edge is tested without their name, each with the reason.
 _OTHERS = {
