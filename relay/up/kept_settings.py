@@ -63,7 +63,7 @@ def _own_files(directory: DataDir) -> Iterator[str]:
 
 
 def _is_embedded(address: str, directory: DataDir) -> bool:
-    """Return whether an address is that of an embedded server: it has one of its passwords or ports.
+    """Return whether an address is that of an embedded server: it has one of its passwords, or only its ports.
 
     The password says so of an address from before the server's port changed, the port if the password's file is gone.
     """
@@ -73,7 +73,7 @@ def _is_embedded(address: str, directory: DataDir) -> bool:
         places = places_in(address)
     except ValueError:
         return False
-    return any(host == LOOPBACK and port in directory.saved_ports() for host, port in places)
+    return {host for host, _ in places} == {LOOPBACK} and {port for _, port in places} <= directory.saved_ports()
 
 
 def _without_demo(allowed: str, directory: DataDir) -> str:

@@ -131,6 +131,13 @@ def test_the_address_of_an_earlier_start_is_its_own_however_its_port_and_passwor
     assert start(RELAY_REDIS_URL=address).servers.single is not None
 
 
+def test_a_cluster_of_ones_own_with_a_port_that_an_embedded_server_had_is_kept(start):
+    port = start().servers.single.port
+    own = {"RELAY_REDIS_URL": f"redis+cluster://127.0.0.1:{port},127.0.0.1:7777", "RELAY_BROKER_URL": OTHER}
+    start(**own)
+    assert (start().kept_settings, start().servers.single) == (own, None)
+
+
 @pytest.mark.parametrize("damaged", [b"\xff\n", b"", b"-1", b"99999999", b"\xd9\xa3"])
 def test_a_port_that_cannot_be_read_is_chosen_anew(start, damaged):
     directory = start(demo=True).directory
