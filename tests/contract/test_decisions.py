@@ -468,6 +468,32 @@ def test_callers_of_a_server_that_is_away_wait_together_and_not_one_after_anothe
     assert len(reads) < callers / 4
 
 
+@pytest.mark.parametrize("part", [StoredChain, Epochs])
+def test_who_asks_while_another_finds_the_server_back_waits_for_that(redis_client, vault, monkeypatch, part):
+    chain, read, reading = a_chain(redis_client, vault), part.read, threading.Event()
+    decide(chain, a="1")
+
+    def away(*_):
+        raise redis.ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StoredChain, "read", away)
+        with pytest.raises(Unavailable):
+            chain.refresh()
+
+    def back(*args):
+        reading.set()
+        time.sleep(0.2)
+        return read(*args)
+
+    monkeypatch.setattr(part, "read", back)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(chain.look)
+        assert reading.wait(ANSWER_S)
+        chain.refresh()
+        found.result()
+
+
 @pytest.mark.parametrize("is_restored", [False, True])
 def test_what_a_failover_lost_is_no_tampering(redis_client, vault, monkeypatch, events_of, is_restored):
     told = events_of(decisions_module)

@@ -26,7 +26,7 @@ from relay.store.decisions.chain import Chain, ChainEnd, Decision, in_doubt, lin
 from relay.store.decisions.stored import StoredChain
 from relay.store.keys.names import SHARED_ROOT, root_name
 from relay.store.scripting.scripts import Scripts
-from relay.store.server.availability import going_on_without, patience_s
+from relay.store.server.availability import SHORT_S, going_on_without, patience_s
 from relay.store.server.errors import store_errors
 from relay.store.server.replicas import check_not_silent
 from relay.telemetry.log import Event, event
@@ -78,7 +78,7 @@ class Decisions:
         self.paused: frozenset[tuple[str, str]] = frozenset()
         self._policies: dict[tuple[str, str], tuple[str, ...]] | None = None  # None: not made from what is known now
         self._read_ever: set[int] = set()  # the names of all decisions that it has ever read
-        self._read_at_s = self._whole_at_s = self._failed_at_s = float("-inf")
+        self._read_at_s = self._whole_at_s = self._failed_at_s = self._asked_at_s = float("-inf")
         self._lock = threading.RLock()
         self.is_intact = True  # False: this process has found forged entries, or an older chain put back
 
@@ -177,9 +177,10 @@ class Decisions:
     def _turn(self) -> Iterator[None]:
         """Keep other threads from reading, which wait; only briefly if they can do without a silent server.
 
-        Once a read has failed, they fail at once: a silent server must not hold all threads of an API process.
+        Once a read has failed, the next may take half a second before they fail: a silent server must not hold all.
         """
-        if not self._lock.acquire(timeout=0 if self._failed_at_s > self._read_at_s else patience_s()):
+        back_s = max(0, self._asked_at_s + SHORT_S - time.monotonic())
+        if not self._lock.acquire(timeout=back_s if self._failed_at_s > self._read_at_s else patience_s()):
             raise Unavailable
         try:
             with store_errors():
@@ -190,7 +191,7 @@ class Decisions:
     @contextmanager
     def _noting_failure(self) -> Iterator[None]:
         """Note that the server could not be read, unless it was asked more briefly than others ask it."""
-        began_s = time.monotonic()
+        self._asked_at_s = began_s = time.monotonic()
         try:
             yield
         except Exception:
@@ -230,8 +231,7 @@ class Decisions:
         chain, whole = self._chain, whole or self._begins_anew
         last, added, server = self._stored.read(0 if whole else chain.count)
         if not whole and chain.count and last != chain.last:
-            _, added, server = self._stored.read(0)
-            whole = True
+            (_, added, server), whole = self._stored.read(0), True
         was_forged = chain.is_forged  # if so, all is verified again: the ring may have got another key
         is_as_known = not was_forged and chain.is_of(added) if whole else not added
         if is_as_known and not self._begins_anew:
@@ -280,8 +280,7 @@ class Decisions:
         self._read_ever.update(map(name_of, chain.read))
         chain.read.clear()
         self._seq, self._server = max(self._seq, chain.seq), server
-        self.paused = paused_by(self._known.values())
-        self._policies = None
+        self.paused, self._policies = paused_by(self._known.values()), None
 
     def _doubt(self, chain: Chain, gone: Iterable[str]) -> None:
         """Trust nothing about subjects that were decided about after an older chain was put back.
