@@ -231,7 +231,8 @@ class Decisions:
         chain, whole = self._chain, whole or self._begins_anew
         last, added, server = self._stored.read(0 if whole else chain.count)
         if not whole and chain.count and last != chain.last:
-            (_, added, server), whole = self._stored.read(0), True
+            _, added, server = self._stored.read(0)
+            whole = True
         was_forged = chain.is_forged  # if so, all is verified again: the ring may have got another key
         is_as_known = not was_forged and chain.is_of(added) if whole else not added
         if is_as_known and not self._begins_anew:
