@@ -1,7 +1,7 @@
 """The log of a child: readable by its owner only, put aside when it has grown large, and read while the child runs.
 
 The child always writes at the end of the file, through its own descriptor. So the content is copied and the file then
-emptied, without the child's help. What the child writes in the microseconds between the two is lost.
+emptied, without the child's help. What the child writes in the moment between the two is lost.
 """
 
 from __future__ import annotations

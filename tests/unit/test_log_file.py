@@ -82,6 +82,8 @@ def test_what_a_running_child_writes_goes_on_at_the_beginning_of_an_emptied_log(
     with open_log(path) as log, subprocess.Popen([sys.executable, "-c", WRITER], **PIPED, stderr=log) as writer:
         for _ in range(3):
             wait_until(lambda: put_aside(path, 1_000_000), every_s=0.005)
+        # What it wrote just before the log was emptied may be lost, so its end has to be written after that.
+        wait_until(lambda: path.stat().st_size > 0, every_s=0.005)
         lines = int(writer.communicate(timeout=START_S)[0])
     assert writer.returncode == 0
     kept = [line for each in (*asides(path)[::-1], path) for line in each.read_bytes().split(b"\n") if line]
