@@ -104,6 +104,7 @@ def table():
 def server(valkey_server):
     with valkey_server.client() as client:
         client.flushall()
+        client.function_flush()  # earlier tests may have loaded scripts of their own
         for user in access.users():
             _, name, *rules = user.rule(PASSWORD).split()
             client.execute_command("ACL", "SETUSER", name, *rules)
