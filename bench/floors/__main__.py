@@ -1,6 +1,6 @@
 """`python -m bench.floors`: what libcurl, Granian and the server cost alone, in microseconds of processor.
 
-Run it right before or after `python -m bench`: docs/performance.md shows its figures beside the relay's.
+Run it right before or after `python -m bench`, whose figures for the relay it helps to read.
 """
 
 from __future__ import annotations
