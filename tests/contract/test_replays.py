@@ -575,12 +575,12 @@ def test_a_job_waits_no_longer_than_the_least_rate_says_whatever_its_rate_is(har
     token = harness.take(job)
     for _ in range(2):
         created = harness.step(job, token)
-        assert (created.verdict, created.cursor) == (ReplayVerdict.PACED, 2)
+        assert (created.verdict, created.cursor) == (ReplayVerdict.PACED, 1)
         assert 900 / MIN_RATE < created.wait_ms <= 1000 / MIN_RATE
     harness.client.hset(
         KEYS.replay(job.replay_id), "tat", f"{1e300:.3f}"
     )  # as the release before wrote with such a rate
-    assert harness.step(job, token).cursor == 4
+    assert harness.step(job, token).cursor == 2
 
 
 # -- what is skipped ------------------------------------------------------------------------------------------------
@@ -1198,6 +1198,45 @@ def test_a_plan_says_how_many_have_been_replayed_and_is_empty_once_all_have(harn
         plan = harness.replays.plan("acme", Request(filter=wanted))
         assert (plan.matched, plan.left_out) == (0, {"replayed": 6})
     assert harness.replays.plan("acme", Request(filter=Filter(status=(404,)))).left_out == {}
+
+
+def test_what_failed_is_replayed_again_after_its_replay_was_cancelled(harness):
+    harness.failed(3)
+    job = harness.start()
+    harness.create_all(job)
+    first, *others = harness.made(job)
+    harness.send([first], status=503)
+    harness.replays.cancel("acme", job.replay_id)
+    assert {harness.record(ref).state for ref in others} == {State.CANCELLED}
+    for wanted in (Filter(), Filter(status=(503,)), Filter(error=True, unreplayed=True)):
+        plan = harness.replays.plan("acme", Request(filter=wanted))
+        assert (plan.matched, plan.skipped_reasons, plan.left_out) == (3, {}, {})
+    again = harness.start()
+    assert again.matched == 3
+    harness.create_all(again)
+    assert harness.decided(again) == [True, True, True]
+    made = harness.made(again)
+    assert {harness.record(ref).replayed_by for ref in (first, *others)} == set(made)
+    assert harness.replays.plan("acme", Request(filter=Filter())).left_out == {"being_replayed": 4}
+    harness.send(made)
+    assert harness.replays.plan("acme", Request(filter=Filter())).left_out == {"replayed": 4}
+
+
+def test_one_member_of_a_family_is_matched_whichever_of_them_the_filter_selects(harness):
+    (original,) = harness.failed(1)  # with 503
+    newest = original
+    for end in ({"status": 503}, {"status": 500}, {"status": 404}):
+        job = harness.start(reference_ids=[original])
+        harness.create_all(job)
+        (newest,) = harness.made(job)
+        harness.send([newest], **end)
+    for status, matched in ((503, 1), (500, 1), (404, 1), (429, 0)):
+        plan = harness.replays.plan("acme", Request(filter=Filter(status=(status,))))
+        assert (plan.matched, plan.left_out) == (matched, {}), status
+    job = harness.start()
+    harness.create_all(job)
+    assert (job.matched, harness.decided(job)) == (1, [True])
+    assert harness.record(newest).replayed_by == harness.made(job)[0]
 
 
 def test_a_plan_leaves_out_what_is_not_final_without_saying_that_it_is_being_replayed(harness):

@@ -44,7 +44,7 @@ local function hindrance(run, new, r)
   if new.ref == '' or redis.call('EXISTS', KEY.record(run, new.ref)) == 1 then return 'again' end
   if not revisions.are_current(run, r.plugin, r.webhook, new.revision, new.pins) then return 'stale' end
   if #run.made >= run.left then return 'full' end
-  return run.every and run.tat > run.now and 'paced' or nil
+  return run.every and rates.capacity(run.tat, run.now, run.every) < 1 and 'paced' or nil
 end
 
 local function create(run, new, r, last)
@@ -107,7 +107,7 @@ local function main(run)
   -- The burst is a tenth of a second's worth.
   run.every = run.job.rate and 1000 / math.max(LEAST_RATE, run.job.rate)
   local burst = run.every and math.max(1, math.floor(100 / run.every))
-  run.tat = run.every and rates.time(run.job.tat, run.now, run.every, burst, run.every + constants.UNNOTICED)
+  run.tat = run.every and rates.time(run.job.tat, run.now, run.every, burst, constants.UNNOTICED)
   run.left = jobs.MOST - redis.call('SCARD', KEY.replay_open(run, run.id))
   run.originals = redis.call('LRANGE', KEY.replay_ids(run, run.id), -cursor - count, -cursor - 1)
   run.decided, run.skips, run.made = {}, {}, {}
@@ -134,7 +134,7 @@ local function main(run)
   else
     held.renew_lease(run, run.id, lease_ms)
   end
-  return { verdict, cursor, run.every and math.max(0, math.ceil(run.tat - run.now)) or 0, run.ready }
+  return { verdict, cursor, run.every and math.max(0, math.ceil(run.tat + run.every - run.now)) or 0, run.ready }
 end
 
 return { kind = 'confirms', may_be_refused = true, is_fenced = true, run = main }
