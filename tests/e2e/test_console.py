@@ -200,6 +200,72 @@ def test_a_webhook_is_paused_and_let_go_again_and_its_breaker_closed(console, cl
     state.get_by_text("Paused").wait_for(state="detached")
 
 
+def acts_of(page):
+    """Return the list that the path of every act is going to be in."""
+    acts = []
+    page.on("request", lambda request: request.method == "POST" and acts.append(request.url.split("/v1/")[1]))
+    return acts
+
+
+def press_twice(page, button):
+    """Press a button as a double click does: wherever it was, whatever is there by then."""
+    button.wait_for()
+    page.locator("[inert]").wait_for(state="detached")
+    box = button.bounding_box()
+    page.mouse.dblclick(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, delay=40)
+
+
+def focus_comes_to(page, name):
+    page.get_by_role("button", name=name).and_(page.locator(":focus")).wait_for()
+
+
+def test_a_double_press_acts_once_and_the_focus_comes_back(console, clinic):
+    page, acts = console.page, acts_of(console.page)
+    clinic.call("POST", "/v1/webhooks/get-patient/pause")
+    console.go("webhooks", "Webhooks")
+    row = page.locator("tr[data-webhook=get-patient]")
+    press_twice(page, row.get_by_role("button", name="Resume"))
+    focus_comes_to(page, "Pause get-patient")
+    assert (acts, page.get_by_role("dialog").count()) == (["webhooks/get-patient/resume"], 0)
+
+    row.get_by_role("button", name="Pause").click()
+    press_twice(page, page.get_by_role("dialog").get_by_role("button", name="Back"))
+    focus_comes_to(page, "Pause get-patient")
+    assert len(acts) == 1
+
+    slow = {"referenceIds": clinic.trigger("get-patient", 3), "ratePerSecond": 0.001}
+    job = clinic.call("POST", "/v1/replays", json=slow)
+    console.go(f"replays/{job['replayId']}", "Replay")
+    for name, act, next_name in [("Pause", "pause", "Resume"), ("Resume", "resume", "Pause")]:
+        acts.clear()
+        press_twice(page, page.get_by_role("button", name=name))
+        focus_comes_to(page, next_name)
+        assert acts == [f"replays/{job['replayId']}/{act}"]
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the replay").dblclick()
+    page.get_by_role("status").filter(has_text="Cancelled").wait_for()
+    assert acts[1:] == [f"replays/{job['replayId']}/cancel"]
+
+
+@pytest.mark.parametrize("width", [375, 1600])
+def test_a_double_press_that_asks_a_question_does_not_answer_it(browser, clinic, width):
+    with opened(browser, clinic.url, width=width) as console:
+        page, acts = console.signed_in(clinic.key).page, acts_of(console.page)
+        console.go("webhooks", "Webhooks")
+        page.locator("tr[data-webhook=get-patient]").get_by_role("button", name="Pause").click()
+        answer = page.get_by_role("dialog").get_by_role("button", name="Pause")
+        box = answer.bounding_box()
+        page.get_by_role("dialog").get_by_role("button", name="Back").click()
+        page.get_by_role("dialog").wait_for(state="detached")
+        button = page.locator("tr[data-webhook=get-patient]").get_by_role("button", name="Pause")
+        button.evaluate(
+            "(e, at) => Object.assign(e.style, {position: 'fixed', left: `${at.x}px`, top: `${at.y}px`})", box
+        )
+        press_twice(page, button)
+        focus_comes_to(page, "Back")
+        assert (acts, page.get_by_role("dialog").count()) == ([], 1)
+
+
 def test_it_says_that_the_relay_is_away_and_goes_on_when_it_is_back(console):
     page = console.page
     page.get_by_text("Live", exact=True).wait_for()

@@ -63,6 +63,25 @@ export function redraw(element, ...children) {
   keepFocus(element, () => put(element, ...children));
 }
 
+const REST_MS = 500; // the longest double press, by the defaults of most systems
+const resting = new WeakMap(); // the timers of the elements that rest
+
+/**
+ * Lets nothing in an element be pressed for half a second, because the second press of a double press is meant for what
+ * was there before. Then focuses what `next` returns, or else what was focused, unless something else is by then.
+ */
+export function rest(place, next = null) {
+  const focused = place.contains(document.activeElement) ? document.activeElement : null;
+  clearTimeout(resting.get(place));
+  place.inert = true;
+  const wake = () => {
+    place.inert = false;
+    const active = document.activeElement ?? document.body; // a press on what rests focuses what is around it
+    if (active === document.body || active.contains(place)) (next ? next() : focused)?.focus({ preventScroll: true });
+  };
+  resting.set(place, setTimeout(wake, REST_MS));
+}
+
 const SHAPES = {
   overview: ["M3 12.5h3l2-7 3.5 11 2.5-6h3"],
   invocations: ["M4 5.5h12", "M4 10h12", "M4 14.5h7"],

@@ -1,6 +1,6 @@
 // Small elements of which every view is made.
 
-import { h, icon, put } from "./dom.js";
+import { h, icon, put, rest } from "./dom.js";
 import { ago, exact, moment } from "./format.js";
 import { pluginName } from "./session.js";
 import { stateOf } from "./words.js";
@@ -201,22 +201,35 @@ export function confirmed(title, text, action, { signal, danger = false }) {
   return new Promise((resolve) => {
     const dialog = h("dialog", { class: "dialog", "aria-labelledby": "dialog-title" });
     const leave = () => dialog.close("no");
+    const back = button("Back", leave);
     const act = button(action, () => dialog.close("yes"), { kind: danger ? "danger" : "primary" });
     put(
       dialog,
       h("h2", { id: "dialog-title" }, title),
       h("p", { class: "muted" }, text),
-      h("div", { class: "row end" }, button("Back", leave), act),
+      h("div", { class: "row end" }, back, act),
     );
     signal.addEventListener("abort", leave, { once: true });
     dialog.addEventListener("close", () => {
       signal.removeEventListener("abort", leave);
       dialog.remove();
+      rest(document.getElementById("app"));
       resolve(dialog.returnValue === "yes");
     });
     document.body.append(dialog);
     dialog.showModal();
+    rest(back.parentElement);
   });
+}
+
+/** Returns `act`, which then does nothing while it still runs for the same first argument. */
+export function once(act) {
+  const running = new Set();
+  return async (about, ...others) => {
+    if (running.has(about)) return;
+    running.add(about);
+    await act(about, ...others).finally(() => running.delete(about));
+  };
 }
 
 /** Shows a sentence for a few seconds; screen readers speak it, too. */

@@ -15,6 +15,7 @@ const { chainTree } = await load("views/chain");
 const view = {};
 for (const name of ["invocation", "invocations", "overview", "replay", "replay_new", "replays", "webhooks"]) view[name] = await load(`views/${name}`);
 
+const PRESS_MS = 500; // for which nothing takes a second press
 const NOW = Date.UTC(2026, 0, 31, 12);
 const at = (ms) => new Date(NOW + ms).toISOString();
 const never = new AbortController().signal;
@@ -30,7 +31,7 @@ beforeEach(() => {
   page.asked = [];
   location.hash = "";
   document.activeElement = null;
-  document.body.replaceChildren();
+  document.body.replaceChildren(h("div", { id: "app" }));
 });
 
 afterEach(() => {
@@ -42,6 +43,7 @@ afterEach(() => {
 async function answered(answer) {
   const dialog = document.body.querySelector("dialog[open]");
   const seen = pictured(dialog);
+  await page.pass(clock, PRESS_MS);
   await page.click(dialog, answer);
   assert.equal(document.body.querySelector("dialog"), null);
   return seen;
@@ -78,6 +80,7 @@ for (const [name, query, id, button] of [["webhooks", {}, undefined, "Resume"], 
       let come;
       page.relay = ({ method }) => (method === "POST" ? new Promise((resolve) => (come = resolve)) : { webhooks: [hook("a", { paused: true })], ...job("running") });
       const root = await page.show(view[name], query, id);
+      await page.pass(clock, PRESS_MS);
       await page.click(root, button);
       page.stop.abort();
       const before = pictured(root);
@@ -101,7 +104,7 @@ test("a sentence is shown for a few seconds, a bad one for longer, and only the 
   assert.deepEqual(said(), ["good: Done."]);
   await page.pass(clock, 200);
   assert.deepEqual(said(), []);
-  assert.equal(document.body.childNodes.length, 1);
+  assert.equal(document.body.childNodes.length, 2, "the page and the sentence");
 });
 
 for (const may of [true, false]) {
@@ -529,14 +532,20 @@ test("a replay is paused and resumed at once, and cancelled if that is confirmed
   };
   const root = await page.show(view.replay, {}, "job");
   const seen = () => pictured(root.childNodes[1]);
-  await page.click(root, "Pause");
+  const press = async (label) => {
+    await page.pass(clock, PRESS_MS);
+    await page.click(root, label);
+  };
+  await press("Pause");
+  await page.pass(clock, PRESS_MS);
   assert.deepEqual([...seen(), document.activeElement.textContent], ["Replay", "{warn: Paused}", "<Resume><Cancel…>", "Resume"]);
   await page.click(root, "Resume");
+  await page.pass(clock, PRESS_MS);
   assert.deepEqual([...seen(), document.activeElement.textContent], ["Replay", "{busy: Running}", "<Pause><Cancel…>", "Pause"]);
-  await page.click(root, "Cancel");
+  await press("Cancel");
   assert.deepEqual(await answered("Back"), ["Cancel this replay?", "Calls that have not been sent are skipped for good. Sent calls cannot be recalled.", "<Back><Cancel the replay>"]);
   assert.equal(requests("/v1/replays/job/cancel", "POST").length, 0);
-  await page.click(root, "Cancel");
+  await press("Cancel");
   await answered("Cancel the replay");
   assert.deepEqual(seen(), ["Replay", "{idle: Cancelled}"]);
   assert.deepEqual(page.asked.filter(({ method }) => method === "POST").map(({ path, body }) => [path.split("/").at(-1), body]), [["pause", undefined], ["resume", undefined], ["cancel", undefined]]);
@@ -548,6 +557,7 @@ test("a replay that cannot be paused says why, and counts go on without new butt
   page.relay = ({ method }) => (method === "POST" ? problem(409, "It is over.") : job("running", { started }));
   const root = await page.show(view.replay, {}, "job");
   const [button] = root.all((each) => each.tag === "button");
+  await page.pass(clock, PRESS_MS);
   await page.click(root, "Pause");
   assert.deepEqual(said(), ["bad: It is over."]);
   started = 7;
@@ -702,16 +712,34 @@ test("a webhook is paused if that is confirmed, resumed and let go at once, and 
   assert.equal(requests("/v1/webhooks/a/pause", "POST").length, 0);
   await page.click(rowOf(root, "a"), "Pause");
   await answered("Pause");
+  await page.pass(clock, PRESS_MS);
   assert.deepEqual([stateOf("a"), said(), document.activeElement.textContent], ["~{warn: Paused}", ["good: a is paused."], "Resume"]);
   assert.equal(rowOf(root, "b").all((each) => each.tag === "button")[0], button);
   await page.click(rowOf(root, "a"), "Resume");
+  await page.pass(clock, PRESS_MS);
   assert.deepEqual([stateOf("a"), said(), document.activeElement.textContent], ["~{good: Succeeding}", ["good: a is resumed."], "Pause…"]);
   await page.click(rowOf(root, "b"), "Close breaker");
   assert.deepEqual([stateOf("b"), said()], ["~{good: Succeeding}", ["good: The breaker of b is closed."]]);
+  await page.pass(clock, PRESS_MS);
   page.relay = () => problem(503, "Not now.");
   await page.click(rowOf(root, "b"), "Pause");
   await answered("Pause");
   assert.deepEqual(said(), ["bad: Not now."]);
+});
+
+test("an act that is not answered yet is not sent again, while others are, and what it redraws takes no second press", async () => {
+  const answers = new Map();
+  page.relay = ({ method, path }) => (method === "POST" ? new Promise((resolve) => answers.set(path, resolve)) : { webhooks: [hook("a", { paused: true }), hook("b", { paused: true })] });
+  const root = await page.show(view.webhooks, { sort: "id" });
+  for (const id of ["a", "a", "b"]) await page.click(rowOf(root, id), "Resume");
+  assert.deepEqual(page.asked.filter(({ method }) => method === "POST").map(({ path }) => path), ["/v1/webhooks/a/resume", "/v1/webhooks/b/resume"]);
+  answers.get("/v1/webhooks/a/resume")(hook("a"));
+  await page.settled();
+  await page.click(rowOf(root, "a"), "Pause");
+  assert.equal(document.body.querySelector("dialog"), null);
+  await page.pass(clock, PRESS_MS);
+  await page.click(rowOf(root, "a"), "Pause");
+  assert.ok(document.body.querySelector("dialog[open]"));
 });
 
 test("rows of webhooks follow what the relay answers, keep the focus, and stay in their order", async () => {

@@ -36,9 +36,20 @@ class Element extends EventTarget {
   }
 
   replaceChildren(...children) {
+    if (this.children.some((child) => child.contains(document.activeElement))) document.activeElement = document.body;
     for (const child of this.children) child.parentElement = null;
     this.childNodes = [];
     this.append(...children);
+  }
+
+  get inert() {
+    return "inert" in this.attributes;
+  }
+
+  set inert(value) {
+    if (!value) return void delete this.attributes.inert;
+    this.attributes.inert = "";
+    if (this.contains(document.activeElement)) document.activeElement = document.body;
   }
 
   get children() {

@@ -55,7 +55,7 @@ export class SmallPage {
 
   async click(root, text, takes = () => true) {
     const [found] = root.all((each) => each.tag === "button" && each.textContent.startsWith(text) && takes(each));
-    found.dispatchEvent(new Event("click"));
+    if (!found.closest("[inert]")) found.dispatchEvent(new Event("click"));
     await this.settled();
   }
 }

@@ -1,9 +1,9 @@
 // Shows the progress of one replay job, with buttons to pause, resume and cancel it.
 
-import { h, put, redraw } from "../dom.js";
+import { h, put, redraw, rest } from "../dom.js";
 import { count, duration } from "../format.js";
 import { keepShowing } from "../live.js";
-import { badge, button, confirmed, copyButton, empty, facts, failure, loading, panel, say, tiles, when } from "../parts.js";
+import { badge, button, confirmed, copyButton, empty, facts, failure, loading, once, panel, say, tiles, when } from "../parts.js";
 import { call } from "../session.js";
 import { callerText, chosenText, jobMeter, jobText, jobTone, skipText } from "./replay_parts.js";
 
@@ -23,21 +23,22 @@ export function show({ root, id, signal }) {
     if (JSON.parse(known || "{}").state !== job.state) {
       put(state, badge(jobText(job), jobTone(job)));
       redraw(actions, steering(job, act));
+      rest(actions);
     }
     known = JSON.stringify(job);
     redraw(body, picture(job));
   };
-  const act = async (action) => {
+  const act = once(async (action) => {
     if (action === "cancel" && !(await confirmed("Cancel this replay?", "Calls that have not been sent are skipped for good. Sent calls cannot be recalled.", "Cancel the replay", { signal, danger: true }))) return;
     try {
       const job = await call("POST", `v1/replays/${id}/${action}`);
       if (signal.aborted) return;
       draw(job);
-      actions.querySelector("button")?.focus();
+      rest(actions, () => actions.querySelector("button"));
     } catch (error) {
       if (!signal.aborted) say(error.message, "bad");
     }
-  };
+  });
   keepShowing(
     body,
     async () => {

@@ -1,10 +1,10 @@
 // Lists the webhooks, the worst first, with buttons to pause them, resume them and close their breakers.
 
-import { h, icon, put, redraw } from "../dom.js";
+import { h, icon, put, redraw, rest } from "../dom.js";
 import { address } from "../filters.js";
 import { count, counted, duration, exact, share, short } from "../format.js";
 import { keepShowing } from "../live.js";
-import { badge, button, choice, columnClass, confirmed, copyButton, empty, failure, idText, loading, panel, pluginCommand, say, sortHead, when } from "../parts.js";
+import { badge, button, choice, columnClass, confirmed, copyButton, empty, failure, idText, loading, once, panel, pluginCommand, say, sortHead, when } from "../parts.js";
 import { ended } from "../series.js";
 import { call } from "../session.js";
 import { sparkline } from "../sparkline.js";
@@ -65,19 +65,19 @@ export function show({ root, query, signal }) {
     draw();
     head.querySelector(`[data-sort="${sort.replace(/^-/, "")}"]`)?.focus();
   };
-  const act = async (row, action) => {
-    if (action === "pause" && !(await confirmed(`Pause ${row.webhookId}?`, "Its calls are still accepted, but wait until it is resumed.", "Pause", { signal }))) return;
+  const act = once(async (webhookId, action) => {
+    if (action === "pause" && !(await confirmed(`Pause ${webhookId}?`, "Its calls are still accepted, but wait until it is resumed.", "Pause", { signal }))) return;
     try {
-      const changed = await call("POST", `v1/webhooks/${encodeURIComponent(row.webhookId)}/${action}`);
+      const changed = await call("POST", `v1/webhooks/${encodeURIComponent(webhookId)}/${action}`);
       if (signal.aborted) return;
-      state.found = state.found.map((each) => (each.webhookId === changed.webhookId ? changed : each));
+      state.found = state.found.map((each) => (each.webhookId === webhookId ? changed : each));
       draw();
-      rows.get(row.webhookId)?.element.querySelector("button.act")?.focus();
-      say({ pause: `${row.webhookId} is paused.`, resume: `${row.webhookId} is resumed.`, "close-breaker": `The breaker of ${row.webhookId} is closed.` }[action]);
+      rest(body, () => rows.get(webhookId)?.element.querySelector("button.act"));
+      say({ pause: `${webhookId} is paused.`, resume: `${webhookId} is resumed.`, "close-breaker": `The breaker of ${webhookId} is closed.` }[action]);
     } catch (error) {
       if (!signal.aborted) say(error.message, "bad");
     }
-  };
+  });
   put(head, sortHead(COLUMNS, state.sort, sortBy));
   search.addEventListener("input", () => {
     history.replaceState(null, "", go({}));
@@ -163,10 +163,10 @@ function cells(row, window, act) {
     h(
       "span",
       { class: "row tight actions" },
-      row.breaker.state !== "closed" && button(h("span", {}, "Close breaker"), () => act(row, "close-breaker"), { icon: "breaker", title: "Close breaker", "aria-label": `Close breaker of ${row.webhookId}` }),
+      row.breaker.state !== "closed" && button(h("span", {}, "Close breaker"), () => act(row.webhookId, "close-breaker"), { icon: "breaker", title: "Close breaker", "aria-label": `Close breaker of ${row.webhookId}` }),
       row.paused
-        ? button(h("span", {}, "Resume"), () => act(row, "resume"), { icon: "play", title: "Resume", "aria-label": `Resume ${row.webhookId}`, class: "button primary act" })
-        : button(h("span", {}, "Pause…"), () => act(row, "pause"), { icon: "pause", title: "Pause", "aria-label": `Pause ${row.webhookId}`, class: "button act" }),
+        ? button(h("span", {}, "Resume"), () => act(row.webhookId, "resume"), { icon: "play", title: "Resume", "aria-label": `Resume ${row.webhookId}`, class: "button primary act" })
+        : button(h("span", {}, "Pause…"), () => act(row.webhookId, "pause"), { icon: "pause", title: "Pause", "aria-label": `Pause ${row.webhookId}`, class: "button act" }),
     ),
   ];
 }
