@@ -19,7 +19,9 @@ import flower.command
 import flower.events
 from celery.bin.celery import main
 from flower.views import BaseHandler
+from flower.views.monitor import Metrics
 from tornado.options import options
+from tornado.web import authenticated
 
 from relay.queue import LANES
 from relay.settings import Settings
@@ -48,6 +50,7 @@ def run() -> None:
     logins = Logins(settings.auth_failures, settings.trusted_proxies)
     BaseHandler.get_active_queue_names = _with_every_lane(BaseHandler.get_active_queue_names)
     BaseHandler.get_current_user = logins.limited(BaseHandler.get_current_user)
+    Metrics.get = authenticated(Metrics.get)  # Flower itself shows them to anybody
     flower.events.EventReceiver = Receiver
     send_policy()
     sys.argv[1:1] = ["-A", "workers.lane_app", "flower", "--enable-events=False", "--read-only=True"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from collections import Counter
 
 import pytest
 import requests
+from flower.urls import handlers
 
 from bench.ports import free_port
 from relay.authentication import unkeyed_refusals
@@ -127,6 +129,17 @@ def test_malformed_credentials_are_refused_like_wrong_ones(shown, credentials):
 def test_a_browser_that_asks_without_a_password_first_has_failed_nothing(shown):
     assert {attempt(shown).status_code for _ in range(3 * LIMIT)} == {401}
     assert attempt(shown, auth=AUTH).status_code == 200
+
+
+def test_nothing_of_calls_or_workers_is_open_without_the_password(shown):
+    asked = {path for path, *_ in (spec if isinstance(spec, tuple) else (spec.regex.pattern,) for spec in handlers)}
+    paths = {re.sub(r"\(.*\)", "x", path).rstrip("$?") for path in asked - {".*"}}
+    assert {"/metrics", "/tasks", "/api/tasks"} <= paths
+    answers = {path: attempt(shown, path) for path in paths}
+    opened = {path: answer.text for path, answer in answers.items() if answer.status_code not in {401, 404, 405}}
+    assert opened.pop("/healthcheck") == "OK"
+    assert set(opened) == {"/logout"}
+    assert attempt(shown, "/metrics", auth=AUTH).text.startswith("# HELP")
 
 
 def test_guesses_are_limited_and_beyond_that_no_password_is_looked_at(shown):
