@@ -92,8 +92,9 @@ async function send(text, method, path, { query = {}, body, signal, accept = [] 
   const limit = method === "GET" ? AbortSignal.timeout(READ_LIMIT_MS) : null;
   const stop = limit && signal ? AbortSignal.any([limit, signal]) : (limit ?? signal);
   const response = await fetch(url, { method, headers, signal: stop, body: body && JSON.stringify(body), ...how }).catch(unanswered);
-  if (response.ok || accept.includes(response.status)) return response.json().catch(unanswered);
-  throw problemOf(response, await response.json().catch(() => null));
+  const value = await response.json().catch((error) => (error instanceof SyntaxError ? null : unanswered(error)));
+  if (value !== null && (response.ok || accept.includes(response.status))) return value;
+  throw problemOf(response, value);
 }
 
 /** Throws the error of a request, or of reading its answer: one that breaks off, or takes too long, counts as none. */
@@ -103,9 +104,13 @@ function unanswered(error) {
 }
 
 function problemOf(response, value) {
-  const faults = (value?.errors ?? []).map(({ pointer, message }) => `${(pointer ?? "").replace(/^\//, "")} ${message}`);
-  const said = value?.detail ?? value?.title ?? `The relay answered ${response.status}.`;
+  if (!value?.detail && !value?.title) { // whose status says nothing about what was asked of the relay
+    const said = `A proxy or something else answered in the relay's place (status ${response.status}). Check that the relay is running (relay doctor), and that the proxy can reach it.`;
+    return new Problem(0, "not_the_relay", said);
+  }
+  const faults = (value.errors ?? []).map(({ pointer, message }) => `${(pointer ?? "").replace(/^\//, "")} ${message}`);
+  const said = value.detail ?? value.title;
   const waitS = Number(response.headers.get("Retry-After")) || 0; // the relay never gives a date
   const later = waitS > 0 ? ` It says to try again in ${waitS} s.` : "";
-  return new Problem(response.status, value?.code ?? "unknown", said + later, faults, waitS);
+  return new Problem(response.status, value.code ?? "unknown", said + later, faults, waitS);
 }

@@ -179,7 +179,7 @@ test("signing out forgets the key and stops the view, and the next one who signs
 test("a key that is refused is said, and can be corrected", async () => {
   await page.click(app, "", (each) => each.attributes["aria-label"] === "Sign out");
   const { relay } = page;
-  page.relay = () => new Response("{}", { status: 401 });
+  page.relay = () => new Response('{"title": "Unauthenticated"}', { status: 401 });
   document.activeElement = null;
   await signIn("whk_no_b");
   const button = app.querySelector("button");
@@ -198,7 +198,7 @@ test("a key that is refused is said, and can be corrected", async () => {
 
 test("a key that the relay no longer accepts ends the session", async () => {
   const { relay } = page;
-  page.relay = () => new Response("{}", { status: 401 });
+  page.relay = () => new Response('{"title": "Unauthenticated"}', { status: 401 });
   await go("#/webhooks");
   page.relay = relay;
   assert.equal(kept(), null);

@@ -49,7 +49,7 @@ function orders(values) {
 
 // -- the session -----------------------------------------------------------------------------------------------------
 
-const refused = (status) => new Response(JSON.stringify({ code: "refused" }), { status, headers: { "Retry-After": "7" } });
+const refused = (status) => new Response(JSON.stringify({ code: "refused", title: "Refused" }), { status, headers: { "Retry-After": "7" } });
 
 for (const status of [200, 401, 403, 503]) {
   for (const between of ["nothing", "signing out", "signing in with another key"]) {
@@ -99,8 +99,7 @@ test("a refused request says what the relay says, and when to try again if it is
     [answer(503, { code: "busy", title: "Busy" }), 503, "busy", "Busy", []],
     [answer(429, { code: "slow", detail: "Slower." }, later), 429, "slow", "Slower. It says to try again in 7 s.", []],
     [answer(422, { code: "request_rejected", detail: "No.", errors }), 422, "request_rejected", "No.", ["filter/since is wrong", " has too much"]],
-    [answer(502, "<html>"), 502, "unknown", "The relay answered 502.", []],
-    [answer(200, "{"), 0, "no_answer", "The relay does not answer.", []],
+    ...[[502, "<html>"], [200, "<html>"], [401, "<html>"], [404, '"Not found"'], [503, {}], [200, "null"]].map(([status, text]) => [answer(status, text), 0, "not_the_relay", `A proxy or something else answered in the relay's place (status ${status}). Check that the relay is running (relay doctor), and that the proxy can reach it.`, []]),
   ]) {
     page.relay = () => given;
     const error = await call("GET", "v1/stats").catch((problem) => problem);
@@ -108,8 +107,12 @@ test("a refused request says what the relay says, and when to try again if it is
   }
   page.relay = () => answer(503, { status: "not ready" });
   assert.deepEqual(await call("GET", "readyz", { accept: [503] }), { status: "not ready" });
-  page.relay = () => Promise.reject(new TypeError("Failed to fetch"));
-  assert.equal((await call("GET", "v1/stats").catch((problem) => problem)).code, "no_answer");
+  assert.equal(signedIn(), true, "a proxy's 401 is not about the key");
+  const brokenOff = new Response(new ReadableStream({ start: (controller) => controller.error(new TypeError("network error")) }));
+  for (const lost of [() => Promise.reject(new TypeError("Failed to fetch")), () => brokenOff]) {
+    page.relay = lost;
+    assert.equal((await call("GET", "v1/stats").catch((problem) => problem)).code, "no_answer");
+  }
   assert.equal((await call("GET", "v1/stats", { signal: AbortSignal.abort() }).catch((problem) => problem)).name, "AbortError");
 });
 
