@@ -171,6 +171,34 @@ def test_numbers_stand_at_the_right_below_the_name_of_their_column(console, view
     assert wrong == []
 
 
+def test_a_replay_is_not_planned_with_a_bad_number_and_says_so_if_its_start_is_not_answered(console, clinic):
+    page, jobs = console.page, clinic.call("GET", "/v1/replays")["replays"]
+    console.go("replays/new?webhookId=fax-letter", "New replay")
+    start = page.get_by_role("button", name="Start")
+    start.wait_for()
+    rate = page.get_by_label("Calls per second")
+    for text in ("-1", "many", "10001"):
+        rate.fill(text)
+        rate.press("Tab")
+        page.get_by_role("alert").get_by_text("Give a number from 0.001 to 10000, or leave it empty.").wait_for()
+        page.get_by_text("Correct the number above first.").wait_for()
+        assert start.count() == 0
+    assert console.faults() == []
+    rate.fill("0.001")
+    rate.press("Tab")
+    start.wait_for()
+    page.route("**/v1/replays", lambda route: (route.fetch(), route.abort("connectionreset")))  # it is started
+    start.click()
+    page.get_by_role("alert").get_by_text("It may have been started nevertheless").wait_for()
+    page.unroute("**/v1/replays")
+    page.get_by_role("link", name="list of replays").click()
+    page.get_by_role("table", name="Replays").get_by_text("fax-letter").first.wait_for()
+    made = clinic.call("GET", "/v1/replays")["replays"]
+    assert len(made) == len(jobs) + 1
+    if made[0]["state"] != "done":
+        clinic.call("POST", f"/v1/replays/{made[0]['replayId']}/cancel")
+
+
 def test_a_chain_is_shown_with_its_steps(console, clinic):
     console.go(f"invocations/{clinic.chain}", "book")
     chain = console.page.locator(".tree")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from relay.domain.invocation import FINAL, Outcome, State
+from relay.replay.planning import MAX_COUNT, MAX_RATE, MIN_RATE
 from relay.store.replays.jobs import Skip
 from tests.javascript import MODULE
 from tests.timing import START_S
@@ -20,12 +21,13 @@ from tests.tools import require
 TESTS = Path(__file__).parent / "javascript"
 #: West and east of Greenwich, with and without summer time, on either hemisphere, and off the whole hour.
 ZONES = ("UTC", "America/St_Johns", "America/Los_Angeles", "Europe/Berlin", "Asia/Kathmandu", "Pacific/Chatham")
-#: What the relay may answer with, for which the console has words.
+#: What the relay may answer with, for which the console has words, and which numbers it takes.
 WORDS = {
     "states": [*State],
     "final": [each for each in State if each in FINAL],
     "outcomes": [*Outcome],
     "skips": [*Skip],
+    "limits": {"rate": [MIN_RATE, MAX_RATE], "most": [1, MAX_COUNT]},
 }
 
 

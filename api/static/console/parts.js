@@ -93,8 +93,8 @@ export function pluginCommand(write) {
   return place;
 }
 
-/** Makes the message that is shown after a failure, with a button to try again. */
-export function failure(problem, again = null) {
+/** Makes the message that is shown after a failure, with a button to try again; `more` is said besides. */
+export function failure(problem, again = null, more = null) {
   return h(
     "div",
     { class: "notice bad", role: "alert" },
@@ -103,6 +103,7 @@ export function failure(problem, again = null) {
       "div",
       { class: "grow" },
       h("p", {}, problem.message),
+      more && h("p", {}, more),
       (problem.faults ?? []).length > 0 && h("ul", {}, problem.faults.map((fault) => h("li", {}, fault))),
     ),
     again && button("Try again", again),
@@ -194,6 +195,20 @@ export function tickBox(label, checked, changed) {
 /** Makes a control with a label. */
 export function field(label, control, hint = null) {
   return h("label", { class: "field" }, h("span", {}, label), control, hint && h("small", { class: "muted" }, hint));
+}
+
+/** Makes a field for a number, which may be left empty; says what is wrong with its text, if `fault` returns that. */
+export function numberField(label, text, placeholder, fault, changed, hint = null) {
+  const said = h("div", { role: "alert" });
+  const take = () => {
+    const wrong = fault(input.value);
+    put(said, wrong && h("small", { class: "toned bad" }, wrong));
+    if (wrong) input.setAttribute("aria-invalid", "true");
+    else input.removeAttribute("aria-invalid");
+  };
+  const input = h("input", { type: "text", inputmode: "decimal", autocomplete: "off", placeholder, value: text, onchange: () => (take(), changed(input.value)) });
+  take();
+  return h("div", {}, field(label, input, hint), said);
 }
 
 /** Asks the user to confirm an action; resolves to true if confirmed, and to false if the signal aborts before. */

@@ -644,10 +644,11 @@ test("a replay that cannot be started says why and can be started again, and one
   const root = await page.show(view.replay_new, { webhookId: "well" });
   const start = () => find(root, (each) => each.tag === "button" && each.textContent.startsWith("Start"));
   await page.click(root, "Start");
-  assert.ok(pictured(root).includes("Too many replays."));
+  assert.ok(pictured(root).includes("Too many replays.") && !pictured(root).join().includes("nevertheless"));
   assert.equal(start().disabled, false);
   let come;
   answer = () => new Promise((resolve) => (come = resolve));
+  await page.pass(clock, PRESS_MS);
   await page.click(root, "Start");
   assert.equal(start().disabled, true);
   page.stop.abort();
@@ -655,6 +656,50 @@ test("a replay that cannot be started says why and can be started again, and one
   come({ replayId: "job" });
   await page.settled();
   assert.equal(location.hash, "#/overview");
+});
+
+for (const lost of [() => Promise.reject(new TypeError("Failed to fetch")), () => new Response("<html>", { status: 502 }), () => problem(503, "The answer was lost.")]) {
+  test("a replay whose start is not answered may have been started, and the list of replays is shown the way to", async () => {
+    page.relay = planned({ start: lost });
+    const root = await page.show(view.replay_new, { webhookId: "well" });
+    await page.click(root, "Start");
+    assert.ok(pictured(root).includes("It may have been started nevertheless: look at the [list of replays](#/replays) before you start it again."));
+  });
+}
+
+test("a number that the relay would refuse is told where it was typed, and nothing is planned until it is right", async () => {
+  page.relay = planned();
+  const root = await page.show(view.replay_new, { webhookId: "well" });
+  for (const [label, name, bad, good, range] of [
+    ["Calls per second", "ratePerSecond", ["0", "-1", "0.0001", "10001", "1,5", "1e3", "many"], ["0.001", ".5", "10000", " 7 "], "Give a number from 0.001 to 10000, or leave it empty."],
+    ["At most", "max", ["0", "-1", "1.5", "1000000001", "many"], ["1", "1000000000"], "Give a whole number from 1 to 1000000000, or leave it empty."],
+  ]) {
+    const field = labelled(root, label);
+    const before = plans().length;
+    for (const text of bad) {
+      change(field, text);
+      await page.settled();
+      assert.deepEqual([pictured(root).includes(`*bad* ${range}`), field.attributes["aria-invalid"], pictured(root).includes("No plan"), pictured(root).some((line) => line.includes("<Start"))], [true, "true", true, false], text);
+    }
+    assert.equal(plans().length, before, "nothing is sent");
+    for (const text of [...good, ""]) {
+      change(field, text);
+      await page.settled();
+      assert.deepEqual([pictured(root).includes(`*bad* ${range}`), field.attributes["aria-invalid"], plans().at(-1)[name]], [false, undefined, text ? Number(text) : undefined], text);
+    }
+  }
+});
+
+test("what is started is what was planned, whatever the form says since", async () => {
+  page.relay = planned();
+  const root = await page.show(view.replay_new, { webhookId: "hook" });
+  const plan = plans().at(-1);
+  labelled(root, "At most").value = "3"; // typed, and not taken yet
+  const [start] = root.all((each) => each.tag === "button" && each.textContent.startsWith("Start"));
+  change(labelled(root, "Status"), "404");
+  start.dispatchEvent(new Event("click")); // before the next plan has come
+  await page.settled();
+  assert.deepEqual({ ...page.asked.find(({ path, body }) => path === "/v1/replays" && body && !body.dryRun).body, dryRun: true }, plan);
 });
 
 test("a plan that failed can be made again", async () => {

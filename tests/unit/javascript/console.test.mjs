@@ -13,6 +13,7 @@ const { h, icon, put } = await load("dom");
 const { keepLooking } = await load("live");
 const { columns, laneColumns, latest, merged, pace, totals } = await load("series");
 const { FINAL, OUTCOMES, SKIPPED, STATES, endingText, isDamaged, stateOf } = await load("words");
+const { LIMITS } = await load("views/replay_new");
 const NOW = Date.UTC(2026, 0, 31, 12);
 const MINUTE = 60_000;
 const DAY = 86_400_000;
@@ -347,8 +348,9 @@ test("an end is told by its status or its outcome", () => {
   assert.deepEqual([endingText("answered", 503), endingText(null, 0), endingText("dns_failed", 0), endingText("response_rejected", 200), endingText("brand_new", 0), endingText(null, 404), endingText("answered", null), endingText("", 0)], ["answered 503", "no answer", "the name could not be looked up", "the answer does not fit the registration (200)", "brand new", "answered 404", "the endpoint answered", "no answer"]);
 });
 
-test("lists of states, outcomes and reasons are those of the relay", () => {
-  const { states, final, outcomes, skips } = JSON.parse(process.env.WORDS);
+test("lists of states, outcomes and reasons, and limits of numbers, are those of the relay", () => {
+  const { states, final, outcomes, skips, limits } = JSON.parse(process.env.WORDS);
   assert.deepEqual([Object.keys(STATES), [...FINAL]], [states, final]);
   assert.deepEqual([new Set(Object.keys(OUTCOMES)), new Set(Object.keys(SKIPPED))], [new Set(outcomes), new Set(skips)]);
+  assert.deepEqual(Object.fromEntries(Object.entries(LIMITS).map(([name, { least, most }]) => [name, [least, most]])), limits);
 });

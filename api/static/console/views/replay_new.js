@@ -1,15 +1,17 @@
 // Starts a replay: the user chooses calls, sees what the replay would do, and starts it.
 
-import { h, put, redraw } from "../dom.js";
+import { h, put, redraw, rest } from "../dom.js";
 import { count, counted, duration } from "../format.js";
 import { address, filterBar, filterOf, filterText } from "../filters.js";
 import { eventually } from "../live.js";
-import { button, empty, failure, field, idText, loading, panel, refLink, table, tickBox, when } from "../parts.js";
+import { button, empty, failure, idText, loading, numberField, panel, refLink, table, tickBox, when } from "../parts.js";
 import { call } from "../session.js";
 import { FINAL, endingText } from "../words.js";
 import { skipText } from "./replay_parts.js";
 
 export const CHOSEN = ["webhookId", "state", "status", "outcome", "since", "until"];
+/** The numbers that the relay takes. */
+export const LIMITS = { rate: { least: 0.001, most: 10_000 }, most: { least: 1, most: 1_000_000_000, isWhole: true } };
 
 export function show({ root, query, signal }) {
   const reference = query.get("ref");
@@ -40,11 +42,15 @@ export function show({ root, query, signal }) {
     current.abort();
     current = new AbortController();
     const mine = current;
+    if (Object.keys(LIMITS).some((name) => faultOf(name, wanted[name]))) {
+      put(outcome, panel("What it would do", empty("No plan", "Correct the number above first.")));
+      return;
+    }
     put(outcome, panel("What it would do", loading(4)));
     try {
-      const body = { ...bodyOf(wanted, reference), dryRun: true };
-      const found = await call("POST", "v1/replays", { body, signal: AbortSignal.any([signal, mine.signal]) });
-      if (!mine.signal.aborted) put(outcome, planned(found, wanted, reference, signal));
+      const body = bodyOf(wanted, reference);
+      const found = await call("POST", "v1/replays", { body: { ...body, dryRun: true }, signal: AbortSignal.any([signal, mine.signal]) });
+      if (!mine.signal.aborted) put(outcome, planned(found, body, wanted.filter, signal));
     } catch (error) {
       if (error.name !== "AbortError" && !signal.aborted) put(outcome, failure(error, preview));
     }
@@ -74,12 +80,20 @@ function usualPace({ recent, trend }) {
   return Math.max(1, Math.round(busy.reduce((sum, number) => sum + number, 0) / busy.length / 3_600));
 }
 
+/** Says which numbers a field takes, if its text is none of these. */
+function faultOf(name, text) {
+  const { least, most, isWhole = false } = LIMITS[name];
+  const [pattern, kind] = isWhole ? [/^\d+$/, "whole number"] : [/^(\d+|\d*\.\d+)$/, "number"];
+  const isTaken = text === "" || (pattern.test(text) && Number(text) >= least && Number(text) <= most);
+  return isTaken ? null : `Give a ${kind} from ${least} to ${most}, or leave it empty.`;
+}
+
 function how(wanted, preview, several) {
-  const number = (name, placeholder) => h("input", { type: "number", min: 1, max: 10_000_000, placeholder, inputmode: "numeric", value: wanted[name], onchange: (event) => ((wanted[name] = event.target.value), preview()) });
+  const number = (label, name, placeholder, hint) => numberField(label, wanted[name], placeholder, (text) => faultOf(name, text.trim()), (text) => ((wanted[name] = text.trim()), preview()), hint);
   return h(
     "div",
     { class: "filters" },
-    several && h("div", { class: "filter-grid" }, field("Calls per second", number("rate", "as fast as possible"), wanted.usual ? "the webhook's usual rate, because it failed recently; leave it empty to send as fast as possible" : null), field("At most", number("most", "all calls"))),
+    several && h("div", { class: "filter-grid" }, number("Calls per second", "rate", "as fast as possible", wanted.usual ? "the webhook's usual rate, because it failed recently; leave it empty to send as fast as possible" : null), number("At most", "most", "all calls")),
     tickBox("Include calls that may have arrived, even for webhooks that must not be sent twice", wanted.uncertain, (isWanted) => ((wanted.uncertain = isWanted), preview())),
   );
 }
@@ -97,21 +111,23 @@ function bodyOf({ filter, rate, uncertain, most }, reference) {
   return body;
 }
 
-function planned({ matched, skipped, skippedReasons, leftOut, breakdown }, wanted, reference, signal) {
+/** Shows what the relay would do for a request, `body`, with a button that makes just this request. */
+function planned({ matched, skipped, skippedReasons, leftOut, breakdown }, body, filter, signal) {
   const sent = matched - skipped;
   const problem = h("div", {});
   const start = button(`Start: send ${counted(sent, "call")}`, async () => {
     start.disabled = true;
     try {
-      const { replayId } = await call("POST", "v1/replays", { body: bodyOf(wanted, reference) });
+      const { replayId } = await call("POST", "v1/replays", { body });
       if (!signal.aborted) location.hash = `#/replays/${replayId}`;
     } catch (error) {
       start.disabled = false;
-      put(problem, failure(error));
+      rest(start.parentElement);
+      put(problem, failure(error, null, isOpen(error) && ["It may have been started nevertheless: look at the ", h("a", { href: "#/replays" }, "list of replays"), " before you start it again."]));
     }
   }, { kind: "primary" });
-  if (matched === 0) return panel("What it would do", empty("Nothing to replay", reference ? "This call cannot be replayed." : skipText(leftOut) ? `Calls that ended so: ${skipText(leftOut)}.` : `No call matches${filterText(wanted.filter) ? `: ${filterText(wanted.filter)}` : ""}.`));
-  const time = wanted.rate && sent ? `, in about ${duration((sent / Number(wanted.rate)) * 1_000)}` : "";
+  if (matched === 0) return panel("What it would do", empty("Nothing to replay", body.referenceIds ? "This call cannot be replayed." : skipText(leftOut) ? `Calls that ended so: ${skipText(leftOut)}.` : `No call matches${filterText(filter) ? `: ${filterText(filter)}` : ""}.`));
+  const time = body.ratePerSecond && sent ? `, in about ${duration((sent / body.ratePerSecond) * 1_000)}` : "";
   const skips = skipped ? ` Skipped: ${skipText(skippedReasons) || counted(skipped, "call")}.` : "";
   return panel(
     "What it would do",
@@ -122,6 +138,11 @@ function planned({ matched, skipped, skippedReasons, leftOut, breakdown }, wante
     ],
     { aside: h("span", { class: "muted small" }, "nothing has been sent") },
   );
+}
+
+/** Tells whether what was asked for may have been done, although the relay did not say so. */
+function isOpen({ status }) {
+  return status === 0 || status >= 500;
 }
 
 const COLUMNS = [
