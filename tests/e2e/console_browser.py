@@ -58,10 +58,14 @@ _SPILLS = """
   return found;
 })()
 """
-# Finds what leaves its card, even where a scroll bar would lead to it; of an id that is cut, only the box counts.
+# Finds what leaves its card, even where a scroll bar would lead to it, and what is left of a cut id in the next column.
 _LEAVES = """
 (() => {
   const found = [];
+  for (const tail of document.querySelectorAll("td .id-tail")) {
+    const over = tail.getBoundingClientRect().right - tail.closest("td").getBoundingClientRect().right;
+    if (over > 1) found.push(`${tail.textContent} covers the next column: ${over.toFixed(0)} px`);
+  }
   for (const card of document.querySelectorAll(".panel, .tiles, .notice, .gate form, .dialog")) {
     const around = card.getBoundingClientRect();
     for (const element of card.querySelectorAll("*")) {

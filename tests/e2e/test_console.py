@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -621,7 +622,7 @@ def test_the_list_of_replays_says_at_every_width_what_and_by_whom(browser, large
 
 
 WEBHOOKS = 300
-CARD_WIDTHS = (375, 768, 900, 1024, 1280, 1600)  # from 860 on, the navigation is beside the content
+CARD_WIDTHS = (320, 375, 768, 900, 1024, 1280, 1600)  # from 860 on, the navigation is beside the content
 
 
 class Large:
@@ -699,9 +700,22 @@ def test_no_state_of_a_webhook_makes_its_row_leave_the_card(browser, large, wind
         assert (console.leaves(), console.spills(), console.overflow_px()) == ([], [], 0)
 
 
+def all_unreachable(route):
+    """Answer with a relay's invocations, each in the state with the longest name."""
+    answer = route.fetch()
+    page = answer.json()
+    for row in page["invocations"]:
+        row["state"] = "unreachable"
+    route.fulfill(response=answer, json=page)
+
+
 @pytest.mark.parametrize("width", CARD_WIDTHS)
-def test_nothing_leaves_its_card_with_the_longest_ids_and_many_webhooks(browser, large, width):
+@pytest.mark.parametrize("days", [0, 3])
+def test_nothing_leaves_its_card_with_the_longest_ids_and_many_webhooks(browser, large, width, days):
     with opened(browser, large.url, width=width) as console:
+        if days:  # times of another day are longer
+            console.page.clock.set_fixed_time(datetime.now(tz=UTC) + timedelta(days=days))
+        console.page.route("**/v1/invocations?*", all_unreachable)
         console.signed_in(large.key)
         wrong = {}
         for route, heading in large_views(large).items():

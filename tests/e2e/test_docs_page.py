@@ -31,6 +31,18 @@ def test_it_is_accessible_and_fits(browser, running_relay, width, scheme):
         assert {url.split("/")[2] for url in console.asked} == {running_relay.base_url.split("/")[2]}
 
 
+@pytest.mark.parametrize("width", [320, 860])
+def test_a_webhook_s_id_of_any_length_fits(browser, running_relay, endpoint, width):
+    running_relay.apply("long", [{"id": "x" * 64, "url": f"{endpoint.base_url}/echo", "method": "GET"}])
+    with opened(browser, running_relay.base_url, width=width) as console:
+        page = console.page
+        page.goto(f"{running_relay.base_url}/docs")
+        page.get_by_label("Examples with a webhook of yours").fill(running_relay.create_key("long"))
+        page.keyboard.press("Enter")
+        page.get_by_label("Webhook", exact=True).select_option("x" * 64)
+        assert (console.overflow_px(), console.spills()) == (0, [])
+
+
 def test_a_search_leaves_what_fits_and_the_contents_stay_in_view(browser, running_relay):
     with opened(browser, running_relay.base_url) as console:
         page = console.page

@@ -113,8 +113,8 @@ function nothing(filter) {
 }
 
 const COLUMNS = [
-  { label: "State", cell: (row) => stateBadge(row) },
-  { label: "Webhook", grow: true, cell: (row) => h("span", { class: "with-tags" }, idText(row.webhookId), row.replayOf && h("span", { class: "tag" }, "replay"), row.chain?.parent && h("span", { class: "tag" }, "step"), row.chain?.steps && h("span", { class: "tag" }, "chain"), h("span", { class: "narrow muted" }, ending(row))) },
+  { label: "State", wide: true, cell: (row) => stateBadge(row) },
+  { label: "Webhook", grow: true, cell: (row) => h("span", { class: "with-tags" }, idText(row.webhookId), row.replayOf && h("span", { class: "tag" }, "replay"), row.chain?.parent && h("span", { class: "tag" }, "step"), row.chain?.steps && h("span", { class: "tag" }, "chain"), h("span", { class: "narrow" }, h("span", { class: "row tight" }, stateBadge(row), h("span", { class: "muted" }, ending(row))))) },
   { label: "Reference id", wide: true, cell: (row) => shortId(row.referenceId) },
   { label: "What happened", wide: true, cell: (row) => ending(row) },
   { label: "Took", number: true, wide: true, cell: (row) => (row.finishedAt ? duration(Date.parse(row.finishedAt) - Date.parse(row.createdAt)) : "–") },

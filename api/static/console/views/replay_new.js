@@ -146,8 +146,8 @@ function isOpen({ status }) {
 }
 
 const COLUMNS = [
-  { label: "Webhook", grow: true, cell: (group) => h("b", {}, idText(group.webhookId)) },
-  { label: "What happened", cell: (group) => endingText(group.outcome, group.status) },
+  { label: "Webhook", grow: true, cell: (group) => [h("b", {}, idText(group.webhookId)), h("span", { class: "narrow muted" }, endingText(group.outcome, group.status))] },
+  { label: "What happened", wide: true, cell: (group) => endingText(group.outcome, group.status) },
   { label: "Calls", number: true, cell: (group) => count(group.count) },
   { label: "First", wide: true, cell: (group) => when(group.firstAt) },
   { label: "Last", wide: true, cell: (group) => when(group.lastAt) },
