@@ -54,8 +54,8 @@ async function load(event) {
   const how = { headers: { Authorization: `Bearer ${key.value.trim()}` }, credentials: "omit", cache: "no-store", referrerPolicy: "no-referrer" };
   try {
     const answer = await fetch(new URL("v1/webhooks", BASE), how);
-    const value = await answer.json();
-    if (!answer.ok) throw new Error(value.detail);
+    const value = await answer.json().catch(() => null);
+    if (!value?.webhooks) throw new Error(value?.detail ?? `A proxy or something else answered in the relay's place (status ${answer.status}). Check that the relay is running (relay doctor), and that the proxy can reach it.`);
     webhooks = value.webhooks;
   } catch (error) {
     said.textContent = error instanceof TypeError ? "The relay does not answer, or this is no key." : error.message;

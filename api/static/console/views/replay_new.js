@@ -122,7 +122,7 @@ function planned({ matched, skipped, skippedReasons, leftOut, breakdown }, body,
       if (!signal.aborted) location.hash = `#/replays/${replayId}`;
     } catch (error) {
       start.disabled = false;
-      rest(start.parentElement);
+      rest(start.parentElement, () => start);
       put(problem, failure(error, null, isOpen(error) && ["It may have been started nevertheless: look at the ", h("a", { href: "#/replays" }, "list of replays"), " before you start it again."]));
     }
   }, { kind: "primary" });
