@@ -190,7 +190,7 @@ def test_a_replay_is_not_planned_with_a_bad_number_and_says_so_if_its_start_is_n
     start.wait_for()
     page.route("**/v1/replays", lambda route: (route.fetch(), route.abort("connectionreset")))  # it is started
     start.click()
-    page.get_by_role("alert").get_by_text("It may have been started nevertheless").wait_for()
+    page.get_by_role("alert").get_by_text("The replay may have been started nevertheless").wait_for()
     page.unroute("**/v1/replays")
     page.get_by_role("link", name="list of replays").click()
     page.get_by_role("table", name="Replays").get_by_text("fax-letter").first.wait_for()

@@ -663,7 +663,8 @@ for (const lost of [() => Promise.reject(new TypeError("Failed to fetch")), () =
     page.relay = planned({ start: lost });
     const root = await page.show(view.replay_new, { webhookId: "well" });
     await page.click(root, "Start");
-    assert.ok(pictured(root).includes("It may have been started nevertheless: look at the [list of replays](#/replays) before you start it again."));
+    assert.ok(pictured(root).includes("The replay may have been started nevertheless: look at the [list of replays](#/replays) before you start it again."));
+    assert.ok(!pictured(root).includes("nothing has been sent"));
   });
 }
 

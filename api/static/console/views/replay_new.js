@@ -115,6 +115,7 @@ function bodyOf({ filter, rate, uncertain, most }, reference) {
 function planned({ matched, skipped, skippedReasons, leftOut, breakdown }, body, filter, signal) {
   const sent = matched - skipped;
   const problem = h("div", {});
+  const sofar = h("span", { class: "muted small" }, "nothing has been sent");
   const start = button(`Start: send ${counted(sent, "call")}`, async () => {
     start.disabled = true;
     try {
@@ -123,7 +124,8 @@ function planned({ matched, skipped, skippedReasons, leftOut, breakdown }, body,
     } catch (error) {
       start.disabled = false;
       rest(start.parentElement, () => start);
-      put(problem, failure(error, null, isOpen(error) && ["It may have been started nevertheless: look at the ", h("a", { href: "#/replays" }, "list of replays"), " before you start it again."]));
+      if (isOpen(error)) put(sofar);
+      put(problem, failure(error, null, isOpen(error) && ["The replay may have been started nevertheless: look at the ", h("a", { href: "#/replays" }, "list of replays"), " before you start it again."]));
     }
   }, { kind: "primary" });
   if (matched === 0) return panel("What it would do", empty("Nothing to replay", body.referenceIds ? "This call cannot be replayed." : skipText(leftOut) ? `Calls that ended so: ${skipText(leftOut)}.` : `No call matches${filterText(filter) ? `: ${filterText(filter)}` : ""}.`));
@@ -136,7 +138,7 @@ function planned({ matched, skipped, skippedReasons, leftOut, breakdown }, body,
       h("footer", { class: "pager" }, h("p", {}, h("b", {}, `Sends ${counted(sent, "call")}`), `${time}.`, h("span", { class: "muted" }, skips)), h("div", { class: "row" }, start)),
       problem,
     ],
-    { aside: h("span", { class: "muted small" }, "nothing has been sent") },
+    { aside: sofar },
   );
 }
 
