@@ -53,18 +53,20 @@ class Claimer:
         self._under_way += 1
         try:
             claimed = self._store.claim(reference_ids, claim_token, full=full, park=park)
+            return claimed, self._granted(calls, claimed, claim_token, begun_s)
         except BaseException:
             for reference_id in reference_ids:
                 self.give_back_soon(claim_token, reference_id)
             raise
         finally:
             self._under_way -= 1
+
+    def _granted(self, calls: Sequence[Call], claimed: Claimed, claim_token: str, begun_s: float) -> list[ActiveCall]:
         answered_s = boot_time_s()
         # Leases count from before the claim was sent. A slow reply costs the calls none of their time as long as half
         # the margin of their leases makes up for it; the other half is left for settling.
         start_s = min(answered_s, begun_s + self._store.lease_margin_s / 2)
-        granted = [call for call in calls if call.record.reference_id in claimed.granted]
-        return claimed, [
+        return [
             ActiveCall(
                 call,
                 webhook_of(call.record),
@@ -74,7 +76,8 @@ class Claimer:
                 claimed_at_s=answered_s,
                 waited_ms=claimed.waited_ms.get(call.record.reference_id),
             )
-            for call in granted
+            for call in calls
+            if call.record.reference_id in claimed.granted
         ]
 
     def give_back(self, by_token: Mapping[str, Sequence[str]]) -> None:
@@ -89,9 +92,13 @@ class Claimer:
         """Give back a call that was not sent, as soon as the store can be reached."""
         if claim_token in self._unsent:
             self._unsent[claim_token].append(reference_id)
-        else:
-            self._unsent[claim_token] = [reference_id]
+            return
+        self._unsent[claim_token] = [reference_id]
+        try:
             gevent.spawn(self._give_back_surely, claim_token)
+        except Exception:  # noqa: BLE001 - out of memory, for example: no greenlet can wait for the store
+            del self._unsent[claim_token]
+            self.give_back({claim_token: [reference_id]})
 
     def _give_back_surely(self, claim_token: str) -> None:
         end_s = boot_time_s() + GIVE_BACK_S

@@ -49,13 +49,19 @@ class InFlight:
         self._pool = GreenletPool(self._carry_out)
 
     def launch(self, active: ActiveCall) -> None:
-        """Start a claimed call in the slot that was taken for it; the call frees the slot, however it ends."""
-        self._active_calls.add(active)
+        """Start a claimed call in the slot that was taken for it; the call frees the slot, however it ends.
+
+        A call that cannot be started, for example because memory has run out, is given back.
+        """
         try:
+            self._active_calls.add(active)
             self._pool.start(active)
-        except BaseException:
+        except Exception as error:  # noqa: BLE001 - the other calls of its claim must still start
+            active.gate.shut()  # nothing sends it any more
+            active.released = True
             self._end(active)
-            raise
+            self._claimer.give_back_soon(active.claim_token, active.reference_id)
+            log.fault(error, "launch")
 
     def _carry_out(self, active: ActiveCall) -> None:
         """Carry out a call and settle it, whatever goes wrong on the way."""

@@ -37,10 +37,6 @@ def prepared():
     return Prepared(record, requests.PreparedRequest(), Shape("hook", "POST"), Mask(()))
 
 
-def raise_(error):
-    raise error
-
-
 def publishing(publish):
     """Return a scheduler that only publishes."""
     return SimpleNamespace(publish=publish)
@@ -243,18 +239,6 @@ def test_a_settlement_says_how_much_room_there_is_until_this_process_stops():
     assert hanging.active_calls.with_capacity(group) == group
     hanging.may_return.set()
     gevent.sleep(0.01)
-
-
-def test_a_call_that_cannot_even_be_started_frees_its_slot(monkeypatch):
-    slots, released = Slots(1), []
-    active_calls, calls = in_flight(None, slots, SimpleNamespace(claimed=lambda _: None), released=released)
-    monkeypatch.setattr(calls._pool, "start", lambda _: raise_(MemoryError()))
-    slots.take(1)
-    call, gate = prepared(), Gate(boot_time_s() + 20)
-    active = ActiveCall(call, ("acme", "hook"), "token", gate, claimed_at_ms=1, claimed_at_s=boot_time_s())
-    with pytest.raises(MemoryError):
-        calls.launch(active)
-    assert (slots.free, len(active_calls), released) == (1, 0, [call.record.reference_id])
 
 
 @pytest.mark.parametrize("after_s", [0.0, 1.5, 59.0])
