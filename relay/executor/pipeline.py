@@ -283,12 +283,12 @@ class Executor:
             self._advancers.put(decided.record.reference_id, decided)
 
     def _follow(self, claimed: Claimed, records: Iterable[CallRecord]) -> None:
-        """Handle the calls that a claim has ended, parked or woken."""
+        """Handle the calls that a claim has parked, woken or ended; whatever fails, the parked ones are released."""
+        self.scheduler.release(claimed.parked)
+        self.scheduler.run_or_publish(claimed.ready)
         for record in records if claimed.ended else ():
             if record.reference_id in claimed.ended:
                 self._watch.ended(record, *claimed.ended[record.reference_id])
-        self.scheduler.release(claimed.parked)
-        self.scheduler.run_or_publish(claimed.ready)
 
     # -- calls that may run now ---------------------------------------------------------------------------------
 

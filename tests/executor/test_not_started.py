@@ -6,7 +6,9 @@ import gevent
 import pytest
 
 from relay.domain.invocation import State
+from relay.domain.reference_id import new_reference_id
 from relay.executor import greenlet_pool
+from relay.store.ledger.transitions import CallRecord, Claimed
 from relay.telemetry import log
 
 FAILURES = {"no memory": MemoryError(), "no greenlet": RuntimeError("cannot start")}
@@ -76,3 +78,15 @@ def test_while_no_greenlet_can_be_made_calls_are_given_back_without_one(worker, 
     monkeypatch.setattr(gevent, "spawn", spawn_others)
     run_while_no_time_passes(worker, endpoint)
     assert not claimer.busy
+
+
+def test_if_what_a_claim_has_ended_cannot_be_told_what_it_has_parked_is_released_all_the_same(worker, monkeypatch):
+    worker.begin()
+    executor, (parked, ended) = worker.executor, (new_reference_id(), new_reference_id())
+    monkeypatch.setattr(executor._watch, "ended", failing(executor._watch.ended, 0, 0, MemoryError()))
+    claimed = Claimed(1, frozenset(), frozenset({parked}), (), ended={ended: (State.CANCELLED, "cancelled")})
+    record = CallRecord(ended, State.QUEUED, "acme", "once", 1, 1, b"", None, 1_000, "bulk")
+    assert executor.scheduler.take([parked]) == [parked]
+    with pytest.raises(MemoryError):
+        executor._follow(claimed, [record])
+    assert worker.held_by_executor() == {}
