@@ -65,7 +65,7 @@ class ChainStates:
         self._target_vault = target_vault
         self._kept: OrderedDict[str, ChainState] = OrderedDict()
         self._kept_bytes = 0
-        self._ahead: dict[str, tuple[int, Sequence[StepRecord | None]]] = {}  # by chain: first number, calls from there
+        self._ahead: dict[str, tuple[int, Sequence[StepRecord]]] = {}  # by chain: first number, calls from there
 
     def read_ahead(self, records: Sequence[CallRecord]) -> None:
         """Read what `current` needs of these chains, all at once. If that fails, `current` reads each by itself."""
@@ -79,7 +79,7 @@ class ChainStates:
             self._ahead = {ref: (first, calls) for (ref, first, _), calls in zip(ranges, found, strict=True)}
 
     def current(self, record: CallRecord) -> ChainState:
-        """Read the present state of a chain; raise what `CallPlans.chain` raises, `VaultError` or `Unavailable`.
+        """Read the present state of a chain; raise what `CallPlans.chain` and `Steps` raise, or `VaultError`.
 
         Also raises NotFound if a step was answered and the answer is gone: nothing may be sent without it.
         """
@@ -123,11 +123,11 @@ class ChainStates:
         known = self._known(record, end) or self._at_start(record)
         further = self._further(record.reference_id, known.count, end)
         chain_state = self._with(known, record.plugin, record.reference_id, further)
-        if all(step is None or step.state.final for step in further):
+        if all(step.state.final for step in further):
             self._keep(record.reference_id, chain_state)
         return chain_state
 
-    def _further(self, reference_id: str, first: int, end: int) -> Sequence[StepRecord | None]:
+    def _further(self, reference_id: str, first: int, end: int) -> Sequence[StepRecord]:
         if end <= first:
             return ()
         first_read, steps = self._ahead.pop(reference_id, (None, ()))
@@ -141,16 +141,14 @@ class ChainStates:
         trigger = run_in_thread_if_large(size_bytes, self._payloads.open, record, stamp)
         return ChainState(plan, trigger, {}, 0, size_bytes)
 
-    def _with(
-        self, known: ChainState, plugin: str, reference_id: str, further: Sequence[StepRecord | None]
-    ) -> ChainState:
+    def _with(self, known: ChainState, plugin: str, reference_id: str, further: Sequence[StepRecord]) -> ChainState:
         results = {number: list(of_step) for number, of_step in known.results.items()}
         size_bytes = known.size_bytes
         for step in further:
-            if step is not None and step.state.final:
+            if step.state.final:
                 results.setdefault(step.step, []).append(self._result(plugin, reference_id, step))
                 size_bytes += len(step.raw or b"")
-        ids = known.ids + tuple(step.reference_id for step in further if step is not None)
+        ids = known.ids + tuple(step.reference_id for step in further)
         return ChainState(known.plan, known.trigger, results, known.count + len(further), size_bytes, ids)
 
     def _result(self, plugin: str, reference_id: str, step: StepRecord) -> StepResult:

@@ -18,6 +18,13 @@ _SERVER_TIME = "redis.call('TIME')"
 _STEPPED_TIME = "{ string.match(redis.call('GET', 'test:clock'), '^(%d+) (%d+)$') }"
 
 
+class Nonsense(Exception):
+    """Raised at a point to change the server's reply; ``of`` makes the other reply from the real one, or from None."""
+
+    def __init__(self, of):
+        self.of = of
+
+
 class Faults:
     """Counts the points that a run passes, and raises errors at the armed ones."""
 
@@ -71,8 +78,13 @@ class Faults:
 
 class _FaultyPipeline(Pipeline):
     def execute(self, raise_on_error=True):
-        with FaultyRedis.faults.around(STORE, "pipeline"):
-            return super().execute(raise_on_error)
+        replies = [None] * len(self.command_stack)
+        try:
+            with FaultyRedis.faults.around(STORE, "pipeline"):
+                replies = super().execute(raise_on_error)
+        except Nonsense as nonsense:
+            return [nonsense.of(reply) for reply in replies]
+        return replies
 
 
 class SteppedRedis(redis.Redis):
@@ -90,8 +102,13 @@ class FaultyRedis(SteppedRedis):
 
     def execute_command(self, *args, **options):
         name = args[1].rsplit("_", 1)[0] if args[0] == "FCALL" else args[0]
-        with self.faults.around(STORE, name):
-            return super().execute_command(*args, **options)
+        reply = None
+        try:
+            with self.faults.around(STORE, name):
+                reply = super().execute_command(*args, **options)
+        except Nonsense as nonsense:
+            return nonsense.of(reply)
+        return reply
 
     def pipeline(self, transaction=True, shard_hint=None):
         return _FaultyPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)

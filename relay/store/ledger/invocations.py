@@ -175,7 +175,7 @@ class InvocationStore(RecordReader):
             args: list[Any] = [GRACE_MS, *self._limits.retention_args, len(group.items)]
             for each in group.items:
                 args.extend(settle_args(each))
-            answers.append(settled_from(self._scripts.run("settle", args, group.root)))
+            answers.append(settled_from(len(group.items), self._scripts.run("settle", args, group.root)))
         return settled_together(answers, [place for group in groups for place in group.places])
 
     def release(self, reference_ids: Sequence[str], claim_token: str) -> Ready:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import redis
 
+_GONE: Final = "A step's record is gone."
 _FIELDS: Final = ("state", "parentStep", "status", "error", "outcome", "sent")
 
 
@@ -37,29 +38,34 @@ class StepRecord:
 class Steps:
     """Reads the steps of chains.
 
-    Methods raise `Unavailable` while the server is away, and `StoreFault` for a step whose state cannot be read.
+    Methods raise `Unavailable` while the server is away, and `StoreFault` for a step that cannot be read, or that seems
+    to be gone: steps stay longer than their chain runs.
     """
 
     def __init__(self, client: redis.Redis, keys: Keyspace = SINGLE) -> None:
         self._keys = keys
         self._client: Any = client
 
-    def of(self, parent: str, first: int = 0, end: int | None = None) -> list[StepRecord | None]:
-        """Read a chain's calls from ``first`` up to ``end`` (exclusive), in order; None for a record that is gone."""
+    def of(self, parent: str, first: int = 0, end: int | None = None) -> list[StepRecord]:
+        """Read a chain's calls from ``first`` up to ``end`` (exclusive), in order."""
         return self.of_each([(parent, first, end)])[0]
 
-    def of_each(self, ranges: Sequence[tuple[str, int, int | None]]) -> list[list[StepRecord | None]]:
+    def of_each(self, ranges: Sequence[tuple[str, int, int | None]]) -> list[list[StepRecord]]:
         """Read calls of several chains at once: for each ``(parent, first, end)``, what `of` returns."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             for parent, first, end in ranges:
                 pipeline.lrange(self._keys.of_ref("steps", parent), first, -1 if end is None else end - 1)
             refs = [[ref.decode() for ref in each] for each in pipeline.execute()]
+            if any(
+                end is not None and len(each) < end - first for each, (_, first, end) in zip(refs, ranges, strict=True)
+            ):
+                raise StoreFault(_GONE)
             for ref in chain.from_iterable(refs):
                 pipeline.hmget(self._keys.of_ref("record", ref), *_FIELDS)
                 pipeline.get(self._keys.of_ref("raw", ref))
             values = iter(pipeline.execute())  # an empty pipeline asks nothing
-        return [[_step_from(ref, next(values), next(values)) for ref in each] for each in refs]
+            return [[_step_from(ref, next(values), next(values)) for ref in each] for each in refs]
 
     def secrets(self, parent: str) -> bytes | None:
         """Read the sealed texts that a chain hides in its steps' answers; None if it has none or is over."""
@@ -71,9 +77,9 @@ class Steps:
         return sealed if state and state.decode("utf-8", "replace") not in FINAL else None
 
 
-def _step_from(reference_id: str, fields: list[bytes | None], raw: bytes | None) -> StepRecord | None:
+def _step_from(reference_id: str, fields: list[bytes | None], raw: bytes | None) -> StepRecord:
     if not fields[0]:
-        return None
+        raise StoreFault(_GONE)
     stored = StoredFields(
         reference_id, {name.encode(): value for name, value in zip(_FIELDS, fields, strict=True) if value}
     )

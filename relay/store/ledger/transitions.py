@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from relay.domain.invocation import FINAL, Purpose, State
 from relay.store.ledger.acceptance import chain_args
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 #: ``(reference id, lane)`` of calls that may be run now: by this process if it has capacity, otherwise by any worker
 #: that takes the id from the lane's list.
 Ready: TypeAlias = "tuple[tuple[str, str], ...]"
+
+#: The verdicts of the scripts on each call.
+_CLAIMED: Final = frozenset({b"granted", b"parked", b"skipped", b"ended"})
+_SETTLED: Final = frozenset({b"settled", b"late"})
+_NONSENSE: Final = "a script replied with other verdicts than it can give"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,9 +240,11 @@ def found_from(reference_ids: Iterable[str], rows: Sequence[bytes]) -> Iterator[
             yield record
 
 
-def settled_from(reply: list[Any]) -> Settled:
-    """Read the reply of ``lua/ledger/settle.lua``."""
+def settled_from(count: int, reply: list[Any]) -> Settled:
+    """Read the reply of ``lua/ledger/settle.lua`` to so many settlements."""
     verdicts, flat, rows = reply
+    if len(verdicts) != count or not _SETTLED.issuperset(verdicts):
+        raise ValueError(_NONSENSE)
     ready = ready_from(flat)
     return Settled(tuple(verdict == b"settled" for verdict in verdicts), ready, _found_among(ready, rows))
 
@@ -248,7 +255,10 @@ def _found_among(ready: Ready, rows: Sequence[bytes]) -> tuple[CallRecord, ...]:
 
 def claimed_from(reference_ids: Sequence[str], reply: list[Any]) -> Claimed:
     """Read the reply of ``lua/ledger/claim.lua`` or ``lua/ledger/advance.lua`` for these ids."""
-    now_ms, verdicts, flat, *more = reply
+    now, verdicts, flat, *more = reply
+    if not _CLAIMED.issuperset(verdicts[::3]):
+        raise ValueError(_NONSENSE)
+    now_ms = int(now)
     ready = ready_from(flat)
     said = list(zip(reference_ids, verdicts[::3], verdicts[1::3], verdicts[2::3], strict=True))
     return Claimed(
