@@ -26,9 +26,9 @@ PERIOD_S: Final = 1.0
 #: How many sweeps per period are enough: with more workers, each skips some of its sweeps.
 SWEEPS: Final = 16
 ALARMS: Final = 1_000  # taken in one sweep
-RECORDS: Final = 250  # deleted, or examined for contents to drop, by one script
+RECORDS: Final = 250  # that one script deletes, or whose contents it drops
 #: How long one sweep may spend on dropping contents, in seconds; calls do not end faster than that.
-DROPPING_S: Final = 0.4
+DROPPING_S: Final = 0.8
 #: How long one sweep may spend on deleting records, in seconds; new ones do not arrive faster than that.
 PRUNING_S: Final = 0.5
 WEBHOOKS: Final = 16  # of a partition, revisited in one sweep
@@ -85,7 +85,7 @@ class Sweeper:
         if ready:
             self._publisher.publish_ready(ready)
             event(Event.SWEPT, published=len(ready))
-        dropped = self._drop_contents()
+        dropped, is_cut_off = self._drop_contents()
         if dropped:
             event(Event.CONTENTS_DROPPED, records=dropped)
         self._revisit()
@@ -99,21 +99,24 @@ class Sweeper:
         pruned = self._prune()
         if pruned:
             event(Event.PRUNED, records=pruned)
-        self._is_behind = len(ready) >= ALARMS or max(expired, sent) >= CALLS or max(dropped, pruned) >= RECORDS
+        self._is_behind = is_cut_off or len(ready) >= ALARMS or max(expired, sent) >= CALLS or pruned >= RECORDS
 
     def _is_left_to_others(self) -> bool:
         """Return whether this sweep can be left to other workers."""
         return not self._is_behind and self._chance() * self._workers_alive() >= SWEEPS
 
-    def _drop_contents(self) -> int:
-        """Drop contents of plugins that keep too many bytes, in bounded pieces; return how many records had them."""
+    def _drop_contents(self) -> tuple[int, bool]:
+        """Drop contents of plugins that keep too many bytes, in bounded pieces.
+
+        Returns how many records had them, and whether time was over before all records were examined: a piece may
+        drop nothing, since calls that still wait keep their contents.
+        """
         until_s = time.monotonic() + DROPPING_S
-        dropped = 0
-        while piece := self._store.drop_contents(limit=RECORDS):
+        dropped, more = 0, True
+        while more and time.monotonic() < until_s:
+            piece, more = self._store.drop_contents(limit=RECORDS)
             dropped += piece
-            if time.monotonic() > until_s:
-                break
-        return dropped
+        return dropped, more
 
     def _prune(self) -> int:
         """Delete old records in bounded pieces, so that other requests wait at most for one piece; return how many."""

@@ -289,7 +289,7 @@ class Story:
         self.runtime.registry.remove(PLUGIN, "chain")
         for key in self.client.keys("relay:{0}:p:*:bytes"):
             self.client.hset(key, "kept", 1 << 40)
-        self.store.drop_contents(limit=2)
+        self.store.drop_contents(limit=100)
         expiry = "relay:{0}:expiry"
         self.client.zadd(expiry, dict.fromkeys(self.client.zrange(expiry, 0, -1), 1))
         self.store.prune(limit=10_000)

@@ -62,7 +62,7 @@ def test_contents_past_their_retention_count_no_longer_and_cost_no_other_call_it
     bounded = Ledger(redis_client, replace(LIMITS, max_kept_bytes_per_plugin=each))
     assert bounded.store.prune(limit=10) == 3
     assert bytes_of(redis_client)[1] == each
-    assert bounded.store.drop_contents(limit=10) == 0
+    assert bounded.store.drop_contents(limit=10)[0] == 0
     assert has_contents(bounded, late) == (True, True)
     assert bounded.store.prune(limit=10) == 0
     for ref in refs:
@@ -134,7 +134,7 @@ def test_a_step_keeps_its_answer_while_its_chain_needs_it(redis_client):
     with pytest.raises(Conflict):
         ledger.store.forget("acme", step)
     bounded = Ledger(redis_client, replace(LIMITS, max_kept_bytes_per_plugin=1))
-    assert bounded.store.drop_contents(limit=10) == 1
+    assert bounded.store.drop_contents(limit=10)[0] == 1
     assert has_contents(ledger, step) == (False, False)
     assert redis_client.get(KEYS.raw(step)) == b"raw"
     ledger.store.cancel(parent)
@@ -185,7 +185,7 @@ def test_a_sweep_leaves_the_rest_of_much_that_is_old_for_the_next_one():
             return 0, False, ()
 
         def drop_contents(self, *, limit):
-            return 0
+            return 0, False
 
         def prune(self, *, limit):
             self.pieces += 1
@@ -247,13 +247,13 @@ def test_the_oldest_contents_of_a_plugin_go_first_and_their_records_stay(redis_c
     bounded = Ledger(redis_client, replace(LIMITS, max_kept_bytes_per_plugin=2 * each))
     dropped = 0
     for _ in range(10):
-        dropped += bounded.store.drop_contents(limit=2)
+        dropped += bounded.store.drop_contents(limit=2)[0]
     assert dropped == 4
     assert [has_contents(bounded, ref) for ref in refs] == [(False, False)] * 4 + [(True, True)] * 2
     assert [bounded.store.find(ref) for ref in refs] == before
     assert bounded.store.payload_of(waiting) is not None
     assert bytes_of(redis_client)[1] == 2 * each
-    assert bounded.store.drop_contents(limit=2) == 0
+    assert bounded.store.drop_contents(limit=2)[0] == 0
 
 
 @pytest.mark.parametrize("limit", [2, 5, 9])
@@ -272,6 +272,23 @@ def test_whether_a_plugin_still_keeps_too_much_is_said(ledger, kept_calls, limit
     assert sum(has_contents(ledger, ref) == (True, True) for ref in refs) == kept_calls
 
 
+def test_one_sweep_gets_past_calls_that_wait_however_many_there_are(redis_client, monkeypatch):
+    monkeypatch.setattr(sweeper, "RECORDS", 2)  # a script examines four times as many
+    monkeypatch.setattr(sweeper, "DROPPING_S", 60 * BUSY_S)
+    redis_client.sadd(KEYS.plugins(), "acme")
+    ledger = Ledger(redis_client, replace(LIMITS, max_kept_bytes_per_plugin=1))
+    waiting = [ledger.accepted() for _ in range(40)]
+    time.sleep(0.002)
+    refs = [settled(ledger) for _ in range(5)]
+    late = ledger.accepted()
+    Sweeper(
+        ledger.store, NoQueue(), Partitions(redis_client, SINGLE), send_due=int, forget_due=int, workers_alive=lambda: 1
+    ).sweep()
+    assert {has_contents(ledger, ref) for ref in refs} == {(False, False)}
+    assert all(ledger.store.payload_of(ref) is not None for ref in (*waiting, late))
+    assert bytes_of(redis_client)[1] == 0
+
+
 def test_each_plugin_that_keeps_too_much_loses_its_oldest_contents_at_once_and_no_other_does(redis_client):
     plugins = ("acme", "beta", "gamma", "small")
     redis_client.sadd(KEYS.plugins(), *plugins)
@@ -286,7 +303,7 @@ def test_each_plugin_that_keeps_too_much_loses_its_oldest_contents_at_once_and_n
             time.sleep(0.002)
     kept = int(redis_client.hget(KEYS.plugin_bytes("small"), "kept"))
     bounded = Ledger(redis_client, replace(LIMITS, max_kept_bytes_per_plugin=kept))
-    assert bounded.store.drop_contents(limit=10) == 3
+    assert bounded.store.drop_contents(limit=10)[0] == 3
     found = {plugin: [has_contents(ledger, ref) for ref in made] for plugin, made in refs.items()}
     assert found == {plugin: [(plugin == "small",) * 2, (True, True)][: len(refs[plugin])] for plugin in plugins}
 
@@ -297,9 +314,9 @@ def test_what_ends_after_it_was_looked_at_is_found_in_the_next_round(redis_clien
     late, token = ledger.claimed()
     time.sleep(0.002)
     settled(ledger)
-    assert ledger.store.drop_contents(limit=10) == 1
+    assert ledger.store.drop_contents(limit=10)[0] == 1
     ledger.store.settle([ledger.settlement(late, token)])
-    assert sum(ledger.store.drop_contents(limit=10) for _ in range(3)) == 1
+    assert sum(ledger.store.drop_contents(limit=10)[0] for _ in range(3)) == 1
     assert has_contents(ledger, late) == (False, False)
     assert bytes_of(redis_client) == (0, 0)
 

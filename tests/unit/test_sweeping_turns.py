@@ -24,7 +24,7 @@ class Store:
         return tuple(self.ready.pop()) if self.ready else ()
 
     def drop_contents(self, **_options):
-        return 0
+        return 0, False
 
     def ask(self, _ask):
         return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -267,14 +268,14 @@ class InvocationStore(RecordReader):
         """Delete up to ``limit`` records and replay jobs per partition whose retention has passed; return how many."""
         return sum(int(count) for count in self._in_each("prune", [limit]))
 
-    def drop_contents(self, *, limit: int) -> int:
-        """Drop the oldest contents of plugins that keep too many bytes, examining at most ``limit`` records of each.
+    def drop_contents(self, *, limit: int) -> tuple[int, bool]:
+        """Drop the oldest contents of plugins that keep too many bytes: those of at most ``limit`` records of each.
 
-        Returns how many records lost their contents.
+        Returns how many records lost their contents, and whether a plugin that keeps too many has newer records.
         """
         most = self._limits.max_kept_bytes_per_plugin
 
-        def drop(number: int) -> int:
+        def drop(number: int) -> list[tuple[int, bytes]]:
             with store_errors():
                 plugins = plugins_in(self._client, number)
                 pipeline = self._client.pipeline(transaction=False)
@@ -283,10 +284,10 @@ class InvocationStore(RecordReader):
                 kept = pipeline.execute() if plugins else []
             over = [plugin for plugin, size in zip(plugins, kept, strict=True) if int(size or 0) > most]
             root = partition_root(number)
-            runs = (self._scripts.run("drop_contents", [plugin, most, limit], root) for plugin in over)
-            return sum(int(dropped) for dropped, _ in runs)
+            return [self._scripts.run("drop_contents", [plugin, most, limit], root) for plugin in over]
 
-        return sum(ask_partitions(self._client, self.keys, drop))
+        runs = [*chain.from_iterable(ask_partitions(self._client, self.keys, drop))]
+        return sum(int(dropped) for dropped, _ in runs), any(more for _, more in runs)
 
     def _in_each(self, script: str, args: Sequence[Any]) -> Iterable[Any]:
         """Run a script in every partition; return the answers of those that answer."""
