@@ -11,6 +11,9 @@ from relay.outbound.decoding import Decoding
 from relay.outbound.lookups import Lookups
 from relay.outbound.openings import Openings
 from relay.outbound.sockets import Sockets
+from relay.process import loops
+from relay.process.loops import Failures, give_up
+from relay.telemetry import log
 
 if TYPE_CHECKING:
     from gevent.hub import Hub
@@ -50,6 +53,7 @@ class HubMulti:
         self._waits: dict[pycurl.Curl, _Wait] = {}
         self._watchers: dict[int, Any] = {}  # kept when a socket is closed, since its number will be used again
         self._timer: Any = None
+        self._failures = Failures("transfers")
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, max_connections)
         self._multi.setopt(pycurl.M_MAX_TOTAL_CONNECTIONS, max_connections)
@@ -80,40 +84,63 @@ class HubMulti:
                 watcher.stop()
         self._multi.close()
 
-    # libcurl's callbacks, which must not call libcurl.
+    # libcurl's callbacks, which must not call libcurl. If one fails, libcurl counts on what is not watched, for good.
 
     def _on_socket(self, what: int, fd: int, _multi: object, _data: object) -> None:
-        watcher = self._watchers.get(fd)
-        if watcher is not None:
-            watcher.stop()
-        if what == pycurl.POLL_REMOVE:
-            return
-        events = _EVENTS[what]
-        if watcher is None:
-            watcher = self._watchers[fd] = self._loop.io(fd, events)
-        else:
-            watcher.events = events  # even if unchanged: it tells libev that the number may be a new socket
-        watcher.start(self._on_ready, fd, pass_events=True)
+        try:
+            watcher = self._watchers.get(fd)
+            if watcher is not None:
+                watcher.stop()
+            if what == pycurl.POLL_REMOVE:
+                return
+            events = _EVENTS[what]
+            if watcher is None:
+                watcher = self._watchers[fd] = self._loop.io(fd, events)
+            else:
+                watcher.events = events  # even if unchanged: it tells libev that the number may be a new socket
+            watcher.start(self._on_ready, fd, pass_events=True)
+        except Exception as error:  # noqa: BLE001
+            give_up(error, "transfers")
 
     def _on_timer(self, timeout_ms: int) -> None:
-        if self._timer is not None:
-            self._timer.stop()
-            self._timer = None
-        if timeout_ms >= 0:
-            # Not `run_callback` for "at once": it would fire again and again before any other socket gets its turn.
-            self._timer = self._loop.timer(timeout_ms / 1000 + _LATER_S if timeout_ms else 0)
-            self._timer.start(self._on_timeout)
+        try:
+            if self._timer is not None:
+                self._timer.stop()
+                self._timer = None
+            if timeout_ms >= 0:
+                # Not `run_callback` for "at once": it would fire again and again before any other socket gets its turn.
+                self._timer = self._loop.timer(timeout_ms / 1000 + _LATER_S if timeout_ms else 0)
+                self._timer.start(self._on_timeout)
+        except Exception as error:  # noqa: BLE001
+            give_up(error, "transfers")
 
     # Callbacks of the event loop.
 
     def _on_timeout(self) -> None:
         self._timer = None
-        self._act(pycurl.SOCKET_TIMEOUT, 0)
-        if self._timer is None and self._waits:
-            self._on_timer(self._multi.timeout())  # libcurl does not set the same timeout twice
+        try:
+            self._act(pycurl.SOCKET_TIMEOUT, 0)
+            timeout_ms = self._multi.timeout() if self._timer is None and self._waits else None
+        except Exception as error:  # noqa: BLE001
+            if self._failures.faults >= loops.LOOP_FAULTS:
+                give_up(error, "transfers")
+            self._retry(error)
+            return
+        if self._failures.faults:
+            self._failures.succeeded()
+        if timeout_ms is not None:
+            self._on_timer(timeout_ms)  # libcurl does not set the same timeout twice
 
     def _on_ready(self, events: int, fd: int) -> None:
-        self._act(fd, _SELECTS.get(events, 0))
+        try:
+            self._act(fd, _SELECTS.get(events, 0))
+        except Exception as error:  # noqa: BLE001
+            self._retry(error)
+
+    def _retry(self, error: Exception) -> None:
+        """Look again soon: libcurl may have ended transfers, and sets no timer for these any more."""
+        self._failures.note(error)
+        self._on_timer(int(loops.RETRY_S * 1000))
 
     def _act(self, fd: int, select: int) -> None:
         _, running = self._multi.socket_action(fd, select)
@@ -129,7 +156,10 @@ class HubMulti:
             ended += [self._end(easy, code) for easy, code, _ in bad]
         for wait in ended:
             if wait.greenlet is not None:  # a greenlet that woke before it may have killed it
-                wait.greenlet.switch()
+                try:
+                    wait.greenlet.switch()
+                except Exception as error:  # noqa: BLE001 - it has died of this; the others still have to wake
+                    log.fault(error, "transfers")
 
     def _end(self, easy: pycurl.Curl, code: int) -> _Wait:
         wait = self._waits.pop(easy)
