@@ -70,6 +70,17 @@ class _Failure:
     until_s: float  # on boot_time_s' clock
 
 
+@dataclass(frozen=True, slots=True)
+class _Fetcher:
+    """What lets one greenlet at a time fetch a token, and the name under which this process locks the fetch.
+
+    The name stays the same, so that the process knows its own lock when the reply to taking or releasing it was lost.
+    """
+
+    turn: BoundedSemaphore = field(default_factory=BoundedSemaphore)
+    name: str = field(default_factory=lambda: uuid4().hex)
+
+
 #: A client with a new secret or key is another client: it asks for a token at once, whatever is known of the old one.
 _Client: TypeAlias = "tuple[RevisionId, OAuth2Client]"
 
@@ -83,7 +94,7 @@ class AccessTokens:
         self._vault = vault
         self._known: dict[_Client, tuple[AccessToken, float]] = {}
         self._failures: dict[_Client, _Failure] = {}
-        self._fetching: defaultdict[_Client, BoundedSemaphore] = defaultdict(BoundedSemaphore)
+        self._fetchers: defaultdict[_Client, _Fetcher] = defaultdict(_Fetcher)
 
     def existing(self, revision_id: RevisionId, client: OAuth2Client) -> AccessToken | None:
         """Return a usable token that this process or the store has; None if one has to be fetched.
@@ -109,12 +120,13 @@ class AccessTokens:
         if known is not None:
             return known
         self._forget_if_many()
-        with self._fetching[revision_id, client]:
+        fetcher = self._fetchers[revision_id, client]
+        with fetcher.turn:
             known = self.existing(revision_id, client)
             if known is not None:
                 return known
             try:
-                return self._obtain(revision_id, client)
+                return self._obtain(revision_id, client, fetcher.name)
             except NoToken as error:
                 self._note_failure((revision_id, client), error.outcome)
                 raise
@@ -132,8 +144,8 @@ class AccessTokens:
         return known if known is not None and boot_time_s() < until_s and time.time() < known.usable_until_s else None
 
     def _forget_if_many(self) -> None:
-        if max(len(self._known), len(self._fetching)) >= MAX_REMEMBERED:
-            for remembered in (self._known, self._failures, self._fetching):
+        if max(len(self._known), len(self._fetchers)) >= MAX_REMEMBERED:
+            for remembered in (self._known, self._failures, self._fetchers):
                 remembered.clear()
 
     def _remember(self, access: AccessToken) -> AccessToken:
@@ -143,9 +155,9 @@ class AccessTokens:
         self._known[of] = (access, boot_time_s() + BELIEVED_S)
         return access
 
-    def _obtain(self, revision_id: RevisionId, client: OAuth2Client) -> AccessToken:
+    def _obtain(self, revision_id: RevisionId, client: OAuth2Client, owner: str) -> AccessToken:
         """Return the store's token; if it has none, fetch one, or wait while another process with the lock does so."""
-        owner, give_up_s = uuid4().hex, boot_time_s() + FETCH_LOCK_S + FETCH_S
+        give_up_s = boot_time_s() + FETCH_LOCK_S + FETCH_S
         while boot_time_s() < give_up_s:
             stored = self._stored(revision_id, client)
             if stored is not None:

@@ -35,11 +35,11 @@ COUNTED = {
     ("api_keys/keys", "_note_use"): "when a key was used",
     ("ledger/callbacks", "delete"): "a callback that was told is triggered once, whoever tells it again",
     ("server/locks", "take_lock"): "a lock",
+    ("server/locks", "hold_lock"): "a lock",
     ("ledger/reading", "count"): "a statistic",
     ("replays/jobs", "list"): "entries of records that are gone",
     ("server/replicas", "confirm"): "it is the write that is waited for",
     ("server/replicas", "write"): "it is the write that is waited for",
-    ("trail/trail", "take_lock"): "a lock",
     ("health/workers", "note_jump"): "what operators are told for an hour",
 }
 #: These change the store while no process of the relay runs, or, the last, while it is fenced. Divisions and restores wait

@@ -6,6 +6,7 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import replace
+from types import SimpleNamespace
 
 import gevent
 import pytest
@@ -93,7 +94,7 @@ def test_a_process_remembers_so_many_tokens(process, monkeypatch):
     for number in range(7):
         assert tokens.access(REVISION._replace(webhook_id=f"hook-{number}"), CREDENTIALS)
         assert len(tokens._known) <= 2
-        assert len(tokens._fetching) <= 3
+        assert len(tokens._fetchers) <= 3
     other = process()
     assert all(other.existing(REVISION._replace(webhook_id=f"hook-{number}"), CREDENTIALS) for number in range(7))
     assert len(other._known) <= 2
@@ -105,7 +106,7 @@ def test_a_process_remembers_so_many_failures(process, server, monkeypatch):
     for number in range(7):
         with pytest.raises(NoToken):
             tokens.access(REVISION._replace(webhook_id=f"hook-{number}"), CREDENTIALS)
-        assert max(len(tokens._failures), len(tokens._fetching)) <= 2
+        assert max(len(tokens._failures), len(tokens._fetchers)) <= 2
 
 
 def test_nothing_in_the_store_shows_a_token_or_a_secret(process, redis_client):
@@ -275,6 +276,58 @@ def test_a_lock_is_freed_by_its_owner_only(redis_client):
     assert not store.lock_fetch(REVISION, "b", 30)
     store.unlock_fetch(REVISION, "a")
     assert store.lock_fetch(REVISION, "b", 30)
+
+
+def test_an_owner_that_has_the_lock_gets_its_whole_time_again(redis_client):
+    store, key = (
+        AccessTokenStore(redis_client),
+        KEYS.of_plugin("access_token_fetcher", "acme", webhook="hook", revision=3),
+    )
+    assert store.lock_fetch(REVISION, "a", 30)
+    redis_client.pexpire(key, 100)
+    assert not store.lock_fetch(REVISION, "b", 30)
+    assert redis_client.pttl(key) <= 100
+    assert store.lock_fetch(REVISION, "a", 30)
+    assert redis_client.pttl(key) > 20_000
+
+
+def losing_the_reply(method):
+    """Return a method that does its work and then, the first time, raises as if the reply had been lost."""
+    lost = []
+
+    def lose(*args):
+        reply = method(*args)
+        if not lost:
+            lost.append(args)
+            raise Unavailable
+        return reply
+
+    return lose
+
+
+def wait_for_no_lock(patch):
+    patch.setattr(tokens_module, "gevent", SimpleNamespace(sleep=lambda _: pytest.fail("it waits for a lock")))
+
+
+def test_a_process_to_which_the_reply_was_lost_that_gave_it_the_lock_goes_on_with_it_at_once(process, monkeypatch):
+    tokens = process()
+    monkeypatch.setattr(tokens._store, "lock_fetch", losing_the_reply(tokens._store.lock_fetch))
+    with pytest.raises(Unavailable):
+        tokens.access(REVISION, CREDENTIALS)
+    wait_for_no_lock(monkeypatch)
+    assert tokens.access(REVISION, CREDENTIALS).token == "planted-token-1"
+
+
+def test_a_process_that_could_not_release_its_lock_fetches_again_at_once(process, server, monkeypatch):
+    move_on, tokens = stop_clock(monkeypatch), process()
+    monkeypatch.setattr(tokens._store, "unlock_fetch", losing_the_reply(lambda *_: None))
+    server.outcome = Outcome.CONNECT_FAILED
+    with pytest.raises(NoToken):
+        tokens.access(REVISION, CREDENTIALS)
+    move_on(tokens_module.FIRST_PAUSE_S)
+    server.outcome = Outcome.ANSWERED
+    wait_for_no_lock(monkeypatch)
+    assert tokens.access(REVISION, CREDENTIALS).token == "planted-token-2"
 
 
 def test_a_client_whose_secret_is_another_gets_a_token_of_its_own_at_once(process, server):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.errors import store_errors
-from relay.store.server.locks import take_lock
+from relay.store.server.locks import hold_lock
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -47,11 +47,8 @@ class AccessTokenStore:
 
     def lock_fetch(self, revision_id: RevisionId, owner: str, lock_s: float) -> bool:
         """Let ``owner`` fetch the next token, for at most ``lock_s``; return False if another owner is fetching it."""
-        name = self._key("access_token_fetcher", revision_id)
         with store_errors():
-            taken = take_lock(self._client, name, owner, int(lock_s * 1000))
-            # A command that is repeated because its reply was lost finds the lock that it took the first time.
-            return taken or self._client.get(name) == owner.encode()
+            return hold_lock(self._client, self._key("access_token_fetcher", revision_id), owner, int(lock_s * 1000))
 
     def unlock_fetch(self, revision_id: RevisionId, owner: str) -> None:
         """Release the lock that ``owner`` took, so that others may fetch."""

@@ -14,3 +14,13 @@ def take_lock(client: Any, key: str, owner: str, lock_ms: int) -> bool:
         return True
     client.pexpire(key, lock_ms, lt=True)
     return False
+
+
+def hold_lock(client: Any, key: str, owner: str, lock_ms: int) -> bool:
+    """Take a lock for ``lock_ms``, or extend it if ``owner`` has it, whether it knows so or not; return False if not.
+
+    The reply to a command that took the lock may have been lost.
+    """
+    if take_lock(client, key, owner, lock_ms):
+        return True
+    return client.get(key) == owner.encode() and bool(client.pexpire(key, lock_ms))

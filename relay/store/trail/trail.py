@@ -17,7 +17,7 @@ from relay.store.partitions.reachable import Answers, ask_roots, roots_of
 from relay.store.scripting.scripts import Scripts
 from relay.store.server.clock import time_ms_from
 from relay.store.server.errors import store_errors
-from relay.store.server.locks import take_lock
+from relay.store.server.locks import hold_lock
 from relay.store.server.replicas import on_primary
 
 if TYPE_CHECKING:
@@ -189,11 +189,7 @@ class Trail:
         """Take the lock for signing, or extend it; return whether this process holds it now."""
         key = keyspace.audit("lock", self._root)
         with store_errors():
-            if take_lock(self._client, key, process, _LOCK_MS):
-                return True
-            if self._client.get(key) != process.encode():
-                return False
-            return bool(self._client.pexpire(key, _LOCK_MS))
+            return hold_lock(self._client, key, process, _LOCK_MS)
 
     def sign(self, end: TrailEnd, checkpoint: Signed) -> bool:
         """Write a checkpoint over the entries of an end; return False if they have been signed or are gone."""
