@@ -16,7 +16,13 @@ def main() -> None:
         sys.exit(_CLIENT_ONLY)
     from relay.cli import main as command_line  # noqa: PLC0415 - the client alone has no click
 
-    command_line()
+    try:
+        command_line()
+    except OSError as error:  # click writes help, versions and faults of usage itself
+        from relay.cli.output import drop_unwritten  # noqa: PLC0415 - it loads more than these need
+
+        drop_unwritten()
+        sys.exit(f"Error: The output cannot be written: {error.strerror}.")
 
 
 if __name__ == "__main__":

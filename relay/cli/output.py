@@ -229,7 +229,7 @@ def screened(function: Callable[..., None]) -> Callable[..., None]:
                 raise
             raise click.exceptions.Exit(screen.fail(_file_fault(error))) from None
         finally:
-            _drop_unwritten()
+            drop_unwritten()
 
     return run
 
@@ -241,7 +241,7 @@ def _open_closed_streams() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDONLY), "w"))
 
 
-def _drop_unwritten() -> None:
+def drop_unwritten() -> None:
     """Drop text that a standard stream has not taken, or Python tries again at its end, and fails with status 120."""
     for stream in (sys.stdout, sys.stderr):
         try:

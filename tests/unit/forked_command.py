@@ -50,6 +50,7 @@ def _run(arguments: list[str], environ: dict[str, str], streams: list[str]) -> N
         open(number, "rww"[number], closefd=False) if path else None  # noqa: SIM115
         for number, path in enumerate(streams)
     )
-    from relay.cli import main
+    from relay.__main__ import main
 
-    main(arguments, prog_name="relay")
+    sys.argv = ["relay", *arguments]
+    main()

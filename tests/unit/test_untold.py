@@ -154,6 +154,11 @@ def test_a_result_that_cannot_be_shown_is_said_to_be_and_what_was_made_is_named(
     assert ("What the command was to do is done" in shown) is (path[-1] not in {"export", "tail"})
 
 
+@pytest.mark.parametrize("line", [("--version",), ("--help",), *((*path, "--help") for path in GOOD)], ids=" ".join)
+def test_help_that_cannot_be_shown_is_said_to_be(site, line):
+    assert untold(site, "/dev/full", *line) == (1, "Error: The output cannot be written: No space left on device.\n")
+
+
 @pytest.mark.parametrize("form", ["table", "json"])
 def test_what_a_call_s_gone_reader_would_have_read_is_said_and_the_end_of_a_list_is_not(site, form):
     before = Made(site)
