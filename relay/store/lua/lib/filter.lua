@@ -3,8 +3,7 @@
 -- A filter is JSON, written by relay/store/ledger/listing.py: webhook, states, statuses (codes and classes: '503',
 -- '5xx'), outcome, caller, since and until (ms of createdAt, inclusive), parent, replay, subject (keyed hash), error
 -- ('1', '0'), unreplayed (true: without those of which a replay has succeeded). For a replay's originals also endedBy:
--- final by that time (ms), not a step of a chain, and of a family (see lib/originals.lua) the newest that the rest of the
--- filter selects, unless its newest member is under way or has succeeded. A missing member selects everything.
+-- final by that time (ms), and not a step of a chain. A missing member selects everything.
 
 local constants = require('constants')
 local fields = require('fields')
@@ -20,7 +19,6 @@ filter.read_listed = fields.record('state', 'plugin', 'webhook', 'outcome', 'sta
   'finishedAt', 'parent', 'replayedBy', 'replay', 'subject')
 
 local read_replay = fields.values('state', 'error', 'replayedBy')
-local read_follows = fields.values('follows', 'replayOf')
 
 local UNFINISHED = { queued = true, sending = true, retrying = true, waiting = true }
 
@@ -54,7 +52,8 @@ local function is_made_good(run, r)
   return false
 end
 
-local function selects(f, r)
+-- Returns whether a filter selects an invocation, whatever its replays have come to.
+function filter.selects(f, r)
   if r.plugin ~= f.plugin or not matches_end(f, r.state, r.outcome, r.error) then return false end
   if f.statuses and not (f.statuses[r.status] or f.statuses[string.sub(r.status, 1, 1) .. 'xx']) then return false end
   if f.webhook and f.webhook ~= r.webhook then return false end
@@ -67,41 +66,8 @@ local function selects(f, r)
   return not f.endedBy or record.FINAL[r.state] and number(r.finishedAt) <= f.endedBy and r.parent == ''
 end
 
--- Returns the newest of an invocation's replays if that has failed; nothing if it is gone, under way, or has succeeded.
-local function failed_replay(run, r)
-  local newest = r
-  for _ = 1, constants.MOST_HOPS do
-    newest = filter.read_listed(run, newest.replayedBy)
-    if not newest or not record.FINAL[newest.state] or outcomes.is_delivered(newest.state, newest.error) then
-      return nil
-    end
-    if newest.replayedBy == '' then return newest end
-  end
-  return nil
-end
-
--- Returns whether a filter selects none of the replays of an invocation, of which this is the newest, and has failed.
-local function selects_no_newer(run, f, r, newest)
-  local one = newest
-  for _ = 1, constants.MOST_HOPS do
-    if selects(f, one) then return false end
-    local follows, replay_of = read_follows(run, one.ref)
-    local before = follows or replay_of
-    if not before or before == r.ref then return true end
-    one = filter.read_listed(run, before)
-    if not one then return true end
-  end
-  return true
-end
-
 function filter.matches(run, f, r)
-  if not selects(f, r) then return false end
-  if r.replayedBy == '' then return true end
-  if f.endedBy then
-    local newest = failed_replay(run, r)
-    return newest and selects_no_newer(run, f, r, newest)
-  end
-  return not (f.unreplayed and is_made_good(run, r))
+  return filter.selects(f, r) and not (f.unreplayed and r.replayedBy ~= '' and is_made_good(run, r))
 end
 
 -- Returns the record of a call that is in an index of the plugin, a damaged one as far as it can be read; nothing if it

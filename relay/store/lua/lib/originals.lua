@@ -5,6 +5,7 @@
 
 local constants = require('constants')
 local fields = require('fields')
+local filter = require('filter')
 local KEY = require('keys')
 local number = require('numbers').number
 local outcomes = require('outcomes')
@@ -88,6 +89,26 @@ end
 function originals.why_not_again(last, job)
   if not last or last.replay == job.id or outcomes.is_delivered(last.state, last.error) then return 'replayed' end
   return not record.FINAL[last.state] and 'being_replayed' or nil
+end
+
+-- Returns whether a filter selects any replay of an invocation, of which this is the newest.
+local function selects_newer(run, f, r, newest)
+  local one = newest
+  for _ = 1, constants.MOST_HOPS do
+    if not one or one.ref == r.ref then return false end
+    if filter.selects(f, one) then return true end
+    one = originals.read_original(run, one.follows ~= '' and one.follows or one.replayOf)
+  end
+  return false
+end
+
+-- Returns whether a replay with this filter takes an invocation: of a family, only the newest member that the filter
+-- selects, and none if the newest of all is under way or has succeeded.
+function originals.is_taken(run, f, r, job)
+  if not filter.selects(f, r) then return false end
+  if r.replayedBy == '' then return true end
+  local newest = originals.newest_of(run, r)
+  return not originals.why_not_again(newest, job) and not selects_newer(run, f, r, newest)
 end
 
 local function why_without_contents(run, r)

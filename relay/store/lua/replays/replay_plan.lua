@@ -12,6 +12,7 @@ local held = require('held')
 local jobs = require('jobs')
 local KEY = require('keys')
 local int = require('numbers').int
+local originals = require('originals')
 local walks = require('walks')
 
 local function main(run)
@@ -38,7 +39,8 @@ local function main(run)
     last = count + #found < job.max and walks.next(walk) or nil
     if not last then break end
     local r = filter.read_listed(run, last.ref)
-    if r and filter.matches(run, f, r) then table.insert(found, last.ref) end
+    if r and originals.is_taken(run, f, r, job) then table.insert(found, last.ref) end
+    if run.looked_at >= originals.MOST_LOOKED_AT then break end
   end
   held.renew_lease(run, id, tonumber(run.args[3]))
   effects.in_pieces('RPUSH', KEY.replay_ids(run, id), found, 1)

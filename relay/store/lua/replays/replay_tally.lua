@@ -27,14 +27,13 @@ end
 
 -- Counts an invocation that the filter selects, but whose replay has succeeded or is under way.
 local function count_left_out(run, selected, r)
-  if r.replayedBy == '' or r.parent ~= '' or not filter.matches(run, selected, r) then return end
+  if r.replayedBy == '' or r.parent ~= '' or not filter.selects(selected, r) then return end
   local why = originals.why_not_again(originals.newest_of(run, r), run.job)
   if why then run.left_out[why] = (run.left_out[why] or 0) + 1 end
 end
 
 local function count_walked(run)
   local f, selected = filter.from(run.args[2], run.plugin), filter.from(run.args[2], run.plugin)
-  selected.unreplayed = nil
   f.endedBy, f['until'] = run.ended_by, math.min(f['until'] or run.ended_by, run.ended_by)
   local position = walks.position_from(run.args[3])
   if f['until'] < position.created then position = { created = f['until'], ref = '~' } end
@@ -45,7 +44,7 @@ local function count_walked(run)
     if not item then return nil end
     last = item
     local r = originals.read_original(run, last.ref)
-    if r and filter.matches(run, f, r) then
+    if r and originals.is_taken(run, f, r, run.job) then
       count(run, last.ref, r)
     elseif r then
       count_left_out(run, selected, r)
