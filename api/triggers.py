@@ -242,10 +242,13 @@ def _call(item: Any, key: ApiKey, traceparent: str | None) -> TriggerRequest | R
 
 
 def _raise_if_away(results: Sequence[Accepted | RelayError]) -> None:
-    """Raise the error of the first item if the store took none of them: the whole request may then be sent again."""
-    away = [result for result in results if isinstance(result, Unavailable)]
+    """Raise one error if the store took no item: the whole request may then be sent again.
+
+    If some may have been accepted without a reply, it says so.
+    """
+    away = [result.message for result in results if isinstance(result, Unavailable)]
     if away and len(away) == len(results):
-        raise Unavailable(away[0].message)
+        raise Unavailable(next((message for message in away if message != Unavailable.sentence), away[0]))
 
 
 def _entry(result: Accepted | RelayError) -> dict[str, Any]:

@@ -38,8 +38,6 @@ COUNTED = {
     ("server/locks", "hold_lock"): "a lock",
     ("ledger/reading", "count"): "a statistic",
     ("replays/jobs", "list"): "entries of records that are gone",
-    ("server/replicas", "confirm"): "it is the write that is waited for",
-    ("server/replicas", "write"): "it is the write that is waited for",
     ("health/workers", "note_jump"): "what operators are told for an hour",
 }
 #: These change the store while no process of the relay runs, or, the last, while it is fenced. Divisions and restores wait

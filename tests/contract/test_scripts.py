@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +17,7 @@ from relay.store.scripting.library import Kind, Library, ScriptFunction, library
 from relay.store.scripting.loading import Functions, has_functions, load_functions, load_into, renew
 from relay.store.scripting.scripts import AHEAD, Scripts
 from relay.store.server import replicas
+from relay.store.server.connection import client_of
 from relay.store.server.replicas import primaries_of, require_replicas
 from relay.up import access
 from tests.faulty_server import Fault, faulty_server
@@ -231,6 +233,72 @@ def test_what_a_lost_reply_leaves_open_is_said_of_what_confirms_and_of_nothing_e
         assert raised.value.message.endswith("may or may not have happened.") is is_open
         server.at = None
         runner.run(name, args)
+
+
+@contextmanager
+def store_of(request, kind):
+    """Yield a proxy before a server, and a client through it: of one server, one that requires replicas, or a cluster."""
+    node = request.getfixturevalue("cluster_node" if kind == "cluster" else "valkey")
+    with faulty_server(port_of(node)) as server, node.client() as direct:
+        url = f"redis+cluster://127.0.0.1:{server.port}" if kind == "cluster" else server.url
+        if kind == "cluster":
+            direct.config_set("cluster-announce-port", server.port)
+        try:
+            with client_of(url, socket_timeout=ANSWER_S) as client:
+                load(client)
+                if kind == "replicas":
+                    require_replicas(client, 1)
+                yield server, client
+        finally:
+            if kind == "cluster":
+                direct.config_set("cluster-announce-port", 0)
+
+
+SIGNS = ("audit_sign", [1, "", "", 0, "", 0, ""])
+WAYS = {
+    "a script": lambda runner: runner.run(*SIGNS),
+    "a write": lambda runner: runner.write(ROOT, "SET", f"{ROOT}any", 1),
+    "in turn": lambda runner: raised(*runner.run_in_turn(SIGNS[0], [(ROOT, SIGNS[1])])),
+}
+
+
+def raised(reply):
+    if isinstance(reply, Exception):
+        raise reply
+
+
+@pytest.mark.parametrize("kind", ["single", "replicas", "cluster"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_lost_reply_is_told_alike_whatever_was_asked_of_whichever_store(request, kind, way):
+    with store_of(request, kind) as (server, client):
+        runner = Scripts(client)
+        assert runner.run("read", []) == []
+        client.set(f"{ROOT}any", 0)
+        server.at = server.requests
+        with pytest.raises(Unavailable) as error:
+            WAYS[way](runner)
+        lost = "The store gave no answer: what was asked for may or may not have happened."
+        assert error.value.message == f"{Unavailable.sentence} {lost}"
+
+
+@pytest.mark.parametrize("lost", range(len(REFS)))
+def test_of_runs_in_turn_only_those_that_the_server_was_given_may_have_happened(valkey, lost):
+    with faulty_server(port_of(valkey)) as server, redis.Redis(port=server.port) as client:
+        load(client)
+        runner = Scripts(client)
+        assert runner.run("read", []) == []
+
+        def runs():
+            for number, _ in enumerate(REFS):
+                if number == lost:  # the reply to the one before, which may be at the server, may be lost as well
+                    server.at = server.requests
+                yield ROOT, SIGNS[1]
+
+        found = [getattr(reply, "message", "") for reply in runner.run_in_turn(SIGNS[0], runs())]
+    is_told = ["may or may not have happened" in said for said in found]
+    assert not any(found[: max(0, lost - 1)])
+    assert any(is_told[max(0, lost - 1) : lost + 1])
+    assert set(found[lost + AHEAD :]) <= {Unavailable.sentence}
 
 
 def test_a_server_that_is_away_was_asked_for_nothing(valkey):

@@ -84,3 +84,11 @@ def test_a_list_fails_as_a_whole_only_if_the_store_took_none_of_its_items(count)
                 _raise_if_away(results)
         else:
             _raise_if_away(results)
+
+
+def test_a_list_of_which_some_items_may_have_been_accepted_says_so_whichever_they_are():
+    told = Unavailable("it may or may not have happened")
+    for results in itertools.product([Unavailable(), told], repeat=3):
+        with pytest.raises(Unavailable) as raised:
+            _raise_if_away(results)
+        assert raised.value.message == (told.message if told in results else Unavailable.sentence)

@@ -18,6 +18,7 @@ from relay.store.server import connection as module
 from relay.store.server import replicas
 from relay.store.server.availability import patience_s
 from relay.store.server.connection import client_of, connect, places_behind, servers_of
+from relay.store.server.exchange import Exchange
 from relay.store.server.replicas import WAIT_MS, refresh_primaries, require_replicas
 from relay.text.server_addresses import ASKING_A_SENTINEL
 from tests.receivers import LOOPBACK, closed_port
@@ -153,39 +154,52 @@ def test_the_server_of_a_partition_is_named_by_its_present_place(cluster_node, m
 
 
 class Confirming:
-    """A server whose replicas confirm as many writes as they are told; it keeps the commands of its pipelines."""
+    """A server whose replicas confirm as many writes as they are told, and its one connection."""
 
     def __init__(self, *confirmed):
         self.confirmed, self.sent, self.patience_s = list(confirmed), [], []
+        self.connection_pool, self.replies, self.is_closed = self, [], False
 
-    def pipeline(self, *, transaction):
-        assert not transaction
-        self.sent.append([])
+    def get_connection(self):
         return self
 
-    def execute_command(self, *command):
-        self.sent[-1].append(command)
+    def release(self, connection):
+        assert connection is self
 
-    def set(self, key, value, **options):
-        self.execute_command("SET", key, value, options)
+    def pack_commands(self, commands):
+        return commands
 
-    def fcall(self, *args):
-        self.execute_command("FCALL", *args)
-
-    def execute(self, *, raise_on_error):
-        assert not raise_on_error
-        self.patience_s.append(patience_s())
-        *others, last = self.sent[-1]
+    def send_packed_command(self, commands):
+        *others, last = commands
         assert last == ("WAIT", 2, WAIT_MS)
+        self.sent.append(list(commands))
+        self.patience_s.append(patience_s())
         confirmed = self.confirmed.pop(0)
-        return confirmed if isinstance(confirmed, list) else [*(command[0] for command in others), confirmed]
+        self.replies = confirmed if isinstance(confirmed, list) else [*(command[0] for command in others), confirmed]
+
+    def read_response(self):
+        reply = self.replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def disconnect(self):
+        self.is_closed = True
 
 
 ROOT, SMALL = "relay:{0}:", "relay:{0}:confirmed"
-SETS_SMALL = ("SET", SMALL, 1, {"px": 60_000})
+SETS_SMALL = ("SET", SMALL, 1, "PX", 60_000)
 WRITES = {
-    "a script": (lambda each: each.run("f", ROOT, [7]), "FCALL", [("FCALL", "f", 2, ROOT, SMALL, 7)]),
-    "a command": (lambda each: each.write(ROOT, ("DEL", "k")), "DEL", [("DEL", "k"), SETS_SMALL]),
+    "a script": (
+        lambda each: each.run(Exchange(confirms=True), "f", ROOT, [7]),
+        "FCALL",
+        [("FCALL", "f", 2, ROOT, SMALL, 7)],
+    ),
+    "a command": (
+        lambda each: each.write(Exchange(confirms=True), ROOT, ("DEL", "k")),
+        "DEL",
+        [("DEL", "k"), SETS_SMALL],
+    ),
     "nothing new": (lambda each: each.confirm(ROOT), None, [SETS_SMALL]),
 }
 
@@ -232,10 +246,15 @@ def test_a_write_that_is_refused_is_not_confirmed_and_is_no_lack_of_replicas(now
     replies = [b"OK", b"OK", 2]
     replies[place] = exceptions.ResponseError("OOM")
     server = Confirming(replies, 2)
-    writing = requiring(server)
-    with pytest.raises(exceptions.ResponseError, match="OOM"):
-        writing.write(ROOT, ("DEL", "k"))
-    assert writing.write(ROOT, ("DEL", "k")) == "DEL"
+    writing, exchange = requiring(server), Exchange(confirms=True)
+    # What was done before the refusal is done.
+    with (
+        pytest.raises(Unavailable if place else exceptions.ResponseError, match="may not have" if place else "OOM"),
+        exchange,
+    ):
+        writing.write(exchange, ROOT, ("DEL", "k"))
+    assert server.is_closed, "nobody may read the replies that are left"
+    assert writing.write(exchange, ROOT, ("DEL", "k")) == "DEL"
 
 
 def test_where_no_replica_is_required_nothing_is_waited_for():

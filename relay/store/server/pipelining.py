@@ -22,16 +22,18 @@ class Unanswered:
         self._client: Any = None
         self._count = 0
 
-    def send(self, *command: Any) -> None:
-        """Send a command; errors are raised by `receive`."""
+    def send(self, *command: Any) -> bool:
+        """Send a command; return whether it was sent. Errors are raised by `receive`."""
         if self._connect is None:
-            return
+            return False
         try:
             self._client = self._client or self._connect()
             self._client.connection.send_command(*command, check_health=not self._count)
             self._count += 1
         except Exception:  # noqa: BLE001 - treated like a lost reply
             self._lose()
+            return False
+        return True
 
     def receive(self) -> Any:
         """Return the reply to the first of the commands, or raise its error, whether the server's or redis-py's."""

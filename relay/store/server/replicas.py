@@ -21,6 +21,7 @@ from relay.errors import Unavailable
 from relay.store.keys.names import CONFIRMED
 from relay.store.server.availability import NotAskedError, is_silent, waiting_longer
 from relay.store.server.errors import store_errors
+from relay.store.server.exchange import Exchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,46 +62,42 @@ class Replicas:
         #: How many replicas have to confirm; 0: nothing waits.
         self.count = _REQUIRED.get(client, 0)
 
-    def run(self, function: str, root: str, args: Sequence[Any]) -> Any:
+    def run(self, exchange: Exchange, function: str, root: str, args: Sequence[Any]) -> Any:
         """Run a function that confirms; return once enough replicas have what it wrote. Raises `Unavailable`.
 
         The function is given the name of the small key, and writes it.
         """
-        return self._confirmed(root, lambda pipeline: pipeline.fcall(function, 2, root, root + CONFIRMED, *args))
+        return self._confirmed(exchange, root, ("FCALL", function, 2, root, root + CONFIRMED, *args))
 
-    def write(self, root: str, command: Sequence[Any]) -> Any:
+    def write(self, exchange: Exchange, root: str, command: Sequence[Any]) -> Any:
         """Run a writing command in the same way."""
-
-        def write(pipeline: Any) -> None:
-            pipeline.execute_command(*command)
-            pipeline.set(root + CONFIRMED, 1, px=KEPT_MS)
-
-        return self._confirmed(root, write)
+        return self._confirmed(exchange, root, tuple(command), _small(root))
 
     def confirm(self, root: str) -> None:
         """Return once enough replicas have all that the root's server has written. Raises `Unavailable`."""
         if self.count:
-            self._confirmed(root, lambda pipeline: pipeline.set(root + CONFIRMED, 1, px=KEPT_MS))
+            exchange = Exchange(confirms=True)
+            with store_errors(), exchange:
+                self._confirmed(exchange, root, _small(root))
 
-    def _confirmed(self, root: str, command: Callable[[Any], object]) -> Any:
-        return on_primary(self._client, root, lambda server: self._run(server, command))
+    def _confirmed(self, exchange: Exchange, root: str, *commands: tuple[Any, ...]) -> Any:
+        return on_primary(self._client, root, lambda server: self._run(exchange, server, commands))
 
-    def _run(self, server: Any, command: Callable[[Any], object]) -> Any:
-        """Run a command and `WAIT` on one connection; return the command's first reply."""
+    def _run(self, exchange: Exchange, server: Any, commands: Sequence[tuple[Any, ...]]) -> Any:
+        """Run commands and `WAIT` on one connection; return the first reply."""
         if time.monotonic() < _TOO_FEW_UNTIL_S.get(server, 0.0):
             raise Unavailable(_TOO_FEW)
-        pipeline = server.pipeline(transaction=False)
-        command(pipeline)
-        pipeline.execute_command("WAIT", self.count, WAIT_MS)
         with waiting_longer(WAIT_MS / 1000):
-            replies = pipeline.execute(raise_on_error=False)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
+            replies = exchange.through(server, *commands, ("WAIT", self.count, WAIT_MS))
         if int(replies[-1]) < self.count:
             _TOO_FEW_UNTIL_S[server] = time.monotonic() + _TOO_FEW_S
             raise Unavailable(_TOO_FEW)
         return replies[0]
+
+
+def _small(root: str) -> tuple[Any, ...]:
+    """Return the command that writes the small key."""
+    return ("SET", root + CONFIRMED, 1, "PX", KEPT_MS)
 
 
 def on_primary(client: Any, root: str, act: Callable[[Any], Any]) -> Any:
