@@ -7,7 +7,8 @@ from itertools import count
 
 import pytest
 import redis
-from redis.client import Pipeline
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from relay.errors import Unavailable
 from relay.settings import Settings
@@ -138,29 +139,28 @@ CALLS = {
 }
 
 
-class Unanswered(redis.Redis):
-    """A client of a real server that loses the connection at one of its requests."""
+class Unanswered(redis.UnixDomainSocketConnection):
+    """A connection to a real server that is lost after one of the requests."""
 
-    left = -1  # requests before the one that fails; fewer than none: it has failed, or none is to fail
+    left = -1  # requests before the one that gets no answer; fewer than none: that is over, or none is to
+    _is_greeting = False
 
-    @classmethod
-    def ask(cls):
-        cls.left -= 1
-        if cls.left == -1:
-            raise redis.ConnectionError("lost")
+    def on_connect_check_health(self, check_health=True):
+        self._is_greeting = True
+        super().on_connect_check_health(check_health)
+        self._is_greeting = False
 
-    def execute_command(self, *args, **options):
-        self.ask()
-        return super().execute_command(*args, **options)
+    def send_packed_command(self, command, check_health=True):
+        super().send_packed_command(command, check_health)
+        if self._is_greeting:
+            return
+        Unanswered.left -= 1
+        if Unanswered.left == -1:
+            raise redis.TimeoutError("lost")
 
-    def pipeline(self, transaction=True, shard_hint=None):
-        return _UnansweredPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
-
-class _UnansweredPipeline(Pipeline):
-    def execute(self, raise_on_error=True):
-        Unanswered.ask()
-        return super().execute(raise_on_error)
+def client_of(url):
+    return redis.Redis.from_url(url, connection_class=Unanswered, retry=Retry(NoBackoff(), 0))
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def test_whichever_command_gets_no_answer_the_store_is_unavailable(told, name):
     environ, ref = told
     for number in count():
         runtime = cli_runtime(Settings.from_environ(environ))
-        runtime.client = Unanswered.from_url(environ["RELAY_REDIS_URL"])
+        runtime.client = client_of(environ["RELAY_REDIS_URL"])
         Unanswered.left = number
         with suppress(Unavailable):
             CALLS[name](runtime, ref)

@@ -95,16 +95,40 @@ class SteppedRedis(redis.Redis):
         return super().function_load(code.replace(_SERVER_TIME, _STEPPED_TIME), replace)
 
 
+class FaultyConnection(redis.UnixDomainSocketConnection):
+    """A connection that can fail at the run of a script, for the process under test."""
+
+    _script = None
+
+    def send_command(self, *args, **options):
+        if args[0] == "FCALL":
+            self._script = args  # sent with the reading of the reply, as one point
+        else:
+            super().send_command(*args, **options)
+
+    def read_response(self, *args, **options):
+        script, self._script = self._script, None
+        if script is None:
+            return super().read_response(*args, **options)
+        reply = None
+        try:
+            with FaultyRedis.faults.around(STORE, script[1].rsplit("_", 1)[0]):
+                super().send_command(*script)
+                reply = super().read_response(*args, **options)
+        except Nonsense as nonsense:
+            return nonsense.of(reply)
+        return reply
+
+
 class FaultyRedis(SteppedRedis):
-    """A `SteppedRedis` that can fail, for the process under test."""
+    """A `SteppedRedis` that can fail at any other command, for the process under test."""
 
     faults: Faults
 
     def execute_command(self, *args, **options):
-        name = args[1].rsplit("_", 1)[0] if args[0] == "FCALL" else args[0]
         reply = None
         try:
-            with self.faults.around(STORE, name):
+            with self.faults.around(STORE, args[0]):
                 reply = super().execute_command(*args, **options)
         except Nonsense as nonsense:
             return nonsense.of(reply)

@@ -21,7 +21,7 @@ from relay.store.scripting.loading import load_into
 from relay.telemetry import log
 from relay.vault import Vault
 from relay.wiring import runtime, shared_runtime, worker_runtime
-from tests.executor.faulty_parts import Faults, FaultyLanes, FaultyLog, FaultyRedis, SteppedRedis
+from tests.executor.faulty_parts import Faults, FaultyConnection, FaultyLanes, FaultyLog, FaultyRedis, SteppedRedis
 from tests.store_keys import KEYS
 from tests.timing import ANSWER_S
 
@@ -97,7 +97,13 @@ class OneWorker:
 
     def _connect(self, url):
         self._clients.append(
-            FaultyRedis.from_url(url, max_connections=4_096, socket_timeout=ANSWER_S, driver_info=None)
+            FaultyRedis.from_url(
+                url,
+                connection_class=FaultyConnection,
+                max_connections=4_096,
+                socket_timeout=ANSWER_S,
+                driver_info=None,
+            )
         )
         return self._clients[-1]
 
