@@ -22,6 +22,7 @@ from relay.store.ledger.listing import (
     Page,
 )
 from relay.store.ledger.transitions import NewStep
+from relay.store.scripting.scripts import Scripts
 from tests.store_keys import KEYS
 
 ENDS = (
@@ -316,16 +317,10 @@ def test_a_search_looks_at_few_that_it_does_not_take_wherever_an_index_tells(led
     assert ([row.created_at_ms for row in page.rows], page.cursor) == ([4], None)
 
 
-class Stuck:
-    """A server whose scripts look at nothing and say that there is more."""
-
-    def fcall(self, *_):
-        return [b"#5", 0, []]
-
-
 @pytest.mark.parametrize("wanted", [Filter(), Filter(replay=new_reference_id())])
-def test_a_piece_without_any_record_is_the_last(wanted):
-    listing = Listing(Stuck())
+def test_a_piece_without_any_record_is_the_last(ledger, wanted, monkeypatch):
+    monkeypatch.setattr(Scripts, "run", lambda *_: [b"#5", 0, []])  # looks at nothing, and says that there is more
+    listing = Listing(ledger.client)
     assert listing.page("acme", wanted) == Page([], None)
     assert list(listing.every("acme", wanted)) == []
 

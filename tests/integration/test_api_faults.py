@@ -1,10 +1,10 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from types import SimpleNamespace
 
 import pytest
 
+from relay.store.scripting.library import library
 from tests.conftest import own_valkey, start_valkey
 from tests.integration.api_harness import environ_for, running_api
 from tests.integration.test_api_triggers import problem
@@ -19,26 +19,23 @@ def kill_subscriptions(client):
 @contextmanager
 def at_a_loss(store):
     """Settle calls unheard: every subscription is ended in the same transaction. Yields how many there were."""
-    lost, client = [], store._client
+    lost, run = [], store._scripts.run
 
-    def settled(function, count, *args):
-        pipeline = client.pipeline(transaction=True)
+    def run_unheard(name, args, root):
+        if name != "settle":
+            return run(name, args, root)
+        pipeline = store._client.pipeline(transaction=True)
         pipeline.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-        pipeline.execute_command("FCALL", function, count, *args)
+        pipeline.fcall(library().functions[name].name, 1, root, *args)
         killed, reply = pipeline.execute()
         lost.append(killed)
         return reply
 
-    store._scripts._keeps_connections = False
-    store._scripts._client = SimpleNamespace(fcall=settle_only(settled, client))
+    store._scripts.run = run_unheard
     try:
         yield lost
     finally:
-        store._scripts._keeps_connections, store._scripts._client = True, client
-
-
-def settle_only(settled, client):
-    return lambda function, *args: (settled if "settle" in function else client.fcall)(function, *args)
+        store._scripts.run = run
 
 
 def test_a_lost_subscription_loses_no_answer(api):
