@@ -90,6 +90,8 @@ class Mailbox(pidbox.gPidbox):
                 self.loop(c)
             except SystemExit:  # ends a wait for the broker; gevent would raise it again in a main greenlet that stops
                 return
+            except c.connection_errors:  # as the consumer says it of its own connection
+                pidbox.logger.warning("pidbox: Connection to broker lost. Trying to re-establish the connection...")
             except Exception as error:  # noqa: BLE001 - whatever it was, later questions must be answered
                 log.fault(error, "broadcast")
             else:

@@ -141,12 +141,16 @@ def test_every_command_of_celery_that_changes_a_worker_is_tried():
     assert changing <= COMMANDS.keys()
 
 
-def test_a_worker_whose_mailbox_lost_its_connection_answers_again(harness, client):
+def test_a_worker_whose_mailbox_lost_its_connection_says_so_and_answers_again(harness, client):
+    before = len(harness.log.read_bytes())
     listening = [each for each in client.client_list() if each["psub"] == "1"]
     assert listening
     for each in listening:
         client.client_kill_filter(_id=each["id"])
     wait_until(lambda: ask(harness, "ping", timeout=1) == {"ok": "pong"}, 40)
+    said = [json.loads(line) for line in harness.log.read_bytes()[before:].splitlines()]
+    warnings = {(line["level"], line["event"]) for line in said if line["level"] != "info"}
+    assert warnings == {("warning", "pidbox: Connection to broker lost. Trying to re-establish the connection...")}
 
 
 def test_all_that_flower_s_pages_ask_is_answered(harness):
