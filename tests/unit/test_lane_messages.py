@@ -257,8 +257,14 @@ def test_a_message_has_so_many_characters_and_no_more(beyond, is_taken):
     assert is_envelope(message) == is_taken
 
 
-def test_whatever_the_answering_has_met_is_logged_and_it_goes_on(monkeypatch, events_of):
-    said, mailbox, errors = events_of(broadcasts.log), Mailbox.__new__(Mailbox), [ValueError(), OSError()]
+def consumer_named(name):
+    """Return as much of a Celery consumer as a mailbox reads before it asks for questions."""
+    return SimpleNamespace(name=name, connection_errors=(ConnectionError,))
+
+
+def test_whatever_the_answering_has_met_is_logged_and_it_goes_on(monkeypatch, events_of, caplog):
+    said, mailbox = events_of(broadcasts.log), Mailbox.__new__(Mailbox)
+    errors = [ValueError(), ConnectionResetError(), OSError()]
 
     def loop(_consumer):
         if errors:
@@ -266,10 +272,13 @@ def test_whatever_the_answering_has_met_is_logged_and_it_goes_on(monkeypatch, ev
 
     monkeypatch.setattr(broadcasts, "_PAUSE_S", 0.0)
     mailbox.loop, mailbox._starts, mailbox._node_stopped = loop, 1, object()
-    mailbox._listen(None, 1)
+    mailbox._listen(consumer_named("one"), 1)
     assert [(fields["where"], fields["kind"]) for _, fields in said] == [
         ("broadcast", "ValueError"),
         ("broadcast", "OSError"),
+    ]
+    assert [record.levelname for record in caplog.records if "Connection to broker lost" in record.message] == [
+        "WARNING"
     ]
 
 
@@ -282,16 +291,17 @@ def listening(monkeypatch, loop):
     return mailbox
 
 
-def test_a_mailbox_that_is_told_to_stop_while_its_connection_is_lost_listens_no_more(monkeypatch):
+@pytest.mark.parametrize("error", [OSError(), ConnectionResetError()], ids=repr)
+def test_a_mailbox_that_is_told_to_stop_while_its_connection_is_lost_listens_no_more(monkeypatch, error):
     heard = []
 
     def loop(consumer):
-        heard.append(consumer)
+        heard.append(consumer.name)
         mailbox._node_stopped = None
-        raise OSError
+        raise error
 
     mailbox = listening(monkeypatch, loop)
-    mailbox.start("one")
+    mailbox.start(consumer_named("one"))
     wait_until(lambda: heard, sleep=gevent.sleep)
     gevent.sleep(0.01)
     assert heard == ["one"]
@@ -302,20 +312,22 @@ def test_a_wait_for_the_broker_that_ends_because_the_worker_stops_ends_the_liste
         raise WorkerShutdown(0)
 
     mailbox = listening(monkeypatch, loop)
-    mailbox._listen(None, mailbox._starts)  # what a greenlet raises of this kind, gevent raises in the main one
+    mailbox._listen(
+        consumer_named("one"), mailbox._starts
+    )  # what a greenlet raises of this kind, gevent raises in the main one
 
 
 def test_a_mailbox_that_starts_again_listens_once(monkeypatch):
     heard = []
 
     def loop(consumer):
-        heard.append(consumer)
-        if consumer == "one":
-            mailbox.start("other")
+        heard.append(consumer.name)
+        if consumer.name == "one":
+            mailbox.start(consumer_named("other"))
             raise OSError
 
     mailbox = listening(monkeypatch, loop)
-    mailbox.start("one")
+    mailbox.start(consumer_named("one"))
     wait_until(lambda: len(heard) == 2, sleep=gevent.sleep)
     gevent.sleep(0.01)
     assert heard == ["one", "other"]
