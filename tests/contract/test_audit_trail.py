@@ -17,10 +17,11 @@ from relay.audit.entry import Act, AuditEntry, entry_from
 from relay.audit.lines import heads_in, lines_of, trail_files
 from relay.audit.signing_keys import AuditSigner, PublicKeys, new_private_text
 from relay.audit.verifying import Block, TrailCheck
-from relay.errors import NotFound, SettingsError, Unavailable
+from relay.errors import Conflict, NotFound, SettingsError, Unavailable
 from relay.store.backups.epoch import Epoch, Epochs, Phase
 from relay.store.keys import keyspace
 from relay.store.keys.names import SHARED_ROOT
+from relay.store.scripting.scripts import Scripts
 from relay.store.server.clock import time_ms_of
 from relay.store.trail import trail as trail_module
 from relay.store.trail.trail import Trail, TrailEnd, block_from, checkpoint_in, segment_of
@@ -355,6 +356,21 @@ def test_what_is_done_between_two_entries_is_told_with_how_it_ended(trail, ends)
     assert [(each.act, each.subject, each.outcome) for each in found] == [
         ("backup", "b1", outcome) for outcome in ["begun", *last]
     ]
+
+
+@pytest.mark.parametrize(("error", "said"), [(None, "The act itself is done"), (Conflict("Refused."), "Refused")])
+def test_an_act_whose_last_entry_cannot_be_written_is_told_as_it_ended(trail, monkeypatch, error, said):
+    def away(*_):
+        raise Unavailable
+
+    def act():
+        with AuditWriter(trail._client).writing(Act.BACKUP, subject="b1"):
+            monkeypatch.setattr(Scripts, "run", away)
+            if error is not None:
+                raise error
+
+    with pytest.raises(Unavailable if error is None else Conflict, match=said):
+        act()
 
 
 def test_segments_that_are_dropped_without_being_pruned_are_missed(trail, redis_client, small_segments):

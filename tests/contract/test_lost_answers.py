@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import json
+from contextlib import closing, suppress
 from itertools import count
 
 import pytest
@@ -11,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from relay.errors import Unavailable
+from relay.registration.document import read_registrations
 from relay.settings import Settings
 from relay.store.backups.copying import counts_of, first_key
 from relay.store.backups.snapshot import sources_of
@@ -26,6 +28,7 @@ from relay.store.partitions.states import partition_states
 from relay.store.registry.access_tokens import AccessTokenStore, RevisionId
 from relay.store.rings.log import note_retired, retired_ms_ago
 from relay.store.rings.sealed_values import SealedValues
+from relay.store.scripting.library import Kind, library
 from relay.store.trail.trail import Trail
 from relay.wiring.runtime import cli_runtime
 from tests.contract.story import PLUGIN, Story
@@ -190,3 +193,46 @@ def test_whichever_command_gets_no_answer_the_store_is_unavailable(told, name):
         if not has_failed:
             break
     assert number
+
+
+OTHER = json.dumps([{"id": "other", "url": "https://hook.example.com/other", "method": "POST"}])
+#: What people do and a script confirms, given the runtime and the id of a key.
+ACTS = {
+    "api_keys.create": lambda my, _: my.api_keys.create(PLUGIN, ["trigger"]),
+    "api_keys.rotate": lambda my, key_id: my.api_keys.rotate(key_id, 60),
+    "api_keys.revoke": lambda my, key_id: my.api_keys.revoke(key_id),
+    "policies.pause": lambda my, _: my.policies.pause(PLUGIN, "slow"),
+    "policies.resume": lambda my, _: list(my.policies.resume(PLUGIN, "slow")),
+    "registry.apply": lambda my, _: my.registry.apply(*read_registrations(OTHER, my.rules, plugin=PLUGIN)),
+    "registry.remove": lambda my, _: my.registry.remove(PLUGIN, "other"),
+    "secrets.set": lambda my, _: my.registry.secrets.set(PLUGIN, "NEW", "new-value"),
+    "secrets.remove": lambda my, _: my.registry.secrets.remove(PLUGIN, "NEW"),
+}
+CONFIRMING = {each.name for each in library().functions.values() if each.kind is Kind.CONFIRMS}
+
+
+class AwayOnceGiven(redis.UnixDomainSocketConnection):
+    """A connection to a server that takes nothing after something that it confirms."""
+
+    is_given = False
+
+    def send_packed_command(self, command, check_health=True):
+        if AwayOnceGiven.is_given:
+            raise redis.ConnectionError("away")
+        super().send_packed_command(command, check_health)
+
+    def send_command(self, *command, **options):
+        super().send_command(*command, **options)
+        AwayOnceGiven.is_given = command[0] == "FCALL" and command[1] in CONFIRMING
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_an_act_that_is_confirmed_needs_nothing_more_from_the_store(told, monkeypatch, name):
+    environ, _ = told
+    with closing(cli_runtime(Settings.from_environ(environ))) as runtime:
+        _, key = runtime.api_keys.create(PLUGIN, ["trigger"])
+    with closing(cli_runtime(Settings.from_environ(environ))) as runtime:
+        runtime.client = redis.Redis.from_url(environ["RELAY_REDIS_URL"], connection_class=AwayOnceGiven)
+        monkeypatch.setattr(AwayOnceGiven, "is_given", False)
+        ACTS[name](runtime, key.id)
+        assert AwayOnceGiven.is_given

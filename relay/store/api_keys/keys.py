@@ -336,7 +336,8 @@ class ApiKeys:
         for key_id in deleted:
             args += [key_id, 0]
         is_done: bool = self._scripts.run("write_keys", [*args, *end.adding(decided)]) != STALE
-        self._decisions.refresh()
+        with suppress(Unavailable):  # it is done; what cannot be read now is read within `AGE_S`
+            self._decisions.refresh()
         for key in keys:  # each is read again before it is accepted
             self._remembered.pop(key.id, None)
             self._verified_keys.pop(key.id, None)

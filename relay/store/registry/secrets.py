@@ -120,7 +120,6 @@ class Secrets:
             outcome = self._scripts.run("set_secret", arguments, self._keys.root(plugin))
             if outcome != STALE:
                 break
-        self._decisions.of(plugin).refresh()
         return str(outcome.decode())
 
     def remove(self, plugin: str, name: str) -> bool:
@@ -140,7 +139,6 @@ class Secrets:
             )
             if users != STALE:
                 break
-        decisions.refresh()
         if users:
             raise Conflict(f"The secret is used by {named_users(users)}: change or remove that first.")
         return before is not None

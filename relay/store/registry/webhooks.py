@@ -225,7 +225,6 @@ class Registry:
         users = next(users for end in ends if (users := self._removed(end, plugin, webhook_id)) != STALE)
         if users:
             raise Conflict(f"The webhook is used by {named_users(users)}: change or remove that first.")
-        self._decisions.of(plugin).refresh()
         return is_registered
 
     def _removed(self, end: ChainEnd, plugin: str, webhook_id: str) -> Any:
@@ -295,9 +294,7 @@ class Registry:
             self._pointers.pop((plugin, each.applied.webhook_id), None)
         changes = {webhook_subject(plugin, each.applied.webhook_id): each.decided for each in planned if each.decided}
         arguments += end.adding(changes)
-        is_done = self._scripts.run("apply_webhooks", arguments, self._keys.root(plugin)) == b"applied"
-        self._decisions.of(plugin).refresh()
-        return bool(is_done)
+        return bool(self._scripts.run("apply_webhooks", arguments, self._keys.root(plugin)) == b"applied")
 
     def _read_pointer(self, name: tuple[str, str], max_age_s: float = AGE_S) -> int:
         """Read the current revision's number; 0 if the webhook is not registered, or no decision made it current."""

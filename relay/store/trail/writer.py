@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
 
 from relay.audit.actor import actor
 from relay.audit.entry import AuditEntry
@@ -12,6 +12,7 @@ from relay.store.keys.keyspace import SINGLE, Keyspace
 from relay.store.keys.names import SHARED_ROOT
 from relay.store.partitions.reachable import ask_first, ask_groups
 from relay.store.scripting.scripts import Scripts
+from relay.store.server.errors import adding_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from relay.audit.entry import Act
     from relay.store.partitions.spreading import Spread
+
+_DONE: Final = "The act itself is done: only the entry that says so may be missing from the audit trail."
 
 
 class AuditWriter:
@@ -63,6 +66,8 @@ class AuditWriter:
         try:
             yield
         except RelayError as error:
-            self.write(act, plugin=plugin, subject=subject, outcome=error.code)
+            with suppress(RelayError):  # the act's own error is reported
+                self.write(act, plugin=plugin, subject=subject, outcome=error.code)
             raise
-        self.write(act, plugin=plugin, subject=subject)
+        with adding_sentence(_DONE, RelayError):
+            self.write(act, plugin=plugin, subject=subject)
