@@ -33,7 +33,12 @@ SHARING = {
 }
 _FOLDERS = {"harness": "e2e", "running_relay": "e2e", "running": "integration", "commands": "unit"}
 _BROWSER = ("browser", "tests/e2e")
+#: The files that make networks on this machine. Chromium breaks requests off whenever an address is added or removed
+#: ("ERR_NETWORK_CHANGED"), so these run in the
+#: process of its tests: never beside one.
+MAKE_NETWORKS = ("tests/cluster/test_network_partition.py", "tests/e2e/test_hosts.py")
 _SHARED = {f"tests/{_FOLDERS[name]}/test_{file}.py": name for name, files in SHARING.items() for file in files}
+_SHARED |= dict.fromkeys(MAKE_NETWORKS, "running_relay")
 #: The units that take twenty seconds or longer on two otherwise idle cores, longest first.
 LONGEST = (
     *("running_relay", "tests/executor/test_any_fault_anywhere.py", "tests/integration/test_writer.py", "harness"),
