@@ -41,6 +41,12 @@ def _reference_id(value: Any) -> str:
     return value
 
 
+def _plan_id(value: Any) -> str:
+    if not isinstance(value, str) or reference_time_ms(value) is None:
+        raise ValidationError("must be a plan id")
+    return value
+
+
 def _word(words: list[str], about: str) -> Text:
     rule = f"must be one of {', '.join(words)}"
     return Text(validate=validate.OneOf(words, error=rule), metadata={"description": about})
@@ -79,7 +85,9 @@ ReplayBody: Final = Fields.from_dict(
         "filter": fields.Nested(
             ReplayFilter,
             metadata={
-                "description": "Which invocations to replay; `{}` for all that failed. Give this or `referenceIds`."
+                "description": (
+                    "Which invocations to replay; `{}` for all that failed. Give this, `referenceIds` or `planId`."
+                )
             },
         ),
         "referenceIds": ListOf(
@@ -88,6 +96,15 @@ ReplayBody: Final = Fields.from_dict(
             most=MAX_IDS,
             least=1,
             metadata={"description": "The invocations to replay."},
+        ),
+        "planId": Reading(
+            _plan_id,
+            type="string",
+            format="uuid",
+            description=(
+                "The plan to start, which a dry run returned at most a day ago: its invocations, chosen when it was "
+                "made. It holds the other members; only `ratePerSecond` may be given with it."
+            ),
         ),
         "ratePerSecond": Decimal(
             MAX_RATE,
@@ -122,9 +139,11 @@ def read_replay(value: Any) -> dict[str, Any]:
     try:
         body: dict[str, Any] = ReplayBody(unknown=RAISE).load(_without_nulls(value))
     except ValidationError as error:
-        raise _rejected(*(Fault(pointer, said) for pointer, said in flattened(error.messages))) from None
-    if ("filter" in body) == ("referenceIds" in body):
-        raise _rejected(Fault("", "must have either `filter` or `referenceIds`"))
+        raise rejected(*(Fault(pointer, said) for pointer, said in flattened(error.messages))) from None
+    if len(body.keys() & {"filter", "referenceIds", "planId"}) != 1:
+        raise rejected(Fault("", "must have exactly one of `filter`, `referenceIds` and `planId`"))
+    if "planId" in body and body.keys() - {"planId", "ratePerSecond"}:
+        raise rejected(Fault("", "must have no other member than `ratePerSecond` with `planId`"))
     return body
 
 
@@ -150,5 +169,6 @@ def _without_nulls(value: Any, schema: type[Schema] = ReplayBody) -> Any:
     return kept
 
 
-def _rejected(*faults: Fault) -> RequestRejected:
+def rejected(*faults: Fault) -> RequestRejected:
+    """Return the error of a request with these faults."""
     return RequestRejected("The request is not a valid replay request.", faults=faults)

@@ -131,6 +131,7 @@ def group_of(group: OutcomeGroup) -> dict[str, Any]:
 def plan_of(plan: ReplayPlan) -> dict[str, Any]:
     """Return what a replay would do."""
     return {
+        "planId": plan.plan_id,
         "matched": plan.matched,
         "skipped": plan.skipped,
         "breakdown": [group_of(group) for group in plan.breakdown],

@@ -17,6 +17,7 @@ from relay.store.replays.jobs import ReplayState
 
 Plan: Final = schema(
     "ReplayPlan",
+    planId=text("The plan's id, to start it within a day; null if reference ids were given.", maybe=True),
     matched=whole("How many invocations match."),
     skipped=whole("How many of them would be skipped."),
     breakdown=several(Group, "The matching invocations, by webhook, outcome and status."),
@@ -96,7 +97,7 @@ OPERATIONS: Final = (
                 headers={"Location": "The job's address."},
             ),
         },
-        problems=(*BODY_PROBLEMS, errors.RequestRejected),
+        problems=(*BODY_PROBLEMS, errors.RequestRejected, errors.Conflict),
         sample=Sample(body={"filter": {"webhookId": "order", "status": ["5xx"]}, "ratePerSecond": 20}),
     ),
     Operation(

@@ -84,7 +84,6 @@ def plan(screen: Screen, *, plugin: str, **options: Any) -> None:
     runtime.audit_writer.write(Act.REPLAY_PLAN, plugin=plugin)
     made = runtime.replays.plan(plugin, request)
     value = {
-        "planId": made.plan_id,
         **plan_of(made),
         "sample": [row_of(each) for each in made.sample],
         "estimatedSeconds": plain_number(made.estimated_s),

@@ -1,3 +1,5 @@
+from unittest.mock import ANY
+
 import pytest
 
 from relay.domain.invocation import State
@@ -48,6 +50,41 @@ def test_a_dry_run_says_what_would_be_done_and_starts_nothing(failed):
     assert (plan["matched"], plan["skipped"]) == (3, 0)
     (group,) = plan["breakdown"]
     assert (group["webhookId"], group["outcome"], group["status"], group["count"]) == ("read", "answered", 503, 3)
+    assert look(api).json() == {"replays": []}
+
+
+def test_a_plan_is_started_for_the_calls_that_it_counted_and_none_that_failed_since(failed):
+    api, made = failed
+    plan = start(api, filter={"webhookId": "read", "since": "1h"}, ratePerSecond=5, max=7, dryRun=True).json()
+    later = accepted(api, "read")
+    api.settle([later], status=503)
+    assert start(api, filter={"webhookId": "read"}, dryRun=True).json()["matched"] == 4
+    job = start(api, planId=plan["planId"])
+    assert (job.status_code, job.json()["matched"]) == (202, 3)
+    shown = look(api, job.json()["replayId"]).json()
+    assert (shown["ratePerSecond"], shown["caller"]) == (5, api.operator_key.split("_")[1])
+    run(api, shown["replayId"])
+    assert look(api, shown["replayId"]).json()["started"] == 3
+    replayed = [each["replayOf"] for each in listed(api, replay=shown["replayId"]).json()["invocations"]]
+    assert sorted(replayed) == sorted(made[:3])
+    faster = start(api, planId=plan["planId"], ratePerSecond=50).json()["replayId"]
+    assert look(api, faster).json()["ratePerSecond"] == 50
+
+
+def test_a_plan_of_ids_has_no_id_and_another_plugin_s_plan_is_none(failed):
+    api, made = failed
+    assert start(api, referenceIds=made[:1], dryRun=True).json()["planId"] is None
+    plan = start(api, filter={}, dryRun=True).json()
+    document = problem(start(api, planId=plan["planId"], key=api.foreign_key), 422, "request_rejected")
+    assert document["errors"] == [{"pointer": "/planId", "message": ANY}]
+    assert "plan the replay again" in document["errors"][0]["message"]
+
+
+def test_a_damaged_plan_is_a_conflict(failed):
+    api, _ = failed
+    plan = start(api, filter={}, dryRun=True).json()["planId"]
+    api.runtime.replay_store.save_plan("acme", plan, b"{", keep_s=60)
+    assert "plan the replay again" in problem(start(api, planId=plan), 409, "conflict")["detail"]
     assert look(api).json() == {"replays": []}
 
 
@@ -143,6 +180,10 @@ def test_a_replay_is_paused_resumed_and_cancelled(failed):
         ({"filter": {"webhookId": "never-was"}}, "/filter/webhookId"),
         ({"filter": {"webhookId": "never-was"}, "dryRun": True}, "/filter/webhookId"),
         ({"filter": {"since": "noon"}}, "/filter/since"),
+        ({"planId": "x"}, "/planId"),
+        ({"planId": UNKNOWN}, "/planId"),
+        ({"planId": UNKNOWN, "filter": {}}, ""),
+        ({"planId": UNKNOWN, "max": 1}, ""),
         ({"referenceIds": []}, "/referenceIds"),
         ({"referenceIds": ["x"]}, "/referenceIds/0"),
         ({"filter": {}, "ratePerSecond": 0}, "/ratePerSecond"),

@@ -285,6 +285,7 @@ def test_a_replay_is_planned_started_shown_and_steered(site):
     assert told(planned, *HEADERS) == [
         200,
         {
+            "planId": ANY,
             "matched": 3,
             "skipped": 0,
             "skippedReasons": {},

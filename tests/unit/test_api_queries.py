@@ -166,7 +166,9 @@ def test_each_member_of_a_replay_is_part_of_its_request(count):
             assert body.get("dryRun", False) is ("dryRun" in names)
 
 
-@pytest.mark.parametrize("name", ["filter", "referenceIds", "ratePerSecond", "max", "includeUncertain", "dryRun"])
+@pytest.mark.parametrize(
+    "name", ["filter", "referenceIds", "planId", "ratePerSecond", "max", "includeUncertain", "dryRun"]
+)
 def test_a_member_that_is_null_counts_as_not_given_but_an_unknown_one_is_a_fault(name):
     rest = {"filter": {}} if name != "filter" else {"referenceIds": [CHAIN]}
     assert read_replay(rest | {name: None}) == read_replay(rest)
@@ -185,7 +187,10 @@ def test_a_member_of_a_filter_that_is_null_counts_as_not_given_but_an_unknown_on
 
 #: Members of the body of a replay that are wrong, each with its place.
 WRONG = [
-    *((each, "") for each in ([], "filter", None, {}, {"filter": {}, "referenceIds": [CHAIN]})),
+    *((each, "") for each in ([], "filter", None, {})),
+    *((each, "") for each in ({"filter": {}, "referenceIds": [CHAIN]}, {"filter": {}, "planId": CHAIN})),
+    *(({"planId": CHAIN, **more}, "") for more in ({"max": 7}, {"includeUncertain": False}, {"dryRun": True})),
+    *(({"planId": each}, "/planId") for each in ("x", 7, CHAIN[:-1])),
     *(({"filter": each}, "/filter") for each in ([], "order", 1)),
     *(
         ({"filter": {"status": [each]}}, "/filter/status/0")

@@ -292,6 +292,7 @@ def test_every_member_of_a_job_and_of_a_plan_shows_its_own_number():
     assert group_of(group) == shown
     plan = ReplayPlan("p1", 1, 2, {Skip.UNCERTAIN: 3}, {Skip.REPLAYED: 4}, [group], [], None)
     assert plan_of(plan) == {
+        "planId": "p1",
         "matched": 1,
         "skipped": 2,
         "breakdown": [shown],

@@ -323,7 +323,7 @@ test("a chain's tree has its steps in order, and the items of one step, however 
 
 // -- replays ---------------------------------------------------------------------------------------------------------
 
-const PLAN = { matched: 600, skipped: 0, skippedReasons: {}, leftOut: {}, breakdown: [] };
+const PLAN = { planId: "plan", matched: 600, skipped: 0, skippedReasons: {}, leftOut: {}, breakdown: [] };
 const trend = (...ended) => ({ hour: { ended: [] }, day: { ended } });
 
 for (const [ended, failed, rate] of [[[7_200], 1, "2"], [[7_200, 0, 0, 0], 1, "2"], [[36_000, 3_600], 1, "6"], [[8], 1, "1"], [[7_200], 0, ""]]) {
@@ -353,8 +353,15 @@ test("a replay is planned and started as it was chosen", async () => {
   const wanted = { includeUncertain: true, ratePerSecond: 5, max: 600, filter: { webhookId: "hook", outcome: "answered", since: "7d", until: at(0), states: ["delivered"], status: [503, "4xx"] } };
   assert.deepEqual(page.asked.at(-1).body, { ...wanted, dryRun: true });
   await page.click(root, "Start: send 580 calls");
-  assert.deepEqual(page.asked.at(-1).body, wanted);
+  assert.deepEqual(page.asked.at(-1).body, { planId: "plan" });
   assert.equal(location.hash, "#/replays/job");
+});
+
+test("one call is replayed by its reference id: its plan has no id", async () => {
+  page.relay = ({ path, body }) => (path === "/v1/traffic" ? { webhooks: [] } : body.dryRun ? { ...PLAN, planId: null, matched: 1 } : { replayId: "job" });
+  const root = await page.show(newReplay, { ref: "ref" });
+  await page.click(root, "Start: send 1 call");
+  assert.deepEqual(page.asked.at(-1).body, { includeUncertain: false, referenceIds: ["ref"] });
 });
 
 const JOB = { replayId: "job", state: "running", filter: null, caller: "cli", ratePerSecond: 2, matched: 1_000, started: 400, delivered: 200, failed: 100, skipped: 100, skippedReasons: { expired: 100 }, createdAt: at(0), finishedAt: null };

@@ -111,15 +111,15 @@ function bodyOf({ filter, rate, uncertain, most }, reference) {
   return body;
 }
 
-/** Shows what the relay would do for a request, `body`, with a button that makes just this request. */
-function planned({ matched, skipped, skippedReasons, leftOut, breakdown }, body, filter, signal) {
+/** Shows what the relay would do for a request, `body`, with a button that starts just what is shown: no later call is added. */
+function planned({ planId, matched, skipped, skippedReasons, leftOut, breakdown }, body, filter, signal) {
   const sent = matched - skipped;
   const problem = h("div", {});
   const sofar = h("span", { class: "muted small" }, "nothing has been sent");
   const start = button(`Start: send ${counted(sent, "call")}`, async () => {
     start.disabled = true;
     try {
-      const { replayId } = await call("POST", "v1/replays", { body });
+      const { replayId } = await call("POST", "v1/replays", { body: planId ? { planId } : body });
       if (!signal.aborted) location.hash = `#/replays/${replayId}`;
     } catch (error) {
       start.disabled = false;
