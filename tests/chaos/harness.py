@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +66,7 @@ class Part:
         self._trees = trees
         self.log = log
         self.starts = 0
+        self.started_ms = 0.0  # when it was last started, since the epoch
         self._command = command
         self._environ = environ
         self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
@@ -79,6 +81,7 @@ class Part:
         with self.log.open("ab") as log, self._held.open() if self._held else nullcontext(log.fileno()) as errors:
             self._process = self._started(log.fileno(), errors)
         self.starts += 1
+        self.started_ms = time.time() * 1_000
 
     def _started(self, log: int, errors: int | None) -> subprocess.Popen[bytes] | ForkedProcess:
         tree = self._trees[self.starts % len(self._trees)]
@@ -207,10 +210,11 @@ class Harness:
         return sum(self.parts[name].starts > 1 for name in (*self.apis(), *self.workers()))
 
     def workers_alive(self) -> int:
-        """Return how many workers have swept within the last seconds."""
+        """Return how many workers have sent a heartbeat within the last seconds, and since the last start of one."""
         with suppress(redis.RedisError, RedisClusterException):
             seconds, _ = self.client.time()
-            return self.client.zcount("relay:{shared}:workers", seconds * 1000 - 3_000, "+inf")
+            since_ms = max(seconds * 1_000 - 3_000, *(self.parts[name].started_ms for name in self.workers()))
+            return self.client.zcount("relay:{shared}:workers", since_ms, "+inf")
         return 0
 
     def append_only_file(self) -> Path:
