@@ -153,3 +153,11 @@ def opened(browser: Browser, url: str, *, width: int = 1600, scheme: str = "ligh
     console.page.on("pageerror", lambda error: console.said.append(str(error)))
     yield console
     context.close()
+
+
+def answer_as_proxy(page: Page, pattern: str, status: int) -> str:
+    """Answer a page's requests as a proxy does that reaches no relay; return what the relay's pages say of that."""
+    headers = {"Location": "https://login.example.com/"} if status == 302 else {}
+    page.route(pattern, lambda route: route.fulfill(status=status, headers=headers, body="<html>Oh no</html>"))
+    answered = "a redirect" if status == 302 else f"status {status}"
+    return f"answered in the relay's place ({answered}). Check that the relay is running"

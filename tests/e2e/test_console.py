@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from tests.e2e.console_browser import LOOKS, opened
+from tests.e2e.console_browser import LOOKS, answer_as_proxy, opened
 from tests.receivers import closed_port
 
 if TYPE_CHECKING:
@@ -342,16 +342,13 @@ def test_a_search_that_fails_shows_no_calls_of_the_search_before(console):
     assert page.locator("tbody tr").count() == page.get_by_text("Not up to date since").count() == 0
 
 
-def proxy_page(status):
-    return lambda route: route.fulfill(status=status, body="<html>Oh no</html>")
-
-
 def test_a_page_of_a_proxy_is_not_taken_for_an_answer_of_the_relay(console, clinic):
-    page, said = console.page, "answered in the relay's place (status {}). Check that the relay is running"
-    for status, route in [(502, "replays"), (404, f"invocations/{clinic.chain}"), (401, "webhooks")]:
-        page.route("**/v1/**", proxy_page(status))
+    page = console.page
+    routes = {302: "invocations", 502: "replays", 404: f"invocations/{clinic.chain}", 401: "webhooks"}
+    for status, route in routes.items():
+        said = answer_as_proxy(page, "**/v1/**", status)
         page.evaluate("hash => { location.hash = hash }", f"#/{route}")
-        page.get_by_role("alert").filter(has_text=said.format(status)).first.wait_for()
+        page.get_by_role("alert").filter(has_text=said).first.wait_for()
     page.unroute("**/v1/**")
     page.locator("tbody tr").first.wait_for()
 

@@ -88,7 +88,7 @@ async function send(text, method, path, { query = {}, body, signal, accept = [] 
   const headers = { Accept: "application/json" };
   if (text !== null) headers.Authorization = `Bearer ${text}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const how = { credentials: "omit", cache: "no-store", redirect: "error", referrerPolicy: "no-referrer" };
+  const how = { credentials: "omit", cache: "no-store", redirect: "manual", referrerPolicy: "no-referrer" };
   const limit = method === "GET" ? AbortSignal.timeout(READ_LIMIT_MS) : null;
   const stop = limit && signal ? AbortSignal.any([limit, signal]) : (limit ?? signal);
   const response = await fetch(url, { method, headers, signal: stop, body: body && JSON.stringify(body), ...how }).catch(unanswered);
@@ -105,7 +105,8 @@ function unanswered(error) {
 
 function problemOf(response, value) {
   if (!value?.detail && !value?.title) { // whose status says nothing about what was asked of the relay
-    const said = `A proxy or something else answered in the relay's place (status ${response.status}). Check that the relay is running (relay doctor), and that the proxy can reach it.`;
+    const how = response.type === "opaqueredirect" ? "a redirect" : `status ${response.status}`;
+    const said = `A proxy or something else answered in the relay's place (${how}). Check that the relay is running (relay doctor), and that the proxy can reach it.`;
     return new Problem(0, "not_the_relay", said);
   }
   const faults = (value.errors ?? []).map(({ pointer, message }) => `${(pointer ?? "").replace(/^\//, "")} ${message}`);

@@ -51,11 +51,12 @@ function show() {
 async function load(event) {
   event.preventDefault();
   said.textContent = "";
-  const how = { headers: { Authorization: `Bearer ${key.value.trim()}` }, credentials: "omit", cache: "no-store", referrerPolicy: "no-referrer" };
+  const how = { headers: { Authorization: `Bearer ${key.value.trim()}` }, credentials: "omit", cache: "no-store", redirect: "manual", referrerPolicy: "no-referrer" };
   try {
     const answer = await fetch(new URL("v1/webhooks", BASE), how);
     const value = await answer.json().catch(() => null);
-    if (!value?.webhooks) throw new Error(value?.detail ?? `A proxy or something else answered in the relay's place (status ${answer.status}). Check that the relay is running (relay doctor), and that the proxy can reach it.`);
+    const status = answer.type === "opaqueredirect" ? "a redirect" : `status ${answer.status}`;
+    if (!value?.webhooks) throw new Error(value?.detail ?? `A proxy or something else answered in the relay's place (${status}). Check that the relay is running (relay doctor), and that the proxy can reach it.`);
     webhooks = value.webhooks;
   } catch (error) {
     said.textContent = error instanceof TypeError ? "The relay does not answer, or this is no key." : error.message;

@@ -85,7 +85,7 @@ test("a request says only what was given, and sends the key in its header alone"
   globalThis.fetch = fetch;
   assert.ok(sent[0][1].signal instanceof AbortSignal); // of the time limit
   delete sent[0][1].signal;
-  const how = { credentials: "omit", cache: "no-store", redirect: "error", referrerPolicy: "no-referrer" };
+  const how = { credentials: "omit", cache: "no-store", redirect: "manual", referrerPolicy: "no-referrer" };
   const headers = { Accept: "application/json", Authorization: "Bearer whk_first_x" };
   assert.deepEqual(sent, [["v1/stats?zero=0&no=false&text=a+b%26c", { ...how, method: "GET", headers, body: undefined }], ["v1/replays", { ...how, signal: undefined, method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body: '{"max":0}' }]]);
 });
