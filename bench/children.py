@@ -108,8 +108,10 @@ class Children:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(max(end_s - time.monotonic(), 0.1))
             # The leader may be gone while its children live on (Granian's worker outlives its master).
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+            # Once it has been waited for, a process with its number is another one, and its group is gone.
+            if process.poll() is None or not psutil.pid_exists(process.pid):
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 

@@ -20,9 +20,13 @@ class Leader(Protocol):
     @property
     def pid(self) -> int: ...
 
+    def poll(self) -> int | None: ...
+
 
 def signal_group(leader: Leader, number: int = signal.SIGKILL) -> None:
     """Send a signal to the process and all that it has started; do nothing if no process of its group is left."""
+    if leader.poll() is not None and psutil.pid_exists(leader.pid):
+        return  # no process gets the number of a group that is not empty: this is another's
     with suppress(ProcessLookupError):
         os.killpg(leader.pid, number)
 

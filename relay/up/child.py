@@ -79,16 +79,7 @@ class Child:
         """Return whether neither the process nor anything in its group is left."""
         if self._process is None:
             return True
-        if self._process.poll() is None:
-            return False
-        _reap(-self._process.pid)
-        try:
-            os.killpg(self._process.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:  # another user's group has the number now (macOS says so of zombies, too)
-            return True
-        return False
+        return self._process.poll() is not None and not _has_members(self._process.pid)
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM to the process, which then ends what it started."""
@@ -105,7 +96,7 @@ class Child:
 
     def kill(self) -> None:
         """Send SIGKILL to the whole process group."""
-        if self._process:
+        if self._process and not self.is_gone():
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
@@ -162,6 +153,22 @@ def end_with_this_process() -> Callable[[], None] | None:
             os._exit(1)
 
     return request
+
+
+def _has_members(group: int) -> bool:
+    """Return whether anything is left in the process group of a process that has been waited for."""
+    if _takes_signals(os.kill, group):
+        return False  # no process gets the number of a group that is not empty: that group is gone, and this is another
+    _reap(-group)
+    return _takes_signals(os.killpg, group)
+
+
+def _takes_signals(send: Callable[[int, int], None], number: int) -> bool:
+    try:
+        send(number, 0)
+    except (ProcessLookupError, PermissionError):  # another user's has it now (macOS says so of zombies, too)
+        return False
+    return True
 
 
 def _reap(which: int) -> None:

@@ -317,9 +317,23 @@ def test_a_child_is_gone_once_all_that_it_has_left_running_has_ended(directory, 
     assert (child.is_gone(), has_ended(left)) == (False, False)
     assert sent == [0], "to look ends nothing"
     child.kill()
-    assert sent == [0, signal.SIGKILL]
+    assert sent == [0, 0, signal.SIGKILL]
     wait_until(child.is_gone)
     assert has_ended(left)
+
+
+def test_a_process_that_has_a_dead_child_s_number_by_now_is_left_alone(directory):
+    child, other = sleeper(directory, "api", "raise SystemExit"), sleeper(directory, "flower")
+    child.start()
+    wait_until(lambda: not child.is_running())
+    other.start()
+    child._process.pid = other.pid  # as the kernel gives numbers out again
+    child.kill()
+    child.stop(1.0)
+    assert child.is_gone(), "it can be started again"
+    time.sleep(0.2)
+    assert other.is_running()
+    other.kill()
 
 
 def test_a_child_is_started_again_when_it_is_gone_and_not_before(directory, monkeypatch):
