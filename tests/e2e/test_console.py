@@ -276,6 +276,21 @@ def test_a_double_press_acts_once_and_the_focus_comes_back(console, clinic):
     assert acts[1:] == [f"replays/{job['replayId']}/cancel"]
 
 
+def test_a_held_enter_acts_once(console, clinic):
+    page, acts = console.page, acts_of(console.page)
+    clinic.call("POST", "/v1/webhooks/get-patient/pause")
+    console.go("webhooks", "Webhooks")
+    page.locator("tr[data-webhook=get-patient]").get_by_role("button", name="Resume").focus()
+    page.keyboard.down("Enter")
+    focus_comes_to(page, "Pause get-patient")
+    for _ in range(10):
+        page.keyboard.down("Enter")  # the key was not released, so it repeats
+    assert (acts, page.get_by_role("dialog").count()) == (["webhooks/get-patient/resume"], 0)
+    page.keyboard.up("Enter")
+    page.keyboard.press("Enter")
+    page.get_by_role("dialog").wait_for()
+
+
 @pytest.mark.parametrize("width", [375, 1600])
 def test_a_double_press_that_asks_a_question_does_not_answer_it(browser, clinic, width):
     with opened(browser, clinic.url, width=width) as console:

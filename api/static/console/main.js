@@ -176,9 +176,15 @@ function find(event) {
   document.querySelector(".look-up input").focus();
 }
 
+/** Lets a held Enter press once. Browsers press again and again, and so whatever comes to have the focus meanwhile. */
+function pressOnce(event) {
+  if (event.key === "Enter" && event.repeat) event.preventDefault();
+}
+
 onEnd((said) => gate(said));
 window.addEventListener("hashchange", route);
 document.addEventListener("keydown", find);
+document.addEventListener("keydown", pressOnce);
 document.addEventListener("copy", copyIdsWhole);
 if (signedIn()) frame();
 else gate();
