@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import io
 import json
 import os
 import re
@@ -215,7 +216,7 @@ def screened(function: Callable[..., None]) -> Callable[..., None]:
     )
     @functools.wraps(function)
     def run(*, form: str, **parameters: Any) -> None:
-        _open_closed_streams()
+        _ready_streams()
         configure_command()
         screen = Screen(form)
         try:
@@ -234,11 +235,20 @@ def screened(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _open_closed_streams() -> None:
-    """Replace standard streams that were closed before the start with ones that refuse all text, as full ones do."""
+def _ready_streams() -> None:
+    """Replace standard streams that were closed before the start with ones that refuse all text, as full ones do.
+
+    Buffer standard output also with PYTHONUNBUFFERED, which the image sets: Python would then take no notice of how
+    much of a text a full disk has taken.
+    """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDONLY), "w"))
+    raw = getattr(sys.stdout, "buffer", None)
+    if isinstance(raw, io.RawIOBase):
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(raw), sys.stdout.encoding, sys.stdout.errors, line_buffering=raw.isatty()
+        )
 
 
 def drop_unwritten() -> None:

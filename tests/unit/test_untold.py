@@ -188,6 +188,24 @@ def test_what_a_call_s_gone_reader_would_have_read_is_said_and_the_end_of_a_list
             assert done.stderr == ""
 
 
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_a_disk_that_fills_up_within_a_result_is_told_without_python_s_buffer_too(tmp_path, form):
+    half = 4096
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({half}, {half}))"
+    with (tmp_path / "shown").open("w") as output:
+        done = subprocess.run(
+            [sys.executable, "-c", f"{limited}; from relay.cli import main; main()", "settings", "--output", form],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            text=True,
+            check=False,
+        )
+    assert (tmp_path / "shown").stat().st_size == half
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: The output cannot be written: File too large.")
+
+
 @pytest.mark.parametrize("output", ["/dev/full", ""], ids=["full", "closed"])
 def test_an_error_that_programs_cannot_be_told_is_told_to_people(site, output):
     code, shown = untold(site, output, "webhooks", "show", "nope", "--plugin", "acme", "--output", "json")
