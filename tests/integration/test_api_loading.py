@@ -11,11 +11,12 @@ from tests.timing import START_S
 
 ROOT = Path(__file__).parents[2]
 LOADING = "loading"
-#: An application that begins as the API does, and never ends loading.
+#: An application that begins as the API does, and never ends loading. It writes its line at once, end and all: without
+#: Python's buffer `print` writes the end separately, and Granian logs to the same pipe.
 APPLICATION = f"""
 import api.stop_while_loading
-import time
-print("{LOADING}", flush=True)
+import os, time
+os.write(1, b"{LOADING}\\n")
 time.sleep(600)
 """
 
